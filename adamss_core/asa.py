@@ -1,0 +1,186 @@
+"""Adaptive Subspace Allocation: what to count, when to prune, how many, and which.
+
+Importance and uncertainty follow AdaLoRA (Zhang et al., ICLR 2023) as AdaMSS uses them:
+  importance  <- EMA(|theta * grad|, importance_beta)
+  uncertainty <- EMA(| |theta * grad| - importance |, uncertainty_beta), with the importance before its own update
+  score of a subspace = mean(importance * uncertainty) over A_k, plus the same over B_k
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import torch
+from peft import AdamssConfig
+from torch import Tensor
+from torch import distributed as dist
+from torch.nn.utils import get_total_norm
+
+from adamss_core.asa_state import AsaState
+
+if TYPE_CHECKING:
+    from adamss_core.layer import AdamssLayer
+
+
+def is_mask_step(step: int, config: AdamssConfig) -> bool:
+    """Every `mask_interval` steps inside the ramp, and always at its end, so that the target is reached."""
+    if not config.init_warmup <= step <= config.final_warmup:
+        return False
+    return step % config.mask_interval == 0 or step == config.final_warmup
+
+
+def mask_steps(config: AdamssConfig) -> list[int]:
+    """All mask steps of a schedule, ascending."""
+    first = -(-config.init_warmup // config.mask_interval) * config.mask_interval
+    steps = list(range(first, config.final_warmup + 1, config.mask_interval))
+    return steps if steps and steps[-1] == config.final_warmup else [*steps, config.final_warmup]
+
+
+def scheduled_subspaces(step: int, total: int, config: AdamssConfig) -> int:
+    """How many subspaces may be active after `step`:
+
+    target + (total - target) * (1 - (step - init) / (final - init)) ** exponent, rounded down.
+    """
+    target = min(config.asa_target_subspaces, total)
+    if step <= config.init_warmup:
+        return total
+    if step >= config.final_warmup:
+        return target
+    left = 1 - (step - config.init_warmup) / (config.final_warmup - config.init_warmup)
+    return int(target + (total - target) * left**config.asa_schedule_exponent)
+
+
+def count_active(layers: list[AdamssLayer], adapter: str) -> int:
+    return sum(int(_state(layer, adapter).active.sum()) for layer in layers)
+
+
+@torch.no_grad()
+def update_importance(layers: list[AdamssLayer], adapter: str, config: AdamssConfig) -> None:
+    """Adds the current gradients to the averages. Parameters without a gradient are left out of this step.
+
+    A step whose gradients are not finite (an overflow under loss scaling, which the optimizer skips too) counts for
+    nothing. Nothing waits for the device.
+    """
+    by_device: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = defaultdict(list)
+    for layer in layers:
+        a, b = layer.adamss_A[adapter], layer.adamss_B[adapter]
+        importance_a, uncertainty_a, importance_b, uncertainty_b = _state(layer, adapter).ensure_averages(a, b)
+        for value, importance, uncertainty in ((a, importance_a, uncertainty_a), (b, importance_b, uncertainty_b)):
+            if value.grad is not None:
+                by_device[value.device].append((value, value.grad, importance, uncertainty))
+    for entries in by_device.values():
+        values, gradients, importances, uncertainties = (list(column) for column in zip(*entries, strict=True))
+        counts = torch.isfinite(get_total_norm(gradients)).to(torch.float32)
+        current = [product.float() for product in torch._foreach_mul(values, gradients)]
+        torch._foreach_abs_(current)
+        for product in current:
+            product.nan_to_num_(0.0, 0.0, 0.0)  # a zero weight alone would not keep NaN out
+        change = torch._foreach_sub(current, importances)
+        spread = torch._foreach_abs(change)
+        torch._foreach_sub_(spread, uncertainties)
+        torch._foreach_mul_(spread, counts * (1 - config.asa_uncertainty_beta))
+        torch._foreach_add_(uncertainties, spread)
+        torch._foreach_mul_(change, counts * (1 - config.asa_importance_beta))
+        torch._foreach_add_(importances, change)
+
+
+@torch.no_grad()
+def prune(
+    layers: list[AdamssLayer], adapter: str, keep: int, step: int, optimizer: torch.optim.Optimizer | None
+) -> None:
+    """Keeps the `keep` highest-scoring active subspaces over all layers, freezes the rest, restarts the averages.
+
+    Ties go to the earlier module and subspace.
+    """
+    store_scores(layers, adapter)
+    states = [_state(layer, adapter) for layer in layers]
+    active = torch.cat([state.active for state in states])
+    scores = torch.cat([state.score for state in states])
+    candidates = torch.where(active)[0]
+    order = torch.argsort(scores[candidates], descending=True, stable=True)
+    pruned = torch.zeros_like(active)
+    pruned[candidates[order[keep:]]] = True
+    for layer, state, mine in zip(layers, states, pruned.split([s.active.numel() for s in states]), strict=True):
+        state.restart_averages()
+        if bool(mine.any()):
+            state.pruned_at[mine] = step
+            freeze(layer, adapter, optimizer)
+
+
+def store_scores(layers: list[AdamssLayer], adapter: str) -> None:
+    """Brings the scores of the active subspaces up to date. The one place that waits for the device, once."""
+    states = [_state(layer, adapter) for layer in layers]
+    pieces = [state.packed_scores() for state in states]
+    flat = [piece.float().to(pieces_device(pieces)) for pair in pieces if pair is not None for piece in pair]
+    if not flat:
+        return
+    values = list(torch.cat(flat).cpu().split([piece.numel() for piece in flat]))
+    for layer, state, pair in zip(layers, states, pieces, strict=True):
+        if pair is not None:
+            fresh = state.subspace_scores(layer.layouts[adapter], values.pop(0), values.pop(0)).float()
+            state.score = torch.where(state.active, fresh, state.score)
+    _agree(states, flat[0].device)
+
+
+def pieces_device(pieces: list[tuple[Tensor, Tensor] | None]) -> torch.device:
+    """Where scores from several devices are gathered before the one transfer."""
+    return next(pair[0].device for pair in pieces if pair is not None)
+
+
+def _agree(states: list[AsaState], device: torch.device) -> None:
+    """All ranks take rank 0's scores. DDP's gradients agree already; this holds where a user's own reduction rounds
+    differently."""
+    if not _distributed():
+        return
+    scores = torch.cat([state.score for state in states])
+    if dist.get_backend() == "nccl":
+        scores = scores.to(device)
+    dist.broadcast(scores, src=0)
+    for state, mine in zip(states, scores.cpu().split([s.score.numel() for s in states]), strict=True):
+        state.score = mine.clone()
+
+
+def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | None) -> None:
+    """Freezes what `pruned_at` says, and frees the optimizer's state for it where that can be done.
+
+    Pruned rows leave the parameters only if the optimizer is at hand and all its state has the parameters' shapes.
+    Data-parallel wrappers hold buffers of the first shape, so there the shapes stay and a mask does the work.
+    """
+    parameters = (layer.adamss_A[adapter], layer.adamss_B[adapter])
+    if optimizer is None or _distributed() or not all(_can_shrink(optimizer, p) for p in parameters):
+        layer.freeze_pruned(adapter, compact=False)
+        return
+    state = _state(layer, adapter)
+    old_shapes = [p.shape for p in parameters]
+    positions = (state.live_a, state.live_b)
+    was_masked = not state.compact and state.live_a is not None
+    layer.freeze_pruned(adapter, compact=True)
+    for parameter, shape, before, after in zip(
+        parameters, old_shapes, positions, (state.live_a, state.live_b), strict=True
+    ):
+        assert after is not None
+        kept = after if before is None or was_masked else torch.searchsorted(before, after)
+        slots = optimizer.state.get(parameter, {})
+        for name, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == shape:
+                slots[name] = value.index_select(0, kept)
+        if parameter.numel() == 0:
+            optimizer.state.pop(parameter, None)
+
+
+def _can_shrink(optimizer: torch.optim.Optimizer, parameter: Tensor) -> bool:
+    if not any(parameter is p for group in optimizer.param_groups for p in group["params"]):
+        return False
+    slots = optimizer.state.get(parameter, {}).values()
+    return all(not isinstance(v, Tensor) or v.numel() <= 1 or v.shape == parameter.shape for v in slots)
+
+
+def _state(layer: AdamssLayer, adapter: str) -> AsaState:
+    state = layer.asa_state(adapter)
+    assert state is not None
+    return state
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,196 @@
+"""From a weight to the frozen basis, the row sets and the first A: SVD, k-means, one small SVD per subspace.
+
+Where the result must agree with stock PEFT's (the randomized SVD and its seed, the k-means call and its label order),
+the calls are the same; see docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import sklearn
+import torch
+from peft import AdamssConfig
+from torch import Tensor
+
+from adamss_core.atomic import write_atomically
+from adamss_core.errors import AdamssWarning, WeightError
+from adamss_core.layout import SubspaceLayout
+
+KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
+KMEANS_ITERATIONS = 10
+CACHE_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """What training starts from, for one layer.
+
+    Attributes:
+        basis: V^T, (r, in[+1]), fp32, on the weight's device.
+        layout: the row sets and ranks.
+        a: packed A, (R, r), fp32, on the weight's device.
+    """
+
+    basis: Tensor
+    layout: SubspaceLayout
+    a: Tensor
+
+
+def extended_weight(weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[W | b] in fp32, whatever the dtype of the base: (out, in[+1])."""
+    weight = weight.detach().float()
+    return weight if bias is None else torch.cat([weight, bias.detach().float()[:, None]], dim=1)
+
+
+def check_weight(module: str, extended: Tensor) -> None:
+    """Raises WeightError for a weight that has no meaningful SVD."""
+    if not torch.isfinite(extended).all():
+        raise WeightError(
+            f"The weight of '{module}' holds NaN or infinite values.",
+            hint="Load the base model again from a sound checkpoint, or leave this module out of target_modules.",
+            where=module,
+        )
+    if not extended.any():
+        raise WeightError(
+            f"The weight of '{module}' is all zero, so it has no subspaces.",
+            hint="Check that the base model's weights were really loaded, or leave this module out of target_modules.",
+            where=module,
+        )
+
+
+def decompose(module: str, extended: Tensor, config: AdamssConfig, cache: Path | None = None) -> Decomposition:
+    """Decomposes one weight, through the cache folder where one is given.
+
+    Args:
+        module: the module's name, for errors and warnings.
+        extended: [W | b], (out, in[+1]), fp32.
+        config: r, num_subspaces, subspace_rank, use_dynamic_rank, svd_threshold and random_seed are used.
+        cache: folder of finished decompositions, by content.
+
+    Raises:
+        WeightError: NaN, infinite or all-zero weight.
+    """
+    check_weight(module, extended)
+    out_features = extended.shape[0]
+    if config.num_subspaces > out_features:
+        warnings.warn(
+            f"num_subspaces={config.num_subspaces} is more than the {out_features} rows of '{module}'; "
+            f"{out_features} subspaces are used there.",
+            AdamssWarning,
+            stacklevel=2,
+        )
+    if cache is None:
+        return _compute(extended, config)
+    path = cache / f"{_cache_key(extended, config)}.safetensors"
+    found = _read_cache(path, extended)
+    if found is None:
+        found = _compute(extended, config)
+        _write_cache(path, found)
+    return found
+
+
+def _compute(extended: Tensor, config: AdamssConfig) -> Decomposition:
+    u, basis = truncated_svd(extended, config.r, config.random_seed)
+    rows = cluster_rows(u, config.num_subspaces)
+    bases = [_leading_directions(u[rows.to(u.device) == k], config) for k in range(int(rows.max()) + 1)]
+    layout = SubspaceLayout(rows=rows, ranks=tuple(a.shape[0] for a in bases))
+    return Decomposition(basis=basis, layout=layout, a=torch.cat(bases))
+
+
+def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:
+    """U (out, r) and V^T (r, in[+1]) by a seeded randomized SVD (Halko, Martinsson and Tropp, 2009)."""
+    rank = min(r, *extended.shape)
+    device = extended.device
+    # svd_lowrank takes no generator; the global stream is left as it was.
+    devices = [] if device.type == "cpu" else [device]
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices=devices, device_type=kind):
+        torch.manual_seed(seed)
+        u, _, v = torch.svd_lowrank(extended, q=rank, niter=2)
+    return u, v.t().contiguous()
+
+
+def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
+    """k-means on the rows of U (out, r): the subspace of each row, (out,) int64 on the CPU, none empty."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    points = u.detach().cpu().numpy().astype("float32")
+    kmeans = KMeans(
+        n_clusters=min(num_subspaces, len(points)),
+        init="random",
+        n_init=1,
+        max_iter=KMEANS_ITERATIONS,
+        random_state=KMEANS_SEED,
+    )
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters (repeated rows): the empty ones are dropped below.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = torch.from_numpy(kmeans.fit_predict(points)).long()
+    return torch.unique(labels, return_inverse=True)[1]
+
+
+def _leading_directions(members: Tensor, config: AdamssConfig) -> Tensor:
+    """Orthonormal basis (r_k, r) of the leading right-singular directions of U[I_k] (|I_k|, r)."""
+    size, r = members.shape
+    if size <= r:
+        _, singular, vt = torch.linalg.svd(members, full_matrices=False)
+        squared = singular.square()
+    else:  # many rows: the small Gram matrix has the same right-singular directions
+        squared, vectors = torch.linalg.eigh(members.t() @ members)
+        squared, vt = squared.flip(0).clamp_min(0), vectors.flip(1).t()
+    rank = min(size, r, config.subspace_rank)
+    if config.use_dynamic_rank:
+        # Singular values of U[I_k] U[I_k]^T are the squares of U[I_k]'s.
+        significant = int((squared > config.svd_threshold * squared[0]).sum())
+        rank = max(1, min(rank, significant))
+    return vt[:rank].contiguous()
+
+
+def _cache_key(extended: Tensor, config: AdamssConfig) -> str:
+    """By content of the weight and by all that the result depends on, the computing libraries included."""
+    recipe = {
+        "format": CACHE_FORMAT,
+        "shape": list(extended.shape),
+        "device": extended.device.type,
+        "torch": torch.__version__,
+        "sklearn": sklearn.__version__,
+        "r": config.r,
+        "num_subspaces": config.num_subspaces,
+        "subspace_rank": config.subspace_rank,
+        "use_dynamic_rank": config.use_dynamic_rank,
+        "svd_threshold": config.svd_threshold if config.use_dynamic_rank else None,
+        "seed": config.random_seed,
+    }
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    digest.update(extended.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path, extended: Tensor) -> Decomposition | None:
+    try:
+        tensors = safetensors.torch.load_file(path, device=str(extended.device))
+        layout = SubspaceLayout(rows=tensors["rows"].cpu().long(), ranks=tuple(tensors["ranks"].tolist()))
+        return Decomposition(basis=tensors["basis"], layout=layout, a=tensors["a"])
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, safetensors.SafetensorError):
+        return None  # a damaged entry is computed and written anew
+
+
+def _write_cache(path: Path, value: Decomposition) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "basis": value.basis.cpu().contiguous(),
+        "a": value.a.cpu().contiguous(),
+        "rows": value.layout.rows.to(torch.int32),
+        "ranks": torch.tensor(value.layout.ranks),
+    }
+    write_atomically(path, safetensors.torch.save(tensors))

@@ -1,0 +1,116 @@
+"""The adapted linear map as one autograd function.
+
+y = W x + b + scatter_k(B_k A_k V^T [x; 1])          (AdaMSS, NeurIPS 2025; V^T is `basis`, (r, in[+1]))
+
+The basis is folded into A first: `down` = A V^T is (R, in[+1]), which is small beside the tokens, so the tokens meet
+a LoRA of rank R. Nothing in here depends on the number of subspaces, and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def assemble(parameter: Tensor, frozen: Tensor | None, live: Tensor | None) -> Tensor:
+    """The packed tensor: trained entries from `parameter`, pruned ones from `frozen`.
+
+    `live` is a bool mask over `parameter` where it kept its full shape, or the positions of its rows in the packed
+    tensor where pruned rows were taken out of it. Without `frozen` nothing is pruned and the parameter is all.
+    """
+    if frozen is None or live is None:
+        return parameter
+    if live.dtype == torch.bool:
+        return torch.where(live, parameter, frozen)
+    return frozen.index_copy(0, live, parameter)
+
+
+def restrict(gradient: Tensor, live: Tensor | None) -> Tensor:
+    """The gradient of `assemble`'s parameter, from the gradient of the packed tensor."""
+    if live is None:
+        return gradient
+    if live.dtype == torch.bool:
+        return gradient * live
+    return gradient.index_select(0, live)
+
+
+class AdaptedLinear(Function):
+    """`base_out` plus the delta; or, given `weight` instead of `base_out`, the base's own product as well.
+
+    Taking the frozen base product in saves one pass over the output forward and one over the input gradient backward,
+    which is where LoRA's overhead goes at many tokens.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,  # (..., in), in the compute dtype
+        base_out: Tensor | None,  # (..., out)
+        weight: Tensor | None,  # (out, in)
+        bias: Tensor | None,  # (out,)
+        a: Tensor,  # (R, r) or fewer rows
+        b: Tensor,  # (sum |I_k| r_k,) or fewer
+        basis: Tensor,  # (r, in[+1])
+        cells: Tensor,  # (sum |I_k| r_k,)
+        frozen_a: Tensor | None,
+        frozen_b: Tensor | None,
+        live_a: Tensor | None,
+        live_b: Tensor | None,
+    ) -> Tensor:
+        n_in = x.shape[-1]
+        packed_a = assemble(a, frozen_a, live_a)
+        packed_b = assemble(b, frozen_b, live_b)
+        total_rank = packed_a.shape[0]
+        tokens = x.reshape(-1, n_in)
+
+        fold = packed_a.mm(basis).to(x.dtype)  # (R, in[+1])
+        down = fold[:, :n_in]
+        if fold.shape[1] > n_in:
+            h = torch.addmm(fold[:, n_in], tokens, down.t())  # (tokens, R)
+        else:
+            h = tokens.mm(down.t())
+
+        if weight is not None:
+            out = F.linear(tokens, weight, bias)  # (tokens, out)
+        else:
+            assert base_out is not None
+            out = base_out.reshape(-1, base_out.shape[-1])
+        n_out = out.shape[-1]
+        up = packed_b.new_zeros(n_out * total_rank).index_copy_(0, cells, packed_b)
+        up = up.view(n_out, total_rank).to(x.dtype)
+        out = out.addmm_(h, up.t()) if weight is not None else torch.addmm(out, h, up.t())
+
+        ctx.save_for_backward(x, h, down, up, weight)
+        # Constants of the layer: they take part in no gradient and live as long as the layer does.
+        ctx.constants = (basis, cells, live_a, live_b)
+        return out.view(*x.shape[:-1], n_out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, h, down, up, weight = ctx.saved_tensors
+        basis, cells, live_a, live_b = ctx.constants
+        need_x, need_base, _, _, need_a, need_b = ctx.needs_input_grad[:6]
+        n_in = x.shape[-1]
+        g = gradient.reshape(-1, gradient.shape[-1])  # (tokens, out)
+
+        grad_x = grad_a = grad_b = None
+        gh = g.mm(up)  # (tokens, R)
+        if need_b:
+            grad_b = restrict(g.t().mm(h).view(-1).index_select(0, cells), live_b).to(basis.dtype)
+        if need_x:
+            grad_x = g.mm(weight).addmm_(gh, down) if weight is not None else gh.mm(down)
+            grad_x = grad_x.view(x.shape)
+        if need_a:
+            grad_fold = gh.new_empty(gh.shape[1], basis.shape[1])  # (R, in[+1])
+            torch.mm(gh.t(), x.reshape(-1, n_in), out=grad_fold[:, :n_in])
+            if basis.shape[1] > n_in:
+                torch.sum(gh, 0, out=grad_fold[:, n_in])
+            grad_a = restrict(grad_fold.to(basis.dtype).mm(basis.t()), live_a)
+        grad_base = gradient if need_base else None
+        return grad_x, grad_base, None, None, grad_a, grad_b, None, None, None, None, None, None

@@ -1,0 +1,151 @@
+"""The trained delta in forms that need no AdaMSS: a stock LoRA adapter, or the merged base model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from peft import LoraConfig, PeftModel
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from adamss_core.errors import ExportError
+from adamss_core.files import (
+    CONFIG,
+    KEY_PREFIX,
+    WEIGHTS,
+    active_adapter,
+    adapter_tensors,
+    config_json,
+    to_json,
+    write_folder,
+)
+from adamss_core.layer import AdamssLayer
+
+LORA_MANIFEST = "lora_manifest.json"
+
+
+def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> dict[str, Any]:
+    """Writes the adapter as a stock PEFT LoRA with the same outputs.
+
+    delta W = B_dense (A V^T), so lora_A = A V^T (R, in), lora_B = B_dense (out, R), scaling 1. Subspaces and layers
+    without effect are dropped; ranks are padded with zeros to one. The delta of a bias becomes LoRA's bias.
+
+    Returns:
+        The manifest, also written as `lora_manifest.json`: rank, scaling, `lora_bias` (servers without LoRA bias need
+        the merged model then), adapted and dropped modules.
+
+    Raises:
+        ExportError: the adapter has no effect at all, or cannot be written as one LoRA.
+    """
+    adapter = adapter_name or active_adapter(model)
+    layers: dict[str, AdamssLayer] = model.base_model.adapted_layers(adapter)
+    factors = {name: _effective_factors(layer, adapter) for name, layer in layers.items()}
+    kept = {name: value for name, value in factors.items() if value[1].shape[1] > 0}
+    if not kept:
+        raise ExportError(
+            f"Adapter '{adapter}' changes nothing yet: every B is zero.",
+            hint="Train it first.",
+            where=adapter,
+        )
+    rank = max(up.shape[1] for _, up, _ in kept.values())
+    with_bias = any(bias is not None for _, _, bias in kept.values())
+    tensors: dict[str, Tensor] = {}
+    for name, (down, up, bias) in kept.items():
+        prefix = f"{KEY_PREFIX}{name}"
+        tensors[f"{prefix}.lora_A.weight"] = _pad(down, rank, dim=0)
+        tensors[f"{prefix}.lora_B.weight"] = _pad(up, rank, dim=1)
+        if with_bias:
+            tensors[f"{prefix}.lora_B.bias"] = (up.new_zeros(up.shape[0]) if bias is None else bias).cpu().clone()
+    for key, value in adapter_tensors(model, adapter).items():
+        if ".adamss_" not in key:  # modules_to_save
+            tensors[key] = value
+    manifest = {
+        "format": "adamss-lora",
+        "version": 1,
+        "rank": rank,
+        "scaling": 1.0,
+        "lora_bias": with_bias,
+        "modules": sorted(kept),
+        "dropped_modules": sorted(set(factors) - set(kept)),
+        "note": "This adapter has LoRA biases; a server without support for them needs the merged model."
+        if with_bias
+        else "This adapter is plain LoRA.",
+    }
+    config = _lora_config(model, adapter, sorted(kept), rank, with_bias)
+    files = {
+        WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        CONFIG: config_json(config),
+        LORA_MANIFEST: to_json(manifest),
+    }
+    write_folder(Path(folder), files)
+    return manifest
+
+
+def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Module:
+    """The plain base model with the delta merged, in fp32 and rounded once. The PeftModel is used up.
+
+    Raises:
+        MergeError: the delta is not finite, or the base is quantised in a way that cannot be merged into.
+    """
+    adapter = adapter_name or active_adapter(model)
+    merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
+    return merged
+
+
+@torch.no_grad()
+def _effective_factors(layer: AdamssLayer, adapter: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`lora_factors` without the ranks whose column of `up` is zero; the bias None where it is zero."""
+    down, up, bias = layer.lora_factors(adapter)
+    used = torch.where(up.ne(0).any(0))[0]
+    if bias is not None and not bool(bias.any()):
+        bias = None
+    return down[used], up[:, used], bias
+
+
+def _pad(value: Tensor, rank: int, *, dim: int) -> Tensor:
+    shape = list(value.shape)
+    shape[dim] = rank
+    padded = torch.zeros(shape, dtype=value.dtype)
+    padded.narrow(dim, 0, value.shape[dim]).copy_(value)
+    return padded
+
+
+def _lora_config(model: PeftModel, adapter: str, modules: list[str], rank: int, with_bias: bool) -> LoraConfig:
+    source = model.peft_config[adapter]
+    base = model.base_model.model
+    layers = model.base_model.adapted_layers(adapter)
+    return LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=0.0,
+        lora_bias=with_bias,
+        target_modules=_targets(base, modules),
+        modules_to_save=source.modules_to_save,
+        fan_in_fan_out=all(isinstance(layers[name].get_base_layer(), Conv1D) for name in modules),
+        task_type=source.task_type,
+        base_model_name_or_path=source.base_model_name_or_path,
+        revision=source.revision,
+    )
+
+
+def _targets(base: nn.Module, modules: list[str]) -> list[str] | str:
+    """target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
+    everything = [name for name, module in base.named_modules() if name and not _inside_adapter(base, name)]
+    for candidate in (sorted({name.rpartition(".")[2] for name in modules}), modules):
+        matched = [n for n in everything if n in candidate or n.endswith(tuple(f".{c}" for c in candidate))]
+        if sorted(matched) == modules:
+            return candidate
+    return "|".join(re.escape(name) for name in modules)
+
+
+def _inside_adapter(base: nn.Module, name: str) -> bool:
+    parent = name
+    while "." in parent:
+        parent = parent.rpartition(".")[0]
+        if isinstance(base.get_submodule(parent), AdamssLayer):
+            return True
+    return False

@@ -1,0 +1,263 @@
+"""Adapters on disk: PEFT's two files, plus a manifest with the checksum.
+
+`adapter_model.safetensors` holds stock PEFT's tensors and, beside them, the row placement, the base's fingerprint and
+ASA's state, so that no copy of the folder can lose them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors.torch
+import torch
+from peft import AdamssConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import PeftType
+from torch import Tensor, nn
+
+from adamss_core.atomic import write_atomically
+from adamss_core.decomposition import Decomposition
+from adamss_core.errors import AdamssError, AdapterFileError, TargetError, TensorShapeError
+from adamss_core.layout import SubspaceLayout
+from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
+from adamss_core.peft_model import build_peft_model
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+MANIFEST = "adamss_manifest.json"
+KEY_PREFIX = "base_model.model."
+
+
+def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
+    """Writes one adapter; each file appears whole or not at all, the manifest last.
+
+    Args:
+        folder: made if needed. Stock PEFT loads it too.
+        adapter_name: the active adapter by default.
+    """
+    adapter = adapter_name or active_adapter(model)
+    weights = safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"})
+    config = config_json(model.peft_config[adapter])
+    manifest = {
+        "format": "adamss-adapter",
+        "version": 1,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "peft": peft.__version__,
+        "torch": torch.__version__,
+    }
+    write_folder(Path(folder), {WEIGHTS: weights, CONFIG: config, MANIFEST: to_json(manifest)})
+
+
+def load_adapter(
+    base_model: nn.Module,
+    folder: str | Path,
+    *,
+    adapter_name: str = "default",
+    is_trainable: bool = True,
+    allow_other_base: bool = False,
+    decomposition_cache: str | Path | None = None,
+) -> PeftModel:
+    """Puts a saved adapter on a base model of any precision. Nothing is decomposed for our own files.
+
+    Args:
+        folder: written by `save_adapter`, by `PeftModel.save_pretrained` of our model, or by stock PEFT.
+        is_trainable: leave it trainable, ASA's state included, so that training can go on.
+        allow_other_base: load on a base that is not the one the adapter was trained on.
+        decomposition_cache: used for stock PEFT's files, which must be decomposed anew.
+
+    Raises:
+        AdapterFileError: the folder holds no adapter, or its files are damaged.
+        TensorShapeError: a tensor does not fit the base.
+        BaseMismatchError: another base; the message names the first module that differs.
+        PlacementError: a stock file whose rows cannot be placed with certainty.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    tensors = read_weights(folder)
+    config.inference_mode = not is_trainable
+    if allow_other_base:
+        tensors = {key: value for key, value in tensors.items() if not key.endswith(".adamss_sketch")}
+    placed = any(key.endswith(".adamss_rows") for key in tensors)
+    source = _from_file(tensors) if placed else decompose_with_cache(decomposition_cache)
+    model = build_peft_model(base_model, config, adapter_name, source)
+    try:
+        _check_complete(model, adapter_name, tensors)
+        set_peft_model_state_dict(model, tensors, adapter_name=adapter_name)
+    except Exception as error:
+        # The caller's model is given back as it was.
+        model.base_model.unload()
+        if isinstance(error, (KeyError, RuntimeError)) and not isinstance(error, AdamssError):
+            raise AdapterFileError(
+                f"The weights in {folder} do not fit the base model: {error}",
+                hint="Use the base model the adapter was trained on.",
+                where=WEIGHTS,
+            ) from error
+        raise
+    if not is_trainable:
+        model.eval()
+    return model
+
+
+def active_adapter(model: PeftModel) -> str:
+    """The one active adapter.
+
+    Raises:
+        AdapterFileError: the model is not one of ours.
+    """
+    if not isinstance(getattr(model, "base_model", None), AdamssModel):
+        raise AdapterFileError(
+            f"A {type(model).__name__} from elsewhere cannot be saved or exported here.",
+            hint="Make the model with adamss_core.get_adamss_model or adamss_core.load_adapter.",
+            where="model",
+        )
+    name: str = model.base_model.active_adapters[0]
+    return name
+
+
+def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
+    """The adapter's tensors under PEFT's file keys, contiguous and on the CPU, none sharing memory."""
+    state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def config_json(config: Any) -> bytes:
+    """adapter_config.json as `PeftConfig.save_pretrained` writes it, marked for inference."""
+    fields = config.to_dict()
+    for name, value in fields.items():
+        if isinstance(value, set):
+            fields[name] = sorted(value)
+    fields["inference_mode"] = True
+    fields.pop("runtime_config", None)
+    return to_json(fields)
+
+
+def to_json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def read_config(folder: Path) -> AdamssConfig:
+    """Raises AdapterFileError where the folder is not an AdaMSS adapter."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise AdapterFileError(
+            f"{folder} is not an adapter: it has no {CONFIG}.",
+            hint="Give the folder that save_adapter or PEFT's save_pretrained wrote.",
+            where=CONFIG,
+        )
+    try:
+        fields = json.loads(path.read_bytes())
+        kind = fields["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterFileError(
+            f"{path} is not a PEFT configuration ({error}).", hint="Get the file again.", where=CONFIG
+        ) from error
+    if kind != PeftType.ADAMSS.value:
+        raise AdapterFileError(
+            f"{folder} holds a {kind} adapter, not an AdaMSS one.",
+            hint="Load it with peft.PeftModel.from_pretrained.",
+            where=CONFIG,
+        )
+    try:
+        config: AdamssConfig = AdamssConfig.from_peft_type(**fields)
+    except (ValueError, TypeError) as error:
+        raise AdapterFileError(
+            f"{path} has values that AdamssConfig refuses: {error}", hint="Get the file again.", where=CONFIG
+        ) from error
+    return config
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Raises AdapterFileError for files that are missing, pickled, truncated or not what the manifest says."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        pickled = (folder / "adapter_model.bin").is_file()
+        raise AdapterFileError(
+            f"{folder} has no {WEIGHTS}" + (", only a pickle, which is never loaded." if pickled else "."),
+            hint="Save the adapter with safetensors and try again.",
+            where=WEIGHTS,
+        )
+    content = path.read_bytes()
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        try:
+            expected = json.loads(manifest.read_bytes())["sha256"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AdapterFileError(
+                f"{manifest} is damaged ({error}).", hint="Get the files again.", where=MANIFEST
+            ) from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise AdapterFileError(
+                f"{path} is not the file that was saved: its sha256 differs from the manifest's.",
+                hint="Get the files again.",
+                where=WEIGHTS,
+            )
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise AdapterFileError(
+            f"{path} is truncated or not a safetensors file ({error}).", hint="Get the file again.", where=WEIGHTS
+        ) from error
+
+
+def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
+    """Decompositions read from an adapter's own tensors instead of being computed."""
+
+    def read(module: str, extended: Tensor, config: AdamssConfig) -> Decomposition:
+        prefix = f"{KEY_PREFIX}{module}."
+        try:
+            rows = tensors[f"{prefix}adamss_rows"].long()
+            basis = tensors[f"{prefix}adamss_newB"].to(extended.device)
+            parts: list[Tensor] = []
+            while (key := f"{prefix}adamss_A.{len(parts)}") in tensors:
+                parts.append(tensors[key])
+            a = torch.cat(parts)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise AdapterFileError(
+                f"The adapter has no complete tensors for '{module}', which its target_modules match.",
+                hint="Use the base model the adapter was trained on, or get the files again.",
+                where=module,
+            ) from error
+        if tuple(rows.shape) != extended.shape[:1] or basis.shape[1:] != extended.shape[1:]:
+            raise TensorShapeError(
+                f"'{module}' is {tuple(extended.shape)} in this base, but the adapter was made for "
+                f"{(*rows.shape, *basis.shape[1:])}.",
+                hint="Use the base model the adapter was trained on.",
+                where=module,
+            )
+        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(parts):
+            raise TensorShapeError(
+                f"'{module}.adamss_rows' names subspaces that the adapter does not have.",
+                hint="The file was altered: get it again.",
+                where=f"{module}.adamss_rows",
+            )
+        layout = SubspaceLayout(rows=rows, ranks=tuple(part.shape[0] for part in parts))
+        return Decomposition(basis=basis, layout=layout, a=a.to(extended.device))
+
+    return read
+
+
+def _check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
+    """Every module in the file is adapted, and every adapted module is in the file."""
+    names = {key.removeprefix(KEY_PREFIX).rpartition(".adamss_A.")[0] for key in tensors if ".adamss_A." in key}
+    adapted = set(model.base_model.adapted_layers(adapter))
+    if unknown := sorted(names - adapted):
+        raise TargetError(
+            f"The adapter has weights for '{unknown[0]}', which this base model does not have or does not target.",
+            hint="Use the base model the adapter was trained on.",
+            where=unknown[0],
+        )
+    if missing := sorted(adapted - names):
+        raise AdapterFileError(
+            f"The adapter has no weights for '{missing[0]}', which its target_modules match.",
+            hint="Use the base model the adapter was trained on, or get the files again.",
+            where=missing[0],
+        )

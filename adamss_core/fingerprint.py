@@ -1,0 +1,68 @@
+"""A small sketch of a weight that says how far two weights lie apart, whatever their dtype.
+
+A hash cannot tell a base rounded to bf16 from another base. This count sketch can: rows and columns are given random
+signs and summed into 16 x 16 buckets, which keeps squared distances in expectation (Charikar, Chen and Farach-Colton,
+2002), so |sketch(W) - sketch(W')| / |sketch(W)| estimates the relative Frobenius distance of W and W'.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BUCKETS = 16
+
+
+def sketch(weight: Tensor) -> Tensor:
+    """(out, in[+1]) -> (16, 16) fp32 on the CPU."""
+    folded = _fold(weight.float())  # (16, in)
+    return _fold(folded.t().contiguous()).t().contiguous().cpu()
+
+
+def _fold(matrix: Tensor) -> Tensor:
+    """Sums the signed rows of (n, m) into (16, m); plain sums, so that TF32 settings cannot touch the result."""
+    n, m = matrix.shape
+    signed = matrix * _signs(n, matrix.device)[:, None]
+    padding = -n % BUCKETS
+    if padding:
+        signed = torch.cat([signed, signed.new_zeros(padding, m)])
+    return signed.view(-1, BUCKETS, m).sum(0)
+
+
+def _signs(n: int, device: torch.device) -> Tensor:
+    """Fixed pseudo-random signs (n,) from a 32-bit integer mix, the same on every device and version."""
+    x = torch.arange(1, n + 1, dtype=torch.int64, device=device)
+    for multiplier in (0x9E3779B1, 0x85EBCA6B):
+        x = (x * multiplier) & 0xFFFFFFFF
+        x = x ^ (x >> 15)
+    return ((x >> 7) & 1).to(torch.float32) * 2 - 1
+
+
+def record(extended: Tensor, tolerance: float) -> Tensor:
+    """The fingerprint that travels with an adapter: sketch and tolerance as (257,) int32 bits.
+
+    Bits, because `model.half()` leaves integers alone and safetensors keeps them exactly.
+
+    Args:
+        extended: [W | b], (out, in[+1]).
+        tolerance: see `tolerance`, of the base the weight came from.
+    """
+    values = torch.cat([sketch(extended).reshape(-1), torch.tensor([tolerance])])
+    return values.contiguous().view(torch.int32)
+
+
+def compare(first: Tensor, second: Tensor) -> tuple[float, float]:
+    """Estimated relative Frobenius distance of two recorded weights, and the distance that rounding explains."""
+    one, other = (bits.cpu().contiguous().view(torch.float32) for bits in (first, second))
+    scale = max(one[:-1].norm().item(), other[:-1].norm().item())
+    gap = (one[:-1] - other[:-1]).norm().item() / scale if scale else 0.0
+    return gap, one[-1].item() + other[-1].item()
+
+
+def tolerance(dtype: torch.dtype, *, bits: int | None = None) -> float:
+    """Largest distance that rounding to `dtype` (or quantising to `bits`) explains, with a margin of about two."""
+    if bits is not None:
+        return 0.2 if bits <= 4 else 0.04
+    if dtype in (torch.float16, torch.bfloat16):
+        return torch.finfo(dtype).eps / 2
+    return 1e-5

@@ -1,0 +1,386 @@
+"""The adapted linear layer: packed parameters, forward, merge, and the stock file format of its state."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from peft.tuners._buffer_dict import BufferDict
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from peft.utils import resolve_quantization_backend
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from adamss_core import fingerprint
+from adamss_core.asa_state import AVERAGES, AsaState
+from adamss_core.decomposition import Decomposition, extended_weight
+from adamss_core.delta import AdaptedLinear, assemble
+from adamss_core.errors import MergeError
+from adamss_core.layer_state import load_layer_state, unpack_layer_state
+from adamss_core.layout import SubspaceLayout
+
+
+class AdamssLayer(BaseTunerLayer):
+    """The adapters of one target.
+
+    Per adapter: `adamss_A` (R, r) and `adamss_B` (sum |I_k| r_k,) are trained; `adamss_newB` (r, in[+1]) is the basis
+    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the base's
+    fingerprint; `adamss_cells` where packed B lies in (out, R); `adamss_asa` ASA's state.
+    """
+
+    adapter_layer_names = ("adamss_A", "adamss_B")
+    other_param_names = ("adamss_newB", "adamss_rows", "adamss_sketch", "adamss_cells", "adamss_asa", "layouts")
+
+    # What mypy cannot see of PEFT's mixin.
+    base_layer: Any
+    get_base_layer: Callable[[], Any]
+    active_adapters: list[str]
+
+    def _init_adapters(self, base_layer: nn.Module, module_name: str) -> None:
+        self.base_layer = base_layer
+        self.module_name = module_name
+        self.adamss_A = nn.ParameterDict()
+        self.adamss_B = nn.ParameterDict()
+        self.adamss_newB = BufferDict(persistent=True)
+        self.adamss_rows = BufferDict(persistent=True)
+        self.adamss_sketch = BufferDict(persistent=True)
+        self.adamss_cells = BufferDict(persistent=False)
+        self.adamss_asa = nn.ModuleDict()
+        self.layouts: dict[str, SubspaceLayout] = {}
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        self.quantization_backend = resolve_quantization_backend(self.get_base_layer())
+
+    # --- the base -------------------------------------------------------------------------------------------------
+
+    def base_weight(self) -> Tensor:
+        """W as (out, in), dequantised where the base is quantised."""
+        weight = self.get_base_weight().detach()
+        return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
+
+    def base_extended(self) -> Tensor:
+        """[W | b] in fp32: (out, in[+1])."""
+        return extended_weight(self.base_weight(), getattr(self.get_base_layer(), "bias", None))
+
+    def base_record(self) -> Tensor:
+        """The base's fingerprint; with an adapter merged in, the one taken before."""
+        if self.merged:
+            return self.adamss_sketch[self.merged_adapters[0]]
+        bits = None
+        if self.quantization_backend is not None:
+            bits = 4 if self.quantization_backend.backend_name == "bnb 4bit" else 8
+        weight: Tensor = self.get_base_layer().weight
+        return fingerprint.record(self.base_extended(), fingerprint.tolerance(weight.dtype, bits=bits))
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """fp32 for half-precision and quantised bases, as LoRA's autocast of adapters does; fp64 stays fp64."""
+        weight: Tensor = self.get_base_layer().weight
+        return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+    # --- adapters -------------------------------------------------------------------------------------------------
+
+    def update_layer(
+        self,
+        adapter_name: str,
+        decomposition: Decomposition,
+        *,
+        zero_b: bool,
+        use_asa: bool,
+        inference_mode: bool,
+    ) -> None:
+        """Adds one adapter, started from `decomposition`.
+
+        Args:
+            zero_b: B starts at zero; otherwise at 0.01 times normal noise (`init_weights=None`).
+        """
+        device, dtype = decomposition.basis.device, self.parameter_dtype
+        layout = decomposition.layout
+        size = sum(layout.lengths_b)
+        b = torch.zeros(size, device=device, dtype=dtype) if zero_b else torch.randn(size, device=device, dtype=dtype)
+        self.install(adapter_name, decomposition.basis.to(dtype), layout, decomposition.a.to(dtype), b.mul_(0.01))
+        self.adamss_sketch[adapter_name] = self.base_record()
+        if use_asa:
+            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)
+        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+
+    def install(self, adapter_name: str, basis: Tensor, layout: SubspaceLayout, a: Tensor, b: Tensor) -> None:
+        """Puts a basis, a layout and values in place, forgetting ASA's masks."""
+        device = basis.device
+        self.layouts[adapter_name] = layout
+        self.adamss_newB[adapter_name] = basis
+        self.adamss_rows[adapter_name] = layout.rows.to(device, torch.int32)
+        self.adamss_cells[adapter_name] = layout.cells().to(device)
+        if adapter_name in self.adamss_asa:
+            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)
+        for parameters, value in ((self.adamss_A, a), (self.adamss_B, b)):
+            if adapter_name in parameters and not parameters[adapter_name].is_meta:
+                replace_data(parameters[adapter_name], value)
+            else:
+                trained = adapter_name not in parameters or parameters[adapter_name].requires_grad
+                parameters[adapter_name] = nn.Parameter(value, requires_grad=trained)
+
+    def asa_state(self, adapter_name: str) -> AsaState | None:
+        if adapter_name not in self.adamss_asa:
+            return None
+        state = self.adamss_asa[adapter_name]
+        assert isinstance(state, AsaState)
+        return state
+
+    def packed(self, adapter_name: str) -> tuple[Tensor, Tensor]:
+        """Packed A (R, r) and B (sum |I_k| r_k,) with pruned subspaces in place, detached."""
+        a, b = self.adamss_A[adapter_name].detach(), self.adamss_B[adapter_name].detach()
+        state = self.asa_state(adapter_name)
+        if state is None:
+            return a, b
+        return assemble(a, state.frozen_a, state.live_a), assemble(b, state.frozen_b, state.live_b)
+
+    def freeze_pruned(self, adapter_name: str, *, compact: bool) -> None:
+        """Makes the parameters follow `pruned_at`: pruned values move to `frozen_*`, where they stay for good.
+
+        With `compact` the pruned rows leave the parameters (the objects stay the same); without it the shapes stay.
+        Gradients are cut to fit. Averages are left alone: call this right after they were restarted.
+        """
+        state = self.asa_state(adapter_name)
+        assert state is not None
+        layout = self.layouts[adapter_name]
+        packed_a, packed_b = self.packed(adapter_name)
+        state.frozen_a, state.frozen_b = packed_a.clone(), packed_b.clone()
+        device = packed_a.device
+        for name, parameters, frozen, lengths in (
+            ("live_a", self.adamss_A, state.frozen_a, layout.lengths_a),
+            ("live_b", self.adamss_B, state.frozen_b, layout.lengths_b),
+        ):
+            parameter = parameters[adapter_name]
+            before = getattr(state, name)
+            mask = layout.spread(state.active, lengths).to(device)
+            positions = torch.where(mask)[0]
+            gradient = None if parameter.grad is None else assemble(parameter.grad, torch.zeros_like(frozen), before)
+            if compact:
+                setattr(state, name, positions)
+                replace_data(parameter, frozen.index_select(0, positions))
+                parameter.grad = None if gradient is None else gradient.index_select(0, positions)
+            else:
+                setattr(state, name, mask if frozen.dim() == 1 else mask[:, None])
+                replace_data(parameter, frozen.clone())
+                if gradient is not None:
+                    parameter.grad = gradient * getattr(state, name)
+        self._freeze_emptied(adapter_name)
+
+    def restore_asa(self, adapter_name: str, tensors: dict[str, Tensor]) -> None:
+        """Takes back what `AsaState.export` gave, the parameters' shapes included; A and B are the layer's own.
+
+        Raises:
+            AsaStateError: the tensors do not fit this layer.
+        """
+        layout = self.layouts[adapter_name]
+        packed_a, packed_b = self.packed(adapter_name)
+        state = AsaState(layout.num_subspaces)
+        state.restore_masks(tensors, self.module_name)
+        replace_data(self.adamss_A[adapter_name], packed_a.clone())
+        replace_data(self.adamss_B[adapter_name], packed_b.clone())
+        self.adamss_asa[adapter_name] = state
+        if not bool(state.active.all()):
+            self.freeze_pruned(adapter_name, compact=bool(tensors["compact"]))
+        for name in AVERAGES:
+            if name not in tensors:
+                continue
+            value = tensors[name].to(packed_a.device, torch.float32)
+            live = state.live_a if name.endswith("_a") else state.live_b
+            setattr(state, name, value.index_select(0, live) if state.compact and live is not None else value.clone())
+
+    def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
+        super().set_adapter(adapter_names, inference_mode=inference_mode)
+        for adapter_name in self.adamss_A:
+            self._freeze_emptied(adapter_name)
+
+    def set_requires_grad(self, adapter_names: Any, requires_grad: bool = True) -> None:
+        super().set_requires_grad(adapter_names, requires_grad)
+        for adapter_name in self.adamss_A:
+            self._freeze_emptied(adapter_name)
+
+    def _freeze_emptied(self, adapter_name: str) -> None:
+        """A layer whose subspaces are all pruned has nothing left to train."""
+        for parameters in (self.adamss_A, self.adamss_B):
+            parameter = parameters[adapter_name]
+            if parameter.numel() == 0:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        """Moves, but never casts: a basis rounded to half precision would not be the one that was trained."""
+        weight = getattr(self.get_base_layer(), "weight", None)
+        target = device if device is not None else getattr(weight, "device", None)
+        if target is None or target.type == "meta":
+            return
+        for name in (*self.adapter_layer_names, *self.other_param_names):
+            held = getattr(self, name)
+            if isinstance(held, nn.Module) and adapter_name in held:  # type: ignore[operator]
+                item = held[adapter_name]  # type: ignore[index]
+                if isinstance(item, nn.Module):
+                    item.to(target)
+                elif item.device != target and item.device.type != "meta":
+                    held[adapter_name] = item.to(target)  # type: ignore[operator]
+
+    # --- the delta ------------------------------------------------------------------------------------------------
+
+    def lora_factors(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The delta as factors: down (R, in), up (out, R), and the bias delta (out,) or None; all in the basis' dtype.
+
+        delta W = up @ down. The bias delta is up @ (A @ last column of the basis).
+        """
+        basis, layout = self.adamss_newB[adapter_name], self.layouts[adapter_name]
+        packed_a, packed_b = self.packed(adapter_name)
+        fold = packed_a @ basis
+        up = packed_b.new_zeros(layout.out_features * layout.total_rank)
+        up = up.index_copy_(0, self.adamss_cells[adapter_name], packed_b).view(layout.out_features, -1)
+        n_in = self.in_features
+        return fold[:, :n_in], up, up @ fold[:, n_in] if fold.shape[1] > n_in else None
+
+    def get_delta_weight(self, adapter_name: str) -> Tensor:
+        """delta W in the base weight's orientation, fp32 (fp64 for an fp64 base)."""
+        down, up, _ = self.lora_factors(adapter_name)
+        delta = up @ down
+        return delta.t() if isinstance(self.get_base_layer(), Conv1D) else delta
+
+    def get_delta_bias(self, adapter_name: str) -> Tensor | None:
+        """delta b (out,), or None where the base has no bias."""
+        return self.lora_factors(adapter_name)[2]
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        return True
+
+    # --- merging --------------------------------------------------------------------------------------------------
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Adds the deltas to the base weight, in fp32 and rounded once.
+
+        Raises:
+            MergeError: a delta is not finite (with `safe_merge`), or the base's quantisation cannot be merged into.
+        """
+        for adapter_name in check_adapters_to_merge(self, adapter_names) or []:
+            if adapter_name in self.adamss_A:
+                self._add_delta(adapter_name, 1.0, safe=safe_merge)
+                self.merged_adapters.append(adapter_name)
+
+    def unmerge(self) -> None:
+        if not self.merged:
+            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+            return
+        while self.merged_adapters:
+            adapter_name = self.merged_adapters.pop()
+            if adapter_name in self.adamss_A:
+                self._add_delta(adapter_name, -1.0, safe=False)
+
+    @torch.no_grad()
+    def _add_delta(self, adapter_name: str, sign: float, *, safe: bool) -> None:
+        if self.quantization_backend is not None and not self.quantization_backend.supports_merge:
+            raise MergeError(
+                f"'{self.module_name}' is quantised in a way that cannot be merged into.",
+                hint="Load the base model unquantised and merge there.",
+                where=self.module_name,
+            )
+        base = self.get_base_layer()
+        weight, bias = self.get_base_weight(), getattr(base, "bias", None)
+        delta = self.get_delta_weight(adapter_name).to(weight.device)
+        new_weight = (weight.to(delta.dtype) + sign * delta).to(weight.dtype)
+        bias_delta = self.get_delta_bias(adapter_name)
+        new_bias = None
+        if bias is not None and bias_delta is not None:
+            new_bias = (bias.to(delta.dtype) + sign * bias_delta.to(bias.device)).to(bias.dtype)
+        finite = all(bool(torch.isfinite(value).all()) for value in (new_weight, new_bias) if value is not None)
+        if safe and not finite:
+            raise MergeError(
+                f"Merging adapter '{adapter_name}' into '{self.module_name}' gives NaN or infinite weights.",
+                hint="The adapter is damaged: load an earlier checkpoint of it.",
+                where=self.module_name,
+            )
+        self.set_base_weight(new_weight)
+        if bias is not None and new_bias is not None:
+            bias.data = new_bias
+
+
+class AdamssLinear(nn.Module, AdamssLayer):
+    """AdaMSS on nn.Linear, transformers' Conv1D or a bitsandbytes linear."""
+
+    def __init__(self, base_layer: nn.Module, module_name: str) -> None:
+        super().__init__()
+        self._init_adapters(base_layer, module_name)
+        base = self.get_base_layer()
+        if isinstance(base, Conv1D):
+            self.in_features, self.out_features = base.weight.shape
+        else:
+            self.in_features, self.out_features = base.in_features, base.out_features
+        self.register_state_dict_post_hook(unpack_layer_state)
+        self.register_load_state_dict_pre_hook(load_layer_state)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(..., in) -> (..., out)."""
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        adapters = [name for name in self.active_adapters if name in self.adamss_A]
+        if self.disable_adapters or self.merged or not adapters:
+            return self.base_layer(x, *args, **kwargs)
+
+        autocast = torch.is_autocast_enabled(x.device.type)
+        if not autocast and len(adapters) == 1 and self._can_fuse(x, adapters[0]):
+            base = self.base_layer
+            return self._delta(adapters[0], x, None, base.weight, base.bias)
+
+        result = self.base_layer(x, *args, **kwargs)
+        dtype = result.dtype
+        for name in adapters:
+            compute = torch.get_autocast_dtype(x.device.type) if autocast else self.adamss_A[name].dtype
+            with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+                result = self._delta(name, x.to(compute), result.to(compute), None, None)
+        return result.to(dtype)
+
+    def _delta(
+        self, name: str, x: Tensor, base_out: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        state = self.asa_state(name)
+        pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
+        out: Tensor = AdaptedLinear.apply(
+            x,
+            base_out,
+            weight,
+            bias,
+            self.adamss_A[name],
+            self.adamss_B[name],
+            self.adamss_newB[name],
+            self.adamss_cells[name],
+            *pruned,
+        )
+        return out
+
+    def _can_fuse(self, x: Tensor, name: str) -> bool:
+        """Whether the base product may be taken in: a plain frozen nn.Linear that nobody listens to."""
+        base = self.base_layer
+        return (
+            type(base) is nn.Linear
+            and "forward" not in base.__dict__  # patched, as accelerate's offloading does
+            and not (base._forward_hooks or base._forward_pre_hooks)
+            and not (base._backward_hooks or base._backward_pre_hooks)
+            and not base.weight.requires_grad
+            and not (base.bias is not None and base.bias.requires_grad)
+            and x.dtype == base.weight.dtype == self.adamss_A[name].dtype
+        )
+
+    def __repr__(self) -> str:
+        return "adamss." + super().__repr__()
+
+
+def replace_data(parameter: nn.Parameter, value: Tensor) -> None:
+    """Gives a parameter other values, also of another shape, without making it another object.
+
+    Optimizers, schedulers and users hold parameters by identity. A graph that is still alive (a `loss` variable, say)
+    keeps the parameter's gradient accumulator with its old shape; assigning another dtype in between makes autograd
+    drop it.
+    """
+    if parameter.shape != value.shape:
+        parameter.grad = None
+        parameter.data = value.new_empty(0, dtype=torch.float64 if value.dtype == torch.float32 else torch.float32)
+    parameter.data = value

@@ -1,0 +1,166 @@
+"""A layer's state in stock PEFT's file format, and back.
+
+Stock PEFT writes `adamss_A.<k>`, `adamss_B.<k>` and `adamss_newB`. Ours adds `adamss_rows` (the subspace of each row),
+`adamss_sketch` (the base's fingerprint) and `adamss_asa.*`, which stock PEFT ignores. Because these are hooks on the
+layer's state dict, every way PEFT and transformers save or load an adapter goes through them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adamss_core import fingerprint
+from adamss_core.errors import BaseMismatchError, PlacementError, TensorShapeError
+from adamss_core.layout import SubspaceLayout
+
+if TYPE_CHECKING:
+    from adamss_core.layer import AdamssLinear
+
+# Largest relative difference between the basis in a stock file and the one computed here that is still the same basis.
+SAME_BASIS = 1e-3
+SAME_BASIS_ROUNDED = 4e-3  # where the file's basis was rounded to half precision
+
+
+def unpack_layer_state(layer: AdamssLinear, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """State-dict post-hook: packed parameters -> one A and one B per subspace, plus ASA's state."""
+    for adapter, layout in layer.layouts.items():
+        state_dict.pop(f"{prefix}adamss_A.{adapter}", None)
+        state_dict.pop(f"{prefix}adamss_B.{adapter}", None)
+        for k, (a, b) in enumerate(layout.unpack(*layer.packed(adapter))):
+            state_dict[f"{prefix}adamss_A.{adapter}.{k}"] = a.clone()
+            state_dict[f"{prefix}adamss_B.{adapter}.{k}"] = b.clone()
+        state = layer.asa_state(adapter)
+        if state is not None:
+            for name, value in state.export(layout).items():
+                state_dict[f"{prefix}adamss_asa.{adapter}.{name}"] = value
+
+
+def load_layer_state(layer: AdamssLinear, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Load pre-hook: takes an adapter's tensors out of `state_dict`, checks them and puts them in place.
+
+    Raises:
+        TensorShapeError, BaseMismatchError, PlacementError, AsaStateError
+    """
+    base_comes_along = f"{prefix}base_layer.weight" in state_dict
+    for adapter in layer.layouts:
+        if f"{prefix}adamss_A.{adapter}.0" not in state_dict:
+            continue
+        tensors = _take(state_dict, prefix, adapter)
+        if "sketch" in tensors and not base_comes_along:
+            _check_base(layer, tensors["sketch"])
+        _install(layer, adapter, tensors)
+        # What torch's own loading finds is what is in place by now.
+        for name in ("adamss_A", "adamss_B", "adamss_newB", "adamss_rows", "adamss_sketch"):
+            state_dict[f"{prefix}{name}.{adapter}"] = getattr(layer, name)[adapter].detach()
+
+
+def _take(state_dict: dict[str, Any], prefix: str, adapter: str) -> dict[str, Any]:
+    taken: dict[str, Any] = {"a": [], "b": [], "asa": {}}
+    for name, target in (("adamss_A", taken["a"]), ("adamss_B", taken["b"])):
+        while (key := f"{prefix}{name}.{adapter}.{len(target)}") in state_dict:
+            target.append(state_dict.pop(key))
+    for name, key in (("basis", "adamss_newB"), ("rows", "adamss_rows"), ("sketch", "adamss_sketch")):
+        value = state_dict.pop(f"{prefix}{key}.{adapter}", None)
+        if value is not None:
+            taken[name] = value
+    asa_prefix = f"{prefix}adamss_asa.{adapter}."
+    for key in [key for key in state_dict if key.startswith(asa_prefix)]:
+        taken["asa"][key.removeprefix(asa_prefix)] = state_dict.pop(key)
+    return taken
+
+
+def _check_base(layer: AdamssLinear, saved: Tensor) -> None:
+    current = layer.base_record()
+    if saved.shape != current.shape:
+        raise _wrong_shape(layer, "adamss_sketch", saved.shape, current.shape)
+    gap, allowed = fingerprint.compare(saved, current)
+    if not gap <= allowed:
+        raise BaseMismatchError(
+            f"The adapter was trained on another base model: '{layer.module_name}' differs by {gap:.2%}, where "
+            f"rounding explains at most {allowed:.2%}.",
+            hint="Load the base model and revision it was trained on, or pass allow_other_base=True to "
+            "adamss_core.load_adapter if the difference is meant.",
+            where=layer.module_name,
+        )
+
+
+def _install(layer: AdamssLinear, adapter: str, tensors: dict[str, Any]) -> None:
+    current = layer.layouts[adapter]
+    device, dtype = layer.get_base_layer().weight.device, layer.parameter_dtype
+    a_list: list[Tensor] = tensors["a"]
+    b_list: list[Tensor] = tensors["b"]
+    basis: Tensor = tensors.get("basis", layer.adamss_newB[adapter])
+    if basis.dim() != 2 or basis.shape[1] != layer.adamss_newB[adapter].shape[1]:
+        raise _wrong_shape(layer, "adamss_newB", basis.shape, layer.adamss_newB[adapter].shape)
+    if len(a_list) != len(b_list):
+        raise _wrong_shape(layer, "adamss_B", (len(b_list), "subspaces"), (len(a_list), "subspaces"))
+    for k, (a, b) in enumerate(zip(a_list, b_list, strict=True)):
+        if a.dim() != 2 or a.shape[1] != basis.shape[0] or a.shape[0] < 1:
+            raise _wrong_shape(layer, f"adamss_A.{k}", a.shape, ("rank", basis.shape[0]))
+        if b.dim() != 2 or b.shape[1] != a.shape[0]:
+            raise _wrong_shape(layer, f"adamss_B.{k}", b.shape, ("rows", a.shape[0]))
+    sizes = tuple(b.shape[0] for b in b_list)
+    if "rows" in tensors:
+        rows = _checked_rows(layer, tensors["rows"], sizes)
+    else:
+        _check_placement(layer, adapter, basis, sizes)
+        rows = current.rows
+    layout = SubspaceLayout(rows=rows, ranks=tuple(a.shape[0] for a in a_list))
+    packed_a = torch.cat(a_list).to(device, dtype)
+    packed_b = torch.cat([b.reshape(-1) for b in b_list]).to(device, dtype)
+    layer.install(adapter, basis.to(device, dtype), layout, packed_a, packed_b)
+    if "sketch" in tensors:
+        layer.adamss_sketch[adapter] = tensors["sketch"].cpu()
+    if tensors["asa"] and layer.asa_state(adapter) is not None:
+        layer.restore_asa(adapter, tensors["asa"])
+
+
+def _checked_rows(layer: AdamssLinear, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    rows = rows.cpu().long()
+    if rows.shape != (layer.out_features,):
+        raise _wrong_shape(layer, "adamss_rows", rows.shape, (layer.out_features,))
+    in_range = bool(((rows >= 0) & (rows < len(sizes))).all())
+    found = tuple(torch.bincount(rows, minlength=len(sizes)).tolist()) if in_range else ("out of range",)
+    if found != sizes:
+        raise _wrong_shape(layer, "adamss_rows", found, sizes)
+    return rows
+
+
+def _check_placement(layer: AdamssLinear, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:
+    """A stock file does not say which rows a B_k belongs to; only the very decomposition it came from does."""
+    weight: Tensor = layer.get_base_layer().weight
+    if layer.quantization_backend is not None or weight.dtype in (torch.float16, torch.bfloat16):
+        kind = "quantised" if layer.quantization_backend is not None else str(weight.dtype).removeprefix("torch.")
+        raise _uncertain(layer, f"this base is {kind}, whose rows cluster differently from the base it was trained on")
+    own = layer.adamss_newB[adapter].float().cpu()
+    given = basis.float().cpu()
+    if given.shape != own.shape:
+        raise _wrong_shape(layer, "adamss_newB", given.shape, own.shape)
+    rounded = any(torch.equal(given.to(half).float(), given) for half in (torch.float16, torch.bfloat16))
+    gap = float(((given - own).norm(dim=1) / own.norm(dim=1)).max())
+    if not gap <= (SAME_BASIS_ROUNDED if rounded else SAME_BASIS):
+        raise _uncertain(layer, f"its basis differs by {gap:.1%} from the one computed from this base")
+    if sizes != layer.layouts[adapter].sizes:
+        raise _uncertain(layer, "its subspaces have other sizes than the ones found in this base")
+
+
+def _uncertain(layer: AdamssLinear, reason: str) -> PlacementError:
+    return PlacementError(
+        f"The adapter was written by stock PEFT, which does not save which rows a subspace has, and they cannot be "
+        f"found with certainty for '{layer.module_name}': {reason}.",
+        hint="Load it on the fp32 base model it was trained on and save it again with adamss_core.save_adapter; "
+        "that file can be loaded in any precision.",
+        where=layer.module_name,
+    )
+
+
+def _wrong_shape(layer: AdamssLinear, tensor: str, found: Any, expected: Any) -> TensorShapeError:
+    return TensorShapeError(
+        f"Tensor '{layer.module_name}.{tensor}' has shape {tuple(found)}, but {tuple(expected)} is needed.",
+        hint="The adapter was made for another model or its files were altered: use the base model it was trained on, "
+        "or get the files again.",
+        where=f"{layer.module_name}.{tensor}",
+    )

@@ -1,0 +1,80 @@
+"""Which output rows belong to which subspace, and where each subspace lies in the packed A and B.
+
+Packed A stacks all A_k: (R, r) with R = sum of r_k. Packed B is flat: every B_k (|I_k|, r_k) row-major, one after the
+other. One A, one B and one scatter per layer is what keeps the number of operations independent of K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SubspaceLayout:
+    """Rows and ranks of the K subspaces of one layer.
+
+    Attributes:
+        rows: (out,) int64 on the CPU, the subspace of each output row.
+        ranks: r_k of each subspace.
+    """
+
+    rows: Tensor
+    ranks: tuple[int, ...]
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """|I_k| of each subspace."""
+        return tuple(torch.bincount(self.rows, minlength=len(self.ranks)).tolist())
+
+    @property
+    def num_subspaces(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def total_rank(self) -> int:
+        """R, the number of rows of packed A."""
+        return sum(self.ranks)
+
+    @property
+    def out_features(self) -> int:
+        return self.rows.numel()
+
+    @property
+    def lengths_a(self) -> tuple[int, ...]:
+        """Rows of packed A that each subspace takes."""
+        return self.ranks
+
+    @property
+    def lengths_b(self) -> tuple[int, ...]:
+        """Elements of packed B that each subspace takes."""
+        return tuple(size * rank for size, rank in zip(self.sizes, self.ranks, strict=True))
+
+    def members(self, subspace: int) -> Tensor:
+        """Output rows of one subspace, ascending: (|I_k|,)."""
+        return torch.where(self.rows == subspace)[0]
+
+    def cells(self) -> Tensor:
+        """Where each element of packed B lies in the dense (out, R) matrix, as flat indices: (sum |I_k| r_k,)."""
+        total, offset, parts = self.total_rank, 0, []
+        for subspace, rank in enumerate(self.ranks):
+            members = self.members(subspace)
+            parts.append((members[:, None] * total + offset + torch.arange(rank)[None, :]).reshape(-1))
+            offset += rank
+        return torch.cat(parts)
+
+    def spread(self, per_subspace: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """Repeats one value per subspace to one value per row of packed A or element of packed B."""
+        return torch.repeat_interleave(per_subspace, torch.tensor(lengths))
+
+    def unpack(self, packed_a: Tensor, packed_b: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
+        return [
+            (a, b.view(-1, rank))
+            for a, b, rank in zip(
+                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.ranks, strict=True
+            )
+        ]

@@ -1,0 +1,328 @@
+"""The tuner: finds the targets, decomposes them, puts the layers in, and runs ASA over all of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AdamssConfig
+from peft.tuners.tuners_utils import (
+    BaseTuner,
+    BaseTunerLayer,
+    _ExcludedModule,
+    _maybe_include_all_linear_layers,
+    check_target_module_exists,
+)
+from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING, resolve_quantization_backend
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from adamss_core import asa
+from adamss_core.asa_state import ACTIVE
+from adamss_core.config import validate_config
+from adamss_core.decomposition import Decomposition, decompose
+from adamss_core.errors import AsaStateError, ConfigError, TargetError
+from adamss_core.layer import AdamssLayer, AdamssLinear
+
+DecomposeFunction = Callable[[str, Tensor, AdamssConfig], Decomposition]
+
+
+def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
+    """The decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
+    folder = None if cache is None else Path(cache)
+    return lambda module, extended, config: decompose(module, extended, config, folder)
+
+
+class AdamssModel(BaseTuner):
+    """AdaMSS on a base model, in the place where PEFT's own tuner would sit (`PeftModel.base_model`).
+
+    Args:
+        model: the base model, changed in place.
+        config: `peft.AdamssConfig`, or a dict of adapter name to config.
+        adapter_name: name of the first adapter.
+        decompose: where decompositions come from: `(module name, [W | b], config) -> Decomposition`.
+    """
+
+    prefix: str = "adamss_"
+    tuner_layer_cls = AdamssLayer
+    target_module_mapping = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: AdamssConfig | dict[str, AdamssConfig],
+        adapter_name: str,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, Tensor] | None = None,
+        *,
+        decompose: DecomposeFunction | None = None,
+    ) -> None:
+        self._decompose = decompose or decompose_with_cache(None)
+        self._planned: dict[str, Decomposition] = {}
+        self._layers: dict[str, AdamssLayer] | None = None
+        super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
+
+    # --- putting layers in ----------------------------------------------------------------------------------------
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Checks everything and decomposes every target before the first module is touched.
+
+        Raises:
+            ConfigError, TargetError, WeightError
+        """
+        config = self.peft_config[adapter_name]
+        validate_config(config)
+        config = self._prepare_adapter_config(config, self.get_model_config(model))
+        self._check_layer_indices(model, config)
+        config = _maybe_include_all_linear_layers(config, model)
+        self._layers = None
+        self._planned = {
+            name: self._decompose(name, AdamssLinear(target, name).base_extended(), config)
+            for name, target in self._find_targets(model, config)
+        }
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+        finally:
+            self._planned = {}
+
+    def _prepare_adapter_config(self, peft_config: AdamssConfig, model_config: dict[str, Any]) -> AdamssConfig:
+        if peft_config.target_modules is None and model_config.get("model_type") not in self.target_module_mapping:
+            raise ConfigError(
+                f"target_modules is not set, and there is no default for model type "
+                f"{model_config.get('model_type')!r}.",
+                hint="Name the linear layers to adapt, such as ['q_proj', 'v_proj'], or use 'all-linear'.",
+                where="target_modules",
+            )
+        prepared: AdamssConfig = super()._prepare_adapter_config(peft_config, model_config)
+        return prepared
+
+    def _find_targets(self, model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
+        inside: tuple[str, ...] = ()
+        found: list[tuple[str, nn.Module]] = []
+        for name, module in model.named_modules():
+            if name.startswith(inside) and inside:
+                continue
+            if isinstance(module, BaseTunerLayer):
+                inside = (*inside, f"{name}.")
+            matched = name and check_target_module_exists(config, name)
+            if not matched or isinstance(matched, _ExcludedModule):
+                continue
+            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+            if not _is_supported(base):
+                raise TargetError(
+                    f"target_modules matches '{name}', which is a {type(base).__name__}.",
+                    hint="Only nn.Linear, transformers' Conv1D and bitsandbytes linears can be adapted: name those, "
+                    "or keep this module out with a narrower name.",
+                    where=name,
+                )
+            found.append((name, module))
+        if not found:
+            raise _nothing_matched(model, config)
+        return found
+
+    @staticmethod
+    def _check_layer_indices(model: nn.Module, config: AdamssConfig) -> None:
+        """layers_to_transform must leave something; the message of `_nothing_matched` would blame the names."""
+        if config.layers_to_transform is None or isinstance(config.target_modules, str):
+            return
+        if not any(check_target_module_exists(config, name) for name, _ in model.named_modules() if name):
+            by_name = AdamssConfig(target_modules=list(config.target_modules or []))
+            if any(check_target_module_exists(by_name, name) for name, _ in model.named_modules() if name):
+                raise ConfigError(
+                    f"layers_to_transform={config.layers_to_transform!r} with layers_pattern="
+                    f"{config.layers_pattern!r} leaves none of the target modules.",
+                    hint="Use indices of layers that the model has, and a layers_pattern such as 'layer' or 'layers'.",
+                    where="layers_to_transform",
+                )
+
+    def _create_and_replace(
+        self,
+        peft_config: AdamssConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(target, AdamssLinear):
+            layer = target
+        else:
+            layer = AdamssLinear(target, current_key)
+            layer.set_adapter(self.active_adapters)
+        layer.update_layer(
+            adapter_name,
+            self._planned[current_key],
+            zero_b=peft_config.init_weights == "orthogonal",
+            use_asa=peft_config.use_asa,
+            inference_mode=peft_config.inference_mode,
+        )
+        if layer is not target:
+            self._replace_module(parent, target_name, layer, target)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        super().delete_adapter(adapter_name)
+        self._layers = None
+
+    # --- ASA ------------------------------------------------------------------------------------------------------
+
+    def adapted_layers(self, adapter_name: str) -> dict[str, AdamssLayer]:
+        """Module name -> layer, in the model's order, for the layers that have this adapter."""
+        if self._layers is None:
+            self._layers = {n: m for n, m in self.model.named_modules() if isinstance(m, AdamssLayer)}
+        return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
+
+    def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """One ASA step for every active adapter that uses it. Call it after each optimizer step, before `zero_grad`.
+
+        Args:
+            step: how many optimizer steps have been made.
+            optimizer: frees its state for pruned subspaces, so that they cost no more time or memory.
+        """
+        for adapter in self.active_adapters:
+            config = self.peft_config[adapter]
+            if not config.use_asa or step < config.init_warmup:
+                continue
+            layers = list(self.adapted_layers(adapter).values())
+            if step <= config.final_warmup:
+                asa.update_importance(layers, adapter, config)
+            total = sum(layer.layouts[adapter].num_subspaces for layer in layers)
+            wanted = asa.scheduled_subspaces(step, total, config)
+            # Past the ramp the target is still owed if its last step was never seen.
+            overdue = step > config.final_warmup and asa.count_active(layers, adapter) > wanted
+            if overdue or asa.is_mask_step(step, config):
+                asa.prune(layers, adapter, wanted, step, optimizer)
+
+    def asa_summary(self, adapter_name: str | None = None) -> dict[str, Any]:
+        """The state of all subspaces as plain JSON values.
+
+        Returns:
+            adapter: its name.
+            total, active, target: numbers of subspaces (target is None without ASA).
+            trainable_parameters: elements of A and B that are still trained.
+            modules: module name -> list of subspaces, each with `index`, `rows` (|I_k|), `rank` (r_k), `importance`
+                (the current score; for a pruned one, the score it was pruned with), `active` and `pruned_at`.
+            schedule: the mask steps, each with `step`, `wanted` and `reached` (None while it is not reached).
+        """
+        adapter = adapter_name or self.active_adapters[0]
+        config = self.peft_config[adapter]
+        layers = self.adapted_layers(adapter)
+        modules = {name: _describe(layer, adapter) for name, layer in layers.items()}
+        subspaces = [subspace for group in modules.values() for subspace in group]
+        total = len(subspaces)
+        steps = [s["pruned_at"] for s in subspaces if s["pruned_at"] is not None]
+        passed = max(steps, default=-1)
+        schedule = []
+        for step in asa.mask_steps(config) if config.use_asa else []:
+            reached = total - sum(pruned <= step for pruned in steps) if step <= passed else None
+            schedule.append({"step": step, "wanted": asa.scheduled_subspaces(step, total, config), "reached": reached})
+        return {
+            "adapter": adapter,
+            "total": total,
+            "active": sum(s["active"] for s in subspaces),
+            "target": min(config.asa_target_subspaces, total) if config.use_asa else None,
+            "trainable_parameters": sum(
+                a.numel() + b.numel()
+                for layer in layers.values()
+                for s, (a, b) in zip(
+                    _describe_active(layer, adapter),
+                    layer.layouts[adapter].unpack(*layer.packed(adapter)),
+                    strict=True,
+                )
+                if s
+            ),
+            "modules": modules,
+            "schedule": schedule,
+        }
+
+    def asa_state_dict(self) -> dict[str, Any]:
+        """Masks, averages, scores and parameter shapes of every adapter that uses ASA, to go on from bit by bit.
+
+        A and B themselves are the adapter's; save them with `save_adapter` (which includes this state too).
+        """
+        return {
+            adapter: {
+                name: state.export(layer.layouts[adapter])
+                for name, layer in self.adapted_layers(adapter).items()
+                if (state := layer.asa_state(adapter)) is not None
+            }
+            for adapter, config in self.peft_config.items()
+            if config.use_asa
+        }
+
+    def load_asa_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `asa_state_dict` gave.
+
+        Raises:
+            AsaStateError: the state belongs to other adapters or modules.
+        """
+        for adapter, modules in state.items():
+            if adapter not in self.peft_config or not self.peft_config[adapter].use_asa:
+                raise AsaStateError(
+                    f"The ASA state is for adapter '{adapter}', which this model does not train with ASA.",
+                    hint=f"This model has {sorted(self.peft_config)}; load the adapter with use_asa=True first.",
+                    where=adapter,
+                )
+            layers = self.adapted_layers(adapter)
+            different = sorted(set(modules) ^ set(layers))
+            if different:
+                raise AsaStateError(
+                    f"The ASA state and the model disagree on which modules are adapted: '{different[0]}' is in one "
+                    "of them only.",
+                    hint="Use the ASA state that was saved together with this adapter.",
+                    where=different[0],
+                )
+            for name, layer in layers.items():
+                layer.restore_asa(adapter, modules[name])
+
+
+def _describe_active(layer: AdamssLayer, adapter: str) -> list[bool]:
+    state = layer.asa_state(adapter)
+    return [True] * layer.layouts[adapter].num_subspaces if state is None else state.active.tolist()
+
+
+def _describe(layer: AdamssLayer, adapter: str) -> list[dict[str, Any]]:
+    layout, state = layer.layouts[adapter], layer.asa_state(adapter)
+    scores, pruned_at = [0.0] * layout.num_subspaces, [ACTIVE] * layout.num_subspaces
+    if state is not None:
+        pruned_at = state.pruned_at.tolist()
+        current = state.score
+        pieces = state.packed_scores()
+        if pieces is not None:
+            fresh = state.subspace_scores(layout, pieces[0].cpu(), pieces[1].cpu()).float()
+            current = torch.where(state.active, fresh, state.score)
+        scores = current.tolist()
+    return [
+        {
+            "index": k,
+            "rows": layout.sizes[k],
+            "rank": layout.ranks[k],
+            "importance": scores[k],
+            "active": pruned_at[k] == ACTIVE,
+            "pruned_at": None if pruned_at[k] == ACTIVE else pruned_at[k],
+        }
+        for k in range(layout.num_subspaces)
+    ]
+
+
+def _is_supported(module: nn.Module) -> bool:
+    if isinstance(module, (nn.Linear, Conv1D)):
+        return True
+    backend = resolve_quantization_backend(module)
+    return backend is not None and backend.backend_name.startswith("bnb")
+
+
+def _nothing_matched(model: nn.Module, config: AdamssConfig) -> TargetError:
+    names = [name for name, module in model.named_modules() if name and _is_supported(module)]
+    last = {name.rpartition(".")[2] for name in names}
+    wanted = [config.target_modules] if isinstance(config.target_modules, str) else sorted(config.target_modules or [])
+    close = [match for want in wanted for match in difflib.get_close_matches(want, sorted(last), n=3, cutoff=0.4)]
+    suggestion = ", ".join(dict.fromkeys(close)) or ", ".join(sorted(last)[:8]) or "none: it has no linear layer"
+    return TargetError(
+        f"target_modules={wanted} matches no module of this model.",
+        hint=f"The closest linear layers are: {suggestion}.",
+        where=", ".join(wanted),
+    )

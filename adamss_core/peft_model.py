@@ -1,0 +1,119 @@
+"""`get_adamss_model`: a `peft.PeftModel` around our tuner, next to stock PEFT's in the same process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AdamssConfig, PeftModel
+from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.utils import PeftType
+from torch import nn
+
+from adamss_core.errors import ConfigError
+from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
+
+
+class AdamssPeftMixin:
+    """What a PeftModel must know of pruned subspaces."""
+
+    def get_nb_trainable_parameters(self) -> tuple[int, int]:
+        """(still trained, all) parameters: a pruned subspace counts among all, wherever its values are kept."""
+        trainable, total = super().get_nb_trainable_parameters()  # type: ignore[misc]
+        tuner: AdamssModel = self.base_model  # type: ignore[attr-defined]
+        for adapter in tuner.peft_config:
+            for layer in tuner.adapted_layers(adapter).values():
+                state, layout = layer.asa_state(adapter), layer.layouts[adapter]
+                if state is None or bool(state.active.all()):
+                    continue
+                for parameters, lengths, width in (
+                    (layer.adamss_A, layout.lengths_a, layer.adamss_newB[adapter].shape[0]),
+                    (layer.adamss_B, layout.lengths_b, 1),
+                ):
+                    pruned = int(((~state.active) * torch.tensor(lengths)).sum()) * width
+                    if state.compact:
+                        total += pruned
+                    elif parameters[adapter].requires_grad:
+                        trainable -= pruned
+        return trainable, total
+
+
+def _with_mixin(base: type[PeftModel]) -> type[PeftModel]:
+    name = f"Adamss{base.__name__}"
+    made = type(name, (AdamssPeftMixin, base), {"__module__": __name__, "__doc__": base.__doc__})
+    globals()[name] = made  # found by name when the model is pickled or copied
+    return made
+
+
+_CLASSES = {base: _with_mixin(base) for base in (PeftModel, *MODEL_TYPE_TO_PEFT_MODEL_MAPPING.values())}
+_REGISTRY = threading.Lock()
+
+
+@contextmanager
+def _our_tuner(decompose: DecomposeFunction) -> Iterator[None]:
+    """PeftModel looks its tuner up in a table by PEFT type; for one construction it finds ours there.
+
+    Replacing the entry for good would turn every `peft.get_peft_model` of the process into ours.
+    """
+    with _REGISTRY:
+        stock = PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS]
+        PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS] = partial(AdamssModel, decompose=decompose)
+        try:
+            yield
+        finally:
+            PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS] = stock
+
+
+def get_adamss_model(
+    base_model: nn.Module,
+    config: AdamssConfig,
+    adapter_name: str = "default",
+    *,
+    decomposition_cache: str | Path | None = None,
+) -> PeftModel:
+    """Puts an AdaMSS adapter on a base model.
+
+    Args:
+        base_model: changed in place, its weights frozen. Any float dtype; bitsandbytes linears too.
+        config: every field of `peft.AdamssConfig` means what it means there.
+        adapter_name: the adapter's name.
+        decomposition_cache: folder in which finished decompositions are kept by content of the weight, so that the
+            next adapter on the same base starts without an SVD.
+
+    Returns:
+        A PeftModel of the class that `config.task_type` asks for; `model.base_model` is an `AdamssModel`.
+
+    Raises:
+        ConfigError: a field is out of range or contradicts another.
+        TargetError: nothing, or something that cannot be adapted, is targeted.
+        WeightError: a target's weight is NaN, infinite or all zero.
+    """
+    return build_peft_model(base_model, config, adapter_name, decompose_with_cache(decomposition_cache))
+
+
+def build_peft_model(
+    base_model: nn.Module, config: AdamssConfig, adapter_name: str, decompose: DecomposeFunction
+) -> PeftModel:
+    """`get_adamss_model` with a given source of decompositions."""
+    if not isinstance(config, AdamssConfig):
+        raise ConfigError(
+            f"An AdamssConfig is needed, not a {type(config).__name__}.", hint="Use peft.AdamssConfig.", where="config"
+        )
+    if isinstance(base_model, PeftModel):
+        raise ConfigError(
+            "The base model is a PeftModel already.",
+            hint="Use model.add_adapter for a second adapter, or unload the first.",
+            where="base_model",
+        )
+    name_or_path = getattr(base_model, "name_or_path", None) or base_model.__dict__.get("name_or_path", None)
+    config.base_model_name_or_path = name_or_path or config.base_model_name_or_path
+    kind: Any = _CLASSES[MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)]
+    with _our_tuner(decompose):
+        model: PeftModel = kind(base_model, config, adapter_name=adapter_name)
+    return model
