@@ -1,0 +1,133 @@
+"""The `adamss` block: every field of `peft.AdamssConfig` under its own name, type and default.
+
+An `adapter_config.json` written by PEFT can be pasted as it is. Beyond PEFT, the three schedule fields take "auto".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Auto = Literal["auto"]
+StrictInt = Annotated[int, Field(strict=True)]
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+Step = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+ModuleName = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class AdamssSpec(BaseModel):
+    """The method's settings, as in `peft.AdamssConfig`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    r: Annotated[StrictInt, Field(ge=1, le=16_384)] = 100
+    """Rank of the truncated SVD of each target weight; clamped to the weight's smaller dimension."""
+    num_subspaces: Annotated[StrictInt, Field(ge=1, le=4_096)] = 5
+    """Number K of subspaces into which the rows of each target are clustered."""
+    subspace_rank: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
+    """Rank of the trained update in each subspace."""
+    target_modules: list[ModuleName] | ModuleName | None = None
+    """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
+    default."""
+    init_weights: Literal["orthogonal"] | None = "orthogonal"
+    """"orthogonal" starts from the pretrained model; null starts B from small noise."""
+    modules_to_save: list[ModuleName] | None = None
+    """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
+    layers_to_transform: list[Step] | Step | None = None
+    """Only adapt these layer indices."""
+    layers_pattern: list[ModuleName] | ModuleName | None = None
+    """Name of the list of layers that `layers_to_transform` counts, such as "layer" or "layers"."""
+
+    use_asa: Annotated[bool, Field(strict=True)] = False
+    """Prune subspaces during training by their importance (Adaptive Subspace Allocation)."""
+    asa_target_subspaces: Count = 50
+    """How many subspaces, over all layers, are left when pruning ends."""
+    init_warmup: Step | Auto = 50
+    """Optimizer step at which the pruning ramp begins, or "auto": derived from the number of steps."""
+    final_warmup: Step | Auto = 1000
+    """Optimizer step at which the target is reached, or "auto"."""
+    mask_interval: Step | Auto = 100
+    """Optimizer steps between prunings, or "auto"."""
+    asa_importance_beta: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    """Decay of the running average of importance |weight x gradient|."""
+    asa_uncertainty_beta: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    """Decay of the running average of the importance's deviation."""
+    asa_schedule_exponent: Annotated[float, Field(le=1_000)] = 3.0
+    """Shape of the ramp: 1 prunes evenly, larger values prune more at the beginning."""
+
+    use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
+    """Choose each subspace's rank by its singular values, up to `subspace_rank`."""
+    svd_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """With `use_dynamic_rank`: singular values above this share of the largest count."""
+    random_seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of the randomized SVD."""
+
+    # PeftConfig's own fields, so that an adapter_config.json can be pasted.
+    task_type: str | None = None
+    """Set by the job's task; accepted so that an adapter_config.json can be pasted."""
+    peft_type: Literal["ADAMSS"] | None = None
+    """"ADAMSS" or absent."""
+    auto_mapping: dict[str, Any] | None = None
+    """Written by PEFT; has no effect here."""
+    peft_version: str | None = None
+    """Written by PEFT; has no effect here."""
+    base_model_name_or_path: str | None = None
+    """Serves as the base model where the job names none."""
+    revision: str | None = None
+    """Serves as the base model's revision where the job names none."""
+    inference_mode: Annotated[bool, Field(strict=True)] = False
+    """Written by PEFT; a job always trains."""
+
+    @field_validator("target_modules", "layers_pattern")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if isinstance(value, list) and not value:
+            raise ValueError("must name at least one module, or be null")
+        return value
+
+    @model_validator(mode="after")
+    def _as_peft_refuses(self) -> AdamssSpec:
+        if self.layers_pattern is not None and self.layers_to_transform is None:
+            raise field_error("layers_pattern", "only serves layers_to_transform: set that too, or drop this")
+        if self.layers_to_transform is not None and isinstance(self.target_modules, str):
+            raise field_error(
+                "layers_to_transform",
+                "has no effect on a regular expression: give target_modules as a list, or put the layers into the "
+                "expression",
+            )
+        if self.use_asa:
+            if self.mask_interval == 0:
+                raise field_error("mask_interval", "must be at least 1 when use_asa is true")
+            if self.asa_schedule_exponent <= 0:
+                raise field_error("asa_schedule_exponent", "must be positive when use_asa is true")
+            init, final = self.init_warmup, self.final_warmup
+            if isinstance(init, int) and isinstance(final, int) and init >= final:
+                raise field_error(
+                    "final_warmup", f"must be larger than init_warmup ({init}), so that there are steps to prune in"
+                )
+        return self
+
+    @property
+    def has_auto_schedule(self) -> bool:
+        return "auto" in (self.init_warmup, self.final_warmup, self.mask_interval)
+
+    def config_fields(self) -> dict[str, Any]:
+        """Keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
+        if self.use_asa and self.has_auto_schedule:
+            raise ValueError("the ASA schedule still says 'auto': resolve the spec with make_plan first")
+        leave_out = {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
+        fields = self.model_dump(exclude=leave_out)
+        return {name: value for name, value in fields.items() if value != "auto"}
+
+
+class FieldError(ValueError):
+    """A validation error that belongs to one field although a validator of the whole model found it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def field_error(field: str, message: str) -> FieldError:
+    return FieldError(field, message)

@@ -1,0 +1,119 @@
+"""A job: what to train, on what, how, and what to keep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
+
+DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
+# A hub id ("org/name"), or the name of a folder below the models folder. Never a path, never a URL.
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+REVISION = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"
+
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+ArtifactName = Literal["adapter", "lora", "merged"]
+Rate = Annotated[float, Field(gt=0, le=10)]
+
+
+class SpecModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class DatasetSpec(SpecModel):
+    """Which rows are trained on and which are held out."""
+
+    train: Annotated[str, Field(pattern=DATASET_ID)]
+    """Id of the uploaded data set to train on."""
+    eval: Annotated[str, Field(pattern=DATASET_ID)] | None = None
+    """Id of a data set to evaluate on. Without it a share of the training rows is held out."""
+    eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the rows held out where there is no `eval`; stratified by label, seeded."""
+    text: Column = "text"
+    """Column with the text."""
+    text_pair: Column | None = None
+    """Column with the second text, for pairs."""
+    label: Column = "label"
+    """Column with the label."""
+
+
+class TrainingSpec(SpecModel):
+    """How it is trained."""
+
+    epochs: Annotated[float, Field(gt=0, le=1_000)] = 3
+    """Passes over the training rows; ignored where `max_steps` is given."""
+    max_steps: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    """Number of optimizer steps."""
+    batch_size: Annotated[StrictInt, Field(ge=1, le=4_096)] = 32
+    """Examples per optimizer step and device, before accumulation."""
+    gradient_accumulation_steps: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
+    """Batches whose gradients are added up for one optimizer step."""
+    learning_rate: Rate = 5e-3
+    """Peak rate of A and B. AdaMSS wants rates several times LoRA's."""
+    head_learning_rate: Rate | None = 1e-3
+    """Peak rate of the modules trained in full; null takes `learning_rate`."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """AdamW's weight decay."""
+    lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    """What the rates do after the warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    """Share of the steps over which the rates rise from zero."""
+    max_grad_norm: Annotated[float, Field(gt=0, le=1_000)] | None = 1.0
+    """Gradients are clipped to this norm; null does not clip."""
+    max_length: Annotated[StrictInt, Field(ge=4, le=131_072)] = 256
+    """Tokens per example; longer ones are truncated, and counted in an event."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Mixed precision; "auto" takes bf16 where the device has it, else fp32."""
+    eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """Evaluate every so many steps, or at the end of each epoch."""
+    logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
+    """Write a row of metrics every so many steps."""
+    checkpoint_steps: Annotated[StrictInt, Field(ge=1)] | Literal["auto"] = "auto"
+    """Write a checkpoint every so many steps; "auto" about every minute and at each evaluation."""
+    early_stopping_patience: Annotated[StrictInt, Field(ge=1, le=1_000)] | None = None
+    """Stop after so many evaluations without improvement; not before pruning has ended."""
+    metric_for_best: Literal["loss", "accuracy", "macro_f1"] = "accuracy"
+    """Evaluation metric by which the best checkpoint is chosen."""
+    seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of the split, the order of the rows, the head and dropout."""
+
+
+class JobSpec(SpecModel):
+    """A fine-tuning job."""
+
+    name: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    """A name for people; need not be unique."""
+    task: Literal["text-classification"] = "text-classification"
+    """What is learnt."""
+    base_model: Annotated[str, Field(pattern=MODEL_NAME)]
+    """A folder in the service's models folder, or a hub id where the operator allows the hub."""
+    revision: Annotated[str, Field(pattern=REVISION)] | None = None
+    """Revision of a hub model."""
+    dataset: DatasetSpec
+    adamss: AdamssSpec = Field(default_factory=AdamssSpec)
+    training: TrainingSpec = Field(default_factory=TrainingSpec)
+    artifacts: Annotated[list[ArtifactName], Field(min_length=1, max_length=3)] = ["adapter", "lora", "merged"]
+    """What is written at the end: the adapter, an exactly equivalent LoRA, the merged model."""
+    retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
+    """How often a run that was killed or lost is run again from its last checkpoint."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _base_model_from_config(cls, value: Any) -> Any:
+        """A pasted adapter_config.json names the base model where the job does not."""
+        if not isinstance(value, dict) or not isinstance(block := value.get("adamss"), dict):
+            return value
+        filled = dict(value)
+        if filled.get("base_model") is None and block.get("base_model_name_or_path"):
+            filled["base_model"] = block["base_model_name_or_path"]
+            if filled.get("revision") is None and block.get("revision"):
+                filled["revision"] = block["revision"]
+        return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JobSpec:
+        if len(set(self.artifacts)) != len(self.artifacts):
+            raise field_error("artifacts", "names an artifact twice")
+        return self

@@ -1,0 +1,103 @@
+"""From a spec and what is known of model and data to numbers: steps, subspaces, a resolved ASA schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from adamss_core.spec.job import JobSpec
+
+# "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
+# in about ten prunings.
+RAMP_BEGIN, RAMP_END, PRUNINGS = 0.1, 0.5, 10
+
+
+class SpecProblem(Exception):
+    """The spec has the right shape but cannot work; `param` is the JSON path of the field at fault."""
+
+    def __init__(self, param: str, message: str, code: str = "invalid_spec") -> None:
+        super().__init__(message)
+        self.param, self.message, self.code = param, message, code
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job will do, before it does it.
+
+    Attributes:
+        spec: the spec with every "auto" of the ASA schedule replaced.
+        total_steps: optimizer steps.
+        steps_per_epoch: optimizer steps in one pass over the training rows.
+        warnings: what works but may surprise.
+    """
+
+    spec: JobSpec
+    total_steps: int
+    steps_per_epoch: int
+    warnings: tuple[str, ...]
+
+
+def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: int = 1) -> Plan:
+    """Resolves the schedule and refuses what cannot be reached.
+
+    Args:
+        train_rows: rows that are trained on, the held-out ones excluded.
+        total_subspaces: over all targets, known from the model's shapes.
+        processes: data-parallel processes.
+
+    Raises:
+        SpecProblem: with the field and numbers that would work.
+    """
+    training = spec.training
+    per_step = training.batch_size * training.gradient_accumulation_steps * processes
+    steps_per_epoch = max(1, math.ceil(train_rows / per_step))
+    total_steps = training.max_steps or max(1, math.ceil(steps_per_epoch * training.epochs))
+    warnings: list[str] = []
+    adamss = spec.adamss
+    if adamss.use_asa:
+        if adamss.asa_target_subspaces > total_subspaces:
+            raise SpecProblem(
+                "adamss.asa_target_subspaces",
+                f"asa_target_subspaces is {adamss.asa_target_subspaces}, but this model and these targets have only "
+                f"{total_subspaces} subspaces. Use a number below {total_subspaces}, or set use_asa to false.",
+                "target_too_large",
+            )
+        if adamss.asa_target_subspaces == total_subspaces:
+            warnings.append("asa_target_subspaces is the number of all subspaces: nothing will be pruned.")
+        spec = _with_schedule(spec, total_steps)
+    return Plan(spec=spec, total_steps=total_steps, steps_per_epoch=steps_per_epoch, warnings=tuple(warnings))
+
+
+def _with_schedule(spec: JobSpec, total_steps: int) -> JobSpec:
+    adamss = spec.adamss
+    if total_steps < 2:
+        raise SpecProblem(
+            "adamss.use_asa",
+            "The job has a single optimizer step, which leaves no steps to prune in. Train longer (training.epochs, "
+            "training.max_steps), use a smaller training.batch_size, or set use_asa to false.",
+            "schedule_unreachable",
+        )
+    auto_final = max(1, round(RAMP_END * total_steps))
+    final = auto_final if adamss.final_warmup == "auto" else adamss.final_warmup
+    if final > total_steps:
+        raise SpecProblem(
+            "adamss.final_warmup",
+            f"final_warmup is {final}, but the job has only {total_steps} optimizer steps, so the target would never "
+            f'be reached. Use final_warmup of at most {total_steps} (such as {auto_final}), "auto", or train for '
+            f"at least {final} steps.",
+            "schedule_unreachable",
+        )
+    auto_init = min(round(RAMP_BEGIN * total_steps), final - 1)
+    init = auto_init if adamss.init_warmup == "auto" else adamss.init_warmup
+    if init >= final:
+        raise SpecProblem(
+            "adamss.init_warmup",
+            f"init_warmup is {init}, but pruning ends at step {final}. Use an init_warmup below {final} (such as "
+            f'{auto_init}), or "auto".',
+            "schedule_unreachable",
+        )
+    interval = adamss.mask_interval
+    if interval == "auto":
+        interval = max(1, (final - init) // PRUNINGS)
+    resolved = adamss.model_copy(update={"init_warmup": init, "final_warmup": final, "mask_interval": interval})
+    return spec.model_copy(update={"adamss": resolved})

@@ -1,0 +1,49 @@
+"""Every error the API answers on purpose; rendered in one place as {"error": {type, code, message, param}}."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of the tree.
+
+    Attributes:
+        status: HTTP status.
+        type: the family of the error.
+        code: stable name of the error.
+        param: JSON path of the field at fault, such as `dataset.train`.
+    """
+
+    status = 500
+    type = "server_error"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message, code, param)
+        self.message, self.code, self.param = message, code or self.type, param
+
+
+class InvalidRequest(ServiceError):
+    status, type = 422, "invalid_request"
+
+
+class BadRequest(ServiceError):
+    status, type = 400, "invalid_request"
+
+
+class Unauthorized(ServiceError):
+    status, type = 401, "unauthorized"
+
+
+class NotFound(ServiceError):
+    status, type = 404, "not_found"
+
+
+class Conflict(ServiceError):
+    status, type = 409, "conflict"
+
+
+class TooLarge(ServiceError):
+    status, type = 413, "too_large"
+
+
+class Unavailable(ServiceError):
+    status, type = 503, "unavailable"

@@ -1,0 +1,187 @@
+"""The job state machine. Every change of a job's status is made here, by compare-and-set.
+
+    queued -> running -> succeeded | failed | cancelled
+    running -> pausing -> paused -> queued
+    running -> cancelling -> cancelled
+    running, pausing, cancelling -> queued, paused, cancelled when the lease is lost or given back
+
+`attempt` is the fencing token: what a worker writes carries the attempt it was given, and is dropped once another
+attempt has begun. A function that returns None or False changed nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy.orm import Session
+
+from service.db import HELD, TERMINAL, Event, Job, JobStatus, Json, now
+from service.errors import Conflict
+
+LOST_WORKER = {
+    "code": "worker_lost",
+    "message": "The worker that ran the job was lost, more often than `retries` allows.",
+    "hint": "Look at the worker's log and the machine's memory; then submit the job again.",
+}
+
+
+def database_now(session: Session) -> datetime:
+    """The one clock that leases are measured by: the server's on PostgreSQL, this machine's on SQLite."""
+    if session.get_bind().dialect.name == "postgresql":
+        value: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+        return value
+    return now()
+
+
+def claim(session: Session, job_id: str, worker: str, lease_seconds: float) -> Job | None:
+    """queued -> running under a new attempt; None where the job is not there to be taken."""
+    moment = database_now(session)
+    changed = _set(
+        session,
+        update(Job)
+        .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        .where((Job.not_before.is_(None)) | (Job.not_before <= moment))
+        .values(
+            status=JobStatus.RUNNING,
+            attempt=Job.attempt + 1,
+            worker=worker,
+            lease_until=moment + timedelta(seconds=lease_seconds),
+            started_at=func.coalesce(Job.started_at, moment),
+            not_before=None,
+            error=None,
+        ),
+    )
+    return session.get(Job, job_id, populate_existing=True) if changed else None
+
+
+def renew(session: Session, job_id: str, attempt: int, lease_seconds: float) -> JobStatus | None:
+    """Renews the lease; the status tells what is asked of the worker. None: the job is no longer this worker's."""
+    moment = database_now(session)
+    if not _set(session, _held(job_id, attempt).values(lease_until=moment + timedelta(seconds=lease_seconds))):
+        return None
+    return session.execute(select(Job.status).where(Job.id == job_id)).scalar_one()
+
+
+def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
+    """running -> succeeded. False where the job was cancelled or taken away meanwhile: publish nothing then."""
+    statement = _held(job_id, attempt).where(Job.status.in_((JobStatus.RUNNING, JobStatus.PAUSING)))
+    return _set(session, statement.values(status=JobStatus.SUCCEEDED, result=result, **_ended(session)))
+
+
+def fail(session: Session, job_id: str, attempt: int, error: Json) -> bool:
+    """running -> failed for good."""
+    statement = _held(job_id, attempt).where(Job.status != JobStatus.CANCELLING)
+    if _set(session, statement.values(status=JobStatus.FAILED, error=error, **_ended(session))):
+        return True
+    return give_back(session, job_id, attempt, charge=False)
+
+
+def give_back(
+    session: Session, job_id: str, attempt: int, *, charge: bool, error: Json | None = None, delay: float = 0.0
+) -> bool:
+    """Ends an attempt without ending the job: back to the queue, or to where a cancel or pause was heading.
+
+    Args:
+        charge: count the attempt against `retries`; past them the job fails with `error`.
+        delay: seconds before it may be claimed again.
+    """
+    job = session.execute(
+        select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD)).with_for_update()
+    ).scalar_one_or_none()
+    if job is None:
+        return False
+    _release(session, job, charge=charge, error=error, delay=delay)
+    return True
+
+
+def expire_leases(session: Session) -> list[str]:
+    """Gives back every job whose worker has not been heard from; returns the ids that are queued again."""
+    expired = session.execute(
+        select(Job)
+        .where(Job.status.in_(HELD), Job.lease_until < database_now(session))
+        .with_for_update(skip_locked=True)
+    ).scalars()
+    queued = []
+    for job in expired.all():
+        add_event(session, job, "worker_lost", f"Nothing was heard from worker {job.worker} in time.", {})
+        _release(session, job, charge=True, error=LOST_WORKER, delay=0.0)
+        if job.status == JobStatus.QUEUED:
+            queued.append(job.id)
+    return queued
+
+
+def cancel(session: Session, job: Job) -> None:
+    """Ends a waiting job at once, and asks the worker of a running one to stop.
+
+    Raises:
+        Conflict: the job has ended already.
+    """
+    _require(job, job.status not in TERMINAL, "cancelled")
+    moment = database_now(session)
+    waiting = (JobStatus.QUEUED, JobStatus.PAUSED)
+    ended = {"status": JobStatus.CANCELLED, "ended_at": moment, "lease_until": None}
+    if _set(session, update(Job).where(Job.id == job.id, Job.status.in_(waiting)).values(**ended)):
+        session.refresh(job)
+        add_event(session, job, "cancelled", "The job was cancelled before it ran on.", {})
+    elif _set(
+        session,
+        update(Job)
+        .where(Job.id == job.id, Job.status.in_((JobStatus.RUNNING, JobStatus.PAUSING)))
+        .values(status=JobStatus.CANCELLING),
+    ):
+        session.refresh(job)
+        add_event(session, job, "cancelling", "The worker was asked to stop the job.", {})
+    else:
+        session.refresh(job)
+        _require(job, job.status == JobStatus.CANCELLING, "cancelled")
+
+
+def add_event(session: Session, job: Job, kind: str, message: str, data: dict[str, Any]) -> None:
+    """Appends an event under the job's next sequence number; the caller holds the row's lock."""
+    job.last_seq += 1
+    session.flush()
+    session.add(
+        Event(job_id=job.id, seq=job.last_seq, attempt=job.attempt, time=now(), type=kind, message=message, data=data)
+    )
+
+
+def _release(session: Session, job: Job, *, charge: bool, error: Json | None, delay: float) -> None:
+    moment = database_now(session)
+    job.worker = job.lease_until = job.hinted_at = None
+    if job.status == JobStatus.CANCELLING:
+        job.status, job.ended_at = JobStatus.CANCELLED, moment
+        add_event(session, job, "cancelled", "The job was cancelled.", {})
+        return
+    if charge:
+        job.failures += 1
+        if job.failures > job.retries:
+            job.status, job.error, job.ended_at = JobStatus.FAILED, error, moment
+            add_event(session, job, "failed", (error or LOST_WORKER)["message"], error or LOST_WORKER)
+            return
+    if job.status == JobStatus.PAUSING:
+        job.status = JobStatus.PAUSED
+        add_event(session, job, "paused", "The job is paused at its last checkpoint.", {})
+        return
+    job.status, job.queued_at = JobStatus.QUEUED, moment
+    job.not_before = moment + timedelta(seconds=delay) if delay else None
+    add_event(session, job, "requeued", "The job waits for a worker again.", {"charged": charge, "reason": error})
+
+
+def _held(job_id: str, attempt: int) -> Update:
+    return update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD))
+
+
+def _ended(session: Session) -> dict[str, Any]:
+    return {"ended_at": database_now(session), "lease_until": None, "eta_seconds": None}
+
+
+def _set(session: Session, statement: Update) -> bool:
+    result: CursorResult[Any] = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[assignment]
+    return result.rowcount == 1
+
+
+def _require(job: Job, allowed: bool, wish: str) -> None:
+    if not allowed:
+        raise Conflict(f"A job that is {job.status} cannot be {wish}.", code=f"job_{job.status}", param="status")

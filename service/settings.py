@@ -1,0 +1,95 @@
+"""The one place that reads the environment: `ADAMSS_*` variables and their defaults."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
+
+
+class Settings(BaseSettings):
+    """Settings of API, worker and CLI. Every field is read from `ADAMSS_` plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMSS_", use_attribute_docstrings=True, extra="ignore")
+
+    home: Path = Path("data")
+    """Folder of the database, queue, data sets, models, checkpoints, artifacts and cache."""
+    database_url: str | None = None
+    """SQLAlchemy URL, such as postgresql+psycopg://user@host/adamss. Default: SQLite in the home folder."""
+    broker_url: BrokerUrl = "filesystem://"
+    """Celery broker: filesystem:// (a folder in the home folder) or redis://host:6379/0."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback a key must exist."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8642
+    """Port to listen on."""
+    api_key: SecretStr | None = None
+    """A key that is valid besides those in the database; also what the CLI signs in with."""
+    url: str | None = None
+    """Address of the service for the CLI and client. Default: http://host:port."""
+
+    allow_hub: bool | None = None
+    """Whether base models may come from the hub. Default: only when bound to loopback."""
+    hub_models: list[str] = []
+    """Hub ids that are allowed where `allow_hub` is false."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
+    """Largest data set file that is accepted."""
+
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How often a worker renews the lease of its job."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long a job belongs to a worker that is not heard from."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """How often a worker looks for stranded jobs and expired leases."""
+    stall_seconds: Annotated[float, Field(gt=0)] = 900.0
+    """A training process that reports nothing for this long is ended and retried."""
+    shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 45.0
+    """How long a training process may take to write its checkpoint when the worker is stopped."""
+    job_time_limit_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
+    """Longest run of one attempt."""
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that one worker runs at a time; one per device is the rule."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints of a job that are kept besides the best."""
+
+    @property
+    def resolved_home(self) -> Path:
+        return self.home.expanduser().resolve()
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.resolved_home / 'adamss.db'}"
+
+    @property
+    def resolved_url(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return (self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}").rstrip("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def hub_allowed(self) -> bool:
+        return self.is_loopback if self.allow_hub is None else self.allow_hub
+
+    def folder(self, name: str) -> Path:
+        """A folder of the home folder, made if needed: datasets, models, jobs, artifacts, queue, cache, run."""
+        path = self.resolved_home / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    return Settings()
