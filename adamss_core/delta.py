@@ -2,8 +2,10 @@
 
 y = W x + b + scatter_k(B_k A_k V^T [x; 1])          (AdaMSS, NeurIPS 2025; V^T is `basis`, (r, in[+1]))
 
-The basis is folded into A first: `down` = A V^T is (R, in[+1]), which is small beside the tokens, so the tokens meet
-a LoRA of rank R. Nothing in here depends on the number of subspaces, and nothing waits for the device.
+With a small R the basis is folded into A first: A V^T is (R, in[+1]), which is small beside the tokens, so the tokens
+meet a LoRA of rank R. With an R near r that would cost one more product of the tokens' size than projecting the tokens
+on the basis once, which backward needs instead of the tokens themselves (see `projects`). Nothing in here depends on
+the number of subspaces, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -39,6 +41,16 @@ def restrict(gradient: Tensor, live: Tensor | None) -> Tensor:
     return gradient.index_select(0, live)
 
 
+def projects(total_rank: int, basis: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the tokens are projected on the basis, rather than the basis folded into A.
+
+    Of the products of the tokens' size that touch `in`, folding makes three of width R (h, grad x, grad A), projecting
+    two of width r (z, grad x). Half of r, not two thirds, because folding itself is not free. In half precision the
+    basis is never rounded on its own, so there it is always folded, in fp32.
+    """
+    return 2 * total_rank >= basis.shape[0] and dtype == basis.dtype
+
+
 class AdaptedLinear(Function):
     """`base_out` plus the delta; or, given `weight` instead of `base_out`, the base's own product as well.
 
@@ -68,12 +80,17 @@ class AdaptedLinear(Function):
         total_rank = packed_a.shape[0]
         tokens = x.reshape(-1, n_in)
 
-        fold = packed_a.mm(basis).to(x.dtype)  # (R, in[+1])
-        down = fold[:, :n_in]
-        if fold.shape[1] > n_in:
-            h = torch.addmm(fold[:, n_in], tokens, down.t())  # (tokens, R)
+        # h = left @ down^T (+ the bias column's share): (tokens, R)
+        directions, column = _split(basis, n_in)
+        project = projects(total_rank, basis, x.dtype)
+        if project:
+            down = packed_a  # (R, r)
+            left = F.linear(tokens, directions, column)  # (tokens, r)
+            h = F.linear(left, down)
         else:
-            h = tokens.mm(down.t())
+            down = packed_a.mm(directions).to(x.dtype)  # (R, in)
+            left = x
+            h = F.linear(tokens, down, None if column is None else packed_a.mv(column).to(x.dtype))
 
         if weight is not None:
             out = F.linear(tokens, weight, bias)  # (tokens, out)
@@ -81,22 +98,22 @@ class AdaptedLinear(Function):
             assert base_out is not None
             out = base_out.reshape(-1, base_out.shape[-1])
         n_out = out.shape[-1]
-        up = packed_b.new_zeros(n_out * total_rank).index_copy_(0, cells, packed_b)
+        up = packed_b.new_full((n_out * total_rank,), 0.0).index_copy_(0, cells, packed_b)
         up = up.view(n_out, total_rank).to(x.dtype)
         out = out.addmm_(h, up.t()) if weight is not None else torch.addmm(out, h, up.t())
 
-        ctx.save_for_backward(x, h, down, up, weight)
+        ctx.save_for_backward(left, h, down, up, weight)
         # Constants of the layer: they take part in no gradient and live as long as the layer does.
-        ctx.constants = (basis, cells, live_a, live_b)
+        ctx.constants = (basis, cells, live_a, live_b, project, x.shape)
         return out.view(*x.shape[:-1], n_out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, h, down, up, weight = ctx.saved_tensors
-        basis, cells, live_a, live_b = ctx.constants
+        left, h, down, up, weight = ctx.saved_tensors
+        basis, cells, live_a, live_b, project, shape = ctx.constants
         need_x, need_base, _, _, need_a, need_b = ctx.needs_input_grad[:6]
-        n_in = x.shape[-1]
+        n_in = shape[-1]
         g = gradient.reshape(-1, gradient.shape[-1])  # (tokens, out)
 
         grad_x = grad_a = grad_b = None
@@ -104,13 +121,21 @@ class AdaptedLinear(Function):
         if need_b:
             grad_b = restrict(g.t().mm(h).view(-1).index_select(0, cells), live_b).to(basis.dtype)
         if need_x:
-            grad_x = g.mm(weight).addmm_(gh, down) if weight is not None else gh.mm(down)
-            grad_x = grad_x.view(x.shape)
-        if need_a:
+            inner, outer = (gh.mm(down), _split(basis, n_in)[0]) if project else (gh, down)
+            grad_x = g.mm(weight).addmm_(inner, outer) if weight is not None else inner.mm(outer)
+            grad_x = grad_x.view(shape)
+        if need_a and project:
+            grad_a = restrict(gh.t().mm(left), live_a)
+        elif need_a:
             grad_fold = gh.new_empty(gh.shape[1], basis.shape[1])  # (R, in[+1])
-            torch.mm(gh.t(), x.reshape(-1, n_in), out=grad_fold[:, :n_in])
+            torch.mm(gh.t(), left.reshape(-1, n_in), out=grad_fold[:, :n_in])
             if basis.shape[1] > n_in:
                 torch.sum(gh, 0, out=grad_fold[:, n_in])
             grad_a = restrict(grad_fold.to(basis.dtype).mm(basis.t()), live_a)
         grad_base = gradient if need_base else None
         return grad_x, grad_base, None, None, grad_a, grad_b, None, None, None, None, None, None
+
+
+def _split(basis: Tensor, n_in: int) -> tuple[Tensor, Tensor | None]:
+    """The basis (r, in[+1]) as its part over x (r, in) and its part over the constant 1 (r,), if it has one."""
+    return (basis[:, :n_in], basis[:, n_in]) if basis.shape[1] > n_in else (basis, None)
