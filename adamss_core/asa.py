@@ -18,6 +18,7 @@ from torch import distributed as dist
 from torch.nn.utils import get_total_norm
 
 from adamss_core.asa_state import AsaState
+from adamss_core.errors import AsaStateError
 
 if TYPE_CHECKING:
     from adamss_core.layer import AdamssLayer
@@ -101,11 +102,16 @@ def prune(
     order = torch.argsort(scores[candidates], descending=True, stable=True)
     pruned = torch.zeros_like(active)
     pruned[candidates[order[keep:]]] = True
-    for layer, state, mine in zip(layers, states, pruned.split([s.active.numel() for s in states]), strict=True):
-        state.restart_averages()
-        if bool(mine.any()):
-            state.pruned_at[mine] = step
-            freeze(layer, adapter, optimizer)
+    lost_by_layer = pruned.split([state.active.numel() for state in states])
+    shrinkable = _shrinkable(optimizer)
+    for layer, lost in zip(layers, lost_by_layer, strict=True):
+        if bool(lost.any()):
+            _check_shapes(layer, adapter, shrinkable)
+    for layer, state, lost in zip(layers, states, lost_by_layer, strict=True):
+        state.restart_averages(step)
+        if bool(lost.any()):
+            state.pruned_at[lost] = step
+            freeze(layer, adapter, optimizer if _may_shrink(layer, adapter, shrinkable) else None)
 
 
 def store_scores(layers: list[AdamssLayer], adapter: str) -> None:
@@ -142,25 +148,24 @@ def _agree(states: list[AsaState], device: torch.device) -> None:
 
 
 def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | None) -> None:
-    """Freezes what `pruned_at` says, and frees the optimizer's state for it where that can be done.
+    """Freezes what `pruned_at` says.
 
-    Pruned rows leave the parameters only if the optimizer is at hand and all its state has the parameters' shapes.
-    Data-parallel wrappers hold buffers of the first shape, so there the shapes stay and a mask does the work.
+    Args:
+        optimizer: pruned rows leave the parameters and this optimizer's state for them; None leaves the shapes as
+            they are, and a mask does the work.
     """
-    parameters = (layer.adamss_A[adapter], layer.adamss_B[adapter])
-    if optimizer is None or _distributed() or not all(_can_shrink(optimizer, p) for p in parameters):
+    if optimizer is None:
         layer.freeze_pruned(adapter, compact=False)
         return
     state = _state(layer, adapter)
+    parameters = (layer.adamss_A[adapter], layer.adamss_B[adapter])
     old_shapes = [p.shape for p in parameters]
-    positions = (state.live_a, state.live_b)
-    was_masked = not state.compact and state.live_a is not None
+    # Which rows the parameters hold so far; None for all of them.
+    held = (state.live_a, state.live_b) if state.compact else (None, None)
     layer.freeze_pruned(adapter, compact=True)
-    for parameter, shape, before, after in zip(
-        parameters, old_shapes, positions, (state.live_a, state.live_b), strict=True
-    ):
+    for parameter, shape, before, after in zip(parameters, old_shapes, held, (state.live_a, state.live_b), strict=True):
         assert after is not None
-        kept = after if before is None or was_masked else torch.searchsorted(before, after)
+        kept = after if before is None else torch.searchsorted(before, after)
         slots = optimizer.state.get(parameter, {})
         for name, value in slots.items():
             if isinstance(value, Tensor) and value.shape == shape:
@@ -169,11 +174,39 @@ def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | 
             optimizer.state.pop(parameter, None)
 
 
-def _can_shrink(optimizer: torch.optim.Optimizer, parameter: Tensor) -> bool:
-    if not any(parameter is p for group in optimizer.param_groups for p in group["params"]):
-        return False
-    slots = optimizer.state.get(parameter, {}).values()
-    return all(not isinstance(v, Tensor) or v.numel() <= 1 or v.shape == parameter.shape for v in slots)
+def _shrinkable(optimizer: torch.optim.Optimizer | None) -> frozenset[int]:
+    """Ids of the parameters that may lose rows: those of an optimizer that keeps nothing in other shapes than theirs.
+
+    One slot in another shape speaks for all: Adafactor factors its averages, LBFGS keeps all parameters in one vector.
+    Data-parallel wrappers hold buffers of the first shape, so there nothing may shrink.
+    """
+    if optimizer is None or _distributed():
+        return frozenset()
+    for parameter, slots in optimizer.state.items():
+        for value in slots.values():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+                return frozenset()
+    return frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _may_shrink(layer: AdamssLayer, adapter: str, shrinkable: frozenset[int]) -> bool:
+    return {id(layer.adamss_A[adapter]), id(layer.adamss_B[adapter])} <= shrinkable
+
+
+def _check_shapes(layer: AdamssLayer, adapter: str, shrinkable: frozenset[int]) -> None:
+    """Rows that were taken out of the parameters never come back: an optimizer could not follow.
+
+    Raises:
+        AsaStateError: rows were taken out before, and now the optimizer for more of it is missing.
+    """
+    if _state(layer, adapter).compact and not _may_shrink(layer, adapter, shrinkable):
+        raise AsaStateError(
+            f"'{layer.module_name}' was pruned with its optimizer at hand, so its parameters have shrunk, and they "
+            "cannot shrink further without it.",
+            hint="Call update_and_allocate(step, optimizer=...) with the optimizer that trains this model, in a "
+            "single process.",
+            where=layer.module_name,
+        )
 
 
 def _state(layer: AdamssLayer, adapter: str) -> AsaState:

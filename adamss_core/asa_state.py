@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,8 @@ from adamss_core.delta import assemble
 from adamss_core.errors import AsaStateError
 from adamss_core.layout import SubspaceLayout
 
-ACTIVE = -1  # in `pruned_at`
+NEVER = -1  # in `masked_at`
+ACTIVE = NEVER  # in `pruned_at`
 AVERAGES = ("importance_a", "uncertainty_a", "importance_b", "uncertainty_b")
 
 
@@ -27,6 +30,9 @@ class AsaState(nn.Module):
             window since the last mask step is still empty.
         frozen_a, frozen_b: packed A and B with the pruned entries, None while nothing is pruned.
         live_a, live_b: see above, None while nothing is pruned.
+
+    Attributes:
+        masked_at: the last mask step so far, whether or not it pruned something here, or NEVER.
     """
 
     pruned_at: Tensor
@@ -45,6 +51,7 @@ class AsaState(nn.Module):
         # Masks are only read at mask steps and for reports, on the CPU: no device is waited for.
         self.pruned_at = torch.full((num_subspaces,), ACTIVE)
         self.score = torch.zeros(num_subspaces)
+        self.masked_at = NEVER
         for name in (*AVERAGES, "frozen_a", "frozen_b", "live_a", "live_b"):
             self.register_buffer(name, None, persistent=False)
 
@@ -58,7 +65,9 @@ class AsaState(nn.Module):
         """Whether pruned rows were taken out of the parameters."""
         return self.live_a is not None and self.live_a.dtype != torch.bool
 
-    def restart_averages(self) -> None:
+    def restart_averages(self, step: int) -> None:
+        """Begins the next window, after the mask step `step`."""
+        self.masked_at = step
         for name in AVERAGES:
             setattr(self, name, None)
 
@@ -107,6 +116,7 @@ class AsaState(nn.Module):
             "pruned_at": self.pruned_at.clone(),
             "score": self.score.clone(),
             "compact": torch.tensor(self.compact),
+            "masked_at": torch.tensor(self.masked_at),
         }
         for name in AVERAGES:
             value = getattr(self, name)
@@ -120,20 +130,39 @@ class AsaState(nn.Module):
             tensors[name] = value.detach().cpu().clone()
         return tensors
 
-    def restore_masks(self, tensors: dict[str, Tensor], module: str) -> None:
-        """Sets `pruned_at` and `score` from `export`'s tensors.
-
-        Raises:
-            AsaStateError: a tensor is missing or of another shape.
-        """
-        for name in ("pruned_at", "score", "compact"):
-            expected = () if name == "compact" else tuple(self.pruned_at.shape)
-            if name not in tensors or tuple(tensors[name].shape) != expected:
-                found = tuple(tensors[name].shape) if name in tensors else "nothing"
-                raise AsaStateError(
-                    f"'{name}' of module '{module}' should have shape {expected}, but {found} was found.",
-                    hint="Use the ASA state that was saved together with this adapter.",
-                    where=module,
-                )
+    def restore_masks(self, tensors: dict[str, Tensor]) -> None:
+        """Sets `pruned_at`, `score` and `masked_at` from `export`'s tensors, checked by `check_exported`."""
         self.pruned_at = tensors["pruned_at"].cpu().long().clone()
         self.score = tensors["score"].cpu().float().clone()
+        self.masked_at = int(tensors["masked_at"])
+
+
+def check_exported(tensors: Any, num_subspaces: int, packed_a: Tensor, packed_b: Tensor, module: str) -> None:
+    """Raises AsaStateError unless `tensors` is what `AsaState.export` gives for a layer of these shapes.
+
+    Args:
+        packed_a, packed_b: the layer's packed A (R, r) and B (sum |I_k| r_k,).
+    """
+    given = tensors if isinstance(tensors, dict) else {}
+    shapes: dict[str, tuple[int, ...]] = {"pruned_at": (num_subspaces,), "score": (num_subspaces,)}
+    shapes |= {"compact": (), "masked_at": ()}
+    if any(name in given for name in AVERAGES):  # the four of them come together
+        shapes |= {name: tuple((packed_a if name.endswith("_a") else packed_b).shape) for name in AVERAGES}
+    for name, shape in shapes.items():
+        value = given.get(name)
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            raise _unfit(name, module, f"should have shape {shape}, but {found} was found")
+        if not bool(torch.isfinite(value).all()):
+            raise _unfit(name, module, "holds NaN or infinite values")
+    for name in ("pruned_at", "masked_at"):
+        if given[name].is_floating_point() or bool((given[name] < NEVER).any()):
+            raise _unfit(name, module, f"holds something other than steps (or {NEVER} for none)")
+
+
+def _unfit(name: str, module: str, problem: str) -> AsaStateError:
+    return AsaStateError(
+        f"'{name}' of module '{module}' {problem}.",
+        hint="Use the ASA state that was saved together with this adapter.",
+        where=module,
+    )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from adamss_core import fingerprint
-from adamss_core.asa_state import AVERAGES, AsaState
+from adamss_core.asa_state import AVERAGES, AsaState, check_exported
 from adamss_core.decomposition import Decomposition, extended_weight
 from adamss_core.delta import AdaptedLinear, assemble
 from adamss_core.errors import MergeError
@@ -162,13 +162,20 @@ class AdamssLayer(BaseTunerLayer):
             if compact:
                 setattr(state, name, positions)
                 replace_data(parameter, frozen.index_select(0, positions))
+                # An emptied parameter gets no gradient: optimizers pass it by.
+                if gradient is not None and positions.numel() == 0:
+                    gradient = None
                 parameter.grad = None if gradient is None else gradient.index_select(0, positions)
             else:
                 setattr(state, name, mask if frozen.dim() == 1 else mask[:, None])
                 replace_data(parameter, frozen.clone())
                 if gradient is not None:
                     parameter.grad = gradient * getattr(state, name)
-        self._freeze_emptied(adapter_name)
+
+    def check_asa(self, adapter_name: str, tensors: Any) -> None:
+        """Raises AsaStateError unless `restore_asa` can take these tensors."""
+        packed_a, packed_b = self.packed(adapter_name)
+        check_exported(tensors, self.layouts[adapter_name].num_subspaces, packed_a, packed_b, self.module_name)
 
     def restore_asa(self, adapter_name: str, tensors: dict[str, Tensor]) -> None:
         """Takes back what `AsaState.export` gave, the parameters' shapes included; A and B are the layer's own.
@@ -176,10 +183,10 @@ class AdamssLayer(BaseTunerLayer):
         Raises:
             AsaStateError: the tensors do not fit this layer.
         """
-        layout = self.layouts[adapter_name]
+        self.check_asa(adapter_name, tensors)
         packed_a, packed_b = self.packed(adapter_name)
-        state = AsaState(layout.num_subspaces)
-        state.restore_masks(tensors, self.module_name)
+        state = AsaState(self.layouts[adapter_name].num_subspaces)
+        state.restore_masks(tensors)
         replace_data(self.adamss_A[adapter_name], packed_a.clone())
         replace_data(self.adamss_B[adapter_name], packed_b.clone())
         self.adamss_asa[adapter_name] = state
@@ -191,24 +198,6 @@ class AdamssLayer(BaseTunerLayer):
             value = tensors[name].to(packed_a.device, torch.float32)
             live = state.live_a if name.endswith("_a") else state.live_b
             setattr(state, name, value.index_select(0, live) if state.compact and live is not None else value.clone())
-
-    def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        super().set_adapter(adapter_names, inference_mode=inference_mode)
-        for adapter_name in self.adamss_A:
-            self._freeze_emptied(adapter_name)
-
-    def set_requires_grad(self, adapter_names: Any, requires_grad: bool = True) -> None:
-        super().set_requires_grad(adapter_names, requires_grad)
-        for adapter_name in self.adamss_A:
-            self._freeze_emptied(adapter_name)
-
-    def _freeze_emptied(self, adapter_name: str) -> None:
-        """A layer whose subspaces are all pruned has nothing left to train."""
-        for parameters in (self.adamss_A, self.adamss_B):
-            parameter = parameters[adapter_name]
-            if parameter.numel() == 0:
-                parameter.requires_grad_(False)
-                parameter.grad = None
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         """Moves, but never casts: a basis rounded to half precision would not be the one that was trained."""
@@ -343,13 +332,18 @@ class AdamssLinear(nn.Module, AdamssLayer):
     ) -> Tensor:
         state = self.asa_state(name)
         pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
+        a, b = self.adamss_A[name], self.adamss_B[name]
+        if a.numel() == 0:
+            # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
+            # made after loading holds the same list of parameters as the one made before.
+            a, b = a.detach(), b.detach()
         out: Tensor = AdaptedLinear.apply(
             x,
             base_out,
             weight,
             bias,
-            self.adamss_A[name],
-            self.adamss_B[name],
+            a,
+            b,
             self.adamss_newB[name],
             self.adamss_cells[name],
             *pruned,
