@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Real
 from typing import Any
 
 from peft import AdamssConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import nn
 
 from adamss_core.errors import ConfigError
 
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
 _FRACTIONS = ("asa_importance_beta", "asa_uncertainty_beta", "svd_threshold")
+_SWITCHES = ("use_asa", "use_dynamic_rank", "inference_mode")
+# Parts of the keys of an adapter's tensors; see `layer_state`.
+_RESERVED = {"weight", "bias", "base_layer", "original_module", "modules_to_save"}
+_RESERVED |= {
+    "pruned_at",
+    "masked_at",
+    "score",
+    "compact",
+    "importance_a",
+    "uncertainty_a",
+    "importance_b",
+    "uncertainty_b",
+}
 
 
 def validate_config(config: AdamssConfig) -> None:
@@ -21,6 +38,9 @@ def validate_config(config: AdamssConfig) -> None:
     _require_integer(config, "random_seed", minimum=0)
     for name in _FRACTIONS:
         _require_fraction(config, name)
+    for name in _SWITCHES:
+        if not isinstance(getattr(config, name), bool):
+            raise _refuse(name, getattr(config, name), "Use True or False.")
     if config.init_weights not in ("orthogonal", None):
         raise _refuse("init_weights", config.init_weights, "Use 'orthogonal', or None for a random B.")
     if config.use_asa:
@@ -45,16 +65,32 @@ def _validate_asa(config: AdamssConfig) -> None:
 
 def _validate_targets(config: AdamssConfig) -> None:
     targets = config.target_modules
-    if targets is not None and len(targets) == 0:
-        raise _refuse("target_modules", targets, "Name at least one module, such as ['query', 'value'].")
-    if config.layers_pattern and config.layers_to_transform is None:
-        raise _refuse(
-            "layers_pattern", config.layers_pattern, "It only serves layers_to_transform: set that too, or drop this."
-        )
-    layers = config.layers_to_transform
+    if isinstance(targets, str):
+        _require_regex("target_modules", targets)
+    elif targets is not None:
+        _require_names("target_modules", targets)
+    if config.modules_to_save is not None:
+        _require_names("modules_to_save", config.modules_to_save, may_be_empty=True)
+        both = set(config.modules_to_save) & ({targets} if isinstance(targets, str) else set(targets or ()))
+        if both:
+            raise _refuse(
+                "modules_to_save",
+                config.modules_to_save,
+                f"{sorted(both)} is in target_modules too: a module is either adapted or trained as a whole.",
+            )
+    _validate_layers(config)
+
+
+def _validate_layers(config: AdamssConfig) -> None:
+    layers, patterns = config.layers_to_transform, config.layers_pattern
+    if patterns:
+        if layers is None:
+            raise _refuse("layers_pattern", patterns, "It only serves layers_to_transform: set that too, or drop this.")
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            _require_regex("layers_pattern", pattern)
     if layers is None:
         return
-    if isinstance(targets, str):
+    if isinstance(config.target_modules, str):
         raise _refuse(
             "layers_to_transform",
             layers,
@@ -63,6 +99,49 @@ def _validate_targets(config: AdamssConfig) -> None:
     indices = layers if isinstance(layers, list) else [layers]
     if not all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in indices):
         raise _refuse("layers_to_transform", layers, "Use layer indices of at least 0.")
+
+
+def check_adapter_name(name: str, model: nn.Module) -> None:
+    """PEFT finds an adapter's tensors by its name between dots, so no other part of a key may look like it.
+
+    Raises:
+        ConfigError: the name would mix up tensors when adapters are saved or loaded.
+    """
+    if not name or "." in name or name.isdigit() or name in _RESERVED or name in _module_names(model):
+        raise ConfigError(
+            f"{name!r} cannot be an adapter's name: it is empty, a number, has a dot, or names a module or tensor.",
+            hint="Use another name, such as 'default'.",
+            where="adapter_name",
+        )
+
+
+def _module_names(model: nn.Module) -> set[str]:
+    """The parts of the names of the base model's own modules, without what adapters put into them."""
+    names: set[str] = set()
+    inside: tuple[str, ...] = ()
+    for name, module in model.named_modules():
+        if name.startswith(inside):
+            continue
+        names.update(name.split("."))
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            inside = (*inside, f"{name}.")
+    return names
+
+
+def _require_names(field: str, value: Any, *, may_be_empty: bool = False) -> None:
+    if isinstance(value, str) or not all(isinstance(name, str) and name for name in value):
+        raise _refuse(field, value, "Use a list of module names.")
+    if not value and not may_be_empty:
+        raise _refuse(field, value, "Name at least one module, such as ['query', 'value'].")
+
+
+def _require_regex(field: str, value: str) -> None:
+    try:
+        re.compile(value)
+    except (re.error, TypeError) as error:
+        raise _refuse(field, value, f"It is not a regular expression ({error}).") from error
+    if not value:
+        raise _refuse(field, value, "Name at least one module, such as ['query', 'value'].")
 
 
 def _require_integer(config: AdamssConfig, name: str, *, minimum: int) -> None:

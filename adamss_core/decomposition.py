@@ -25,7 +25,7 @@ from adamss_core.layout import SubspaceLayout
 
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
 KMEANS_ITERATIONS = 10
-CACHE_FORMAT = "1"
+CACHE_FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def decompose(module: str, extended: Tensor, config: AdamssConfig, cache: Path |
     if cache is None:
         return _compute(extended, config)
     path = cache / f"{_cache_key(extended, config)}.safetensors"
-    found = _read_cache(path, extended)
+    found = _read_cache(path, extended.device)
     if found is None:
         found = _compute(extended, config)
         _write_cache(path, found)
@@ -174,15 +174,17 @@ def _cache_key(extended: Tensor, config: AdamssConfig) -> str:
     return digest.hexdigest()
 
 
-def _read_cache(path: Path, extended: Tensor) -> Decomposition | None:
+def _read_cache(path: Path, device: torch.device) -> Decomposition | None:
+    """A sound entry, or None: a missing or damaged one is computed and written anew."""
     try:
-        tensors = safetensors.torch.load_file(path, device=str(extended.device))
-        layout = SubspaceLayout(rows=tensors["rows"].cpu().long(), ranks=tuple(tensors["ranks"].tolist()))
-        return Decomposition(basis=tensors["basis"], layout=layout, a=tensors["a"])
-    except FileNotFoundError:
+        tensors = safetensors.torch.load(path.read_bytes())
+        digest = tensors.pop("digest")
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         return None
-    except (OSError, KeyError, safetensors.SafetensorError):
-        return None  # a damaged entry is computed and written anew
+    if not torch.equal(digest, _digest(tensors)):
+        return None
+    layout = SubspaceLayout(rows=tensors["rows"].long(), ranks=tuple(tensors["ranks"].tolist()))
+    return Decomposition(basis=tensors["basis"].to(device), layout=layout, a=tensors["a"].to(device))
 
 
 def _write_cache(path: Path, value: Decomposition) -> None:
@@ -193,4 +195,13 @@ def _write_cache(path: Path, value: Decomposition) -> None:
         "rows": value.layout.rows.to(torch.int32),
         "ranks": torch.tensor(value.layout.ranks),
     }
-    write_atomically(path, safetensors.torch.save(tensors))
+    write_atomically({path: safetensors.torch.save({**tensors, "digest": _digest(tensors)})})
+
+
+def _digest(tensors: dict[str, Tensor]) -> Tensor:
+    """SHA-256 over names, shapes and values, (32,) uint8: one flipped bit would be another adapter."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)

@@ -16,6 +16,7 @@ from adamss_core.errors import ExportError
 from adamss_core.files import (
     CONFIG,
     KEY_PREFIX,
+    MANIFEST,
     WEIGHTS,
     active_adapter,
     adapter_tensors,
@@ -42,6 +43,12 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         ExportError: the adapter has no effect at all, or cannot be written as one LoRA.
     """
     adapter = adapter_name or active_adapter(model)
+    if (Path(folder) / MANIFEST).exists():
+        raise ExportError(
+            f"{folder} holds an AdaMSS adapter, which the LoRA's files would replace.",
+            hint="Export into another folder.",
+            where=str(folder),
+        )
     layers: dict[str, AdamssLayer] = model.base_model.adapted_layers(adapter)
     factors = {name: _effective_factors(layer, adapter) for name, layer in layers.items()}
     kept = {name: value for name, value in factors.items() if value[1].shape[1] > 0}

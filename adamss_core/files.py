@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from adamss_core.atomic import write_atomically
 from adamss_core.decomposition import Decomposition
-from adamss_core.errors import AdamssError, AdapterFileError, TargetError, TensorShapeError
+from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
-from adamss_core.peft_model import build_peft_model
+from adamss_core.peft_model import build_peft_model, restored_on_error
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -39,16 +39,18 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
         adapter_name: the active adapter by default.
     """
     adapter = adapter_name or active_adapter(model)
-    weights = safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"})
-    config = config_json(model.peft_config[adapter])
+    files = {
+        WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
+        CONFIG: config_json(model.peft_config[adapter]),
+    }
     manifest = {
         "format": "adamss-adapter",
         "version": 1,
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
     }
-    write_folder(Path(folder), {WEIGHTS: weights, CONFIG: config, MANIFEST: to_json(manifest)})
+    write_folder(Path(folder), {**files, MANIFEST: to_json(manifest)})
 
 
 def load_adapter(
@@ -81,21 +83,19 @@ def load_adapter(
     if allow_other_base:
         tensors = {key: value for key, value in tensors.items() if not key.endswith(".adamss_sketch")}
     placed = any(key.endswith(".adamss_rows") for key in tensors)
-    source = _from_file(tensors) if placed else decompose_with_cache(decomposition_cache)
-    model = build_peft_model(base_model, config, adapter_name, source)
-    try:
-        _check_complete(model, adapter_name, tensors)
-        set_peft_model_state_dict(model, tensors, adapter_name=adapter_name)
-    except Exception as error:
-        # The caller's model is given back as it was.
-        model.base_model.unload()
-        if isinstance(error, (KeyError, RuntimeError)) and not isinstance(error, AdamssError):
+    compute = decompose_with_cache(decomposition_cache)
+    with restored_on_error(base_model):
+        model = build_peft_model(base_model, config, adapter_name, _from_file(tensors) if placed else compute)
+        model.base_model.decompose = compute  # for adapters that are added later
+        try:
+            _check_complete(model, adapter_name, tensors)
+            set_peft_model_state_dict(model, tensors, adapter_name=adapter_name)
+        except (KeyError, RuntimeError) as error:
             raise AdapterFileError(
                 f"The weights in {folder} do not fit the base model: {error}",
                 hint="Use the base model the adapter was trained on.",
                 where=WEIGHTS,
             ) from error
-        raise
     if not is_trainable:
         model.eval()
     return model
@@ -140,8 +140,7 @@ def to_json(value: dict[str, Any]) -> bytes:
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_atomically(folder / name, content)
+    write_atomically({folder / name: content for name, content in files.items()})
 
 
 def read_config(folder: Path) -> AdamssConfig:
@@ -153,8 +152,9 @@ def read_config(folder: Path) -> AdamssConfig:
             hint="Give the folder that save_adapter or PEFT's save_pretrained wrote.",
             where=CONFIG,
         )
+    content = _read_checked(path)
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json.loads(content)
         kind = fields["peft_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterFileError(
@@ -185,21 +185,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             hint="Save the adapter with safetensors and try again.",
             where=WEIGHTS,
         )
-    content = path.read_bytes()
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        try:
-            expected = json.loads(manifest.read_bytes())["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise AdapterFileError(
-                f"{manifest} is damaged ({error}).", hint="Get the files again.", where=MANIFEST
-            ) from error
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise AdapterFileError(
-                f"{path} is not the file that was saved: its sha256 differs from the manifest's.",
-                hint="Get the files again.",
-                where=WEIGHTS,
-            )
+    content = _read_checked(path)
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
@@ -208,39 +194,64 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _read_checked(path: Path) -> bytes:
+    """A file's content, compared with the manifest beside it where there is one."""
+    content, manifest = path.read_bytes(), path.with_name(MANIFEST)
+    if not manifest.is_file():
+        return content
+    try:
+        expected = json.loads(manifest.read_bytes())["sha256"][path.name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterFileError(
+            f"{manifest} is damaged ({error!r}).", hint="Get the files again.", where=MANIFEST
+        ) from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise AdapterFileError(
+            f"{path} is not the file that was saved: its sha256 differs from the one in {MANIFEST}.",
+            hint=f"Get the files again; if it was changed on purpose, delete {MANIFEST}.",
+            where=path.name,
+        )
+    return content
+
+
 def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
     """Decompositions read from an adapter's own tensors instead of being computed."""
 
     def read(module: str, extended: Tensor, config: AdamssConfig) -> Decomposition:
         prefix = f"{KEY_PREFIX}{module}."
-        try:
-            rows = tensors[f"{prefix}adamss_rows"].long()
-            basis = tensors[f"{prefix}adamss_newB"].to(extended.device)
-            parts: list[Tensor] = []
-            while (key := f"{prefix}adamss_A.{len(parts)}") in tensors:
-                parts.append(tensors[key])
-            a = torch.cat(parts)
-        except (KeyError, RuntimeError, ValueError) as error:
+        rows, basis = tensors.get(f"{prefix}adamss_rows"), tensors.get(f"{prefix}adamss_newB")
+        parts: list[Tensor] = []
+        while (key := f"{prefix}adamss_A.{len(parts)}") in tensors:
+            parts.append(tensors[key])
+        if rows is None or basis is None or not parts:
             raise AdapterFileError(
                 f"The adapter has no complete tensors for '{module}', which its target_modules match.",
                 hint="Use the base model the adapter was trained on, or get the files again.",
                 where=module,
-            ) from error
-        if tuple(rows.shape) != extended.shape[:1] or basis.shape[1:] != extended.shape[1:]:
+            )
+        if rows.shape != extended.shape[:1] or basis.shape[1:] != extended.shape[1:]:
             raise TensorShapeError(
                 f"'{module}' is {tuple(extended.shape)} in this base, but the adapter was made for "
                 f"{(*rows.shape, *basis.shape[1:])}.",
                 hint="Use the base model the adapter was trained on.",
                 where=module,
             )
+        for k, part in enumerate(parts):
+            if part.dim() != 2 or part.shape[0] < 1 or part.shape[1] != basis.shape[0]:
+                raise TensorShapeError(
+                    f"'{module}.adamss_A.{k}' has shape {tuple(part.shape)}, but (rank, {basis.shape[0]}) is needed.",
+                    hint="The file was altered: get it again.",
+                    where=f"{module}.adamss_A.{k}",
+                )
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(parts):
             raise TensorShapeError(
                 f"'{module}.adamss_rows' names subspaces that the adapter does not have.",
                 hint="The file was altered: get it again.",
                 where=f"{module}.adamss_rows",
             )
-        layout = SubspaceLayout(rows=rows, ranks=tuple(part.shape[0] for part in parts))
-        return Decomposition(basis=basis, layout=layout, a=a.to(extended.device))
+        layout = SubspaceLayout(rows=rows.long(), ranks=tuple(part.shape[0] for part in parts))
+        device = extended.device
+        return Decomposition(basis=basis.to(device), layout=layout, a=torch.cat(parts).to(device))
 
     return read
 

@@ -58,17 +58,28 @@ def load_layer_state(layer: AdamssLinear, state_dict: dict[str, Any], prefix: st
 
 
 def _take(state_dict: dict[str, Any], prefix: str, adapter: str) -> dict[str, Any]:
+    """Takes one adapter's tensors out of `state_dict`, keyed `a`, `b` (lists), `basis`, `rows`, `sketch` and `asa`.
+
+    PEFT puts the adapter's name only into the keys that a fresh model has too. What more a file holds (ASA's averages
+    in the middle of a window, further subspaces) arrives without it, and belongs to the one adapter in the file.
+    """
+
+    def pop(name: str, suffix: str = "") -> Any:
+        without = state_dict.pop(f"{prefix}{name}{suffix}", None)
+        return state_dict.pop(f"{prefix}{name}.{adapter}{suffix}", without)
+
     taken: dict[str, Any] = {"a": [], "b": [], "asa": {}}
     for name, target in (("adamss_A", taken["a"]), ("adamss_B", taken["b"])):
-        while (key := f"{prefix}{name}.{adapter}.{len(target)}") in state_dict:
-            target.append(state_dict.pop(key))
+        while (value := pop(name, f".{len(target)}")) is not None:
+            target.append(value)
     for name, key in (("basis", "adamss_newB"), ("rows", "adamss_rows"), ("sketch", "adamss_sketch")):
-        value = state_dict.pop(f"{prefix}{key}.{adapter}", None)
-        if value is not None:
+        if (value := pop(key)) is not None:
             taken[name] = value
-    asa_prefix = f"{prefix}adamss_asa.{adapter}."
+    asa_prefix = f"{prefix}adamss_asa."
     for key in [key for key in state_dict if key.startswith(asa_prefix)]:
-        taken["asa"][key.removeprefix(asa_prefix)] = state_dict.pop(key)
+        owner, _, name = key.removeprefix(asa_prefix).rpartition(".")
+        if owner in ("", adapter):
+            taken["asa"][name] = state_dict.pop(key)
     return taken
 
 

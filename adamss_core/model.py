@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
 from adamss_core.asa_state import ACTIVE
-from adamss_core.config import validate_config
+from adamss_core.config import check_adapter_name, validate_config
 from adamss_core.decomposition import Decomposition, decompose
-from adamss_core.errors import AsaStateError, ConfigError, TargetError
+from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
 from adamss_core.layer import AdamssLayer, AdamssLinear
 
 DecomposeFunction = Callable[[str, Tensor, AdamssConfig], Decomposition]
@@ -33,7 +35,7 @@ DecomposeFunction = Callable[[str, Tensor, AdamssConfig], Decomposition]
 def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
     """The decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
     folder = None if cache is None else Path(cache)
-    return lambda module, extended, config: decompose(module, extended, config, folder)
+    return partial(decompose, cache=folder)  # not a lambda: the model must stay picklable
 
 
 class AdamssModel(BaseTuner):
@@ -60,7 +62,7 @@ class AdamssModel(BaseTuner):
         *,
         decompose: DecomposeFunction | None = None,
     ) -> None:
-        self._decompose = decompose or decompose_with_cache(None)
+        self.decompose = decompose or decompose_with_cache(None)
         self._planned: dict[str, Decomposition] = {}
         self._layers: dict[str, AdamssLayer] | None = None
         super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
@@ -74,13 +76,14 @@ class AdamssModel(BaseTuner):
             ConfigError, TargetError, WeightError
         """
         config = self.peft_config[adapter_name]
+        check_adapter_name(adapter_name, model)
         validate_config(config)
         config = self._prepare_adapter_config(config, self.get_model_config(model))
         self._check_layer_indices(model, config)
         config = _maybe_include_all_linear_layers(config, model)
         self._layers = None
         self._planned = {
-            name: self._decompose(name, AdamssLinear(target, name).base_extended(), config)
+            name: self.decompose(name, AdamssLinear(target, name).base_extended(), config)
             for name, target in self._find_targets(model, config)
         }
         try:
@@ -120,7 +123,12 @@ class AdamssModel(BaseTuner):
                 )
             found.append((name, module))
         if not found:
-            raise _nothing_matched(model, config)
+            raise _nothing_matched(model, config.target_modules)
+        if not isinstance(config.target_modules, str):
+            names = [name for name, _ in found]
+            idle = [t for t in config.target_modules or [] if not any(f".{n}".endswith(f".{t}") for n in names)]
+            if idle:  # not an error: stock PEFT's adapters may name modules of several architectures
+                warnings.warn(str(_nothing_matched(model, idle)), AdamssWarning, stacklevel=2)
         return found
 
     @staticmethod
@@ -315,10 +323,10 @@ def _is_supported(module: nn.Module) -> bool:
     return backend is not None and backend.backend_name.startswith("bnb")
 
 
-def _nothing_matched(model: nn.Module, config: AdamssConfig) -> TargetError:
+def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) -> TargetError:
     names = [name for name, module in model.named_modules() if name and _is_supported(module)]
     last = {name.rpartition(".")[2] for name in names}
-    wanted = [config.target_modules] if isinstance(config.target_modules, str) else sorted(config.target_modules or [])
+    wanted = [targets] if isinstance(targets, str) else sorted(targets or [])
     close = [match for want in wanted for match in difflib.get_close_matches(want, sorted(last), n=3, cutoff=0.4)]
     suggestion = ", ".join(dict.fromkeys(close)) or ", ".join(sorted(last)[:8]) or "none: it has no linear layer"
     return TargetError(

@@ -13,7 +13,8 @@ import torch
 from peft import AdamssConfig, PeftModel
 from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-from peft.utils import PeftType
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
 from adamss_core.errors import ConfigError
@@ -70,6 +71,27 @@ def _our_tuner(decompose: DecomposeFunction) -> Iterator[None]:
             PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS] = stock
 
 
+@contextmanager
+def restored_on_error(base_model: nn.Module) -> Iterator[None]:
+    """Takes everything out of the base model again that a failing call put in."""
+    trainable = [(parameter, parameter.requires_grad) for parameter in base_model.parameters()]
+    before = set(base_model.modules())
+    try:
+        yield
+    except BaseException:
+        for name, module in list(base_model.named_modules()):
+            if module in before:
+                continue
+            if isinstance(module, BaseTunerLayer):
+                base_model.set_submodule(name, module.base_layer)
+            elif isinstance(module, AuxiliaryTrainingWrapper):
+                base_model.set_submodule(name, module.original_module)
+        base_model.__dict__.pop("peft_config", None)
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)
+        raise
+
+
 def get_adamss_model(
     base_model: nn.Module,
     config: AdamssConfig,
@@ -114,6 +136,6 @@ def build_peft_model(
     name_or_path = getattr(base_model, "name_or_path", None) or base_model.__dict__.get("name_or_path", None)
     config.base_model_name_or_path = name_or_path or config.base_model_name_or_path
     kind: Any = _CLASSES[MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)]
-    with _our_tuner(decompose):
+    with _our_tuner(decompose), restored_on_error(base_model):
         model: PeftModel = kind(base_model, config, adapter_name=adapter_name)
     return model

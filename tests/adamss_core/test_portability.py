@@ -20,6 +20,10 @@ from tests.models import VOCABULARY, batch, config, tiny_bert
 HALVES = [torch.bfloat16, torch.float16]
 
 
+def rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return copy.deepcopy(model).to(dtype)
+
+
 @torch.no_grad()
 def hidden(model: nn.Module) -> Tensor:
     """All hidden states of a larger batch: enough numbers that rounding noise averages out."""
@@ -69,7 +73,7 @@ def test_effect_survives_half_precision_as_well_as_loras(dtype: torch.dtype, tmp
     export_lora(ours, tmp_path / "lora")
 
     def error(exact: PeftModel, load: Callable[[nn.Module], PeftModel]) -> float:
-        return relative_error(load(copy.deepcopy(base).to(dtype)).eval(), effect(exact))
+        return relative_error(load(rounded(base, dtype)).eval(), effect(exact))
 
     mine = error(ours, lambda half: load_adapter(half, tmp_path / "ours"))
     assert mine <= 1.001 * error(ours, lambda half: PeftModel.from_pretrained(half, tmp_path / "lora"))
@@ -83,7 +87,7 @@ def test_rows_and_basis_are_the_saved_ones(dtype: torch.dtype, tmp_path: Path) -
     base = tiny_bert()
     ours = give_effect(get_adamss_model(copy.deepcopy(base), config()))
     save_adapter(ours, tmp_path)
-    loaded = load_adapter(base.to(dtype), tmp_path)
+    loaded = load_adapter(rounded(base, dtype), tmp_path)
     for name, layer in layers_of(loaded).items():
         saved = layers_of(ours)[name]
         assert torch.equal(layer.layouts["default"].rows, saved.layouts["default"].rows)
@@ -95,7 +99,7 @@ def test_rows_and_basis_are_the_saved_ones(dtype: torch.dtype, tmp_path: Path) -
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_to_full_precision_and_back_keeps_every_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     base = tiny_bert()
-    half = give_effect(get_adamss_model(copy.deepcopy(base).to(dtype), config()))
+    half = give_effect(get_adamss_model(rounded(base, dtype), config()))
     save_adapter(half, tmp_path / "half")
     full = load_adapter(copy.deepcopy(base), tmp_path / "half")
     save_adapter(full, tmp_path / "full")
@@ -110,7 +114,7 @@ def test_another_base_is_refused_by_its_first_module(tmp_path: Path) -> None:
     base = tiny_bert()
     save_adapter(give_effect(get_adamss_model(copy.deepcopy(base), config())), tmp_path)
     other = copy.deepcopy(base)
-    weight = other.bert.encoder.layer[1].attention.self.query.weight
+    weight = other.get_parameter("bert.encoder.layer.1.attention.self.query.weight")
     with torch.no_grad():
         weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(9)) * 0.01 * weight.std())
     before = state_of(other)
@@ -144,11 +148,11 @@ def test_stock_adapter_on_half_precision_is_refused_with_the_remedy(dtype: torch
     stock = get_peft_model(copy.deepcopy(base), config(init_weights=None))
     stock.save_pretrained(tmp_path / "stock")
     with pytest.raises(PlacementError, match="Load it on the fp32 base model") as caught:
-        load_adapter(copy.deepcopy(base).to(dtype), tmp_path / "stock")
+        load_adapter(rounded(base, dtype), tmp_path / "stock")
     assert caught.value.where == "bert.encoder.layer.0.attention.self.query"
     # The remedy works.
     save_adapter(load_adapter(copy.deepcopy(base), tmp_path / "stock"), tmp_path / "ours")
-    loaded = load_adapter(copy.deepcopy(base).to(dtype), tmp_path / "ours")
+    loaded = load_adapter(rounded(base, dtype), tmp_path / "ours")
     assert torch.allclose(outputs(loaded), outputs(stock), atol=0.05)
 
 
@@ -167,7 +171,7 @@ def test_pefts_own_saving_and_loading_is_as_good(dtype: torch.dtype, low_memory:
     second = give_effect(get_adamss_model(copy.deepcopy(base), config(task_type=None, num_subspaces=3, r=9)), seed=2)
     save_adapter(first, tmp_path / "first")
     second.save_pretrained(str(tmp_path / "second"))
-    both = load_adapter(copy.deepcopy(base).to(dtype), tmp_path / "first")
+    both = load_adapter(rounded(base, dtype), tmp_path / "first")
     both.load_adapter(tmp_path / "second", "second", low_cpu_mem_usage=low_memory)
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     assert torch.allclose(outputs(both), outputs(first), atol=tolerance)
