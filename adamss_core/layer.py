@@ -315,9 +315,9 @@ class AdamssLinear(nn.Module, AdamssLayer):
             return self.base_layer(x, *args, **kwargs)
 
         autocast = torch.is_autocast_enabled(x.device.type)
-        if not autocast and len(adapters) == 1 and self._can_fuse(x, adapters[0]):
-            base = self.base_layer
-            return self._delta(adapters[0], x, None, base.weight, base.bias)
+        frozen = self._fusable(x, adapters[0]) if len(adapters) == 1 and not autocast else None
+        if frozen is not None:
+            return self._delta(adapters[0], x, None, *frozen)
 
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
@@ -350,18 +350,21 @@ class AdamssLinear(nn.Module, AdamssLayer):
         )
         return out
 
-    def _can_fuse(self, x: Tensor, name: str) -> bool:
-        """Whether the base product may be taken in: a plain frozen nn.Linear that nobody listens to."""
+    def _fusable(self, x: Tensor, name: str) -> tuple[Tensor, Tensor | None] | None:
+        """Weight and bias of a base whose product may be taken in: a plain frozen nn.Linear nobody listens to."""
         base = self.base_layer
-        return (
-            type(base) is nn.Linear
-            and "forward" not in base.__dict__  # patched, as accelerate's offloading does
-            and not (base._forward_hooks or base._forward_pre_hooks)
-            and not (base._backward_hooks or base._backward_pre_hooks)
-            and not base.weight.requires_grad
-            and not (base.bias is not None and base.bias.requires_grad)
-            and x.dtype == base.weight.dtype == self.adamss_A[name].dtype
-        )
+        if (
+            type(base) is not nn.Linear
+            or "forward" in base.__dict__  # patched, as accelerate's offloading does
+            or base._forward_hooks
+            or base._forward_pre_hooks
+            or base._backward_hooks
+            or base._backward_pre_hooks
+        ):
+            return None
+        weight, bias = base.weight, base.bias
+        trained = weight.requires_grad or (bias is not None and bias.requires_grad)
+        return None if trained or not x.dtype == weight.dtype == self.adamss_A[name].dtype else (weight, bias)
 
     def __repr__(self) -> str:
         return "adamss." + super().__repr__()
