@@ -1,0 +1,121 @@
+"""The JSON that the API answers, as the client's callers see it. Newer servers may add keys."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Progress(TypedDict):
+    """How far a job is."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    eta_seconds: float | None
+
+
+class Problem(TypedDict):
+    """Why a job failed, and what to do about it."""
+
+    code: str
+    message: str
+    hint: NotRequired[str | None]
+
+
+class AsaCounts(TypedDict):
+    """Subspaces over all layers."""
+
+    total: int
+    active: int
+    target: int | None
+
+
+class Job(TypedDict):
+    """A fine-tuning job."""
+
+    id: str
+    name: str
+    status: Status
+    progress: Progress
+    spec: dict[str, Any]
+    resolved: dict[str, Any]
+    attempt: int
+    error: Problem | None
+    asa: AsaCounts | None
+    result: dict[str, Any] | None
+    created_at: str
+
+
+class Dataset(TypedDict):
+    """An uploaded data set and its profile."""
+
+    id: str
+    name: str
+    format: str
+    rows: int
+    size_bytes: int
+    sha256: NotRequired[str]
+    columns: NotRequired[list[dict[str, Any]]]
+    problems: NotRequired[list[dict[str, Any]]]
+    created_at: str
+
+
+class MetricRow(TypedDict):
+    """What was measured at one step."""
+
+    seq: int
+    step: int
+    epoch: float
+    time: str
+    values: dict[str, float]
+
+
+class Event(TypedDict):
+    """Something that happened to a job."""
+
+    seq: int
+    time: str
+    type: str
+    message: str
+    data: NotRequired[dict[str, Any]]
+
+
+class Subspace(TypedDict):
+    """One subspace of one adapted layer."""
+
+    index: int
+    rows: int
+    rank: int
+    importance: float | None
+    active: bool
+    pruned_at: int | None
+
+
+class MaskStep(TypedDict):
+    """One pruning: how many subspaces were to stay, and how many did (null for one yet to come)."""
+
+    step: int
+    wanted: int
+    reached: int | None
+
+
+class SubspaceMap(TypedDict):
+    """The whole ASA picture at a step."""
+
+    total: int
+    active: int
+    target: int | None
+    modules: dict[str, list[Subspace]]
+    schedule: list[MaskStep]
+
+
+class Artifact(TypedDict):
+    """A file that a job left: one zip."""
+
+    name: Literal["adapter", "lora", "merged"]
+    size_bytes: int
+    sha256: str
+    manifest: dict[str, Any]

@@ -1,0 +1,1 @@
+"""The command line: `adamss`. Nothing heavy is imported before a command needs it."""

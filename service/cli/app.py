@@ -1,0 +1,41 @@
+"""The `adamss` command and its groups."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from service.cli import artifacts, datasets, init, jobs, keys, models, serve
+from service.cli.output import examples, report
+
+app = typer.Typer(
+    name="adamss",
+    help="Fine-tune transformer models with AdaMSS adapters, on a service of your own.",
+    epilog=examples(
+        "adamss up                                     start the service here",
+        "adamss init                                   write a commented job spec",
+        "adamss jobs submit spec.yaml --dataset reviews.csv --watch",
+        "adamss artifacts download JOB lora --extract",
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.up)
+app.command()(serve.api)
+app.command()(serve.worker)
+app.command(epilog=init.EXAMPLES)(init.init)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(artifacts.app, name="artifacts")
+app.command(name="models")(models.models)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 the job failed, 2 a mistake in the call or spec, 3 no service, 4 not there or not yours."""
+    try:
+        app()
+    except Exception as error:
+        sys.exit(report(error))

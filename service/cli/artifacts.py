@@ -1,0 +1,49 @@
+"""`adamss artifacts`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.output import JobId, Json, connect, examples, print_json, print_table, size
+
+app = typer.Typer(help="List and download what a job has made.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_artifacts(job: JobId, as_json: Json = False) -> None:
+    """List a job's artifacts: adapter, lora, merged."""
+    with connect() as client:
+        found = client.artifacts(job)
+    if as_json:
+        print_json(found)
+        return
+    rows = [[artifact["name"], size(artifact["size_bytes"]), artifact["sha256"]] for artifact in found]
+    print_table(["NAME", "SIZE", "SHA256"], rows, "No artifacts yet: they are there once the job has succeeded.")
+
+
+@app.command(
+    epilog=examples(
+        "adamss artifacts download JOB                           all, as zip files",
+        "adamss artifacts download JOB lora --to out --extract   out/lora, for PeftModel.from_pretrained",
+    )
+)
+def download(
+    job: JobId,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="adapter, lora, merged. Default: all there are.")
+    ] = None,
+    to: Annotated[Path, typer.Option(file_okay=False, help="Folder to write to.")] = Path(),
+    extract: Annotated[bool, typer.Option("--extract", help="Unpack each into a folder of its name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download artifacts; an interrupted download goes on where it stopped, and the sha256 is checked."""
+    with connect() as client:
+        wanted = names or [artifact["name"] for artifact in client.artifacts(job)]
+        paths = {name: str(client.download(job, name, to, extract=extract)) for name in wanted}
+    if as_json:
+        print_json(paths)
+    else:
+        print("\n".join(paths.values()) or "No artifacts yet: they are there once the job has succeeded.")

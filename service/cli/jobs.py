@@ -1,0 +1,237 @@
+"""`adamss jobs`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.output import (
+    CliError,
+    Exit,
+    JobId,
+    Json,
+    connect,
+    duration,
+    examples,
+    print_fields,
+    print_json,
+    print_table,
+    when,
+)
+
+if TYPE_CHECKING:
+    from service.answers import Job
+    from service.client import Client
+
+app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
+
+
+@app.command(
+    epilog=examples(
+        "adamss jobs submit spec.yaml",
+        "adamss jobs submit spec.yaml --dataset reviews.csv --watch   uploads the file first",
+        "adamss jobs submit spec.yaml --dry-run                       what it would train, and for how long",
+    )
+)
+def submit(
+    spec: Annotated[Path, typer.Argument(help="The job spec, YAML or JSON; - reads it from standard input.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Train on this: the id of a data set, or a file to upload.", metavar="ID|FILE")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; create nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a job; prints its id."""
+    wish = read_spec(spec)
+    with connect() as client:
+        if dataset is not None:
+            wish["dataset"] = {**(wish.get("dataset") or {}), "train": dataset_id(client, dataset)}
+        if dry_run:
+            _show_estimate(client.dry_run(wish), as_json)
+            return
+        job = client.submit(wish)
+        if not watch:
+            if as_json:
+                print_json(job)
+            else:
+                print(job["id"])
+            return
+        _watch(client, job["id"], as_json)
+
+
+@app.command(
+    name="list", epilog=examples("adamss jobs list --status running", "adamss jobs list --name reviews --json")
+)
+def list_jobs(
+    status: Annotated[str | None, typer.Option(help="Only those: queued, running, succeeded, failed…")] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the jobs, the newest first."""
+    with connect() as client:
+        found = client.list_jobs(status, name, limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [[job["id"], job["name"], job["status"], _steps(job), when(job["created_at"])] for job in found]
+    print_table(["ID", "NAME", "STATUS", "STEP", "CREATED"], rows, "No jobs. Begin with: adamss init")
+
+
+@app.command()
+def show(job: JobId, as_json: Json = False) -> None:
+    """Show a job: its state, numbers and, where it failed, why."""
+    with connect() as client:
+        found = client.get_job(job)
+    if as_json:
+        print_json(found)
+        return
+    fields: dict[str, object] = {name: found[name] for name in ("id", "name", "status", "attempt")}
+    fields |= {
+        "step": _steps(found),
+        "eta": duration(found["progress"]["eta_seconds"]),
+        "created": when(found["created_at"]),
+    }
+    if asa := found["asa"]:
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
+    fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
+    if error := found["error"]:
+        fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
+    print_fields(fields)
+
+
+@app.command()
+def watch(job: JobId, as_json: Json = False) -> None:
+    """Follow a job until it ends; Ctrl-C stops the watching, not the job."""
+    with connect() as client:
+        _watch(client, job, as_json)
+
+
+@app.command()
+def cancel(job: JobId, as_json: Json = False) -> None:
+    """Stop a job for good."""
+    with connect() as client:
+        found = client.cancel(job)
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{job} is {found['status']}.")
+
+
+@app.command()
+def logs(
+    job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
+) -> None:
+    """Print the training log."""
+    from service.answers import ENDED
+    from service.client import patiently
+
+    printed = 0
+    with connect() as client:
+        while True:
+            ended = not follow or patiently(lambda: client.get_job(job))["status"] in ENDED
+            text = patiently(lambda: client.logs(job))
+            sys.stdout.write(text[printed:])
+            sys.stdout.flush()
+            printed = len(text)
+            if ended:
+                return
+            time.sleep(1.0)
+
+
+@app.command(epilog=examples("adamss jobs metrics JOB --csv > metrics.csv"))
+def metrics(
+    job: JobId,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what was measured, a row for each logged step."""
+    with connect() as client:
+        rows = list(client.iter_metrics(job, follow=False))
+    if as_json:
+        print_json(rows)
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    titles = ["step", "epoch", "time", *names]
+    lines = [[row["step"], row["epoch"], row["time"], *(row["values"].get(name) for name in names)] for row in rows]
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(titles)
+        writer.writerows(lines)
+        return
+    narrow = [[step, f"{epoch:.2f}", *map(_number, values)] for step, epoch, _, *values in lines]
+    print_table(["step", "epoch", *names], narrow, "No metrics yet.")
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file as it is; the service checks it.
+
+    Raises:
+        CliError: it cannot be read as one mapping.
+    """
+    import yaml
+
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        spec = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except yaml.YAMLError as error:
+        raise CliError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(spec, dict):
+        raise CliError(
+            f"{name} must hold the fields of a job, such as `name:`. `adamss init` writes one to begin with."
+        )
+    return spec
+
+
+def dataset_id(client: Client, given: str) -> str:
+    """An id as it is; a file is uploaded, unless its content was before."""
+    from service.client import sha256_of
+
+    path = Path(given)
+    if given.startswith("ds_") and not path.exists():
+        return given
+    if not path.is_file():
+        raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
+    digest = sha256_of(path)
+    same = next((d["id"] for d in client.datasets() if d.get("sha256") == digest), None)
+    return same or client.upload_dataset(path)["id"]
+
+
+def _watch(client: Client, job_id: str, as_json: bool) -> None:
+    from rich.console import Console
+
+    from service.cli.watch import watch as watch_display
+    from service.cli.watch import watch_json
+
+    try:
+        job = watch_json(client, job_id) if as_json else watch_display(client, job_id, Console())
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on. Look again: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}")
+        raise typer.Exit(Exit.OK) from None
+    if job["status"] != "succeeded":
+        raise typer.Exit(Exit.JOB_FAILED)
+    if not as_json:
+        print(f"Done. Download it: adamss artifacts download {job_id} --extract")
+
+
+def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    print_fields({name.replace("_", " "): value for name, value in (answer.get("estimate") or {}).items()})
+    for warning in answer.get("warnings") or []:
+        print(f"warning: {warning}")
+
+
+def _steps(job: Job) -> str:
+    return f"{job['progress']['step']}/{job['progress']['total_steps']}"
+
+
+def _number(value: object) -> object:
+    return f"{value:.5g}" if isinstance(value, float) else value

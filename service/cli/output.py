@@ -1,0 +1,150 @@
+"""What commands print, and with which code they end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from service.client import ApiError, Client
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, such as job_4k7…")]
+
+
+class Exit(IntEnum):
+    OK = 0
+    JOB_FAILED = 1  # the job failed or was cancelled
+    USAGE = 2  # a mistake in the call, or in the spec
+    NO_SERVICE = 3  # not reachable, or it cannot answer now
+    FORBIDDEN = 4  # not there, or not yours
+
+
+class CliError(Exception):
+    """A sentence for the person at the terminal, and the code to end with."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def examples(*lines: str) -> str:
+    """An epilog that keeps its lines apart, which the help formatter would join."""
+    return "Examples:\n\n" + "\n\n".join(lines)
+
+
+@contextmanager
+def connect() -> Iterator[Client]:
+    """The client of the service that the settings name."""
+    from service.client import Client
+
+    with Client() as client:
+        yield client
+
+
+def report(error: Exception) -> int:
+    """One line on stderr, and the exit code; an error that nobody foresaw is raised again, with its traceback."""
+    from service.client import ApiError
+    from service.errors import ServiceError
+
+    if isinstance(error, ApiError):
+        code, line = exit_code(error), str(error)
+        if error.status == 401:
+            line += " (the key is taken from ADAMSS_API_KEY, or from `api_key` in the folder ADAMSS_HOME)"
+    elif isinstance(error, CliError):
+        code, line = error.code, str(error)
+    elif isinstance(error, ServiceError):
+        code, line = Exit.USAGE, f"{error.param}: {error.message}" if error.param else error.message
+    elif isinstance(error, OSError):
+        code, line = Exit.USAGE, f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    elif type(error).__module__.startswith("pydantic"):
+        code, line = Exit.USAGE, "; ".join(_settings_problem(problem) for problem in error.errors())  # type: ignore[attr-defined]
+    else:
+        raise error
+    print(f"error: {line}", file=sys.stderr)
+    return int(code)
+
+
+def exit_code(error: ApiError) -> Exit:
+    if error.status in (401, 403, 404):
+        return Exit.FORBIDDEN
+    if (error.status == 0 and error.code == "not_reachable") or error.status >= 500:
+        return Exit.NO_SERVICE
+    return Exit.USAGE
+
+
+def _settings_problem(problem: dict[str, Any]) -> str:
+    return f"ADAMSS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """A table on a terminal; elsewhere columns divided by tabs, for cut and awk."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(_text(value) for value in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        print(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row))
+    Console().print(table)
+
+
+def print_fields(fields: dict[str, object]) -> None:
+    """Name and value, one a line."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        print(f"{name:<{width}}  {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def size(number: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def duration(seconds: float | None) -> str:
+    """Such as 1:05 or 2:10:00."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def when(time: str | None) -> str:
+    """A time of the API in this machine's time zone."""
+    if not time:
+        return "-"
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"

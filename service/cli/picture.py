@@ -1,0 +1,136 @@
+"""One picture of a job: how far it is, how well it learns, what ASA has pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from service.answers import Event, Job, SubspaceMap
+from service.cli.output import duration
+from service.cli.subspace_map import subspace_map
+
+BARS = "▁▂▃▄▅▆▇█"
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+FRAME = 14  # lines of the picture besides the map
+WIDEST = 110
+
+
+@dataclass
+class View:
+    """What is known of a job at one moment."""
+
+    job: Job
+    values: dict[str, float] = field(default_factory=dict)  # the newest of each name
+    losses: list[float] = field(default_factory=list)
+    subspaces: SubspaceMap | None = None
+    event: Event | None = None  # the last
+
+
+def picture(view: View, width: int, height: int) -> RenderableType:
+    """The live display.
+
+    Args:
+        width: of the terminal, in columns.
+        height: in lines.
+    """
+    job, width = view.job, min(width, WIDEST)
+    inner = width - 6
+    parts: list[RenderableType] = [_progress(job, inner), Text(), _numbers(view, inner)]
+    if view.subspaces is not None and view.subspaces["modules"]:
+        parts += [Text(), subspace_map(view.subspaces, inner, height - FRAME), _legend()]
+    if line := closing(view):
+        parts += [Text(), line]
+    title = Text.assemble((job["name"], "bold"), f"  {job['id']}  ", (job["status"], COLOURS.get(job["status"], "")))
+    return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2), width=width, border_style="dim")
+
+
+def closing(view: View) -> Text | None:
+    """The last line: why it failed, or what happened last."""
+    error = view.job["error"]
+    if view.job["status"] == "failed" and error:
+        return Text.assemble((error["message"], "red"), f" {error.get('hint') or ''}")
+    return Text(view.event["message"], style="dim") if view.event else None
+
+
+def asa_counts(view: View) -> str | None:
+    """Such as `72 active → 60 of 120`."""
+    asa = view.job["asa"]
+    if not asa:
+        return None
+    active = round(view.values.get("active_subspaces", asa["active"]))
+    return f"{active} active → {asa['target']} of {asa['total']}" if asa["target"] is not None else f"{active}"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The course of a number in one line; each sign is the mean of its share."""
+    if len(values) < 2:
+        return ""
+    count = min(width, len(values))
+    edges = [round(i * len(values) / count) for i in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] for mean in means)
+
+
+def _progress(job: Job, width: int) -> Table:
+    progress = job["progress"]
+    total = max(1, progress["total_steps"])
+    row = Table.grid(padding=(0, 2))
+    eta = f"ETA {duration(progress['eta_seconds'])}" if progress["eta_seconds"] is not None else ""
+    row.add_row(
+        ProgressBar(total=total, completed=progress["step"], width=max(10, width - 56)),
+        f"{100 * progress['step'] / total:3.0f} %",
+        f"step {progress['step']}/{progress['total_steps']}",
+        f"epoch {progress['epoch']:.2f}",
+        Text(eta, style="bold"),
+    )
+    return row
+
+
+def _numbers(view: View, width: int) -> Table:
+    values = view.values
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    if "loss" in values:
+        table.add_row("loss", f"{values['loss']:.4f}", Text(sparkline(view.losses, width - 34), style="cyan"))
+    for name, value in evaluation(values).items():
+        if name != "loss":
+            beside = f"loss {values['eval_loss']:.4f}" if "eval_loss" in values else ""
+            table.add_row(f"eval {name.replace('_', ' ')}", f"{value:.4f}", Text(beside, style="dim"))
+    if counts := asa_counts(view):
+        left = values.get("trainable_parameters")
+        beside = f"{round(left):,} parameters still trained" if left is not None else ""
+        table.add_row("subspaces", counts, Text(beside, style="dim"))
+    if "samples_per_second" in values:
+        rate = f"learning rate {values['learning_rate']:.2e}" if "learning_rate" in values else ""
+        table.add_row("speed", f"{values['samples_per_second']:.0f} rows/s", Text(rate, style="dim"))
+    if not values:
+        table.add_row("", "no numbers yet", "")
+    return table
+
+
+def evaluation(values: dict[str, float]) -> dict[str, float]:
+    """The evaluation's numbers that are worth a line: accuracy and its like, not how long it took."""
+    wanted = ("accuracy", "macro_f1", "f1", "rmse", "pearson", "perplexity", "loss")
+    return {name: values[f"eval_{name}"] for name in wanted if f"eval_{name}" in values}
+
+
+def _legend() -> Text:
+    from service.cli.subspace_map import PRUNED, SHADES
+
+    text = Text("importance ", style="dim")
+    for sign, colour in SHADES:
+        text.append(sign * 2, style=colour)
+    text.append("  pruned ", style="dim")
+    text.append(PRUNED[0] * 2, style=PRUNED[1])
+    return text

@@ -1,0 +1,96 @@
+"""Child processes that are started again when they die, and stopped in order."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a part that died is started again; doubled each time
+HEALTHY_SECONDS = 60.0  # alive for so long, its next death counts as the first
+LOG_BYTES = 10_000_000  # a longer log of an earlier start is put aside
+PR_SET_PDEATHSIG = 1
+
+
+class Part:
+    """One process of the service.
+
+    Args:
+        name: for messages and the log's name.
+        command: started in a session of its own, so that Ctrl-C reaches only us and we stop it in order.
+        log: file that its output is appended to.
+        say: called with a sentence when it died.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, say: Callable[[str], None]
+    ) -> None:
+        self.name, self._command, self._env, self._log, self._say = name, list(command), dict(env), log, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._restart_at: float | None = None
+        self._pause = FIRST_PAUSE
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> None:
+        self._started_at, self._restart_at = time.monotonic(), None
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - this process has no other threads
+            )
+
+    def revive(self) -> None:
+        """Starts the part again when it has died and its pause is over; to be called often."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return
+        now = time.monotonic()
+        if self._restart_at is None:
+            if now - self._started_at >= HEALTHY_SECONDS:
+                self._pause = FIRST_PAUSE
+            self._restart_at = now + self._pause
+            self._say(f"The {self.name} ended with {code}; starting it again in {self._pause:g} s. Log: {self._log}")
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+        elif now >= self._restart_at:
+            self.start()
+
+    def stop(self, seconds: float, hurried: Callable[[], bool]) -> None:
+        """SIGTERM, and SIGKILL to its whole session once the time is up or someone is in a hurry."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        until = time.monotonic() + seconds
+        while process.poll() is None:
+            if time.monotonic() >= until or hurried():
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            time.sleep(0.05)
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """Has a child asked to stop when its parent is gone, however it went; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
+    def run() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return run

@@ -1,0 +1,178 @@
+"""`adamss up`, `adamss api`, `adamss worker`: the service's processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.output import CliError
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+START_SECONDS = 60.0
+API_STOP_SECONDS = 10.0
+WORKER_EXTRA_SECONDS = 15.0  # beyond the training process's grace, for the worker itself
+TICK_SECONDS = 0.2
+
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+
+
+def up(port: Port = None) -> None:
+    """Start the service here: API and worker, on SQLite and files in ./data unless the settings say otherwise.
+
+    It prints its address and a link that signs a browser in. Ctrl-C stops it; running jobs are checkpointed, and
+    go on when it is started again.
+    """
+    from service.cli.processes import Part
+
+    settings = prepare(port)
+    env = os.environ | {"ADAMSS_PORT": str(settings.port)}
+    logs = settings.folder("logs")
+    parts = [
+        Part(name, [sys.executable, "-m", "service.cli", name], env, logs / f"{name}.log", say)
+        for name in ("api", "worker")
+    ]
+    api, worker = parts
+    stop = StopSignals()
+    try:
+        for part in parts:
+            part.start()
+        greet(settings, stop)
+        while not stop.asked.wait(TICK_SECONDS):
+            for part in parts:
+                part.revive()
+    finally:
+        say("Stopping; running jobs write a checkpoint first. Ctrl-C again ends them at once.")
+        worker.stop(settings.shutdown_grace_seconds + WORKER_EXTRA_SECONDS, stop.hurried)
+        api.stop(API_STOP_SECONDS, stop.hurried)
+        say("Stopped.")
+
+
+def api() -> None:
+    """Start the API alone. The database is brought up to date first."""
+    import uvicorn
+
+    from service.api import create_app
+    from service.logs import configure_logging
+
+    settings = prepare(None)
+    configure_logging()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(API_STOP_SECONDS / 2),
+    )
+
+
+def worker() -> None:
+    """Start a worker alone; any number may share one database."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker.main"])
+
+
+def prepare(port: int | None) -> Settings:
+    """Settings that can be served: the port is free, the database up to date, access protected.
+
+    Raises:
+        CliError: the port is taken, or the service would be open to others.
+    """
+    from service.db import Database
+    from service.errors import StartRefused
+    from service.keys.service import prepare_access
+    from service.migrate import upgrade
+    from service.settings import Settings
+
+    settings = Settings() if port is None else Settings(port=port)
+    if settings.port == 0:
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
+    check_port(settings)
+    upgrade(settings)
+    db = Database(settings.resolved_database_url)
+    try:
+        prepare_access(settings, db)
+    except StartRefused as error:
+        raise CliError(str(error)) from error
+    finally:
+        db.close()
+    return settings
+
+
+def greet(settings: Settings, stop: StopSignals) -> None:
+    """Prints where the service is, once it answers."""
+    from service.keys.service import signin_link
+
+    until = time.monotonic() + START_SECONDS
+    while not answers(settings):
+        if stop.asked.wait(TICK_SECONDS):
+            return
+        if time.monotonic() > until:
+            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.folder('logs')}")
+    say(f"AdaMSS is up at {settings.resolved_url}")
+    if link := signin_link(settings):
+        say(f"  sign in   {link}")
+    say(f"  docs      {settings.resolved_url}/docs")
+    say(f"  files     {settings.resolved_home}")
+
+
+def answers(settings: Settings) -> bool:
+    """Whether the API is there."""
+    import httpx
+
+    try:
+        return httpx.get(f"{settings.resolved_url}/healthz", timeout=2.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CliError(
+                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Is the service running already? "
+                "Choose another port with --port or ADAMSS_PORT."
+            ) from error
+
+
+def free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+class StopSignals:
+    """Ctrl-C, SIGTERM or a closed terminal asks to stop; a second one is in a hurry."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._count = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._receive)
+
+    def hurried(self) -> bool:
+        return self._count > 1
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        self.asked.set()

@@ -1,0 +1,119 @@
+"""Following a job: as a live display on a terminal, as plain lines elsewhere, or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+
+from service.answers import ENDED, Job, MetricRow
+from service.cli.output import duration
+from service.cli.picture import View, asa_counts, evaluation, picture
+from service.client import ApiError, patiently
+
+if TYPE_CHECKING:
+    from service.client import Client
+
+POLL_SECONDS = 0.7
+PLAIN_SECONDS = 5.0  # between two lines of progress where nothing else happens
+
+
+def watch(client: Client, job_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> Job:
+    """Shows the job until it has ended; returns it."""
+    if not console.is_terminal:
+        return follow(client, job_id, PlainLines(console).show, poll_seconds)
+    with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as live:
+
+        def show(view: View, _: list[MetricRow]) -> None:
+            live.update(picture(view, console.width, console.height))
+
+        return follow(client, job_id, show, poll_seconds)
+
+
+def watch_json(client: Client, job_id: str) -> Job:
+    """Every row of metrics as a line of JSON, and the job at the end."""
+
+    def show(_: View, rows: list[MetricRow]) -> None:
+        for row in rows:
+            print(json.dumps({"object": "metric", **row}), flush=True)
+
+    job = follow(client, job_id, show)
+    print(json.dumps({"object": "job", **job}), flush=True)
+    return job
+
+
+def follow(
+    client: Client,
+    job_id: str,
+    show: Callable[[View, list[MetricRow]], None],
+    poll_seconds: float = POLL_SECONDS,
+) -> Job:
+    """Calls `show` with what is known and the rows that are new, until the job has ended."""
+    view = View(patiently(lambda: client.get_job(job_id)))
+    after, drawn = 0, -1
+    while True:
+        # The job is asked first: what an ended job has written is then all there.
+        view.job = patiently(lambda: client.get_job(job_id))
+        rows: list[MetricRow] = []
+        while page := patiently(lambda: client.metrics(job_id, after)):  # noqa: B023 - called at once
+            rows += page
+            after = page[-1]["seq"]
+        for row in rows:
+            view.values |= row["values"]
+            if "loss" in row["values"]:
+                view.losses.append(row["values"]["loss"])
+        ended = view.job["status"] in ENDED
+        if view.job["asa"] and (ended or view.job["progress"]["step"] != drawn):
+            drawn = view.job["progress"]["step"]
+            with suppress(ApiError):  # there is no map before the first mask step
+                view.subspaces = client.subspaces(job_id)
+        if events := patiently(lambda: client.events(job_id)):
+            view.event = events[-1]
+        show(view, rows)
+        if ended:
+            return view.job
+        time.sleep(poll_seconds)
+
+
+class PlainLines:
+    """A line when something happened, and one of progress every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said = ""
+        self._line_at = float("-inf")
+
+    def show(self, view: View, rows: list[MetricRow]) -> None:
+        job = view.job
+        if view.event and view.event["message"] != self._said:
+            self._said = view.event["message"]
+            self._print(f"{job['status']}: {self._said}")
+        for row in rows:
+            if found := evaluation(row["values"]):
+                numbers = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
+                self._print(f"step {row['step']}  evaluation  {numbers}")
+        if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:
+            self._line_at = time.monotonic()
+            self._print(self._progress(view))
+        if job["status"] == "failed" and job["error"]:
+            self._print(f"failed: {job['error']['message']} {job['error'].get('hint') or ''}")
+
+    @staticmethod
+    def _progress(view: View) -> str:
+        progress = view.job["progress"]
+        parts = [f"step {progress['step']}/{progress['total_steps']}", f"epoch {progress['epoch']:.2f}"]
+        if "loss" in view.values:
+            parts.append(f"loss {view.values['loss']:.4f}")
+        if counts := asa_counts(view):
+            parts.append(f"subspaces {counts}")
+        if progress["eta_seconds"] is not None:
+            parts.append(f"eta {duration(progress['eta_seconds'])}")
+        return "  ".join(parts)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
