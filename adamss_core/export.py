@@ -37,7 +37,8 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
 
     Returns:
         The manifest, also written as `lora_manifest.json`: rank, scaling, `lora_bias` (servers without LoRA bias need
-        the merged model then), adapted and dropped modules.
+        the merged model then), `modules_without_bias` (given a zero LoRA bias all the same, because PEFT has one switch
+        for all modules), adapted and dropped modules.
 
     Raises:
         ExportError: the adapter has no effect at all, or cannot be written as one LoRA.
@@ -60,6 +61,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         )
     rank = max(up.shape[1] for _, up, _ in kept.values())
     with_bias = any(bias is not None for _, _, bias in kept.values())
+    without_bias = sorted(name for name in kept if layers[name].get_base_layer().bias is None) if with_bias else []
     tensors: dict[str, Tensor] = {}
     for name, (down, up, bias) in kept.items():
         prefix = f"{KEY_PREFIX}{name}"
@@ -78,9 +80,8 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         "lora_bias": with_bias,
         "modules": sorted(kept),
         "dropped_modules": sorted(set(factors) - set(kept)),
-        "note": "This adapter has LoRA biases; a server without support for them needs the merged model."
-        if with_bias
-        else "This adapter is plain LoRA.",
+        "modules_without_bias": without_bias,
+        "note": _note(with_bias, without_bias),
     }
     config = _lora_config(model, adapter, sorted(kept), rank, with_bias)
     files = {
@@ -101,6 +102,15 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
     adapter = adapter_name or active_adapter(model)
     merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
     return merged
+
+
+def _note(with_bias: bool, without_bias: list[str]) -> str:
+    if not with_bias:
+        return "This adapter is plain LoRA."
+    note = "This adapter has LoRA biases; a server without support for them needs the merged model."
+    if without_bias:
+        note += " PEFT cannot merge it, because some of its modules have no bias; the merged model is at hand for that."
+    return note
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ def layers_of(model: PeftModel, adapter: str = "default") -> dict[str, AdamssLay
     return layers
 
 
-def give_effect(model: PeftModel, adapter: str = "default", *, seed: int = 0, scale: float = 0.3) -> PeftModel:
+def give_effect(model: PeftModel, adapter: str = "default", *, seed: int = 0, scale: float = 3.0) -> PeftModel:
     """Fills A and B with noise, as if trained; much faster than training."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
