@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
-from adamss_core.asa_state import ACTIVE
+from adamss_core.asa_state import ACTIVE, NEVER
 from adamss_core.config import check_adapter_name, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
@@ -213,7 +213,8 @@ class AdamssModel(BaseTuner):
             trainable_parameters: elements of A and B that are still trained.
             modules: module name -> list of subspaces, each with `index`, `rows` (|I_k|), `rank` (r_k), `importance`
                 (the current score; for a pruned one, the score it was pruned with), `active` and `pruned_at`.
-            schedule: the mask steps, each with `step`, `wanted` and `reached` (None while it is not reached).
+            schedule: the mask steps, each with `step`, `wanted` and `reached`: how many were active after it, None
+                for a step yet to come.
         """
         adapter = adapter_name or self.active_adapters[0]
         config = self.peft_config[adapter]
@@ -222,7 +223,8 @@ class AdamssModel(BaseTuner):
         subspaces = [subspace for group in modules.values() for subspace in group]
         total = len(subspaces)
         steps = [s["pruned_at"] for s in subspaces if s["pruned_at"] is not None]
-        passed = max(steps, default=-1)
+        states = [state for layer in layers.values() if (state := layer.asa_state(adapter)) is not None]
+        passed = max((state.masked_at for state in states), default=NEVER)
         schedule = []
         for step in asa.mask_steps(config) if config.use_asa else []:
             reached = total - sum(pruned <= step for pruned in steps) if step <= passed else None
@@ -264,9 +266,23 @@ class AdamssModel(BaseTuner):
     def load_asa_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `asa_state_dict` gave.
 
+        Nothing is changed unless all of it fits.
+
         Raises:
-            AsaStateError: the state belongs to other adapters or modules.
+            AsaStateError: the state belongs to other adapters or modules, or was altered.
         """
+        self._check_asa_state(state)
+        for adapter, modules in state.items():
+            for name, layer in self.adapted_layers(adapter).items():
+                layer.restore_asa(adapter, modules[name])
+
+    def _check_asa_state(self, state: Any) -> None:
+        if not isinstance(state, dict) or not all(isinstance(modules, dict) for modules in state.values()):
+            raise AsaStateError(
+                "An ASA state is a dict of adapter name to module name to tensors.",
+                hint="Give what asa_state_dict returned.",
+                where="state",
+            )
         for adapter, modules in state.items():
             if adapter not in self.peft_config or not self.peft_config[adapter].use_asa:
                 raise AsaStateError(
@@ -284,7 +300,7 @@ class AdamssModel(BaseTuner):
                     where=different[0],
                 )
             for name, layer in layers.items():
-                layer.restore_asa(adapter, modules[name])
+                layer.check_asa(adapter, modules[name])
 
 
 def _describe_active(layer: AdamssLayer, adapter: str) -> list[bool]:
