@@ -1,0 +1,120 @@
+"""Two data-parallel processes over gloo: all ranks prune the same, and the frozen stay frozen."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from adamss_core import load_adapter, save_adapter
+from tests.adamss_core.asa_training import (
+    OPTIMIZERS,
+    Subspace,
+    active_set,
+    asa_model,
+    assert_same_values,
+    frozen_values,
+    subspaces,
+    trainable,
+)
+from tests.models import batch, tiny_bert
+
+WORLD = 2
+END = 12
+STOP = 7  # between the mask steps 6 and 9
+
+
+def _train(model: Any, rank: int, first: int, last: int, optimizer: torch.optim.Optimizer) -> list[list[Subspace]]:
+    """Steps first..last on this rank's own data; the active subspaces after every step."""
+    wrapped = DistributedDataParallel(model)
+    history, seen = [], frozen_values(model)
+    for step in range(first, last + 1):
+        wrapped(**batch(100 * step + rank)).loss.backward()
+        optimizer.step()
+        model.base_model.update_and_allocate(step, optimizer=optimizer)
+        optimizer.zero_grad()
+        assert_same_values(frozen_values(model), seen)
+        seen = frozen_values(model)
+        history.append(sorted(active_set(model)))
+    return history
+
+
+def _values(model: Any) -> dict[Subspace, tuple[torch.Tensor, torch.Tensor]]:
+    return {where: (a.clone(), b.clone()) for where, _, a, b in subspaces(model)}
+
+
+def _work(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
+    try:
+        model = asa_model()
+        optimizer = OPTIMIZERS["adamw"](trainable(model))
+        history = _train(model, rank, 1, STOP, optimizer)
+        if rank == 0:
+            save_adapter(model, folder / "adapter")
+        dist.barrier()
+        resumed = load_adapter(tiny_bert(), folder / "adapter")
+        again = OPTIMIZERS["adamw"](trainable(resumed))
+        again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        rest = _train(model, rank, STOP + 1, END, optimizer)
+        rest_resumed = _train(resumed, rank, STOP + 1, END, again)
+        result = {
+            "history": history + rest,
+            "resumed": history + rest_resumed,
+            "values": _values(model),
+            "resumed_values": _values(resumed),
+            "trainable": model.get_nb_trainable_parameters(),
+        }
+        torch.save(result, folder / f"rank{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ddp")
+    spawn(_work, args=(folder,), nprocs=WORLD)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+def test_all_ranks_prune_the_same_subspaces(ranks: list[dict[str, Any]]) -> None:
+    assert ranks[0]["history"] == ranks[1]["history"]
+    assert len(ranks[0]["history"]) == END
+    assert_same_values(ranks[0]["values"], ranks[1]["values"])
+
+
+def test_never_more_than_scheduled_and_the_target_at_the_end(ranks: list[dict[str, Any]]) -> None:
+    """Mask steps 3, 6 and 9, by the formula: 11, 5 and 5 subspaces."""
+    counts = [len(active) for active in ranks[0]["history"]]
+    assert counts == [16] * 2 + [11] * 3 + [5] * 7
+    for before, after in zip(ranks[0]["history"], ranks[0]["history"][1:], strict=False):
+        assert set(after) <= set(before)
+
+
+def test_resuming_in_the_middle_of_the_ramp(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert result["resumed"] == result["history"]
+        assert_same_values(result["resumed_values"], result["values"])
+
+
+def test_the_data_of_both_ranks_count(ranks: list[dict[str, Any]]) -> None:
+    """Same as one process that averages both ranks' gradients."""
+    model = asa_model()
+    optimizer = OPTIMIZERS["adamw"](trainable(model))
+    for step in range(1, END + 1):
+        for rank in range(WORLD):
+            (model(**batch(100 * step + rank)).loss / WORLD).backward()
+        optimizer.step()
+        model.base_model.update_and_allocate(step, optimizer=optimizer)
+        optimizer.zero_grad()
+        assert sorted(active_set(model)) == ranks[0]["history"][step - 1]
+    for where, (a, b) in _values(model).items():
+        torch.testing.assert_close(ranks[0]["values"][where][0], a, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ranks[0]["values"][where][1], b, rtol=1e-3, atol=1e-4)
+    assert ranks[0]["trainable"] == model.get_nb_trainable_parameters()
