@@ -1,0 +1,46 @@
+"""Starts a worker: `python -m worker.main`, `adamss worker`, and a part of `adamss up`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+
+from service.db import Database
+from service.logs import configure_logging
+from service.queue import Hints
+from service.settings import Settings, get_settings
+from worker.app import make_app, run_app
+from worker.devices import device_names, gpu_indices
+from worker.sweeper import Sweeper
+from worker.tasks import Runner
+
+
+def run_worker(settings: Settings) -> int:
+    """Works until SIGTERM or SIGINT; running jobs are left checkpointed and queued. Returns the exit status."""
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    db = Database(settings.resolved_database_url)
+    hints = Hints(settings)
+    gpus = gpu_indices()
+    runner = Runner(settings, db, worker_id, gpus)
+    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free)
+    runner.on_done = sweeper.wake
+    app = make_app(settings, runner)
+    sweeper.start()
+    try:
+        return run_app(app, runner, settings, f"adamss@{worker_id}")
+    finally:
+        runner.stop()
+        sweeper.close()
+        hints.close()
+        db.close()
+
+
+def main() -> int:
+    configure_logging()
+    return run_worker(get_settings())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

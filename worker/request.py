@@ -1,0 +1,42 @@
+"""From a job's row to what the training run is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adamss_core.spec import JobSpec
+from adamss_core.training.request import RunRequest
+from service.db import Job
+from service.settings import Settings
+
+FILE = "request.json"
+
+
+def job_folder(settings: Settings, job_id: str) -> Path:
+    """Log, checkpoints and work files of a job."""
+    return settings.folder("jobs") / job_id
+
+
+def build_request(job: Job, settings: Settings) -> RunRequest:
+    """Everything a run needs to know; no secrets.
+
+    Raises:
+        pydantic.ValidationError: the row's spec is not one that this version understands.
+    """
+    spec = JobSpec.model_validate(job.resolved.get("spec") or job.spec)
+    datasets = settings.resolved_home / "datasets"
+    held_out = spec.dataset.eval
+    local = settings.resolved_home / "models" / spec.base_model
+    return RunRequest(
+        job_id=job.id,
+        spec=spec,
+        train_file=datasets / f"{spec.dataset.train}.jsonl",
+        eval_file=datasets / f"{held_out}.jsonl" if held_out else None,
+        # A folder wins over the hub, and a name without organisation is a folder even where it is missing: the run
+        # then fails by saying so, rather than by fetching something else of that name.
+        model=str(local) if local.is_dir() or "/" not in spec.base_model else spec.base_model,
+        revision=None if local.is_dir() else spec.revision,
+        folder=job_folder(settings, job.id),
+        cache=settings.folder("cache/decompositions"),
+        keep_checkpoints=settings.keep_checkpoints,
+    )

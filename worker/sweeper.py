@@ -1,0 +1,187 @@
+"""What keeps jobs moving when processes and messages get lost. All effects are compare-and-set: any number may run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event, Thread
+from time import time
+
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from service.db import TERMINAL, Artifact, Database, Job, JobStatus, Worker, now
+from service.jobs.states import database_now, expire_leases
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TEMPORARY_SECONDS = 3_600.0  # older temporary files belong to nobody
+FORGET_WORKERS_SECONDS = 86_400.0
+COLLECT_EVERY = 20  # sweeps between two looks at the files
+
+
+class Sweeper:
+    """A thread that sweeps at start-up, every `sweep_seconds`, and when it is woken.
+
+    Args:
+        worker_id: the id under which the worker claims jobs and is listed.
+        devices: what the worker trains on.
+        send: sends a wake-up hint for a job; returns at once.
+        free: how many more jobs this worker could take. A busy worker sends no hints: nobody would take them, and they
+            would pile up in the broker.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        worker_id: str,
+        devices: list[str],
+        send: Callable[[str], None],
+        free: Callable[[], int],
+    ) -> None:
+        self._settings, self._db, self._send, self._free = settings, db, send, free
+        self._worker_id, self._devices = worker_id, devices
+        self._started_at = now()
+        self._wake = Event()
+        self._closing = False
+        self._sweeps = 0
+        self._thread = Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Sweep now, such as when a job has ended and another could begin."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the thread and takes the worker off the list."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout=5.0)
+        with suppress(SQLAlchemyError), self._db.write() as session:
+            session.execute(delete(Worker).where(Worker.id == self._worker_id))
+
+    def sweep(self) -> None:
+        """One round; what a dead database or a strange file prevents is done in the next."""
+        steps: list[Callable[[], None]] = [self._show_up, self._expire, self._hint]
+        if self._sweeps % COLLECT_EVERY == 0:
+            steps += [self.collect]
+        self._sweeps += 1
+        for step in steps:
+            try:
+                step()
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("sweeping: %s put off: %r", step.__name__.strip("_"), error)
+
+    def collect(self) -> None:
+        """Removes files that no row names and nobody will ask for."""
+        home = self._settings.resolved_home
+        self._collect_artifacts(home / "artifacts")
+        folders = [home / "queue" / "processed", *(home / name for name in ("datasets", "artifacts", "cache"))]
+        before = time() - TEMPORARY_SECONDS
+        for path in folders[0].glob("*.msg"):
+            _remove(path, before)
+        for folder in folders[1:]:
+            for pattern in (".*.tmp", "*/.*.tmp", "*.partial", "*/*.partial"):
+                for path in folder.glob(pattern):
+                    _remove(path, before)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self.sweep()
+            self._wake.wait(self._settings.sweep_seconds)
+            self._wake.clear()
+
+    def _show_up(self) -> None:
+        with self._db.write() as session:
+            row = session.get(Worker, self._worker_id)
+            if row is None:
+                row = Worker(id=self._worker_id, host=socket.gethostname(), pid=os.getpid(), devices=self._devices)
+                row.started_at = self._started_at
+                session.add(row)
+            row.seen_at = database_now(session)
+            forgotten = row.seen_at - timedelta(seconds=FORGET_WORKERS_SECONDS)
+            session.execute(delete(Worker).where(Worker.seen_at < forgotten))
+
+    def _expire(self) -> None:
+        with self._db.read() as session:  # on SQLite a look costs no lock that training processes wait for
+            if not _any_expired(session):
+                return
+        with self._db.write() as session:
+            queued = expire_leases(session)
+        if queued:
+            logger.warning("workers of these jobs were lost; they are queued again: %s", ", ".join(queued))
+
+    def _hint(self) -> None:
+        wanted = self._free()
+        if wanted <= 0:
+            return
+        with self._db.read() as session:
+            moment = database_now(session)
+            waiting = session.execute(
+                select(Job.id)
+                .where(*_waiting(moment, self._settings.sweep_seconds))
+                .order_by(Job.queued_at)
+                .limit(2 * wanted)
+            )
+            job_ids = list(waiting.scalars())
+        for job_id in job_ids:
+            with self._db.write() as session:
+                statement = update(Job).where(Job.id == job_id, *_waiting(moment, self._settings.sweep_seconds))
+                changed = session.execute(statement.values(hinted_at=moment).returning(Job.id)).first()
+            if changed:
+                self._send(job_id)
+
+    def _collect_artifacts(self, folder: Path) -> None:
+        """Zips whose transaction broke off. Those of a job that goes on are the next attempt's to replace."""
+        if not folder.is_dir():
+            return
+        for job_folder in folder.iterdir():
+            zips = [path for path in job_folder.glob("*.zip") if path.is_file()]
+            with self._db.read() as session:
+                status = session.execute(select(Job.status).where(Job.id == job_folder.name)).scalar_one_or_none()
+                if status is not None and status not in TERMINAL:
+                    continue
+                rows = session.execute(select(Artifact.path).where(Artifact.job_id == job_folder.name)).scalars()
+                named = {Path(path).name for path in rows}
+            for path in zips:
+                if path.name not in named:
+                    logger.info("removing %s, which belongs to no job", path)
+                    path.unlink(missing_ok=True)
+            if not named:
+                with suppress(OSError):
+                    job_folder.rmdir()
+
+
+def _waiting(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on a job that may run now and whose last hint, if any, seems to be lost."""
+    stale = moment - timedelta(seconds=hint_seconds)
+    return (
+        Job.status == JobStatus.QUEUED,
+        or_(Job.not_before.is_(None), Job.not_before <= moment),
+        or_(
+            Job.hinted_at.is_(None),
+            Job.hinted_at <= stale,
+            and_(Job.not_before.is_not(None), Job.hinted_at < Job.not_before),
+        ),
+    )
+
+
+def _any_expired(session: Session) -> bool:
+    statement = select(Job.id).where(Job.lease_until < database_now(session)).limit(1)
+    return session.execute(statement).first() is not None
+
+
+def _remove(path: Path, before: float) -> None:
+    with suppress(OSError):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < before:
+            path.unlink()

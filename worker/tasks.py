@@ -1,0 +1,112 @@
+"""The one task: a hint that a job may be waiting. The job's row decides whether there is anything to do."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from threading import Event, Lock
+from time import monotonic
+
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.db import Database, Job
+from service.ids import ALPHABET, LENGTH
+from service.jobs import states
+from service.queue import RUN_JOB
+from service.settings import Settings
+from worker.failpoints import failpoint
+from worker.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+_JOB_ID = re.compile(f"job_[{ALPHABET}]{{{LENGTH}}}")
+
+
+class Runner:
+    """Claims jobs and supervises them, `worker_concurrency` at a time, one thread each.
+
+    Args:
+        gpus: indices of the GPUs; with several, each running job has one of them to itself.
+    """
+
+    def __init__(self, settings: Settings, db: Database, worker_id: str, gpus: list[str]) -> None:
+        self._settings, self._db, self._worker_id = settings, db, worker_id
+        self._gpus = gpus
+        self._lock = Lock()
+        self._running: dict[str, tuple[Supervisor, str | None]] = {}
+        self._stopping = Event()
+        self.on_done: Callable[[], None] = lambda: None
+
+    def free(self) -> int:
+        """How many more jobs could begin."""
+        return 0 if self._stopping.is_set() else self._settings.worker_concurrency - len(self._running)
+
+    def run(self, job_id: str) -> None:
+        """Runs the job if it waits to be run; returns when the attempt has ended."""
+        if self._stopping.is_set():
+            return
+        failpoint("before_claim")
+        claimed_at = monotonic()
+        try:
+            with self._db.write() as session:
+                job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds)
+                if job is not None:
+                    states.add_event(
+                        session, job, "started", f"Attempt {job.attempt} runs.", {"worker": self._worker_id}
+                    )
+        except SQLAlchemyError as error:
+            logger.warning("%s was not claimed, a sweeper will ask again: %r", job_id, error)
+            return
+        if job is None:
+            logger.info("nothing to do for %s", job_id)
+            return
+        self._supervise(job, claimed_at)
+
+    def stop(self) -> None:
+        """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""
+        self._stopping.set()
+        for supervisor, _ in tuple(self._running.values()):
+            supervisor.shut_down()
+
+    def _supervise(self, job: Job, claimed_at: float) -> None:
+        with self._lock:
+            device = self._free_gpu()
+            supervisor = Supervisor(self._settings, self._db, job, claimed_at, device)
+            self._running[job.id] = (supervisor, device)
+        if self._stopping.is_set():  # it was set between the claim and the line above
+            supervisor.shut_down()
+        try:
+            supervisor.run()
+        finally:
+            with self._lock:
+                self._running.pop(job.id, None)
+            self.on_done()
+
+    def _free_gpu(self) -> str | None:
+        """One that no other job has; None leaves a single GPU, or the CPU, to torch."""
+        if len(self._gpus) < 2:
+            return None
+        taken = {device for _, device in self._running.values()}
+        free = [index for index in self._gpus if index not in taken]
+        return free[0] if free else self._gpus[len(self._running) % len(self._gpus)]
+
+
+def register(app: Celery, runner: Runner) -> None:
+    """Makes `adamss.run_job` the only task that a message can name."""
+
+    def run_job(*args: object, **fields: object) -> None:
+        job_id = args[0] if len(args) == 1 and not fields else None
+        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+            logger.warning("a message that names no job was dropped: %.200r %.200r", args, fields)
+            return
+        try:
+            runner.run(job_id)
+        except Exception:
+            logger.exception("supervising %s failed; its lease will expire", job_id)
+
+    app.task(run_job, name=RUN_JOB, ignore_result=True)
+    app.finalize()
+    for name in [name for name in app.tasks if name != RUN_JOB]:
+        app.tasks.unregister(name)
