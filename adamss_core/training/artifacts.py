@@ -1,0 +1,150 @@
+"""What is left of a run: adapter, LoRA and merged model, each one zip with manifest and model card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import peft
+import tokenizers
+import torch
+import transformers
+from peft import PeftModel
+
+from adamss_core.export import export_lora, merge_adapter
+from adamss_core.files import save_adapter
+from adamss_core.training.base_model import load_tokenizer
+from adamss_core.training.card import model_card
+from adamss_core.training.checkpoints import files_below, hash_file, sync_and_hash, sync_folder
+from adamss_core.training.errors import Stopped
+from adamss_core.training.request import ArtifactFile
+from adamss_core.training.setup import Setup
+from adamss_core.training.verification import TOLERANCE, Probe, verify
+
+MANIFEST, CARD = "manifest.json", "README.md"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal content gives equal files
+
+
+def publish(setup: Setup, model: PeftModel, result: dict[str, Any], max_length: int) -> list[ArtifactFile]:
+    """Writes, verifies and zips the job's artifacts; nothing appears under its name before it is verified.
+
+    Args:
+        model: the trained model in fp32 on the CPU; merging uses it up.
+
+    Raises:
+        TrainingError: verification_failed.
+        Stopped: the reporter asked for it.
+    """
+    folder = setup.request.folder / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = Probe.of(setup, model, max_length)
+    made: dict[str, ArtifactFile] = {}
+    # Merging comes last: it changes the model.
+    for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
+        if setup.reporter.stop_requested():
+            raise Stopped("stopped while the artifacts were written")
+        made[name] = _publish_one(name, folder, setup, model, probe, result)
+        setup.reporter.event(
+            "artifact_ready",
+            f"Artifact '{name}' is written and verified ({made[name].size_bytes / 1e6:.1f} MB).",
+            {"name": name, "size_bytes": made[name].size_bytes, "sha256": made[name].sha256},
+        )
+    return [made[name] for name in setup.plan.spec.artifacts]
+
+
+def _publish_one(
+    name: str, folder: Path, setup: Setup, model: PeftModel, probe: Probe, result: dict[str, Any]
+) -> ArtifactFile:
+    content, staged = folder / f".{name}.content", folder / f".{name}.zip"
+    shutil.rmtree(content, ignore_errors=True)
+    content.mkdir()
+    try:
+        facts = _WRITERS[name](model, content)
+        load_tokenizer(setup.source).save_pretrained(content)  # fresh: the one in use remembers padding and truncation
+        difference = verify(name, content, setup, probe)
+        manifest = _manifest(name, setup, result, facts, difference, probe)
+        (content / CARD).write_text(model_card(name, manifest), encoding="utf-8")
+        manifest["files"] = {
+            path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": hash_file(path)}
+            for path in files_below(content)
+        }
+        (content / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
+        write_zip(content, staged)
+        digest = sync_and_hash(staged)
+        final = folder / f"{name}.zip"
+        staged.replace(final)
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(content, ignore_errors=True)
+        staged.unlink(missing_ok=True)
+    return ArtifactFile(name, final, final.stat().st_size, digest, manifest)
+
+
+def write_zip(folder: Path, path: Path) -> None:
+    """All files below `folder`, by name, uncompressed (weights do not compress), with fixed times and modes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in files_below(folder):
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.file_size = file.stat().st_size
+            with file.open("rb") as source, archive.open(entry, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
+    save_adapter(model, folder)
+    return {}
+
+
+def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
+    manifest = export_lora(model, folder)
+    return {"lora": {key: manifest[key] for key in ("rank", "lora_bias", "dropped_modules")}}
+
+
+def _write_merged(model: PeftModel, folder: Path) -> dict[str, Any]:
+    merged: Any = merge_adapter(model)
+    merged.save_pretrained(folder, max_shard_size="5GB")
+    return {"dtype": "float32"}
+
+
+_WRITERS: dict[str, Callable[[PeftModel, Path], dict[str, Any]]] = {
+    "adapter": _write_adapter,
+    "lora": _write_lora,
+    "merged": _write_merged,
+}
+
+
+def _manifest(
+    name: str, setup: Setup, result: dict[str, Any], facts: dict[str, Any], difference: float, probe: Probe
+) -> dict[str, Any]:
+    return {
+        "format": "adamss-artifact",
+        "version": 1,
+        "artifact": name,
+        "job_id": setup.request.job_id,
+        "base_model": {"name": setup.source.name, "revision": setup.source.revision},
+        "max_length": probe.max_length,
+        "spec": setup.plan.spec.model_dump(mode="json"),
+        "result": result,
+        **facts,
+        "verification": {
+            "largest_difference": difference,
+            "tolerance": TOLERANCE,
+            "probes": len(probe.rows),
+            "compared": "logits of held-out rows, fp32 on the CPU, against the trained model",
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+            "accelerate": accelerate.__version__,
+            "tokenizers": tokenizers.__version__,
+        },
+    }

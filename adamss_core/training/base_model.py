@@ -1,0 +1,187 @@
+"""Loading: the tokenizer, the base model with its classification head, and the adapter on it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AdamssConfig, PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from adamss_core.errors import AdamssWarning
+from adamss_core.peft_model import get_adamss_model
+from adamss_core.training.errors import TrainingError, is_out_of_memory
+from adamss_core.training.request import Reporter, RunRequest
+
+HEAD_NAMES = ("classifier", "score")  # what PEFT trains in full for SEQ_CLS without being asked
+UNLIMITED = 10**9  # tokenizers without a limit carry 1e30
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base model comes from, and the name under which it may be published.
+
+    Attributes:
+        path: a local folder's path, or a hub id.
+        name: what cards, configs and manifests say; never a path of this machine.
+        classes: class names in the order of their ids.
+    """
+
+    path: str
+    revision: str | None
+    name: str
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: RunRequest, classes: list[str]) -> Source:
+        return cls(request.model, request.revision, request.spec.base_model, tuple(classes))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Never remote code; a folder never makes transformers look at the hub."""
+        local = Path(self.path).is_dir()
+        return {
+            "revision": None if local else self.revision,
+            "local_files_only": local or os.environ.get("HF_HUB_OFFLINE") == "1",
+            "trust_remote_code": False,
+        }
+
+
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """Raises TrainingError missing_tokenizer."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
+    except Exception as error:
+        raise TrainingError(
+            "missing_tokenizer",
+            f"The base model '{source.name}' has no tokenizer that can be loaded ({_first_line(error, source)}).",
+            hint="Put the tokenizer's files (tokenizer.json, tokenizer_config.json) into the model's folder.",
+            where="base_model",
+        ) from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise TrainingError(
+                "missing_tokenizer",
+                f"The tokenizer of '{source.name}' has neither a padding nor an end token.",
+                hint="Set pad_token in its tokenizer_config.json.",
+                where="base_model",
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(source: Source, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
+    """The base in fp32 with a head for the classes, and the names of the modules that its files hold no weights for.
+
+    Those start at random, so they must be trained and saved with the adapter. The random values come from torch's
+    global seed.
+
+    Raises:
+        TrainingError: model_load_failed.
+    """
+    names = dict(enumerate(source.classes))
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source.path,
+            num_labels=len(names),
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+            problem_type="single_label_classification",
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
+            output_loading_info=True,
+            **source.options,
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            "model_load_failed",
+            f"The base model '{source.name}' cannot be loaded ({_first_line(error, source)}).",
+            hint="It needs a config.json of an architecture that transformers knows for text classification, and its "
+            "weights as safetensors.",
+            where="base_model",
+        ) from error
+    missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
+    _check_weights(model, missing, source)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    model.config._name_or_path = model.name_or_path = source.name
+    return model, sorted({key.rpartition(".")[0] for key in missing})
+
+
+def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) -> None:
+    """A head and a pooler may be missing, as in checkpoints of masked language models; most of the body may not."""
+    body = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
+    absent = [name for name in body if name in missing]
+    if 2 * len(absent) > len(body):
+        raise TrainingError(
+            "model_load_failed",
+            f"The weights of '{source.name}' do not belong to its config.json: {len(absent)} of {len(body)} tensors "
+            f"are missing or have another shape, such as '{absent[0]}'.",
+            hint="Get the model's files again.",
+            where="base_model",
+        )
+
+
+def add_adapter(model: PreTrainedModel, fresh: list[str], request: RunRequest, reporter: Reporter) -> PeftModel:
+    """Puts the job's adapter on the base; warnings of the core become events."""
+    config = AdamssConfig(**request.spec.adamss.config_fields(), task_type="SEQ_CLS")
+    config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save)
+    config.revision = request.spec.revision
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AdamssWarning)
+        adapted = get_adamss_model(model, config, decomposition_cache=request.cache)
+    for warning in caught:
+        if issubclass(warning.category, AdamssWarning):
+            reporter.event("warning", str(warning.message), {})
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return adapted
+
+
+def modules_to_save(model: torch.nn.Module, fresh: list[str], asked: list[str] | None) -> list[str] | None:
+    """What is trained in full beyond PEFT's own `classifier` and `score`: what the job asks for, and every module that
+    began at random, whose values nobody else has."""
+    names = [name for name in asked or [] if name not in HEAD_NAMES]
+    covered = [n for n, _ in model.named_modules() if n.endswith((*HEAD_NAMES, *names))]
+    extra: list[str] = []
+    for name in sorted(filter(None, fresh)):  # a parent comes before what is inside it
+        if not any(f"{name}.".startswith(f"{inside}.") for inside in (*covered, *extra)):
+            extra.append(name)
+    return [*names, *extra] or None
+
+
+def length_limit(asked: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Tokens per row: what the job asks for, at most what tokenizer and position embeddings can take."""
+    limits = [asked]
+    if tokenizer.model_max_length < UNLIMITED:
+        limits.append(int(tokenizer.model_max_length))
+    if (positions := position_limit(config)) is not None:
+        limits.append(positions)
+    return min(limits)
+
+
+def position_limit(config: Any) -> int | None:
+    """How many positions a model has; RoBERTa's kin count theirs from the padding token on."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    shifted = getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING
+    return positions - (config.pad_token_id or 0) - 1 if shifted else positions
+
+
+_POSITIONS_AFTER_PADDING = frozenset(
+    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
+    | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
+)
+
+
+def _first_line(error: Exception, source: Source) -> str:
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__).replace(source.path, source.name)[:300]

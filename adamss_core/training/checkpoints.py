@@ -1,0 +1,140 @@
+"""Checkpoint folders: whole or not there, checked by sha256, and cleared away when they are no longer needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adamss_core.training.errors import TrainingError
+
+MANIFEST = "checkpoint.json"
+FORMAT, VERSION = "adamss-checkpoint", 1
+_PREFIX, _TEMPORARY = "step-", ".writing-"
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Attributes:
+        folder: holds `step-00000040/` and the like.
+        keep: how many of the newest are kept, beside the best one.
+    """
+
+    folder: Path
+    keep: int
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"{_PREFIX}{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Of the folders that are there, ascending; they may still be damaged."""
+        names = [path.name.removeprefix(_PREFIX) for path in self.folder.glob(f"{_PREFIX}*")]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def write(self, step: int, fill: Callable[[Path], None]) -> Path:
+        """Lets `fill` write files into a temporary folder, and gives it its name when all of it is on disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary, final = self.folder / f"{_TEMPORARY}{step:08d}", self.path(step)
+        _remove(temporary)
+        temporary.mkdir()
+        try:
+            fill(temporary)
+            files = {path.relative_to(temporary).as_posix(): sync_and_hash(path) for path in files_below(temporary)}
+            manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
+            sync_and_hash(temporary / MANIFEST)
+            for path in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                sync_folder(path)
+            _remove(final)  # a damaged one of the same step
+            temporary.replace(final)
+        except BaseException:
+            _remove(temporary)
+            raise
+        sync_folder(self.folder)
+        return final
+
+    def problem(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, or None."""
+        folder = self.path(step)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            expected: dict[str, str] = manifest["files"]
+            if (manifest["format"], manifest["version"], manifest["step"]) != (FORMAT, VERSION, step):
+                return f"{MANIFEST} is of another format or step"
+            for name, digest in expected.items():
+                if hash_file(folder / name) != digest:
+                    return f"{name} was altered or cut off"
+        except OSError as error:
+            return f"{Path(error.filename or MANIFEST).name} cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"{MANIFEST} is damaged ({error})"
+        return None
+
+    def newest(self, damaged: Callable[[int, str], None]) -> int | None:
+        """The newest complete checkpoint; newer ones that are damaged are told of and removed."""
+        for path in self.folder.glob(f"{_TEMPORARY}*"):
+            _remove(path)
+        for step in reversed(self.steps()):
+            if (problem := self.problem(step)) is None:
+                return step
+            damaged(step, problem)
+            _remove(self.path(step))
+        return None
+
+    def retain(self, best: int | None) -> None:
+        """Removes all but the best and the newest."""
+        steps = self.steps()
+        for step in steps[: max(0, len(steps) - max(1, self.keep))]:
+            if step != best:
+                _remove(self.path(step))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise TrainingError("checkpoint_mismatch", f"{path.name} is not an object.", hint="Start the job anew.")
+    return value
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def sync_and_hash(path: Path) -> str:
+    """Makes a file last through a power cut; returns its sha256."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Out of the way in one rename first, so that a kill in between leaves no half checkpoint under a real name."""
+    if not folder.exists():
+        return
+    grave = folder.with_name(f"{_TEMPORARY}removed-{folder.name}")
+    if folder.name.startswith(_TEMPORARY):
+        grave = folder
+    else:
+        shutil.rmtree(grave, ignore_errors=True)
+        folder.replace(grave)
+    shutil.rmtree(grave)

@@ -1,0 +1,69 @@
+"""Where a run stands: what its checkpoints remember beside tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from adamss_core.spec import TrainingSpec
+
+Values = dict[str, float | int | None]
+
+
+@dataclass
+class Progress:
+    """Counts of a run.
+
+    Attributes:
+        step: finished optimizer steps.
+        micro_batch: rows that go through the model at a time; halved when memory runs out.
+        best_step, best_values: the best evaluation that may be published, if there was one.
+        without_gain: evaluations in a row since then.
+        last_values: the newest evaluation.
+        stopped_early: whether early stopping has ended the run.
+        seconds: time spent in training, over all attempts.
+    """
+
+    micro_batch: int
+    step: int = 0
+    best_step: int | None = None
+    best_values: Values = field(default_factory=dict)
+    without_gain: int = 0
+    last_values: Values = field(default_factory=dict)
+    stopped_early: bool = False
+    seconds: float = 0.0
+
+    def evaluated(self, values: Values, training: TrainingSpec, *, qualifies: bool) -> bool:
+        """Takes in an evaluation; returns whether it is the best so far.
+
+        Args:
+            qualifies: whether this state may be published; before ASA has ended it may not.
+        """
+        self.last_values = values
+        if not qualifies:
+            return False
+        if self.best_step is not None and not is_better(values, self.best_values, training.metric_for_best):
+            self.without_gain += 1
+            patience = training.early_stopping_patience
+            self.stopped_early = patience is not None and self.without_gain >= patience
+            return False
+        self.best_step, self.best_values, self.without_gain = self.step, values, 0
+        return True
+
+    def export(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Progress:
+        return cls(**state)
+
+
+def is_better(values: Values, best: Values, metric: str) -> bool:
+    """Strictly better; a value that is not finite never is."""
+    new, old = values.get(f"eval_{metric}"), best.get(f"eval_{metric}")
+    if new is None or not math.isfinite(new):
+        return False
+    if old is None or not math.isfinite(old):
+        return True
+    return new < old if metric == "loss" else new > old

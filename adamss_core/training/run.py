@@ -1,0 +1,180 @@
+"""`run`: from a request to verified artifacts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from accelerate.utils import set_seed
+from peft import PeftModel
+
+from adamss_core.files import load_adapter
+from adamss_core.spec import make_plan
+from adamss_core.training.artifacts import publish
+from adamss_core.training.base_model import Source, add_adapter, length_limit, load_base, load_tokenizer
+from adamss_core.training.batches import Collate, Encoded, encode
+from adamss_core.training.checkpoints import CheckpointStore, hash_file
+from adamss_core.training.data import load_data
+from adamss_core.training.errors import translated_errors
+from adamss_core.training.evaluation import majority_baseline
+from adamss_core.training.loop import Trainer
+from adamss_core.training.progress import Progress
+from adamss_core.training.request import Reporter, RunRequest, RunResult
+from adamss_core.training.setup import Setup, make_accelerator
+from adamss_core.training.silent import SilentReporter
+from adamss_core.training.snapshot import ADAPTER
+
+
+def run(request: RunRequest, reporter: Reporter) -> RunResult:
+    """Trains, or goes on from the newest complete checkpoint in the request's folder, and writes the artifacts.
+
+    Raises:
+        TrainingError: the run cannot go on.
+        Stopped: the reporter asked for it; run the same request again to go on.
+    """
+    with translated_errors():
+        return _run(request, reporter)
+
+
+def _run(request: RunRequest, reporter: Reporter) -> RunResult:
+    begun = time.monotonic()
+    accelerator = make_accelerator(request.spec.training)
+    if not accelerator.is_main_process:
+        reporter = SilentReporter()
+    store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
+    start = _starting_point(store, reporter)
+    data = load_data(request, reporter)
+    source = Source.of(request, data.classes)
+    tokenizer = load_tokenizer(source)
+    set_seed(request.spec.training.seed)
+    model = _build_model(request, reporter, source, tokenizer, store, start)
+    limit = length_limit(request.spec.training.max_length, tokenizer, model.config)
+    train, evaluation = (encode(rows, data.ids, tokenizer, limit) for rows in (data.train, data.evaluation))
+    _report_truncated(reporter, train, limit)
+    subspaces = model.base_model.asa_summary()["total"]
+    plan = make_plan(request.spec, len(train), subspaces, accelerator.num_processes)
+    setup = Setup(
+        request=request,
+        reporter=reporter,
+        accelerator=accelerator,
+        source=source,
+        tokenizer=tokenizer,
+        data=data,
+        train=train,
+        evaluation=evaluation,
+        collate=Collate(tokenizer, accelerator.device),
+        plan=plan,
+        identity=_identity(request, plan.total_steps),
+    )
+    set_seed(request.spec.training.seed)  # whether a decomposition came from the cache must not matter
+    trainer = Trainer(setup, model, store)
+    if start is not None:
+        trainer.restore(store.path(start))
+    _report_start(setup, trainer)
+    trainer.train()
+    published, step = _published_model(setup, trainer, store)
+    result = _result(setup, trainer, published, step, time.monotonic() - begun)
+    artifacts = publish(setup, published, result, limit) if accelerator.is_main_process else []
+    return RunResult(result=result, artifacts=artifacts)
+
+
+def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
+    damaged: list[tuple[int, str]] = []
+    start = store.newest(lambda step, problem: damaged.append((step, problem)))
+    reporter.resumed(start or 0)
+    for step, problem in damaged:
+        reporter.event(
+            "checkpoint_damaged",
+            f"The checkpoint of step {step} is not used: {problem}.",
+            {"step": step, "problem": problem},
+        )
+    return start
+
+
+def _build_model(
+    request: RunRequest, reporter: Reporter, source: Source, tokenizer: Any, store: CheckpointStore, start: int | None
+) -> PeftModel:
+    base, fresh = load_base(source, tokenizer)
+    if start is None:
+        return add_adapter(base, fresh, request, reporter)
+    return load_adapter(base, store.path(start) / ADAPTER)
+
+
+def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
+    """What must be the same for a checkpoint's position to mean the same."""
+    return {
+        "train": hash_file(request.train_file),
+        "eval": hash_file(request.eval_file) if request.eval_file else "",
+        "seed": request.spec.training.seed,
+        "total_steps": total_steps,
+    }
+
+
+def _report_truncated(reporter: Reporter, train: Encoded, limit: int) -> None:
+    if train.truncated:
+        reporter.event(
+            "rows_truncated",
+            f"{train.truncated} training rows are longer than {limit} tokens and were cut.",
+            {"rows": train.truncated, "of": len(train), "max_length": limit},
+        )
+
+
+def _report_start(setup: Setup, trainer: Trainer) -> None:
+    accelerator, plan = setup.accelerator, setup.plan
+    for warning in plan.warnings:
+        setup.reporter.event("warning", warning, {})
+    setup.reporter.event(
+        "training_started",
+        f"Training on {accelerator.device.type} from step {trainer.progress.step} to {plan.total_steps}.",
+        {
+            "step": trainer.progress.step,
+            "total_steps": plan.total_steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "device": str(accelerator.device),
+            "precision": accelerator.mixed_precision,
+            "processes": accelerator.num_processes,
+            "trainable_parameters": trainer.trainable_parameters,
+            "subspaces": trainer.total_subspaces,
+        },
+    )
+
+
+def _published_model(setup: Setup, trainer: Trainer, store: CheckpointStore) -> tuple[PeftModel, int]:
+    """The best checkpoint's model, in fp32 on the CPU, and its step."""
+    progress: Progress = trainer.progress
+    best = progress.best_step
+    live = setup.accelerator.unwrap_model(trainer.wrapped, keep_fp32_wrapper=False)
+    setup.accelerator.free_memory()
+    if best is not None and best != progress.step:
+        if (problem := store.problem(best)) is None:
+            base, _ = load_base(setup.source, setup.tokenizer)
+            return load_adapter(base, store.path(best) / ADAPTER, is_trainable=False), best
+        setup.reporter.event(
+            "checkpoint_damaged",
+            f"The best checkpoint, of step {best}, cannot be read ({problem}); the last state is published instead.",
+            {"step": best, "problem": problem},
+        )
+    return live.to("cpu").eval(), progress.step
+
+
+def _result(setup: Setup, trainer: Trainer, model: PeftModel, step: int, seconds: float) -> dict[str, Any]:
+    progress = trainer.progress
+    values = progress.best_values if step == progress.best_step else progress.last_values
+    summary = model.base_model.asa_summary()
+    baseline = majority_baseline(setup.train.labels, setup.evaluation.labels)
+    return {
+        **values,
+        "step": step,
+        "steps": progress.step,
+        "total_steps": setup.plan.total_steps,
+        "epochs": trainer.epoch,
+        "stopped_early": progress.stopped_early,
+        "majority": {"label": setup.data.classes[int(baseline.pop("class_id"))], **baseline},
+        "train_rows": len(setup.train),
+        "eval_rows": len(setup.evaluation),
+        "labels": setup.data.classes,
+        "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
+        "trainable_parameters": trainer.trainable_parameters,
+        "training_seconds": progress.seconds,
+        "seconds": seconds,
+    }

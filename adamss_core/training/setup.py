@@ -1,0 +1,71 @@
+"""Everything a run holds that does not change while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from transformers import PreTrainedTokenizerBase
+
+from adamss_core.spec import Plan, TrainingSpec
+from adamss_core.training.base_model import Source
+from adamss_core.training.batches import Collate, Encoded
+from adamss_core.training.data import Data
+from adamss_core.training.errors import TrainingError
+from adamss_core.training.request import Reporter, RunRequest
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run's inputs, made ready."""
+
+    request: RunRequest
+    reporter: Reporter
+    accelerator: Accelerator
+    source: Source
+    tokenizer: PreTrainedTokenizerBase
+    data: Data
+    train: Encoded
+    evaluation: Encoded
+    collate: Collate
+    plan: Plan
+    identity: dict[str, str | int]  # what a checkpoint must agree with to be gone on from
+
+    @property
+    def training(self) -> TrainingSpec:
+        return self.plan.spec.training
+
+
+def make_accelerator(training: TrainingSpec) -> Accelerator:
+    """Raises TrainingError where the device cannot do the precision asked for."""
+    device = PartialState().device
+    precision = _precision(training, device)
+    state = AcceleratorState._shared_state
+    if state and state.get("_mixed_precision") != precision:
+        AcceleratorState._reset_state()  # an earlier run in this process; there is one state for all Accelerators
+    return Accelerator(mixed_precision=precision)
+
+
+def _precision(training: TrainingSpec, device: torch.device) -> str:
+    """accelerate's name: no, bf16 or fp16."""
+    if training.precision == "auto":
+        return "bf16" if has_bf16(device) else "no"
+    if training.precision == "fp16" and device.type == "cpu":
+        raise TrainingError(
+            "unsupported_precision",
+            "This machine trains on its CPU, which has no fp16 training.",
+            hint='Use training.precision "auto", "fp32" or "bf16".',
+            where="training.precision",
+        )
+    return {"fp32": "no"}.get(training.precision, training.precision)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bf16 itself; emulated, it is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
+    return False

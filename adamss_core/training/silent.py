@@ -1,0 +1,26 @@
+"""A reporter that says nothing: for processes beside the main one, and for runs nobody watches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adamss_core.training.request import MetricKind, Values
+
+
+class SilentReporter:
+    def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None: ...
+
+    def progress(
+        self, *, step: int, total_steps: int, epoch: float, eta_seconds: float | None, asa: dict[str, int] | None
+    ) -> None: ...
+
+    def subspaces(self, *, step: int, summary: dict[str, Any]) -> None: ...
+
+    def event(self, type: str, message: str, data: dict[str, Any]) -> None: ...
+
+    def checkpoint(self, *, step: int, path: str, best: bool, values: dict[str, Any]) -> None: ...
+
+    def resumed(self, step: int) -> None: ...
+
+    def stop_requested(self) -> bool:
+        return False

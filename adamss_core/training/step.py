@@ -1,0 +1,128 @@
+"""One optimizer step: micro-batches, gradients, clipping, update."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
+
+from adamss_core.training.errors import TrainingError, is_out_of_memory
+from adamss_core.training.progress import Progress
+from adamss_core.training.setup import Setup
+
+CHECK_EVERY = 2  # steps between looks at the loss on a device, each of which waits for it
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step found.
+
+    Attributes:
+        loss: mean over the step's rows, () on the device.
+        grad_norm: L2 norm of all gradients before clipping, ().
+        learning_rate: of A and B, with which this step was made.
+        rows, tokens: over all processes (tokens: of this process times their number).
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+    rows: int
+    tokens: int
+
+    def finite_grad_norm(self) -> float | None:
+        value = float(self.grad_norm)
+        return value if math.isfinite(value) else None
+
+
+class OptimizerStep:
+    """Callable: rows in, updated parameters out. Gradients stay for ASA; the caller clears them."""
+
+    def __init__(self, setup: Setup, model: nn.Module, optimizer: AcceleratedOptimizer, schedule: LRScheduler) -> None:
+        self.setup, self.model, self.optimizer, self.schedule = setup, model, optimizer, schedule
+        self.device = setup.accelerator.device
+        self._unchecked: list[Tensor] = []
+
+    def __call__(self, rows: list[int], progress: Progress) -> StepOutcome:
+        """Raises TrainingError nan_loss, or torch's own error where memory does not suffice for a single row."""
+        loss, tokens = self._gradients_within_memory(rows, progress)
+        accelerator = self.setup.accelerator
+        limit = self.setup.training.max_grad_norm
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = accelerator.clip_grad_norm_(trained, math.inf if limit is None else limit)
+        self._check_finite(loss, norm, progress.step + 1)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        return StepOutcome(loss, norm, rate, len(rows), tokens * accelerator.num_processes)
+
+    def _gradients_within_memory(self, rows: list[int], progress: Progress) -> tuple[Tensor, int]:
+        """Where memory runs out, the same step again in half as large pieces: the gradients' sum stays the same."""
+        while True:
+            try:
+                return self._gradients(rows, progress.micro_batch)
+            except (RuntimeError, MemoryError) as error:
+                alone = self.setup.accelerator.num_processes == 1
+                if not (is_out_of_memory(error) and alone and progress.micro_batch > 1):
+                    raise
+            # Outside of the except block, whose traceback keeps the failed attempt's tensors.
+            self.optimizer.zero_grad()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            progress.micro_batch = -(-progress.micro_batch // 2)
+            self.setup.reporter.event(
+                "micro_batch_halved",
+                f"Memory ran out; rows now go through the model {progress.micro_batch} at a time. The effective batch "
+                "stays as it is.",
+                {"micro_batch": progress.micro_batch, "step": progress.step + 1},
+            )
+
+    def _gradients(self, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
+        """Mean loss over all rows, (), and this process's tokens; gradients of that mean are in the parameters."""
+        accelerator = self.setup.accelerator
+        # A process without rows of its own still takes part in the exchange, with weight zero.
+        own = rows[accelerator.process_index :: accelerator.num_processes]
+        mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
+        pieces = [mine[start : start + micro_batch] for start in range(0, len(mine), micro_batch)]
+        total = torch.zeros((), device=self.device)
+        tokens = 0
+        for number, piece in enumerate(pieces):
+            inputs, labels = self.setup.collate(self.setup.train, piece)
+            last = number == len(pieces) - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                with accelerator.autocast():
+                    logits = self.model(**inputs).logits
+                loss = F.cross_entropy(logits.float(), labels, reduction="sum") * (weight / len(rows))
+                # Data-parallel training takes the mean over processes, of what is a share of the mean already.
+                accelerator.backward(loss * accelerator.num_processes)
+            total += loss.detach()
+            tokens += int(self.setup.train.lengths[piece].sum())
+        if accelerator.num_processes > 1:
+            total = accelerator.reduce(total, reduction="sum")
+        return total, tokens
+
+    def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
+        """Before the update, so that a CPU run's parameters stay good; under fp16 the scaler skips large gradients."""
+        scaled = self.setup.accelerator.scaler is not None
+        self._unchecked.append(loss if scaled else loss + norm.to(loss.device))
+        if self.device.type != "cpu" and step % CHECK_EVERY:
+            return
+        found = [bool(value) for value in torch.isfinite(torch.stack(self._unchecked)).tolist()]
+        self._unchecked.clear()
+        if all(found):
+            return
+        first = step - len(found) + 1 + found.index(False)
+        raise TrainingError(
+            "nan_loss",
+            f"The loss became NaN or infinite at step {first}.",
+            hint="Lower training.learning_rate and training.head_learning_rate, or train longer with a larger "
+            "training.warmup_ratio; with precision fp16, use bf16 or fp32.",
+            where=f"step {first}",
+        )
