@@ -29,7 +29,6 @@ TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model wait
 PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
 RETRIED = frozenset({429, 502, 503, 504})
 PATIENCE = 60.0  # seconds that a service may be away while a job is followed: long enough for a restart
-CHUNK = 1 << 20
 PAGE = 1_000
 
 T = TypeVar("T")
@@ -82,6 +81,13 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+    def ready(self) -> bool:
+        """Whether database, broker and a worker are there."""
+        try:
+            return self._send("GET", "/readyz").is_success
+        except ApiError:
+            return False
 
     # Data sets and models
 
@@ -249,13 +255,13 @@ class Client:
         have = part.stat().st_size if part.exists() else 0
         if have >= size > 0:
             return
-        headers = {"range": f"bytes={have}-"} if have else {}
+        headers = {"accept-encoding": "identity"} | ({"range": f"bytes={have}-"} if have else {})
         with self._http.stream("GET", path, headers=headers) as answer:
             if answer.status_code not in (200, 206):
                 answer.read()
                 raise api_error(answer)
             with part.open("ab" if answer.status_code == 206 else "wb") as file:
-                for chunk in answer.iter_bytes(CHUNK):
+                for chunk in answer.iter_bytes():
                     file.write(chunk)
 
     # HTTP

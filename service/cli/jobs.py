@@ -190,17 +190,13 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def dataset_id(client: Client, given: str) -> str:
-    """An id as it is; a file is uploaded, unless its content was before."""
-    from service.client import sha256_of
-
+    """An id as it is; a file is uploaded."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
         return given
     if not path.is_file():
         raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
-    digest = sha256_of(path)
-    same = next((d["id"] for d in client.datasets() if d.get("sha256") == digest), None)
-    return same or client.upload_dataset(path)["id"]
+    return client.upload_dataset(path)["id"]
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:

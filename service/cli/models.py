@@ -12,8 +12,15 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    names = [
-        name for name in ("name", "id", "source", "model_type", "revision") if any(name in model for model in found)
+    rows = [
+        [
+            model["name"],
+            model.get("model_type"),
+            f"{model['parameters']:,}" if model.get("parameters") else None,
+            ", ".join(model.get("tasks") or []),
+            model.get("problem") or "",
+        ]
+        for model in found
     ]
     empty = "No base models. Put a folder with config.json, weights and tokenizer into the models folder."
-    print_table([name.upper() for name in names], [[model.get(name) for name in names] for model in found], empty)
+    print_table(["NAME", "TYPE", "PARAMETERS", "TASKS", "PROBLEM"], rows, empty)

@@ -70,7 +70,7 @@ def asa_counts(view: View) -> str | None:
 
 def sparkline(values: Sequence[float], width: int) -> str:
     """The course of a number in one line; each sign is the mean of its share."""
-    if len(values) < 2:
+    if len(values) < 2 or width < 1:
         return ""
     count = min(width, len(values))
     edges = [round(i * len(values) / count) for i in range(count + 1)]

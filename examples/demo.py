@@ -1,0 +1,216 @@
+"""From nothing to a finished fine-tune: `make demo`, or `python -m examples.demo`.
+
+Starts the service on its embedded defaults (or uses the one that runs), trains MiniLM on movie reviews with AdaMSS and
+ASA, shows the pruning live, downloads the three artifacts and puts them to use. It stops what it started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from types import FrameType
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from examples.demo_model import BASE_MODEL, DemoError, install_model
+from service.answers import ENDED, Job
+from service.cli.jobs import dataset_id
+from service.cli.serve import free_port
+from service.cli.watch import watch
+from service.client import ApiError, Client
+from service.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data" / "movie_reviews_demo.csv"
+SPEC = HERE / "movie_sentiment.yaml"
+QUICK_ROWS = 320
+START_SECONDS = 90.0
+STOP_SECONDS = 75.0
+CLOSE_ENOUGH = 1e-3  # difference of probabilities
+
+
+def main() -> int:
+    """Exit code 0 where everything worked, and the artifacts agree."""
+    arguments = parse()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    signal.signal(signal.SIGTERM, _interrupt)  # unwinds, so that nothing is left running
+    begun = time.monotonic()
+    try:
+        run(console, arguments)
+    except KeyboardInterrupt:
+        console.print("Interrupted; what the demo started is stopped.")
+        return 130
+    except (DemoError, ApiError, OSError) as error:
+        console.print(f"[red]The demo stopped:[/red] {error}", highlight=False)
+        return 1
+    console.print(f"\nDone in {time.monotonic() - begun:.0f} s. For daily use: [bold]adamss up[/bold]")
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A real model, fine-tuned on real data, and pruned while you watch.")
+    parser.add_argument("--quick", action="store_true", help="few rows, same path")
+    parser.add_argument("--svg", type=Path, help="keep a picture of the live display")
+    return parser.parse_args()
+
+
+def run(console: Console, arguments: argparse.Namespace) -> None:
+    settings = Settings()
+    base = install_model(settings.folder("models"))
+    with service(console, settings) as client:
+        console.rule("train")
+        data = few_rows(settings.folder("demo")) if arguments.quick else DATA
+        job = train(console, client, data, arguments)
+        show_result(console, job, data)
+        console.rule("the three artifacts")
+        folder = download(console, client, job["id"], settings.folder("demo"))
+        agree(console, base, folder)
+
+
+@contextmanager
+def service(console: Console, settings: Settings) -> Iterator[Client]:
+    """The running service where there is one for this home folder, else one of our own, stopped at the end."""
+    with ExitStack() as stack:
+        client = stack.enter_context(Client())
+        if ready(client):
+            console.print(f"Using the service at {client.url}")
+            yield client
+            return
+        url, process = start(stack, settings)
+        client = stack.enter_context(wait_until_ready(url, process, settings))
+        console.print(f"Started the service at {url}")
+        yield client
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], settings: Settings) -> Client:
+    """A client of the service that was just started; its first start writes the key that the client finds."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        client = Client(url)
+        if ready(client):
+            return client
+        client.close()
+        time.sleep(0.3)
+    raise DemoError(f"the service did not start; {settings.folder('logs')} says more")
+
+
+def start(stack: ExitStack, settings: Settings) -> tuple[str, subprocess.Popen[bytes]]:
+    """`adamss up` on a free port; the stack stops it."""
+    port = free_port("127.0.0.1")
+    log = stack.enter_context((settings.folder("logs") / "demo.log").open("w"))
+    command = [sys.executable, "-m", "service.cli", "up", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    stack.callback(stop)
+    return f"http://127.0.0.1:{port}", process
+
+
+def ready(client: Client) -> bool:
+    """Whether it answers to our key, has a worker, and reads the models folder that we filled."""
+    with suppress(ApiError):
+        return client.ready() and any(model["name"] == BASE_MODEL for model in client.models())
+    return False
+
+
+def train(console: Console, client: Client, data: Path, arguments: argparse.Namespace) -> Job:
+    """Uploads, submits and follows; a job that is interrupted is cancelled."""
+    spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
+    spec["dataset"]["train"] = dataset_id(client, str(data))
+    if arguments.quick:
+        spec["training"] |= {"epochs": 1, "batch_size": 16}
+    job = client.submit(spec)
+    console.print(f"Job {job['id']}: {spec['base_model']} on {data.name}")
+    try:
+        job = watch(client, job["id"], console)
+    finally:
+        with suppress(ApiError):
+            if client.get_job(job["id"])["status"] not in ENDED:
+                client.cancel(job["id"])
+    if job["status"] != "succeeded":
+        error = job["error"] or {"message": f"the job is {job['status']}", "hint": ""}
+        raise DemoError(f"{error['message']} {error.get('hint') or ''}")
+    return job
+
+
+def show_result(console: Console, job: Job, data: Path) -> None:
+    result, asa = job["result"] or {}, job["asa"]
+    accuracy, baseline = float(result["eval_accuracy"]), majority(data)
+    console.print(f"Held-out accuracy [bold]{accuracy:.3f}[/bold]; always guessing the larger class: {baseline:.3f}")
+    if asa:
+        console.print(f"{asa['active']} of {asa['total']} subspaces are left.")
+
+
+def majority(data: Path) -> float:
+    """The share of the larger class; the held-out rows are stratified, so it is theirs too."""
+    with data.open(newline="") as file:
+        counts = Counter(row["label"] for row in csv.DictReader(file))
+    return max(counts.values()) / counts.total()
+
+
+def download(console: Console, client: Client, job_id: str, folder: Path) -> Path:
+    target = folder / "artifacts"
+    rmtree(target, ignore_errors=True)  # of an earlier demo
+    for artifact in client.artifacts(job_id):
+        path = client.download(job_id, artifact["name"], target, extract=True)
+        console.print(f"{artifact['name']:<8} {artifact['size_bytes'] / 1e6:7.2f} MB   {path}", highlight=False)
+    return target
+
+
+def agree(console: Console, base: Path, folder: Path) -> None:
+    """Classifies three sentences with each artifact.
+
+    Raises:
+        DemoError: they do not say the same.
+    """
+    from examples.use_artifacts import SENTENCES, classify
+
+    results, names = classify(base, folder, SENTENCES)
+    table = Table("sentence", *results, box=None, header_style="dim")
+    for index, sentence in enumerate(SENTENCES):
+        rows = [row[index] for row in results.values()]
+        table.add_row(sentence, *(f"{names[int(row.argmax())]} {float(row.max()):.4f}" for row in rows))
+    console.print(table)
+    first, *others = results.values()
+    difference = max(float((first - other).abs().max()) for other in others)
+    if difference > CLOSE_ENOUGH:
+        raise DemoError(f"the artifacts disagree: their probabilities differ by {difference:.2g}")
+    console.print(f"They agree: the largest difference is {difference:.1e}.")
+
+
+def few_rows(folder: Path) -> Path:
+    """The first rows of the data, for `--quick`."""
+    target = folder / "quick.csv"
+    with DATA.open(newline="") as source, target.open("w", newline="") as file:
+        writer = csv.writer(file)
+        for number, row in enumerate(csv.reader(source)):
+            if number > QUICK_ROWS:
+                break
+            writer.writerow(row)
+    return target
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

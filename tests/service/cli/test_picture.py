@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from service.answers import Job
+from service.cli.picture import BARS, View, picture, sparkline
+
+
+def job(**changes: Any) -> Job:
+    answer: dict[str, Any] = {
+        "id": "job_abc",
+        "name": "a job",
+        "status": "running",
+        "progress": {"step": 30, "total_steps": 120, "epoch": 0.5, "eta_seconds": 65.0},
+        "spec": {},
+        "resolved": {},
+        "attempt": 1,
+        "error": None,
+        "asa": {"total": 120, "active": 90, "target": 60},
+        "result": None,
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    return answer | changes  # type: ignore[return-value]
+
+
+def drawn(view: View, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(picture(view, width, 40))
+    return console.export_text()
+
+
+def test_it_shows_progress_loss_accuracy_and_subspaces() -> None:
+    values = {"loss": 0.5, "eval_accuracy": 0.81, "eval_loss": 0.4, "active_subspaces": 88, "samples_per_second": 99.0}
+    text = drawn(View(job(), values, [0.7, 0.5]))
+    for part in ("25 %", "step 30/120", "ETA 1:05", "0.5000", "0.8100", "88 active → 60 of 120", "99 rows/s"):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_it_fits_any_width(width: int) -> None:
+    text = drawn(View(job(), {"loss": 1.0}, [float(i) for i in range(500)]), width)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_job_that_waits_and_one_that_failed() -> None:
+    waiting = job(status="queued", asa=None, progress={"step": 0, "total_steps": 0, "epoch": 0, "eta_seconds": None})
+    assert "no numbers yet" in drawn(View(waiting))
+    error = {"code": "nan_loss", "message": "The loss became NaN at step 3.", "hint": "Lower the learning rate."}
+    text = drawn(View(job(status="failed", error=error)))
+    assert "The loss became NaN" in text
+    assert "Lower the learning rate." in text
+
+
+def test_the_sparkline_runs_from_highest_to_lowest() -> None:
+    line = sparkline([float(-i) for i in range(100)], 10)
+    assert len(line) == 10
+    assert (line[0], line[-1]) == (BARS[-1], BARS[0])
+    assert sparkline([1.0], 10) == ""
+    assert sparkline([1.0, 1.0], 10) == BARS[0] * 2
