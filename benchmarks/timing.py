@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import random
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 def nothing() -> None:
@@ -78,12 +81,14 @@ def overhead(times: Mapping[str, list[float]], variant: str, base: str = "base")
     return statistics.median(own - other for own, other in pairs)
 
 
-def peak_memory() -> int:
-    """The process' largest resident size so far, bytes; 0 where the system does not say."""
-    with suppress(ImportError):
-        import resource
-        import sys
+def reset_peak_memory() -> None:
+    """Starts `peak_memory` anew, where the system can (Linux)."""
+    gc.collect()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return 0
+
+def peak_memory() -> int:
+    """The process' largest resident size since the reset (or its start), bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
