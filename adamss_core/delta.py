@@ -127,10 +127,9 @@ class AdaptedLinear(Function):
         if need_a and project:
             grad_a = restrict(gh.t().mm(left), live_a)
         elif need_a:
-            grad_fold = gh.new_empty(gh.shape[1], basis.shape[1])  # (R, in[+1])
-            torch.mm(gh.t(), left.reshape(-1, n_in), out=grad_fold[:, :n_in])
-            if basis.shape[1] > n_in:
-                torch.sum(gh, 0, out=grad_fold[:, n_in])
+            grad_fold = gh.t().mm(left.reshape(-1, n_in))  # (R, in)
+            if basis.shape[1] > n_in:  # (R, in + 1); not `out=` on a slice, which Dynamo does not trace
+                grad_fold = torch.cat([grad_fold, gh.sum(0).unsqueeze(1)], dim=1)
             grad_a = restrict(grad_fold.to(basis.dtype).mm(basis.t()), live_a)
         grad_base = gradient if need_base else None
         return grad_x, grad_base, None, None, grad_a, grad_b, None, None, None, None, None, None
