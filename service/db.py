@@ -222,6 +222,18 @@ class Artifact(Base):
     created_at: Mapped[datetime]
 
 
+class Worker(Base):
+    """A worker process that is, or was, alive; it renews `seen_at`."""
+
+    __tablename__ = "workers"
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    devices: Mapped[list[Any]] = mapped_column(JSON())  # what it trains on, such as ["cpu"]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 

@@ -33,6 +33,10 @@ class Unauthorized(ServiceError):
     status, type = 401, "unauthorized"
 
 
+class Forbidden(ServiceError):
+    status, type = 403, "forbidden"
+
+
 class NotFound(ServiceError):
     status, type = 404, "not_found"
 
@@ -47,3 +51,7 @@ class TooLarge(ServiceError):
 
 class Unavailable(ServiceError):
     status, type = 503, "unavailable"
+
+
+class StartRefused(Exception):
+    """The service would be open to others, so it does not start."""

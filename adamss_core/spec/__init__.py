@@ -4,7 +4,27 @@ API schema, CLI help and documentation come from these fields; bounds are in the
 """
 
 from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, schedule, total_subspaces
+from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan
+from adamss_core.spec.targets import check_modules_to_save, match_targets
 
-__all__ = ["AdamssSpec", "DatasetSpec", "JobSpec", "Plan", "SpecProblem", "TrainingSpec", "make_plan"]
+__all__ = [
+    "AdamssSpec",
+    "DatasetSpec",
+    "Estimate",
+    "JobSpec",
+    "LinearModule",
+    "ModelFacts",
+    "Plan",
+    "ScheduleStep",
+    "SpecProblem",
+    "TrainingSpec",
+    "check_modules_to_save",
+    "estimate",
+    "make_plan",
+    "match_targets",
+    "schedule",
+    "total_subspaces",
+]

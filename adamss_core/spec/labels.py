@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
 def as_text(value: Any) -> str:
     """The cell as text, empty where there is nothing in it."""
-    return "" if value is None or (isinstance(value, float) and value != value) else str(value).strip()
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
 
 
 def class_name(value: Any) -> str:

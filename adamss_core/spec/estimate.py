@@ -1,0 +1,175 @@
+"""What a job will cost, from shapes alone: parameters, memory, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.job import JobSpec
+from adamss_core.spec.plan import Plan
+
+FLOAT = 4  # bytes; what is trained is fp32
+FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
+MAX_SCHEDULE = 500  # mask steps that are listed
+
+
+class ScheduleStep(BaseModel):
+    """A step at which subspaces are pruned."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    step: int
+    """Optimizer step."""
+    wanted: int
+    """Subspaces that stay after it."""
+
+
+class ArtifactBytes(BaseModel):
+    """Sizes of the files that the job leaves."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    adapter: int | None = None
+    """The adapter in PEFT's format; null where the job does not ask for it."""
+    lora: int | None = None
+    """The equivalent LoRA."""
+    merged: int | None = None
+    """The merged model."""
+
+
+class Estimate(BaseModel):
+    """What a job will do and need."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    trainable_parameters: int
+    """Elements of A, B and the head that are trained before pruning; exact without `use_dynamic_rank`, an upper bound
+    with it."""
+    adapter_parameters: int
+    """Of these, A and B."""
+    head_parameters: int
+    """Of these, the head and other modules that are trained in full."""
+    subspaces: int
+    """Subspaces over all adapted modules."""
+    modules: int
+    """Adapted modules."""
+    steps: int
+    """Optimizer steps."""
+    steps_per_epoch: int
+    """Optimizer steps of one pass over the training rows."""
+    train_rows: int
+    """Rows that are trained on."""
+    eval_rows: int
+    """Rows that are held out."""
+    memory_bytes: int
+    """Memory of the device, roughly: weights, gradients, optimizer, activations of one batch."""
+    artifact_bytes: ArtifactBytes
+    """Sizes of the files, roughly; a LoRA shrinks with the subspaces that are pruned."""
+
+
+class Shape(BaseModel):
+    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subspaces: int
+    ranks: int
+    basis: int
+    a: int
+    b: int
+    columns: int
+    rows: int
+
+
+def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
+    """K is clamped to the rows, r to the smaller dimension of [W | b], each rank to r and to its subspace's rows."""
+    columns = module.in_features + module.bias
+    basis = min(spec.r, module.out_features, columns)
+    subspaces = min(spec.num_subspaces, module.out_features)
+    rank = min(spec.subspace_rank, basis)
+    ranks = min(subspaces * rank, module.out_features)
+    b = module.out_features * rank
+    return Shape(
+        subspaces=subspaces, ranks=ranks, basis=basis, a=ranks * basis, b=b, columns=columns, rows=module.out_features
+    )
+
+
+def total_subspaces(modules: Sequence[LinearModule], spec: AdamssSpec) -> int:
+    return sum(shape_of(module, spec).subspaces for module in modules)
+
+
+def estimate(
+    plan: Plan, facts: ModelFacts, modules: Sequence[LinearModule], labels: int, train_rows: int, eval_rows: int
+) -> Estimate:
+    """The numbers of a planned job.
+
+    Args:
+        modules: what `match_targets` found.
+        labels: classes of the label column.
+    """
+    spec = plan.spec
+    shapes = [shape_of(module, spec.adamss) for module in modules]
+    adapter = sum(shape.a + shape.b for shape in shapes)
+    head = facts.head_parameters_fixed + facts.head_parameters_per_label * labels
+    return Estimate(
+        trainable_parameters=adapter + head,
+        adapter_parameters=adapter,
+        head_parameters=head,
+        subspaces=sum(shape.subspaces for shape in shapes),
+        modules=len(shapes),
+        steps=plan.total_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        train_rows=train_rows,
+        eval_rows=eval_rows,
+        memory_bytes=_memory(spec, facts, shapes, adapter + head),
+        artifact_bytes=_artifacts(spec, facts, shapes, adapter, head),
+    )
+
+
+def schedule(spec: AdamssSpec, subspaces: int) -> list[ScheduleStep]:
+    """The mask steps of a resolved spec and how many subspaces stay after each, as ASA counts them; empty without ASA.
+
+    Of a schedule with very many mask steps, evenly chosen ones and the last.
+    """
+    init, final, interval = spec.init_warmup, spec.final_warmup, spec.mask_interval
+    if not (spec.use_asa and isinstance(init, int) and isinstance(final, int) and isinstance(interval, int)):
+        return []
+    first = -(-init // interval) * interval
+    stride = interval * max(1, (final - first) // interval // MAX_SCHEDULE)
+    steps = [*range(first, final, stride), final]
+    return [ScheduleStep(step=step, wanted=_wanted(step, init, final, spec, subspaces)) for step in steps]
+
+
+def _wanted(step: int, init: int, final: int, spec: AdamssSpec, subspaces: int) -> int:
+    target = min(spec.asa_target_subspaces, subspaces)
+    if step <= init:
+        return subspaces
+    if step >= final:
+        return target
+    left = 1 - (step - init) / (final - init)
+    return int(target + (subspaces - target) * left**spec.asa_schedule_exponent)
+
+
+def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int) -> int:
+    """Frozen weights and bases; weights, gradients and two moments of what is trained; activations of a batch."""
+    basis = sum(shape.basis * shape.columns for shape in shapes)
+    tokens = min(spec.training.max_length, facts.max_positions or spec.training.max_length)
+    # Each linear layer keeps its input or output for the backward pass; attention keeps about as much again.
+    widths = sum(module.in_features + module.out_features for module in facts.linear_modules)
+    activations = spec.training.batch_size * tokens * widths * (2 if spec.training.precision in ("bf16", "fp16") else 4)
+    return FLOAT * (facts.parameters + basis + 4 * trained) + activations
+
+
+def _artifacts(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], adapter: int, head: int) -> ArtifactBytes:
+    basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
+    rank = max(shape.ranks for shape in shapes)
+    lora = sum(rank * (shape.columns + shape.rows) for shape in shapes)
+    sizes = {
+        "adapter": FLOAT * (adapter + basis + head) + FILE_OVERHEAD,
+        "lora": FLOAT * (lora + head) + FILE_OVERHEAD,
+        "merged": FLOAT * (facts.parameters + head) + FILE_OVERHEAD,
+    }
+    return ArtifactBytes(**{name: size for name, size in sizes.items() if name in spec.artifacts})

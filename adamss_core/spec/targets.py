@@ -1,0 +1,148 @@
+"""Which modules a spec adapts, by the rules of `peft.tuners.tuners_utils`, from names alone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Sequence
+
+import regex
+
+from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.plan import SpecProblem
+
+ALL_LINEAR = "all-linear"
+SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
+MATCH_SECONDS = 2.0  # for all modules together: patterns come from users, and some never end
+SUGGESTIONS = 8
+
+
+def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
+    """The linear modules that the spec adapts, in the model's order.
+
+    Raises:
+        SpecProblem: the targets match nothing, or a pattern cannot be used.
+    """
+    matcher = _Matcher(spec, facts)
+    found = [module for module in facts.linear_modules if matcher.matches(module.name)]
+    if not found:
+        raise _nothing_matched(spec, facts, matcher.wanted)
+    return found
+
+
+def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
+    """Raises SpecProblem for a module that the model does not have."""
+    known = {name for module in facts.linear_modules for name in _suffixes(module.name)}
+    known |= {name for head in facts.head_modules for name in _suffixes(head)} | set(SEQ_CLS_HEADS)
+    for place, name in enumerate(spec.modules_to_save or []):
+        if name not in known:
+            raise SpecProblem(
+                f"adamss.modules_to_save[{place}]",
+                f"The model has no module '{name}'. {_closest([name], sorted(known))}",
+                "unknown_module",
+            )
+
+
+class _Matcher:
+    """`check_target_module_exists` for one spec; all its patterns share one time limit."""
+
+    def __init__(self, spec: AdamssSpec, facts: ModelFacts) -> None:
+        targets = spec.target_modules if spec.target_modules is not None else facts.default_targets
+        if targets is None:
+            raise SpecProblem(
+                "adamss.target_modules",
+                f"There are no default targets for models of type {facts.model_type}. Name the linear layers to adapt, "
+                f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
+                "targets_missing",
+            )
+        self.spec, self.wanted = spec, targets
+        self.excluded = [*(spec.modules_to_save or []), *facts.head_modules, *SEQ_CLS_HEADS]
+        self.deadline = time.monotonic() + MATCH_SECONDS
+        self._check_patterns()
+
+    def matches(self, name: str) -> bool:
+        if any(self._match("modules_to_save", rf"(^|.*\.){head}($|\..*)", name) for head in self.excluded):
+            return False
+        if isinstance(self.wanted, str):
+            if self.wanted.lower() == ALL_LINEAR:
+                return True
+            return self._match("target_modules", rf"(?:{self.wanted})\Z", name) is not None
+        if name in self.wanted:
+            return True
+        return any(name.endswith(f".{target}") for target in self.wanted) and self._in_wanted_layer(name)
+
+    def _in_wanted_layer(self, name: str) -> bool:
+        wanted = self.spec.layers_to_transform
+        if wanted is None or wanted == []:
+            return True
+        found = None
+        for pattern in self._layer_patterns():
+            found = self._match("layers_pattern", pattern, name)
+            if found is not None:
+                break
+        if found is None:
+            return False
+        return int(found["idx"]) in ([wanted] if isinstance(wanted, int) else wanted)
+
+    def _layer_patterns(self) -> list[str]:
+        names = self.spec.layers_pattern
+        if not names:
+            return [r".*?\.[^.]*\.(?P<idx>\d+)\."]
+        return [rf"(?:^|.*?\.){name}\.(?P<idx>\d+)\." for name in ([names] if isinstance(names, str) else names)]
+
+    def _check_patterns(self) -> None:
+        fields = {"target_modules": [self.wanted] if isinstance(self.wanted, str) else []}
+        fields["modules_to_save"] = self.spec.modules_to_save or []
+        names = self.spec.layers_pattern
+        fields["layers_pattern"] = [names] if isinstance(names, str) else names or []
+        for field, patterns in fields.items():
+            for pattern in patterns:
+                try:
+                    re.compile(pattern)
+                    regex.compile(pattern)
+                except (re.error, regex.error, RecursionError, OverflowError) as error:
+                    raise SpecProblem(
+                        f"adamss.{field}", f"{field} is no regular expression: {error}.", "invalid_pattern"
+                    ) from error
+
+    def _match(self, field: str, pattern: str, name: str) -> regex.Match[str] | None:
+        try:
+            left = max(0.001, self.deadline - time.monotonic())
+            # Without the GIL, so that a slow pattern does not hold up other requests.
+            return regex.match(pattern, name, timeout=left, concurrent=True)
+        except TimeoutError as error:
+            raise SpecProblem(
+                f"adamss.{field}",
+                f"{field} takes too long to match. Use a simpler expression, or a list of names.",
+                "pattern_too_slow",
+            ) from error
+
+
+def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, wanted: Sequence[str] | str) -> SpecProblem:
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    where = "" if spec.layers_to_transform is None else " in the layers of layers_to_transform"
+    return SpecProblem(
+        "adamss.target_modules",
+        f"target_modules {', '.join(names)[:200]} matches no linear layer of the model{where}. "
+        f"{_closest(names, _last_names(facts))}",
+        "targets_not_found",
+    )
+
+
+def _closest(wanted: Sequence[str], known: Sequence[str]) -> str:
+    close = [match for name in wanted for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
+    if close:
+        return f"The closest are: {', '.join(dict.fromkeys(close))}."
+    return f"It has: {', '.join(known[:SUGGESTIONS])}."
+
+
+def _last_names(facts: ModelFacts) -> list[str]:
+    return list(dict.fromkeys(module.name.rpartition(".")[2] for module in facts.linear_modules))
+
+
+def _suffixes(name: str) -> set[str]:
+    """Every name by which PEFT would find a module or one of the modules around it."""
+    parts = name.split(".")
+    return {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}

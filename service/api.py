@@ -1,0 +1,90 @@
+"""The HTTP service: parts, middleware and routes put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from service import docs
+from service.access import AccessMiddleware
+from service.artifacts.endpoints import router as artifacts
+from service.base_models.endpoints import router as base_models
+from service.base_models.service import Catalog
+from service.context import Context
+from service.datasets.endpoints import router as datasets
+from service.db import Database
+from service.health import service as health_service
+from service.health.endpoints import router as health
+from service.jobs.endpoints import router as jobs
+from service.keys.endpoints import router as keys
+from service.keys.service import prepare_access
+from service.migrate import upgrade
+from service.openapi import DESCRIPTION, TAGS
+from service.queue import Hints
+from service.rendering import add_error_handlers
+from service.requests import RequestMiddleware, RequestNumbers
+from service.settings import Settings, get_settings
+
+MAX_JSON_BYTES = 1024 * 1024
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; database, threads and files are opened when it starts, not here."""
+    settings = settings or get_settings()
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context = await run_sync(start, settings)
+        app.state.context = context
+        health_service.register(registry, context)
+        try:
+            yield
+        finally:
+            await run_sync(stop, context)
+
+    app = FastAPI(
+        title="AdaMSS",
+        version=version("adamss"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=MAX_JSON_BYTES,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        telemetry={"tracing": False},
+    )
+    app.state.registry = registry
+    app.state.settings = settings
+    # The last one added is the outermost.
+    app.add_middleware(AccessMiddleware, settings=settings)
+    app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry))
+    add_error_handlers(app)
+    for router in (jobs, artifacts, datasets, base_models, health, keys):
+        app.include_router(router)
+    docs.add(app)
+    return app
+
+
+def start(settings: Settings) -> Context:
+    """Opens the parts; migrates the database and makes the first key where needed.
+
+    Raises:
+        StartRefused: others could reach the service, and no key protects it.
+    """
+    upgrade(settings)
+    db = Database(settings.resolved_database_url)
+    prepare_access(settings, db)
+    return Context(settings=settings, db=db, hints=Hints(settings), catalog=Catalog(settings, db))
+
+
+def stop(context: Context) -> None:
+    context.hints.close()
+    context.db.close()

@@ -1,0 +1,42 @@
+"""Artifacts over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from service.artifacts import service
+from service.artifacts.schemas import ArtifactOut
+from service.context import CallerDep
+from service.jobs.endpoints import JobId
+from service.openapi import errors
+from service.paging import Page
+
+router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
+
+Name = Annotated[str, Path(description="adapter, lora or merged.", max_length=60)]
+
+
+@router.get("", responses=errors(404))
+def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
+    """What the job left, with sizes, hashes and manifests."""
+    return service.list_artifacts(caller, job_id)
+
+
+@router.get(
+    "/{name}",
+    response_class=Response,
+    responses={
+        200: {"description": "The zip.", "content": {"application/zip": {}}},
+        206: {"description": "The range that was asked for.", "content": {"application/zip": {}}},
+        304: {"description": "The file is the one named by If-None-Match."},
+        **errors(404, 416),
+    },
+)
+def download_artifact(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:
+    """Downloads an artifact as one zip. `ETag` is its sha256; `Range` and `If-Range` resume a broken download.
+
+    curl -OJ -C - -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../artifacts/lora
+    """
+    return service.download(caller, job_id, name, request.headers)

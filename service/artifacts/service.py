@@ -1,0 +1,77 @@
+"""Listing and downloading what jobs leave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from service.artifacts import repository
+from service.artifacts.schemas import ArtifactOut
+from service.context import Caller
+from service.db import Artifact
+from service.errors import NotFound
+from service.jobs.service import get
+from service.paging import Page
+
+
+def artifact_path(caller: Caller, artifact: Artifact) -> Path:
+    return caller.settings.resolved_home / artifact.path
+
+
+def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        found = repository.of_job(session, job_id)
+    return Page(data=[ArtifactOut.model_validate(row, from_attributes=True) for row in found], has_more=False)
+
+
+def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str]) -> Response:
+    """The zip of an artifact, whole or in ranges; 304 where the caller has it already.
+
+    Raises:
+        NotFound: the job has not left such a file.
+    """
+    with caller.db.read() as session:
+        job = get(session, caller, job_id)
+        artifact = repository.find(session, job_id, name)
+        names = [row.name for row in repository.of_job(session, job_id)]
+    if artifact is None:
+        has = f"It has {', '.join(names)}." if names else f"It is {job.status}, and artifacts come with success."
+        raise NotFound(f"The job has no artifact '{name[:40]}'. {has}", code="artifact_not_found")
+    path = artifact_path(caller, artifact)
+    if not path.is_file():
+        raise NotFound(f"The file of artifact '{name}' is gone from the service's disk.", code="artifact_gone")
+    tag = f'"{artifact.sha256}"'
+    if _has_already(headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers={"etag": tag})
+    filename = f"{_file_stem(job.name)}-{artifact.name}.zip"
+    return Download(path, filename=filename, media_type="application/zip", headers={"etag": tag})
+
+
+class Download(FileResponse):
+    """A file response that answers a range by the standard: one it does not understand is ignored, not an error."""
+
+    max_ranges = 8
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = dict(scope["headers"]).get(b"range", b"").decode("latin-1")
+        if sent and not re.fullmatch(
+            r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*", sent
+        ):
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
+        await super().__call__(scope, receive, send)
+
+
+def _has_already(header: str | None, tag: str) -> bool:
+    if header is None:
+        return False
+    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
+    return "*" in tags or tag in tags
+
+
+def _file_stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "job"

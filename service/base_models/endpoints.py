@@ -1,0 +1,18 @@
+"""Base models over HTTP."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.base_models.schemas import ModelOut
+from service.context import CallerDep
+from service.openapi import errors
+from service.paging import Page
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+@router.get("", responses=errors())
+def list_models(caller: CallerDep) -> Page[ModelOut]:
+    """The folders of the service's models folder. Hub ids may be named as well where the operator allows the hub."""
+    return Page(data=caller.catalog.list_models(), has_more=False)

@@ -1,0 +1,16 @@
+"""Queries on what is known of base models."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from service.db import Json, ModelFacts, now
+
+
+def find(session: Session, name: str, revision: str) -> Json | None:
+    row = session.get(ModelFacts, (name, revision))
+    return None if row is None else row.facts
+
+
+def keep(session: Session, name: str, revision: str, facts: Json) -> None:
+    session.merge(ModelFacts(name=name, revision=revision, facts=facts, inspected_at=now()))

@@ -1,0 +1,141 @@
+"""Which base models may be used, and what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from threading import Lock
+
+from adamss_core.spec import ModelFacts
+from service.base_models import inspection, repository
+from service.base_models.schemas import ModelOut
+from service.db import Database, Json
+from service.errors import InvalidRequest, ServiceError
+from service.settings import Settings
+from service.validation import column_names
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: what facts are read from
+MAIN = "main"
+
+
+class Catalog:
+    """The base models: folders in the models folder, and hub ids where they are allowed."""
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self._settings, self._db = settings, db
+        self._lock = Lock()
+        self._locks: dict[tuple[str, str], Lock] = {}
+
+    def folders(self) -> list[str]:
+        """Names of the usable folders."""
+        root = self._settings.folder("models")
+        return sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if not path.parent.name.startswith("."))
+
+    def list_models(self) -> list[ModelOut]:
+        """Every folder with what is known of it; the first time, finding that out takes seconds."""
+        return [self._describe(name) for name in self.folders()]
+
+    def facts(self, name: str, revision: str | None) -> ModelFacts:
+        """What is known of a model, inspected once per content of its folder or per revision.
+
+        Raises:
+            InvalidRequest: there is no such model, it is not allowed, or it cannot be used.
+            Unavailable: the inspection did not come to an end.
+        """
+        folder = self.folder(name)
+        if folder is None:
+            self._require_hub(name)
+            return ModelFacts.model_validate(self._inspected(name, revision or MAIN, name, revision, local=False))
+        if revision is not None:
+            raise InvalidRequest(
+                f"'{name}' is a folder, which has no revisions. Leave revision out.",
+                code="invalid_field",
+                param="revision",
+            )
+        return ModelFacts.model_validate(self._inspected(name, fingerprint(folder), str(folder), None, local=True))
+
+    def folder(self, name: str) -> Path | None:
+        """The folder of a model; None where there is none and the name is a hub id."""
+        path = self._settings.folder("models") / name
+        return path if "/" not in name and not name.startswith(".") and (path / CONFIG).is_file() else None
+
+    def _require_hub(self, name: str) -> None:
+        if self._settings.hub_allowed or name in self._settings.hub_models:
+            return
+        if "/" in name:
+            raise InvalidRequest(
+                f"Models from the hub are not allowed here, and '{name}' is not on the operator's list "
+                f"(ADAMSS_HUB_MODELS). {self._available()}",
+                code="model_not_allowed",
+                param="base_model",
+            )
+        raise InvalidRequest(
+            f"There is no model '{name}'. {self._available()}", code="unknown_model", param="base_model"
+        )
+
+    def _available(self) -> str:
+        names = [*self.folders(), *self._settings.hub_models]
+        return f"Available are {column_names(names)}." if names else "Put one into the service's models folder."
+
+    def _inspected(self, name: str, version: str, model: str, revision: str | None, *, local: bool) -> Json:
+        with self._lock:
+            lock = self._locks.setdefault((name, version), Lock())
+        with lock:  # many submits at once wait for one inspection
+            with self._db.read() as session:
+                known = repository.find(session, name, version)
+            if known is None:
+                try:
+                    known = inspection.inspect(model, revision, local=local)
+                except InvalidRequest as error:
+                    raise self._in_our_words(name, error, local=local) from error
+                with self._db.write() as session:
+                    repository.keep(session, name, version, known)
+            return known
+
+    def _in_our_words(self, name: str, error: InvalidRequest, *, local: bool) -> InvalidRequest:
+        if local or "/" in name:
+            return error
+        # A name without a slash is nearly always meant as a folder.
+        message = f"There is no model folder '{name}', and the hub gave none: {error.message} {self._available()}"
+        return InvalidRequest(message, code="unknown_model", param="base_model")
+
+    def _describe(self, name: str) -> ModelOut:
+        try:
+            facts = self.facts(name, None)
+        except ServiceError as error:
+            return ModelOut(name=name, model_type=_model_type(self.folder(name)), problem=error.message)
+        return ModelOut(
+            name=name,
+            model_type=facts.model_type,
+            parameters=facts.parameters,
+            tasks=facts.tasks,
+            default_targets=facts.default_targets,
+            max_length=facts.max_positions,
+        )
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes when a file does from which facts are read; weights count by name, size and time."""
+    digest = hashlib.sha256()
+    for pattern in SMALL_FILES:
+        for path in sorted(folder.glob(pattern)):
+            stat = path.stat()
+            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    digest.update((folder / CONFIG).read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        stat = path.stat()
+        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _model_type(folder: Path | None) -> str | None:
+    try:
+        value = json.loads((folder / CONFIG).read_bytes())["model_type"] if folder else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,55 @@
+"""What a request needs: made once at start-up, handed to the service functions as one argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+
+from service.base_models.service import Catalog
+from service.db import Database
+from service.queue import Hints
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts that live as long as the process."""
+
+    settings: Settings
+    db: Database
+    hints: Hints
+    catalog: Catalog
+
+
+@dataclass(frozen=True)
+class Caller(Context):
+    """The parts, and the project that the request's key belongs to: nothing of another project is ever shown."""
+
+    project_id: str
+
+
+# Access itself is checked for every route by the middleware; this puts the lock into the interactive docs.
+_bearer = HTTPBearer(auto_error=False, description="A key of the service: `Authorization: Bearer adamss_...`")
+
+
+def get_context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None) -> Caller:
+    context = get_context(request)
+    return Caller(
+        settings=context.settings,
+        db=context.db,
+        hints=context.hints,
+        catalog=context.catalog,
+        project_id=request.state.project_id,
+    )
+
+
+ContextDep = Annotated[Context, Depends(get_context)]
+CallerDep = Annotated[Caller, Depends(get_caller)]

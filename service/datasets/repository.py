@@ -1,0 +1,31 @@
+"""Queries on data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from service.db import TERMINAL, Dataset, Job
+
+
+def find(session: Session, project_id: str, dataset_id: str) -> Dataset | None:
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None or dataset.project_id != project_id or dataset.deleted_at is not None:
+        return None
+    return dataset
+
+
+def page(session: Session, project_id: str, after: tuple[datetime, str] | None, limit: int) -> Sequence[Dataset]:
+    """Newest first."""
+    statement = select(Dataset).where(Dataset.project_id == project_id, Dataset.deleted_at.is_(None))
+    if after is not None:
+        statement = statement.where(tuple_(Dataset.created_at, Dataset.id) < after)
+    return session.scalars(statement.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)).all()
+
+
+def unfinished_jobs(session: Session, project_id: str) -> Sequence[Job]:
+    """Jobs of the project that may still read their data sets."""
+    return session.scalars(select(Job).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))).all()

@@ -1,0 +1,33 @@
+"""Liveness, readiness and numbers over HTTP."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.context import CallerDep, ContextDep
+from service.health import service
+from service.health.schemas import HealthOut, ReadyOut
+from service.openapi import errors
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def liveness() -> HealthOut:
+    """Answers as long as the process does. Needs no key."""
+    return HealthOut()
+
+
+@router.get("/readyz", responses={503: {"model": ReadyOut, "description": "A part is missing."}})
+def readiness(context: ContextDep, response: Response) -> ReadyOut:
+    """Whether database, broker and a worker are there. Needs no key."""
+    state = service.readiness(context)
+    response.status_code = 200 if state.ready else 503
+    return state
+
+
+@router.get("/metrics", responses=errors(), response_class=Response)
+def prometheus(request: Request, caller: CallerDep) -> Response:
+    """Numbers of the service in Prometheus' format: jobs by status, age of the queue, workers, requests."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

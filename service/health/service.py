@@ -1,0 +1,53 @@
+"""Whether the service works, and its numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.context import Context
+from service.db import Database, now
+from service.health import repository
+from service.health.schemas import ReadyOut
+from service.queue import broker_answers
+from service.settings import Settings
+
+
+def readiness(context: Context) -> ReadyOut:
+    database = worker = False
+    try:
+        with context.db.read() as session:
+            database = repository.answers(session)
+            worker = repository.live_workers(session, context.settings.lease_seconds) > 0
+    except SQLAlchemyError:
+        database = False
+    broker = broker_answers(context.settings)
+    return ReadyOut(ready=database and broker and worker, database=database, broker=broker, worker=worker)
+
+
+class ServiceNumbers(Collector):
+    """Jobs, queue and workers, counted when they are asked for."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db, self._settings = db, settings
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._db.read() as session:
+            jobs = repository.jobs_by_status(session)
+            oldest = repository.oldest_queued(session)
+            workers = repository.live_workers(session, self._settings.lease_seconds)
+        by_status = GaugeMetricFamily("adamss_jobs", "Jobs by status.", labels=["status"])
+        for status, count in jobs.items():
+            by_status.add_metric([status], count)
+        yield by_status
+        age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
+        yield GaugeMetricFamily("adamss_queue_age_seconds", "How long the oldest queued job has waited.", value=age)
+        yield GaugeMetricFamily("adamss_workers", "Workers heard from within the lease time.", value=workers)
+
+
+def register(registry: CollectorRegistry, context: Context) -> None:
+    registry.register(ServiceNumbers(context.db, context.settings))

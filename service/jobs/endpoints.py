@@ -1,0 +1,152 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Path, Query, Response
+
+from adamss_core.spec import JobSpec
+from service.context import CallerDep
+from service.db import JobStatus
+from service.jobs import reports, service
+from service.jobs.examples import JOB_EXAMPLES
+from service.jobs.schemas import CheckpointOut, EventOut, JobOut, LogOut, MetricOut, PlanOut, SubspacesOut
+from service.openapi import errors
+from service.paging import After, Limit, Page
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+JobId = Annotated[str, Path(description="Id of a job, such as job_7m3k9x2pqr.", max_length=60)]
+Seq = Annotated[int, Query(ge=0, le=2**31 - 1, description="The last `seq` seen; 0 for all.")]
+Rows = Annotated[int, Query(ge=1, le=10_000, description="Largest number of rows that are returned.")]
+Points = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=10_000,
+        description="Thins all rows to so many for a plot; the lowest and highest values of each stretch stay.",
+    ),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Any text of your own, new for each job. Sending the same request again with the same key answers "
+        "the same job instead of making another.",
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobOut,
+    responses={200: {"model": PlanOut, "description": "A dry run's plan."}, **errors(400, 413, 422)},
+)
+def submit_job(
+    caller: CallerDep,
+    response: Response,
+    spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
+    idempotency_key: Key = None,
+    dry_run: Annotated[bool, Query(description="Only check and estimate; nothing is created.")] = False,
+) -> JobOut | PlanOut | Response:
+    """Submits a fine-tuning job, or with `dry_run` says what it would do.
+
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
+             -d '{"name": "reviews", "base_model": "minilm", "dataset": {"train": "ds_..."}}' \\
+             http://127.0.0.1:8642/jobs
+    """
+    if dry_run:
+        return Response(service.dry_run(caller, spec).model_dump_json(), 200, media_type="application/json")
+    submitted = service.submit(caller, spec, idempotency_key)
+    response.headers["location"] = f"/jobs/{submitted.job.id}"
+    if submitted.replayed:
+        response.headers["idempotent-replayed"] = "true"
+    return submitted.job
+
+
+@router.get("", responses=errors(422))
+def list_jobs(
+    caller: CallerDep,
+    status: Annotated[list[JobStatus] | None, Query(description="Only jobs in one of these states.")] = None,
+    name: Annotated[str | None, Query(max_length=120, description="Only jobs of this name.")] = None,
+    after: After = None,
+    limit: Limit = 20,
+) -> Page[JobOut]:
+    """The project's jobs, newest first."""
+    return service.list_jobs(caller, status or [], name, after, limit)
+
+
+@router.get("/{job_id}", responses=errors(404))
+def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
+    """A job: its state, how far it is, its plan, and how it ended."""
+    return service.show(caller, job_id)
+
+
+@router.post("/{job_id}/cancel", responses=errors(404, 409))
+def cancel_job(caller: CallerDep, job_id: JobId) -> JobOut:
+    """Cancels a job. One that waits ends at once; one that runs is `cancelling` until its worker has stopped it."""
+    return service.cancel(caller, job_id)
+
+
+@router.delete("/{job_id}", status_code=204, responses=errors(404, 409))
+def delete_job(caller: CallerDep, job_id: JobId) -> None:
+    """Deletes a job that has ended, with its metrics, checkpoints and artifacts."""
+    service.delete(caller, job_id)
+
+
+@router.get("/{job_id}/metrics", responses=errors(404, 422))
+def get_metrics(
+    caller: CallerDep,
+    job_id: JobId,
+    after: Seq = 0,
+    limit: Rows = 1_000,
+    max_points: Points = None,
+    name: Annotated[
+        str | None, Query(max_length=100, description="Only rows with this value, and only it, such as loss.")
+    ] = None,
+) -> Page[MetricOut]:
+    """What was measured, in order. To follow a job, ask again with the last `seq` seen as `after`: no row is missed or
+    seen twice."""
+    return reports.metrics(caller, job_id, after, limit, max_points, name)
+
+
+@router.get("/{job_id}/subspaces", responses=errors(404, 422))
+def get_subspaces(
+    caller: CallerDep,
+    job_id: JobId,
+    step: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="A step with a map; default: the newest.")
+    ] = None,
+) -> SubspacesOut:
+    """The ASA map: every subspace of every adapted module, its importance, and when it was pruned."""
+    return reports.subspaces(caller, job_id, step)
+
+
+@router.get("/{job_id}/events", responses=errors(404, 422))
+def get_events(caller: CallerDep, job_id: JobId, after: Seq = 0, limit: Rows = 1_000) -> Page[EventOut]:
+    """What happened to the job, in order."""
+    return reports.events(caller, job_id, after, limit)
+
+
+@router.get("/{job_id}/logs", responses=errors(404, 422))
+def get_logs(
+    caller: CallerDep,
+    job_id: JobId,
+    offset: Annotated[
+        int | None, Query(ge=0, le=2**62, description="Byte to begin at; default: the end of the log.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000_000, description="Largest number of bytes.")] = 65_536,
+) -> LogOut:
+    """The training log. To follow it, ask again with `next` as `offset`."""
+    return reports.log(caller, job_id, offset, limit)
+
+
+@router.get("/{job_id}/checkpoints", responses=errors(404))
+def get_checkpoints(caller: CallerDep, job_id: JobId) -> Page[CheckpointOut]:
+    """The job's checkpoints, by step."""
+    return reports.checkpoints(caller, job_id)

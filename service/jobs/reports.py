@@ -1,0 +1,148 @@
+"""What a job reports: metrics, events, subspaces, checkpoints, its log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+from service.context import Caller
+from service.db import Checkpoint, Event, Metric
+from service.errors import NotFound
+from service.jobs import repository
+from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MetricOut, SubspacesOut
+from service.jobs.service import get
+from service.paging import Page, split
+
+LOG_NAME = "train.log"
+ALL_ROWS = 1_000_000  # of a job, where rows are thinned
+
+
+def metrics(
+    caller: Caller, job_id: str, after: int, limit: int, max_points: int | None, name: str | None
+) -> Page[MetricOut]:
+    """Rows after a sequence number. With `max_points`, all of them, thinned."""
+    wanted = ALL_ROWS if max_points is not None else limit
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        if name is not None:
+            found: Sequence[Metric] = repository.metrics_named(session, job_id, after, name, wanted + 1)
+        else:
+            found = repository.after_seq(session, Metric, job_id, after, wanted + 1)
+    rows, more = split(found, wanted)
+    end = rows[-1].seq if rows else None
+    if max_points is not None:
+        rows = thin(rows, max_points, name or "loss")
+    data = [_metric(row, name) for row in rows]
+    return Page(data=data, has_more=more, next=end if end is not None else after)
+
+
+def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        found = repository.after_seq(session, Event, job_id, after, limit + 1)
+    rows, more = split(found, limit)
+    data = [EventOut.model_validate(row, from_attributes=True) for row in rows]
+    return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
+
+
+def subspaces(caller: Caller, job_id: str, step: int | None) -> SubspacesOut:
+    """The map at a step, or the newest.
+
+    Raises:
+        NotFound: there is no map yet, or none at this step.
+    """
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        steps = list(repository.subspace_steps(session, job_id))
+        if not steps:
+            raise NotFound("The job has no map of subspaces yet; the first comes when it starts.", code="no_subspaces")
+        found = repository.subspace_map(session, job_id, steps[-1] if step is None else step)
+    if found is None:
+        shown = ", ".join(str(number) for number in steps[-20:])
+        raise NotFound(f"There is no map at step {step}. There are maps at {shown}.", code="no_subspaces", param="step")
+    return SubspacesOut.model_validate({**found.summary, "step": found.step, "steps": steps})
+
+
+def checkpoints(caller: Caller, job_id: str) -> Page[CheckpointOut]:
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        found: Sequence[Checkpoint] = repository.checkpoints(session, job_id)
+    data = [CheckpointOut.model_validate(row, from_attributes=True) for row in found]
+    return Page(data=data, has_more=False)
+
+
+def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
+    """A piece of the training log; without an offset, its end."""
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+    path = caller.settings.folder("jobs") / job_id / LOG_NAME
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            start = max(0, size - limit) if offset is None else min(offset, size)
+            file.seek(start)
+            data = file.read(limit)
+    except FileNotFoundError:
+        return LogOut(data="", offset=0, next=0)
+    data = _whole_characters(data)
+    return LogOut(data=data.decode(errors="replace"), offset=start, next=start + len(data))
+
+
+def thin(rows: Sequence[Metric], points: int, name: str) -> list[Metric]:
+    """At most `points` rows, evenly over the sequence, with the lowest and highest value of each stretch.
+
+    First, last and evaluation rows stay as far as there is room.
+    """
+    if len(rows) <= points:
+        return list(rows)
+    if points <= 2:
+        return [rows[0], rows[-1]][:points]
+    inner = rows[1:-1]
+    kept = [row for row in inner if row.kind == "eval"]
+    room = points - 2
+    if len(kept) > room // 2:
+        kept = _extremes(kept, room // 2, name)
+    others = [row for row in inner if row.kind != "eval"]
+    kept += _extremes(others, room - len(kept), name)
+    return [rows[0], *sorted(kept, key=lambda row: row.seq), rows[-1]]
+
+
+def _extremes(rows: Sequence[Metric], points: int, name: str) -> list[Metric]:
+    """The lowest and the highest row of each of `points / 2` stretches."""
+    if len(rows) <= points:
+        return list(rows)
+    if points < 2:
+        return list(rows[:points])
+    stretches = points // 2
+    bounds = [len(rows) * place // stretches for place in range(stretches + 1)]
+    pieces = (rows[begin:end] for begin, end in pairwise(bounds))
+    found = chain.from_iterable((min(piece, key=_value(name)), max(piece, key=_value(name))) for piece in pieces)
+    return list({row.seq: row for row in found}.values())
+
+
+def _value(name: str) -> Any:
+    def value(row: Metric) -> float:
+        found = row.values.get(name)
+        return float(found) if isinstance(found, (int, float)) else 0.0
+
+    return value
+
+
+def _metric(row: Metric, name: str | None) -> MetricOut:
+    values = row.values if name is None else {name: row.values.get(name)}
+    return MetricOut.model_validate(
+        {"seq": row.seq, "kind": row.kind, "step": row.step, "epoch": row.epoch, "time": row.time, "values": values}
+    )
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """Without a UTF-8 character that is cut at the end; the next piece has it whole."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            return data
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data if back >= length else data[:-back]
+    return data

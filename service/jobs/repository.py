@@ -1,0 +1,90 @@
+"""Queries on jobs and what they report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.orm import Session
+
+from service.db import Artifact, Checkpoint, Dataset, Event, IdempotencyKey, Job, JobStatus, Metric, SubspaceMap
+
+Record = TypeVar("Record", Metric, Event)
+
+
+def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
+    statement = select(Job).where(Job.id == job_id, Job.project_id == project_id)
+    return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+
+
+def page(
+    session: Session,
+    project_id: str,
+    status: Sequence[JobStatus],
+    name: str | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> Sequence[Job]:
+    """Newest first."""
+    statement = select(Job).where(Job.project_id == project_id)
+    if status:
+        statement = statement.where(Job.status.in_(status))
+    if name is not None:
+        statement = statement.where(Job.name == name)
+    if after is not None:
+        statement = statement.where(tuple_(Job.created_at, Job.id) < after)
+    return session.scalars(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
+
+
+def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> int:
+    """Holds data sets against deletion until the transaction ends; how many of them there are."""
+    statement = select(Dataset.id).where(
+        Dataset.id.in_(ids), Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
+    )
+    return len(session.scalars(statement.with_for_update(read=True)).all())
+
+
+def find_idempotency_key(session: Session, project_id: str, key: str) -> IdempotencyKey | None:
+    return session.get(IdempotencyKey, (project_id, key))
+
+
+def after_seq(session: Session, table: type[Record], job_id: str, after: int, limit: int) -> Sequence[Record]:
+    """Rows of a job with a higher sequence number, in order."""
+    statement = select(table).where(table.job_id == job_id, table.seq > after)
+    return session.scalars(statement.order_by(table.seq).limit(limit)).all()
+
+
+def metrics_named(session: Session, job_id: str, after: int, name: str, limit: int) -> list[Metric]:
+    """Rows that hold a value of this name; found row by row, because JSON paths differ between databases."""
+    found: list[Metric] = []
+    statement = select(Metric).where(Metric.job_id == job_id, Metric.seq > after).order_by(Metric.seq)
+    for metric in session.scalars(statement.execution_options(yield_per=1_000)):
+        if name in metric.values:
+            found.append(metric)
+            if len(found) == limit:
+                break
+    return found
+
+
+def subspace_steps(session: Session, job_id: str) -> Sequence[int]:
+    return session.scalars(
+        select(SubspaceMap.step).where(SubspaceMap.job_id == job_id).order_by(SubspaceMap.step)
+    ).all()
+
+
+def subspace_map(session: Session, job_id: str, step: int) -> SubspaceMap | None:
+    return session.get(SubspaceMap, (job_id, step))
+
+
+def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step)).all()
+
+
+def remove(session: Session, job_id: str) -> None:
+    """A job and everything that belongs to it."""
+    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, IdempotencyKey)
+    for table in tables:
+        session.execute(delete(table).where(table.job_id == job_id))
+    session.execute(delete(Job).where(Job.id == job_id))

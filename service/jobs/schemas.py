@@ -1,0 +1,212 @@
+"""Jobs and what they report, as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from service.db import Job, JobStatus
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class PlanOut(Out):
+    """What a job will do, before it does it."""
+
+    object: Literal["plan"] = "plan"
+    """Always "plan"."""
+    spec: JobSpec
+    """The spec with every default, and every "auto" of the ASA schedule replaced by its number."""
+    warnings: list[str]
+    """What works but may surprise."""
+    estimate: Estimate
+    """Parameters, steps, memory and sizes."""
+    schedule: list[ScheduleStep]
+    """The steps at which subspaces are pruned; empty without ASA."""
+
+
+class ProgressOut(Out):
+    """How far a job is."""
+
+    step: int
+    """Optimizer steps that are done."""
+    total_steps: int
+    """Optimizer steps of the whole job."""
+    epoch: float
+    """Passes over the training rows that are done."""
+    eta_seconds: float | None
+    """Seconds that are left, as far as can be said."""
+
+
+class ProblemOut(Out):
+    """Why a job failed, or was run again."""
+
+    code: str
+    """The exact reason, for programs."""
+    message: str
+    """The reason in words."""
+    hint: str | None = None
+    """What to do about it."""
+
+
+class AsaOut(Out):
+    """Subspaces over all modules."""
+
+    total: int
+    """At the start."""
+    active: int
+    """Not pruned yet."""
+    target: int | None = None
+    """Left when pruning ends; null without ASA."""
+
+
+class JobOut(Out):
+    """A fine-tuning job."""
+
+    object: Literal["job"] = "job"
+    """Always "job"."""
+    id: str
+    """Its id."""
+    name: str
+    """Its name, from the spec."""
+    status: JobStatus
+    """queued, running, pausing, paused, cancelling, succeeded, failed or cancelled."""
+    progress: ProgressOut
+    """How far it is."""
+    asa: AsaOut | None
+    """Its subspaces, once it runs."""
+    result: dict[str, Any] | None
+    """Evaluation of the finished model."""
+    error: ProblemOut | None
+    """Why it failed."""
+    attempt: int
+    """How often it has been started; above 1 after a lost worker or a restart."""
+    spec: dict[str, Any]
+    """The spec as it was sent."""
+    resolved: dict[str, Any]
+    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule."""
+    created_at: datetime
+    """When it was submitted."""
+    queued_at: datetime
+    """When it last began to wait for a worker."""
+    started_at: datetime | None
+    """When it first ran."""
+    ended_at: datetime | None
+    """When it ended."""
+
+
+class MetricOut(Out):
+    """What was measured at a step."""
+
+    seq: int
+    """Place in the job's sequence; send the last one seen as `after`."""
+    kind: Literal["train", "eval"]
+    """A logged step of training, or an evaluation."""
+    step: int
+    """Optimizer step."""
+    epoch: float
+    """Passes over the training rows."""
+    time: datetime
+    """When it was measured."""
+    values: dict[str, float | int | None]
+    """loss, learning_rate, grad_norm, samples_per_second, tokens_per_second, memory_bytes, active_subspaces,
+    target_subspaces, trainable_parameters; eval_... of an evaluation."""
+
+
+class EventOut(Out):
+    """Something that happened to a job."""
+
+    seq: int
+    """Place in the job's sequence; send the last one seen as `after`."""
+    time: datetime
+    """When it happened."""
+    attempt: int
+    """The attempt it belongs to."""
+    type: str
+    """What happened, for programs."""
+    message: str
+    """What happened, in words."""
+    data: dict[str, Any]
+    """Numbers and names that belong to it."""
+
+
+class CheckpointOut(Out):
+    """A checkpoint."""
+
+    step: int
+    """Optimizer step at which it was written."""
+    attempt: int
+    """The attempt that wrote it."""
+    best: bool
+    """Whether it is the best one so far."""
+    values: dict[str, Any]
+    """The evaluation at this step, where there was one."""
+    created_at: datetime
+    """When it was written."""
+
+
+class SubspacesOut(Out):
+    """The ASA map at a step."""
+
+    object: Literal["subspaces"] = "subspaces"
+    """Always "subspaces"."""
+    step: int
+    """The step of this map."""
+    steps: list[int]
+    """All steps that have a map."""
+    total: int
+    """Subspaces at the start."""
+    active: int
+    """Subspaces that are not pruned."""
+    target: int | None
+    """Subspaces that are left when pruning ends."""
+    trainable_parameters: int | None = None
+    """Elements of A and B that are still trained."""
+    modules: dict[str, list[dict[str, Any]]]
+    """Adapted module -> its subspaces, each with index, rows, rank, importance, active and pruned_at."""
+    schedule: list[dict[str, Any]]
+    """The mask steps, each with step, wanted and reached (null for one to come)."""
+
+
+class LogOut(Out):
+    """A piece of the training log."""
+
+    object: Literal["log"] = "log"
+    """Always "log"."""
+    data: str
+    """The text."""
+    offset: int
+    """Where it begins, in bytes."""
+    next: int
+    """Send it as `offset` for what follows."""
+
+
+def render(job: Job) -> JobOut:
+    return JobOut.model_validate(
+        {
+            "id": job.id,
+            "name": job.name,
+            "status": job.status,
+            "progress": {
+                "step": job.step,
+                "total_steps": job.total_steps,
+                "epoch": job.epoch,
+                "eta_seconds": job.eta_seconds,
+            },
+            "asa": job.asa,
+            "result": job.result,
+            "error": job.error,
+            "attempt": job.attempt,
+            "spec": job.spec,
+            "resolved": job.resolved,
+            "created_at": job.created_at,
+            "queued_at": job.queued_at,
+            "started_at": job.started_at,
+            "ended_at": job.ended_at,
+        }
+    )

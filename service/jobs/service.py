@@ -1,0 +1,174 @@
+"""Submitting, showing, cancelling and deleting jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from adamss_core.spec import JobSpec
+from service.context import Caller
+from service.db import TERMINAL, IdempotencyKey, Job, JobStatus, now
+from service.errors import Conflict, InvalidRequest, NotFound
+from service.ids import new_id
+from service.jobs import repository, schemas, states
+from service.jobs.planning import plan_job, unknown_dataset
+from service.jobs.schemas import JobOut, PlanOut
+from service.paging import Page, cursor, parse_cursor, split
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job, and whether an earlier request with the same key had made it."""
+
+    job: JobOut
+    replayed: bool
+
+
+def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
+    """What the job would do; nothing is created."""
+    return plan_job(caller, spec)
+
+
+def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submitted:
+    """Makes a job and wakes a worker; with a key that was used before, finds the job it made.
+
+    Raises:
+        InvalidRequest: the job cannot work, or the key came with another body.
+    """
+    digest = _digest(spec)
+    if idempotency_key is not None and (found := _replay(caller, idempotency_key, digest)) is not None:
+        return Submitted(found, replayed=True)
+    plan = plan_job(caller, spec)
+    try:
+        with caller.db.write() as session:
+            job = _insert(session, caller, spec, plan)
+            if idempotency_key is not None:
+                _insert_key(session, caller, idempotency_key, digest, job)
+    except IntegrityError:
+        # Another request with the same key was quicker; its job is committed by now.
+        found = None if idempotency_key is None else _replay(caller, idempotency_key, digest)
+        if found is None:
+            raise
+        return Submitted(found, replayed=True)
+    caller.hints.send(job.id)
+    return Submitted(schemas.render(job), replayed=False)
+
+
+def list_jobs(caller: Caller, status: list[JobStatus], name: str | None, after: str | None, limit: int) -> Page[JobOut]:
+    with caller.db.read() as session:
+        found = repository.page(session, caller.project_id, status, name, parse_cursor(after), limit + 1)
+    rows, more = split(found, limit)
+    end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
+    return Page(data=[schemas.render(job) for job in rows], has_more=more, next=end)
+
+
+def show(caller: Caller, job_id: str) -> JobOut:
+    with caller.db.read() as session:
+        return schemas.render(get(session, caller, job_id))
+
+
+def cancel(caller: Caller, job_id: str) -> JobOut:
+    """Ends a waiting job, asks the worker of a running one to stop.
+
+    Raises:
+        Conflict: the job has ended.
+    """
+    with caller.db.write() as session:
+        job = get(session, caller, job_id, lock=True)
+        states.cancel(session, job)
+        return schemas.render(job)
+
+
+def delete(caller: Caller, job_id: str) -> None:
+    """Removes an ended job, its records and its files.
+
+    Raises:
+        Conflict: the job has not ended.
+    """
+    with caller.db.write() as session:
+        job = get(session, caller, job_id, lock=True)
+        if job.status not in TERMINAL:
+            raise Conflict(
+                f"The job is {job.status}. Cancel it first, or wait for its end.",
+                code=f"job_{job.status}",
+                param="status",
+            )
+        repository.remove(session, job_id)
+    for folder in ("jobs", "artifacts"):
+        shutil.rmtree(caller.settings.folder(folder) / job_id, ignore_errors=True)
+
+
+def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
+    """A job of the caller's project.
+
+    Raises:
+        NotFound: there is none, or it is another project's.
+    """
+    job = repository.find(session, caller.project_id, job_id, lock=lock)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}. GET /jobs lists yours.", code="job_not_found")
+    return job
+
+
+def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
+    wanted = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
+    if repository.lock_datasets(session, caller.project_id, list(wanted.values())) < len(set(wanted.values())):
+        param, missing = next(iter(wanted.items()))
+        raise unknown_dataset(missing, param)
+    moment = now()
+    job = Job(
+        id=new_id("job"),
+        project_id=caller.project_id,
+        name=spec.name,
+        status=JobStatus.QUEUED,
+        spec=spec.model_dump(mode="json", exclude_unset=True),
+        resolved=plan.model_dump(mode="json"),
+        created_at=moment,
+        queued_at=moment,
+        hinted_at=moment,  # the hint goes out right after the commit
+        retries=spec.retries,
+        total_steps=plan.estimate.steps,
+        attempt=0,
+        failures=0,
+        step=0,
+        epoch=0.0,
+        last_seq=0,
+    )
+    session.add(job)
+    session.flush()
+    states.add_event(session, job, "queued", "The job waits for a worker.", {})
+    return job
+
+
+def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Job) -> None:
+    session.add(
+        IdempotencyKey(
+            project_id=caller.project_id, key=key, body_sha256=digest, job_id=job.id, created_at=job.created_at
+        )
+    )
+    session.flush()
+
+
+def _replay(caller: Caller, key: str, digest: str) -> JobOut | None:
+    with caller.db.read() as session:
+        known = repository.find_idempotency_key(session, caller.project_id, key)
+        if known is None:
+            return None
+        if known.body_sha256 != digest:
+            raise InvalidRequest(
+                "This Idempotency-Key was sent before with another body. Use a new key for a new job.",
+                code="idempotency_key_reused",
+                param="Idempotency-Key",
+            )
+        return schemas.render(get(session, caller, known.job_id))
+
+
+def _digest(spec: JobSpec) -> str:
+    """Of the meaning, not the bytes: the order of fields and white space do not count."""
+    plain = spec.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,167 @@
+"""Keys and projects: making, checking and revoking keys; only hashes are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy.orm import Session
+
+from service.db import ApiKey, Database, Project, now
+from service.errors import NotFound, StartRefused
+from service.ids import new_id
+from service.keys import repository
+from service.settings import Settings
+
+PREFIX = "adamss_"
+KEY_BYTES = 32
+DEFAULT_PROJECT = "default"
+DEFAULT_PROJECT_ID = "proj_default"
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key as it is shown once, when it is made."""
+
+    id: str
+    name: str
+    project: str
+    key: str
+
+
+@dataclass(frozen=True)
+class KeyInfo:
+    """A key as it is listed."""
+
+    id: str
+    name: str
+    project: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def create_key(session: Session, name: str, project: str = DEFAULT_PROJECT) -> NewKey:
+    """Makes a key, and the project where it is new."""
+    key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    record = _store(session, name, project, key)
+    return NewKey(id=record.id, name=name, project=project, key=key)
+
+
+def list_keys(session: Session) -> list[KeyInfo]:
+    return [
+        KeyInfo(key.id, key.name, project, key.created_at, key.revoked_at)
+        for key, project in repository.list_all(session)
+    ]
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """Ends a key's validity; again changes nothing.
+
+    Raises:
+        NotFound: there is no such key.
+    """
+    record = session.get(ApiKey, key_id)
+    if record is None:
+        raise NotFound(f"There is no key {key_id}. `adamss keys list` shows them.", code="key_not_found")
+    record.revoked_at = record.revoked_at or now()
+
+
+def project_of(session: Session, settings: Settings, key: str) -> str | None:
+    """The id of the project that a key belongs to; None for a key that is not valid."""
+    digest = digest_of(key)
+    if settings.api_key is not None and hmac.compare_digest(digest, digest_of(settings.api_key.get_secret_value())):
+        return DEFAULT_PROJECT_ID
+    record = repository.find_by_hash(session, digest)
+    if record is None or record.revoked_at is not None or not hmac.compare_digest(record.hash, digest):
+        return None
+    return record.project_id
+
+
+def digest_of(key: str) -> str:
+    """What is stored of a key. Keys are 256 random bits: a slow hash would add nothing."""
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+
+def prepare_access(settings: Settings, db: Database) -> None:
+    """At start-up: the default project, and on loopback a first key in the home folder.
+
+    Raises:
+        StartRefused: others could reach the service, and no key protects it.
+    """
+    with db.write() as session:
+        _project(session, DEFAULT_PROJECT)
+        if settings.is_loopback:
+            _keep_first_key(session, settings)
+        elif settings.api_key is None and not repository.any_active(session):
+            raise StartRefused(
+                f"Refusing to listen on {settings.host}, which others can reach, without a key. Make one with "
+                "`adamss keys create`, set ADAMSS_API_KEY, or listen on 127.0.0.1."
+            )
+
+
+def own_key(settings: Settings) -> str | None:
+    """The key that this machine's user signs in with: the configured one, or the first start's."""
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    try:
+        return key_file(settings).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def signin_link(settings: Settings) -> str | None:
+    """The link that signs a browser in; None where this user has no key."""
+    key = own_key(settings)
+    return None if key is None else f"{settings.resolved_url}/signin?token={quote(key)}"
+
+
+def key_file(settings: Settings) -> Path:
+    return settings.resolved_home / "api_key"
+
+
+def _keep_first_key(session: Session, settings: Settings) -> None:
+    path = key_file(settings)
+    if path.exists():
+        kept = path.read_text().strip()
+        if kept and repository.find_by_hash(session, digest_of(kept)) is None:
+            _store(session, "first start", DEFAULT_PROJECT, kept)  # the database is newer than the file
+    elif settings.api_key is None and not repository.any_active(session):
+        _write_private(path, create_key(session, "first start").key)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+
+
+def _store(session: Session, name: str, project: str, key: str) -> ApiKey:
+    record = ApiKey(
+        id=new_id("key"),
+        project_id=_project(session, project).id,
+        name=name,
+        hash=digest_of(key),
+        created_at=now(),
+        revoked_at=None,
+    )
+    session.add(record)
+    session.flush()
+    return record
+
+
+def _project(session: Session, name: str) -> Project:
+    found = repository.find_project(session, name)
+    if found is None:
+        found = Project(
+            id=DEFAULT_PROJECT_ID if name == DEFAULT_PROJECT else new_id("proj"), name=name, created_at=now()
+        )
+        session.add(found)
+        session.flush()
+    return found
