@@ -39,7 +39,8 @@ def main(base: str, out: str) -> dict[str, Any]:
     save_adapter(model, Path(out) / "adapter")  # stock PEFT loads it too
     load_adapter(AutoModelForSequenceClassification.from_pretrained(base), Path(out) / "adapter")
     export_lora(model, Path(out) / "lora")  # for PeftModel.from_pretrained, vLLM and the like
-    merge_adapter(model).save_pretrained(Path(out) / "merged")  # a plain transformers model
+    plain: Any = merge_adapter(model)
+    plain.save_pretrained(Path(out) / "merged")  # a plain transformers model
     return summary
 
 

@@ -67,10 +67,11 @@ class MetricRow(TypedDict):
     """What was measured at one step."""
 
     seq: int
+    kind: Literal["train", "eval"]
     step: int
     epoch: float
     time: str
-    values: dict[str, float]
+    values: dict[str, float | None]  # None for what is not a number
 
 
 class Event(TypedDict):
@@ -81,6 +82,14 @@ class Event(TypedDict):
     type: str
     message: str
     data: NotRequired[dict[str, Any]]
+
+
+class LogPiece(TypedDict):
+    """A piece of the training log, from one byte to the next."""
+
+    data: str
+    offset: int
+    next: int
 
 
 class Subspace(TypedDict):

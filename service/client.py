@@ -21,7 +21,7 @@ from typing import IO, Any, Self, TypeVar, cast
 
 import httpx
 
-from service.answers import ENDED, Artifact, Dataset, Event, Job, MetricRow, SubspaceMap
+from service.answers import ENDED, Artifact, Dataset, Event, Job, LogPiece, MetricRow, SubspaceMap
 from service.archive import unpack
 from service.settings import Settings
 
@@ -30,6 +30,8 @@ PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
 RETRIED = frozenset({429, 502, 503, 504})
 PATIENCE = 60.0  # seconds that a service may be away while a job is followed: long enough for a restart
 PAGE = 1_000
+ALL_EVENTS = 100_000
+LOG_BYTES = 1_000_000
 
 T = TypeVar("T")
 
@@ -196,12 +198,29 @@ class Client:
         """The ASA map, as it is now or was at a step."""
         return cast(SubspaceMap, self._get(f"/jobs/{job}/subspaces", {"step": step}))
 
-    def events(self, job: str, after: str | None = None) -> list[Event]:
-        return list(self._pages(f"/jobs/{job}/events", {"after": after}, 100_000))
+    def events(self, job: str, after: int = 0) -> list[Event]:
+        """What happened to the job past `after`, the last `seq` seen."""
+        return list(self._pages(f"/jobs/{job}/events", {"after": after}, ALL_EVENTS))
+
+    def log_piece(self, job: str, offset: int) -> LogPiece:
+        """The training log from a byte on; go on with `next`."""
+        return cast(LogPiece, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))
+
+    def iter_logs(self, job: str, follow: bool = False, poll_seconds: float = 1.0) -> Iterator[str]:
+        """The training log in pieces; with `follow`, until the job has ended."""
+        offset = 0
+        while True:
+            ended = not follow or patiently(lambda: self.get_job(job))["status"] in ENDED
+            while (piece := patiently(lambda: self.log_piece(job, offset)))["data"]:  # noqa: B023 - called at once
+                yield piece["data"]
+                offset = piece["next"]
+            if ended:
+                return
+            time.sleep(poll_seconds)
 
     def logs(self, job: str) -> str:
-        """The training log."""
-        return self._send("GET", f"/jobs/{job}/logs", repeat=True).text
+        """The whole training log so far."""
+        return "".join(self.iter_logs(job))
 
     def checkpoints(self, job: str) -> list[dict[str, Any]]:
         return list(self._pages(f"/jobs/{job}/checkpoints", {}, PAGE))
@@ -272,7 +291,7 @@ class Client:
     def _pages(self, path: str, params: Mapping[str, Any], limit: int) -> Iterator[Any]:
         left, query = limit, dict(params)
         while left > 0:
-            page = self._get(path, query | {"limit": min(left, 100)})
+            page = self._get(path, query | {"limit": min(left, PAGE)})
             yield from page["data"][:left]
             left -= len(page["data"])
             if not page.get("has_more") or not page["data"]:

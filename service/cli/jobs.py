@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,20 +128,10 @@ def logs(
     job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
 ) -> None:
     """Print the training log."""
-    from service.answers import ENDED
-    from service.client import patiently
-
-    printed = 0
     with connect() as client:
-        while True:
-            ended = not follow or patiently(lambda: client.get_job(job))["status"] in ENDED
-            text = patiently(lambda: client.logs(job))
-            sys.stdout.write(text[printed:])
+        for piece in client.iter_logs(job, follow):
+            sys.stdout.write(piece)
             sys.stdout.flush()
-            printed = len(text)
-            if ended:
-                return
-            time.sleep(1.0)
 
 
 @app.command(epilog=examples("adamss jobs metrics JOB --csv > metrics.csv"))

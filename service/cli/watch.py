@@ -64,20 +64,27 @@ def follow(
             rows += page
             after = page[-1]["seq"]
         for row in rows:
-            view.values |= row["values"]
-            if "loss" in row["values"]:
-                view.losses.append(row["values"]["loss"])
+            values = numbers(row)
+            view.values |= values
+            if "loss" in values:
+                view.losses.append(values["loss"])
         ended = view.job["status"] in ENDED
         if view.job["asa"] and (ended or view.job["progress"]["step"] != drawn):
             drawn = view.job["progress"]["step"]
             with suppress(ApiError):  # there is no map before the first mask step
                 view.subspaces = client.subspaces(job_id)
-        if events := patiently(lambda: client.events(job_id)):
+        last = view.event["seq"] if view.event else 0
+        if events := patiently(lambda: client.events(job_id, last)):  # noqa: B023
             view.event = events[-1]
         show(view, rows)
         if ended:
             return view.job
         time.sleep(poll_seconds)
+
+
+def numbers(row: MetricRow) -> dict[str, float]:
+    """A row's values without those that were not numbers, such as a loss that is NaN."""
+    return {name: value for name, value in row["values"].items() if value is not None}
 
 
 class PlainLines:
@@ -94,14 +101,14 @@ class PlainLines:
             self._said = view.event["message"]
             self._print(f"{job['status']}: {self._said}")
         for row in rows:
-            if found := evaluation(row["values"]):
-                numbers = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
-                self._print(f"step {row['step']}  evaluation  {numbers}")
+            if found := evaluation(numbers(row)):
+                line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
+                self._print(f"step {row['step']}  evaluation  {line}")
         if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:
             self._line_at = time.monotonic()
             self._print(self._progress(view))
-        if job["status"] == "failed" and job["error"]:
-            self._print(f"failed: {job['error']['message']} {job['error'].get('hint') or ''}")
+        if job["status"] == "failed" and job["error"] and job["error"].get("hint"):
+            self._print(f"hint: {job['error']['hint']}")  # the message was the last event
 
     @staticmethod
     def _progress(view: View) -> str:
