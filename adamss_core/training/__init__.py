@@ -1,4 +1,9 @@
-"""A whole fine-tune: `run(RunRequest, Reporter) -> RunResult`.
+"""A whole fine-tune: `adamss_core.training.run.run(RunRequest, Reporter) -> RunResult`.
 
-`request` and `errors` need no torch; `run` imports it.
+What is exported here needs no torch; `run` imports it.
 """
+
+from adamss_core.training.errors import Stopped, TrainingError
+from adamss_core.training.request import ArtifactFile, Reporter, RunRequest, RunResult
+
+__all__ = ["ArtifactFile", "Reporter", "RunRequest", "RunResult", "Stopped", "TrainingError"]

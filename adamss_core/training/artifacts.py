@@ -19,7 +19,7 @@ from peft import PeftModel
 
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.files import save_adapter
-from adamss_core.training.base_model import load_tokenizer
+from adamss_core.training.base_model import load_tokenizer, quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.checkpoints import files_below, hash_file, sync_and_hash, sync_folder
 from adamss_core.training.errors import Stopped
@@ -109,7 +109,8 @@ def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
 
 def _write_merged(model: PeftModel, folder: Path) -> dict[str, Any]:
     merged: Any = merge_adapter(model)
-    merged.save_pretrained(folder, max_shard_size="5GB")
+    with quiet_loading():
+        merged.save_pretrained(folder, max_shard_size="5GB")
     return {"dtype": "float32"}
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import AdamssConfig, PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssWarning
+from adamss_core.inspection import head_modules, is_usable, load_options, position_limit
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.request import Reporter, RunRequest
@@ -42,26 +44,37 @@ class Source:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Never remote code; a folder never makes transformers look at the hub."""
-        local = Path(self.path).is_dir()
-        return {
-            "revision": None if local else self.revision,
-            "local_files_only": local or os.environ.get("HF_HUB_OFFLINE") == "1",
-            "trust_remote_code": False,
-        }
+        return load_options(self.path, self.revision)
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' progress bars and its report of the missing head, which is missing on purpose."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """Raises TrainingError missing_tokenizer."""
+    problem = "it is empty"
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
     except Exception as error:
+        tokenizer, problem = None, _first_line(error, source)
+    if tokenizer is None or not is_usable(tokenizer):
         raise TrainingError(
             "missing_tokenizer",
-            f"The base model '{source.name}' has no tokenizer that can be loaded ({_first_line(error, source)}).",
+            f"The base model '{source.name}' has no tokenizer that can be loaded ({problem}).",
             hint="Put the tokenizer's files (tokenizer.json, tokenizer_config.json) into the model's folder.",
             where="base_model",
-        ) from error
+        )
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise TrainingError(
@@ -85,18 +98,19 @@ def load_base(source: Source, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTr
     """
     names = dict(enumerate(source.classes))
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source.path,
-            num_labels=len(names),
-            id2label=names,
-            label2id={name: index for index, name in names.items()},
-            problem_type="single_label_classification",
-            use_safetensors=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
-            output_loading_info=True,
-            **source.options,
-        )
+        with quiet_loading():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.path,
+                num_labels=len(names),
+                id2label=names,
+                label2id={name: index for index, name in names.items()},
+                problem_type="single_label_classification",
+                use_safetensors=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
+                output_loading_info=True,
+                **source.options,
+            )
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -145,16 +159,15 @@ def add_adapter(model: PreTrainedModel, fresh: list[str], request: RunRequest, r
     return adapted
 
 
-def modules_to_save(model: torch.nn.Module, fresh: list[str], asked: list[str] | None) -> list[str] | None:
-    """What is trained in full beyond PEFT's own `classifier` and `score`: what the job asks for, and every module that
-    began at random, whose values nobody else has."""
+def modules_to_save(model: PreTrainedModel, fresh: list[str], asked: list[str] | None) -> list[str] | None:
+    """What is trained in full beyond PEFT's own `classifier` and `score`: what the job asks for, every other module of
+    the head, and every module that began at random, whose values nobody else has."""
     names = [name for name in asked or [] if name not in HEAD_NAMES]
-    covered = [n for n, _ in model.named_modules() if n.endswith((*HEAD_NAMES, *names))]
-    extra: list[str] = []
-    for name in sorted(filter(None, fresh)):  # a parent comes before what is inside it
-        if not any(f"{name}.".startswith(f"{inside}.") for inside in (*covered, *extra)):
-            extra.append(name)
-    return [*names, *extra] or None
+    candidates = [*head_modules(model), *sorted(filter(None, fresh))]  # a parent comes before what is inside it
+    for name in candidates:
+        if not any(f".{kept}." in f".{name}." for kept in (*HEAD_NAMES, *names)):
+            names.append(name)
+    return names or None
 
 
 def length_limit(asked: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
@@ -165,21 +178,6 @@ def length_limit(asked: int, tokenizer: PreTrainedTokenizerBase, config: Any) ->
     if (positions := position_limit(config)) is not None:
         limits.append(positions)
     return min(limits)
-
-
-def position_limit(config: Any) -> int | None:
-    """How many positions a model has; RoBERTa's kin count theirs from the padding token on."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions <= 0:
-        return None
-    shifted = getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING
-    return positions - (config.pad_token_id or 0) - 1 if shifted else positions
-
-
-_POSITIONS_AFTER_PADDING = frozenset(
-    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
-    | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
-)
 
 
 def _first_line(error: Exception, source: Source) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from adamss_core.files import load_adapter
-from adamss_core.training.base_model import load_base
+from adamss_core.training.base_model import load_base, quiet_loading
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.setup import Setup
@@ -90,9 +90,10 @@ def _load_lora(folder: Path, setup: Setup) -> nn.Module:
 
 
 def _load_merged(folder: Path, _: Setup) -> nn.Module:
-    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    )
+    with quiet_loading():
+        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
     return model
 
 

@@ -1,0 +1,204 @@
+"""What can be known of a base model without its weights: modules, shapes, head, tokenizer.
+
+`python -m adamss_core.inspection MODEL [--revision R]` prints the facts as JSON. Nothing of the model is run, and its
+weights are not read: the architecture is built from the config on the meta device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+
+from adamss_core.errors import AdamssError
+
+UNUSABLE = 2  # exit status
+_POSITIONS_AFTER_PADDING = frozenset(
+    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
+    | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
+)
+
+
+class InspectionError(AdamssError, ValueError):
+    """The model cannot be fine-tuned here; `where` is the file at fault."""
+
+    code = "model_unusable"
+
+
+def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """The facts of a base model for text classification.
+
+    Returns:
+        model_type, architectures: of the config.
+        parameters: of the body, without any head.
+        linear_modules: name (as PEFT sees it), kind (Linear or Conv1D), in_features, out_features, bias.
+        head_modules: modules outside of the body, which are trained in full.
+        head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
+        default_targets: names of what PEFT adapts in this model type; None without a default.
+        max_positions, vocab_size, hidden_size: None where the config does not say.
+        has_tokenizer: whether one can be loaded.
+        tasks: what the model can be fine-tuned for.
+
+    Raises:
+        InspectionError: there is no such model, no architecture for it, or no weights that may be loaded.
+    """
+    source = str(folder_or_id)
+    options = load_options(source, revision)
+    config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
+    _check_weights(Path(source))
+    two, three = (_attempt(source, partial(_build, config, labels)) for labels in (2, 3))
+    heads = head_modules(two)
+    sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
+    per_label = sizes[1] - sizes[0]
+    linear = linear_modules(two)
+    text = config.get_text_config()
+    return {
+        "model_type": config.model_type,
+        "architectures": list(config.architectures or []),
+        "parameters": _parameters(two) - sizes[0],
+        "linear_modules": linear,
+        "head_modules": heads,
+        "head_parameters_per_label": per_label,
+        "head_parameters_fixed": sizes[0] - 2 * per_label,
+        "default_targets": _default_targets(config.model_type, linear),
+        "max_positions": position_limit(config),
+        "vocab_size": getattr(text, "vocab_size", None),
+        "has_tokenizer": _has_tokenizer(source, options),
+        "hidden_size": getattr(text, "hidden_size", None),
+        "tasks": ["text-classification"],
+    }
+
+
+def load_options(source: str, revision: str | None) -> dict[str, Any]:
+    """Arguments for `from_pretrained`: never remote code, and a folder never makes transformers look at the hub."""
+    local = Path(source).is_dir()
+    return {
+        "revision": None if local else revision,
+        "local_files_only": local or os.environ.get("HF_HUB_OFFLINE") == "1",
+        "trust_remote_code": False,
+    }
+
+
+def head_modules(model: PreTrainedModel) -> list[str]:
+    """Modules with parameters that do not belong to the body."""
+    return [
+        name for name, module in model.named_children() if name != model.base_model_prefix and _parameters(module) > 0
+    ]
+
+
+def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
+    """Every linear layer that can be adapted, in the model's order, heads included."""
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, Conv1D)):
+            transposed = isinstance(module, Conv1D)
+            rows, columns = module.weight.shape
+            found.append(
+                {
+                    "name": name,
+                    "kind": "Conv1D" if transposed else "Linear",
+                    "in_features": rows if transposed else columns,
+                    "out_features": columns if transposed else rows,
+                    "bias": module.bias is not None,
+                }
+            )
+    return found
+
+
+def position_limit(config: Any) -> int | None:
+    """How many positions a model has; RoBERTa's kin count theirs from the padding token on."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    return positions - (config.pad_token_id or 0) - 1 if config.model_type in _POSITIONS_AFTER_PADDING else positions
+
+
+def is_usable(tokenizer: Any) -> bool:
+    """transformers makes an empty tokenizer where the files are missing: one of special tokens only."""
+    return len(tokenizer) > len(set(tokenizer.all_special_tokens))
+
+
+def _default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
+    """PEFT's names for the model type; where PEFT has a regular expression, the modules that it matches."""
+    targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
+    if isinstance(targets, str):
+        return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
+    return targets
+
+
+def _build(config: Any, labels: int) -> PreTrainedModel:
+    config.num_labels = labels
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    return model
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _has_tokenizer(source: str, options: dict[str, Any]) -> bool:
+    try:
+        return is_usable(AutoTokenizer.from_pretrained(source, **options))
+    except Exception:  # whatever keeps it from loading, the answer is no
+        return False
+
+
+def _check_weights(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin"))
+        raise InspectionError(
+            "The model has no safetensors weights" + (", only a pickle, which is never loaded." if pickled else "."),
+            hint="Save it with save_pretrained of a current transformers.",
+            where="model.safetensors",
+        )
+
+
+def _attempt(source: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # transformers raises anything from OSError to KeyError for a config it cannot use
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InspectionError(
+            f"The model cannot be built from its config.json: {_without_paths(lines[0], source)}",
+            hint="It must be of an architecture that transformers knows for text classification, without code of its "
+            "own.",
+            where="config.json",
+        ) from error
+
+
+def _without_paths(text: str, source: str) -> str:
+    """Whoever reads the message need not know where the service keeps its models."""
+    return re.sub(r"\s+", " ", text.replace(source, Path(source).name))[:300]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="adamss_core.inspection", description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="a folder, or a hub id")
+    parser.add_argument("--revision", help="of a hub model")
+    chosen = parser.parse_args(arguments)
+    transformers_logging.set_verbosity_error()
+    try:
+        facts = inspect_model(chosen.model, chosen.revision)
+    except AdamssError as error:
+        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
+        return UNUSABLE
+    print(json.dumps(facts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
