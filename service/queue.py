@@ -29,6 +29,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     """Celery's settings, the same for the API that sends and the worker that receives."""
     return {
         "broker_url": settings.broker_url,
+        # kombu's own, but a message is either whole or not there, and one that cannot be read does not end a worker.
+        "broker_transport": f"service.transport_{'folder' if _in_folder(settings) else 'redis'}:Transport",
         "broker_transport_options": _transport_options(settings),
         "broker_connection_timeout": BROKER_SECONDS,
         "broker_connection_retry_on_startup": True,
@@ -63,7 +65,7 @@ def make_celery(settings: Settings) -> Celery:
 
 def broker_answers(settings: Settings) -> bool:
     """Whether a message could be sent now; takes at most a few seconds."""
-    if settings.broker_url.startswith("filesystem"):
+    if _in_folder(settings):
         return os.access(settings.folder("queue"), os.W_OK)
     from redis import Redis
     from redis.exceptions import RedisError
@@ -116,8 +118,12 @@ class Hints:
                 app.close()
 
 
+def _in_folder(settings: Settings) -> bool:
+    return settings.broker_url.startswith("filesystem")
+
+
 def _transport_options(settings: Settings) -> dict[str, Any]:
-    if settings.broker_url.startswith("filesystem"):
+    if _in_folder(settings):
         return {
             "data_folder_in": str(settings.folder("queue/messages")),
             "data_folder_out": str(settings.folder("queue/messages")),

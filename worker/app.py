@@ -7,9 +7,12 @@ it and would have to be told by other means, and `solo` runs a single job and re
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.exceptions import SecurityWarning
 from celery.worker import state
 
 from service.queue import make_celery
@@ -70,6 +73,9 @@ def run_app(app: Celery, runner: Runner, settings: Settings, name: str) -> int:
     def keep_logging(**_: Any) -> None:
         """Being connected is enough: Celery then leaves the handlers alone."""
 
+    # Celery warns of root, for the sake of pickled messages, which are refused here; and kombu of a URL without host.
+    warnings.simplefilter("ignore", SecurityWarning)
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     signals.setup_logging.connect(keep_logging)
     signals.worker_shutting_down.connect(on_signal)
     worker = app.Worker(

@@ -1,0 +1,48 @@
+"""Celery's filesystem transport, with whole messages only.
+
+kombu opens a message under its final name and then writes it; a worker that looks in between takes an empty file, and
+what cannot be parsed ends the worker. Here a message is written aside and renamed, and what cannot be read is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import time_ns
+from typing import Any
+from uuid import uuid4
+
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
+
+logger = logging.getLogger(__name__)
+
+
+class Channel(filesystem.Channel):
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+        folder = Path(self.data_folder_out)
+        name = f"{time_ns()}_{uuid4()}.{queue}.msg"  # taken in the order of names
+        aside = folder / f".{name}.tmp"
+        try:
+            aside.write_text(dumps(payload))
+            aside.rename(folder / name)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def _get(self, queue: str) -> Any:
+        while True:
+            try:
+                return super()._get(queue)
+            except ValueError as error:  # the file is out of the way by now
+                logger.warning("a message that is not JSON was dropped: %.200r", error)
+
+
+class Transport(filesystem.Transport):
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            logger.warning("a message that is no Celery message was dropped: %.200r", error)

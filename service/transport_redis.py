@@ -1,0 +1,30 @@
+"""Celery's Redis transport, which drops what is not a message; kombu's would end the worker."""
+
+from __future__ import annotations
+
+import logging
+from queue import Empty
+from typing import Any
+
+from kombu.transport import redis
+
+logger = logging.getLogger(__name__)
+
+
+class Channel(redis.Channel):
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except ValueError as error:  # Redis has given it away: it will not come again
+            logger.warning("a message that is not JSON was dropped: %.200r", error)
+            raise Empty from None
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            logger.warning("a message that is no Celery message was dropped: %.200r", error)
