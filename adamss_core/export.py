@@ -86,7 +86,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
     config = _lora_config(model, adapter, sorted(kept), rank, with_bias)
     files = {
         WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
-        CONFIG: config_json(config),
+        CONFIG: config_json(model, config),
         LORA_MANIFEST: to_json(manifest),
     }
     write_folder(Path(folder), files)

@@ -14,7 +14,7 @@ from typing import Any
 import peft
 import safetensors.torch
 import torch
-from peft import AdamssConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import AdamssConfig, PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils import PeftType
 from torch import Tensor, nn
 
@@ -41,7 +41,7 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
     adapter = adapter_name or active_adapter(model)
     files = {
         WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
-        CONFIG: config_json(model.peft_config[adapter]),
+        CONFIG: config_json(model, model.peft_config[adapter]),
     }
     manifest = {
         "format": "adamss-adapter",
@@ -123,14 +123,14 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
-def config_json(config: Any) -> bytes:
-    """adapter_config.json as `PeftConfig.save_pretrained` writes it, marked for inference."""
-    fields = config.to_dict()
-    for name, value in fields.items():
-        if isinstance(value, set):
-            fields[name] = sorted(value)
+def config_json(model: PeftModel, config: PeftConfig) -> bytes:
+    """adapter_config.json of an adapter of `model` as `PeftModel.save_pretrained` writes it, marked for inference."""
+    fields = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
     fields["inference_mode"] = True
     fields.pop("runtime_config", None)
+    if config.task_type is None:  # AutoPeftModel finds the base class by this then
+        base = type(model.get_base_model())
+        fields["auto_mapping"] = {"base_model_class": base.__name__, "parent_library": base.__module__}
     return to_json(fields)
 
 

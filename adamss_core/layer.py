@@ -37,6 +37,7 @@ class AdamssLayer(BaseTunerLayer):
     # What mypy cannot see of PEFT's mixin.
     base_layer: Any
     get_base_layer: Callable[[], Any]
+    set_adapter: Callable[..., None]
     active_adapters: list[str]
 
     def _init_adapters(self, base_layer: nn.Module, module_name: str) -> None:

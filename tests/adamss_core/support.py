@@ -67,7 +67,13 @@ def prune_half(model: PeftModel, optimizer: torch.optim.Optimizer | None = None)
     return int(asa.asa_target_subspaces)
 
 
-ASA: dict[str, Any] = {"use_asa": True, "asa_target_subspaces": 3, "init_warmup": 1, "final_warmup": 4, "mask_interval": 1}
+ASA: dict[str, Any] = {
+    "use_asa": True,
+    "asa_target_subspaces": 3,
+    "init_warmup": 1,
+    "final_warmup": 4,
+    "mask_interval": 1,
+}
 
 
 def state_of(base: nn.Module) -> dict[str, Any]:
