@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from adamss_core.layout import SubspaceLayout
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
 KMEANS_ITERATIONS = 10
 CACHE_FORMAT = "2"
+HASH_CHUNK = 2**19  # bytes
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,14 @@ def extended_weight(weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def check_weight(module: str, extended: Tensor) -> None:
     """Raises WeightError for a weight that has no meaningful SVD."""
-    if not torch.isfinite(extended).all():
+    low, high = (bound.item() for bound in torch.aminmax(extended))  # one pass; NaN comes through
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise WeightError(
             f"The weight of '{module}' holds NaN or infinite values.",
             hint="Load the base model again from a sound checkpoint, or leave this module out of target_modules.",
             where=module,
         )
-    if not extended.any():
+    if low == high == 0:
         raise WeightError(
             f"The weight of '{module}' is all zero, so it has no subspaces.",
             hint="Check that the base model's weights were really loaded, or leave this module out of target_modules.",
@@ -140,18 +144,19 @@ def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
 def _leading_directions(members: Tensor, config: AdamssConfig) -> Tensor:
     """Orthonormal basis (r_k, r) of the leading right-singular directions of U[I_k] (|I_k|, r)."""
     size, r = members.shape
-    if size <= r:
-        _, singular, vt = torch.linalg.svd(members, full_matrices=False)
-        squared = singular.square()
-    else:  # many rows: the small Gram matrix has the same right-singular directions
-        squared, vectors = torch.linalg.eigh(members.t() @ members)
-        squared, vt = squared.flip(0).clamp_min(0), vectors.flip(1).t()
+    # Only the smaller Gram matrix is decomposed: a third of the time of an SVD.
+    few_rows = size <= r
+    squared, vectors = torch.linalg.eigh(members @ members.t() if few_rows else members.t() @ members)
+    squared, vectors = squared.flip(0), vectors.flip(1)
     rank = min(size, r, config.subspace_rank)
     if config.use_dynamic_rank:
         # Singular values of U[I_k] U[I_k]^T are the squares of U[I_k]'s.
         significant = int((squared > config.svd_threshold * squared[0]).sum())
         rank = max(1, min(rank, significant))
-    return vt[:rank].contiguous()
+    leading = vectors[:, :rank]
+    if few_rows:  # left-singular so far; QR keeps the rows orthonormal where singular values vanish
+        leading = torch.linalg.qr(members.t() @ leading)[0]
+    return leading.t().contiguous()
 
 
 def _cache_key(extended: Tensor, config: AdamssConfig) -> str:
@@ -170,8 +175,16 @@ def _cache_key(extended: Tensor, config: AdamssConfig) -> str:
         "seed": config.random_seed,
     }
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    digest.update(extended.cpu().contiguous().numpy().data)
+    digest.update(_content_digest(extended.cpu().contiguous()))
     return digest.hexdigest()
+
+
+def _content_digest(values: Tensor) -> bytes:
+    """SHA-256 over the SHA-256 of each chunk, which several threads share: hashing is what a warm start waits for."""
+    data = values.view(torch.uint8).flatten().numpy()
+    chunks = [data[start : start + HASH_CHUNK] for start in range(0, len(data), HASH_CHUNK)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return hashlib.sha256(b"".join(pool.map(lambda chunk: hashlib.sha256(chunk).digest(), chunks))).digest()
 
 
 def _read_cache(path: Path, device: torch.device) -> Decomposition | None:
