@@ -28,7 +28,7 @@ def main(base: str, out: str) -> dict[str, Any]:
     model: Any = get_adamss_model(AutoModelForSequenceClassification.from_pretrained(base), config)
     batch = AutoTokenizer.from_pretrained(base)(TEXTS, padding=True, return_tensors="pt")
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-3)
-    for step in range(STEPS):
+    for step in range(1, STEPS + 1):
         model(**batch, labels=torch.tensor(LABELS)).loss.backward()
         optimizer.step()
         model.base_model.update_and_allocate(step, optimizer=optimizer)  # ASA; AdamssAsaCallback in a Trainer

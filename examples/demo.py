@@ -61,7 +61,6 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A real model, fine-tuned on real data, and pruned while you watch.")
     parser.add_argument("--quick", action="store_true", help="few rows, same path")
-    parser.add_argument("--svg", type=Path, help="keep a picture of the live display")
     return parser.parse_args()
 
 

@@ -103,10 +103,11 @@ def _numbers(view: View, width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis")
     if "loss" in values:
         table.add_row("loss", f"{values['loss']:.4f}", Text(sparkline(view.losses, width - 34), style="cyan"))
+    beside = f"eval loss {values['eval_loss']:.4f}" if "eval_loss" in values else ""
     for name, value in evaluation(values).items():
         if name != "loss":
-            beside = f"loss {values['eval_loss']:.4f}" if "eval_loss" in values else ""
             table.add_row(f"eval {name.replace('_', ' ')}", f"{value:.4f}", Text(beside, style="dim"))
+            beside = ""
     if counts := asa_counts(view):
         left = values.get("trainable_parameters")
         beside = f"{round(left):,} parameters still trained" if left is not None else ""

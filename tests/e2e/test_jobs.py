@@ -1,0 +1,83 @@
+"""Jobs from the queue to their artifacts: real workers, real training processes, the real core."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.db import JobStatus
+from tests.adamss_core.training import support as core
+from tests.worker.support import DATASET, Service, is_alive, scaled_settings, stop, wait_for, wait_until
+
+ADAMSS = core.job().adamss.model_dump(mode="json", exclude_unset=True)
+TRAINING = core.job().training.model_dump(mode="json", exclude_unset=True)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    # Loading torch twice on a busy machine takes longer than the worker tests' lease.
+    service = Service(scaled_settings(tmp_path / "home", lease_seconds=6.0, heartbeat_seconds=1.0), fake=False)
+    core.build_model(service.settings.folder("models") / "tiny")
+    core.write_rows(service.settings.folder("datasets") / f"{DATASET}.jsonl", core.texts(208))
+    yield service
+    service.db.close()
+
+
+def test_job_trains_prunes_and_publishes(service: Service) -> None:
+    job_id = service.add_job("tiny", adamss=ADAMSS, training=TRAINING)
+    with service.worker():
+        job = wait_for(service, job_id, JobStatus.SUCCEEDED, JobStatus.FAILED, seconds=120)
+    assert job.status == JobStatus.SUCCEEDED, (job.error, service.log(job_id))
+    assert job.asa is not None
+    assert (job.asa["active"], job.step) == (7, job.total_steps)
+    assert job.result
+    metrics = service.metrics(job_id)
+    assert {row.kind for row in metrics} == {"train", "eval"}
+    assert [row.seq for row in metrics] == sorted({row.seq for row in metrics})
+    for artifact in service.artifacts(job_id):
+        path = service.settings.resolved_home / artifact.path
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+    assert len(service.artifacts(job_id)) == 3
+    for checkpoint in service.checkpoints(job_id):
+        assert (service.settings.resolved_home / "jobs" / job_id / checkpoint.path).is_dir()
+
+
+def test_stopped_killed_and_cancelled_on_the_way(service: Service) -> None:
+    training = {**TRAINING, "max_steps": 400, "checkpoint_steps": 20}
+    job_id = service.add_job("tiny", adamss=ADAMSS, training=training, artifacts=["adapter"])
+    with service.worker() as worker:
+        wait_until(lambda: service.job(job_id).step > 5, seconds=60)
+        assert stop(worker) == 0
+    job = service.job(job_id)
+    assert (job.status, job.failures) == (JobStatus.QUEUED, 0)
+    kept = service.checkpoints(job_id)[-1].step
+    with service.worker() as worker:
+        wait_until(lambda: service.job(job_id).step > kept, seconds=60)
+        pid = service.trainer_pid(job_id)
+        worker.kill()
+        wait_until(lambda: not is_alive(pid), seconds=2)
+    with service.worker():
+        wait_until(lambda: service.job(job_id).attempt == 3, seconds=60)
+        service.set_status(job_id, JobStatus.CANCELLING)
+        job = wait_for(service, job_id, JobStatus.CANCELLED, seconds=10)
+    assert job.failures == 1
+    assert service.artifacts(job_id) == []
+    steps = [row.step for row in service.metrics(job_id) if row.kind == "train"]
+    assert len(set(steps)) == len(steps)
+
+
+def test_bad_data_fails_with_words(service: Service) -> None:
+    core.write_rows(service.settings.folder("datasets") / f"{DATASET}.jsonl", core.texts(3))
+    job_id = service.add_job("tiny", adamss=ADAMSS, training=TRAINING)
+    with service.worker():
+        job = wait_for(service, job_id, JobStatus.FAILED, seconds=60)
+    assert job.error is not None
+    assert job.error["message"]
+    assert job.error["hint"]
+    assert job.attempt == 1
