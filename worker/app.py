@@ -76,6 +76,9 @@ def run_app(app: Celery, runner: Runner, settings: Settings, name: str) -> int:
     # Celery warns of root, for the sake of pickled messages, which are refused here; and kombu of a URL without host.
     warnings.simplefilter("ignore", SecurityWarning)
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)
+    # What becomes of a hint is told by the task itself.
+    for quiet in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
     signals.setup_logging.connect(keep_logging)
     signals.worker_shutting_down.connect(on_signal)
     worker = app.Worker(

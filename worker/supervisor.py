@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adamss_core.atomic import write_atomically
-from service.db import HELD, Database, Job, JobStatus
+from service.db import Database, Job, JobStatus
 from service.jobs import states
 from service.settings import Settings
 from worker.child import LOG, Child, child_environment
@@ -43,11 +43,18 @@ class Reason(StrEnum):
     STALLED = "stalled"
     CANCEL = "cancel"
     LOST = "lost"  # the job is another attempt's by now
+    DONE = "done"  # it has published; only its exit is awaited
 
 
 # The work of these is thrown away, whatever else was asked before.
 _DROPPING = (Reason.CANCEL, Reason.LOST)
-_SHORT = (*_DROPPING, Reason.STALLED)
+_ASKED = {
+    JobStatus.RUNNING: None,
+    JobStatus.PAUSING: Reason.PAUSE,
+    JobStatus.CANCELLING: Reason.CANCEL,
+    JobStatus.SUCCEEDED: Reason.DONE,
+}
+_SHORT = (*_DROPPING, Reason.STALLED, Reason.DONE)
 
 
 class Supervisor:
@@ -143,15 +150,19 @@ class Supervisor:
                     self._leased_until = moment + self._settings.lease_seconds
                 self._beat_at = moment + self._settings.heartbeat_seconds
             else:
-                with self._db.read() as session:
-                    mine = select(Job.status).where(Job.id == self._job.id, Job.attempt == self._job.attempt)
-                    status = session.execute(mine.where(Job.status.in_(HELD))).scalar_one_or_none()
+                status = self._read_status()
+            if status is None:
+                return Reason.DONE if self._read_status() is JobStatus.SUCCEEDED else Reason.LOST
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %r", error)
             return Reason.DATABASE if monotonic() > self._leased_until else None
-        if status is None:
-            return Reason.LOST
-        return {JobStatus.CANCELLING: Reason.CANCEL, JobStatus.PAUSING: Reason.PAUSE}.get(status)
+        return _ASKED.get(status, Reason.LOST)
+
+    def _read_status(self) -> JobStatus | None:
+        """None where the job is another attempt's."""
+        with self._db.read() as session:
+            mine = select(Job.status).where(Job.id == self._job.id, Job.attempt == self._job.attempt)
+            return session.execute(mine).scalar_one_or_none()
 
     def _end(self, child: Child, reason: Reason) -> None:
         """Asks the process to stop; only a stronger reason replaces the first one."""
@@ -161,13 +172,14 @@ class Supervisor:
         self._reason = reason
         grace = DROP_GRACE_SECONDS if reason in _SHORT else self._settings.shutdown_grace_seconds
         self._kill_at = min(self._kill_at, monotonic() + grace)
-        child.stop(keep=reason not in _DROPPING)
+        if reason is not Reason.DONE:
+            child.stop(keep=reason not in _DROPPING)
 
     def _conclude(self, returncode: int) -> None:
         """Writes to the job's row how the attempt ended."""
         outcome = Outcome.read(self._folder, self._job.attempt)
         logger.info("%s ended: %s, status %d, %s", self._job.id, self._reason, returncode, outcome)
-        if self._reason is Reason.LOST or (outcome is not None and outcome.ended == "succeeded"):
+        if self._reason in (Reason.LOST, Reason.DONE) or (outcome is not None and outcome.ended == "succeeded"):
             return  # the row has another owner, or was ended together with publishing
         self._settle(lambda session: self._record(session, outcome, returncode))
 

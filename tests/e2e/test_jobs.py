@@ -70,14 +70,3 @@ def test_stopped_killed_and_cancelled_on_the_way(service: Service) -> None:
     assert service.artifacts(job_id) == []
     steps = [row.step for row in service.metrics(job_id) if row.kind == "train"]
     assert len(set(steps)) == len(steps)
-
-
-def test_bad_data_fails_with_words(service: Service) -> None:
-    core.write_rows(service.settings.folder("datasets") / f"{DATASET}.jsonl", core.texts(3))
-    job_id = service.add_job("tiny", adamss=ADAMSS, training=TRAINING)
-    with service.worker():
-        job = wait_for(service, job_id, JobStatus.FAILED, seconds=60)
-    assert job.error is not None
-    assert job.error["message"]
-    assert job.error["hint"]
-    assert job.attempt == 1

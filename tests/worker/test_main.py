@@ -128,7 +128,7 @@ def test_killed_worker_takes_its_training_process_along_and_another_finishes(ser
     with service.worker():
         job = wait_for(service, job_id, JobStatus.SUCCEEDED)
     assert (job.attempt, job.failures) == (2, 1)
-    # What was less than a second old when the process died may be missing before the checkpoint; nothing is there twice.
+    # What was less than a second old when the process died may be missing; nothing is there twice.
     steps = [row.step for row in service.metrics(job_id)]
     assert len(set(steps)) == len(steps) >= 100 - 1 / 0.02
     assert steps[-1] == 100
