@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from adamss_core.training.request import ArtifactFile, RunResult
+from service.db import Job, JobStatus
+from service.errors import Conflict
+from service.jobs import states
+from tests.worker.support import Service
+from worker.publish import publish
+
+
+def claimed(service: Service) -> Job:
+    job_id = service.add_job()
+    with service.db.write() as session:
+        job = states.claim(session, job_id, "worker", 60.0)
+    assert job is not None
+    return job
+
+
+def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
+    path = service.settings.folder("jobs") / job.id / "artifacts" / "adapter.zip"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = {"largest_difference": float("nan")}
+    return RunResult({"eval_accuracy": 0.5}, [ArtifactFile("adapter", path, len(content), digest, manifest)])
+
+
+def published(service: Service, job: Job) -> Path:
+    return service.settings.resolved_home / "artifacts" / job.id / "adapter.zip"
+
+
+def test_files_rows_and_state_appear_together(service: Service) -> None:
+    job = claimed(service)
+    assert publish(service.db, service.settings.resolved_home, job.id, job.attempt, made(service, job))
+    (row,) = service.artifacts(job.id)
+    assert service.settings.resolved_home / row.path == published(service, job)
+    assert hashlib.sha256(published(service, job).read_bytes()).hexdigest() == row.sha256
+    assert row.manifest == {"largest_difference": None}
+    assert service.job(job.id).status == JobStatus.SUCCEEDED
+    assert service.events(job.id)[-1].type == "succeeded"
+
+
+def test_stale_attempt_publishes_nothing_and_touches_no_file(service: Service) -> None:
+    old = claimed(service)
+    late = made(service, old, b"old")
+    with service.db.write() as session:
+        assert states.give_back(session, old.id, old.attempt, charge=True)
+        new = states.claim(session, old.id, "other", 60.0)
+    assert new is not None
+    assert not publish(service.db, service.settings.resolved_home, old.id, old.attempt, late)
+    assert not published(service, old).exists()
+    assert not late.artifacts[0].path.exists()
+    home = service.settings.resolved_home
+    assert publish(service.db, home, new.id, new.attempt, made(service, new, b"new"))
+    assert not publish(service.db, home, old.id, old.attempt, made(service, old, b"old"))
+    assert published(service, new).read_bytes() == b"new"
+
+
+def test_broken_commit_is_taken_up_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = claimed(service)
+    result, home = made(service, job), service.settings.resolved_home
+
+    def broken(_: str) -> None:
+        raise OperationalError("commit", {}, Exception("connection lost"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.publish.failpoint", broken)
+        with pytest.raises(OperationalError):
+            publish(service.db, home, job.id, job.attempt, result)
+    assert service.artifacts(job.id) == []
+    assert publish(service.db, home, job.id, job.attempt, result)
+    assert publish(service.db, home, job.id, job.attempt, result), "its commit was answered late"
+    assert len(service.artifacts(job.id)) == 1
+    assert published(service, job).exists()
+
+
+def test_cancel_racing_finish(service: Service) -> None:
+    """Exactly one wins, and the artifacts agree with it."""
+    wins = {JobStatus.SUCCEEDED: 0, JobStatus.CANCELLED: 0}
+    for _ in range(20):
+        job = claimed(service)
+        result, start = made(service, job), Barrier(2)
+
+        def cancel(job_id: str = job.id, start: Barrier = start) -> None:
+            start.wait()
+            try:
+                with service.db.write() as session:
+                    states.cancel(session, session.get_one(Job, job_id))
+            except Conflict:
+                pass
+
+        thread = Thread(target=cancel)
+        thread.start()
+        start.wait()
+        won = publish(service.db, service.settings.resolved_home, job.id, job.attempt, result)
+        thread.join()
+        with service.db.write() as session:
+            states.give_back(session, job.id, job.attempt, charge=False)
+        status = service.job(job.id).status
+        assert won is (status == JobStatus.SUCCEEDED)
+        assert won is published(service, job).exists() is bool(service.artifacts(job.id))
+        wins[status] += 1
+    assert sum(wins.values()) == 20

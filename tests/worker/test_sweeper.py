@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Barrier, Thread
+from time import time
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from service.db import Artifact, Database, Job, JobStatus, Worker, now
+from service.jobs import states
+from tests.worker.support import Service, wait_until
+from worker.sweeper import TEMPORARY_SECONDS, Sweeper
+
+
+class Sweep:
+    """A sweeper that remembers what it sent."""
+
+    def __init__(self, service: Service, *, free: int = 1, name: str = "worker-1") -> None:
+        self.sent: list[str] = []
+        self.sweeper = Sweeper(service.settings, service.db, name, ["cpu"], self.sent.append, lambda: free)
+
+    def __call__(self) -> list[str]:
+        self.sent.clear()
+        self.sweeper.sweep()
+        return list(self.sent)
+
+
+def change(db: Database, job_id: str, **fields: Any) -> None:
+    with db.write() as session:
+        job = session.get_one(Job, job_id)
+        for name, value in fields.items():
+            setattr(job, name, value)
+
+
+def test_stranded_job_gets_a_hint_once_per_sweep_time(service: Service) -> None:
+    job_id = service.add_job()
+    sweep = Sweep(service)
+    assert sweep() == [job_id]
+    assert sweep() == []
+    change(service.db, job_id, hinted_at=now() - timedelta(seconds=service.settings.sweep_seconds + 1))
+    assert sweep() == [job_id]
+
+
+def test_busy_worker_sends_no_hints_and_a_free_one_the_oldest(service: Service) -> None:
+    job_ids = [service.add_job() for _ in range(5)]
+    assert Sweep(service, free=0)() == []
+    assert Sweep(service, free=1)() == job_ids[:2]
+
+
+def test_backoff_is_kept(service: Service) -> None:
+    job_id = service.add_job()
+    change(service.db, job_id, not_before=now() + timedelta(seconds=60), hinted_at=now())
+    assert Sweep(service)() == []
+    moment = now()
+    change(service.db, job_id, not_before=moment, hinted_at=moment - timedelta(milliseconds=1))
+    assert Sweep(service)() == [job_id]
+
+
+def test_expired_lease_returns_the_job_and_hints_it_at_once(service: Service) -> None:
+    job_id = service.add_job(retries=1)
+    with service.db.write() as session:
+        assert states.claim(session, job_id, "dead", -1.0)
+    assert Sweep(service)() == [job_id]
+    job = service.job(job_id)
+    assert (job.status, job.failures) == (JobStatus.QUEUED, 1)
+    with service.db.write() as session:
+        assert states.claim(session, job_id, "dead", -1.0)
+    assert Sweep(service)() == []
+    assert service.job(job_id).status == JobStatus.FAILED
+    assert service.job(job_id).error == states.LOST_WORKER
+
+
+def test_many_sweepers_send_one_hint_and_charge_once(service: Service) -> None:
+    waiting, lost = service.add_job(), service.add_job()
+    with service.db.write() as session:
+        assert states.claim(session, lost, "dead", -1.0)
+    sweeps = [Sweep(service, free=2, name=f"worker-{number}") for number in range(6)]
+    start = Barrier(len(sweeps))
+
+    def run(sweep: Sweep) -> None:
+        start.wait()
+        sweep.sweeper.sweep()
+
+    threads = [Thread(target=run, args=(sweep,)) for sweep in sweeps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(job_id for sweep in sweeps for job_id in sweep.sent) == sorted([waiting, lost])
+    assert service.job(lost).failures == 1
+
+
+def test_worker_is_listed_while_it_lives_and_forgotten_after(service: Service) -> None:
+    with service.db.write() as session:
+        old = now() - timedelta(days=2)
+        session.add(Worker(id="old", host="h", pid=1, devices=["cpu"], started_at=old, seen_at=old))
+    sweep = Sweep(service)
+    sweep.sweeper.start()
+    wait_until(lambda: listed(service) == ["worker-1"])
+    with service.db.read() as session:
+        row = session.get_one(Worker, "worker-1")
+    assert (row.pid, row.devices) == (os.getpid(), ["cpu"])
+    sweep.sweeper.wake()
+    wait_until(lambda: seen_at(service) > row.seen_at)
+    sweep.sweeper.close()
+    assert listed(service) == []
+
+
+def listed(service: Service) -> list[str]:
+    with service.db.read() as session:
+        return list(session.scalars(select(Worker.id)))
+
+
+def seen_at(service: Service) -> datetime:
+    with service.db.read() as session:
+        return session.get_one(Worker, "worker-1").seen_at
+
+
+def test_dead_database_is_survived(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    sweep = Sweep(service)
+    with service.db.engine.begin() as connection:
+        connection.exec_driver_sql("alter table jobs rename to elsewhere")
+    assert sweep() == []
+    assert "put off" in caplog.text
+    with service.db.engine.begin() as connection:
+        connection.exec_driver_sql("alter table elsewhere rename to jobs")
+    job_id = service.add_job()
+    assert sweep() == [job_id]
+
+
+def artifact_file(service: Service, job_id: str, name: str) -> Path:
+    path = service.settings.folder("artifacts") / job_id / f"{name}.zip"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"zip")
+    return path
+
+
+def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
+    running, ended, unknown = service.add_job(), service.add_job(), "job_gone"
+    change(service.db, running, status=JobStatus.RUNNING)
+    change(service.db, ended, status=JobStatus.SUCCEEDED)
+    registered = artifact_file(service, ended, "adapter")
+    with service.db.write() as session:
+        row = Artifact(job_id=ended, name="adapter", size_bytes=3, sha256="0" * 64, manifest={}, created_at=now())
+        row.path = f"artifacts/{ended}/adapter.zip"
+        session.add(row)
+    renamed_by_a_run = artifact_file(service, running, "adapter")
+    orphans = [artifact_file(service, ended, "merged"), artifact_file(service, unknown, "lora")]
+    Sweep(service).sweeper.collect()
+    assert registered.exists()
+    assert renamed_by_a_run.exists()
+    assert not any(path.exists() for path in orphans)
+    assert not orphans[1].parent.exists()
+
+
+def test_temporary_files_go_after_an_hour(service: Service) -> None:
+    folder = service.settings.folder("datasets")
+    processed = service.settings.folder("queue/processed")
+    old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg"]
+    young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg"]
+    kept = [folder / "ds_c.jsonl"]
+    for path in (*old, *young, *kept):
+        path.write_text("x")
+    for path in (*old, *kept):
+        os.utime(path, (time() - TEMPORARY_SECONDS - 60,) * 2)
+    Sweep(service).sweeper.collect()
+    assert [path.exists() for path in (*old, *young, *kept)] == [False, False, True, True, True]
