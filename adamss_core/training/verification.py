@@ -64,7 +64,7 @@ def verify(name: str, folder: Path, setup: Setup, probe: Probe) -> float:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         difference = probe.difference(model, tokenizer)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise _failed(name, f"cannot be loaded again ({str(error)[:300]})") from error
+        raise _failed(name, f"cannot be loaded again ({str(error).replace(str(folder), name)[:300]})") from error
     if not difference <= TOLERANCE:
         raise _failed(name, f"answers differently: its logits differ by {difference:.3g}, allowed is {TOLERANCE:g}")
     return difference

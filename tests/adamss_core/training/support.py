@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from adamss_core.spec import JobSpec
-from adamss_core.training.request import MetricKind, RunRequest, Values
+from adamss_core.training.request import MetricKind, RunRequest, RunResult, Values
 
 GOOD = ("fine", "great", "lovely", "warm", "bright")
 BAD = ("dull", "awful", "cold", "grim", "flat")
@@ -31,8 +32,16 @@ def build_model(folder: Path, *, layers: int = 2, hidden: int = 32, tokenizer: b
         intermediate_size=48,
         vocab_size=len(SPECIAL) + len(GOOD + BAD + NEUTRAL),
         max_position_embeddings=40,
+        initializer_range=0.1,
     )
-    BertForSequenceClassification(config).bert.save_pretrained(folder)
+    body = BertForSequenceClassification(config).bert
+    # "Pretrained": good and bad words lie on two sides of one direction, which a fine-tune has to find.
+    words = body.embeddings.word_embeddings.weight.data
+    direction = torch.randn(hidden) * 0.5
+    first = len(SPECIAL)
+    words[first : first + len(GOOD)] += direction
+    words[first + len(GOOD) : first + len(GOOD + BAD)] -= direction
+    body.save_pretrained(folder)
     if tokenizer:
         build_tokenizer().save_pretrained(folder)
     return folder
@@ -55,6 +64,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=40,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
 
 
@@ -126,6 +136,13 @@ def request(
             **fields,
         }
     )
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    request: RunRequest
+    recorder: Recorder
+    outcome: RunResult
 
 
 class Recorder:

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    DistilBertConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+)
+
+from adamss_core.inspection import InspectionError, inspect_model, is_usable, linear_modules, main
+from adamss_core.spec import ModelFacts
+from tests.adamss_core.training.support import build_model, build_tokenizer
+
+SMALL: dict[str, PreTrainedConfig] = {
+    "roberta": RobertaConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        vocab_size=90,
+        max_position_embeddings=34,
+        pad_token_id=1,
+    ),
+    "distilbert": DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=48, vocab_size=90),
+    "gpt2": GPT2Config(n_embd=32, n_layer=1, n_head=2, n_positions=30, vocab_size=90),
+    "llama": LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        vocab_size=90,
+        max_position_embeddings=64,
+    ),
+}
+
+
+def save(config: PreTrainedConfig, folder: Path) -> Path:
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("model") / "bert")
+
+
+def real(folder: Path, labels: int) -> Any:
+    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels, ignore_mismatched_sizes=True)
+
+
+def check(folder: Path) -> dict[str, Any]:
+    facts = inspect_model(folder)
+    for labels in (2, 5):
+        model = real(folder, labels)
+        head = facts["head_parameters_fixed"] + labels * facts["head_parameters_per_label"]
+        assert facts["parameters"] + head == sum(parameter.numel() for parameter in model.parameters())
+    modules = dict(model.named_modules())
+    for entry in facts["linear_modules"]:
+        module = modules[entry["name"]]
+        assert entry["kind"] == type(module).__name__
+        rows, columns = module.weight.shape if entry["kind"] == "Linear" else reversed(module.weight.shape)
+        if not entry["name"].startswith(tuple(facts["head_modules"])):
+            assert (entry["out_features"], entry["in_features"]) == (rows, columns)
+        assert entry["bias"] == (module.bias is not None)
+    assert [entry["name"] for entry in facts["linear_modules"]] == [e["name"] for e in linear_modules(model)]
+    assert ModelFacts.model_validate(facts).tasks == ["text-classification"]
+    return facts
+
+
+def test_a_bert(bert: Path) -> None:
+    facts = check(bert)
+    assert facts["model_type"] == "bert"
+    assert facts["architectures"] == ["BertModel"]
+    assert facts["head_modules"] == ["classifier"]
+    assert (facts["head_parameters_per_label"], facts["head_parameters_fixed"]) == (33, 0)
+    assert facts["default_targets"] == ["query", "value"]
+    assert (facts["max_positions"], facts["vocab_size"], facts["hidden_size"]) == (40, 45, 32)
+    assert facts["has_tokenizer"] is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "heads", "targets", "positions"),
+    [
+        ("roberta", ["classifier"], ["query", "value"], 32),
+        ("distilbert", ["pre_classifier", "classifier"], None, 512),
+        ("gpt2", ["score"], ["c_attn"], 30),
+        ("llama", ["score"], ["q_proj", "v_proj"], 64),
+    ],
+)
+def test_other_architectures(
+    tmp_path: Path, kind: str, heads: list[str], targets: list[str] | None, positions: int
+) -> None:
+    facts = check(save(SMALL[kind], tmp_path))
+    assert facts["head_modules"] == heads
+    assert facts["default_targets"] == targets
+    assert facts["max_positions"] == positions
+    assert facts["has_tokenizer"] is False
+
+
+def test_weights_are_not_read(bert: Path, tmp_path: Path) -> None:
+    for file in bert.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    assert inspect_model(tmp_path) == inspect_model(bert)
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "words"),
+    [
+        (None, True, "config.json"),
+        ("{", True, "config.json"),
+        ({"model_type": "unheard of"}, True, "config.json"),
+        ({"model_type": "whisper"}, True, "config.json"),
+        ({"model_type": "bert", "hidden_size": 30, "num_attention_heads": 7}, True, "config.json"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "code.C"}}, True, "config.json"),
+        ({"model_type": "bert"}, False, "only a pickle"),
+    ],
+)
+def test_models_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: Any, weights: bool, words: str
+) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    canary = tmp_path / "canary"
+    (tmp_path / "code.py").write_text(f"open({str(canary)!r}, 'w').close()")
+    (tmp_path / ("model.safetensors" if weights else "pytorch_model.bin")).touch()
+    with pytest.raises(InspectionError, match=words):
+        inspect_model(tmp_path)
+    assert main([str(tmp_path)]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert set(error) == {"code", "message", "hint"}
+    assert str(tmp_path) not in error["message"]
+    assert not canary.exists()
+
+
+def test_the_command_prints_nothing_but_json(bert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(bert)]) == 0
+    assert json.loads(capsys.readouterr().out) == inspect_model(bert)
+
+
+def test_an_empty_tokenizer_is_none() -> None:
+    tokenizer = build_tokenizer()
+    assert is_usable(tokenizer)
+    assert torch.get_default_device() == torch.device("cpu")

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adamss_core.training.batches import Collate, encode, epoch_steps
+from adamss_core.training.data import Rows
+from tests.adamss_core.training.support import build_tokenizer
+
+LENGTHS = torch.randint(3, 60, (203,), generator=torch.Generator().manual_seed(0))
+
+
+def test_every_row_comes_once_an_epoch() -> None:
+    steps = epoch_steps(LENGTHS, 8, seed=1, epoch=0)
+    assert sorted(row for step in steps for row in step) == list(range(203))
+    assert sorted(map(len, steps)) == [3] + [8] * 25
+
+
+def test_an_epoch_is_a_function_of_seed_and_number() -> None:
+    assert epoch_steps(LENGTHS, 8, seed=1, epoch=2) == epoch_steps(LENGTHS, 8, seed=1, epoch=2)
+    assert epoch_steps(LENGTHS, 8, seed=1, epoch=2) != epoch_steps(LENGTHS, 8, seed=1, epoch=3)
+    assert epoch_steps(LENGTHS, 8, seed=1, epoch=2) != epoch_steps(LENGTHS, 8, seed=2, epoch=2)
+
+
+def test_rows_of_a_step_are_of_like_length_and_the_longest_come_first() -> None:
+    steps = epoch_steps(LENGTHS, 8, seed=1, epoch=0)
+    assert int(LENGTHS.max()) == int(LENGTHS[steps[0]].max())
+    padded = sum(len(step) * int(LENGTHS[step].max()) for step in steps)
+    unsorted = sum(len(part) * int(part.max()) for part in LENGTHS.split(8))
+    assert padded < 0.75 * unsorted
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 9])
+def test_few_rows(rows: int) -> None:
+    steps = epoch_steps(LENGTHS[:rows], 8, seed=0, epoch=0)
+    assert sorted(row for step in steps for row in step) == list(range(rows))
+
+
+def test_texts_are_cut_counted_and_padded_to_the_longest_of_a_batch() -> None:
+    rows = Rows(["fine fine", " ".join(["dull"] * 30), "great"], None, ["good", "bad", "good"])
+    data = encode(rows, {"bad": 0, "good": 1}, build_tokenizer(), max_length=12)
+    assert (data.lengths.tolist(), data.labels.tolist(), data.truncated) == ([4, 12, 3], [1, 0, 1], 1)
+    inputs, labels = Collate(build_tokenizer(), torch.device("cpu"))(data, [0, 2])
+    assert inputs["input_ids"].shape == (2, 4)
+    assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert labels.tolist() == [1, 1]
+
+
+def test_pairs_are_told_apart() -> None:
+    rows = Rows(["fine"], ["dull dull"], ["good"])
+    data = encode(rows, {"good": 0}, build_tokenizer(), max_length=12)
+    assert data.features[0]["token_type_ids"] == [0, 0, 0, 1, 1, 1]

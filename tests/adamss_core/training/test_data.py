@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamss_core.spec import DatasetSpec
+from adamss_core.spec.split import held_out
+from adamss_core.training.data import Rows, load_data, read_rows, split
+from adamss_core.training.errors import TrainingError
+from tests.adamss_core.training.support import Recorder, job, request, texts, write_rows
+
+COLUMNS = DatasetSpec(train="ds_" + "a" * 12)
+
+
+def test_rows_without_text_or_label_are_counted_and_left_out(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": " a film ", "label": 1, "other": None},
+        {"text": "", "label": 1},
+        {"text": "  ", "label": 0},
+        {"text": None, "label": 0},
+        {"text": "a book", "label": None},
+        {"text": "a book", "label": " "},
+        {"text": 12, "label": 0},
+    ]
+    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), COLUMNS)
+    assert (read.texts, read.labels, read.pairs, read.left_out) == (["a film", "12"], ["1", "0"], None, 5)
+
+
+def test_labels_of_any_type_become_class_names_in_order(tmp_path: Path) -> None:
+    labels = [10, 9, 9.0, "9", 0.5, True, "zebra", -1, "apple", 10.0]
+    rows = [{"text": "x", "label": label} for label in labels]
+    data = load_data(request(tmp_path / "model", tmp_path / "job", rows), Recorder())
+    assert data.classes == ["-1", "0.5", "9", "10", "apple", "true", "zebra"]
+    assert Counter(data.train.labels + data.evaluation.labels)["9"] == 3
+
+
+def test_text_pairs_are_read_from_their_column(tmp_path: Path) -> None:
+    rows = [{"text": "a", "second": "b", "label": 0}, {"text": "a", "second": "", "label": 0}]
+    columns = COLUMNS.model_copy(update={"text_pair": "second"})
+    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), columns)
+    assert (read.texts, read.pairs, read.left_out) == (["a"], ["b"], 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "No row"),
+        ('{"text": "", "label": 1}\n', "No row"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 1}\n', "same label, '1'"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n', "label of its own"),
+        ('{"text": "a", "label": 1}\n{"text": "b"}\n', "Row 2 has no column 'label'"),
+        ('{"text": "a", "label": 1}\n{"text": \n', "Row 2 is not JSON"),
+        ('["text"]\n', "Row 1 is not an object"),
+    ],
+)
+def test_bad_data_is_refused_with_a_remedy(tmp_path: Path, content: str, words: str) -> None:
+    asked = request(tmp_path / "model", tmp_path / "job")
+    asked.train_file.write_text(content)
+    with pytest.raises(TrainingError, match=words) as caught:
+        load_data(asked, Recorder())
+    assert caught.value.code == "bad_data"
+    assert caught.value.hint
+
+
+def test_an_evaluation_file_is_used_as_it_is(tmp_path: Path) -> None:
+    recorder = Recorder()
+    held = [*texts(10, seed=5), {"text": "x", "label": "unheard of"}, {"text": "", "label": "bad"}]
+    asked = request(tmp_path / "model", tmp_path / "job", eval_file=write_rows(tmp_path / "eval.jsonl", held))
+    data = load_data(asked, recorder)
+    assert (len(data.train), len(data.evaluation), data.classes) == (208, 10, ["bad", "good"])
+    assert [(name, info["rows"]) for name, _, info in recorder.events[:2]] == [
+        ("unknown_labels", 1),
+        ("rows_left_out", 1),
+    ]
+
+
+def test_an_evaluation_file_of_other_labels_is_refused(tmp_path: Path) -> None:
+    held = write_rows(tmp_path / "eval.jsonl", [{"text": "x", "label": "unheard of"}])
+    with pytest.raises(TrainingError, match="no row to evaluate on"):
+        load_data(request(tmp_path / "model", tmp_path / "job", eval_file=held), Recorder())
+
+
+def test_the_split_is_stratified_and_seeded() -> None:
+    labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10 + ["once"]
+    rows = Rows([str(i) for i in range(len(labels))], None, labels)
+    train, held = split(rows, 0.1, seed=3)
+    assert Counter(held.labels) == {"a": 6, "b": 3, "c": 1}
+    assert "once" in train.labels
+    assert sorted(train.texts + held.texts) == sorted(rows.texts)
+    assert split(rows, 0.1, seed=3)[1].texts == held.texts
+    assert split(rows, 0.1, seed=4)[1].texts != held.texts
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.integers(1, 200), min_size=1, max_size=12),
+    st.floats(0.001, 0.999),
+)
+def test_held_out_rows_are_in_proportion(counts: dict[str, int], fraction: float) -> None:
+    taken = held_out(counts, fraction)
+    assert all(0 <= taken[label] <= rows - 1 for label, rows in counts.items())
+    room = sum(rows - 1 for rows in counts.values())
+    assert sum(taken.values()) == min(room, max(1, round(fraction * sum(counts.values()))))
+
+
+def test_the_split_of_a_job_is_the_number_a_dry_run_would_say(tmp_path: Path) -> None:
+    data = load_data(request(tmp_path / "model", tmp_path / "job", spec=job()), Recorder())
+    counts = Counter(row["label"] for row in texts(208))
+    assert len(data.evaluation) == sum(held_out(counts, 0.1).values())
