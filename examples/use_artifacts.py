@@ -6,6 +6,7 @@ python -m examples.use_artifacts data/models/minilm out
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from adamss_core import load_adapter
 SENTENCES = [
     "A warm, funny and deeply felt film that stays with you.",
     "The plot makes no sense and the jokes are painful.",
-    "I would happily watch it again tomorrow.",
+    "Wonderful performances in a charming story.",
 ]
 
 
@@ -54,6 +55,7 @@ def probabilities(model: Any, tokenizer: Any, sentences: list[str]) -> Tensor:
 
 def classify(base: Path, folder: Path, sentences: list[str]) -> tuple[dict[str, Tensor], list[str]]:
     """Each model's probabilities, and the names of the classes."""
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # PEFT 0.21 still reads it
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head of a fresh base is new, which the adapter then fills
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models = load_all(base, folder)
