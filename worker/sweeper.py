@@ -103,13 +103,18 @@ class Sweeper:
 
     def _show_up(self) -> None:
         with self._db.write() as session:
-            row = session.get(Worker, self._worker_id)
-            if row is None:
-                row = Worker(id=self._worker_id, host=socket.gethostname(), pid=os.getpid(), devices=self._devices)
-                row.started_at = self._started_at
-                session.add(row)
-            row.seen_at = database_now(session)
-            forgotten = row.seen_at - timedelta(seconds=FORGET_WORKERS_SECONDS)
+            moment = database_now(session)
+            session.merge(
+                Worker(
+                    id=self._worker_id,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    devices=self._devices,
+                    started_at=self._started_at,
+                    seen_at=moment,
+                )
+            )
+            forgotten = moment - timedelta(seconds=FORGET_WORKERS_SECONDS)
             session.execute(delete(Worker).where(Worker.seen_at < forgotten))
 
     def _expire(self) -> None:
