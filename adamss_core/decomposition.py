@@ -21,13 +21,14 @@ import torch
 from peft import AdamssConfig
 from torch import Tensor
 
+from adamss_core import fingerprint
 from adamss_core.atomic import write_atomically
 from adamss_core.errors import AdamssWarning, WeightError
 from adamss_core.layout import SubspaceLayout
 
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
 KMEANS_ITERATIONS = 10
-CACHE_FORMAT = "2"
+CACHE_FORMAT = "3"
 HASH_CHUNK = 2**19  # bytes
 
 
@@ -39,11 +40,13 @@ class Decomposition:
         basis: V^T, (r, in[+1]), fp32, on the weight's device.
         layout: the row sets and ranks.
         a: packed A, (R, r), fp32, on the weight's device.
+        sketch: the weight's fingerprint (see `fingerprint.sketch`), where it is known.
     """
 
     basis: Tensor
     layout: SubspaceLayout
     a: Tensor
+    sketch: Tensor | None = None
 
 
 def extended_weight(weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -81,7 +84,6 @@ def decompose(module: str, extended: Tensor, config: AdamssConfig, cache: Path |
     Raises:
         WeightError: NaN, infinite or all-zero weight.
     """
-    check_weight(module, extended)
     out_features = extended.shape[0]
     if config.num_subspaces > out_features:
         warnings.warn(
@@ -90,13 +92,13 @@ def decompose(module: str, extended: Tensor, config: AdamssConfig, cache: Path |
             AdamssWarning,
             stacklevel=2,
         )
-    if cache is None:
-        return _compute(extended, config)
-    path = cache / f"{_cache_key(extended, config)}.safetensors"
-    found = _read_cache(path, extended.device)
+    path = None if cache is None else cache / f"{_cache_key(extended, config)}.safetensors"
+    found = None if path is None else _read_cache(path, extended.device)
     if found is None:
+        check_weight(module, extended)
         found = _compute(extended, config)
-        _write_cache(path, found)
+        if path is not None:
+            _write_cache(path, found)
     return found
 
 
@@ -105,7 +107,7 @@ def _compute(extended: Tensor, config: AdamssConfig) -> Decomposition:
     rows = cluster_rows(u, config.num_subspaces)
     bases = [_leading_directions(u[rows.to(u.device) == k], config) for k in range(int(rows.max()) + 1)]
     layout = SubspaceLayout(rows=rows, ranks=tuple(a.shape[0] for a in bases))
-    return Decomposition(basis=basis, layout=layout, a=torch.cat(bases))
+    return Decomposition(basis=basis, layout=layout, a=torch.cat(bases), sketch=fingerprint.sketch(extended))
 
 
 def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -197,12 +199,16 @@ def _read_cache(path: Path, device: torch.device) -> Decomposition | None:
     if not torch.equal(digest, _digest(tensors)):
         return None
     layout = SubspaceLayout(rows=tensors["rows"].long(), ranks=tuple(tensors["ranks"].tolist()))
-    return Decomposition(basis=tensors["basis"].to(device), layout=layout, a=tensors["a"].to(device))
+    return Decomposition(
+        basis=tensors["basis"].to(device), layout=layout, a=tensors["a"].to(device), sketch=tensors["sketch"]
+    )
 
 
 def _write_cache(path: Path, value: Decomposition) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    assert value.sketch is not None
     tensors = {
+        "sketch": value.sketch,
         "basis": value.basis.cpu().contiguous(),
         "a": value.a.cpu().contiguous(),
         "rows": value.layout.rows.to(torch.int32),

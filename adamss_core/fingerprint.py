@@ -38,16 +38,16 @@ def _signs(n: int, device: torch.device) -> Tensor:
     return ((x >> 7) & 1).to(torch.float32) * 2 - 1
 
 
-def record(extended: Tensor, tolerance: float) -> Tensor:
+def record(sketched: Tensor, tolerance: float) -> Tensor:
     """The fingerprint that travels with an adapter: sketch and tolerance as (257,) int32 bits.
 
     Bits, because `model.half()` leaves integers alone and safetensors keeps them exactly.
 
     Args:
-        extended: [W | b], (out, in[+1]).
+        sketched: of [W | b], from `sketch`.
         tolerance: see `tolerance`, of the base the weight came from.
     """
-    values = torch.cat([sketch(extended).reshape(-1), torch.tensor([tolerance])])
+    values = torch.cat([sketched.reshape(-1), torch.tensor([tolerance])])
     return values.contiguous().view(torch.int32)
 
 

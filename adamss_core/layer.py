@@ -66,15 +66,17 @@ class AdamssLayer(BaseTunerLayer):
         """[W | b] in fp32: (out, in[+1])."""
         return extended_weight(self.base_weight(), getattr(self.get_base_layer(), "bias", None))
 
-    def base_record(self) -> Tensor:
-        """The base's fingerprint; with an adapter merged in, the one taken before."""
+    def base_record(self, sketched: Tensor | None = None) -> Tensor:
+        """The base's fingerprint, from its sketch where that is known; with an adapter merged in, the one before."""
         if self.merged:
             return self.adamss_sketch[self.merged_adapters[0]]
         bits = None
         if self.quantization_backend is not None:
             bits = 4 if self.quantization_backend.backend_name == "bnb 4bit" else 8
         weight: Tensor = self.get_base_layer().weight
-        return fingerprint.record(self.base_extended(), fingerprint.tolerance(weight.dtype, bits=bits))
+        if sketched is None:
+            sketched = fingerprint.sketch(self.base_extended())
+        return fingerprint.record(sketched, fingerprint.tolerance(weight.dtype, bits=bits))
 
     @property
     def parameter_dtype(self) -> torch.dtype:
@@ -103,7 +105,7 @@ class AdamssLayer(BaseTunerLayer):
         size = sum(layout.lengths_b)
         b = torch.zeros(size, device=device, dtype=dtype) if zero_b else torch.randn(size, device=device, dtype=dtype)
         self.install(adapter_name, decomposition.basis.to(dtype), layout, decomposition.a.to(dtype), b.mul_(0.01))
-        self.adamss_sketch[adapter_name] = self.base_record()
+        self.adamss_sketch[adapter_name] = self.base_record(decomposition.sketch)
         if use_asa:
             self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
