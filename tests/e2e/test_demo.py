@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.e2e.up_service import ROOT
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 COMMAND = [sys.executable, "-m", "examples.demo", "--quick"]
@@ -21,7 +21,12 @@ COMMAND = [sys.executable, "-m", "examples.demo", "--quick"]
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
-    return clean | {"ADAMSS_HOME": str(tmp_path / "home"), "ADAMSS_PORT": "1", "HF_HUB_OFFLINE": "1"}
+    return clean | {
+        "ADAMSS_HOME": str(tmp_path / "home"),
+        "ADAMSS_PORT": "1",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def left_running(home: str) -> list[str]:

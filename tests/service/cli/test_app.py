@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
+JOBS = ["submit", "list", "show", "watch", "cancel", "logs", "metrics"]
+
+
+def adamss(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        env=clean | {"COLUMNS": "120"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_importing_the_command_line_is_light() -> None:
+    heavy = {"torch", "transformers", "peft", "sqlalchemy", "celery", "fastapi", "httpx", "pydantic"}
+    code = f"import sys, service.cli.app; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_watching_needs_no_torch() -> None:
+    code = "import sys, service.cli.watch, service.client; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_help_names_every_command_and_shows_examples() -> None:
+    begun = time.process_time()
+    text = adamss("--help").stdout
+    assert time.process_time() - begun < 2.0
+    for command in COMMANDS:
+        assert command in text
+    assert "adamss jobs submit spec.yaml" in text
+    jobs = adamss("jobs", "--help").stdout
+    for command in JOBS:
+        assert command in jobs
+        assert adamss("jobs", command, "--help").returncode == 0
+    assert "--csv" in adamss("jobs", "metrics", "--help").stdout
+
+
+def test_nobody_there_ends_with_3(tmp_path: Path) -> None:
+    result = adamss("jobs", "list", ADAMSS_HOME=str(tmp_path), ADAMSS_URL="http://127.0.0.1:9")
+    assert result.returncode == 3
+    assert result.stderr.startswith("error: No answer from http://127.0.0.1:9")
+    assert "adamss up" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "said"),
+    [
+        (["nonsense"], {}, "nonsense"),
+        (["jobs", "submit"], {}, "spec"),
+        (["init", "--task", "juggling", "-"], {}, "text-classification"),
+        (["jobs", "list"], {"ADAMSS_PORT": "many"}, "ADAMSS_PORT"),
+        (["up"], {"ADAMSS_HOST": "0.0.0.0"}, "adamss keys create"),
+    ],
+)
+def test_a_wrong_call_ends_with_2(tmp_path: Path, arguments: list[str], environ: dict[str, str], said: str) -> None:
+    result = adamss(*arguments, ADAMSS_HOME=str(tmp_path), **environ)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_spec_that_is_not_one(tmp_path: Path) -> None:
+    for text, said in (("a: [", "is not YAML"), ("- a", "must hold the fields")):
+        file = tmp_path / "spec.yaml"
+        file.write_text(text)
+        result = adamss("jobs", "submit", str(file), ADAMSS_HOME=str(tmp_path))
+        assert result.returncode == 2
+        assert said in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_init_does_not_overwrite(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    assert adamss("init", str(file)).returncode == 0
+    assert adamss("init", str(file)).returncode == 2
+    assert adamss("init", str(file), "--force").returncode == 0
