@@ -18,7 +18,11 @@ from peft.tuners.tuners_utils import (
     _maybe_include_all_linear_layers,
     check_target_module_exists,
 )
-from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING, resolve_quantization_backend
+from peft.utils import (
+    TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING,
+    ModulesToSaveWrapper,
+    resolve_quantization_backend,
+)
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -170,6 +174,13 @@ class AdamssModel(BaseTuner):
         )
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        """PEFT takes all it puts back for linear layers, but a head such as RoBERTa's has no weight of its own."""
+        if isinstance(child, ModulesToSaveWrapper):
+            setattr(parent, child_name, new_module)
+        else:
+            super()._replace_module(parent, child_name, new_module, child)
 
     def delete_adapter(self, adapter_name: str) -> None:
         super().delete_adapter(adapter_name)

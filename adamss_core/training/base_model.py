@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssWarning
-from adamss_core.inspection import head_modules, is_usable, load_options, position_limit
+from adamss_core.inspection import head_modules, is_usable, linear_modules, load_options, position_limit
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.request import Reporter, RunRequest
@@ -147,6 +147,7 @@ def add_adapter(model: PreTrainedModel, fresh: list[str], request: RunRequest, r
     """Puts the job's adapter on the base; warnings of the core become events."""
     config = AdamssConfig(**request.spec.adamss.config_fields(), task_type="SEQ_CLS")
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save)
+    config.target_modules = _without_saved(config.target_modules, model, config.modules_to_save)
     config.revision = request.spec.revision
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
@@ -168,6 +169,16 @@ def modules_to_save(model: PreTrainedModel, fresh: list[str], asked: list[str] |
         if not any(f".{kept}." in f".{name}." for kept in (*HEAD_NAMES, *names)):
             names.append(name)
     return names or None
+
+
+def _without_saved(
+    targets: list[str] | str | None, model: PreTrainedModel, saved: list[str] | None
+) -> list[str] | str | None:
+    """PEFT's "all-linear" would also name layers that are trained in full, and the saved config then be refused."""
+    if not isinstance(targets, str) or targets.lower() != "all-linear":
+        return targets
+    names = [str(entry["name"]) for entry in linear_modules(model)]
+    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in (*HEAD_NAMES, *(saved or [])))]
 
 
 def length_limit(asked: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:

@@ -97,7 +97,10 @@ def _build_model(
     base, fresh = load_base(source, tokenizer)
     if start is None:
         return add_adapter(base, fresh, request, reporter)
-    return load_adapter(base, store.path(start) / ADAPTER)
+    model = load_adapter(base, store.path(start) / ADAPTER)
+    config = model.peft_config["default"]
+    config.modules_to_save = list(dict.fromkeys(config.modules_to_save))  # PEFT appends the head's names at every load
+    return model
 
 
 def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:

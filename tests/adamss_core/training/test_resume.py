@@ -13,7 +13,12 @@ from adamss_core.training.run import run
 from tests.adamss_core.training.support import Recorder, job, request, texts, write_rows
 
 TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes"}
-SAME_FILES = ("adapter/adapter_model.safetensors", "optimizer.safetensors", "random.safetensors")
+SAME_FILES = (
+    "adapter/adapter_model.safetensors",
+    "adapter/adapter_config.json",
+    "optimizer.safetensors",
+    "random.safetensors",
+)
 TRAINING = {"max_steps": 30, "eval_steps": 15, "gradient_accumulation_steps": 2, "batch_size": 4}
 
 
