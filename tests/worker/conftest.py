@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.service.conftest import postgres, postgres_url  # noqa: F401 - fixtures
+from tests.worker.redis_server import RedisServer
 from tests.worker.support import Service, scaled_settings
 
 
@@ -13,3 +15,10 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(scaled_settings(tmp_path / "home"))
     yield service
     service.db.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()

@@ -11,16 +11,8 @@ from redis import Redis
 
 from service.db import JobStatus, Worker
 from service.queue import QUEUE, RUN_JOB, make_celery
-from tests.service.conftest import postgres, postgres_url  # noqa: F401 - fixtures
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
