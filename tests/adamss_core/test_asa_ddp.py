@@ -30,9 +30,10 @@ END = 12
 STOP = 7  # between the mask steps 6 and 9
 
 
-def _train(model: Any, rank: int, first: int, last: int, optimizer: torch.optim.Optimizer) -> list[list[Subspace]]:
+def _train(
+    model: Any, wrapped: Any, rank: int, first: int, last: int, optimizer: torch.optim.Optimizer
+) -> list[list[Subspace]]:
     """Steps first..last on this rank's own data; the active subspaces after every step."""
-    wrapped = DistributedDataParallel(model)
     history, seen = [], frozen_values(model)
     for step in range(first, last + 1):
         wrapped(**batch(100 * step + rank)).loss.backward()
@@ -54,17 +55,20 @@ def _work(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
     try:
         model = asa_model()
+        wrapped = DistributedDataParallel(model)
         optimizer = OPTIMIZERS["adamw"](trainable(model))
-        history = _train(model, rank, 1, STOP, optimizer)
+        history = _train(model, wrapped, rank, 1, STOP, optimizer)
         if rank == 0:
             save_adapter(model, folder / "adapter")
         dist.barrier()
         resumed = load_adapter(tiny_bert(), folder / "adapter")
         again = OPTIMIZERS["adamw"](trainable(resumed))
         again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-        rest = _train(model, rank, STOP + 1, END, optimizer)
-        rest_resumed = _train(resumed, rank, STOP + 1, END, again)
+        rest = _train(model, wrapped, rank, STOP + 1, END, optimizer)
+        rest_resumed = _train(resumed, DistributedDataParallel(resumed), rank, STOP + 1, END, again)
+        apart = asa_model()
         result = {
+            "apart": _train(apart, apart, rank, 1, END, OPTIMIZERS["adamw"](trainable(apart))),
             "history": history + rest,
             "resumed": history + rest_resumed,
             "values": _values(model),
@@ -101,6 +105,12 @@ def test_resuming_in_the_middle_of_the_ramp(ranks: list[dict[str, Any]]) -> None
     for result in ranks:
         assert result["resumed"] == result["history"]
         assert_same_values(result["resumed_values"], result["values"])
+
+
+def test_ranks_whose_gradients_differ_still_prune_the_same(ranks: list[dict[str, Any]]) -> None:
+    """Without DDP each rank has its own scores; rank 0's decide, so that the ranks' masks never part."""
+    assert ranks[0]["apart"] == ranks[1]["apart"]
+    assert ranks[0]["apart"] != ranks[0]["history"]
 
 
 def test_the_data_of_both_ranks_count(ranks: list[dict[str, Any]]) -> None:
