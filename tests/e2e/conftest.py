@@ -1,4 +1,4 @@
-"""One service, started as a user would with `adamss up`, and one finished job on it, shared by all tests here."""
+"""Fixtures: one service, started as a user would with `adamss up`, and one finished job on it, for all tests here."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     port = free_port("127.0.0.1")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
     environ |= {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
-    environ |= {"PYTHONPATH": str(ROOT)}
+    # One thread: on a machine with other work, several that wait for each other are many times slower.
+    environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     rows = home.parent / "rows.csv"
     rows.write_text("".join(DATA.read_text().splitlines(keepends=True)[: ROWS + 1]))
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from adamss_core.spec import JobSpec
-from tests.e2e.up_service import Up
+from tests.e2e.conftest import Up
 
 
 def test_a_job_is_shown_with_its_numbers(up: Up, finished: str) -> None:

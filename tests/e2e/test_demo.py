@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.up_service import ROOT
+from tests.e2e.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 COMMAND = [sys.executable, "-m", "examples.demo", "--quick"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.up_service import ROOT, Up
+from tests.e2e.conftest import ROOT, Up
 
 SPECS = sorted((ROOT / "examples").glob("*.yaml"))
 RUN_HERE = {"client.py", "core.py", "use_artifacts.py", "curl.sh"}

@@ -17,7 +17,7 @@ from examples.demo import DATA
 from examples.demo_model import install_model
 from service.cli.serve import free_port
 from service.client import ApiError, Client
-from tests.e2e.up_service import ROOT, Up, wait_ready
+from tests.e2e.conftest import ROOT, Up, wait_ready
 
 SPEC = {
     "name": "long",
