@@ -11,7 +11,7 @@ from kombu.transport import redis
 logger = logging.getLogger(__name__)
 
 
-class Channel(redis.Channel):
+class Channel(redis.Channel):  # type: ignore[misc]  # kombu is untyped
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
@@ -20,7 +20,7 @@ class Channel(redis.Channel):
             raise Empty from None
 
 
-class Transport(redis.Transport):
+class Transport(redis.Transport):  # type: ignore[misc]
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:

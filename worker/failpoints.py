@@ -9,17 +9,17 @@ import os
 import signal
 import sys
 from collections import Counter
-from typing import Final
+from typing import Literal
 
-# Every name there is, in the order in which a job passes them.
-NAMES: Final = (
+# In the order in which a job passes them.
+Place = Literal[
     "before_claim",
     "after_claim",  # before the first heartbeat
     "loading",  # the training process, before the core begins
     "mid_step",
     "before_publish",  # training is done, nothing is published
     "before_commit",  # artifacts are renamed, the transaction is open
-)
+]
 
 _reached: Counter[str] = Counter()
 
@@ -28,7 +28,7 @@ class InjectedFault(RuntimeError):
     """Raised by `FAILPOINT=name:raise`."""
 
 
-def failpoint(name: str) -> None:
+def failpoint(name: Place) -> None:
     wanted = os.environ.get("FAILPOINT")
     if not wanted:
         return

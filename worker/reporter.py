@@ -145,6 +145,8 @@ class Reporter:
             row = {"step": step, "path": path, "best": best, "values": dict(values), "created_at": now()}
             self._batch.checkpoints[step] = row
             self._progressed = True
+            self._urgent = True  # the next attempt goes on from here, and would not report the steps before again
+            self._changed.notify_all()
 
     def resumed(self, step: int) -> None:
         with self._changed:

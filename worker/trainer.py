@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _DROP_SECONDS = 2.0  # for the last rows of a run that is dropped
 _LOCK_SECONDS = 20.0
+_YIELD_SECONDS = 3.0  # a process that still reports finds out within a second that its attempt is over
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class FolderLock:
             waited = monotonic() - begin
             if waited > self._timeout:
                 raise FolderBusy("The training process of an earlier attempt is still at work in the job's folder.")
-            if waited > self._timeout / 4:
+            if waited > _YIELD_SECONDS:
                 self._end_holder()
             sleep(0.1)
         os.ftruncate(self._handle, 0)

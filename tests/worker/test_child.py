@@ -50,5 +50,5 @@ def test_frozen_process_of_an_earlier_attempt_is_ended(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
         other.send_signal(signal.SIGSTOP)
-        with FolderLock(tmp_path, timeout=2):
+        with FolderLock(tmp_path, timeout=20):
             wait_until(lambda: not is_alive(other.pid))

@@ -135,7 +135,7 @@ def test_killed_worker_takes_its_training_process_along_and_another_finishes(ser
 
 
 def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Service) -> None:
-    job_id = service.add_job("steps=300 pause=0.02")
+    job_id = service.add_job("steps=100 pause=0.02")
     with service.worker() as first, service.worker() as second:
         wait_until(lambda: service.job(job_id).step > 0)
         owner = service.job(job_id).worker
@@ -152,7 +152,7 @@ def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Serv
     assert (job.attempt, job.failures) == (2, 1)
     steps = [row.step for row in service.metrics(job_id)]
     assert len(set(steps)) == len(steps)
-    assert steps[-1] == 300
+    assert steps[-1] == 100
 
 
 def test_limits_end_a_run_that_hangs_and_one_that_takes_too_long(service: Service) -> None:
