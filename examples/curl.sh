@@ -2,7 +2,7 @@
 # A day's work with curl: bash examples/curl.sh examples/data/movie_reviews_demo.csv
 set -euo pipefail
 file=${1:?a CSV file with the columns text and label}
-url=${ADAMSS_URL:-http://127.0.0.1:8642}
+url=${ADAMSS_URL:-http://127.0.0.1:${ADAMSS_PORT:-8642}}
 key=${ADAMSS_API_KEY:-$(cat "${ADAMSS_HOME:-data}/api_key")}
 
 call() { curl -fsS -H "Authorization: Bearer $key" "$@"; }

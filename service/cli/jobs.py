@@ -20,6 +20,7 @@ from service.cli.output import (
     print_fields,
     print_json,
     print_table,
+    size,
     when,
 )
 
@@ -209,7 +210,14 @@ def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    print_fields({name.replace("_", " "): value for name, value in (answer.get("estimate") or {}).items()})
+    estimate: dict[str, Any] = dict(answer["estimate"])
+    files = estimate.pop("artifact_bytes", None) or {}
+    fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
+    if (memory := estimate.get("memory_bytes")) is not None:
+        fields |= {"memory": size(memory)}
+        del fields["memory bytes"]
+    fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
+    print_fields(fields)
     for warning in answer.get("warnings") or []:
         print(f"warning: {warning}")
 

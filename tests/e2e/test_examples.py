@@ -26,7 +26,7 @@ def test_specs_can_be_submitted(up: Up, spec: Path) -> None:
     data = ROOT / "examples" / "data" / "movie_reviews_demo.csv"
     result = up.adamss("jobs", "submit", str(spec), "--dataset", str(data), "--dry-run", "--json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["estimate"]["total_steps"] > 100
+    assert json.loads(result.stdout)["estimate"]["steps"] > 100
 
 
 def test_client(up: Up, tmp_path: Path) -> None:
