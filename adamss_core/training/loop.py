@@ -211,11 +211,12 @@ class Trainer:
         if self.finished:
             return True
         if every == "auto":
-            return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+            return self._agreed(time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS)
         return self.progress.step % every == 0
 
     def _save(self) -> None:
         setup, progress = self.setup, self.progress
+        self.step_function.require_finite(progress.step)
         if setup.accelerator.is_main_process:
             path = self.store.write(progress.step, self._write)
             self.store.retain(progress.best_step)
@@ -250,7 +251,7 @@ class Trainer:
         raise Stopped(f"stopped at step {self.progress.step}")
 
     def _agreed(self, asked: bool) -> bool:
-        """The main process's word, in all of them."""
+        """The same answer in all processes: yes where any of them says so."""
         accelerator = self.setup.accelerator
         if accelerator.num_processes == 1:
             return asked

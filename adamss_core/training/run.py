@@ -42,7 +42,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     if not accelerator.is_main_process:
         reporter = SilentReporter()
     store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
-    start = _starting_point(store, reporter)
+    with accelerator.main_process_first():  # it clears away what the others must not find
+        start = _starting_point(store, reporter)
     data = load_data(request, reporter)
     source = Source.of(request, data.classes)
     tokenizer = load_tokenizer(source)

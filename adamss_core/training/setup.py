@@ -40,12 +40,13 @@ class Setup:
 
 def make_accelerator(training: TrainingSpec) -> Accelerator:
     """Raises TrainingError where the device cannot do the precision asked for."""
-    device = PartialState().device
+    cpu = not torch.accelerator.is_available()  # said outright: accelerate joins CPU processes only then
+    device = PartialState(cpu=cpu).device
     precision = _precision(training, device)
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:
         AcceleratorState._reset_state()  # an earlier run in this process; there is one state for all Accelerators
-    return Accelerator(mixed_precision=precision)
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _precision(training: TrainingSpec, device: torch.device) -> str:

@@ -112,7 +112,16 @@ class OptimizerStep:
         """Before the update, so that a CPU run's parameters stay good; under fp16 the scaler skips large gradients."""
         scaled = self.setup.accelerator.scaler is not None
         self._unchecked.append(loss if scaled else loss + norm.to(loss.device))
-        if self.device.type != "cpu" and step % CHECK_EVERY:
+        if self.device.type == "cpu" or step % CHECK_EVERY == 0:
+            self.require_finite(step)
+
+    def require_finite(self, step: int) -> None:
+        """Looks at the steps up to `step` that nobody has looked at yet.
+
+        Raises:
+            TrainingError: nan_loss.
+        """
+        if not self._unchecked:
             return
         found = [bool(value) for value in torch.isfinite(torch.stack(self._unchecked)).tolist()]
         self._unchecked.clear()
