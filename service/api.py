@@ -27,10 +27,8 @@ from service.migrate import upgrade
 from service.openapi import DESCRIPTION, TAGS
 from service.queue import Hints
 from service.rendering import add_error_handlers
-from service.requests import RequestMiddleware, RequestNumbers
+from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
 from service.settings import Settings, get_settings
-
-MAX_JSON_BYTES = 1024 * 1024
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -56,7 +54,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        max_body_size=MAX_JSON_BYTES,
         redirect_slashes=False,
         separate_input_output_schemas=False,
         telemetry={"tracing": False},
@@ -64,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.settings = settings
     # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, upload_bytes=settings.max_upload_bytes)
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry))
     add_error_handlers(app)

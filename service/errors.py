@@ -49,6 +49,10 @@ class TooLarge(ServiceError):
     status, type = 413, "too_large"
 
 
+class RangeNotSatisfiable(ServiceError):
+    status, type = 416, "range_not_satisfiable"
+
+
 class Unavailable(ServiceError):
     status, type = 503, "unavailable"
 

@@ -11,13 +11,18 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Unavailable
+from service.errors import TooLarge, Unavailable
 from service.rendering import error_response, internal_error
 
 logger = logging.getLogger(__name__)
+
+UPLOAD_PATH = "/datasets"
+MAX_JSON_BYTES = 1024 * 1024
+MULTIPART_BYTES = 64 * 1024  # what a form puts around a file
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -81,6 +86,38 @@ class RequestMiddleware:
                     "seconds": round(seconds, 4),
                 },
             )
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies that are too large: by what they claim, else as soon as they are."""
+
+    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
+        self.app, self.upload_bytes = app, upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self.upload_bytes + MULTIPART_BYTES if scope["path"] == UPLOAD_PATH else MAX_JSON_BYTES
+        claimed = Headers(scope=scope).get("content-length", "")
+        if claimed.isdecimal() and int(claimed[:19]) > limit:
+            await error_response(too_large(limit))(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise HTTPException(413)  # the one kind of error that FastAPI lets through while it reads a body
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The request is larger than the {limit:,} bytes that the service accepts.")
 
 
 def _request_id(scope: Scope) -> str:

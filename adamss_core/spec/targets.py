@@ -15,7 +15,7 @@ from adamss_core.spec.plan import SpecProblem
 
 ALL_LINEAR = "all-linear"
 SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
-MATCH_SECONDS = 2.0  # for all modules together: patterns come from users, and some never end
+MATCH_SECONDS = 1.0  # for all modules together: patterns come from users, and some never end
 SUGGESTIONS = 8
 
 

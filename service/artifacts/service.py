@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from service.artifacts import repository
 from service.artifacts.schemas import ArtifactOut
 from service.context import Caller
 from service.db import Artifact
-from service.errors import NotFound
+from service.errors import NotFound, RangeNotSatisfiable
 from service.jobs.service import get
 from service.paging import Page
+from service.rendering import error_response
+
+RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
+RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")
 
 
 def artifact_path(caller: Caller, artifact: Artifact) -> Path:
@@ -48,20 +53,35 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str])
     tag = f'"{artifact.sha256}"'
     if _has_already(headers.get("if-none-match"), tag):
         return Response(status_code=304, headers={"etag": tag})
+    size = path.stat().st_size
+    ranges = parse_ranges(headers.get("range"))
+    if any(begin >= size for begin in ranges):
+        beyond = RangeNotSatisfiable(f"The range lies outside the file, which has {size:,} bytes.")
+        return error_response(beyond, {"content-range": f"bytes */{size}", "etag": tag})
     filename = f"{_file_stem(job.name)}-{artifact.name}.zip"
     return Download(path, filename=filename, media_type="application/zip", headers={"etag": tag})
 
 
+def parse_ranges(header: str | None) -> list[int]:
+    """First bytes of the ranges that are asked for; empty where the header is missing or makes no sense.
+
+    A range of the last so many bytes counts as beginning at 0, or beyond any end where it asks for none.
+    """
+    if header is None or not RANGES.fullmatch(header):
+        return []
+    pairs = [part.strip().split("-") for part in header.removeprefix("bytes=").split(",")]
+    if any(begin and end and int(begin) > int(end) for begin, end in pairs):
+        return []
+    return [int(begin) if begin else 0 if int(end) else sys.maxsize for begin, end in pairs]
+
+
 class Download(FileResponse):
-    """A file response that answers a range by the standard: one it does not understand is ignored, not an error."""
+    """A file response that ignores a range that makes no sense, as the standard asks."""
 
     max_ranges = 8
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent = dict(scope["headers"]).get(b"range", b"").decode("latin-1")
-        if sent and not re.fullmatch(
-            r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*", sent
-        ):
+        if not parse_ranges(dict(scope["headers"]).get(b"range", b"").decode("latin-1")):
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
         await super().__call__(scope, receive, send)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import re
 from pathlib import Path
 from threading import Lock
 
 from adamss_core.spec import ModelFacts
+from adamss_core.spec.job import MODEL_NAME
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
 from service.db import Database, Json
 from service.errors import InvalidRequest, ServiceError
 from service.settings import Settings
 from service.validation import column_names
-
-logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: what facts are read from
@@ -34,7 +33,8 @@ class Catalog:
     def folders(self) -> list[str]:
         """Names of the usable folders."""
         root = self._settings.folder("models")
-        return sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if not path.parent.name.startswith("."))
+        found = [path.parent.relative_to(root) for level in ("*", "*/*") for path in root.glob(f"{level}/{CONFIG}")]
+        return sorted(name.as_posix() for name in found if re.fullmatch(MODEL_NAME, name.as_posix()))
 
     def list_models(self) -> list[ModelOut]:
         """Every folder with what is known of it; the first time, finding that out takes seconds."""
@@ -60,23 +60,22 @@ class Catalog:
         return ModelFacts.model_validate(self._inspected(name, fingerprint(folder), str(folder), None, local=True))
 
     def folder(self, name: str) -> Path | None:
-        """The folder of a model; None where there is none and the name is a hub id."""
+        """The folder of a model, which wins over a hub model of the same name; None where there is none."""
         path = self._settings.folder("models") / name
-        return path if "/" not in name and not name.startswith(".") and (path / CONFIG).is_file() else None
+        return path if re.fullmatch(MODEL_NAME, name) and (path / CONFIG).is_file() else None
 
     def _require_hub(self, name: str) -> None:
-        if self._settings.hub_allowed or name in self._settings.hub_models:
-            return
-        if "/" in name:
+        if "/" not in name:  # a hub id has an organisation; without one, only a folder can be meant
+            raise InvalidRequest(
+                f"There is no model '{name}'. {self._available()}", code="unknown_model", param="base_model"
+            )
+        if not self._settings.hub_allowed and name not in self._settings.hub_models:
             raise InvalidRequest(
                 f"Models from the hub are not allowed here, and '{name}' is not on the operator's list "
                 f"(ADAMSS_HUB_MODELS). {self._available()}",
                 code="model_not_allowed",
                 param="base_model",
             )
-        raise InvalidRequest(
-            f"There is no model '{name}'. {self._available()}", code="unknown_model", param="base_model"
-        )
 
     def _available(self) -> str:
         names = [*self.folders(), *self._settings.hub_models]
@@ -92,17 +91,14 @@ class Catalog:
                 try:
                     known = inspection.inspect(model, revision, local=local)
                 except InvalidRequest as error:
-                    raise self._in_our_words(name, error, local=local) from error
+                    if not local:  # the next look at the hub may find it
+                        raise
+                    known = {"refused": {"code": error.code, "message": error.message}}
                 with self._db.write() as session:
                     repository.keep(session, name, version, known)
-            return known
-
-    def _in_our_words(self, name: str, error: InvalidRequest, *, local: bool) -> InvalidRequest:
-        if local or "/" in name:
-            return error
-        # A name without a slash is nearly always meant as a folder.
-        message = f"There is no model folder '{name}', and the hub gave none: {error.message} {self._available()}"
-        return InvalidRequest(message, code="unknown_model", param="base_model")
+        if problem := known.get("refused"):
+            raise InvalidRequest(problem["message"], code=problem["code"], param="base_model")
+        return known
 
     def _describe(self, name: str) -> ModelOut:
         try:

@@ -38,7 +38,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
     """
     dataset_id = new_id("ds")
     path = dataset_path(caller.settings, dataset_id)
-    temporary = path.with_suffix(".part")
+    temporary = path.with_suffix(".partial")
     try:
         profile, digest = _convert(file, filename, temporary)
         _check(profile)
@@ -138,7 +138,7 @@ def _convert(file: IO[bytes], filename: str, target: Path) -> tuple[Profile, str
 
 def _fill_gaps(path: Path, columns: list[str]) -> str:
     """Gives every row every column, so that whoever reads a row need not know the others; returns the new sha256."""
-    filled = path.with_suffix(".filled")
+    filled = path.with_suffix(".filled.partial")
     try:
         with path.open(encoding="utf-8") as file:
             rows = (json.loads(line) for line in file)

@@ -1,0 +1,111 @@
+"""Which models there are, what is known of them, and which are refused; with the real inspection."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.base_models import inspection
+from service.errors import Unavailable
+from service.settings import Settings
+from tests.service.support import MODEL, Service, copy_model, rows, running
+
+
+def test_the_inspection_says_what_the_plan_needs(tiny_facts: dict[str, Any]) -> None:
+    assert tiny_facts["model_type"] == "bert"
+    assert tiny_facts["has_tokenizer"] is True
+    assert tiny_facts["max_positions"] == 64
+    assert "text-classification" in tiny_facts["tasks"]
+
+
+def test_models_are_listed_with_what_is_known(service: Service) -> None:
+    listed = service.client.get("/models").json()
+    (model,) = listed["data"]
+    assert (model["name"], model["model_type"], model["problem"]) == (MODEL, "bert", None)
+    assert model["parameters"] > 10_000
+    assert model["tasks"] == ["text-classification"]
+
+
+def test_facts_are_found_out_once_and_again_when_the_folder_changes(
+    settings: Settings, tiny_model: Path, tiny_facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_model(tiny_model, settings)
+    calls = []
+    real = inspection._read
+    monkeypatch.setattr(inspection, "_read", lambda *args: calls.append(1) or real(*args))
+    with running(settings, tiny_facts) as service:
+        spec = service.spec()
+        assert service.client.post("/jobs?dry_run=true", json=spec).status_code == 200
+        assert calls == []
+        config = settings.folder("models") / MODEL / "config.json"
+        config.write_text("{}")
+        for _ in range(2):
+            response = service.client.post("/jobs?dry_run=true", json=spec)
+            assert response.status_code == 422
+            assert response.json()["error"]["param"] == "base_model"
+        assert service.client.get("/models").json()["data"][0]["problem"]
+
+
+def test_hub_models_only_where_they_are_allowed(settings: Settings) -> None:
+    with running(settings.model_copy(update={"allow_hub": False, "hub_models": ["org/listed"]})) as service:
+        error = service.refused(base_model="org/other")
+        assert (error["code"], error["param"]) == ("model_not_allowed", "base_model")
+        assert "'org/listed'" in error["message"]
+
+
+def test_a_slow_inspection_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    monkeypatch.setattr(inspection, "SECONDS", 1.5)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="longer than"):
+        inspection.inspect("tiny", None, local=True)
+    assert time.monotonic() - began < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
+def test_the_child_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAMSS_API_KEY", "canary")
+    monkeypatch.setenv("ADAMSS_DATABASE_URL", "canary")
+    script = "import json, os; print(json.dumps({'env': dict(os.environ)}))"
+    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    answer = inspection.inspect("tiny", None, local=True)
+    assert "canary" not in json.dumps(answer)
+    assert answer["env"]["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize("script", ["print('not json')", "raise SystemExit(1)", "import os; os.abort()"])
+def test_a_broken_inspection_is_not_the_callers_fault(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    with pytest.raises(Unavailable):
+        inspection.inspect("tiny", None, local=True)
+
+
+def test_folders_that_are_no_models_are_not_listed(settings: Settings) -> None:
+    models = settings.folder("models")
+    (models / "empty").mkdir()
+    (models / ".hidden").mkdir()
+    (models / ".hidden" / "config.json").write_text("{}")
+    with running(settings) as service:
+        assert service.client.get("/models").json()["data"] == []
+        dataset = {"train": service.upload(rows())["id"]}
+        for name in ("empty", "gpt2"):
+            assert service.refused(base_model=name, dataset=dataset)["code"] == "unknown_model"
+
+
+def test_limits_hold_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.uname().sysname != "Linux":
+        pytest.skip("limits are Linux'")
+    script = (
+        "import json, resource, time; time.sleep(0.5);"
+        "print(json.dumps({'cpu': resource.getrlimit(resource.RLIMIT_CPU)[0]}))"
+    )
+    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    assert inspection.inspect("tiny", None, local=True) == {"cpu": inspection.CPU_SECONDS}

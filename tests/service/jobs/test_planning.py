@@ -1,0 +1,178 @@
+"""Specs of the right shape that cannot work are refused, with the field and a remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.base_models import repository as base_models
+from service.base_models.service import fingerprint
+from service.jobs.examples import DATASET, JOB_EXAMPLES
+from tests.service.support import MODEL, Service, error_of, jsonl, rows
+
+ASA = {
+    "use_asa": True,
+    "asa_target_subspaces": 10,
+    "init_warmup": "auto",
+    "final_warmup": "auto",
+    "mask_interval": "auto",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "param", "says"),
+    [
+        ({"dataset": {"train": "ds_nothere22"}}, "unknown_dataset", "dataset.train", "GET /datasets"),
+        ({"dataset": {"eval": "ds_nothere22"}}, "unknown_dataset", "dataset.eval", "GET /datasets"),
+        ({"dataset": {"text": "body"}}, "unknown_column", "dataset.text", "'text', 'label'"),
+        ({"dataset": {"label": "stars"}}, "unknown_column", "dataset.label", "'text', 'label'"),
+        ({"dataset": {"text_pair": "b"}}, "unknown_column", "dataset.text_pair", "'text', 'label'"),
+        ({"dataset": {"label": "text"}}, "no_classes", "dataset.label", "classes"),
+        ({"base_model": "huge"}, "unknown_model", "base_model", f"'{MODEL}'"),
+        ({"revision": "main"}, "invalid_field", "revision", "folder"),
+        ({"adamss": {"target_modules": ["qury"]}}, "targets_not_found", "adamss.target_modules", "query"),
+        ({"adamss": {"target_modules": "q(uery"}}, "invalid_pattern", "adamss.target_modules", "regular expression"),
+        ({"adamss": {"target_modules": ["query"], "layers_to_transform": [7]}}, "targets_not_found", None, "layers"),
+        ({"adamss": {"modules_to_save": ["poolr"]}}, "unknown_module", "adamss.modules_to_save[0]", "pooler"),
+        ({"adamss": {**ASA, "asa_target_subspaces": 99}}, "target_too_large", "adamss.asa_target_subspaces", "20"),
+        ({"adamss": {**ASA, "final_warmup": 1000}}, "schedule_unreachable", "adamss.final_warmup", "at most 6"),
+        ({"adamss": ASA, "training": {"max_steps": 1}}, "schedule_unreachable", "adamss.use_asa", "max_steps"),
+    ],
+)
+def test_what_cannot_work_is_refused(service: Service, changes: Any, code: str, param: str | None, says: str) -> None:
+    if "dataset" in changes and "train" not in changes["dataset"]:
+        changes = {**changes, "dataset": {"train": service.upload(rows())["id"], **changes["dataset"]}}
+    error = service.refused(**changes)
+    assert error["code"] == code
+    assert error["param"] == param or param is None
+    assert says in error["message"]
+
+
+def uploaded(service: Service, text: str, **columns: str) -> dict[str, Any]:
+    return {"dataset": {"train": service.upload(text, "rows.jsonl")["id"], **columns}}
+
+
+def test_data_without_enough_to_learn_is_refused(service: Service) -> None:
+    one = jsonl(*({"text": "a", "label": "x"} for _ in range(9)))
+    assert service.refused(**uploaded(service, one))["code"] == "one_class"
+    few = jsonl({"text": "a", "label": 0}, {"text": "b", "label": 1}, {"text": "c", "label": 1})
+    assert service.refused(**uploaded(service, few))["code"] == "too_few_rows"
+    none = jsonl(*({"text": "", "label": n} for n in (0, 1, 1, 0)))
+    assert service.refused(**uploaded(service, none))["code"] == "no_usable_rows"
+    many = jsonl(*({"text": "a", "label": n} for n in range(1_001)))
+    assert service.refused(**uploaded(service, many))["code"] == "too_many_classes"
+
+
+def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
+    from collections import Counter
+
+    from adamss_core.spec import JobSpec
+    from adamss_core.training.data import read_rows, split
+    from service.datasets.service import dataset_path
+
+    text = jsonl(
+        *({"text": f"t {n}", "label": n % 3} for n in range(50)),
+        {"text": " ", "label": 1},
+        {"text": "x", "label": None},
+        {"text": "x", "label": 1.0},
+        {"text": "x", "label": " 2 "},
+    )
+    spec = service.spec(**uploaded(service, text))
+    plan = service.client.post("/jobs?dry_run=true", json=spec).json()
+    assert any("2 training rows are left out" in warning for warning in plan["warnings"])
+    path = dataset_path(service.settings, spec["dataset"]["train"])
+    train, held = split(read_rows(path, JobSpec.model_validate(spec).dataset), 0.1, 0)
+    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (len(train), len(held))
+    assert len(Counter(train.labels)) == 3
+    head = 32 * 3 + 3
+    assert plan["estimate"]["head_parameters"] == head
+
+
+def test_evaluation_data_of_their_own(service: Service) -> None:
+    train = service.upload(rows(20))["id"]
+    other = service.upload("text,label\n" + "a,other\n" * 5)["id"]
+    mixed = service.upload("text,label\n" + "a,label0\na,other\n" * 5)["id"]
+    assert service.refused(dataset={"train": train, "eval": other})["code"] == "labels_differ"
+    spec = service.spec(dataset={"train": train, "eval": mixed})
+    plan = service.client.post("/jobs?dry_run=true", json=spec).json()
+    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (20, 5)
+    assert any("5 evaluation rows are left out" in warning for warning in plan["warnings"])
+
+
+def test_a_slow_pattern_is_cut_off(service: Service) -> None:
+    evil = r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)\8\7[qu]{3}"
+    assert service.refused(adamss={"target_modules": evil})["code"] == "pattern_too_slow"
+
+
+@pytest.mark.parametrize("name", JOB_EXAMPLES)
+def test_the_examples_of_the_docs_work(service: Service, tiny_facts: dict[str, Any], name: str) -> None:
+    value = dict(JOB_EXAMPLES[name]["value"])
+    value["dataset"] = {**value["dataset"], "train": service.upload(rows())["id"]}
+    assert JOB_EXAMPLES[name]["value"]["dataset"]["train"] == DATASET
+    folder = service.settings.folder("models") / "minilm"
+    (service.settings.folder("models") / MODEL).rename(folder)
+    with service.db.write() as session:
+        base_models.keep(session, "minilm", fingerprint(folder), tiny_facts)
+    if "adamss" in value:
+        value["adamss"] = {**value["adamss"], "asa_target_subspaces": 20}  # the tiny model has fewer
+    response = service.client.post("/jobs", json=value)
+    assert response.status_code == 201, response.text
+
+
+def test_a_pasted_adapter_config_is_taken(service: Service) -> None:
+    import json
+
+    from peft import AdamssConfig
+
+    config = AdamssConfig(target_modules=["query"], base_model_name_or_path=MODEL, task_type="SEQ_CLS")
+    pasted = json.loads(json.dumps(config.to_dict(), default=sorted))
+    spec = {"name": "pasted", "dataset": {"train": service.upload(rows())["id"]}, "adamss": pasted}
+    response = service.client.post("/jobs?dry_run=true", json=spec)
+    assert response.status_code == 200, response.text
+    assert response.json()["spec"]["base_model"] == MODEL
+    assert response.json()["estimate"]["modules"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "says"),
+    [
+        ({"adamss": {"init_warmup": "soon"}}, "adamss.init_warmup", "must be an integer, or 'auto'"),
+        ({"adamss": {"use_asa": True, "init_warmup": 9, "final_warmup": 3}}, "adamss.final_warmup", "larger than"),
+        ({"adamss": {"layers_pattern": "layer"}}, "adamss.layers_pattern", "layers_to_transform"),
+        ({"adamss": {"target_modules": []}}, "adamss.target_modules", "at least one module"),
+        ({"adamss": {"target_modules": ["query", 3]}}, "adamss.target_modules[1]", "must be a string"),
+        ({"adamss": {"rank": 3}}, "adamss.rank", "not a known field"),
+        ({"training": {"batchsize": 3}}, "training.batchsize", "batch_size"),
+        ({"training": {"epochs": -1}}, "training.epochs", "greater than 0"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate", "must be a number"),
+        ({"training": "long"}, "training", "must be an object"),
+        ({"artifacts": ["adapter", "onnx"]}, "artifacts[1]", "'adapter', 'lora' or 'merged'"),
+        ({"artifacts": ["lora", "lora"]}, "artifacts", "twice"),
+        ({"base_model": "/etc/passwd"}, "base_model", "never a path"),
+        ({"base_model": "http://example.org/model"}, "base_model", "never a path"),
+        ({"base_model": "../models/tiny"}, "base_model", "never a path"),
+        ({"name": None}, "name", "must be a string"),
+        ({"name": "two\nlines"}, "name", "one line"),
+        ({"color": "red"}, "color", "not a known field"),
+        ({"training": {"epochs": 1e9}}, "training.epochs", "at most"),
+    ],
+)
+def test_wrong_fields_are_named(service: Service, changes: Any, param: str, says: str) -> None:
+    spec = service.spec()
+    for name, value in changes.items():
+        merged = isinstance(value, dict) and isinstance(spec.get(name, {}), dict)
+        spec[name] = {**spec.get(name, {}), **value} if merged else value
+    response = service.client.post("/jobs", json=spec)
+    assert response.status_code == 422
+    error = error_of(response.json())
+    assert error["param"] == param
+    assert says in error["message"]
+    assert error["message"].startswith(param)
+
+
+def test_a_missing_field_is_named(service: Service) -> None:
+    response = service.client.post("/jobs", json={"name": "x", "base_model": MODEL, "dataset": {}})
+    error = error_of(response.json())
+    assert (error["code"], error["param"]) == ("field_missing", "dataset.train")
+    assert error["message"] == "dataset.train is required."

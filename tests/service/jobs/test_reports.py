@@ -1,0 +1,146 @@
+"""Metrics, events, maps, checkpoints and logs, as a watcher reads them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from service.db import Checkpoint, Metric, now
+from service.jobs.reports import thin
+from tests.service.support import Service, error_of, report_map, report_metrics, run_job
+
+
+def get(service: Service, path: str, **query: Any) -> Any:
+    response = service.client.get(path, params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_no_row_is_missed_or_seen_twice(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    path = f"/jobs/{job_id}/metrics"
+    run_job(any_service, job_id)
+    seen: list[int] = []
+    after, more = 0, True
+    report_metrics(any_service, job_id, [{"loss": 1.0 / step} for step in range(1, 6)])
+    while more:
+        page = get(any_service, path, after=after, limit=2)
+        seen += [row["step"] for row in page["data"]]
+        after, more = page["next"], page["has_more"]
+    assert seen == [1, 2, 3, 4, 5]
+    row = get(any_service, path)["data"][0]
+    assert row["values"] == {"loss": 1.0}
+    assert set(row) == {"seq", "kind", "step", "epoch", "time", "values"}
+    assert get(any_service, path, after=after) == {"object": "list", "data": [], "has_more": False, "next": after}
+
+
+def test_one_value_by_name(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    report_metrics(any_service, job_id, [{"loss": 3.0, "lr": 0.1}, {"lr": 0.2}, {"loss": 1.0}])
+    page = get(any_service, f"/jobs/{job_id}/metrics", name="loss")
+    assert [(row["step"], row["values"]) for row in page["data"]] == [(1, {"loss": 3.0}), (3, {"loss": 1.0})]
+
+
+def test_thinning_keeps_ends_extremes_and_evaluations(service: Service) -> None:
+    job_id = service.submit()["id"]
+    losses = [math.sin(step / 50) for step in range(2_000)]
+    losses[777], losses[1_234] = 50.0, -50.0
+    report_metrics(service, job_id, [{"loss": loss} for loss in losses])
+    report_metrics(service, job_id, [{"eval_loss": 0.5}], kind="eval")
+    data = get(service, f"/jobs/{job_id}/metrics", max_points=100)["data"]
+    assert len(data) <= 100
+    assert (data[0]["step"], data[-1]["kind"]) == (1, "eval")
+    values = [row["values"].get("loss") for row in data]
+    assert 50.0 in values
+    assert -50.0 in values
+    assert [row["seq"] for row in data] == sorted({row["seq"] for row in data})
+
+
+@pytest.mark.parametrize("points", range(1, 12))
+@pytest.mark.parametrize("evaluations", [0, 3, 30])
+def test_thinning_never_gives_more_than_asked(points: int, evaluations: int) -> None:
+    rows = [
+        Metric(seq=n, kind="eval" if n % 3 == 0 and n < 3 * evaluations else "train", values={"loss": float(-n)})
+        for n in range(90)
+    ]
+    kept = thin(rows, points, "loss")
+    assert 1 <= len(kept) <= points
+    assert kept[0] is rows[0]
+    if points > 1:
+        assert kept[-1] is rows[-1]
+
+
+def test_events_are_in_order_and_paged(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    run_job(any_service, job_id)
+    any_service.client.post(f"/jobs/{job_id}/cancel")
+    page = get(any_service, f"/jobs/{job_id}/events", limit=1)
+    assert [event["type"] for event in page["data"]] == ["queued"]
+    assert page["has_more"] is True
+    rest = get(any_service, f"/jobs/{job_id}/events", after=page["next"])
+    assert [event["type"] for event in rest["data"]] == ["cancelling"]
+
+
+def test_the_newest_map_or_the_one_at_a_step(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    path = f"/jobs/{job_id}/subspaces"
+    assert error_of(any_service.client.get(path).json())["code"] == "no_subspaces"
+    report_map(any_service, job_id, 0, 4)
+    report_map(any_service, job_id, 10, 3)
+    newest = get(any_service, path)
+    assert (newest["step"], newest["steps"], newest["active"]) == (10, [0, 10], 3)
+    first = get(any_service, path, step=0)
+    assert (first["step"], first["active"], first["target"]) == (0, 4, 2)
+    assert len(next(iter(first["modules"].values()))) == 4
+    missing = any_service.client.get(path, params={"step": 5})
+    assert missing.status_code == 404
+    assert "0, 10" in error_of(missing.json())["message"]
+
+
+def test_checkpoints_are_listed(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    with any_service.db.write() as session:
+        for step in (20, 10):
+            session.add(
+                Checkpoint(
+                    job_id=job_id,
+                    step=step,
+                    attempt=1,
+                    path=f"checkpoints/{step}",
+                    best=step == 10,
+                    values={"eval_loss": 0.5},
+                    created_at=now(),
+                )
+            )
+    data = get(any_service, f"/jobs/{job_id}/checkpoints")["data"]
+    assert [(row["step"], row["best"]) for row in data] == [(10, True), (20, False)]
+    assert "path" not in data[0]
+
+
+def test_the_log_is_followed_byte_by_byte(service: Service) -> None:
+    job_id = service.submit()["id"]
+    path = f"/jobs/{job_id}/logs"
+    assert get(service, path) == {"object": "log", "data": "", "offset": 0, "next": 0}
+    text = "first line\nzweite Zeile äöü 漢字 🎉\nlast"
+    (service.settings.folder(f"jobs/{job_id}") / "train.log").write_text(text, encoding="utf-8")
+    assert get(service, path)["data"] == text
+    read, offset = "", 0
+    while True:
+        piece = get(service, path, offset=offset, limit=5)
+        if not piece["data"]:
+            break
+        read, offset = read + piece["data"], piece["next"]
+    assert read == text
+    assert get(service, path, limit=4)["data"] == "last"
+    assert get(service, path, offset=10**6)["data"] == ""
+
+
+@pytest.mark.parametrize(
+    "query", ["after=-1", "limit=0", "limit=100000", "max_points=0", "after=x", "after=99999999999"]
+)
+def test_bad_queries_name_the_parameter(service: Service, query: str) -> None:
+    job_id = service.submit()["id"]
+    response = service.client.get(f"/jobs/{job_id}/metrics?{query}")
+    assert (response.status_code, error_of(response.json())["param"]) == (422, query.partition("=")[0])

@@ -1,0 +1,232 @@
+"""A tiny real base model, a service with a home folder of its own, and what tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from adamss_core.spec import ModelFacts
+from service.api import create_app
+from service.base_models import repository as base_models
+from service.base_models.service import fingerprint
+from service.context import Context
+from service.db import Artifact, Database, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.jobs import states
+from service.keys.service import own_key
+from service.settings import Settings
+
+BASE_URL = "http://127.0.0.1:8642"
+MODEL = "tiny"
+ATTENTION = [f"bert.encoder.layer.{layer}.attention.self.{name}" for layer in (0, 1) for name in ("query", "value")]
+
+
+def build_model(folder: Path) -> Path:
+    """A BERT of 2 layers and 32 dimensions with a word tokenizer: config, weights and tokenizer files."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "plot"]
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        vocab_size=len(words),
+        max_position_embeddings=64,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Service:
+    """A running app with a client that is signed in."""
+
+    app: FastAPI
+    client: TestClient
+    settings: Settings
+
+    @property
+    def context(self) -> Context:
+        context: Context = self.app.state.context
+        return context
+
+    @property
+    def db(self) -> Database:
+        return self.context.db
+
+    def upload(self, content: str | bytes, name: str = "rows.csv") -> dict[str, Any]:
+        response = self.client.post("/datasets", files={"file": (name, content)})
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def submit(self, **changes: Any) -> dict[str, Any]:
+        response = self.client.post("/jobs", json=self.spec(**changes))
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def spec(self, **changes: Any) -> dict[str, Any]:
+        """A spec that works, on rows that are uploaded for it; dicts in `changes` are merged into it."""
+        spec: dict[str, Any] = {
+            "name": "reviews",
+            "base_model": MODEL,
+            "adamss": {"target_modules": ["query", "value"]},
+        }
+        if "dataset" not in changes or "train" not in changes["dataset"]:
+            spec["dataset"] = {"train": self.upload(rows())["id"]}
+        for name, value in changes.items():
+            spec[name] = {**spec.get(name, {}), **value} if isinstance(value, dict) else value
+        return spec
+
+    def refused(self, status: int = 422, **changes: Any) -> dict[str, Any]:
+        """The error that a spec is refused with; nothing is created."""
+        spec = self.spec(**changes)
+        before = self.client.get("/jobs").json()["data"]
+        response = self.client.post("/jobs", json=spec)
+        assert response.status_code == status, response.text
+        assert self.client.get("/jobs").json()["data"] == before
+        return error_of(response.json())
+
+    def key_for(self, project: str) -> str:
+        from service.keys.service import create_key
+
+        with self.db.write() as session:
+            return create_key(session, "test", project).key
+
+
+@contextmanager
+def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator[Service]:
+    """Starts an app; with `facts`, what the real inspection found out about the tiny model is known already."""
+    app = create_app(settings)
+    with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
+        key = own_key(settings)
+        assert key is not None
+        client.headers["authorization"] = f"Bearer {key}"
+        service = Service(app, client, settings)
+        if facts is not None:
+            with service.db.write() as session:
+                folder = settings.folder("models") / MODEL
+                base_models.keep(session, MODEL, fingerprint(folder), facts)
+        yield service
+
+
+def copy_model(source: Path, settings: Settings) -> None:
+    """With its times, so that its fingerprint stays the same."""
+    shutil.copytree(source, settings.folder("models") / MODEL)
+
+
+def error_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """The body of an error, which always has the same four fields."""
+    assert set(answer) == {"error"}
+    error: dict[str, Any] = answer["error"]
+    assert set(error) == {"type", "code", "message", "param"}
+    return error
+
+
+def rows(count: int = 40, labels: int = 2) -> str:
+    lines = [f"a good film no {number},label{number % labels}" for number in range(count)]
+    return "\n".join(["text,label", *lines]) + "\n"
+
+
+def jsonl(*items: Any) -> str:
+    return "".join(json.dumps(item) + "\n" for item in items)
+
+
+def run_job(service: Service, job_id: str) -> int:
+    """Claims a job as a worker would; returns its attempt."""
+    with service.db.write() as session:
+        job = states.claim(session, job_id, "worker-1", 60.0)
+        assert job is not None
+        return job.attempt
+
+
+def report_metrics(service: Service, job_id: str, values: list[dict[str, float]], kind: str = "train") -> None:
+    """Adds one row a step, as a worker would."""
+    with service.db.write() as session:
+        job = session.get_one(Job, job_id)
+        for place, value in enumerate(values, start=1):
+            job.last_seq += 1
+            session.add(
+                Metric(
+                    job_id=job_id,
+                    seq=job.last_seq,
+                    attempt=1,
+                    kind=kind,
+                    step=place,
+                    epoch=place / 10,
+                    time=now(),
+                    values=value,
+                )
+            )
+
+
+def report_map(service: Service, job_id: str, step: int, active: int) -> None:
+    subspaces = [
+        {"index": k, "rows": 8, "rank": 1, "importance": 0.5, "active": k < active, "pruned_at": None} for k in range(4)
+    ]
+    summary = {
+        "adapter": "default",
+        "total": 4,
+        "active": active,
+        "target": 2,
+        "trainable_parameters": 100,
+        "modules": {ATTENTION[0]: subspaces},
+        "schedule": [{"step": step, "wanted": active, "reached": active}],
+    }
+    with service.db.write() as session:
+        session.add(SubspaceMap(job_id=job_id, step=step, attempt=1, summary=summary))
+
+
+def finish(service: Service, job_id: str, content: bytes) -> str:
+    """Ends a claimed job with one artifact; returns the artifact's sha256."""
+    import hashlib
+
+    folder = service.settings.folder("artifacts") / job_id
+    folder.mkdir()
+    (folder / "lora.zip").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    with service.db.write() as session:
+        assert states.succeed(session, job_id, 1, {"eval_accuracy": 0.9})
+        session.add(
+            Artifact(
+                job_id=job_id,
+                name="lora",
+                path=f"artifacts/{job_id}/lora.zip",
+                size_bytes=len(content),
+                sha256=digest,
+                manifest={"format": "adamss-lora"},
+                created_at=now(),
+            )
+        )
+    return digest
+
+
+def events_of(service: Service, job_id: str) -> list[str]:
+    with service.db.read() as session:
+        from sqlalchemy import select
+
+        return list(session.scalars(select(Event.type).where(Event.job_id == job_id).order_by(Event.seq)))
+
+
+def status_of(service: Service, job_id: str) -> JobStatus:
+    with service.db.read() as session:
+        return session.get_one(Job, job_id).status
+
+
+def facts_model(facts: dict[str, Any]) -> ModelFacts:
+    return ModelFacts.model_validate(facts)

@@ -1,0 +1,165 @@
+"""Nobody comes in without a key, from elsewhere, or to another project's things."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+
+from service.access import PUBLIC_PATHS, cookie_name
+from service.api import create_app
+from service.db import Database
+from service.errors import StartRefused
+from service.keys.service import create_key, key_file, own_key, prepare_access, signin_link
+from service.migrate import upgrade
+from service.settings import Settings
+from tests.service.support import BASE_URL, Service, error_of, rows
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+
+def paths(service: Service) -> list[str]:
+    """Every route, mount and page of the app."""
+    return sorted({str(route.path) for route in iter_route_contexts(service.app.routes) if route.path})
+
+
+def test_every_route_needs_a_key(service: Service) -> None:
+    stranger = TestClient(service.app, base_url=BASE_URL)
+    found = paths(service)
+    assert {"/docs", "/docs/assets", "/openapi.json", "/metrics", "/jobs", "/jobs/{job_id}/artifacts/{name}"} <= set(
+        found
+    )
+    for path in [*found, "/nothing/here", "/docs/assets/swagger-ui.css"]:
+        for method in METHODS:
+            response = stranger.request(method, path.replace("{", "").replace("}", ""))
+            if path in PUBLIC_PATHS:
+                assert response.status_code != 401
+            else:
+                assert response.status_code == 401, (method, path)
+                assert response.headers["www-authenticate"] == "Bearer"
+                assert response.headers["x-request-id"]
+    assert set(PUBLIC_PATHS) == {"/healthz", "/readyz"}
+
+
+@pytest.mark.parametrize("header", ["Bearer wrong", "Bearer adamss_", "Basic abc", "Bearer", "bearer  ", "Bearer \xff"])
+def test_wrong_keys_are_refused(service: Service, header: str) -> None:
+    response = service.client.get("/jobs", headers={"authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+    assert response.status_code == 401
+    assert error_of(response.json())["type"] == "unauthorized"
+
+
+def test_the_configured_key_belongs_to_the_default_project(settings: Settings) -> None:
+    settings = settings.model_copy(update={"api_key": type(Settings(api_key="x").api_key)("secret-of-mine")})
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        assert client.get("/jobs", headers={"authorization": "Bearer secret-of-mine"}).status_code == 200
+    assert not key_file(settings).exists()
+
+
+def test_the_first_start_makes_a_key_that_only_its_owner_reads(service: Service, settings: Settings) -> None:
+    path = key_file(settings)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    key = own_key(settings)
+    assert key is not None
+    assert key.startswith("adamss_")
+    assert len(key) >= len("adamss_") + 43  # 256 bits
+    stored = (settings.resolved_home / "adamss.db").read_bytes() + Path(
+        f"{settings.resolved_home}/adamss.db-wal"
+    ).read_bytes()
+    assert key.encode() not in stored
+
+
+def test_a_revoked_key_ends_at_once(service: Service) -> None:
+    from service.keys.service import list_keys, revoke_key
+
+    with service.db.write() as session:
+        (info,) = list_keys(session)
+        revoke_key(session, info.id)
+    assert service.client.get("/jobs").status_code == 401
+
+
+def test_the_sign_in_link_sets_a_cookie_that_scripts_cannot_read(service: Service) -> None:
+    link = signin_link(service.settings)
+    assert link is not None
+    browser = TestClient(service.app, base_url=BASE_URL, follow_redirects=False)
+    response = browser.get(link.removeprefix(BASE_URL))
+    assert (response.status_code, response.headers["location"]) == (303, "/docs")
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith(cookie_name(service.settings))
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert browser.get("/docs").status_code == 200
+    assert browser.get("/signin?token=wrong").status_code == 401
+    assert browser.get("/signin").status_code in (401, 422)
+
+
+def test_a_change_by_cookie_must_come_from_our_own_pages(service: Service) -> None:
+    browser = TestClient(service.app, base_url=BASE_URL)
+    browser.cookies.set(cookie_name(service.settings), own_key(service.settings) or "")
+    files = {"file": ("a.csv", rows())}
+    assert browser.post("/datasets", files=files).status_code == 403
+    foreign = browser.post("/datasets", files=files, headers={"origin": "http://evil.example"})
+    assert (foreign.status_code, error_of(foreign.json())["code"]) == (403, "foreign_origin")
+    assert browser.post("/datasets", files=files, headers={"origin": "null"}).status_code == 403
+    assert browser.post("/datasets", files=files, headers={"origin": BASE_URL}).status_code == 201
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"host": ""}, {"origin": "http://evil.example"}])
+def test_every_verb_from_elsewhere_is_refused(service: Service, method: str, headers: dict[str, str]) -> None:
+    assert service.client.request(method, "/jobs", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8642", "localhost:8642", "localhost", "[::1]:8642"])
+def test_our_own_names_are_answered(service: Service, host: str) -> None:
+    assert service.client.get("/jobs", headers={"host": host}).status_code == 200
+
+
+def test_beyond_loopback_it_does_not_start_without_a_key(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, host="0.0.0.0")
+    with pytest.raises(StartRefused, match="adamss keys create"), TestClient(create_app(settings)):
+        pass
+    assert not key_file(settings).exists()
+    db = Database(settings.resolved_database_url)
+    with db.write() as session:
+        create_key(session, "first")
+    prepare_access(settings, db)
+    db.close()
+
+
+def test_a_lost_database_learns_the_kept_key_again(settings: Settings, tmp_path: Path) -> None:
+    for url in (None, f"sqlite:///{tmp_path / 'other.db'}"):
+        current = settings.model_copy(update={"database_url": url})
+        upgrade(current)
+        db = Database(current.resolved_database_url)
+        prepare_access(current, db)
+        db.close()
+        key = own_key(current)
+        with TestClient(create_app(current), base_url=BASE_URL) as client:
+            assert client.get("/jobs", headers={"authorization": f"Bearer {key}"}).status_code == 200
+
+
+def test_another_project_sees_nothing(any_service: Service) -> None:
+    job = any_service.submit()
+    dataset = job["spec"]["dataset"]["train"]
+    mine = any_service.client
+    theirs = TestClient(any_service.app, base_url=BASE_URL)
+    theirs.headers["authorization"] = f"Bearer {any_service.key_for('others')}"
+    assert theirs.get("/jobs").json()["data"] == []
+    assert theirs.get("/datasets").json()["data"] == []
+    for route in iter_route_contexts(any_service.app.routes):
+        path = str(route.path)
+        if "{" not in path:
+            continue
+        path = path.format(job_id=job["id"], dataset_id=dataset, name="lora")
+        for method in route.methods or ():
+            response = theirs.request(method, path)
+            assert response.status_code == 404, (method, path)
+            assert "artifact" not in error_of(response.json())["code"]
+    refused = theirs.post("/jobs", json=job["spec"])
+    assert (refused.status_code, error_of(refused.json())["code"]) == (422, "unknown_dataset")
+    assert mine.get(f"/jobs/{job['id']}").json()["status"] == "queued"
