@@ -111,7 +111,7 @@ def _active(model: PeftModel) -> Tensor:
     return torch.cat([state.active for state in states if state is not None])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(schedules(latest_start=3, longest_ramp=20), st.booleans(), st.integers(1, 3))
 def test_pruning_follows_the_schedule(config: AdamssConfig, hand_over: bool, stride: int) -> None:
     """Through the model: never more than scheduled, never re-activated, and exactly the target at final_warmup."""
