@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 ALIVE = "alive"  # touched while the run makes progress; the supervisor watches its time
 INTERVAL = 1.0  # seconds: how old a row may get before it is written
+REST = 4.0  # times as long as a transaction took
 Row = dict[str, Any]
 
 
@@ -97,7 +98,7 @@ class Reporter:
         self._changed = Condition()
         self._writing = False
         self._closing = False
-        self._urgent = False
+        self._urgent = self._flushing = False
         self._progressed = True
         self._failing_since: float | None = None
         self.stopping = Flag()
@@ -163,12 +164,13 @@ class Reporter:
         """Waits until everything reported so far is written; False where it is not within `timeout` seconds."""
         deadline = monotonic() + timeout
         with self._changed:
-            self._urgent = True
+            self._urgent = self._flushing = True
             self._changed.notify_all()
             while self._batch or self._writing:
                 if self.stale.is_set() or not self._thread.is_alive() or monotonic() >= deadline:
                     return False
                 self._changed.wait(min(0.2, max(0.0, deadline - monotonic())))
+            self._flushing = False
         return not self.stale.is_set()
 
     def close(self, timeout: float) -> bool:
@@ -195,7 +197,14 @@ class Reporter:
             if progressed:
                 self._touch()
             if batch:
+                begin = monotonic()
                 self._write(batch)
+                self._rest(REST * (monotonic() - begin))
+
+    def _rest(self, seconds: float) -> None:
+        """SQLite's lock goes to whoever asks at the right moment: a run that writes often must leave some."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._flushing, min(seconds, self._interval))
 
     def _write(self, batch: Batch) -> None:
         try:

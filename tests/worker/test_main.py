@@ -142,8 +142,7 @@ def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Serv
         assert owner is not None
         frozen = first if f"-{first.pid}-" in owner else second
         pid = service.trainer_pid(job_id)
-        frozen.send_signal(signal.SIGSTOP)
-        os.kill(pid, signal.SIGSTOP)
+        service.freeze(frozen.pid, pid)
         wait_until(lambda: service.job(job_id).attempt == 2)
         os.kill(pid, signal.SIGCONT)
         frozen.send_signal(signal.SIGCONT)
