@@ -46,8 +46,8 @@ class Estimate(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     trainable_parameters: int
-    """Elements of A, B and the head that are trained before pruning; exact without `use_dynamic_rank`, an upper bound
-    with it."""
+    """Elements of A, B and the head that are trained before pruning. Exact where every subspace has `subspace_rank`
+    rows, as with rank 1; else, and with `use_dynamic_rank`, an upper bound."""
     adapter_parameters: int
     """Of these, A and B."""
     head_parameters: int

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
 Name = Annotated[str, Path(description="adapter, lora or merged.", max_length=60)]
 
 
-@router.get("", responses=errors(404))
+@router.get("", responses=errors(404, 422))
 def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
     """What the job left, with sizes, hashes and manifests."""
     return service.list_artifacts(caller, job_id)
@@ -31,7 +31,7 @@ def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
         200: {"description": "The zip.", "content": {"application/zip": {}}},
         206: {"description": "The range that was asked for.", "content": {"application/zip": {}}},
         304: {"description": "The file is the one named by If-None-Match."},
-        **errors(404, 416),
+        **errors(404, 416, 422),
     },
 )
 def download_artifact(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:

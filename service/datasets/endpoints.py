@@ -37,19 +37,19 @@ def list_datasets(caller: CallerDep, after: After = None, limit: Limit = 20) -> 
     return service.list_datasets(caller, after, limit)
 
 
-@router.get("/{dataset_id}", responses=errors(404))
+@router.get("/{dataset_id}", responses=errors(404, 422))
 def get_dataset(caller: CallerDep, dataset_id: DatasetId) -> DatasetOut:
     """A data set: its columns, their types and gaps, and the rows that were left out."""
     return service.show(caller, dataset_id)
 
 
-@router.get("/{dataset_id}/preview", responses=errors(404))
+@router.get("/{dataset_id}/preview", responses=errors(404, 422))
 def preview_dataset(caller: CallerDep, dataset_id: DatasetId) -> PreviewOut:
     """The first rows of a data set."""
     return service.preview(caller, dataset_id)
 
 
-@router.delete("/{dataset_id}", status_code=204, responses=errors(404, 409))
+@router.delete("/{dataset_id}", status_code=204, responses=errors(404, 409, 422))
 def delete_dataset(caller: CallerDep, dataset_id: DatasetId) -> None:
     """Deletes a data set and its rows. Refused while a job that has not ended uses it."""
     service.delete(caller, dataset_id)

@@ -81,19 +81,19 @@ def list_jobs(
     return service.list_jobs(caller, status or [], name, after, limit)
 
 
-@router.get("/{job_id}", responses=errors(404))
+@router.get("/{job_id}", responses=errors(404, 422))
 def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
     """A job: its state, how far it is, its plan, and how it ended."""
     return service.show(caller, job_id)
 
 
-@router.post("/{job_id}/cancel", responses=errors(404, 409))
+@router.post("/{job_id}/cancel", responses=errors(404, 409, 422))
 def cancel_job(caller: CallerDep, job_id: JobId) -> JobOut:
     """Cancels a job. One that waits ends at once; one that runs is `cancelling` until its worker has stopped it."""
     return service.cancel(caller, job_id)
 
 
-@router.delete("/{job_id}", status_code=204, responses=errors(404, 409))
+@router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422))
 def delete_job(caller: CallerDep, job_id: JobId) -> None:
     """Deletes a job that has ended, with its metrics, checkpoints and artifacts."""
     service.delete(caller, job_id)
@@ -146,7 +146,7 @@ def get_logs(
     return reports.log(caller, job_id, offset, limit)
 
 
-@router.get("/{job_id}/checkpoints", responses=errors(404))
+@router.get("/{job_id}/checkpoints", responses=errors(404, 422))
 def get_checkpoints(caller: CallerDep, job_id: JobId) -> Page[CheckpointOut]:
     """The job's checkpoints, by step."""
     return reports.checkpoints(caller, job_id)

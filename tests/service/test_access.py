@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from service.access import PUBLIC_PATHS, cookie_name
 from service.api import create_app
@@ -46,13 +47,13 @@ def test_every_route_needs_a_key(service: Service) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer adamss_", "Basic abc", "Bearer", "bearer  ", "Bearer \xff"])
 def test_wrong_keys_are_refused(service: Service, header: str) -> None:
-    response = service.client.get("/jobs", headers={"authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+    response = service.client.get("/jobs", headers={b"authorization": header.encode("latin-1")})
     assert response.status_code == 401
     assert error_of(response.json())["type"] == "unauthorized"
 
 
 def test_the_configured_key_belongs_to_the_default_project(settings: Settings) -> None:
-    settings = settings.model_copy(update={"api_key": type(Settings(api_key="x").api_key)("secret-of-mine")})
+    settings = settings.model_copy(update={"api_key": SecretStr("secret-of-mine")})
     with TestClient(create_app(settings), base_url=BASE_URL) as client:
         assert client.get("/jobs", headers={"authorization": "Bearer secret-of-mine"}).status_code == 200
     assert not key_file(settings).exists()

@@ -36,8 +36,13 @@ def test_facts_are_found_out_once_and_again_when_the_folder_changes(
 ) -> None:
     copy_model(tiny_model, settings)
     calls = []
-    real = inspection._read
-    monkeypatch.setattr(inspection, "_read", lambda *args: calls.append(1) or real(*args))
+    real = inspection.inspect
+
+    def counted(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
+        calls.append(model)
+        return real(model, revision, local=local)
+
+    monkeypatch.setattr(inspection, "inspect", counted)
     with running(settings, tiny_facts) as service:
         spec = service.spec()
         assert service.client.post("/jobs?dry_run=true", json=spec).status_code == 200
@@ -49,6 +54,7 @@ def test_facts_are_found_out_once_and_again_when_the_folder_changes(
             assert response.status_code == 422
             assert response.json()["error"]["param"] == "base_model"
         assert service.client.get("/models").json()["data"][0]["problem"]
+        assert len(calls) == 1
 
 
 def test_hub_models_only_where_they_are_allowed(settings: Settings) -> None:
