@@ -313,19 +313,20 @@ class AdamssLinear(nn.Module, AdamssLayer):
         """(..., in) -> (..., out)."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        adapters = [name for name in self.active_adapters if name in self.adamss_A]
+        held = self.adamss_A
+        adapters = [name for name in self.active_adapters if name in held]
         if self.disable_adapters or self.merged or not adapters:
             return self.base_layer(x, *args, **kwargs)
 
         autocast = torch.is_autocast_enabled(x.device.type)
-        frozen = self._fusable(x, adapters[0]) if len(adapters) == 1 and not autocast else None
+        frozen = self._fusable(x, held[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
         if frozen is not None:
             return self._delta(adapters[0], x, None, *frozen)
 
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         for name in adapters:
-            compute = torch.get_autocast_dtype(x.device.type) if autocast else self.adamss_A[name].dtype
+            compute = torch.get_autocast_dtype(x.device.type) if autocast else held[name].dtype
             with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
                 result = self._delta(name, x.to(compute), result.to(compute), None, None)
         return result.to(dtype)
@@ -353,7 +354,7 @@ class AdamssLinear(nn.Module, AdamssLayer):
         )
         return out
 
-    def _fusable(self, x: Tensor, name: str) -> tuple[Tensor, Tensor | None] | None:
+    def _fusable(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None] | None:
         """Weight and bias of a base whose product may be taken in: a plain frozen nn.Linear nobody listens to."""
         base = self.base_layer
         if (
@@ -367,7 +368,7 @@ class AdamssLinear(nn.Module, AdamssLayer):
             return None
         weight, bias = base.weight, base.bias
         trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-        return None if trained or not x.dtype == weight.dtype == self.adamss_A[name].dtype else (weight, bias)
+        return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
 
     def __repr__(self) -> str:
         return "adamss." + super().__repr__()
