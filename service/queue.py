@@ -6,10 +6,12 @@ The job's row owns the job. A hint that is lost costs a few seconds, until a swe
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from contextlib import suppress
 from queue import Empty, Full, Queue
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from service.settings import Settings
@@ -85,7 +87,7 @@ class Hints:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pending: Queue[str] = Queue(PENDING_HINTS)
-        self._closing = Event()
+        self._until = math.inf
         self._thread = Thread(target=self._run, name="hints", daemon=True)
         self._thread.start()
 
@@ -98,15 +100,17 @@ class Hints:
 
     def close(self, timeout: float = BROKER_SECONDS) -> None:
         """Sends what is waiting, for at most `timeout` seconds."""
-        self._closing.set()
+        self._until = time.monotonic() + timeout
         self._thread.join(timeout)
 
     def _run(self) -> None:
         app: Celery | None = None
-        while not (self._closing.is_set() and self._pending.empty()):
+        while time.monotonic() < self._until:
             try:
                 job_id = self._pending.get(timeout=0.2)
             except Empty:
+                if self._until < math.inf:  # closing, and nothing is left to send
+                    break
                 continue
             try:
                 app = app or make_celery(self._settings)

@@ -15,14 +15,14 @@ from service.jobs.service import get
 from service.paging import Page, split
 
 LOG_NAME = "train.log"
-ALL_ROWS = 1_000_000  # of a job, where rows are thinned
+MAX_THINNED = 100_000  # rows that are read to be thinned; `has_more` tells of others
 
 
 def metrics(
     caller: Caller, job_id: str, after: int, limit: int, max_points: int | None, name: str | None
 ) -> Page[MetricOut]:
     """Rows after a sequence number. With `max_points`, all of them, thinned."""
-    wanted = ALL_ROWS if max_points is not None else limit
+    wanted = MAX_THINNED if max_points is not None else limit
     with caller.db.read() as session:
         get(session, caller, job_id)
         if name is not None:

@@ -13,7 +13,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from adamss_core.spec import ModelFacts
 from service.api import create_app
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
@@ -226,7 +225,3 @@ def events_of(service: Service, job_id: str) -> list[str]:
 def status_of(service: Service, job_id: str) -> JobStatus:
     with service.db.read() as session:
         return session.get_one(Job, job_id).status
-
-
-def facts_model(facts: dict[str, Any]) -> ModelFacts:
-    return ModelFacts.model_validate(facts)
