@@ -22,7 +22,7 @@ demo: $(STAMP)  ## install, then fine-tune a real model on real data while you w
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)  ## install, then run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff check .
