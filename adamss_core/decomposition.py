@@ -95,19 +95,22 @@ def decompose(module: str, extended: Tensor, config: AdamssConfig, cache: Path |
     path = None if cache is None else cache / f"{_cache_key(extended, config)}.safetensors"
     found = None if path is None else _read_cache(path, extended.device)
     if found is None:
-        check_weight(module, extended)
-        found = _compute(extended, config)
+        sketch = fingerprint.sketch(extended)
+        # NaN, infinity and zeros show in the sketch; a sum that overflows or cancels is looked at closely.
+        if not sketch.isfinite().all() or not sketch.any():
+            check_weight(module, extended)
+        found = _compute(extended, config, sketch)
         if path is not None:
             _write_cache(path, found)
     return found
 
 
-def _compute(extended: Tensor, config: AdamssConfig) -> Decomposition:
+def _compute(extended: Tensor, config: AdamssConfig, sketch: Tensor) -> Decomposition:
     u, basis = truncated_svd(extended, config.r, config.random_seed)
     rows = cluster_rows(u, config.num_subspaces)
     bases = [_leading_directions(u[rows.to(u.device) == k], config) for k in range(int(rows.max()) + 1)]
     layout = SubspaceLayout(rows=rows, ranks=tuple(a.shape[0] for a in bases))
-    return Decomposition(basis=basis, layout=layout, a=torch.cat(bases), sketch=fingerprint.sketch(extended))
+    return Decomposition(basis=basis, layout=layout, a=torch.cat(bases), sketch=sketch)
 
 
 def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BUCKETS = 16
+BLOCK = 128  # rows that are signed at a time, so that they stay in the cache; a multiple of BUCKETS
 
 
 def sketch(weight: Tensor) -> Tensor:
@@ -22,11 +23,15 @@ def sketch(weight: Tensor) -> Tensor:
 def _fold(matrix: Tensor) -> Tensor:
     """Sums the signed rows of (n, m) into (16, m); plain sums, so that TF32 settings cannot touch the result."""
     n, m = matrix.shape
-    signed = matrix * _signs(n, matrix.device)[:, None]
-    padding = -n % BUCKETS
-    if padding:
-        signed = torch.cat([signed, signed.new_zeros(padding, m)])
-    return signed.view(-1, BUCKETS, m).sum(0)
+    signs = _signs(n, matrix.device)[:, None]
+    folded = matrix.new_zeros(BUCKETS, m)
+    for rows, sign in zip(matrix.split(BLOCK), signs.split(BLOCK), strict=True):
+        signed = rows * sign
+        padding = -len(rows) % BUCKETS
+        if padding:
+            signed = torch.cat([signed, signed.new_zeros(padding, m)])
+        folded += signed.view(-1, BUCKETS, m).sum(0)
+    return folded
 
 
 def _signs(n: int, device: torch.device) -> Tensor:
