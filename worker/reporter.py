@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from service.db import HELD, Checkpoint, Database, Event, Job, Metric, SubspaceMap, now
 from worker.clean_json import clean
-from worker.failpoints import failpoint
+from adamss_core.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 

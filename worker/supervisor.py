@@ -21,7 +21,7 @@ from service.db import Database, Job, JobStatus
 from service.jobs import states
 from service.settings import Settings
 from worker.child import LOG, Child, child_environment
-from worker.failpoints import failpoint
+from adamss_core.failpoints import failpoint
 from worker.outcome import DATABASE_LOST, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit
 from worker.reporter import ALIVE
 from worker.request import FILE as REQUEST

@@ -16,7 +16,7 @@ from service.ids import ALPHABET, LENGTH
 from service.jobs import states
 from service.queue import RUN_JOB
 from service.settings import Settings
-from worker.failpoints import failpoint
+from adamss_core.failpoints import failpoint
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

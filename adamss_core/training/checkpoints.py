@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adamss_core.training.errors import TrainingError
+from adamss_core.failpoints import failpoint
+from adamss_core.training.errors import TrainingError, disk_full
 
 MANIFEST = "checkpoint.json"
 FORMAT, VERSION = "adamss-checkpoint", 1
@@ -43,6 +44,7 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary, final = self.folder / f"{_TEMPORARY}{step:08d}", self.path(step)
         _remove(temporary)
+        self._require_space()
         temporary.mkdir()
         try:
             fill(temporary)
@@ -50,6 +52,7 @@ class CheckpointStore:
             manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
             sync_and_hash(temporary / MANIFEST)
+            failpoint("checkpoint")
             for path in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
                 sync_folder(path)
             _remove(final)  # a damaged one of the same step
@@ -59,6 +62,18 @@ class CheckpointStore:
             raise
         sync_folder(self.folder)
         return final
+
+    def _require_space(self) -> None:
+        """Looks before it writes: a disk filled to the last byte also stops the database beside it.
+
+        Raises:
+            TrainingError: disk_full, where there is less room than the newest checkpoint takes.
+        """
+        steps = self.steps()
+        needed = sum(path.stat().st_size for path in files_below(self.path(steps[-1]))) if steps else 0
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise disk_full(f"A checkpoint takes about {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free.")
 
     def problem(self, step: int) -> str | None:
         """What is wrong with a checkpoint, or None."""

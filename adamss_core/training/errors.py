@@ -44,6 +44,11 @@ def bad_data(message: str, *, hint: str, where: str | None = None) -> TrainingEr
     return TrainingError("bad_data", message, hint=hint, where=where)
 
 
+def disk_full(message: str) -> TrainingError:
+    hint = "Make room on the disk of the home folder; the run goes on from its last checkpoint."
+    return TrainingError("disk_full", message, hint=hint, deterministic=False)
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Turns what is known to go wrong into a `TrainingError`; anything else passes as it is."""
@@ -84,10 +89,5 @@ def _known(error: Exception) -> TrainingError | None:
         )
     # Rust libraries (safetensors, tokenizers) report a full disk by text only.
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or _NO_SPACE in str(error).lower():
-        return TrainingError(
-            "disk_full",
-            "The disk is full: a checkpoint or an artifact could not be written.",
-            hint="Free some space; the run goes on from its last checkpoint.",
-            deterministic=False,
-        )
+        return disk_full("The disk is full: a checkpoint or an artifact could not be written.")
     return None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler
 
+from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
@@ -52,6 +53,8 @@ class OptimizerStep:
     def __call__(self, rows: list[int], progress: Progress) -> StepOutcome:
         """Raises TrainingError nan_loss, or torch's own error where memory does not suffice for a single row."""
         loss, tokens = self._gradients_within_memory(rows, progress)
+        if failpoint("loss"):
+            loss = loss * math.nan
         accelerator = self.setup.accelerator
         limit = self.setup.training.max_grad_norm
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -67,6 +70,7 @@ class OptimizerStep:
         """Where memory runs out, the same step again in half as large pieces: the gradients' sum stays the same."""
         while True:
             try:
+                failpoint("gradients")
                 return self._gradients(rows, progress.micro_batch)
             except (RuntimeError, MemoryError) as error:
                 alone = self.setup.accelerator.num_processes == 1

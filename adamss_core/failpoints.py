@@ -1,10 +1,11 @@
-"""Places where a test can make a process die, freeze or fail: `FAILPOINT=name:kill|stop|raise[:n]`.
+"""Places where a test can make a process die, freeze or fail: `FAILPOINT=name:action[:n]`.
 
 With `n`, it happens the n-th time the place is reached. Without the variable nothing happens anywhere.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,33 +14,48 @@ from typing import Literal
 
 # In the order in which a job passes them.
 Place = Literal[
+    "after_submit",  # the job is committed, the answer is not sent
     "before_claim",
     "after_claim",  # before the first heartbeat
     "loading",  # the training process, before the core begins
+    "gradients",  # within a step, for each micro-batch
+    "loss",  # of a step: `nan` makes it one
     "mid_step",
+    "checkpoint",  # its files are written, its name is not
     "before_publish",  # training is done, nothing is published
     "before_commit",  # artifacts are renamed, the transaction is open
 ]
 
 _reached: Counter[str] = Counter()
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "segv": signal.SIGSEGV}
 
 
 class InjectedFault(RuntimeError):
     """Raised by `FAILPOINT=name:raise`."""
 
 
-def failpoint(name: Place) -> None:
+def failpoint(name: Place) -> bool:
+    """True where the caller is to spoil its own value, which is what the action `nan` asks for.
+
+    Actions: kill, stop, segv; raise (an error nobody foresaw), oom (memory ran out), full (the disk is full); nan.
+    """
     wanted = os.environ.get("FAILPOINT")
     if not wanted:
-        return
+        return False
     place, _, rest = wanted.partition(":")
     if place != name:
-        return
+        return False
     action, _, count = rest.partition(":")
     _reached[name] += 1
     if _reached[name] != int(count or 1):
-        return
+        return False
     print(f"failpoint {name}: {action}", file=sys.stderr, flush=True)
     if action == "raise":
         raise InjectedFault(f"The fault injected at {name}.")
-    os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)
+    if action == "oom":
+        raise MemoryError(f"out of memory, injected at {name}")
+    if action == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if action in _SIGNALS:
+        os.kill(os.getpid(), _SIGNALS[action])
+    return action == "nan"
