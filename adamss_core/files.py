@@ -217,7 +217,7 @@ def _read_checked(path: Path) -> bytes:
 def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
     """Decompositions read from an adapter's own tensors instead of being computed."""
 
-    def read(module: str, extended: Tensor, config: AdamssConfig) -> Decomposition:
+    def read(module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> Decomposition:
         prefix = f"{KEY_PREFIX}{module}."
         rows, basis = tensors.get(f"{prefix}adamss_rows"), tensors.get(f"{prefix}adamss_newB")
         parts: list[Tensor] = []
@@ -229,10 +229,10 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
                 hint="Use the base model the adapter was trained on, or get the files again.",
                 where=module,
             )
-        if rows.shape != extended.shape[:1] or basis.shape[1:] != extended.shape[1:]:
+        shape = (weight.shape[0], weight.shape[1] + (bias is not None))  # of [W | b]
+        if (*rows.shape, *basis.shape[1:]) != shape:
             raise TensorShapeError(
-                f"'{module}' is {tuple(extended.shape)} in this base, but the adapter was made for "
-                f"{(*rows.shape, *basis.shape[1:])}.",
+                f"'{module}' is {shape} in this base, but the adapter was made for {(*rows.shape, *basis.shape[1:])}.",
                 hint="Use the base model the adapter was trained on.",
                 where=module,
             )
@@ -250,7 +250,7 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
                 where=f"{module}.adamss_rows",
             )
         layout = SubspaceLayout(rows=rows.long(), ranks=tuple(part.shape[0] for part in parts))
-        device = extended.device
+        device = weight.device
         return Decomposition(basis=basis.to(device), layout=layout, a=torch.cat(parts).to(device))
 
     return read

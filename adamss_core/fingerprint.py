@@ -7,6 +7,8 @@ signs and summed into 16 x 16 buckets, which keeps squared distances in expectat
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -14,19 +16,25 @@ BUCKETS = 16
 BLOCK = 128  # rows that are signed at a time, so that they stay in the cache; a multiple of BUCKETS
 
 
-def sketch(weight: Tensor) -> Tensor:
-    """(out, in[+1]) -> (16, 16) fp32 on the CPU."""
-    folded = _fold(weight.float())  # (16, in)
-    return _fold(folded.t().contiguous()).t().contiguous().cpu()
+def sketch(weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(out, in) and (out,) -> (16, 16) fp32 on the CPU, of [W | b]; without putting the two together."""
+    n_in = weight.shape[1]
+    signs = _signs(n_in + 1, weight.device)
+    folded = _fold(weight.detach()) * signs[:n_in]
+    padding = folded.new_zeros(BUCKETS, -n_in % BUCKETS)
+    sketched = torch.cat([folded, padding], dim=1).view(BUCKETS, -1, BUCKETS).sum(1)
+    if bias is not None:
+        sketched[:, n_in % BUCKETS] += _fold(bias.detach()[:, None])[:, 0] * signs[n_in]
+    return sketched.cpu()
 
 
 def _fold(matrix: Tensor) -> Tensor:
-    """Sums the signed rows of (n, m) into (16, m); plain sums, so that TF32 settings cannot touch the result."""
+    """Sums the signed rows of (n, m) into (16, m) fp32; plain sums, so that TF32 settings cannot touch the result."""
     n, m = matrix.shape
     signs = _signs(n, matrix.device)[:, None]
-    folded = matrix.new_zeros(BUCKETS, m)
+    folded = torch.zeros(BUCKETS, m, device=matrix.device)
     for rows, sign in zip(matrix.split(BLOCK), signs.split(BLOCK), strict=True):
-        signed = rows * sign
+        signed = rows.float() * sign
         padding = -len(rows) % BUCKETS
         if padding:
             signed = torch.cat([signed, signed.new_zeros(padding, m)])
@@ -34,6 +42,7 @@ def _fold(matrix: Tensor) -> Tensor:
     return folded
 
 
+@lru_cache(64)
 def _signs(n: int, device: torch.device) -> Tensor:
     """Fixed pseudo-random signs (n,) from a 32-bit integer mix, the same on every device and version."""
     x = torch.arange(1, n + 1, dtype=torch.int64, device=device)

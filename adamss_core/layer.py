@@ -62,9 +62,14 @@ class AdamssLayer(BaseTunerLayer):
         weight = self.get_base_weight().detach()
         return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
+    def base_bias(self) -> Tensor | None:
+        """(out,), or None."""
+        bias: Tensor | None = getattr(self.get_base_layer(), "bias", None)
+        return bias
+
     def base_extended(self) -> Tensor:
         """[W | b] in fp32: (out, in[+1])."""
-        return extended_weight(self.base_weight(), getattr(self.get_base_layer(), "bias", None))
+        return extended_weight(self.base_weight(), self.base_bias())
 
     def base_record(self, sketched: Tensor | None = None) -> Tensor:
         """The base's fingerprint, from its sketch where that is known; with an adapter merged in, the one before."""
@@ -75,7 +80,7 @@ class AdamssLayer(BaseTunerLayer):
             bits = 4 if self.quantization_backend.backend_name == "bnb 4bit" else 8
         weight: Tensor = self.get_base_layer().weight
         if sketched is None:
-            sketched = fingerprint.sketch(self.base_extended())
+            sketched = fingerprint.sketch(self.base_weight(), self.base_bias())
         return fingerprint.record(sketched, fingerprint.tolerance(weight.dtype, bits=bits))
 
     @property

@@ -59,12 +59,13 @@ class SubspaceLayout:
 
     def cells(self) -> Tensor:
         """Where each element of packed B lies in the dense (out, R) matrix, as flat indices: (sum |I_k| r_k,)."""
-        total, offset, parts = self.total_rank, 0, []
-        for subspace, rank in enumerate(self.ranks):
-            members = self.members(subspace)
-            parts.append((members[:, None] * total + offset + torch.arange(rank)[None, :]).reshape(-1))
-            offset += rank
-        return torch.cat(parts)
+        ranks = torch.tensor(self.ranks)
+        order = self.rows.argsort(stable=True)  # rows by subspace: (out,)
+        rank = ranks[self.rows[order]]  # r_k of each of them
+        offset = (ranks.cumsum(0) - ranks)[self.rows[order]]  # where the columns of its subspace begin
+        first = torch.repeat_interleave(order * self.total_rank + offset, rank)
+        begin = torch.repeat_interleave(rank.cumsum(0) - rank, rank)
+        return first + torch.arange(len(first)) - begin
 
     def spread(self, per_subspace: Tensor, lengths: tuple[int, ...]) -> Tensor:
         """Repeats one value per subspace to one value per row of packed A or element of packed B."""

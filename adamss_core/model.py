@@ -33,7 +33,7 @@ from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
 from adamss_core.layer import AdamssLayer, AdamssLinear
 
-DecomposeFunction = Callable[[str, Tensor, AdamssConfig], Decomposition]
+DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
 
 def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
@@ -49,7 +49,7 @@ class AdamssModel(BaseTuner):
         model: the base model, changed in place.
         config: `peft.AdamssConfig`, or a dict of adapter name to config.
         adapter_name: name of the first adapter.
-        decompose: where decompositions come from: `(module name, [W | b], config) -> Decomposition`.
+        decompose: where decompositions come from: `(module name, W, b or None, config) -> Decomposition`.
     """
 
     prefix: str = "adamss_"
@@ -87,13 +87,16 @@ class AdamssModel(BaseTuner):
         config = _maybe_include_all_linear_layers(config, model)
         self._layers = None
         self._planned = {
-            name: self.decompose(name, AdamssLinear(target, name).base_extended(), config)
-            for name, target in self._find_targets(model, config)
+            name: self._decompose_target(name, target, config) for name, target in self._find_targets(model, config)
         }
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:
             self._planned = {}
+
+    def _decompose_target(self, name: str, target: nn.Module, config: AdamssConfig) -> Decomposition:
+        layer = target if isinstance(target, AdamssLinear) else AdamssLinear(target, name)
+        return self.decompose(name, layer.base_weight(), layer.base_bias(), config)
 
     def _prepare_adapter_config(self, peft_config: AdamssConfig, model_config: dict[str, Any]) -> AdamssConfig:
         if peft_config.target_modules is None and model_config.get("model_type") not in self.target_module_mapping:

@@ -34,7 +34,7 @@ def our_layer(linear: nn.Linear, shape: Shape, cache: Path | None = None) -> Ada
     """Our adapted layer, decomposition and fingerprint included."""
     config = adamss_config(shape)
     layer = AdamssLinear(linear, "layer")
-    found = decompose("layer", layer.base_extended(), config, cache)
+    found = decompose("layer", layer.base_weight(), layer.base_bias(), config, cache)
     layer.update_layer("default", found, zero_b=True, use_asa=False, inference_mode=False)
     return layer
 

@@ -61,7 +61,7 @@ def test_r_is_clamped_to_the_smaller_dimension(shape: tuple[int, int]) -> None:
 def test_a_starts_as_the_leading_right_singular_directions(fields: dict[str, int]) -> None:
     settings = config(**{"r": 12, **fields})
     w = weight()
-    found = decompose("w", w, settings)
+    found = decompose("w", w, None, settings)
     u, _ = truncated_svd(w, settings.r, settings.random_seed)
     offset = 0
     for k, rank in enumerate(found.layout.ranks):
@@ -77,7 +77,7 @@ def test_a_starts_as_the_leading_right_singular_directions(fields: dict[str, int
 
 
 def test_every_row_belongs_to_one_subspace_and_none_is_empty() -> None:
-    layout = decompose("w", weight(), config(r=12, num_subspaces=9)).layout
+    layout = decompose("w", weight(), None, config(r=12, num_subspaces=9)).layout
     assert layout.rows.shape == (40,)
     assert set(layout.rows.tolist()) == set(range(9))
     assert torch.cat([layout.members(k) for k in range(9)]).sort().values.tolist() == list(range(40))
@@ -87,7 +87,7 @@ def test_repeated_rows_give_fewer_subspaces() -> None:
     w = weight(3, 3).repeat(10, 1)  # 30 rows, three different ones
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = decompose("w", w, config(r=3, num_subspaces=8))
+        found = decompose("w", w, None, config(r=3, num_subspaces=8))
     layout = found.layout
     assert layout.num_subspaces == 3
     assert min(layout.sizes) > 0
@@ -98,7 +98,7 @@ def test_repeated_rows_give_fewer_subspaces() -> None:
 
 
 def test_rank_one_weight() -> None:
-    found = decompose("w", torch.outer(torch.randn(20), torch.randn(10)), config(r=5, num_subspaces=3))
+    found = decompose("w", torch.outer(torch.randn(20), torch.randn(10)), None, config(r=5, num_subspaces=3))
     assert torch.isfinite(found.basis).all()
     assert torch.isfinite(found.a).all()
 
@@ -109,7 +109,7 @@ def test_any_precision_is_decomposed_in_fp32(dtype: torch.dtype) -> None:
     layer = layers_of(get_adamss_model(base, mlp_config()))["first"]
     extended = layer.base_extended()
     assert extended.dtype == torch.float32
-    expected = decompose("first", extended, mlp_config())
+    expected = decompose("first", extended, None, mlp_config())
     assert torch.equal(layer.adamss_newB["default"].float(), expected.basis)
     assert torch.equal(layer.adamss_A["default"].detach().float(), expected.a)
 
@@ -126,9 +126,9 @@ def test_global_random_stream_is_untouched() -> None:
 def test_same_result_whatever_the_global_stream() -> None:
     w = weight()
     torch.manual_seed(1)
-    first = decompose("w", w, config())
+    first = decompose("w", w, None, config())
     torch.manual_seed(2)
-    assert same(first, decompose("w", w, config()))
+    assert same(first, decompose("w", w, None, config()))
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
@@ -177,24 +177,24 @@ def test_whatever_the_result_depends_on_is_in_the_key(
     change: dict[str, Any], tmp_path: Path, count_svds: list[int]
 ) -> None:
     w = weight()
-    decompose("w", w, config(), tmp_path)
-    changed = decompose("w", w, config(**change), tmp_path)
+    decompose("w", w, None, config(), tmp_path)
+    changed = decompose("w", w, None, config(**change), tmp_path)
     assert len(count_svds) == 2
-    assert same(changed, decompose("w", w, config(**change)))
+    assert same(changed, decompose("w", w, None, config(**change)))
 
 
 def test_another_weight_is_another_key(tmp_path: Path, count_svds: list[int]) -> None:
     w = weight()
-    decompose("w", w, config(), tmp_path)
+    decompose("w", w, None, config(), tmp_path)
     w[3, 4] += 1e-6
-    decompose("w", w, config(), tmp_path)
+    decompose("w", w, None, config(), tmp_path)
     assert len(count_svds) == 2
 
 
 def test_what_the_result_does_not_depend_on_is_not_in_the_key(tmp_path: Path, count_svds: list[int]) -> None:
     w = weight()
-    decompose("w", w, config(), tmp_path)
-    decompose("another name", w.clone(), config(use_asa=True, init_weights=None, svd_threshold=0.3), tmp_path)
+    decompose("w", w, None, config(), tmp_path)
+    decompose("another name", w.clone(), None, config(use_asa=True, init_weights=None, svd_threshold=0.3), tmp_path)
     assert len(count_svds) == 1
 
 
@@ -209,19 +209,19 @@ def damage(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["truncated", "empty", "noise", "flipped"])
 def test_damaged_entry_is_computed_and_written_anew(kind: str, tmp_path: Path, count_svds: list[int]) -> None:
     w = weight()
-    expected = decompose("w", w, config(), tmp_path)
+    expected = decompose("w", w, None, config(), tmp_path)
     (entry,) = tmp_path.iterdir()
     damage(entry, kind)
-    assert same(decompose("w", w, config(), tmp_path), expected)
+    assert same(decompose("w", w, None, config(), tmp_path), expected)
     assert len(count_svds) == 2
-    assert same(decompose("w", w, config(), tmp_path), expected)
+    assert same(decompose("w", w, None, config(), tmp_path), expected)
     assert len(count_svds) == 2
     assert list(tmp_path.iterdir()) == [entry]
 
 
 def test_a_bad_weight_never_reaches_the_cache(tmp_path: Path) -> None:
     with pytest.raises(WeightError):
-        decompose("w", torch.zeros(4, 4), config(), tmp_path)
+        decompose("w", torch.zeros(4, 4), None, config(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
