@@ -144,6 +144,14 @@ class Client:
     def cancel(self, job: str) -> Job:
         return cast(Job, self._send("POST", f"/jobs/{job}/cancel").json())
 
+    def pause(self, job: str) -> Job:
+        """It is `pausing` until its worker has written a checkpoint and freed the device."""
+        return cast(Job, self._send("POST", f"/jobs/{job}/pause").json())
+
+    def resume(self, job: str) -> Job:
+        """Lets a paused job go on from its checkpoint."""
+        return cast(Job, self._send("POST", f"/jobs/{job}/resume").json())
+
     def wait(
         self,
         job: str,

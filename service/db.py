@@ -6,6 +6,8 @@ Every writing transaction on SQLite begins with BEGIN IMMEDIATE: with deferred o
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,9 +31,20 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 BUSY_SECONDS = 10
+# A server that is gone without a word is noticed within half a minute, instead of after the system's two hours.
+_POSTGRESQL = {
+    "options": "-c lock_timeout=10000 -c timezone=UTC",
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 Json = dict[str, Any]
 
 
@@ -234,14 +247,37 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class Delivery(Base):
+    """A webhook that is to be sent, or was: written in the transaction that ends the job."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # the same in every try, so receivers can tell
+    job_id: Mapped[str] = mapped_column(String(40), index=True)  # the job may be deleted meanwhile
+    url: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[datetime | None] = mapped_column(index=True)  # of the next try; none where there is nothing to do
+    delivered_at: Mapped[datetime | None]
+    problem: Mapped[str | None] = mapped_column(Text)  # of the last try
+
+
 def now() -> datetime:
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk of the database, or of the files beside it, has no room left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error).lower()
+    return isinstance(error, DBAPIError) and ("is full" in text or "no space left" in text)
 
 
 def make_engine(url: str) -> Engine:
     """An engine for SQLite (WAL, foreign keys, BEGIN IMMEDIATE for writers) or PostgreSQL."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"options": "-c lock_timeout=10000 -c timezone=UTC"})
+        return create_engine(url, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import time
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.db import is_disk_full
 from service.errors import TooLarge, Unavailable
 from service.rendering import error_response, internal_error
 
@@ -127,10 +128,10 @@ def _request_id(scope: Scope) -> str:
 
 def _answer(error: Exception, request_id: str) -> Response:
     logger.error("request failed", exc_info=error, extra={"request_id": request_id})
-    if isinstance(error, OperationalError):
-        unavailable = Unavailable("The database does not answer. Try again shortly.", code="database_unavailable")
-        return error_response(unavailable, {"retry-after": "5"})
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         full = Unavailable("The disk is full. Delete old jobs or data sets, or make room.", code="disk_full")
         return error_response(full)
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        unavailable = Unavailable("The database does not answer. Try again shortly.", code="database_unavailable")
+        return error_response(unavailable, {"retry-after": "5"})
     return internal_error(request_id)

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     """Longest run of one attempt."""
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     """Jobs that one worker runs at a time; one per device is the rule."""
+    webhook_hosts: list[str] = []
+    """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public one."""
+    webhook_secret: Annotated[SecretStr, Field(pattern=r"^whsec_[A-Za-z0-9+/]+={0,2}$")] | None = None
+    """Key that webhooks are signed with: whsec_ and base64. Default: made once, kept in `<home>/webhook_secret`."""
+    webhook_private: bool = False
+    """Whether webhooks may go to private and loopback addresses."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Newest checkpoints of a job that are kept besides the best."""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from adamss_core.failpoints import failpoint
 from adamss_core.training.request import RunResult
 from service.db import Artifact, Database, Job, JobStatus, now
 from service.jobs import states
 from worker.clean_json import clean
-from adamss_core.failpoints import failpoint
 
 
 def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResult) -> bool:

@@ -21,9 +21,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from adamss_core.failpoints import failpoint
 from service.db import HELD, Checkpoint, Database, Event, Job, Metric, SubspaceMap, now
 from worker.clean_json import clean
-from adamss_core.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adamss_core.atomic import write_atomically
+from adamss_core.failpoints import failpoint
 from service.db import Database, Job, JobStatus
 from service.jobs import states
 from service.settings import Settings
 from worker.child import LOG, Child, child_environment
-from adamss_core.failpoints import failpoint
 from worker.outcome import DATABASE_LOST, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit
 from worker.reporter import ALIVE
 from worker.request import FILE as REQUEST

@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from service.clock import database_now
 from service.db import TERMINAL, Artifact, Database, Job, JobStatus, Worker, now
-from service.jobs.states import database_now, expire_leases
+from service.jobs.states import expire_leases
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

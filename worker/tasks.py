@@ -11,12 +11,12 @@ from time import monotonic
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
+from adamss_core.failpoints import failpoint
 from service.db import Database, Job
 from service.ids import ALPHABET, LENGTH
 from service.jobs import states
 from service.queue import RUN_JOB
 from service.settings import Settings
-from adamss_core.failpoints import failpoint
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

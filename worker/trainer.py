@@ -24,10 +24,10 @@ from typing import Any, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.errors import AdamssError
+from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest, RunResult
 from service.db import Database
-from adamss_core.failpoints import failpoint
 from worker.outcome import DATABASE_LOST, Failure, Outcome
 from worker.publish import publish
 from worker.reporter import Reporter

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
+from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, check_task_fields
 
 DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
+JOB_ID = r"^job_[a-z0-9]{8,40}$"
 # A hub id ("org/name"), or the name of a folder below the models folder. Never a path, never a URL.
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 REVISION = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"
+WEBHOOK = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"  # no user, no fragment, no white space
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 ArtifactName = Literal["adapter", "lora", "merged"]
@@ -30,13 +33,28 @@ class DatasetSpec(SpecModel):
     eval: Annotated[str, Field(pattern=DATASET_ID)] | None = None
     """Id of a data set to evaluate on. Without it a share of the training rows is held out."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the rows held out where there is no `eval`; stratified by label, seeded."""
+    """Share of the rows held out where there is no `eval`; seeded, and stratified where each row has one class."""
     text: Column = "text"
-    """Column with the text."""
+    """Column with the text (text-classification, text-generation on plain text)."""
     text_pair: Column | None = None
-    """Column with the second text, for pairs."""
+    """Column with the second text, for pairs (text-classification)."""
     label: Column = "label"
-    """Column with the label."""
+    """Column with the class, the list of classes, or the number to predict (text- and image-classification)."""
+    label_separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
+    """What separates the classes within a cell (multi-label text-classification); lists in JSONL need none."""
+    tokens: Column = "tokens"
+    """Column with the list of words (token-classification); a string is split at white space."""
+    tags: Column = "tags"
+    """Column with the tag of each word, such as B-PER or O (token-classification)."""
+    image: Column = "image"
+    """Column with the name of the image file (image-classification)."""
+    prompt: Column | None = None
+    """Column with the prompt (text-generation); needs `completion`."""
+    completion: Column | None = None
+    """Column with the text to learn for the prompt (text-generation)."""
+    messages: Column | None = None
+    """Column with a chat, a list of {role, content} (text-generation). With neither messages nor prompt, the columns
+    are found by the usual names."""
 
 
 class TrainingSpec(SpecModel):
@@ -63,9 +81,23 @@ class TrainingSpec(SpecModel):
     max_grad_norm: Annotated[float, Field(gt=0, le=1_000)] | None = 1.0
     """Gradients are clipped to this norm; null does not clip."""
     max_length: Annotated[StrictInt, Field(ge=4, le=131_072)] = 256
-    """Tokens per example; longer ones are truncated, and counted in an event."""
+    """Tokens per example; what becomes of longer ones says `over_length`. Has no effect on images."""
+    over_length: Literal["truncate", "drop", "raise"] = "truncate"
+    """Examples of more than `max_length` tokens: cut them, leave them out, or refuse to train. Counted in an event."""
+    packing: Annotated[bool, Field(strict=True)] = True
+    """Put several short examples into one row, without attention from one to another (text-generation)."""
+    sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
+    """How many prompts of the evaluation data are completed, as an event, at each evaluation (text-generation)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Mixed precision; "auto" takes bf16 where the device has it, else fp32."""
+    gradient_checkpointing: Annotated[bool, Field(strict=True)] = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
+    compile: Annotated[bool, Field(strict=True)] = False
+    """Run the model through torch.compile: minutes at the start, faster steps afterwards."""
+    quantization: Literal["4bit", "8bit"] | None = None
+    """Load the base model in 4 or 8 bits, where bitsandbytes is installed."""
+    dataloader_workers: Annotated[StrictInt, Field(ge=0, le=16)] = 0
+    """Processes that prepare batches ahead; 0 prepares them in the training process."""
     eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
     """Evaluate every so many steps, or at the end of each epoch."""
     logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
@@ -74,8 +106,8 @@ class TrainingSpec(SpecModel):
     """Write a checkpoint every so many steps; "auto" about every minute and at each evaluation."""
     early_stopping_patience: Annotated[StrictInt, Field(ge=1, le=1_000)] | None = None
     """Stop after so many evaluations without improvement; not before pruning has ended."""
-    metric_for_best: Literal["loss", "accuracy", "macro_f1"] = "accuracy"
-    """Evaluation metric by which the best checkpoint is chosen."""
+    metric_for_best: MetricName | Literal["auto"] = "auto"
+    """Evaluation metric by which the best checkpoint is chosen; "auto" takes the task's own."""
     seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the split, the order of the rows, the head and dropout."""
 
@@ -85,12 +117,16 @@ class JobSpec(SpecModel):
 
     name: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """A name for people; need not be unique."""
-    task: Literal["text-classification"] = "text-classification"
+    task: TaskName = "text-classification"
     """What is learnt."""
+    problem_type: ProblemType | None = None
+    """What a label is (text-classification): one class, several classes at once, or a number. Default: one class."""
     base_model: Annotated[str, Field(pattern=MODEL_NAME)]
     """A folder in the service's models folder, or a hub id where the operator allows the hub."""
     revision: Annotated[str, Field(pattern=REVISION)] | None = None
     """Revision of a hub model."""
+    init_from: Annotated[str, Field(pattern=JOB_ID)] | None = None
+    """Id of a finished job whose adapter this one starts from."""
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)
@@ -98,6 +134,8 @@ class JobSpec(SpecModel):
     """What is written at the end: the adapter, an exactly equivalent LoRA, the merged model."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
+    webhook: Annotated[str, Field(pattern=WEBHOOK, max_length=500)] | None = None
+    """Address that is told when the job has ended; its host must be one that the operator allows."""
 
     @model_validator(mode="before")
     @classmethod
@@ -116,4 +154,10 @@ class JobSpec(SpecModel):
     def _consistent(self) -> JobSpec:
         if len(set(self.artifacts)) != len(self.artifacts):
             raise field_error("artifacts", "names an artifact twice")
+        check_task_fields(self)
         return self
+
+    @property
+    def problem(self) -> ProblemType:
+        """`problem_type` with its default."""
+        return self.problem_type or "single_label_classification"

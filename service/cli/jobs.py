@@ -125,6 +125,28 @@ def cancel(job: JobId, as_json: Json = False) -> None:
 
 
 @app.command()
+def pause(job: JobId, as_json: Json = False) -> None:
+    """Have a job write a checkpoint and free its device, until it is resumed."""
+    with connect() as client:
+        found = client.pause(job)
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{job} is {found['status']}. Go on later: adamss jobs resume {job}")
+
+
+@app.command()
+def resume(job: JobId, as_json: Json = False) -> None:
+    """Let a paused job go on from its checkpoint."""
+    with connect() as client:
+        found = client.resume(job)
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{job} is {found['status']}.")
+
+
+@app.command()
 def logs(
     job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
 ) -> None:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from service.db import Job, JobStatus, Worker, now
+from service.clock import database_now
+from service.db import Job, JobStatus, Worker
 
 
 def answers(session: Session) -> bool:
@@ -15,7 +16,7 @@ def answers(session: Session) -> bool:
 
 
 def live_workers(session: Session, within_seconds: float) -> int:
-    since = now() - timedelta(seconds=within_seconds)
+    since = database_now(session) - timedelta(seconds=within_seconds)
     return session.execute(select(func.count()).select_from(Worker).where(Worker.seen_at >= since)).scalar_one()
 
 

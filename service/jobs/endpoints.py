@@ -93,6 +93,19 @@ def cancel_job(caller: CallerDep, job_id: JobId) -> JobOut:
     return service.cancel(caller, job_id)
 
 
+@router.post("/{job_id}/pause", responses=errors(404, 409, 422))
+def pause_job(caller: CallerDep, job_id: JobId) -> JobOut:
+    """Pauses a job. One that waits is `paused` at once; one that runs is `pausing` until its worker has written a
+    checkpoint and freed the device."""
+    return service.pause(caller, job_id)
+
+
+@router.post("/{job_id}/resume", responses=errors(404, 409, 422))
+def resume_job(caller: CallerDep, job_id: JobId) -> JobOut:
+    """Lets a paused job go on from its checkpoint, on whichever worker is free."""
+    return service.resume(caller, job_id)
+
+
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422))
 def delete_job(caller: CallerDep, job_id: JobId) -> None:
     """Deletes a job that has ended, with its metrics, checkpoints and artifacts."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
+from service.clock import database_now
 from service.context import Caller
 from service.db import TERMINAL, IdempotencyKey, Job, JobStatus, now
 from service.errors import Conflict, InvalidRequest, NotFound
@@ -19,6 +21,7 @@ from service.jobs import repository, schemas, states
 from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
 from service.paging import Page, cursor, parse_cursor, split
+from service.webhooks import check_webhook
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Submitted:
 
 def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
     """What the job would do; nothing is created."""
+    check_webhook(caller.settings, spec.webhook)
     return plan_job(caller, spec)
 
 
@@ -43,6 +47,7 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
     digest = _digest(spec)
     if idempotency_key is not None and (found := _replay(caller, idempotency_key, digest)) is not None:
         return Submitted(found, replayed=True)
+    check_webhook(caller.settings, spec.webhook)
     plan = plan_job(caller, spec)
     try:
         with caller.db.write() as session:
@@ -55,6 +60,7 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
         if found is None:
             raise
         return Submitted(found, replayed=True)
+    failpoint("after_submit")
     caller.hints.send(job.id)
     return Submitted(schemas.render(job), replayed=False)
 
@@ -82,6 +88,32 @@ def cancel(caller: Caller, job_id: str) -> JobOut:
         job = get(session, caller, job_id, lock=True)
         states.cancel(session, job)
         return schemas.render(job)
+
+
+def pause(caller: Caller, job_id: str) -> JobOut:
+    """Holds a waiting job, asks the worker of a running one to write a checkpoint and free its device.
+
+    Raises:
+        Conflict: the job has ended, is being cancelled, or is paused.
+    """
+    with caller.db.write() as session:
+        job = get(session, caller, job_id, lock=True)
+        states.pause(session, job)
+        return schemas.render(job)
+
+
+def resume(caller: Caller, job_id: str) -> JobOut:
+    """Lets a paused job go on from its checkpoint, on whichever worker is free.
+
+    Raises:
+        Conflict: the job is not paused.
+    """
+    with caller.db.write() as session:
+        job = get(session, caller, job_id, lock=True)
+        states.resume(session, job)
+        answer = schemas.render(job)
+    caller.hints.send(job_id)
+    return answer
 
 
 def delete(caller: Caller, job_id: str) -> None:
@@ -130,7 +162,7 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
         resolved=plan.model_dump(mode="json"),
         created_at=moment,
         queued_at=moment,
-        hinted_at=moment,  # the hint goes out right after the commit
+        hinted_at=database_now(session),  # the hint goes out right after the commit
         retries=spec.retries,
         total_steps=plan.estimate.steps,
         attempt=0,
