@@ -93,7 +93,7 @@ def field_path(error: Error, body: Any) -> tuple[str | int, ...]:
             continue
         path.append(part)
     field = getattr(error.get("ctx", {}).get("error"), "field", None)
-    return (*path, field) if isinstance(field, str) else tuple(path)
+    return (*path, *field.split(".")) if isinstance(field, str) else tuple(path)
 
 
 def _length(value: Any) -> int:

@@ -9,6 +9,7 @@ from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan
 from adamss_core.spec.targets import check_modules_to_save, match_targets
+from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, metrics_of
 
 __all__ = [
     "AdamssSpec",
@@ -16,15 +17,19 @@ __all__ = [
     "Estimate",
     "JobSpec",
     "LinearModule",
+    "MetricName",
     "ModelFacts",
     "Plan",
+    "ProblemType",
     "ScheduleStep",
     "SpecProblem",
+    "TaskName",
     "TrainingSpec",
     "check_modules_to_save",
     "estimate",
     "make_plan",
     "match_targets",
+    "metrics_of",
     "schedule",
     "total_subspaces",
 ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from adamss_core.spec.job import JobSpec
+from adamss_core.spec.tasks import metrics_of
 
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
 # in about ten prunings.
@@ -25,7 +26,7 @@ class Plan:
     """What a job will do, before it does it.
 
     Attributes:
-        spec: the spec with every "auto" of the ASA schedule replaced.
+        spec: the spec with every "auto" of the ASA schedule, and that of metric_for_best, replaced.
         total_steps: optimizer steps.
         steps_per_epoch: optimizer steps in one pass over the training rows.
         warnings: what works but may surprise.
@@ -53,6 +54,10 @@ def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: i
     steps_per_epoch = max(1, math.ceil(train_rows / per_step))
     total_steps = training.max_steps or max(1, math.ceil(steps_per_epoch * training.epochs))
     warnings: list[str] = []
+    if training.metric_for_best == "auto":
+        spec = spec.model_copy(
+            update={"training": training.model_copy(update={"metric_for_best": metrics_of(spec)[0]})}
+        )
     adamss = spec.adamss
     if adamss.use_asa:
         if adamss.asa_target_subspaces > total_subspaces:
