@@ -191,8 +191,8 @@ def _leading_eigenpairs(gram: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """The largest eigenvalues (number,), descending, and their eigenvectors (n, number) of a symmetric (n, n)."""
     n = len(gram)
     values, vectors, _, _, info = ssyevr(gram.cpu().numpy(), range="I", il=n - number + 1, iu=n)
-    if info:  # it did not converge, which LAPACK does not rule out
-        raise torch.linalg.LinAlgError(f"The eigenvectors of a subspace were not found (ssyevr: {info}).")
+    if info:  # LAPACK does not rule it out
+        raise ArithmeticError(f"The eigenvectors of a subspace were not found (ssyevr: {info}).")
     squared, leading = (torch.from_numpy(part[..., :number]).flip(-1).to(gram) for part in (values, vectors))
     return squared, leading
 
@@ -226,7 +226,7 @@ def _content_hash(values: Tensor) -> str:
     values = values.detach()
     transposed = values.dim() == 2 and values.t().is_contiguous() and not values.is_contiguous()
     stored = (values.t() if transposed else values).contiguous().cpu()
-    return f"{'t' if transposed else ''}{xxhash.xxh3_128_hexdigest(stored.view(torch.uint8).numpy())}"
+    return f"{'t' if transposed else ''}{xxhash.xxh3_128_hexdigest(stored.view(torch.uint8).numpy().data)}"
 
 
 def _read_cache(path: Path, device: torch.device) -> Decomposition | None:

@@ -28,7 +28,7 @@ class AdamssLayer(BaseTunerLayer):
 
     Per adapter: `adamss_A` (R, r) and `adamss_B` (sum |I_k| r_k,) are trained; `adamss_newB` (r, in[+1]) is the basis
     (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the base's
-    fingerprint; `adamss_cells` where packed B lies in (out, R); `adamss_asa` ASA's state.
+    fingerprint; `adamss_cells` where packed B lies in (R, out); `adamss_asa` ASA's state.
     """
 
     adapter_layer_names = ("adamss_A", "adamss_B")
@@ -232,8 +232,9 @@ class AdamssLayer(BaseTunerLayer):
         basis, layout = self.adamss_newB[adapter_name], self.layouts[adapter_name]
         packed_a, packed_b = self.packed(adapter_name)
         fold = packed_a @ basis
-        up = packed_b.new_zeros(layout.out_features * layout.total_rank)
-        up = up.index_copy_(0, self.adamss_cells[adapter_name], packed_b).view(layout.out_features, -1)
+        up = packed_b.new_zeros(layout.total_rank * layout.out_features)
+        up.index_copy_(0, self.adamss_cells[adapter_name], packed_b)
+        up = up.view(layout.total_rank, layout.out_features).t().contiguous()
         n_in = self.in_features
         return fold[:, :n_in], up, up @ fold[:, n_in] if fold.shape[1] > n_in else None
 
@@ -341,7 +342,9 @@ class AdamssLinear(nn.Module, AdamssLayer):
     ) -> Tensor:
         state = self.asa_state(name)
         pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
-        a, b = self.adamss_A[name], self.adamss_B[name]
+        # Not through nn.Module's attributes, which would take a tenth of a small layer's forward.
+        held: dict[str, Any] = self._modules
+        a, b = held["adamss_A"]._parameters[name], held["adamss_B"]._parameters[name]
         if a.numel() == 0:
             # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
             # made after loading holds the same list of parameters as the one made before.
@@ -353,8 +356,8 @@ class AdamssLinear(nn.Module, AdamssLayer):
             bias,
             a,
             b,
-            self.adamss_newB[name],
-            self.adamss_cells[name],
+            held["adamss_newB"]._buffers[name],
+            held["adamss_cells"]._buffers[name],
             *pruned,
         )
         return out
@@ -371,7 +374,8 @@ class AdamssLinear(nn.Module, AdamssLayer):
             or base._backward_pre_hooks
         ):
             return None
-        weight, bias = base.weight, base.bias
+        parameters: dict[str, Any] = base._parameters
+        weight, bias = parameters["weight"], parameters["bias"]
         trained = weight.requires_grad or (bias is not None and bias.requires_grad)
         return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
 

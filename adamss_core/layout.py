@@ -58,14 +58,14 @@ class SubspaceLayout:
         return torch.where(self.rows == subspace)[0]
 
     def cells(self) -> Tensor:
-        """Where each element of packed B lies in the dense (out, R) matrix, as flat indices: (sum |I_k| r_k,)."""
+        """Where each element of packed B lies in the dense B^T (R, out), as flat indices: (sum |I_k| r_k,)."""
         ranks = torch.tensor(self.ranks)
         order = self.rows.argsort(stable=True)  # rows by subspace: (out,)
         rank = ranks[self.rows[order]]  # r_k of each of them
-        offset = (ranks.cumsum(0) - ranks)[self.rows[order]]  # where the columns of its subspace begin
-        first = torch.repeat_interleave(order * self.total_rank + offset, rank)
-        begin = torch.repeat_interleave(rank.cumsum(0) - rank, rank)
-        return first + torch.arange(len(first)) - begin
+        first = (ranks.cumsum(0) - ranks)[self.rows[order]]  # where the directions of its subspace begin
+        element = torch.arange(int(rank.sum())) - torch.repeat_interleave(rank.cumsum(0) - rank, rank)
+        direction = torch.repeat_interleave(first, rank) + element
+        return direction * self.out_features + torch.repeat_interleave(order, rank)
 
     def spread(self, per_subspace: Tensor, lengths: tuple[int, ...]) -> Tensor:
         """Repeats one value per subspace to one value per row of packed A or element of packed B."""

@@ -469,7 +469,7 @@ def test_gradcheck(shape: tuple[int, ...], r: int, fused: bool, with_bias: bool,
     rows, ranks = torch.tensor([0, 2, 0, 1, 1, 0]), (2, 1, 1)
     cells = torch.cat(
         [
-            (torch.where(rows == k)[0][:, None] * total_rank + sum(ranks[:k]) + torch.arange(rank)).reshape(-1)
+            ((sum(ranks[:k]) + torch.arange(rank)) * n_out + torch.where(rows == k)[0][:, None]).reshape(-1)
             for k, rank in enumerate(ranks)
         ]
     )
@@ -505,7 +505,7 @@ def test_gradcheck(shape: tuple[int, ...], r: int, fused: bool, with_bias: bool,
             full.clone().index_copy_(0, torch.where(live)[0], part)
             for full, live, part in ((frozen_a, live_a, a), (frozen_b, live_b, b))
         )
-    dense = torch.zeros(n_out * total_rank, dtype=torch.float64).index_copy_(0, cells, packed_b).view(n_out, -1)
+    dense = torch.zeros(n_out * total_rank, dtype=torch.float64).index_copy_(0, cells, packed_b).view(-1, n_out).t()
     inputs = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1) if with_bias else x
     base = nn.functional.linear(x, weight, bias) if base_out is None else base_out
     assert torch.allclose(function(x, a, b, base_out), base + inputs @ (dense @ packed_a @ basis).t())
