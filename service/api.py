@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, upload_bytes=settings.max_upload_bytes)
     app.add_middleware(AccessMiddleware, settings=settings)
-    app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry))
+    app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
     for router in (jobs, artifacts, datasets, base_models, health, keys):
         app.include_router(router)

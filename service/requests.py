@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.db import is_disk_full
 from service.errors import TooLarge, Unavailable
+from service.headers import protect
 from service.rendering import error_response, internal_error
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ class RequestNumbers:
 class RequestMiddleware:
     """The outermost of our own: no exception gets past it, no response leaves without its id."""
 
-    def __init__(self, app: ASGIApp, numbers: RequestNumbers) -> None:
-        self.app, self.numbers = app, numbers
+    def __init__(self, app: ASGIApp, numbers: RequestNumbers, settings: Settings) -> None:
+        self.app, self.numbers, self.settings = app, numbers, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,8 +65,7 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
-                headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                protect(headers, self.settings, scope)
             await send(message)
 
         try:

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     url: str | None = None
     """Address of the service for the CLI and client. Default: http://host:port."""
 
+    allowed_hosts: list[str] = []
+    """Host names the service answers to, as a JSON list; ["*"] allows all. Default: loopback and its own names."""
+
     allow_hub: bool | None = None
     """Whether base models may come from the hub. Default: only when bound to loopback."""
     hub_models: list[str] = []

@@ -16,6 +16,7 @@ from service.db import Database
 from service.errors import StartRefused
 from service.keys.service import create_key, key_file, own_key, prepare_access, signin_link
 from service.migrate import upgrade
+from service.origin import PAGE_HEADER
 from service.settings import Settings
 from tests.service.support import BASE_URL, Service, error_of, rows
 
@@ -102,6 +103,8 @@ def test_a_change_by_cookie_must_come_from_our_own_pages(service: Service) -> No
     browser = TestClient(service.app, base_url=BASE_URL)
     browser.cookies.set(cookie_name(service.settings), own_key(service.settings) or "")
     files = {"file": ("a.csv", rows())}
+    assert browser.post("/datasets", files=files, headers={"origin": BASE_URL}).status_code == 403
+    browser.headers[PAGE_HEADER] = "test"
     assert browser.post("/datasets", files=files).status_code == 403
     foreign = browser.post("/datasets", files=files, headers={"origin": "http://evil.example"})
     assert (foreign.status_code, error_of(foreign.json())["code"]) == (403, "foreign_origin")
