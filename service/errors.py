@@ -11,14 +11,17 @@ class ServiceError(Exception):
         type: the family of the error.
         code: stable name of the error.
         param: JSON path of the field at fault, such as `dataset.train`.
+        retry_after: seconds after which another try may succeed; sent as `Retry-After`.
     """
 
     status = 500
     type = "server_error"
 
-    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message, code, param)
-        self.message, self.code, self.param = message, code or self.type, param
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.param, self.retry_after = message, code or self.type, param, retry_after
 
 
 class InvalidRequest(ServiceError):
@@ -53,8 +56,16 @@ class RangeNotSatisfiable(ServiceError):
     status, type = 416, "range_not_satisfiable"
 
 
+class TooManyRequests(ServiceError):
+    status, type = 429, "too_many_requests"
+
+
 class Unavailable(ServiceError):
     status, type = 503, "unavailable"
+
+
+class TimedOut(ServiceError):
+    status, type = 504, "timeout"
 
 
 class StartRefused(Exception):

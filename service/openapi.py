@@ -13,8 +13,8 @@ class ErrorBody(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
-    """The family: invalid_request, unauthorized, forbidden, not_found, conflict, too_large, unavailable,
-    server_error."""
+    """The family: invalid_request, unauthorized, forbidden, not_found, conflict, too_large, too_many_requests,
+    unavailable, timeout, server_error."""
     code: str
     """The exact error, for programs; it stays the same when the message is reworded."""
     message: str
@@ -38,8 +38,10 @@ MEANINGS = {
     413: "The upload is too large.",
     416: "The range lies outside the file.",
     422: "A field is wrong: `param` names it, `message` says what would be right.",
+    429: "Too much is asked at once: `Retry-After` says when to try again.",
     500: "Something went wrong in the service; its log has the details under the request id.",
     503: "The database does not answer, or the disk is full.",
+    504: "It took longer than the service allows.",
 }
 EVERYWHERE = (401, 403, 500, 503)
 

@@ -23,6 +23,8 @@ def error_response(error: ServiceError, headers: dict[str, str] | None = None) -
     headers = dict(headers or {})
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     body = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
     return JSONResponse({"error": body}, status_code=error.status, headers=headers)
 
