@@ -12,6 +12,7 @@ from service.logs import configure_logging
 from service.queue import Hints
 from service.settings import Settings, get_settings
 from worker.app import make_app, run_app
+from worker.courier import Courier
 from worker.devices import device_names, gpu_indices
 from worker.sweeper import Sweeper
 from worker.tasks import Runner
@@ -25,14 +26,22 @@ def run_worker(settings: Settings) -> int:
     gpus = gpu_indices()
     runner = Runner(settings, db, worker_id, gpus)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free)
-    runner.on_done = sweeper.wake
+    courier = Courier(settings, db)
+
+    def on_done() -> None:
+        sweeper.wake()
+        courier.wake()
+
+    runner.on_done = on_done
     app = make_app(settings, runner)
     sweeper.start()
+    courier.start()
     try:
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
         sweeper.close()
+        courier.close()
         hints.close()
         db.close()
 

@@ -69,6 +69,26 @@ DATABASE_LOST: Failure = {
     "hint": "Look at the database and the network between it and the worker.",
 }
 
+DISK_FULL: Failure = {
+    "code": "disk_full",
+    "message": "The disk of the home folder is full.",
+    "hint": "Make room: delete old jobs and data sets, or enlarge it. The last checkpoint is kept.",
+}
+DISK_FULL_STATUS = 28  # the exit status of a process that cannot even write its outcome
+# The same of these at the same step, twice, is the job's own doing.
+REPEATABLE = frozenset({"process_crashed", "process_killed", "process_exited", "internal_error", "stalled"})
+
+
+def repeated(error: Failure, step: int | None) -> Failure:
+    """What to say of a crash that another attempt would only repeat."""
+    where = "before its first step" if step is None else f"after step {step}"
+    return {
+        "code": error["code"],
+        "message": f"{error['message']} It happened {where} twice, so it was not tried again.",
+        "hint": error["hint"],
+    }
+
+
 _BY_SIGNAL: dict[int, Failure] = {
     signal.SIGKILL: {
         "code": "process_killed",
@@ -111,6 +131,8 @@ def from_exit(returncode: int, log: Path) -> Failure:
         returncode: as `subprocess` gives it: negative for a signal.
         log: the process's output, whose last line is quoted.
     """
+    if returncode == DISK_FULL_STATUS:
+        return DISK_FULL
     if -returncode in _BY_SIGNAL:
         return _BY_SIGNAL[-returncode]
     if returncode < 0:

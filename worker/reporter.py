@@ -8,7 +8,9 @@ so that a reader who asks for rows after the last number it saw misses none.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
-from service.db import HELD, Checkpoint, Database, Event, Job, Metric, SubspaceMap, now
+from service.db import HELD, Checkpoint, Database, Event, Job, Metric, SubspaceMap, is_disk_full, now
 from worker.clean_json import clean
+from worker.journal import Journal
 
 logger = logging.getLogger(__name__)
 
 ALIVE = "alive"  # touched while the run makes progress; the supervisor watches its time
+STEP = "step"  # holds the attempt and the last step it made
 INTERVAL = 1.0  # seconds: how old a row may get before it is written
 REST = 4.0  # times as long as a transaction took
 Row = dict[str, Any]
@@ -96,11 +100,15 @@ class Reporter:
         self._lease_seconds, self._on_stale, self._interval = lease_seconds, on_stale, interval
         self._batch = Batch()
         self._changed = Condition()
+        self._journal = Journal(folder)
+        self._step_file = os.open(folder / STEP, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._writing = False
+        self._writing_since: float | None = None
         self._closing = False
         self._urgent = self._flushing = False
         self._progressed = True
         self._failing_since: float | None = None
+        self.disk_full = False  # why the database was lost
         self.stopping = Flag()
         self.stale = Flag()
         self.database_lost = Flag()
@@ -111,8 +119,9 @@ class Reporter:
     # What the run calls. Each call only puts a row into the buffer.
 
     def metrics(self, *, kind: str, step: int, epoch: float, values: dict[str, Any]) -> None:
-        row = {"kind": kind, "step": step, "epoch": epoch, "time": now(), "values": dict(values)}
+        row = {"kind": kind, "step": step, "epoch": epoch, "time": now(), "values": clean(values)}
         with self._changed:
+            self._journal.add("metric", row)
             self._batch.metrics[kind, step] = row
             self._progressed = True
 
@@ -120,6 +129,8 @@ class Reporter:
         self, *, step: int, total_steps: int, epoch: float, eta_seconds: float | None, asa: dict[str, int] | None
     ) -> None:
         self.started.set()
+        with suppress(OSError):
+            os.pwrite(self._step_file, f"{self._attempt} {step}".ljust(32).encode(), 0)
         failpoint("mid_step")
         with self._changed:
             self._batch.progress = {
@@ -132,18 +143,23 @@ class Reporter:
             self._progressed = True
 
     def subspaces(self, *, step: int, summary: dict[str, Any]) -> None:
+        row = {"step": step, "summary": clean(summary)}
         with self._changed:
-            self._batch.subspaces[step] = {"step": step, "summary": summary}
+            self._journal.add("subspaces", row)
+            self._batch.subspaces[step] = row
             self._progressed = True
 
     def event(self, type: str, message: str, data: dict[str, Any]) -> None:
+        row = {"type": type, "message": message, "data": clean(data), "time": now()}
         with self._changed:
-            self._batch.events.append({"type": type, "message": message, "data": data, "time": now()})
+            self._journal.add("event", row)
+            self._batch.events.append(row)
             self._progressed = True
 
     def checkpoint(self, *, step: int, path: str, best: bool, values: dict[str, Any]) -> None:
+        row = {"step": step, "path": path, "best": best, "values": clean(values), "created_at": now()}
         with self._changed:
-            row = {"step": step, "path": path, "best": best, "values": dict(values), "created_at": now()}
+            self._journal.add("checkpoint", row)
             self._batch.checkpoints[step] = row
             self._progressed = True
             self._urgent = True  # the next attempt goes on from here, and would not report the steps before again
@@ -156,6 +172,9 @@ class Reporter:
 
     def stop_requested(self) -> bool:
         self._progressed = True
+        since = self._writing_since  # a server that is frozen, not dead, never answers
+        if since is not None and monotonic() - since > self._lease_seconds:
+            self.database_lost.set()
         return self.stopping.is_set() or self.stale.is_set() or self.database_lost.is_set()
 
     # What the training process calls around it.
@@ -197,8 +216,9 @@ class Reporter:
             if progressed:
                 self._touch()
             if batch:
-                begin = monotonic()
+                begin = self._writing_since = monotonic()
                 self._write(batch)
+                self._writing_since = None
                 self._rest(REST * (monotonic() - begin))
 
     def _rest(self, seconds: float) -> None:
@@ -225,6 +245,10 @@ class Reporter:
             with self._changed:
                 self._writing = False
                 self._urgent = self._urgent and bool(self._batch)
+                if batch.resumed is not None:
+                    self._journal.left.clear()
+                if not self._batch and not self._journal.left:
+                    self._journal.clear()
                 self._changed.notify_all()
 
     def _keep(self, batch: Batch, error: Exception) -> None:
@@ -232,6 +256,7 @@ class Reporter:
         known = isinstance(error, SQLAlchemyError)  # an outage; anything else is a fault of ours, and as little lost
         logger.warning("reports are kept until they can be written: %r", error, exc_info=not known)
         self._failing_since = self._failing_since or monotonic()
+        self.disk_full = is_disk_full(error)
         if monotonic() - self._failing_since > self._lease_seconds:
             self.database_lost.set()
         batch.tried = True
@@ -248,6 +273,7 @@ class Reporter:
             raise StaleAttempt
         if batch.resumed is not None:
             self._void_after(session, batch.resumed)
+            batch = self._left_behind(session, batch.resumed).followed_by(batch)
         own = {"job_id": self._job_id, "attempt": self._attempt}
         rows: list[tuple[type[Any], Row]] = [(Metric, row) for row in batch.metrics.values()]
         rows += [(Event, row) for row in self._unwritten(session, batch)]
@@ -274,6 +300,26 @@ class Reporter:
         )
         known = {(time, kind) for time, kind in written}
         return [row for row in batch.events if (row["time"], row["type"]) not in known]
+
+    def _left_behind(self, session: Session, step: int) -> Batch:
+        """Reports of attempts that were killed before they were written, up to the step that is gone on from."""
+        metrics = select(Metric.kind, Metric.step).where(Metric.job_id == self._job_id)
+        known: set[tuple[object, ...]] = {("metric", kind, at) for kind, at in session.execute(metrics)}
+        events = select(Event.type, Event.time).where(Event.job_id == self._job_id)
+        known |= {("event", kind, time) for kind, time in session.execute(events)}
+        for name, table in (("subspaces", SubspaceMap), ("checkpoint", Checkpoint)):
+            known |= {(name, at) for at in session.scalars(select(table.step).where(table.job_id == self._job_id))}
+        left = Batch()
+        for kind, row in self._journal.left:
+            if kind == "event" and ("event", row["type"], row["time"]) not in known:
+                left.events.append(row)
+            elif kind == "metric" and row["step"] <= step and ("metric", row["kind"], row["step"]) not in known:
+                left.metrics[row["kind"], row["step"]] = row
+            elif kind == "subspaces" and row["step"] <= step and (kind, row["step"]) not in known:
+                left.subspaces[row["step"]] = row
+            elif kind == "checkpoint" and row["step"] <= step and (kind, row["step"]) not in known:
+                left.checkpoints[row["step"]] = row
+        return left
 
     def _void_after(self, session: Session, step: int) -> None:
         """The newest attempt wins: what earlier ones reported after the step it goes on from is void."""

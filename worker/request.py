@@ -24,6 +24,7 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         pydantic.ValidationError: the row's spec is not one that this version understands.
     """
     spec = JobSpec.model_validate(job.resolved.get("spec") or job.spec)
+    spec = spec.model_copy(update={"webhook": None})  # its address may be a secret, and manifests carry the spec
     datasets = settings.resolved_home / "datasets"
     held_out = spec.dataset.eval
     local = settings.resolved_home / "models" / spec.base_model
@@ -40,3 +41,10 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         cache=settings.folder("cache/decompositions"),
         keep_checkpoints=settings.keep_checkpoints,
     )
+
+
+def needed_bytes(job: Job, settings: Settings) -> int:
+    """What the run will take on disk, by the estimate: checkpoints, and artifacts written out and zipped."""
+    sizes: dict[str, int | None] = job.resolved.get("estimate", {}).get("artifact_bytes", {})
+    checkpoint = 3 * (sizes.get("adapter") or 0)  # the adapter, and two moments for each of its parameters
+    return 2 * sum(size or 0 for size in sizes.values()) + (settings.keep_checkpoints + 2) * checkpoint

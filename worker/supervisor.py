@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from random import uniform
+from shutil import disk_usage
 from threading import Event
 from time import monotonic, sleep
 
@@ -18,14 +21,14 @@ from sqlalchemy.orm import Session
 
 from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
-from service.db import Database, Job, JobStatus
+from service.db import Database, Job, JobStatus, Json, is_disk_full
 from service.jobs import states
 from service.settings import Settings
 from worker.child import LOG, Child, child_environment
-from worker.outcome import DATABASE_LOST, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit
-from worker.reporter import ALIVE
+from worker.outcome import DISK_FULL, FILE, REPEATABLE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, repeated
+from worker.reporter import ALIVE, STEP
 from worker.request import FILE as REQUEST
-from worker.request import build_request, job_folder
+from worker.request import build_request, job_folder, needed_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +108,7 @@ class Supervisor:
         failpoint("after_claim")
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / FILE).unlink(missing_ok=True)
+        self._require_space()
         request = build_request(self._job, self._settings)
         write_atomically({self._folder / REQUEST: request.to_json().encode()})
         with (self._folder / LOG).open("a") as log:
@@ -119,6 +123,13 @@ class Supervisor:
         child = Child(self._folder, orders, child_environment(dict(os.environ), self._device), self._wake.set)
         logger.info("attempt %d of %s runs as process %d", self._job.attempt, self._job.id, child.pid)
         return child
+
+    def _require_space(self) -> None:
+        needed, free = needed_bytes(self._job, self._settings), disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(
+                errno.ENOSPC, f"the run needs about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            )
 
     def _watch(self, child: Child) -> None:
         begun = monotonic()
@@ -195,7 +206,8 @@ class Supervisor:
         elif self._reason is not None:  # asked of it, not its fault, however it came to its end
             states.give_back(session, self._job.id, self._job.attempt, charge=False)
         elif outcome is not None and outcome.ended == "stopped":
-            self._retry(session, DATABASE_LOST)
+            # SIGTERM came to the training process itself: its machine is being taken away, and this one told soon.
+            states.give_back(session, self._job.id, self._job.attempt, charge=False)
         else:
             self._retry(session, error)
 
@@ -206,8 +218,32 @@ class Supervisor:
                 states.add_event(session, job, "failed", error["message"], dict(error))
 
     def _retry(self, session: Session, error: Failure) -> None:
-        delay = min(self._settings.heartbeat_seconds * 2**self._job.failures, self._settings.lease_seconds)
-        states.give_back(session, self._job.id, self._job.attempt, charge=True, error=dict(error), delay=delay)
+        """Another attempt after a while, unless it would only meet the same end."""
+        step = self._last_step()
+        if self._repeats(states.last_charged(session, self._job.id), error, step):
+            self._fail(session, repeated(error, step))
+            return
+        longest = min(self._settings.heartbeat_seconds * 2**self._job.failures, self._settings.lease_seconds)
+        delay = longest * uniform(0.5, 1.0)  # jobs that fell together, as with a machine, do not come back together
+        states.give_back(
+            session, self._job.id, self._job.attempt, charge=True, error=dict(error), delay=delay, step=step
+        )
+
+    def _repeats(self, last: Json | None, error: Failure, step: int | None) -> bool:
+        if last is None or last["reason"] is None or error["code"] not in REPEATABLE:
+            return False
+        # Killed while it was loading says little: anybody may have done it, and it cost little.
+        if error["code"] == "process_killed" and step is None:
+            return False
+        return bool(last["reason"]["code"] == error["code"] and last.get("step") == step)
+
+    def _last_step(self) -> int | None:
+        """Of this attempt; None where it made none."""
+        try:
+            attempt, step = (self._folder / STEP).read_text().split()
+        except (OSError, ValueError):
+            return None
+        return int(step) if int(attempt) == self._job.attempt else None
 
     def _settle(self, write: Callable[[Session], None]) -> None:
         """Writes how it ended, through an outage; past it the expired lease gives the job back."""
@@ -257,6 +293,8 @@ def _bad_spec(error: ValidationError) -> Failure:
 
 
 def _no_start(error: OSError) -> Failure:
+    if is_disk_full(error):
+        return {**DISK_FULL, "message": f"There is too little room on the disk: {error.strerror}."}
     return {
         "code": "start_failed",
         "message": f"The training process could not be started: {error.strerror or type(error).__name__}.",

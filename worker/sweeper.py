@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import TERMINAL, Artifact, Database, Job, JobStatus, Worker, now
+from service.db import TERMINAL, Artifact, Database, Dataset, Job, JobStatus, Worker, now
 from service.jobs.states import expire_leases
 from service.settings import Settings
 
@@ -87,6 +88,8 @@ class Sweeper:
         """Removes files that no row names and nobody will ask for."""
         home = self._settings.resolved_home
         self._collect_artifacts(home / "artifacts")
+        self._collect_jobs(home / "jobs")
+        self._collect_datasets(home / "datasets")
         folders = [home / "queue" / "processed", *(home / name for name in ("datasets", "artifacts", "cache"))]
         before = time() - TEMPORARY_SECONDS
         for path in folders[0].glob("*.msg"):
@@ -166,6 +169,29 @@ class Sweeper:
             if not named:
                 with suppress(OSError):
                     job_folder.rmdir()
+
+    def _collect_jobs(self, folder: Path) -> None:
+        """Folders of jobs that were deleted by a process which then died. A job's row is there before its folder."""
+        for job_folder in folder.glob("job_*"):
+            with self._db.read() as session:
+                known = session.execute(select(Job.id).where(Job.id == job_folder.name)).first()
+            if known is None:
+                logger.info("removing %s, which belongs to no job", job_folder)
+                shutil.rmtree(job_folder, ignore_errors=True)
+
+    def _collect_datasets(self, folder: Path) -> None:
+        """Rows and images of data sets that were never registered, or deleted by a process which then died."""
+        before = time() - TEMPORARY_SECONDS
+        for path in folder.glob("ds_*"):
+            with suppress(OSError):
+                if path.stat().st_mtime >= before:
+                    continue
+                with self._db.read() as session:
+                    dataset = session.get(Dataset, path.name.partition(".")[0])
+                if dataset is not None and dataset.deleted_at is None:
+                    continue
+                logger.info("removing %s, which belongs to no data set", path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _waiting(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:

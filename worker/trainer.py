@@ -27,8 +27,8 @@ from adamss_core.errors import AdamssError
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest, RunResult
-from service.db import Database
-from worker.outcome import DATABASE_LOST, Failure, Outcome
+from service.db import Database, is_disk_full
+from worker.outcome import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, Outcome
 from worker.publish import publish
 from worker.reporter import Reporter
 from worker.request import FILE as REQUEST
@@ -128,9 +128,10 @@ class TrainingProcess:
     def _stopped(self) -> Outcome:
         reporter = self._reporter
         assert reporter is not None
-        written = reporter.close(_DROP_SECONDS if reporter.database_lost.is_set() else self.orders.lease_seconds)
-        if not written and not self._stop_asked.is_set():
-            return self._outcome("failed", DATABASE_LOST)
+        lost = reporter.database_lost.is_set()
+        written = reporter.close(_DROP_SECONDS if lost else self.orders.lease_seconds)
+        if (lost or not written) and not self._stop_asked.is_set():
+            return self._outcome("failed", DISK_FULL if reporter.disk_full else DATABASE_LOST)
         return self._outcome("stopped")
 
     def _failed(self, error: Exception) -> Outcome:
@@ -144,8 +145,13 @@ class TrainingProcess:
 
     def _finish(self, outcome: Outcome) -> None:
         with self._ending:
-            if not self._dropped:
+            if self._dropped:
+                return
+            try:
                 outcome.write(self.folder)
+            except OSError as error:
+                logger.exception("the outcome could not be written")
+                os._exit(DISK_FULL_STATUS if is_disk_full(error) else 1)
 
     def _on_term(self, *_: object) -> None:
         self._stop_asked.set()
@@ -185,6 +191,8 @@ def describe(error: Exception) -> tuple[Failure, bool]:
     if isinstance(error, MemoryError):
         hint = "Use a smaller training.batch_size or training.max_length, or give the worker more memory."
         return _failure("out_of_memory", "The worker's memory ran out.", hint), False
+    if is_disk_full(error):
+        return DISK_FULL, False
     text = " ".join(str(error).split())[:500]
     failure = _failure(
         "internal_error",

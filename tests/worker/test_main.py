@@ -71,13 +71,15 @@ CRASHES = {
 
 
 def test_a_run_that_crashes_fails_with_words_and_the_queue_flows_on(service: Service) -> None:
-    job_ids = {name: service.add_job(name, retries=1) for name in CRASHES}
+    job_ids = {name: service.add_job(name) for name in CRASHES}
     with service.worker(ADAMSS_WORKER_CONCURRENCY="2"):
         jobs = {name: wait_for(service, job_id, JobStatus.FAILED, seconds=40) for name, job_id in job_ids.items()}
         wait_for(service, service.add_job("steps=2"), JobStatus.SUCCEEDED)
     for name, job in jobs.items():
         code, words = CRASHES[name]
-        assert (job.attempt, job.failures) == ((1, 0) if code in ("internal_error", "nan_loss") else (2, 2))
+        # What would end the same way is not tried again: known errors at once, crashes when they come at the same step.
+        assert (job.attempt, job.failures) == ((1, 0) if code in ("internal_error", "nan_loss") else (2, 1))
+        assert job.attempt == 1 or "after step 19 twice" in (job.error or {})["message"]
         assert job.error is not None
         assert job.error["code"] == code
         assert words in job.error["message"]
@@ -128,10 +130,7 @@ def test_killed_worker_takes_its_training_process_along_and_another_finishes(ser
     with service.worker():
         job = wait_for(service, job_id, JobStatus.SUCCEEDED)
     assert (job.attempt, job.failures) == (2, 1)
-    # What was less than a second old when the process died may be missing; nothing is there twice.
-    steps = [row.step for row in service.metrics(job_id)]
-    assert len(set(steps)) == len(steps) >= 100 - 1 / 0.02
-    assert steps[-1] == 100
+    assert [row.step for row in service.metrics(job_id)] == list(range(1, 101))
 
 
 def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Service) -> None:

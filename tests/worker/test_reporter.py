@@ -246,3 +246,29 @@ def test_cancelled_run_may_still_report(service: Service, job: Job, reporter: Re
     metric(reporter, 1)
     assert reporter.flush(5)
     assert service.job(job.id).lease_until - service.job(job.id).queued_at > timedelta()  # type: ignore[operator]
+
+
+def test_what_a_killed_process_had_not_written_is_written_by_the_next(service: Service, job: Job) -> None:
+    """As after a checkpoint of step 3: the steps up to it are not made again."""
+    dead = make(service, job, interval=60.0)  # it never comes to write
+    for step in range(1, 6):
+        metric(dead, step)
+    dead.metrics(kind="eval", step=3, epoch=0.3, values={"eval_loss": float("nan")})
+    dead.subspaces(step=2, summary={"active": 3})
+    dead.event("micro_batch_halved", "Memory ran out.", {"step": 2})
+    with (service.settings.folder("jobs") / job.id / "reports.jsonl").open("a") as file:
+        file.write('{"kind": "metric", "row": {"kind": "tr')  # cut off by the kill
+    newer = make(service, claim_again(service, job))
+    newer.resumed(3)
+    metric(newer, 4, loss=0.5)
+    assert newer.flush(5)
+    rows = service.metrics(job.id)
+    expected = [(1, "train"), (2, "train"), (3, "eval"), (3, "train"), (4, "train")]
+    assert sorted((row.step, row.kind) for row in rows) == expected
+    assert rows[-1].values == {"loss": 0.5}
+    assert [event.type for event in service.events(job.id)].count("micro_batch_halved") == 1
+    assert service.count(SubspaceMap) == 1
+    assert newer.close(5)
+    assert (service.settings.folder("jobs") / job.id / "reports.jsonl").read_text() == ""
+    dead.stale.set()
+    dead.close(0)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.db import Artifact, Database, Job, JobStatus, Worker, now
+from service.db import Artifact, Database, Dataset, Job, JobStatus, Worker, now
 from service.jobs import states
-from tests.worker.support import Service, wait_until
+from tests.worker.support import DATASET, PROJECT, Service, wait_until
 from worker.sweeper import TEMPORARY_SECONDS, Sweeper
 
 
@@ -157,15 +157,27 @@ def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
     assert not orphans[1].parent.exists()
 
 
-def test_temporary_files_go_after_an_hour(service: Service) -> None:
+def test_folders_of_deleted_jobs_go(service: Service) -> None:
+    kept, gone = service.add_job(), "job_gone"
+    for job_id in (kept, gone):
+        (service.settings.folder("jobs") / job_id / "checkpoints").mkdir(parents=True)
+    Sweep(service).sweeper.collect()
+    assert [path.name for path in service.settings.folder("jobs").iterdir()] == [kept]
+
+
+def test_temporary_and_unregistered_files_go_after_an_hour(service: Service) -> None:
     folder = service.settings.folder("datasets")
     processed = service.settings.folder("queue/processed")
-    old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg"]
-    young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg"]
-    kept = [folder / "ds_c.jsonl"]
+    old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg", folder / "ds_unregistered.jsonl"]
+    young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg", folder / "ds_uploading.jsonl"]
+    kept = [folder / f"{DATASET}.jsonl"]
+    with service.db.write() as session:
+        row = Dataset(id=DATASET, project_id=PROJECT, name="rows", format="csv", rows=1, size_bytes=1, sha256="0" * 64)
+        row.profile, row.created_at = {}, now()
+        session.add(row)
     for path in (*old, *young, *kept):
         path.write_text("x")
     for path in (*old, *kept):
         os.utime(path, (time() - TEMPORARY_SECONDS - 60,) * 2)
     Sweep(service).sweeper.collect()
-    assert [path.exists() for path in (*old, *young, *kept)] == [False, False, True, True, True]
+    assert [path.exists() for path in (*old, *young, *kept)] == [False] * 3 + [True] * 4

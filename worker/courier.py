@@ -1,0 +1,172 @@
+"""Sends the webhooks that are written down in the database, until each has arrived or was tried often enough.
+
+A try is taken by compare-and-set, under the time of the next one: when the worker dies between taking and sending, or
+between the answer and its record, another worker sends it again. So it arrives at least once, under the same id.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from random import uniform
+from threading import Event, Thread
+
+import httpx
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.clock import database_now
+from service.db import Database, Delivery, Job, now
+from service.jobs.states import add_event
+from service.settings import Settings
+from service.webhooks import signed_headers, signing_secret
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIES = 15  # over about two days
+LONGEST_PAUSE = 6 * 3_600.0
+ANSWER_SECONDS = 10.0
+AT_ONCE = 20
+_NAT64 = IPv6Network("64:ff9b::/96")
+_GONE = 410  # the receiver wants no more
+
+
+class Courier:
+    """A thread that looks for due deliveries at start-up, every `sweep_seconds`, and when it is woken."""
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self._settings, self._db = settings, db
+        self._wake = Event()
+        self._closing = False
+        self._thread = Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now, such as when a job has ended."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout=2.0)
+
+    def deliver(self) -> None:
+        """One try of everything that is due."""
+        with self._db.read() as session:
+            due = select(Delivery.id).where(Delivery.next_at <= database_now(session)).order_by(Delivery.next_at)
+            waiting = list(session.scalars(due.limit(AT_ONCE)))
+        for message_id in waiting:
+            if self._closing:
+                return
+            if (delivery := self._take(message_id)) is not None:
+                self._record(delivery, *self._send(delivery))
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self.deliver()
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("webhooks put off: %r", error)
+            self._wake.wait(self._settings.sweep_seconds)
+            self._wake.clear()
+
+    def _take(self, message_id: str) -> Delivery | None:
+        """None where another worker was quicker."""
+        with self._db.write() as session:
+            moment = database_now(session)
+            taken = session.execute(
+                update(Delivery)
+                .where(Delivery.id == message_id, Delivery.next_at <= moment)
+                .values(tries=Delivery.tries + 1, next_at=moment + timedelta(seconds=2 * ANSWER_SECONDS))
+                .returning(Delivery.id)
+            ).first()
+            return session.get(Delivery, message_id, populate_existing=True) if taken else None
+
+    def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
+        """The problem, if there is one, and whether another try makes sense."""
+        try:
+            status = post(self._settings, delivery)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"[:500], True
+        if 200 <= status < 300:
+            return None, False
+        return f"It answered with status {status}.", status != _GONE
+
+    def _record(self, delivery: Delivery, problem: str | None, again: bool) -> None:
+        again = again and delivery.tries < MOST_TRIES
+        pause = min(self._settings.heartbeat_seconds * 2 ** (delivery.tries - 1), LONGEST_PAUSE) * uniform(0.8, 1.2)
+        with self._db.write() as session:
+            row = session.get_one(Delivery, delivery.id, populate_existing=True)
+            row.problem = problem
+            row.delivered_at = now() if problem is None else None
+            row.next_at = database_now(session) + timedelta(seconds=pause) if again else None
+            job = session.execute(select(Job).where(Job.id == row.job_id).with_for_update()).scalar_one_or_none()
+            if job is not None and not again:  # it may be deleted by now
+                told = {"id": row.id, "tries": row.tries, "problem": problem}
+                if problem is None:
+                    add_event(session, job, "webhook_delivered", "The webhook was delivered.", told)
+                else:
+                    add_event(session, job, "webhook_failed", f"The webhook was given up. {problem}", told)
+
+
+def post(settings: Settings, delivery: Delivery) -> int:
+    """Sends it once and returns the status of the answer. Redirects are not followed, proxies not used.
+
+    Raises:
+        ForbiddenAddress: the host's address is one that webhooks may not reach.
+        httpx.HTTPError, OSError: no answer came.
+    """
+    url = httpx.URL(delivery.url)
+    address = public_address(url, allow_private=settings.webhook_private)
+    headers = signed_headers(signing_secret(settings), delivery.id, int(time.time()), delivery.body)
+    headers |= {"host": url.netloc.decode(), "content-type": "application/json", "user-agent": "adamss-webhooks"}
+    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as client:
+        # To the very address that was checked: a name could lead elsewhere the next time it is looked up.
+        request = client.build_request(
+            "POST",
+            url.copy_with(host=address),
+            content=delivery.body,
+            headers=headers,
+            extensions={"sni_hostname": url.host},
+        )
+        answer = client.send(request, stream=True)  # whatever it says beside the status is not read
+        answer.close()
+        return answer.status_code
+
+
+class ForbiddenAddress(ValueError):
+    """A host that leads into the operator's own network."""
+
+
+def public_address(
+    url: httpx.URL, *, allow_private: bool, look_up: Callable[..., list[tuple[object, ...]]] | None = None
+) -> str:
+    """The address of the URL's host. All that the name leads to must be public, unless private ones are allowed.
+
+    Raises:
+        ForbiddenAddress: one is not.
+    """
+    port = url.port or (443 if url.scheme == "https" else 80)
+    found = (look_up or socket.getaddrinfo)(url.host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]  # type: ignore[index]
+    for address in addresses:
+        if not allow_private and not is_public(address):
+            raise ForbiddenAddress(f"{url.host} leads to {address}, which is not a public address.")
+    return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Also sees through the ways in which IPv6 carries an IPv4 address."""
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        if ip.sixtofour or ip.teredo or ip in _NAT64:
+            return False
+        if ip.ipv4_mapped:
+            return is_public(str(ip.ipv4_mapped))
+    return ip.is_global and not ip.is_multicast
