@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ import typer
 from service.cli.output import CliError
 
 if TYPE_CHECKING:
+    from service.cli.processes import Part
     from service.settings import Settings
 
 START_SECONDS = 60.0
@@ -46,10 +48,9 @@ def up(port: Port = None) -> None:
     try:
         for part in parts:
             part.start()
-        greet(settings, stop)
-        while not stop.asked.wait(TICK_SECONDS):
-            for part in parts:
-                part.revive()
+        greet(settings, lambda: watch(parts, stop))
+        while watch(parts, stop):
+            pass
     finally:
         say("Stopping; running jobs write a checkpoint first. Ctrl-C again ends them at once.")
         worker.stop(settings.shutdown_grace_seconds + WORKER_EXTRA_SECONDS, stop.hurried)
@@ -109,13 +110,20 @@ def prepare(port: int | None) -> Settings:
     return settings
 
 
-def greet(settings: Settings, stop: StopSignals) -> None:
-    """Prints where the service is, once it answers."""
+def watch(parts: Sequence[Part], stop: StopSignals) -> bool:
+    """Starts again what has died; False once the service is to stop."""
+    for part in parts:
+        part.revive()
+    return not stop.asked.wait(TICK_SECONDS)
+
+
+def greet(settings: Settings, wait: Callable[[], bool]) -> None:
+    """Prints where the service is, once it answers; `wait` is called until then, and ends the waiting with False."""
     from service.keys.service import signin_link
 
     until = time.monotonic() + START_SECONDS
     while not answers(settings):
-        if stop.asked.wait(TICK_SECONDS):
+        if not wait():
             return
         if time.monotonic() > until:
             raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.folder('logs')}")
