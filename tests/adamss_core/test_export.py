@@ -224,8 +224,10 @@ def test_merged_model_is_the_plain_base_with_the_same_outputs(case: str) -> None
     assert {n: type(m) for n, m in merged.named_modules()} == {n: type(m) for n, m in make().named_modules()}
     assert merged.state_dict().keys() == make().state_dict().keys()
     assert not hasattr(merged, "peft_config")
-    assert (outputs(merged) - expected).abs().max() < 1e-5
-    assert (outputs(make()) - expected).abs().max() > 3e-4
+    effect = (outputs(make()) - expected).abs().max()
+    assert effect > 3e-4
+    # Of fp32's rounding: all-linear adapts a dozen layers, each of which adds some.
+    assert (outputs(merged) - expected).abs().max() < max(1e-5, 1e-4 * effect)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
