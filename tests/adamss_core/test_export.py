@@ -63,8 +63,9 @@ def test_stock_peft_gives_the_same_outputs(case: str, tmp_path: Path) -> None:
     ours = give_effect(get_adamss_model(make(), config(**fields)))
     manifest = export_lora(ours, tmp_path)
     stock = PeftModel.from_pretrained(make(), tmp_path)
-    assert (outputs(stock) - outputs(ours)).abs().max() < 1e-5
-    assert (outputs(stock) - outputs(make())).abs().max() > 3e-4
+    effect = (outputs(stock) - outputs(make())).abs().max()
+    assert effect > 3e-4
+    assert (outputs(stock) - outputs(ours)).abs().max() < max(1e-5, 1e-4 * effect)
 
     assert json.loads((tmp_path / "lora_manifest.json").read_text()) == manifest
     adapted = {name: m for name, m in stock.base_model.model.named_modules() if isinstance(m, LoraLayer)}
