@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adamss_core import decomposition, get_adamss_model
+from adamss_core import decomposition, fingerprint, get_adamss_model
 from adamss_core.decomposition import Decomposition, cluster_rows, decompose, truncated_svd
 from adamss_core.errors import WeightError
 from tests.adamss_core.support import layers_of, mlp_config, outputs
@@ -217,6 +217,27 @@ def test_damaged_entry_is_computed_and_written_anew(kind: str, tmp_path: Path, c
     assert same(decompose("w", w, None, config(), tmp_path), expected)
     assert len(count_svds) == 2
     assert list(tmp_path.iterdir()) == [entry]
+
+
+def test_bias_dtype_and_orientation_are_part_of_the_content(tmp_path: Path) -> None:
+    square = weight(24, 24)
+    variants: list[tuple[Tensor, Tensor | None]] = [
+        (square, None),
+        (square, torch.zeros(24)),
+        (square, torch.ones(24)),
+        (square.t(), None),  # the same bytes, as a Conv1D stores them
+        (square.double(), None),
+    ]
+    for values, bias in variants:
+        found = decompose("w", values, bias, config(), tmp_path)
+        assert same(found, decompose("w", values, bias, config()))
+    assert len(list(tmp_path.iterdir())) == len(variants)
+
+
+@pytest.mark.parametrize("shape", [(40, 25), (33, 16), (5, 100)])
+def test_sketch_of_weight_and_bias_is_that_of_the_two_put_together(shape: tuple[int, int]) -> None:
+    w, b = torch.randn(shape), torch.randn(shape[0])
+    assert torch.allclose(fingerprint.sketch(w, b), fingerprint.sketch(torch.cat([w, b[:, None]], 1)), atol=1e-5)
 
 
 def test_a_bad_weight_never_reaches_the_cache(tmp_path: Path) -> None:
