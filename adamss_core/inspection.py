@@ -30,6 +30,7 @@ _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
 )
+_QUERY_AND_VALUE = (("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query_proj", "value_proj"))
 
 
 class InspectionError(AdamssError, ValueError):
@@ -73,7 +74,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "head_modules": heads,
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,
-        "default_targets": _default_targets(config.model_type, linear),
+        "default_targets": default_targets(config.model_type, linear),
         "max_positions": position_limit(config),
         "vocab_size": getattr(text, "vocab_size", None),
         "has_tokenizer": _has_tokenizer(source, options),
@@ -131,12 +132,16 @@ def is_usable(tokenizer: Any) -> bool:
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
-def _default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
-    """PEFT's names for the model type; where PEFT has a regular expression, the modules that it matches."""
+def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
+    """PEFT's names for the model type, with a regular expression resolved; else attention's query and value, by the
+    names that they have in most models."""
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
-    return targets
+    if targets is not None:
+        return targets
+    names = {module["name"].rpartition(".")[2] for module in linear}
+    return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
 
 
 def _build(config: Any, labels: int) -> PreTrainedModel:

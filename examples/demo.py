@@ -151,7 +151,7 @@ def train(console: Console, client: Client, data: Path, arguments: argparse.Name
 
 def show_result(console: Console, job: Job) -> None:
     result, asa = job["result"] or {}, job["asa"]
-    accuracy, baseline = float(result["eval_accuracy"]), float(result["majority"]["accuracy"])
+    accuracy, baseline = float(result["eval_accuracy"]), float(result["baseline"]["accuracy"])
     console.print(f"Held-out accuracy [bold]{accuracy:.3f}[/bold]; always guessing the larger class: {baseline:.3f}")
     if asa:
         console.print(f"{asa['active']} of {asa['total']} subspaces are left.")

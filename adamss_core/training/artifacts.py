@@ -19,7 +19,7 @@ from peft import PeftModel
 
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.files import save_adapter
-from adamss_core.training.base_model import load_tokenizer, quiet_loading
+from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.checkpoints import files_below, hash_file, sync_and_hash, sync_folder
 from adamss_core.training.errors import Stopped
@@ -31,7 +31,7 @@ MANIFEST, CARD = "manifest.json", "README.md"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal content gives equal files
 
 
-def publish(setup: Setup, model: PeftModel, result: dict[str, Any], max_length: int) -> list[ArtifactFile]:
+def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[ArtifactFile]:
     """Writes, verifies and zips the job's artifacts; nothing appears under its name before it is verified.
 
     Args:
@@ -43,7 +43,7 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any], max_length: 
     """
     folder = setup.request.folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
-    probe = Probe.of(setup, model, max_length)
+    probe = Probe.of(setup, model)
     made: dict[str, ArtifactFile] = {}
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
@@ -66,10 +66,11 @@ def _publish_one(
     content.mkdir()
     try:
         facts = _WRITERS[name](model, content)
-        load_tokenizer(setup.source).save_pretrained(content)  # fresh: the one in use remembers padding and truncation
+        # A fresh one: a tokenizer in use remembers padding and truncation.
+        setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
-        (content / CARD).write_text(model_card(name, manifest), encoding="utf-8")
+        (content / CARD).write_text(model_card(name, manifest, setup.task.usage(manifest)), encoding="utf-8")
         manifest["files"] = {
             path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": hash_file(path)}
             for path in files_below(content)
@@ -130,7 +131,7 @@ def _manifest(
         "artifact": name,
         "job_id": setup.request.job_id,
         "base_model": {"name": setup.source.name, "revision": setup.source.revision},
-        "max_length": probe.max_length,
+        "max_length": setup.limit,
         "spec": setup.plan.spec.model_dump(mode="json"),
         "result": result,
         **facts,

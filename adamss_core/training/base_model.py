@@ -1,4 +1,4 @@
-"""Loading: the tokenizer, the base model with its classification head, and the adapter on it."""
+"""Loading: the tokenizer, the base model with its head, and the adapter on it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 from peft import AdamssConfig, PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssWarning
-from adamss_core.inspection import head_modules, is_usable, linear_modules, load_options, position_limit
+from adamss_core.inspection import default_targets, head_modules, is_usable, linear_modules, load_options
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.request import Reporter, RunRequest
 
-HEAD_NAMES = ("classifier", "score")  # what PEFT trains in full for SEQ_CLS without being asked
-UNLIMITED = 10**9  # tokenizers without a limit carry 1e30
+# What PEFT trains in full for a task type without being asked.
+HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
     except Exception as error:
-        tokenizer, problem = None, _first_line(error, source)
+        tokenizer, problem = None, first_line(error, source)
     if tokenizer is None or not is_usable(tokenizer):
         raise TrainingError(
             "missing_tokenizer",
@@ -87,28 +87,30 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base(source: Source, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
-    """The base in fp32 with a head for the classes, and the names of the modules that its files hold no weights for.
+def load_pretrained(
+    auto_model: Any, source: Source, head: dict[str, Any], task: str
+) -> tuple[PreTrainedModel, list[str]]:
+    """The base in fp32 with its head, and the names of the modules that its files hold no weights for.
 
     Those start at random, so they must be trained and saved with the adapter. The random values come from torch's
     global seed.
 
+    Args:
+        auto_model: transformers' class for the task.
+        head: arguments that shape the head.
+
     Raises:
         TrainingError: model_load_failed.
     """
-    names = dict(enumerate(source.classes))
     try:
         with quiet_loading():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = auto_model.from_pretrained(
                 source.path,
-                num_labels=len(names),
-                id2label=names,
-                label2id={name: index for index, name in names.items()},
-                problem_type="single_label_classification",
                 use_safetensors=True,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
                 output_loading_info=True,
+                **head,
                 **source.options,
             )
     except Exception as error:
@@ -116,15 +118,13 @@ def load_base(source: Source, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTr
             raise
         raise TrainingError(
             "model_load_failed",
-            f"The base model '{source.name}' cannot be loaded ({_first_line(error, source)}).",
-            hint="It needs a config.json of an architecture that transformers knows for text classification, and its "
-            "weights as safetensors.",
+            f"The base model '{source.name}' cannot be loaded ({first_line(error, source)}).",
+            hint=f"It needs a config.json of an architecture that transformers knows for {task}, and its weights as "
+            "safetensors.",
             where="base_model",
         ) from error
     missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
     _check_weights(model, missing, source)
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
     model.config._name_or_path = model.name_or_path = source.name
     return model, sorted({key.rpartition(".")[0] for key in missing})
 
@@ -143,11 +143,27 @@ def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) ->
         )
 
 
-def add_adapter(model: PreTrainedModel, fresh: list[str], request: RunRequest, reporter: Reporter) -> PeftModel:
-    """Puts the job's adapter on the base; warnings of the core become events."""
-    config = AdamssConfig(**request.spec.adamss.config_fields(), task_type="SEQ_CLS")
-    config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save)
-    config.target_modules = _without_saved(config.target_modules, model, config.modules_to_save)
+def add_adapter(
+    model: PreTrainedModel,
+    fresh: list[str],
+    request: RunRequest,
+    reporter: Reporter,
+    peft_type: str | None,
+    heads: bool,
+) -> PeftModel:
+    """Puts the job's adapter on the base; warnings of the core become events.
+
+    Args:
+        fresh: modules that began at random.
+        peft_type: PEFT's task type.
+        heads: whether modules outside of the body are trained in full.
+    """
+    config = AdamssConfig(**request.spec.adamss.config_fields(), task_type=peft_type)
+    own = HEAD_NAMES.get(peft_type or "", ())
+    config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
+    if config.target_modules is None:
+        config.target_modules = default_targets(model.config.model_type, linear_modules(model))
+    config.target_modules = _without_saved(config.target_modules, model, [*own, *(config.modules_to_save or [])])
     config.revision = request.spec.revision
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
@@ -160,37 +176,28 @@ def add_adapter(model: PreTrainedModel, fresh: list[str], request: RunRequest, r
     return adapted
 
 
-def modules_to_save(model: PreTrainedModel, fresh: list[str], asked: list[str] | None) -> list[str] | None:
-    """What is trained in full beyond PEFT's own `classifier` and `score`: what the job asks for, every other module of
+def modules_to_save(
+    model: PreTrainedModel, fresh: list[str], asked: list[str] | None, own: tuple[str, ...], heads: bool
+) -> list[str] | None:
+    """What is trained in full beyond what PEFT does by itself (`own`): what the job asks for, every other module of
     the head, and every module that began at random, whose values nobody else has."""
-    names = [name for name in asked or [] if name not in HEAD_NAMES]
-    candidates = [*head_modules(model), *sorted(filter(None, fresh))]  # a parent comes before what is inside it
+    names = [name for name in asked or [] if name not in own]
+    # A parent comes before what is inside it.
+    candidates = [*(head_modules(model) if heads else []), *sorted(filter(None, fresh))]
     for name in candidates:
-        if not any(f".{kept}." in f".{name}." for kept in (*HEAD_NAMES, *names)):
+        if not any(f".{kept}." in f".{name}." for kept in (*own, *names)):
             names.append(name)
     return names or None
 
 
-def _without_saved(
-    targets: list[str] | str | None, model: PreTrainedModel, saved: list[str] | None
-) -> list[str] | str | None:
+def _without_saved(targets: list[str] | str | None, model: PreTrainedModel, saved: list[str]) -> list[str] | str | None:
     """PEFT's "all-linear" would also name layers that are trained in full, and the saved config then be refused."""
     if not isinstance(targets, str) or targets.lower() != "all-linear":
         return targets
     names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in (*HEAD_NAMES, *(saved or [])))]
+    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in saved)]
 
 
-def length_limit(asked: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Tokens per row: what the job asks for, at most what tokenizer and position embeddings can take."""
-    limits = [asked]
-    if tokenizer.model_max_length < UNLIMITED:
-        limits.append(int(tokenizer.model_max_length))
-    if (positions := position_limit(config)) is not None:
-        limits.append(positions)
-    return min(limits)
-
-
-def _first_line(error: Exception, source: Source) -> str:
+def first_line(error: Exception, source: Source) -> str:
     text = str(error).strip()
     return (text.splitlines()[0] if text else type(error).__name__).replace(source.path, source.name)[:300]

@@ -1,57 +1,126 @@
-"""From texts to token ids, and from an epoch's number to its batches."""
+"""What a model is fed: encoded examples, and from an epoch's number to its batches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
-
-from adamss_core.training.data import Rows
+from transformers import PreTrainedTokenizerBase
 
 CHUNK = 1_000  # texts tokenised at a time
 MEGABATCH = 50  # at most so many steps are sorted by length together
+IGNORED = -100  # a target that no loss counts
+
+Ids = NDArray[np.int32]
+Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows.
+    """Examples, ready to be put into batches.
 
     Attributes:
-        features: (n,) dicts of unpadded id lists: input_ids, attention_mask, perhaps token_type_ids.
-        labels: (n,) int64 class ids.
-        lengths: (n,) int64 tokens.
-        truncated: how many rows were longer than allowed.
+        features: (n,) what a batch is made of; for texts unpadded ids by name, for images a path.
+        targets: (n, ...) or (n,) arrays of their own length each: what the loss compares with.
+        lengths: (n,) int64 tokens; 1 for an image.
+        units: (n,) int64 how many terms of the loss an example has: 1, or its labelled tokens.
+        over_length: positions of the examples that were longer than allowed, and were cut.
     """
 
-    features: list[dict[str, list[int]]]
-    labels: Tensor
+    features: Sequence[Any]
+    targets: Any
     lengths: Tensor
-    truncated: int
+    units: Tensor
+    over_length: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.features)
 
+    def take(self, indices: list[int]) -> Encoded:
+        """Some of them, none of which counts as over-long any more."""
+        targets = self.targets[indices] if isinstance(self.targets, Tensor) else [self.targets[i] for i in indices]
+        return replace(
+            self,
+            features=[self.features[i] for i in indices],
+            targets=targets,
+            lengths=self.lengths[indices],
+            units=self.units[indices],
+            over_length=[],
+        )
 
-def encode(rows: Rows, ids: dict[str, int], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
-    features: list[dict[str, list[int]]] = []
-    truncated = 0
-    for start in range(0, len(rows), CHUNK):
-        texts = rows.texts[start : start + CHUNK]
-        pairs = None if rows.pairs is None else rows.pairs[start : start + CHUNK]
-        batch = tokenizer(texts, pairs, truncation=True, max_length=max_length)
-        features += [{name: batch[name][i] for name in batch} for i in range(len(texts))]
+
+class Collate(Protocol):
+    def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
+        """Inputs, each (rows, ...), and targets, (rows, ...), on the device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Unpadded ids of texts.
+
+    Attributes:
+        features: (n,) name -> ids; no attention mask, which padding makes.
+        over_length: positions of the texts that were cut.
+        words: (n,) for each token the position of its word, or -1; only for texts given as words.
+    """
+
+    features: list[dict[str, Ids]]
+    over_length: list[int]
+    words: list[list[int]]
+
+    @property
+    def lengths(self) -> Tensor:
+        return torch.tensor([len(feature["input_ids"]) for feature in self.features])
+
+
+def tokenise(
+    texts: Sequence[Any], pairs: Sequence[str] | None, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Tokenised:
+    """Texts, pairs of texts, or texts as lists of words."""
+    found = Tokenised([], [], [])
+    as_words = len(texts) > 0 and isinstance(texts[0], list)
+    for start in range(0, len(texts), CHUNK):
+        part = list(texts[start : start + CHUNK])
+        second = None if pairs is None else list(pairs[start : start + CHUNK])
+        batch = tokenizer(part, second, truncation=True, max_length=max_length, is_split_into_words=as_words)
+        names = [name for name in batch if name != "attention_mask"]
+        found.features.extend({name: np.array(batch[name][i], np.int32) for name in names} for i in range(len(part)))
         # Only fast tokenizers say what they cut off; for the others a full row counts.
         fast: Any = batch.encodings
-        truncated += (
-            sum(bool(item.overflowing) for item in fast)
-            if fast
-            else sum(len(item) == max_length for item in batch["input_ids"])
-        )
-    lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
-    return Encoded(features, torch.tensor([ids[label] for label in rows.labels]), lengths, truncated)
+        cut = [bool(item.overflowing) for item in fast] if fast else [len(i) == max_length for i in batch["input_ids"]]
+        found.over_length.extend(start + i for i, was_cut in enumerate(cut) if was_cut)
+        if as_words:
+            found.words.extend([-1 if w is None else w for w in batch.word_ids(i)] for i in range(len(part)))
+    return found
+
+
+class Padding:
+    """Pads rows of ids to the longest among them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self._tokenizer, self._device = tokenizer, device
+        self._multiple = 8 if device.type == "cuda" else None
+
+    def inputs(self, features: Sequence[dict[str, Ids]]) -> Inputs:
+        """Each (rows, longest), with the attention mask, on the device."""
+        plain = [{name: ids.tolist() for name, ids in feature.items()} for feature in features]
+        padded = self._tokenizer.pad(plain, padding=True, pad_to_multiple_of=self._multiple, return_tensors="pt")
+        return {name: value.to(self._device) for name, value in padded.items()}
+
+    def targets(self, targets: Sequence[Ids], width: int) -> Tensor:
+        """(rows, width) int64, filled up with IGNORED on the side on which the inputs are."""
+        padded = torch.full((len(targets), width), IGNORED)
+        left = self._tokenizer.padding_side == "left"
+        for row, values in enumerate(targets):
+            place = slice(width - len(values), width) if left else slice(0, len(values))
+            padded[row, place] = torch.from_numpy(values.astype(np.int64))
+        return padded.to(self._device)
 
 
 def epoch_steps(lengths: Tensor, per_step: int, seed: int, epoch: int) -> list[list[int]]:
@@ -75,17 +144,3 @@ def epoch_steps(lengths: Tensor, per_step: int, seed: int, epoch: int) -> list[l
     longest = max(range(len(shuffled)), key=lambda i: max(int(lengths[row]) for row in shuffled[i]))
     shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
     return shuffled
-
-
-class Collate:
-    """Pads rows to the longest among them."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
-        self._pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if device.type == "cuda" else None)
-        self._device = device
-
-    def __call__(self, data: Encoded, rows: list[int]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs, each (rows, longest), and labels (rows,), on the device."""
-        padded = self._pad([data.features[row] for row in rows])
-        inputs = {name: value.to(self._device) for name, value in padded.items()}
-        return inputs, data.labels[rows].to(self._device)

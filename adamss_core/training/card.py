@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from adamss_core.training.tasks.base import Usage
+
 _TITLES = {
     "adapter": "AdaMSS adapter",
     "lora": "LoRA adapter, exported from AdaMSS",
@@ -17,9 +19,31 @@ _WHAT = {
     "code.",
     "merged": "The whole model with the AdaMSS update added to its weights. It needs transformers only.",
 }
+# Evaluation metrics in the order of the card, and their names on the hub.
+_METRICS = {
+    "accuracy": "Accuracy",
+    "f1": "Entity F1",
+    "micro_f1": "Micro F1",
+    "macro_f1": "Macro F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "perplexity": "Perplexity",
+}
+_HUB_METRICS = {
+    "accuracy": "accuracy",
+    "f1": "f1",
+    "micro_f1": "f1",
+    "macro_f1": "f1",
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "perplexity": "perplexity",
+}
+_PLAIN = frozenset({"matthews", "pearson", "spearman", "perplexity"})  # no shares of one
 
 
-def model_card(name: str, manifest: dict[str, Any]) -> str:
+def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
     """Markdown with the hub's front matter, from an artifact's manifest."""
     spec, result = manifest["spec"], manifest["result"]
     sections = [
@@ -29,7 +53,7 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         _results(result),
         _data(spec, result),
         _method(manifest),
-        f"## How to load it\n\n```python\n{_code(name, manifest)}\n```",
+        f"## How to load it\n\n```python\n{_code(name, manifest, usage)}\n```",
         _limits(manifest),
     ]
     return "\n\n".join(sections) + "\n"
@@ -37,7 +61,7 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
 
 def _front_matter(name: str, manifest: dict[str, Any]) -> str:
     """JSON strings are YAML strings, so any name is safe."""
-    tags = ["adamss", "text-classification", *([] if name == "merged" else ["peft"])]
+    tags = ["adamss", manifest["spec"]["task"], *([] if name == "merged" else ["peft"])]
     lines = [
         f"library_name: {'transformers' if name == 'merged' else 'peft'}",
         f"base_model: {json.dumps(manifest['base_model']['name'])}",
@@ -47,39 +71,43 @@ def _front_matter(name: str, manifest: dict[str, Any]) -> str:
         *(f"- {tag}" for tag in tags),
         *(["- lora"] if name == "lora" else []),
         "metrics:",
-        "- accuracy",
-        "- f1",
+        *(f"- {metric}" for metric in dict.fromkeys(_HUB_METRICS[key] for key in _scores(manifest["result"]))),
     ]
     return "---\n" + "\n".join(lines) + "\n---"
 
 
+def _scores(result: dict[str, Any]) -> list[str]:
+    """Names of the metrics that the result has, the loss aside."""
+    return [key for key in _METRICS if f"eval_{key}" in result]
+
+
 def _results(result: dict[str, Any]) -> str:
-    majority = result["majority"]
+    baseline = result["baseline"]
     rows = [
-        ("Accuracy", _share(result.get("eval_accuracy")), _share(majority["accuracy"])),
-        ("Macro F1", _share(result.get("eval_macro_f1")), _share(majority["macro_f1"])),
-        ("Loss", _number(result.get("eval_loss")), "-"),
+        *((_METRICS[key], key, _number if key in _PLAIN else _share) for key in _scores(result)),
+        ("Loss", "loss", _number),
     ]
-    table = "\n".join(f"| {metric} | {value} | {baseline} |" for metric, value, baseline in rows)
+    table = "\n".join(
+        f"| {title} | {show(result.get(f'eval_{key}'))} | {show(baseline.get(key))} |" for title, key, show in rows
+    )
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
-        f'| | this model | always "{_markdown(str(majority["label"]))}" |\n| --- | --- | --- |\n{table}'
+        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
     )
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:
-    labels = result["labels"]
+    labels, held = result["labels"], result["held_out"]
     shown = ", ".join(f"`{_markdown(label)}`" for label in labels[:20]) + (" …" if len(labels) > 20 else "")
+    how = ", stratified by label" if held["stratified"] else ""
     held_out = (
         "a data set of its own"
-        if spec["dataset"]["eval"]
-        else f"{spec['dataset']['eval_fraction']:.0%} of the rows, stratified by label"
+        if held["from"] == "eval"
+        else f"{spec['dataset']['eval_fraction']:.0%} of the rows{how}"
     )
-    return (
-        f"## Data\n\n{result['train_rows']} rows were trained on; held out was {held_out}. "
-        f"{len(labels)} classes: {shown}."
-    )
+    classes = f" {len(labels)} classes: {shown}." if labels else ""
+    return f"## Data\n\n{result['train_rows']} rows were trained on; held out was {held_out}.{classes}"
 
 
 def _method(manifest: dict[str, Any]) -> str:
@@ -102,38 +130,30 @@ def _method(manifest: dict[str, Any]) -> str:
     return text
 
 
-def _code(name: str, manifest: dict[str, Any]) -> str:
+def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:
     base, revision = manifest["base_model"]["name"], manifest["base_model"]["revision"]
-    labels = manifest["result"]["labels"]
-    ending = f", revision={revision!r}" if revision else ""
+    arguments = ", ".join([*([f"revision={revision!r}"] if revision else []), *([usage.head] if usage.head else [])])
     head = (
-        f"labels = {labels!r}\n"
-        f"base = AutoModelForSequenceClassification.from_pretrained(\n"
-        f"    {base!r}{ending}, num_labels=len(labels), id2label=dict(enumerate(labels)), dtype=torch.float32\n)\n"
+        f"{usage.setup}base = {usage.auto_model}.from_pretrained(\n    {base!r}, {arguments}{', ' if arguments else ''}"
+        "dtype=torch.float32\n)\n"
     )
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+    imports = f"import torch\nfrom transformers import {usage.auto_model}, {usage.processor}\n"
     load = {
         "adapter": f"{imports}from adamss_core import load_adapter\n\n{head}"
         'model = load_adapter(base, ".", is_trainable=False)',
         "lora": f'{imports}from peft import PeftModel\n\n{head}model = PeftModel.from_pretrained(base, ".").eval()',
-        "merged": f'{imports}\nmodel = AutoModelForSequenceClassification.from_pretrained(".").eval()',
+        "merged": f'{imports}\nmodel = {usage.auto_model}.from_pretrained(".").eval()',
     }[name]
-    second = ', "A second text."' if manifest["spec"]["dataset"]["text_pair"] else ""
-    return (
-        f'{load}\ntokenizer = AutoTokenizer.from_pretrained(".")\n'
-        f'inputs = tokenizer("A text."{second}, truncation=True, max_length={manifest["max_length"]}, '
-        'return_tensors="pt")\n'
-        "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
-        "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
-    )
+    return f'{load}\nprocessor = {usage.processor}.from_pretrained(".")\n{usage.lines}'
 
 
 def _limits(manifest: dict[str, Any]) -> str:
-    check = manifest["verification"]
+    check, length = manifest["verification"], manifest["max_length"]
+    cut = f"Inputs are cut at {length} tokens. " if length else ""
     return (
-        f"## Limits\n\nInputs are cut at {manifest['max_length']} tokens. The model knows only the classes above, from "
-        "rows like the ones it was trained on; the held-out rows come from the same source, so other texts can do "
-        "worse. It inherits the base model's biases and licence. Nothing here says that the scores are calibrated.\n\n"
+        f"## Limits\n\n{cut}The model knows only what the rows above teach; held-out rows come from the same source, "
+        "so other inputs can do worse. It inherits the base model's biases and licence. Nothing here says that the "
+        "scores are calibrated.\n\n"
         f"These files were loaded again before they were published: on {check['probes']} held-out rows the logits "
         f"differ from the trained model's by at most {check['largest_difference']:.1e}. Checksums of all files, "
         "versions and the whole job are in `manifest.json`."

@@ -6,64 +6,78 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from adamss_core.training.batches import Collate, Encoded
+from adamss_core.training.batches import IGNORED, Collate, Encoded
+from adamss_core.training.request import Values
+from adamss_core.training.tasks import Task
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """loss is the mean cross-entropy in nats; accuracy and macro_f1 are shares of one."""
+    """Values of all rows, and the loss of each.
 
-    loss: float
-    accuracy: float
-    macro_f1: float
+    Attributes:
+        values: eval_loss and the task's metrics with the prefix eval_.
+        losses: (n,) mean over each row's terms, fp32 on the CPU.
+    """
 
-    @property
-    def values(self) -> dict[str, float | int | None]:
-        return {"eval_loss": self.loss, "eval_accuracy": self.accuracy, "eval_macro_f1": self.macro_f1}
+    values: Values
+    losses: Tensor
 
 
 def evaluate(
-    model: nn.Module, data: Encoded, collate: Collate, batch_size: int, accelerator: Accelerator
+    model: nn.Module,
+    task: Task,
+    data: Encoded,
+    classes: list[str],
+    collate: Collate,
+    batch_size: int,
+    accelerator: Accelerator,
 ) -> Evaluation:
     """Every process predicts its share; all of them see the result for all rows."""
-    logits, labels = predict(model, data, collate, batch_size, accelerator)
-    return Evaluation(float(F.cross_entropy(logits, labels)), *scores(logits.argmax(1), labels))
-
-
-def scores(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Accuracy, and the F1 score as a plain mean over the classes that occur."""
-    macro = f1_score(labels.numpy(), predicted.numpy(), average="macro", zero_division=0.0)
-    return float((predicted == labels).double().mean()), float(macro)
-
-
-def majority_baseline(train: Tensor, evaluation: Tensor) -> dict[str, float | int]:
-    """What always answering the most frequent training class would reach on the evaluation rows."""
-    most = int(torch.bincount(train).argmax())
-    accuracy, macro = scores(torch.full_like(evaluation, most), evaluation)
-    return {"class_id": most, "accuracy": accuracy, "macro_f1": macro}
+    found = predict(model, task, data, collate, batch_size, accelerator)
+    losses = found.pop("losses")
+    values: Values = {"loss": float(losses.double().sum() / data.units.sum()), **task.metrics(found, classes)}
+    return Evaluation({f"eval_{name}": value for name, value in values.items()}, losses / data.units.clamp(min=1))
 
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, data: Encoded, collate: Collate, batch_size: int, accelerator: Accelerator
-) -> tuple[Tensor, Tensor]:
-    """Logits (n, classes) in fp32 and labels (n,), on the CPU, sorted by length."""
+    model: nn.Module, task: Task, data: Encoded, collate: Collate, batch_size: int, accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """The task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in the rows' order."""
     was_training = model.training
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    logits, labels = [], []
+    found: dict[str, list[Tensor]] = {}
     for start in range(0, len(mine), batch_size):
-        inputs, target = collate(data, mine[start : start + batch_size])
+        rows = mine[start : start + batch_size]
+        inputs, targets = collate(data, rows)
         with accelerator.autocast():
-            logits.append(model(**inputs).logits.float())
-        labels.append(target)
+            outputs = model(**inputs)
+        part = task.predictions(outputs, targets) | {"losses": task.losses(outputs, targets)}
+        part["row"] = torch.tensor(rows, device=targets.device)
+        for name, value in part.items():
+            found.setdefault(name, []).append(value)
     model.train(was_training)
-    return _gathered(accelerator, torch.cat(logits)), _gathered(accelerator, torch.cat(labels))
+    whole = {name: _gathered(accelerator, _joined(parts)) for name, parts in found.items()}
+    places = torch.argsort(whole.pop("row"))
+    return {name: value[places] for name, value in whole.items()}
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Along the rows; a second dimension is filled up to the widest."""
+    if parts[0].dim() < 2:
+        return torch.cat(parts)
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([_filled(part, width) for part in parts])
+
+
+def _filled(part: Tensor, width: int) -> Tensor:
+    missing = part.new_full((part.shape[0], width - part.shape[1], *part.shape[2:]), IGNORED)
+    return torch.cat([part, missing], dim=1)
 
 
 def _gathered(accelerator: Accelerator, value: Tensor) -> Tensor:
@@ -71,6 +85,7 @@ def _gathered(accelerator: Accelerator, value: Tensor) -> Tensor:
     if accelerator.num_processes == 1:
         return value.cpu()
     sizes = accelerator.gather(torch.tensor([len(value)], device=value.device)).tolist()
-    padded = accelerator.pad_across_processes(value, dim=0)
-    parts = accelerator.gather(padded).split(int(padded.shape[0]))
+    for dimension in range(min(2, value.dim())):
+        value = accelerator.pad_across_processes(value, dim=dimension, pad_index=IGNORED)
+    parts = accelerator.gather(value).split(int(value.shape[0]))
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).cpu()

@@ -106,7 +106,7 @@ class Trainer:
         self.accelerated.zero_grad()
         seconds = time.monotonic() - begun
         progress.seconds += seconds
-        self.window.add(outcome.loss, outcome.rows, outcome.tokens, seconds)
+        self.window.add(outcome.loss, outcome.units, outcome.rows, outcome.tokens, seconds)
         return outcome
 
     def _rows(self) -> list[int]:
@@ -152,7 +152,15 @@ class Trainer:
 
     def _evaluate(self) -> None:
         setup, progress = self.setup, self.progress
-        values = evaluate(self.wrapped, setup.evaluation, setup.collate, progress.micro_batch, setup.accelerator).values
+        values = evaluate(
+            self.wrapped,
+            setup.task,
+            setup.evaluation,
+            setup.data.classes,
+            setup.collate,
+            progress.micro_batch,
+            setup.accelerator,
+        ).values
         values = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
         qualifies = not self.config.use_asa or progress.step >= self.config.final_warmup
         progress.evaluated(values, setup.training, qualifies=qualifies)

@@ -11,18 +11,18 @@ from peft import PeftModel
 from adamss_core.files import load_adapter
 from adamss_core.spec import make_plan
 from adamss_core.training.artifacts import publish
-from adamss_core.training.base_model import Source, add_adapter, length_limit, load_base, load_tokenizer
-from adamss_core.training.batches import Collate, Encoded, encode
+from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.checkpoints import CheckpointStore, hash_file
-from adamss_core.training.data import load_data
+from adamss_core.training.data import Data
 from adamss_core.training.errors import translated_errors
-from adamss_core.training.evaluation import majority_baseline
+from adamss_core.training.examples import within_limit
 from adamss_core.training.loop import Trainer
 from adamss_core.training.progress import Progress
 from adamss_core.training.request import Reporter, RunRequest, RunResult
 from adamss_core.training.setup import Setup, make_accelerator
 from adamss_core.training.silent import SilentReporter
 from adamss_core.training.snapshot import ADAPTER
+from adamss_core.training.tasks import Task, task_of
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -44,26 +44,28 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
     with accelerator.main_process_first():  # it clears away what the others must not find
         start = _starting_point(store, reporter)
-    data = load_data(request, reporter)
+    task = task_of(request.spec)
+    data = task.load_data(request, reporter)
     source = Source.of(request, data.classes)
-    tokenizer = load_tokenizer(source)
+    processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
-    model = _build_model(request, reporter, source, tokenizer, store, start)
-    limit = length_limit(request.spec.training.max_length, tokenizer, model.config)
-    train, evaluation = (encode(rows, data.ids, tokenizer, limit) for rows in (data.train, data.evaluation))
-    _report_truncated(reporter, train, limit)
+    model = _build_model(request, reporter, task, data, source, processor, store, start)
+    limit = task.limit(processor, model.config)
+    data, train, evaluation = within_limit(task, data, processor, limit, reporter)
     subspaces = model.base_model.asa_summary()["total"]
     plan = make_plan(request.spec, len(train), subspaces, accelerator.num_processes)
     setup = Setup(
         request=request,
         reporter=reporter,
         accelerator=accelerator,
+        task=task,
         source=source,
-        tokenizer=tokenizer,
+        processor=processor,
         data=data,
         train=train,
         evaluation=evaluation,
-        collate=Collate(tokenizer, accelerator.device),
+        collate=task.collator(processor, accelerator.device),
+        limit=limit,
         plan=plan,
         identity=_identity(request, plan.total_steps),
     )
@@ -75,7 +77,7 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(setup, trainer, store)
     result = _result(setup, trainer, published, step, time.monotonic() - begun)
-    artifacts = publish(setup, published, result, limit) if accelerator.is_main_process else []
+    artifacts = publish(setup, published, result) if accelerator.is_main_process else []
     return RunResult(result=result, artifacts=artifacts)
 
 
@@ -93,14 +95,24 @@ def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
 
 
 def _build_model(
-    request: RunRequest, reporter: Reporter, source: Source, tokenizer: Any, store: CheckpointStore, start: int | None
+    request: RunRequest,
+    reporter: Reporter,
+    task: Task,
+    data: Data,
+    source: Source,
+    processor: Any,
+    store: CheckpointStore,
+    start: int | None,
 ) -> PeftModel:
-    base, fresh = load_base(source, tokenizer)
+    base, fresh = task.load_base(source, processor)
     if start is None:
-        return add_adapter(base, fresh, request, reporter)
+        task.prepare_head(base, data)
+        return add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
     model = load_adapter(base, store.path(start) / ADAPTER)
     config = model.peft_config["default"]
-    config.modules_to_save = list(dict.fromkeys(config.modules_to_save))  # PEFT appends the head's names at every load
+    config.modules_to_save = (
+        list(dict.fromkeys(config.modules_to_save or [])) or None
+    )  # PEFT appends the head's names at every load
     return model
 
 
@@ -112,15 +124,6 @@ def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
         "seed": request.spec.training.seed,
         "total_steps": total_steps,
     }
-
-
-def _report_truncated(reporter: Reporter, train: Encoded, limit: int) -> None:
-    if train.truncated:
-        reporter.event(
-            "rows_truncated",
-            f"{train.truncated} training rows are longer than {limit} tokens and were cut.",
-            {"rows": train.truncated, "of": len(train), "max_length": limit},
-        )
 
 
 def _report_start(setup: Setup, trainer: Trainer) -> None:
@@ -151,7 +154,7 @@ def _published_model(setup: Setup, trainer: Trainer, store: CheckpointStore) -> 
     setup.accelerator.free_memory()
     if best is not None and best != progress.step:
         if (problem := store.problem(best)) is None:
-            base, _ = load_base(setup.source, setup.tokenizer)
+            base, _ = setup.task.load_base(setup.source, setup.processor)
             return load_adapter(base, store.path(best) / ADAPTER, is_trainable=False), best
         setup.reporter.event(
             "checkpoint_damaged",
@@ -165,7 +168,6 @@ def _result(setup: Setup, trainer: Trainer, model: PeftModel, step: int, seconds
     progress = trainer.progress
     values = progress.best_values if step == progress.best_step else progress.last_values
     summary = model.base_model.asa_summary()
-    baseline = majority_baseline(setup.train.labels, setup.evaluation.labels)
     return {
         **values,
         "step": step,
@@ -173,9 +175,10 @@ def _result(setup: Setup, trainer: Trainer, model: PeftModel, step: int, seconds
         "total_steps": setup.plan.total_steps,
         "epochs": trainer.epoch,
         "stopped_early": progress.stopped_early,
-        "majority": {"label": setup.data.classes[int(baseline.pop("class_id"))], **baseline},
+        "baseline": setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
         "train_rows": len(setup.train),
         "eval_rows": len(setup.evaluation),
+        "held_out": setup.data.held_out,
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
         "trainable_parameters": trainer.trainable_parameters,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from transformers import PreTrainedTokenizerBase
 
 from adamss_core.spec import Plan, TrainingSpec
 from adamss_core.training.base_model import Source
@@ -15,6 +15,7 @@ from adamss_core.training.batches import Collate, Encoded
 from adamss_core.training.data import Data
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Setup:
     request: RunRequest
     reporter: Reporter
     accelerator: Accelerator
+    task: Task
     source: Source
-    tokenizer: PreTrainedTokenizerBase
+    processor: Any  # tokenizer or image processor
     data: Data
     train: Encoded
     evaluation: Encoded
     collate: Collate
+    limit: int  # tokens per example; 0 where examples have no length
     plan: Plan
     identity: dict[str, str | int]  # what a checkpoint must agree with to be gone on from
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler
 
 from adamss_core.failpoints import failpoint
@@ -25,15 +24,17 @@ class StepOutcome:
     """What one step found.
 
     Attributes:
-        loss: mean over the step's rows, () on the device.
+        loss: mean over the step's terms, () on the device: one for each row, or for each of its labelled tokens.
         grad_norm: L2 norm of all gradients before clipping, ().
         learning_rate: of A and B, with which this step was made.
+        units: terms of the loss.
         rows, tokens: over all processes (tokens: of this process times their number).
     """
 
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
+    units: int
     rows: int
     tokens: int
 
@@ -64,7 +65,8 @@ class OptimizerStep:
         self.optimizer.step()
         if not self.optimizer.step_was_skipped:
             self.schedule.step()
-        return StepOutcome(loss, norm, rate, len(rows), tokens * accelerator.num_processes)
+        units = int(self.setup.train.units[rows].sum())
+        return StepOutcome(loss, norm, rate, units, len(rows), tokens * accelerator.num_processes)
 
     def _gradients_within_memory(self, rows: list[int], progress: Progress) -> tuple[Tensor, int]:
         """Where memory runs out, the same step again in half as large pieces: the gradients' sum stays the same."""
@@ -89,21 +91,22 @@ class OptimizerStep:
             )
 
     def _gradients(self, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
-        """Mean loss over all rows, (), and this process's tokens; gradients of that mean are in the parameters."""
+        """Mean loss over all terms, (), and this process's tokens; gradients of that mean are in the parameters."""
         accelerator = self.setup.accelerator
         # A process without rows of its own still takes part in the exchange, with weight zero.
         own = rows[accelerator.process_index :: accelerator.num_processes]
         mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
         pieces = [mine[start : start + micro_batch] for start in range(0, len(mine), micro_batch)]
         total = torch.zeros((), device=self.device)
+        units = max(1, int(self.setup.train.units[rows].sum()))
         tokens = 0
         for number, piece in enumerate(pieces):
-            inputs, labels = self.setup.collate(self.setup.train, piece)
+            inputs, targets = self.setup.collate(self.setup.train, piece)
             last = number == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
-                    logits = self.model(**inputs).logits
-                loss = F.cross_entropy(logits.float(), labels, reduction="sum") * (weight / len(rows))
+                    outputs = self.model(**inputs)
+                loss = self.setup.task.losses(outputs, targets).sum() * (weight / units)
                 # Data-parallel training takes the mean over processes, of what is a share of the mean already.
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()

@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from adamss_core.files import load_adapter
-from adamss_core.training.base_model import load_base, quiet_loading
+from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.setup import Setup
+from adamss_core.training.tasks import Task
 
 # Largest difference of any logit, in fp32 on the CPU. Exact exports differ by the order of additions only, which gives
 # 1e-6 to 1e-5 for logits of usual size.
@@ -29,24 +30,25 @@ class Probe:
     """What every artifact must reproduce.
 
     Attributes:
-        rows: texts.
-        max_length: tokens.
-        logits: (rows, classes) of the trained model, fp32.
+        rows: of the evaluation data.
+        limit: tokens.
+        logits: (rows, ...) of the trained model, fp32.
     """
 
+    task: Task
     rows: Rows
-    max_length: int
+    limit: int
     logits: Tensor
 
     @classmethod
-    def of(cls, setup: Setup, model: nn.Module, max_length: int) -> Probe:
+    def of(cls, setup: Setup, model: nn.Module) -> Probe:
         count = len(setup.data.evaluation)
         rows = setup.data.evaluation.take(list(range(0, count, max(1, count // PROBES)))[:PROBES])
-        return cls(rows, max_length, _logits(model, setup.tokenizer, rows, max_length))
+        return cls(setup.task, rows, setup.limit, _logits(model, setup.task, setup.processor, rows, setup.limit))
 
-    def difference(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> float:
+    def difference(self, model: nn.Module, processor: Any) -> float:
         """The largest absolute difference of any logit; infinite where shapes differ or something is NaN."""
-        logits = _logits(model, tokenizer, self.rows, self.max_length)
+        logits = _logits(model, self.task, processor, self.rows, self.limit)
         if logits.shape != self.logits.shape:
             return math.inf
         gap = float((logits - self.logits).abs().max())
@@ -61,8 +63,7 @@ def verify(name: str, folder: Path, setup: Setup, probe: Probe) -> float:
     """
     try:
         model = _LOADERS[name](folder, setup).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        difference = probe.difference(model, tokenizer)
+        difference = probe.difference(model, setup.task.read_processor(folder))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _failed(name, f"cannot be loaded again ({str(error).replace(str(folder), name)[:300]})") from error
     if not difference <= TOLERANCE:
@@ -80,18 +81,18 @@ def _failed(name: str, problem: str) -> TrainingError:
 
 
 def _load_adapter(folder: Path, setup: Setup) -> nn.Module:
-    return load_adapter(load_base(setup.source, setup.tokenizer)[0], folder, is_trainable=False)
+    return load_adapter(setup.task.load_base(setup.source, setup.processor)[0], folder, is_trainable=False)
 
 
 def _load_lora(folder: Path, setup: Setup) -> nn.Module:
-    base, _ = load_base(setup.source, setup.tokenizer)
+    base, _ = setup.task.load_base(setup.source, setup.processor)
     model: nn.Module = PeftModel.from_pretrained(base, str(folder), torch_device="cpu")
     return model
 
 
-def _load_merged(folder: Path, _: Setup) -> nn.Module:
+def _load_merged(folder: Path, setup: Setup) -> nn.Module:
     with quiet_loading():
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
+        model: nn.Module = setup.task.auto_model.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
     return model
@@ -105,9 +106,6 @@ _LOADERS: dict[str, Callable[[Path, Setup], nn.Module]] = {
 
 
 @torch.inference_mode()
-def _logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int) -> Tensor:
-    inputs = tokenizer(
-        rows.texts, rows.pairs, truncation=True, max_length=max_length, padding=True, return_tensors="pt"
-    )
-    logits: Tensor = model(**inputs).logits.float()
+def _logits(model: nn.Module, task: Task, processor: Any, rows: Rows, limit: int) -> Tensor:
+    logits: Tensor = model(**task.probe(processor, rows, limit)).logits.float()
     return logits

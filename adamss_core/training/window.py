@@ -14,8 +14,8 @@ class Window:
     """Sums since the last log; the loss stays on its device until it is asked for.
 
     Attributes:
-        loss: sum over rows of the loss, () fp64.
-        rows, tokens, steps: counts; padding is no token.
+        loss: sum over all terms of the loss, () fp64.
+        units, rows, tokens, steps: counts; padding is no token.
         seconds: time spent in training steps.
     """
 
@@ -23,12 +23,13 @@ class Window:
         # fp64 where the device has it, so that a sum carried through a checkpoint is the same sum.
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.loss = torch.zeros((), dtype=dtype, device=device)
-        self.rows = self.tokens = self.steps = 0
+        self.units = self.rows = self.tokens = self.steps = 0
         self.seconds = 0.0
 
-    def add(self, loss: Tensor, rows: int, tokens: int, seconds: float) -> None:
-        """loss: mean over the step's rows."""
-        self.loss += loss.detach().to(self.loss.dtype) * rows
+    def add(self, loss: Tensor, units: int, rows: int, tokens: int, seconds: float) -> None:
+        """loss: mean over the step's terms."""
+        self.loss += loss.detach().to(self.loss.dtype) * units
+        self.units += units
         self.rows += rows
         self.tokens += tokens
         self.steps += 1
@@ -37,19 +38,20 @@ class Window:
     def values(self) -> dict[str, float | int | None]:
         seconds = max(self.seconds, 1e-9)
         return {
-            "loss": float(self.loss) / max(1, self.rows),
+            "loss": float(self.loss) / max(1, self.units),
             "samples_per_second": self.rows / seconds,
             "tokens_per_second": self.tokens / seconds,
         }
 
     def restart(self) -> None:
         self.loss.zero_()
-        self.rows = self.tokens = self.steps = 0
+        self.units = self.rows = self.tokens = self.steps = 0
         self.seconds = 0.0
 
     def export(self) -> dict[str, Any]:
         return {
             "loss": float(self.loss),
+            "units": self.units,
             "rows": self.rows,
             "tokens": self.tokens,
             "steps": self.steps,
@@ -58,7 +60,8 @@ class Window:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.loss.fill_(state["loss"])
-        self.rows, self.tokens, self.steps = state["rows"], state["tokens"], state["steps"]
+        self.units, self.rows = state["units"], state["rows"]
+        self.tokens, self.steps = state["tokens"], state["steps"]
         self.seconds = state["seconds"]
 
 

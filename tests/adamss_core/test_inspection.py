@@ -90,7 +90,7 @@ def test_a_bert(bert: Path) -> None:
     ("kind", "heads", "targets", "positions"),
     [
         ("roberta", ["classifier"], ["query", "value"], 32),
-        ("distilbert", ["pre_classifier", "classifier"], None, 512),
+        ("distilbert", ["pre_classifier", "classifier"], ["q_lin", "v_lin"], 512),
         ("gpt2", ["score"], ["c_attn"], 30),
         ("llama", ["score"], ["q_proj", "v_proj"], 64),
     ],

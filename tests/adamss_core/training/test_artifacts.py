@@ -151,7 +151,7 @@ def test_an_artifact_that_cannot_be_loaded_is_not_published(
 
 
 def test_nan_is_no_agreement() -> None:
-    probe = verification.Probe(None, 8, torch.full((2, 2), torch.nan))  # type: ignore[arg-type]
+    probe = verification.Probe(None, None, 8, torch.full((2, 2), torch.nan))  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "_logits", lambda *_: torch.zeros(2, 2))
         assert probe.difference(None, None) == float("inf")  # type: ignore[arg-type]

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adamss_core.training.batches import Collate, encode, epoch_steps
+from adamss_core.training.batches import epoch_steps
 from adamss_core.training.data import Rows
-from tests.adamss_core.training.support import build_tokenizer
+from adamss_core.training.tasks import task_of
+from tests.adamss_core.training.support import build_tokenizer, job
 
 LENGTHS = torch.randint(3, 60, (203,), generator=torch.Generator().manual_seed(0))
 
@@ -37,16 +38,18 @@ def test_few_rows(rows: int) -> None:
 
 
 def test_texts_are_cut_counted_and_padded_to_the_longest_of_a_batch() -> None:
-    rows = Rows(["fine fine", " ".join(["dull"] * 30), "great"], None, ["good", "bad", "good"])
-    data = encode(rows, {"bad": 0, "good": 1}, build_tokenizer(), max_length=12)
-    assert (data.lengths.tolist(), data.labels.tolist(), data.truncated) == ([4, 12, 3], [1, 0, 1], 1)
-    inputs, labels = Collate(build_tokenizer(), torch.device("cpu"))(data, [0, 2])
+    texts = ["fine fine", " ".join(["dull"] * 30), "great"]
+    rows = Rows({"text": texts, "label": ["good", "bad", "good"]}, [1, 2, 3])
+    task = task_of(job())
+    data = task.encode(rows, ["bad", "good"], build_tokenizer(), 12)
+    assert (data.lengths.tolist(), data.targets.tolist(), data.over_length) == ([4, 12, 3], [1, 0, 1], [1])
+    inputs, labels = task.collator(build_tokenizer(), torch.device("cpu"))(data, [0, 2])
     assert inputs["input_ids"].shape == (2, 4)
     assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert labels.tolist() == [1, 1]
 
 
 def test_pairs_are_told_apart() -> None:
-    rows = Rows(["fine"], ["dull dull"], ["good"])
-    data = encode(rows, {"good": 0}, build_tokenizer(), max_length=12)
-    assert data.features[0]["token_type_ids"] == [0, 0, 0, 1, 1, 1]
+    rows = Rows({"text": ["fine"], "text_pair": ["dull dull"], "label": ["good"]}, [1])
+    data = task_of(job()).encode(rows, ["good"], build_tokenizer(), 12)
+    assert data.features[0]["token_type_ids"].tolist() == [0, 0, 0, 1, 1, 1]

@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamss_core.spec import DatasetSpec
+from adamss_core.spec.cells import reader_of
 from adamss_core.spec.split import held_out
-from adamss_core.training.data import Rows, load_data, read_rows, split
+from adamss_core.training.data import Data, Rows, read_rows, split
 from adamss_core.training.errors import TrainingError
+from adamss_core.training.request import RunRequest
+from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import Recorder, job, request, texts, write_rows
 
-COLUMNS = DatasetSpec(train="ds_" + "a" * 12)
+TRAIN = "ds_" + "a" * 12
+
+
+def load_data(asked: RunRequest, recorder: Recorder) -> Data:
+    return task_of(asked.spec).load_data(asked, recorder)
 
 
 def test_rows_without_text_or_label_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -27,8 +33,10 @@ def test_rows_without_text_or_label_are_counted_and_left_out(tmp_path: Path) -> 
         {"text": "a book", "label": " "},
         {"text": 12, "label": 0},
     ]
-    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), COLUMNS)
-    assert (read.texts, read.labels, read.pairs, read.left_out) == (["a film", "12"], ["1", "0"], None, 5)
+    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), reader_of(job()))
+    assert read.columns == {"text": ["a film", "12"], "label": ["1", "0"]}
+    assert read.numbers == [1, 7]
+    assert read.left_out == {"without a text": 3, "without a label": 2}
 
 
 def test_labels_of_any_type_become_class_names_in_order(tmp_path: Path) -> None:
@@ -36,14 +44,14 @@ def test_labels_of_any_type_become_class_names_in_order(tmp_path: Path) -> None:
     rows = [{"text": "x", "label": label} for label in labels]
     data = load_data(request(tmp_path / "model", tmp_path / "job", rows), Recorder())
     assert data.classes == ["-1", "0.5", "9", "10", "apple", "true", "zebra"]
-    assert Counter(data.train.labels + data.evaluation.labels)["9"] == 3
+    assert Counter(data.train["label"] + data.evaluation["label"])["9"] == 3
 
 
 def test_text_pairs_are_read_from_their_column(tmp_path: Path) -> None:
     rows = [{"text": "a", "second": "b", "label": 0}, {"text": "a", "second": "", "label": 0}]
-    columns = COLUMNS.model_copy(update={"text_pair": "second"})
-    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), columns)
-    assert (read.texts, read.pairs, read.left_out) == (["a"], ["b"], 1)
+    spec = job(dataset={"train": TRAIN, "text_pair": "second"})
+    read = read_rows(write_rows(tmp_path / "rows.jsonl", rows), reader_of(spec))
+    assert (read["text"], read["text_pair"], read.left_out.total()) == (["a"], ["b"], 1)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +95,14 @@ def test_an_evaluation_file_of_other_labels_is_refused(tmp_path: Path) -> None:
 
 def test_the_split_is_stratified_and_seeded() -> None:
     labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10 + ["once"]
-    rows = Rows([str(i) for i in range(len(labels))], None, labels)
-    train, held = split(rows, 0.1, seed=3)
-    assert Counter(held.labels) == {"a": 6, "b": 3, "c": 1}
-    assert "once" in train.labels
-    assert sorted(train.texts + held.texts) == sorted(rows.texts)
-    assert split(rows, 0.1, seed=3)[1].texts == held.texts
-    assert split(rows, 0.1, seed=4)[1].texts != held.texts
+    rows = Rows({"label": labels}, list(range(1, len(labels) + 1)))
+    train, held = split(rows, 0.1, 3, labels)
+    assert Counter(held["label"]) == {"a": 6, "b": 3, "c": 1}
+    assert "once" in train["label"]
+    assert sorted(train.numbers + held.numbers) == rows.numbers
+    assert split(rows, 0.1, 3, labels)[1].numbers == held.numbers
+    assert split(rows, 0.1, 4, labels)[1].numbers != held.numbers
+    assert len(split(rows, 0.1, 3, None)[1]) == 10
 
 
 @given(

@@ -25,12 +25,13 @@ TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes"}
 
 def test_the_result_is_clearly_above_the_baseline(finished: FinishedRun) -> None:
     result = finished.outcome.result
-    assert result["eval_accuracy"] > result["majority"]["accuracy"] + 0.2
+    assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
     assert result["eval_macro_f1"] > 0.9
-    assert result["majority"] == {
-        "label": "good",
+    assert result["baseline"] == {
+        "predicts": 'always "good"',
         "accuracy": pytest.approx(12 / 21),
         "macro_f1": pytest.approx(4 / 11),
+        "matthews": 0.0,
     }
     assert (result["train_rows"], result["eval_rows"], result["labels"]) == (187, 21, ["bad", "good"])
     assert result["steps"] == result["total_steps"] == 48
@@ -54,7 +55,8 @@ def test_every_logged_step_has_a_whole_row(finished: FinishedRun) -> None:
 def test_evaluations_come_at_the_end_of_each_epoch(finished: FinishedRun) -> None:
     rows = finished.recorder.of("eval")
     assert list(rows) == [24, 48]
-    assert all(set(values) == {"eval_loss", "eval_accuracy", "eval_macro_f1"} for values in rows.values())
+    names = {"eval_loss", "eval_accuracy", "eval_macro_f1", "eval_matthews"}
+    assert all(set(values) == names for values in rows.values())
 
 
 def test_progress_and_subspaces_are_told(finished: FinishedRun) -> None:

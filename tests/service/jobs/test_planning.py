@@ -68,6 +68,7 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     from collections import Counter
 
     from adamss_core.spec import JobSpec
+    from adamss_core.spec.cells import reader_of
     from adamss_core.training.data import read_rows, split
     from service.datasets.service import dataset_path
 
@@ -82,9 +83,10 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     plan = service.client.post("/jobs?dry_run=true", json=spec).json()
     assert any("2 training rows are left out" in warning for warning in plan["warnings"])
     path = dataset_path(service.settings, spec["dataset"]["train"])
-    train, held = split(read_rows(path, JobSpec.model_validate(spec).dataset), 0.1, 0)
+    found = read_rows(path, reader_of(JobSpec.model_validate(spec)))
+    train, held = split(found, 0.1, 0, found["label"])
     assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (len(train), len(held))
-    assert len(Counter(train.labels)) == 3
+    assert len(Counter(train["label"])) == 3
     head = 32 * 3 + 3
     assert plan["estimate"]["head_parameters"] == head
 

@@ -1,0 +1,62 @@
+"""From rows to examples of bearable length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from adamss_core.training.batches import Encoded
+from adamss_core.training.data import Data, Rows
+from adamss_core.training.errors import bad_data
+from adamss_core.training.request import Reporter
+from adamss_core.training.tasks import Task
+
+SHOWN = 5  # row numbers in an error
+
+
+def within_limit(
+    task: Task, data: Data, processor: Any, limit: int, reporter: Reporter
+) -> tuple[Data, Encoded, Encoded]:
+    """Encodes both parts; what becomes of over-long examples is the job's choice and an event.
+
+    Raises:
+        TrainingError: bad_data, where the job refuses them, or nothing would be left.
+    """
+    rows, train = _encode(task, data, data.train, "training", processor, limit, reporter)
+    held, evaluation = _encode(task, data, data.evaluation, "evaluation", processor, limit, reporter)
+    return replace(data, train=rows, evaluation=held), train, evaluation
+
+
+def _encode(
+    task: Task, data: Data, rows: Rows, which: str, processor: Any, limit: int, reporter: Reporter
+) -> tuple[Rows, Encoded]:
+    encoded = task.encode(rows, data.classes, processor, limit)
+    long = encoded.over_length
+    if not long:
+        return rows, encoded
+    policy, facts = (
+        task.spec.training.over_length,
+        {"rows": len(long), "of": len(rows), "max_length": limit, "data": which},
+    )
+    if policy == "raise":
+        numbers = ", ".join(str(rows.numbers[i]) for i in long[:SHOWN])
+        raise bad_data(
+            f"{len(long)} {which} rows are longer than {limit} tokens, such as row {numbers}.",
+            hint='Raise training.max_length, or set training.over_length to "truncate" or "drop".',
+            where="training.over_length",
+        )
+    if policy == "truncate":
+        reporter.event(
+            "rows_truncated", f"{len(long)} {which} rows are longer than {limit} tokens and were cut.", facts
+        )
+        return rows, encoded
+    cut = set(long)
+    kept = [i for i in range(len(rows)) if i not in cut]
+    if not kept:
+        raise bad_data(
+            f"Every one of the {which} rows is longer than {limit} tokens, and the job leaves such rows out.",
+            hint='Raise training.max_length, or set training.over_length to "truncate".',
+            where="training.over_length",
+        )
+    reporter.event("rows_dropped", f"{len(long)} {which} rows are longer than {limit} tokens and are left out.", facts)
+    return rows.take(kept), encoded.take(kept)

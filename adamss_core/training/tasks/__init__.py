@@ -1,0 +1,14 @@
+"""What differs between tasks: data, processor, model and head, loss, metrics. Everything else is one run for all."""
+
+from __future__ import annotations
+
+from adamss_core.spec import JobSpec
+from adamss_core.training.tasks.base import Task
+from adamss_core.training.tasks.text_classification import text_classification
+
+__all__ = ["Task", "task_of"]
+
+
+def task_of(spec: JobSpec) -> Task:
+    """The job's task; what is only needed for another one is not imported."""
+    return text_classification(spec)

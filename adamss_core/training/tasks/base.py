@@ -1,0 +1,195 @@
+"""The seam between the run and its task."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from adamss_core.spec import JobSpec
+from adamss_core.spec.cells import Cells, Reader, reader_of
+from adamss_core.training.base_model import Source, load_pretrained
+from adamss_core.training.batches import Collate, Encoded, Inputs
+from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
+from adamss_core.training.errors import bad_data
+from adamss_core.training.request import Reporter, RunRequest, Values
+
+Found = dict[str, Tensor]
+
+
+class Task(ABC):
+    """One kind of job. The methods are in the order in which a run calls them.
+
+    Attributes:
+        peft_type: PEFT's task type; None where PEFT has none.
+        auto_model: transformers' class that loads the model with its head.
+        trains_head: whether modules outside of the body are trained in full and saved.
+        example: what an error asks for when there is nothing to train on.
+    """
+
+    peft_type: ClassVar[str | None]
+    auto_model: ClassVar[Any]
+    trains_head: ClassVar[bool] = True
+    needs: ClassVar[str]
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+
+    # --- data -----------------------------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> Reader:
+        return reader_of(self.spec)
+
+    def load_data(self, request: RunRequest, reporter: Reporter) -> Data:
+        """Reads and splits; what is left out becomes events.
+
+        Raises:
+            TrainingError: bad_data, with the file's row or what is missing.
+        """
+        spec = request.spec
+        rows = read_rows(request.train_file, self.reader)
+        report_left_out(reporter, "training", rows)
+        if not len(rows):
+            raise bad_data(f"No row has {self.needs}.", hint="Check the columns.", where="dataset.train")
+        classes = self.class_names(rows)
+        strata = self.strata(rows)
+        if request.eval_file is None:
+            train, evaluation = split(rows, spec.dataset.eval_fraction, spec.training.seed, strata)
+        else:
+            read = read_rows(request.eval_file, self.reader)
+            train, evaluation = rows, self.without_unknown(read, classes, reporter)
+            report_left_out(reporter, "evaluation", read)
+        if not len(evaluation):
+            raise bad_data(
+                "There is no row to evaluate on.",
+                hint="Give evaluation data whose labels occur in the training data, or leave dataset.eval empty.",
+                where="dataset.eval",
+            )
+        held_out = describe_split(
+            evaluation, own_file=request.eval_file is not None, seed=spec.training.seed, stratified=strata is not None
+        )
+        counted = f", {len(classes)} classes" if classes else ""
+        reporter.event(
+            "data_loaded",
+            f"{len(train)} rows to train on, {len(evaluation)} held out{counted}.",
+            {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
+        )
+        return Data(train, evaluation, classes, held_out)
+
+    def class_names(self, rows: Rows) -> list[str]:
+        """Names in the order of their ids; empty where nothing is classified."""
+        return []
+
+    def strata(self, rows: Rows) -> list[str] | None:
+        """(n,) a class for each row, by which the split is stratified."""
+        return None
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        """Evaluation rows without those whose label cannot be learnt from the training data."""
+        return rows
+
+    # --- processor and model ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load_processor(self, source: Source) -> Any:
+        """Tokenizer or image processor of the base model."""
+
+    @abstractmethod
+    def read_processor(self, folder: Path) -> Any:
+        """The same from an artifact."""
+
+    def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
+        """The base in fp32 with a head, and the names of the modules that its files hold no weights for."""
+        return load_pretrained(self.auto_model, source, self.head_options(source.classes), self.spec.task)
+
+    def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Arguments of `from_pretrained` that shape the head."""
+        names = dict(enumerate(classes))
+        return {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+
+    def prepare_head(self, model: PreTrainedModel, data: Data) -> None:
+        """Before training begins: a better start than chance, where there is one."""
+        return
+
+    def limit(self, processor: Any, config: Any) -> int:
+        """Tokens per example; 0 where examples have no length."""
+        return 0
+
+    # --- examples ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
+        """Rows as examples, each at its row's position."""
+
+    @abstractmethod
+    def collator(self, processor: Any, device: torch.device) -> Collate:
+        """From positions to a batch on the device."""
+
+    # --- loss and metrics -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The sum of each row's terms of the loss, (rows,), in fp32."""
+
+    @abstractmethod
+    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+        """What the metrics need, each (rows, ...); further dimensions may differ from batch to batch."""
+
+    @abstractmethod
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        """Name -> value over all evaluation rows, beside the loss.
+
+        Args:
+            found: the predictions of all rows in their order; shorter rows are filled up with IGNORED.
+        """
+
+    @abstractmethod
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        """What an answer that ignores its input reaches: "predicts" in words, and metrics by name."""
+
+    # --- afterwards -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
+        """The model's inputs for a few rows, as a stranger would make them with an artifact's own processor."""
+
+    @abstractmethod
+    def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
+        """Answers for a few inputs, in plain values.
+
+        Args:
+            model: in evaluation mode, on any device; its config names the classes.
+            inputs: field of the job's `dataset` block -> value, such as {"text": ...}; labels are not needed.
+            limit: tokens, as in the artifact's manifest (`max_length`).
+        """
+
+    @abstractmethod
+    def usage(self, manifest: dict[str, Any]) -> Usage:
+        """What a model card shows of the model in use."""
+
+
+class Usage:
+    """Code of a model card.
+
+    Attributes:
+        auto_model: name of the class that loads the model.
+        processor: name of the class that loads the tokenizer or image processor.
+        head: arguments of `from_pretrained` beside the name, as code.
+        setup: lines before the model is loaded.
+        lines: what to do with `model` and `processor`'s object.
+    """
+
+    def __init__(self, *, auto_model: str, processor: str, head: str, setup: str, lines: str) -> None:
+        self.auto_model, self.processor, self.head = auto_model, processor, head
+        self.setup, self.lines = setup, lines
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

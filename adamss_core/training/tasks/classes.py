@@ -1,0 +1,65 @@
+"""What tasks with classes share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamss_core.training.data import Rows
+from adamss_core.training.errors import bad_data
+from adamss_core.training.metrics import class_scores
+from adamss_core.training.request import Reporter
+
+SHOWN = 20  # scores of an answer
+
+
+def check_classes(counts: Counter[str], column: str) -> None:
+    """Raises TrainingError bad_data where there is nothing to tell apart."""
+    if len(counts) == 1:
+        raise bad_data(
+            f"Every row has the same label, '{next(iter(counts))}': there is nothing to tell apart.",
+            hint="Add rows of another class, or name another label column.",
+            where="dataset.label",
+        )
+    if max(counts.values()) == 1:
+        raise bad_data(
+            f"Each of the {len(counts)} rows has a label of its own in '{column}'.",
+            hint='Name a column with classes; to predict numbers, set problem_type to "regression".',
+            where="dataset.label",
+        )
+
+
+def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter) -> Rows:
+    """The rows all of whose labels, (n,), are known; the others are counted in an event."""
+    known = set(classes)
+    kept = [i for i, names in enumerate(labels) if names <= known]
+    if len(kept) < len(rows):
+        unknown = sorted(set().union(*labels) - known)
+        reporter.event(
+            "unknown_labels",
+            f"{len(rows) - len(kept)} evaluation rows are left out: their labels do not occur in the training data.",
+            {"rows": len(rows) - len(kept), "labels": unknown[:20]},
+        )
+    return rows.take(kept)
+
+
+def majority(train: Tensor, evaluation: Tensor, classes: list[str]) -> dict[str, Any]:
+    """What always answering the most frequent training class, of ids (n,), would reach on the evaluation rows."""
+    most = int(torch.bincount(train).argmax())
+    scores = class_scores(torch.full_like(evaluation, most), evaluation)
+    return {"predicts": f'always "{classes[most]}"', **scores}
+
+
+def answers(scores: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+    """For shares of one, (rows, classes): the best class, and the scores of the best ones."""
+    found = []
+    for row in scores:
+        best = row.topk(min(SHOWN, len(row)))
+        shares = {names[int(i)]: float(score) for score, i in zip(*best, strict=True)}
+        label = next(iter(shares))
+        found.append({"label": label, "score": shares[label], "scores": shares})
+    return found

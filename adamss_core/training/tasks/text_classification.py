@@ -1,0 +1,232 @@
+"""A class, several classes, or a number for a text or a pair of texts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from adamss_core.inspection import head_modules
+from adamss_core.spec import JobSpec
+from adamss_core.spec.cells import Cells
+from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
+from adamss_core.training.data import Data, Rows, in_order
+from adamss_core.training.errors import bad_data
+from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
+from adamss_core.training.request import Reporter, Values
+from adamss_core.training.tasks.base import Found, Usage
+from adamss_core.training.tasks.classes import answers, check_classes, known_classes, majority
+from adamss_core.training.tasks.text import TextTask
+
+
+class TextClassification(TextTask):
+    """What one class, several classes and a number have in common."""
+
+    peft_type = "SEQ_CLS"
+    auto_model = AutoModelForSequenceClassification
+    needs = "both a text and a label"
+
+    def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
+        return super().head_options(classes) | {"problem_type": self.spec.problem}
+
+    def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
+        found = self._tokenise(rows.columns, processor, limit)
+        targets = self.encode_labels(rows["label"], classes)
+        return Encoded(
+            found.features, targets, found.lengths, torch.ones(len(rows), dtype=torch.int64), found.over_length
+        )
+
+    @abstractmethod
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        """(n, ...)"""
+
+    def _tokenise(self, columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, limit: int) -> Tokenised:
+        return tokenise(columns["text"], columns.get("text_pair"), tokenizer, limit)
+
+    def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedTexts:
+        return PaddedTexts(processor, device)
+
+    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+        return {"logits": outputs.logits.float(), "targets": targets}
+
+    def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
+        batch = processor(
+            rows["text"],
+            rows.columns.get("text_pair"),
+            truncation=True,
+            max_length=limit,
+            padding=True,
+            return_tensors="pt",
+        )
+        return dict(batch)
+
+    def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
+        pair = ["text_pair"] if self.spec.dataset.text_pair is not None else []
+        columns = {name: [str(row[name]) for row in inputs] for name in ("text", *pair)}
+        features = self._tokenise(columns, processor, limit).features
+        logits: Tensor = model(**Padding(processor, model.device).inputs(features)).logits.float().cpu()
+        return self.answer(logits, model.config.id2label)
+
+    @abstractmethod
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        """What a reader is told for logits (rows, classes)."""
+
+    def usage(self, manifest: dict[str, Any]) -> Usage:
+        second = ', "A second text."' if self.spec.dataset.text_pair else ""
+        return Usage(
+            auto_model="AutoModelForSequenceClassification",
+            processor="AutoTokenizer",
+            head=self.head_code,
+            setup="" if not manifest["result"]["labels"] else f"labels = {manifest['result']['labels']!r}\n",
+            lines=f'inputs = processor("A text."{second}, truncation=True, max_length={manifest["max_length"]}, '
+            f'return_tensors="pt")\n{self.answer_code}',
+        )
+
+    head_code = "num_labels=len(labels), id2label=dict(enumerate(labels))"
+    answer_code: str
+
+
+class PaddedTexts:
+    """Texts and their targets of equal shape, (rows, ...)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self._pad, self._device = Padding(tokenizer, device), device
+
+    def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
+        inputs = self._pad.inputs([data.features[row] for row in rows])
+        return inputs, data.targets[rows].to(self._device)
+
+
+class OneClass(TextClassification):
+    """Cross-entropy over classes that exclude each other."""
+
+    answer_code = (
+        "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
+        "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
+    )
+
+    def class_names(self, rows: Rows) -> list[str]:
+        counts = Counter(rows["label"])
+        check_classes(counts, self.spec.dataset.label)
+        return in_order(counts)
+
+    def strata(self, rows: Rows) -> list[str]:
+        return rows["label"]
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
+
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        ids = {name: i for i, name in enumerate(classes)}
+        return torch.tensor([ids[label] for label in labels])
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return class_scores(found["logits"].argmax(1), found["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        return majority(train.targets, evaluation.targets, classes)
+
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        return answers(logits.softmax(-1), names)
+
+
+class SeveralClasses(TextClassification):
+    """Binary cross-entropy, the mean over classes: each class holds or does not."""
+
+    answer_code = (
+        "with torch.no_grad():\n    scores = model(**inputs).logits.sigmoid()[0]\n"
+        "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})  # above 0.5: it holds"
+    )
+
+    def class_names(self, rows: Rows) -> list[str]:
+        counts = Counter(name for names in rows["label"] for name in names)
+        if not counts:
+            raise bad_data("No row has a class.", hint="Name the column with the classes.", where="dataset.label")
+        return in_order(counts)
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        return known_classes(rows, [set(names) for names in rows["label"]], classes, reporter)
+
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        ids = {name: i for i, name in enumerate(classes)}
+        targets = torch.zeros(len(labels), len(classes))
+        for row, names in enumerate(labels):
+            targets[row, [ids[name] for name in names]] = 1.0
+        return targets
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs.logits.float(), targets, reduction="none").mean(1)
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return label_set_scores(found["logits"] > 0, found["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        """The classes that more than half of the rows have; the most frequent one where none is."""
+        shares = train.targets.mean(0)
+        chosen = shares > 0.5 if bool((shares > 0.5).any()) else shares == shares.max()
+        shown = ", ".join(f'"{classes[i]}"' for i in chosen.nonzero().flatten().tolist()[:5])
+        scores = label_set_scores(chosen.expand_as(evaluation.targets), evaluation.targets)
+        return {"predicts": f"always {shown}", **scores}
+
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        scores = logits.sigmoid()
+        held = [[names[i] for i in (row > 0.5).nonzero().flatten().tolist()] for row in scores]
+        return [
+            {"labels": labels, "scores": entry["scores"]}
+            for labels, entry in zip(held, answers(scores, names), strict=True)
+        ]
+
+
+class Number(TextClassification):
+    """Squared error of one number, on the scale of the data: what is published needs no scaling back."""
+
+    head_code = 'num_labels=1, problem_type="regression"'
+    answer_code = "with torch.no_grad():\n    print(float(model(**inputs).logits[0, 0]))"
+
+    def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
+        return {"num_labels": 1, "problem_type": "regression"}
+
+    def prepare_head(self, model: PreTrainedModel, data: Data) -> None:
+        """The head's bias begins at the mean, so that numbers far from zero cost no training."""
+        heads = [model.get_submodule(name) for name in head_modules(model)]
+        outputs = [m for head in heads for m in head.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+        if outputs and outputs[-1].bias is not None:
+            labels = data.train["label"]
+            outputs[-1].bias.data.fill_(sum(labels) / len(labels))
+
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        return torch.tensor(labels, dtype=torch.float32)
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        return (outputs.logits.float()[:, 0] - targets) ** 2
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return number_scores(found["logits"][:, 0], found["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        mean = train.targets.double().mean()
+        error = float(((evaluation.targets.double() - mean) ** 2).mean())
+        return {"predicts": f"always {float(mean):.4g}", "loss": error, "pearson": None, "spearman": None}
+
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        return [{"value": value} for value in logits[:, 0].tolist()]
+
+
+_KINDS: dict[str, Callable[[JobSpec], TextClassification]] = {
+    "single_label_classification": OneClass,
+    "multi_label_classification": SeveralClasses,
+    "regression": Number,
+}
+
+
+def text_classification(spec: JobSpec) -> TextClassification:
+    return _KINDS[spec.problem](spec)
