@@ -1,0 +1,79 @@
+"""Every row of the matrix on both set-ups; `FAULTS=all` runs all of them, without it only the quick ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.postgres import Postgres
+from tests.faults.topology import SetUp, Topology
+from tests.service.conftest import tiny_facts, tiny_model  # noqa: F401 - fixtures
+from tests.worker.redis_server import RedisServer
+
+ALL = os.environ.get("FAULTS") == "all"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "quick(*set_ups): part of `make test` on these set-ups")
+    config.addinivalue_line("markers", "core: needs the real core in its training processes")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "topology" in metafunc.fixturenames:
+        metafunc.parametrize("set_up", ["embedded", "production"], scope="function")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if ALL:
+        return
+    here = Path(__file__).parent
+    kept, left_out = [], []
+    for item in items:
+        (kept if here not in item.path.parents or _is_quick(item) else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("quick")
+    if mark is None:
+        return False
+    set_up = getattr(item, "callspec", None) and item.callspec.params.get("set_up")  # type: ignore[attr-defined]
+    return not set_up or not mark.args or set_up in mark.args
+
+
+@pytest.fixture(scope="session")
+def own_postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def topology(
+    request: pytest.FixtureRequest,
+    set_up: SetUp,
+    tmp_path: Path,
+    tiny_model: Path,  # noqa: F811
+    tiny_facts: dict[str, Any],  # noqa: F811
+) -> Iterator[Topology]:
+    """A service that is not started yet. The whole matrix runs the real core, the quick part mostly a stand-in."""
+    servers: dict[str, Any] = {}
+    if set_up == "production":
+        servers = {"postgres": request.getfixturevalue("own_postgres"), "redis": request.getfixturevalue("redis")}
+    fake = not ALL and request.node.get_closest_marker("core") is None
+    made = Topology(tmp_path / "home", set_up, model=tiny_model, facts=tiny_facts, fake=fake, **servers)
+    yield made
+    made.close()
