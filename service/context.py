@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 
 from service.base_models.service import Catalog
 from service.db import Database
+from service.predict.process import Predictor
 from service.queue import Hints
 from service.settings import Settings
 
@@ -22,6 +23,7 @@ class Context:
     db: Database
     hints: Hints
     catalog: Catalog
+    predictor: Predictor
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         db=context.db,
         hints=context.hints,
         catalog=context.catalog,
+        predictor=context.predictor,
         project_id=request.state.project_id,
     )
 

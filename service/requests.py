@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 UPLOAD_PATH = "/datasets"
 MAX_JSON_BYTES = 1024 * 1024
 MULTIPART_BYTES = 64 * 1024  # what a form puts around a file
+PREDICT_PATH = re.compile(r"/jobs/[^/]+/predict")
+PREDICT_BYTES = 8 * 1024 * 1024  # a few images
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -100,7 +102,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.upload_bytes + MULTIPART_BYTES if scope["path"] == UPLOAD_PATH else MAX_JSON_BYTES
+        limit = self._limit(scope["path"])
         claimed = Headers(scope=scope).get("content-length", "")
         if claimed.isdecimal() and int(claimed[:19]) > limit:
             await error_response(too_large(limit))(scope, receive, send)
@@ -116,6 +118,11 @@ class BodyLimitMiddleware:
             return message
 
         await self.app(scope, counted, send)
+
+    def _limit(self, path: str) -> int:
+        if path == UPLOAD_PATH:
+            return self.upload_bytes + MULTIPART_BYTES
+        return PREDICT_BYTES if PREDICT_PATH.fullmatch(path) else MAX_JSON_BYTES
 
 
 def too_large(limit: int) -> TooLarge:

@@ -1,0 +1,189 @@
+"""A process that answers with a finished job's model: `python -m adamss_core.prediction FOLDER`.
+
+For each line on its standard input it reads `order.json` in FOLDER and prints one line of JSON: {"answers": [...]} or
+{"error": {...}}. The model of the last order stays in memory. The process ends when its input does.
+
+Weights come from a published artifact, whose sha256 the order names; they are safetensors, never pickle.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import queue
+import shutil
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers.utils import logging as transformers_logging
+
+from adamss_core.errors import AdamssError
+from adamss_core.files import load_adapter
+from adamss_core.spec import JobSpec
+from adamss_core.training.base_model import Source, quiet_loading
+from adamss_core.training.checkpoints import hash_file
+from adamss_core.training.errors import TrainingError, translated_errors
+from adamss_core.training.tasks import Task, task_of
+
+ORDER = "order.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked.
+
+    Attributes:
+        archive: zip of a published artifact.
+        sha256: of the zip.
+        base: folder or hub id of the base model; only read where the artifact is not merged.
+        revision: of a hub model.
+        inputs: field of the job's `dataset` block -> value.
+        options: how text is generated.
+    """
+
+    archive: Path
+    sha256: str
+    base: str
+    revision: str | None
+    inputs: list[dict[str, Any]]
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Order:
+        fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        return cls(**fields | {"archive": Path(fields["archive"])})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trained model, ready to be asked."""
+
+    task: Task
+    model: Any
+    processor: Any
+    limit: int  # tokens
+
+
+class Predictor:
+    """Answers orders; keeps the model of the last one."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._key: tuple[str, str] | None = None
+        self._loaded: Loaded | None = None
+
+    def answer(self, order: Order) -> list[dict[str, Any]]:
+        """Raises TrainingError where the artifact cannot be loaded or an input cannot be read."""
+        with translated_errors():
+            loaded = self._load(order)
+            with torch.inference_mode():
+                return loaded.task.predict(loaded.model, loaded.processor, order.inputs, loaded.limit, **order.options)
+
+    def _load(self, order: Order) -> Loaded:
+        key = (order.sha256, str(order.archive))
+        if self._loaded is None or self._key != key:
+            self._loaded = None  # two models may not fit
+            gc.collect()
+            self._loaded = load(order, self._scratch / "artifact")
+            self._key = key
+        return self._loaded
+
+
+def load(order: Order, folder: Path) -> Loaded:
+    """Unpacks an artifact, loads it, and removes what was unpacked: what is mapped stays readable.
+
+    Raises:
+        TrainingError: artifact_damaged, or what keeps the model from loading.
+    """
+    if hash_file(order.archive) != order.sha256:
+        raise TrainingError(
+            "artifact_damaged",
+            "The file of the trained model is not what was published.",
+            hint="Restore it from a backup, or run the job again.",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(order.archive) as archive:
+            archive.extractall(folder)
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        task = task_of(JobSpec.model_validate(manifest["spec"]))
+        processor = task.read_processor(folder)
+        base = manifest["base_model"]["name"]
+        source = Source(order.base, order.revision, base, tuple(manifest["result"].get("labels") or ()))
+        model = _MODELS[manifest["artifact"]](task, source, folder, processor)
+        return Loaded(task, model.eval(), processor, manifest["max_length"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _merged(task: Task, source: Source, folder: Path, processor: Any) -> Any:
+    with quiet_loading():
+        return task.auto_model.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+
+
+def _lora(task: Task, source: Source, folder: Path, processor: Any) -> Any:
+    return PeftModel.from_pretrained(task.load_base(source, processor)[0], str(folder), torch_device="cpu")
+
+
+def _adapter(task: Task, source: Source, folder: Path, processor: Any) -> Any:
+    return load_adapter(task.load_base(source, processor)[0], folder, is_trainable=False)
+
+
+_MODELS: dict[str, Callable[[Task, Source, Path, Any], Any]] = {"merged": _merged, "lora": _lora, "adapter": _adapter}
+
+
+def respond(predictor: Predictor, scratch: Path) -> dict[str, Any]:
+    """One line of the protocol; whatever goes wrong is told, and the process lives on."""
+    begin = time.perf_counter()
+    try:
+        answers = predictor.answer(Order.read(scratch))
+    except AdamssError as error:
+        logger.warning("%s: %s", error.code, error.message)
+        return {"error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where}}
+    except Exception as error:  # a fault of ours, or of a library: the log has it
+        logger.error("prediction failed\n%s", traceback.format_exc())
+        message = f"The prediction broke off with an unexpected {type(error).__name__}."
+        return {"error": {"code": "predict_failed", "message": message, "hint": "", "where": None}}
+    return {"answers": answers, "seconds": round(time.perf_counter() - begin, 4)}
+
+
+def _follow(lines: queue.SimpleQueue[bytes]) -> None:
+    """Reads the parent's wishes while the model works, so that its death is noticed at once."""
+    while line := os.read(0, 1):
+        lines.put(line)
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> int:
+    scratch = Path(arguments[0])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    wishes: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    Thread(target=_follow, args=(wishes,), name="parent", daemon=True).start()
+    predictor = Predictor(scratch)
+    while True:
+        wishes.get()
+        json.dump(respond(predictor, scratch), answers, allow_nan=False)
+        answers.write("\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""Predictions over HTTP."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from service.context import CallerDep
+from service.errors import BadRequest
+from service.jobs.endpoints import JobId
+from service.openapi import errors
+from service.predict import service
+from service.predict.schemas import MAX_INPUTS, PredictIn, PredictionsOut
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+FILES: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "minItems": 1,
+    "maxItems": MAX_INPUTS,
+    "description": "Image files (image-classification).",
+}
+
+
+def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
+    """Without references: those of a body that FastAPI does not read itself would lead nowhere."""
+    if isinstance(schema, list):
+        return [_inlined(entry, parts) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _inlined(entry, parts) for name, entry in schema.items() if name != "$defs"}
+
+
+def _body() -> dict[str, Any]:
+    schema = PredictIn.model_json_schema()
+    form = {"type": "object", "required": ["file"], "properties": {"file": FILES}}
+    content = {
+        "application/json": {"schema": _inlined(schema, schema["$defs"])},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def read_wish(request: Request) -> PredictIn:
+    """The body: JSON, or a form with image files.
+
+    Raises:
+        RequestValidationError: it has another shape.
+    """
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=MAX_INPUTS, max_fields=0) as form:
+            files = [entry for entry in form.getlist("file") if isinstance(entry, UploadFile)]
+            body: Any = {"inputs": [{"image": base64.b64encode(await file.read()).decode()} for file in files]}
+    else:
+        try:
+            body = await request.json()
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("The body is not valid JSON.", code="invalid_json") from error
+    try:
+        return PredictIn.model_validate(body)
+    except ValidationError as error:
+        problems = [problem | {"loc": ("body", *problem["loc"])} for problem in error.errors()]
+        raise RequestValidationError(problems, body=body) from error
+
+
+@router.post("/{job_id}/predict", openapi_extra=_body(), responses=errors(400, 404, 409, 413, 422, 429, 504))
+def predict(caller: CallerDep, job_id: JobId, wish: Annotated[PredictIn, Depends(read_wish)]) -> PredictionsOut:
+    """Tries the model of a job that has succeeded on a few inputs: texts, pairs, words, prompts, chats or images.
+
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" --json '{"inputs": ["A joy.", "A bore."]}' \\
+             http://127.0.0.1:8642/jobs/job_.../predict
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@cat.png http://127.0.0.1:8642/jobs/job_.../predict
+    """
+    return service.predict(caller, job_id, wish)

@@ -1,0 +1,237 @@
+"""The process that holds a trained model: a child of the API, started on demand, and ended when it is idle, slow or
+too large.
+
+A child rather than a job for a worker: workers train, and a prediction must not wait for hours behind a run, nor take
+its memory. All that is needed lies in the home folder, which every API process has.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Condition, Lock, Timer
+from time import monotonic
+from typing import IO, Any
+
+from service.errors import TimedOut, TooManyRequests, Unavailable
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "adamss_core.prediction")
+ORDER = "order.json"
+LOCK = "lock"
+WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
+RETRY_SECONDS = 5
+MAX_ANSWER_BYTES = 64 * 2**20
+LOG_BYTES = 10_000_000
+Order = dict[str, Any]
+
+
+class Predictor:
+    """Asks the child, one request at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._turn, self._queue, self._waiting = Lock(), Condition(), 0
+        self._child: Child | None = None
+        self._timer: Timer | None = None
+
+    def ask(self, order: Order) -> dict[str, Any]:
+        """What the child says: answers, or an error.
+
+        Raises:
+            TooManyRequests: others wait already.
+            TimedOut: no answer within `predict_timeout_seconds`, loading and waiting included.
+            Unavailable: the child ended instead of answering.
+        """
+        deadline = monotonic() + self._settings.predict_timeout_seconds
+        with self._in_turn(deadline):
+            self._stop_timer()
+            try:
+                if self._child is None or not self._child.alive:
+                    self._end()
+                    self._child = Child(self._settings)
+                return self._child.ask(order, deadline)
+            except BaseException:  # whatever it was about, the next one begins with a fresh process
+                self._end()
+                raise
+            finally:
+                self._start_timer()
+
+    def close(self) -> None:
+        with self._turn:
+            self._stop_timer()
+            self._end()
+
+    @contextmanager
+    def _in_turn(self, deadline: float) -> Iterator[None]:
+        with self._queue:
+            if self._waiting > WAITING:
+                raise _busy()
+            self._waiting += 1
+        try:
+            if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
+                raise _busy()
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            with self._queue:
+                self._waiting -= 1
+
+    def _start_timer(self) -> None:
+        if self._child is not None:
+            self._timer = Timer(self._settings.predict_idle_seconds, self._end_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_idle(self) -> None:
+        if self._turn.acquire(blocking=False):  # else a request is at work, which sets a new timer
+            try:
+                self._end()
+            finally:
+                self._turn.release()
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+
+class Child:
+    """One process of `adamss_core.prediction`, with a folder of its own for orders and for what it unpacks."""
+
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.folder("cache/predict")
+        clear_orphans(folder)
+        self._settings = settings
+        self.scratch = Path(tempfile.mkdtemp(dir=folder))
+        unnamed = self.scratch / f".{LOCK}"  # never seen without being held
+        self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(self.scratch / LOCK)
+        with open_log(settings.folder("logs") / "predict.log") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, str(self.scratch)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(settings),
+                start_new_session=True,
+            )
+        limit(self._process.pid, settings)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, order: Order, deadline: float) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        (self.scratch / ORDER).write_text(json.dumps(order), encoding="utf-8")
+        with suppress(BrokenPipeError):  # it has ended, which reading finds out
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._line(deadline))
+        return answer
+
+    def _line(self, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        handle, found = self._process.stdout.fileno(), bytearray()
+        while not found.endswith(b"\n"):
+            left = deadline - monotonic()
+            if left <= 0 or not select.select([handle], [], [], left)[0]:
+                raise TimedOut(
+                    f"There was no answer within {self._settings.predict_timeout_seconds:g} s. Send fewer or shorter "
+                    "inputs, or have the operator raise ADAMSS_PREDICT_TIMEOUT_SECONDS.",
+                    code="predict_timeout",
+                )
+            part = os.read(handle, 2**20)
+            found += part
+            if not part or len(found) > MAX_ANSWER_BYTES:
+                raise self._ended()
+        return bytes(found)
+
+    def _ended(self) -> Unavailable:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        logger.error("the predicting process ended", extra={"exit_code": self._process.returncode})
+        return Unavailable(
+            "The process that predicts ended before it answered, most likely for lack of memory. Send fewer or "
+            "shorter inputs; the service's predict.log says more.",
+            code="predict_crashed",
+            retry_after=RETRY_SECONDS,
+        )
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        os.close(self._lock)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A long log of earlier processes is put aside."""
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return path.open("ab")
+
+
+def clear_orphans(folder: Path) -> None:
+    """Removes what processes left whose parent was killed: nobody holds the lock any more."""
+    for lock in folder.glob(f"*/{LOCK}"):
+        with suppress(OSError), lock.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Without our settings, which may hold keys and passwords, and without the devices, which belong to training."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    kept |= {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    return kept if settings.hub_allowed or settings.hub_models else kept | {"HF_HUB_OFFLINE": "1"}
+
+
+def limit(pid: int, settings: Settings) -> None:
+    """The kernel refuses memory beyond the limit, so that a prediction cannot bring the machine down."""
+    if sys.platform != "linux":  # elsewhere only the time limit holds
+        return
+    with suppress(ProcessLookupError):
+        # Private, writable memory; the whole address space would count what torch reserves and never uses.
+        resource.prlimit(pid, resource.RLIMIT_DATA, (settings.predict_memory_bytes, settings.predict_memory_bytes))
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+
+def _busy() -> TooManyRequests:
+    return TooManyRequests(
+        "Other predictions are at work and waiting. Try again in a few seconds, or send several inputs in one request.",
+        code="predict_busy",
+        retry_after=RETRY_SECONDS,
+    )

@@ -1,0 +1,87 @@
+"""The process that predicts: its limits, its queue, its end."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from service.errors import TimedOut, TooManyRequests
+from service.predict.process import LOCK, WAITING, Predictor, clear_orphans, environment, limit, open_log
+from service.settings import Settings
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> Iterator[Predictor]:
+    predictor = Predictor(Settings(home=tmp_path, predict_timeout_seconds=0.3))
+    yield predictor
+    predictor.close()
+
+
+def test_time_is_limited_and_nothing_is_left(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(TimedOut) as caught:  # no process can import torch so fast
+        predictor.ask({})
+    assert (caught.value.status, caught.value.code) == (504, "predict_timeout")
+    assert predictor._child is None
+    assert list((tmp_path / "cache" / "predict").iterdir()) == []
+
+
+def test_queue_is_bounded(predictor: Predictor) -> None:
+    with predictor._turn, ThreadPoolExecutor(WAITING + 2) as pool:
+        asked = [pool.submit(predictor.ask, {}) for _ in range(WAITING + 2)]
+        errors = [future.exception(60) for future in asked]
+    assert all(isinstance(error, TooManyRequests) and error.retry_after for error in errors)
+    assert predictor._waiting == 0
+
+
+def test_idle_process_is_ended(tmp_path: Path) -> None:
+    """As after an answer: the timer is set, nobody asks again."""
+    from service.predict.process import Child
+
+    predictor = Predictor(Settings(home=tmp_path, predict_idle_seconds=0.01))
+    child = predictor._child = Child(Settings(home=tmp_path))
+    predictor._start_timer()
+    assert predictor._timer is not None
+    predictor._timer.join(60)
+    assert not child.alive
+    assert not child.scratch.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_memory_is_limited(tmp_path: Path) -> None:
+    code = "input(); part = bytearray(1200 * 2**20)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    limit(process.pid, Settings(home=tmp_path, predict_memory_bytes=2**30))
+    _, log = process.communicate(b"\n", timeout=60)
+    assert b"MemoryError" in log
+
+
+def test_orphans_are_cleared(tmp_path: Path) -> None:
+    for name in ("orphan", "alive"):
+        (tmp_path / name / "artifact").mkdir(parents=True)
+        (tmp_path / name / LOCK).touch()
+    with (tmp_path / "alive" / LOCK).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        clear_orphans(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+
+
+def test_secrets_and_devices_stay_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADAMSS_API_KEY", "adamss_secret")
+    found = environment(Settings(home=tmp_path, allow_hub=False))
+    assert "ADAMSS_API_KEY" not in found
+    assert (found["CUDA_VISIBLE_DEVICES"], found["HF_HUB_OFFLINE"]) == ("", "1")
+
+
+def test_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.predict.process.LOG_BYTES", 3)
+    path = tmp_path / "predict.log"
+    for line in (b"first\n", b"second\n"):
+        with open_log(path) as log:
+            log.write(line)
+    assert (path.read_bytes(), path.with_suffix(".log.1").read_bytes()) == (b"second\n", b"first\n")
