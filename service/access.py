@@ -1,62 +1,125 @@
-"""Who may come in: host, origin and key, checked for every route, mount and page in one place.
+"""Who may come in: host, origin, key, rate and role, checked for every route, mount and page in one place.
 
 What is not on the list of public paths needs a key, so that a route added later cannot be forgotten.
 """
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.db import Database
-from service.errors import ServiceError, Unauthorized
-from service.keys.service import project_of
-from service.origin import check_host, check_origin, check_page
+from service.db import Database, Role
+from service.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
+from service.keys.service import Identity, identify
+from service.origin import SAFE_METHODS, check_host, check_origin, check_page
+from service.rates import RateLimits
 from service.rendering import error_response
 from service.settings import Settings
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+ADMIN_PATHS = frozenset({"/audit"})
 SIGN_IN = "/signin"
+RECHECK_SECONDS = 2.0  # how long an answer that is under way outlives its key
+
+_RANK = {role: rank for rank, role in enumerate(Role)}
 
 
 class AccessMiddleware:
-    """Lets a request through to the app with `state.project_id` set, or answers it in the app's place."""
+    """Lets a request through to the app with `state.identity` set, or answers it in the app's place."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
+        self.rates = RateLimits(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         try:
-            await self._check(scope)
+            key = await self._check(scope)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        if key is None:
+            await self.app(scope, receive, send)
+            return
+        checked = time.monotonic()
 
-    async def _check(self, scope: Scope) -> None:
+        async def send_while_valid(message: Message) -> None:
+            nonlocal checked
+            if time.monotonic() - checked >= RECHECK_SECONDS:
+                if await run_sync(self._identify, scope, key) is None:
+                    raise KeyEnded
+                checked = time.monotonic()
+            await send(message)
+
+        with suppress(KeyEnded):  # the answer is broken off
+            await self.app(scope, receive, send_while_valid)
+
+    async def _check(self, scope: Scope) -> str | None:
+        """The key that lets the request in; None for what is public."""
         headers = Headers(scope=scope)
         check_host(self.settings, headers.get("host", ""))
         check_origin(self.settings, scope, headers)
         if scope["path"] in PUBLIC_PATHS:
-            return
+            return None
         key, from_cookie = credential(self.settings, scope, headers)
         if from_cookie:
             check_page(scope, headers)
-        db: Database = scope["app"].state.context.db
-        project_id = await run_sync(_project_id, db, self.settings, key)
-        if project_id is None:
+        identity = await run_sync(self._admit, scope, key)
+        check_role(scope, identity)
+        state = scope.setdefault("state", {})
+        state["identity"], state["project_id"] = identity, identity.project_id
+        return key
+
+    def _admit(self, scope: Scope, key: str) -> Identity:
+        identity = self._identify(scope, key)
+        if identity is None:
             raise Unauthorized(
-                "The key is not valid. `adamss keys list` shows which are; `adamss keys create` makes one.",
+                "The key is not valid: unknown, expired or revoked. `adamss keys list` shows which are valid; `adamss "
+                "keys create` makes one.",
                 code="invalid_key",
             )
-        scope.setdefault("state", {})["project_id"] = project_id
+        if seconds := self.rates.wait_seconds(identity.key_id):
+            raise TooManyRequests(
+                f"This key sends more than {self.settings.requests_per_minute} requests a minute. Try again in "
+                f"{seconds} s.",
+                code="rate_limited",
+                retry_after=seconds,
+            )
+        return identity
+
+    def _identify(self, scope: Scope, key: str) -> Identity | None:
+        db: Database = scope["app"].state.context.db
+        with db.read() as session:
+            return identify(session, self.settings, key)
+
+
+class KeyEnded(Exception):
+    """The key of a request was revoked, or expired, while it was answered."""
+
+
+def required_role(scope: Scope) -> Role:
+    """By method, so that a route that is added later asks for the right one: whoever only reads changes nothing."""
+    if scope["path"] in ADMIN_PATHS:
+        return Role.ADMIN
+    return Role.READ if scope["method"] in SAFE_METHODS else Role.SUBMIT
+
+
+def check_role(scope: Scope, identity: Identity) -> None:
+    required = required_role(scope)
+    if _RANK[identity.role] < _RANK[required]:
+        raise Forbidden(
+            f"This needs a key with the role `{required.value}`; yours has `{identity.role.value}`. The operator makes "
+            f"one: adamss keys create NAME --role {required.value}",
+            code="role_too_low",
+        )
 
 
 def credential(settings: Settings, scope: Scope, headers: Headers) -> tuple[str, bool]:
@@ -86,11 +149,6 @@ def credential(settings: Settings, scope: Scope, headers: Headers) -> tuple[str,
 def cookie_name(settings: Settings) -> str:
     """With the port, because a browser shares cookies between the ports of a host."""
     return f"adamss_{settings.port}"
-
-
-def _project_id(db: Database, settings: Settings, key: str) -> str | None:
-    with db.read() as session:
-        return project_of(session, settings, key)
 
 
 def _cookie(headers: Headers, name: str) -> str | None:

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from service import docs
 from service.access import AccessMiddleware
 from service.artifacts.endpoints import router as artifacts
+from service.audit.endpoints import router as audit
+from service.audit.service import AuditMiddleware
 from service.base_models.endpoints import router as base_models
 from service.base_models.service import Catalog
 from service.context import Context
@@ -25,8 +27,6 @@ from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.migrate import upgrade
 from service.openapi import DESCRIPTION, TAGS
-from service.predict.endpoints import router as predict
-from service.predict.process import Predictor
 from service.queue import Hints
 from service.rendering import add_error_handlers
 from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
@@ -63,11 +63,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.settings = settings
     # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(AuditMiddleware)
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
-    for router in (jobs, predict, artifacts, datasets, base_models, health, keys):
+    for router in (jobs, artifacts, datasets, base_models, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     return app
@@ -82,16 +83,9 @@ def start(settings: Settings) -> Context:
     upgrade(settings)
     db = Database(settings.resolved_database_url)
     prepare_access(settings, db)
-    return Context(
-        settings=settings,
-        db=db,
-        hints=Hints(settings),
-        catalog=Catalog(settings, db),
-        predictor=Predictor(settings),
-    )
+    return Context(settings=settings, db=db, hints=Hints(settings), catalog=Catalog(settings, db))
 
 
 def stop(context: Context) -> None:
-    context.predictor.close()
     context.hints.close()
     context.db.close()

@@ -91,11 +91,24 @@ TERMINAL = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 HELD = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)  # a worker holds the lease
 
 
+class Role(StrEnum):
+    """What a key may do; each role may do what those before it may."""
+
+    READ = "read"  # look and download
+    SUBMIT = "submit"  # upload, submit, cancel, delete
+    ADMIN = "admin"  # read who did what
+
+
 class Project(Base):
     __tablename__ = "projects"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     created_at: Mapped[datetime]
+    # Quotas of its own, in place of the settings'.
+    max_queued_jobs: Mapped[int | None]
+    max_running_jobs: Mapped[int | None]
+    max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ApiKey(Base):
@@ -104,8 +117,26 @@ class ApiKey(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     name: Mapped[str] = mapped_column(String(120))
     hash: Mapped[str] = mapped_column(String(64), unique=True)  # sha256 of a 256-bit random key
+    role: Mapped[str] = mapped_column(String(10), server_default=Role.SUBMIT.value)
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """Who changed, deleted or downloaded what; never changed, and kept when key or project are gone."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[datetime]
+    project_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    key_name: Mapped[str] = mapped_column(String(120))  # or the user of the command line
+    action: Mapped[str] = mapped_column(String(200))  # method and route, or the command
+    path: Mapped[str] = mapped_column(String(500))  # what it was done to
+    status: Mapped[int | None]  # of the answer
+    request_id: Mapped[str | None] = mapped_column(String(100))
+    address: Mapped[str | None] = mapped_column(String(100))
 
 
 class Dataset(Base):

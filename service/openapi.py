@@ -32,7 +32,7 @@ class ErrorOut(BaseModel):
 MEANINGS = {
     400: "The request cannot be read, such as a body that is not JSON.",
     401: "The key is missing or not valid.",
-    403: "The request comes from another site, or for another host.",
+    403: "The request comes from another site, is for another host, or needs a key with a higher role.",
     404: "There is no such thing in this project.",
     409: "The state forbids it.",
     413: "The upload is too large.",
@@ -43,13 +43,14 @@ MEANINGS = {
     503: "The database does not answer, or the disk is full.",
     504: "It took longer than the service allows.",
 }
-EVERYWHERE = (401, 403, 500, 503)
+EVERYWHERE = (400, 401, 403, 429, 500, 503)
 
 TAGS = [
     {"name": "jobs", "description": "Fine-tuning jobs: submit, watch, cancel."},
     {"name": "datasets", "description": "Rows to train and evaluate on."},
     {"name": "models", "description": "Base models that may be fine-tuned."},
     {"name": "artifacts", "description": "What a job leaves behind: adapter, LoRA, merged model."},
+    {"name": "access", "description": "Who did what."},
     {"name": "health", "description": "For load balancers and monitoring."},
 ]
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.db import is_disk_full
 from service.errors import TooLarge, Unavailable
 from service.headers import protect
+from service.keys.service import Identity
 from service.rendering import error_response, internal_error
 from service.settings import Settings
 
@@ -58,7 +59,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
         began, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -95,14 +96,14 @@ class RequestMiddleware:
 class BodyLimitMiddleware:
     """Refuses bodies that are too large: by what they claim, else as soon as they are."""
 
-    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
-        self.app, self.upload_bytes = app, upload_bytes
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._limit(scope["path"])
+        limit = _body_limit(scope)
         claimed = Headers(scope=scope).get("content-length", "")
         if claimed.isdecimal() and int(claimed[:19]) > limit:
             await error_response(too_large(limit))(scope, receive, send)
@@ -119,10 +120,17 @@ class BodyLimitMiddleware:
 
         await self.app(scope, counted, send)
 
-    def _limit(self, path: str) -> int:
-        if path == UPLOAD_PATH:
-            return self.upload_bytes + MULTIPART_BYTES
-        return PREDICT_BYTES if PREDICT_PATH.fullmatch(path) else MAX_JSON_BYTES
+
+def _body_limit(scope: Scope) -> int:
+    if scope["path"] == UPLOAD_PATH:
+        return _upload_bytes(scope) + MULTIPART_BYTES
+    return PREDICT_BYTES if PREDICT_PATH.fullmatch(scope["path"]) else MAX_JSON_BYTES
+
+
+def _upload_bytes(scope: Scope) -> int:
+    """What the project of the request's key may send."""
+    identity: Identity | None = scope.get("state", {}).get("identity")
+    return 0 if identity is None else identity.upload_bytes
 
 
 def too_large(limit: int) -> TooLarge:

@@ -43,6 +43,15 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest data set file that is accepted."""
 
+    requests_per_minute: Annotated[int, Field(ge=0)] = 3_000
+    """Requests that one key may send a minute; 0 for no limit."""
+    project_queued_jobs: Annotated[int, Field(ge=0)] = 1_000
+    """Jobs of one project that may wait, paused ones among them."""
+    project_running_jobs: Annotated[int, Field(ge=1)] | None = None
+    """Jobs of one project that may run at a time. Default: as many as there are workers."""
+    project_storage_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Room for the data sets and artifacts of one project. Default: the disk."""
+
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How often a worker renews the lease of its job."""
     lease_seconds: Annotated[float, Field(gt=0)] = 60.0
@@ -65,12 +74,6 @@ class Settings(BaseSettings):
     """Whether webhooks may go to private and loopback addresses."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Newest checkpoints of a job that are kept besides the best."""
-    predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Longest time for one prediction, loading the model included."""
-    predict_idle_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """How long the process that predicts keeps its model after the last prediction."""
-    predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
-    """Memory that the process that predicts may take."""
 
     @property
     def resolved_home(self) -> Path:

@@ -51,7 +51,13 @@ class Runner:
         claimed_at = monotonic()
         try:
             with self._db.write() as session:
-                job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds)
+                job = states.claim(
+                    session,
+                    job_id,
+                    self._worker_id,
+                    self._settings.lease_seconds,
+                    self._settings.project_running_jobs,
+                )
                 if job is not None:
                     states.add_event(
                         session, job, "started", f"Attempt {job.attempt} runs.", {"worker": self._worker_id}

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from service.cli import artifacts, datasets, init, jobs, keys, models, serve
+from service.cli import artifacts, audit, datasets, init, jobs, keys, models, projects, serve
 from service.cli.output import examples, report
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(name="models")(models.models)
 app.add_typer(keys.app, name="keys")
+app.add_typer(projects.app, name="projects")
+app.command(name="audit")(audit.audit)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from service.jobs import repository, schemas, states
 from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
 from service.paging import Page, cursor, parse_cursor, split
+from service.projects.service import check_submit
 from service.webhooks import check_webhook
 
 
@@ -148,6 +149,7 @@ def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) ->
 
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
+    check_submit(session, caller.settings, caller.project_id)
     wanted = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
     if repository.lock_datasets(session, caller.project_id, list(wanted.values())) < len(set(wanted.values())):
         param, missing = next(iter(wanted.items()))

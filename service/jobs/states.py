@@ -18,9 +18,11 @@ from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import HELD, TERMINAL, Event, Job, JobStatus, Json, now
+from service.db import HELD, TERMINAL, Event, Job, JobStatus, Json, Project, now
 from service.errors import Conflict
 from service.webhooks import announce
+
+FULL_SECONDS = 10.0  # until jobs are looked at again that waited because their project ran as many as it may
 
 LOST_WORKER = {
     "code": "worker_lost",
@@ -29,9 +31,17 @@ LOST_WORKER = {
 }
 
 
-def claim(session: Session, job_id: str, worker: str, lease_seconds: float) -> Job | None:
-    """queued -> running under a new attempt; None where the job is not there to be taken."""
+def claim(
+    session: Session, job_id: str, worker: str, lease_seconds: float, running_jobs: int | None = None
+) -> Job | None:
+    """queued -> running under a new attempt; None where the job is not there to be taken.
+
+    Args:
+        running_jobs: how many of a project may run at a time, where the project has no number of its own.
+    """
     moment = database_now(session)
+    if not _has_room(session, job_id, running_jobs):
+        return None
     changed = _set(
         session,
         update(Job)
@@ -48,6 +58,24 @@ def claim(session: Session, job_id: str, worker: str, lease_seconds: float) -> J
         ),
     )
     return session.get(Job, job_id, populate_existing=True) if changed else None
+
+
+def _has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
+    """Whether the job's project may run one more. If not, what it has waiting is set back a little, so that the
+    sweepers look at other projects' jobs."""
+    statement = select(Project).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
+    project = session.scalars(statement.with_for_update(key_share=True, of=Project)).one_or_none()
+    limit = running_jobs if project is None or project.max_running_jobs is None else project.max_running_jobs
+    if project is None or limit is None:
+        return True
+    own = Job.project_id == project.id
+    running = session.execute(select(func.count()).select_from(Job).where(own, Job.status.in_(HELD))).scalar_one()
+    if running < limit:
+        return True
+    later = database_now(session) + timedelta(seconds=FULL_SECONDS)
+    waiting = update(Job).where(own, Job.status == JobStatus.QUEUED, func.coalesce(Job.not_before, now()) < later)
+    session.execute(waiting.values(not_before=later).execution_options(synchronize_session=False))
+    return False
 
 
 def renew(session: Session, job_id: str, attempt: int, lease_seconds: float) -> JobStatus | None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from service.db import ApiKey, Project
+from service.db import ApiKey, Project, now
 
 
-def find_by_hash(session: Session, digest: str) -> ApiKey | None:
-    return session.execute(select(ApiKey).where(ApiKey.hash == digest)).scalar_one_or_none()
-
-
-def find_project(session: Session, name: str) -> Project | None:
-    return session.execute(select(Project).where(Project.name == name)).scalar_one_or_none()
+def find_by_hash(session: Session, digest: str) -> tuple[ApiKey, Project] | None:
+    """A key and its project, valid or not."""
+    statement = select(ApiKey, Project).join(Project, Project.id == ApiKey.project_id).where(ApiKey.hash == digest)
+    found = session.execute(statement).one_or_none()
+    return None if found is None else (found[0], found[1])
 
 
 def any_active(session: Session) -> bool:
-    return session.execute(select(ApiKey.id).where(ApiKey.revoked_at.is_(None)).limit(1)).first() is not None
+    valid = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()))
+    return session.execute(select(ApiKey.id).where(*valid).limit(1)).first() is not None
 
 
 def list_all(session: Session) -> Sequence[tuple[ApiKey, str]]:

@@ -7,22 +7,26 @@ import hmac
 import os
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy.orm import Session
 
-from service.db import ApiKey, Database, Project, now
+from service.db import ApiKey, Database, Project, Role, now
 from service.errors import NotFound, StartRefused
 from service.ids import new_id
 from service.keys import repository
+from service.projects.repository import find_by_name
+from service.projects.service import upload_limit
 from service.settings import Settings
 
 PREFIX = "adamss_"
 KEY_BYTES = 32
 DEFAULT_PROJECT = "default"
 DEFAULT_PROJECT_ID = "proj_default"
+FIRST_KEY = "first start"
+CONFIGURED_KEY_ID = "configured"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class NewKey:
     id: str
     name: str
     project: str
+    role: Role
+    expires_at: datetime | None
     key: str
 
 
@@ -42,26 +48,46 @@ class KeyInfo:
     id: str
     name: str
     project: str
+    role: Role
     created_at: datetime
+    expires_at: datetime | None
     revoked_at: datetime | None
 
 
-def create_key(session: Session, name: str, project: str = DEFAULT_PROJECT) -> NewKey:
+@dataclass(frozen=True)
+class Identity:
+    """Who sent a request, and what they may do."""
+
+    key_id: str
+    name: str
+    role: Role
+    project_id: str
+    upload_bytes: int
+
+
+def create_key(
+    session: Session,
+    name: str,
+    project: str = DEFAULT_PROJECT,
+    role: Role = Role.SUBMIT,
+    lifetime: timedelta | None = None,
+) -> NewKey:
     """Makes a key, and the project where it is new."""
     key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    record = _store(session, name, project, key)
-    return NewKey(id=record.id, name=name, project=project, key=key)
+    expires_at = None if lifetime is None else now() + lifetime
+    record = _store(session, name, project, key, role, expires_at)
+    return NewKey(id=record.id, name=name, project=project, role=role, expires_at=expires_at, key=key)
 
 
 def list_keys(session: Session) -> list[KeyInfo]:
     return [
-        KeyInfo(key.id, key.name, project, key.created_at, key.revoked_at)
+        KeyInfo(key.id, key.name, project, Role(key.role), key.created_at, key.expires_at, key.revoked_at)
         for key, project in repository.list_all(session)
     ]
 
 
-def revoke_key(session: Session, key_id: str) -> None:
-    """Ends a key's validity; again changes nothing.
+def revoke_key(session: Session, key_id: str) -> str:
+    """Ends a key's validity; again changes nothing. Returns the id of its project.
 
     Raises:
         NotFound: there is no such key.
@@ -70,17 +96,23 @@ def revoke_key(session: Session, key_id: str) -> None:
     if record is None:
         raise NotFound(f"There is no key {key_id}. `adamss keys list` shows them.", code="key_not_found")
     record.revoked_at = record.revoked_at or now()
+    return record.project_id
 
 
-def project_of(session: Session, settings: Settings, key: str) -> str | None:
-    """The id of the project that a key belongs to; None for a key that is not valid."""
+def identify(session: Session, settings: Settings, key: str) -> Identity | None:
+    """Whose key it is; None for a key that is not valid, or not any more."""
     digest = digest_of(key)
     if settings.api_key is not None and hmac.compare_digest(digest, digest_of(settings.api_key.get_secret_value())):
-        return DEFAULT_PROJECT_ID
-    record = repository.find_by_hash(session, digest)
-    if record is None or record.revoked_at is not None or not hmac.compare_digest(record.hash, digest):
+        project = session.get_one(Project, DEFAULT_PROJECT_ID)
+        return _identity(settings, project, CONFIGURED_KEY_ID, "ADAMSS_API_KEY", Role.ADMIN)
+    found = repository.find_by_hash(session, digest)
+    if found is None:
         return None
-    return record.project_id
+    record, project = found
+    expired = record.expires_at is not None and record.expires_at <= now()
+    if expired or record.revoked_at is not None or not hmac.compare_digest(record.hash, digest):
+        return None
+    return _identity(settings, project, record.id, record.name, Role(record.role))
 
 
 def digest_of(key: str) -> str:
@@ -130,9 +162,9 @@ def _keep_first_key(session: Session, settings: Settings) -> None:
     if path.exists():
         kept = path.read_text().strip()
         if kept and repository.find_by_hash(session, digest_of(kept)) is None:
-            _store(session, "first start", DEFAULT_PROJECT, kept)  # the database is newer than the file
+            _store(session, FIRST_KEY, DEFAULT_PROJECT, kept, Role.ADMIN)  # the database is newer than the file
     elif settings.api_key is None and not repository.any_active(session):
-        _write_private(path, create_key(session, "first start").key)
+        _write_private(path, create_key(session, FIRST_KEY, role=Role.ADMIN).key)
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -142,13 +174,21 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text + "\n")
 
 
-def _store(session: Session, name: str, project: str, key: str) -> ApiKey:
+def _identity(settings: Settings, project: Project, key_id: str, name: str, role: Role) -> Identity:
+    return Identity(key_id, name, role, project.id, upload_limit(settings, project))
+
+
+def _store(
+    session: Session, name: str, project: str, key: str, role: Role, expires_at: datetime | None = None
+) -> ApiKey:
     record = ApiKey(
         id=new_id("key"),
         project_id=_project(session, project).id,
         name=name,
         hash=digest_of(key),
+        role=role.value,
         created_at=now(),
+        expires_at=expires_at,
         revoked_at=None,
     )
     session.add(record)
@@ -157,11 +197,10 @@ def _store(session: Session, name: str, project: str, key: str) -> ApiKey:
 
 
 def _project(session: Session, name: str) -> Project:
-    found = repository.find_project(session, name)
+    found = find_by_name(session, name)
     if found is None:
-        found = Project(
-            id=DEFAULT_PROJECT_ID if name == DEFAULT_PROJECT else new_id("proj"), name=name, created_at=now()
-        )
+        project_id = DEFAULT_PROJECT_ID if name == DEFAULT_PROJECT else new_id("proj")
+        found = Project(id=project_id, name=name, created_at=now())
         session.add(found)
         session.flush()
     return found

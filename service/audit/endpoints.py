@@ -1,0 +1,27 @@
+"""The audit log over HTTP, for keys with the role admin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.audit import service
+from service.audit.schemas import AuditOut
+from service.context import CallerDep
+from service.openapi import errors
+from service.paging import Limit, Page
+
+router = APIRouter(prefix="/audit", tags=["access"])
+
+
+@router.get("", responses=errors(422))
+def list_audit(
+    caller: CallerDep,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="`next` of the page before; leave it out for the first page.")
+    ] = None,
+    limit: Limit = 100,
+) -> Page[AuditOut]:
+    """Who changed, deleted or downloaded what in this project, newest first. Needs a key with the role `admin`."""
+    return service.list_entries(caller, after, limit)

@@ -1,0 +1,41 @@
+"""`adamss audit`: who did what, from the database itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from service.cli.keys import database
+from service.cli.output import Json, print_json, print_table
+
+
+def audit(
+    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many entries.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show who changed, deleted or downloaded what, newest first. Run it where the service's database is."""
+    from service.audit import repository
+    from service.audit.schemas import AuditOut
+    from service.projects.service import find_project
+
+    with database() as db, db.read() as session:
+        project_id = None if project is None else find_project(session, project).id
+        found = [AuditOut.model_validate(row) for row in repository.page(session, project_id, None, limit)]
+    if as_json:
+        print_json([entry.model_dump(mode="json") for entry in found])
+        return
+    rows = [
+        [
+            f"{entry.time:%Y-%m-%d %H:%M:%S}",
+            entry.key_name,
+            entry.key_id or "",
+            entry.action,
+            entry.path,
+            "" if entry.status is None else str(entry.status),
+            entry.address or "",
+        ]
+        for entry in found
+    ]
+    print_table(["TIME", "WHO", "KEY", "ACTION", "ON", "STATUS", "FROM"], rows, "Nothing is recorded yet.")

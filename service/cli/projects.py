@@ -1,0 +1,85 @@
+"""`adamss projects`: what projects may use and do use, in the database itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from service.cli.keys import database
+from service.cli.output import CliError, Json, examples, print_json, print_table
+
+DEFAULT = "default"
+
+app = typer.Typer(
+    help="List projects and set their quotas. Run it where the service's database is (ADAMSS_HOME, "
+    "ADAMSS_DATABASE_URL).",
+    no_args_is_help=True,
+)
+Number = Annotated[str | None, typer.Option(metavar="N", help="A number, or `default` for the settings'.")]
+
+
+@app.command(name="list")
+def list_projects(as_json: Json = False) -> None:
+    """List projects with what they use and may use."""
+    from service.projects.service import list_projects as read_projects
+    from service.settings import Settings
+
+    with database() as db, db.read() as session:
+        found = read_projects(session, Settings())
+    if as_json:
+        print_json([asdict(project) for project in found])
+        return
+    rows = [
+        [
+            project.name,
+            _of(project.queued_jobs, project.quotas.queued_jobs),
+            _of(project.running_jobs, project.quotas.running_jobs),
+            _of(project.storage_bytes, project.quotas.storage_bytes),
+            _of(None, project.quotas.upload_bytes),
+        ]
+        for project in found
+    ]
+    print_table(["PROJECT", "WAITING", "RUNNING", "STORAGE BYTES", "UPLOAD BYTES"], rows, "No projects yet.")
+
+
+@app.command(epilog=examples("adamss projects quota vision --running-jobs 2 --storage-bytes 50000000000"))
+def quota(
+    project: Annotated[str, typer.Argument(help="The project's name.")],
+    queued_jobs: Number = None,
+    running_jobs: Number = None,
+    storage_bytes: Number = None,
+    upload_bytes: Number = None,
+) -> None:
+    """Give a project quotas of its own; they hold at once."""
+    from service.audit.service import record_command
+    from service.projects.service import find_project, set_quotas
+
+    given = {
+        "queued_jobs": queued_jobs,
+        "running_jobs": running_jobs,
+        "storage_bytes": storage_bytes,
+        "upload_bytes": upload_bytes,
+    }
+    changes = {name: _number(name, text) for name, text in given.items() if text is not None}
+    if not changes:
+        raise CliError("Say which quota, such as --running-jobs 2.")
+    with database() as db, db.write() as session:
+        set_quotas(session, project, changes)
+        shown = " ".join(f"{name}={'default' if value is None else value}" for name, value in changes.items())
+        record_command(session, f"projects quota {shown}", project, find_project(session, project).id)
+    print(f"{project}: {shown}")
+
+
+def _number(name: str, text: str) -> int | None:
+    if text == DEFAULT:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**31 + (2**62 if "bytes" in name else 0):
+        raise CliError(f"--{name.replace('_', '-')} must be a whole number, or `default`, but is '{text}'.")
+    return int(text)
+
+
+def _of(used: int | None, limit: int | None) -> str:
+    most = "no limit" if limit is None else f"{limit:,}"
+    return most if used is None else f"{used:,} of {most}"

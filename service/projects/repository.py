@@ -1,0 +1,42 @@
+"""Queries on projects and what they use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.db import Artifact, Dataset, Job, JobStatus, Project
+
+
+def find_by_name(session: Session, name: str) -> Project | None:
+    return session.execute(select(Project).where(Project.name == name)).scalar_one_or_none()
+
+
+def lock(session: Session, project_id: str) -> Project | None:
+    """Held until the transaction ends, so that of two requests each counts what the other added."""
+    statement = select(Project).where(Project.id == project_id).with_for_update(key_share=True)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def list_all(session: Session) -> Sequence[Project]:
+    return session.scalars(select(Project).order_by(Project.name)).all()
+
+
+def count_jobs(session: Session, project_id: str, statuses: Sequence[JobStatus]) -> int:
+    statement = select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.status.in_(statuses))
+    return session.execute(statement).scalar_one()
+
+
+def used_bytes(session: Session, project_id: str) -> int:
+    """Of data sets and artifacts."""
+    datasets = select(func.coalesce(func.sum(Dataset.size_bytes), 0)).where(
+        Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
+    )
+    artifacts = (
+        select(func.coalesce(func.sum(Artifact.size_bytes), 0))
+        .join(Job, Job.id == Artifact.job_id)
+        .where(Job.project_id == project_id)
+    )
+    return int(session.execute(datasets).scalar_one()) + int(session.execute(artifacts).scalar_one())
