@@ -27,6 +27,8 @@ from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.migrate import upgrade
 from service.openapi import DESCRIPTION, TAGS
+from service.predict.endpoints import router as predict
+from service.predict.process import Predictor
 from service.queue import Hints
 from service.rendering import add_error_handlers
 from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
@@ -68,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
-    for router in (jobs, artifacts, datasets, base_models, health, keys, audit):
+    for router in (jobs, predict, artifacts, datasets, base_models, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     return app
@@ -83,9 +85,16 @@ def start(settings: Settings) -> Context:
     upgrade(settings)
     db = Database(settings.resolved_database_url)
     prepare_access(settings, db)
-    return Context(settings=settings, db=db, hints=Hints(settings), catalog=Catalog(settings, db))
+    return Context(
+        settings=settings,
+        db=db,
+        hints=Hints(settings),
+        catalog=Catalog(settings, db),
+        predictor=Predictor(settings),
+    )
 
 
 def stop(context: Context) -> None:
+    context.predictor.close()
     context.hints.close()
     context.db.close()

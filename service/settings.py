@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     """Whether webhooks may go to private and loopback addresses."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Newest checkpoints of a job that are kept besides the best."""
+    predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest time for one prediction, loading the model included."""
+    predict_idle_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """How long the process that predicts keeps its model after the last prediction."""
+    predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
+    """Memory that the process that predicts may take."""
 
     @property
     def resolved_home(self) -> Path:
