@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from adamss_core.spec.labels import class_name
-from service.datasets.parsing import MAX_COLUMNS, Format, Problem, Row, Scalar, refuse
+from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
-ColumnType = Literal["string", "integer", "float", "boolean", "empty"]
+ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages", "empty"]
 
 MAX_DISTINCT = 1_000
 MAX_VALUES = 50  # distinct values that are listed with their counts
@@ -19,108 +20,267 @@ MAX_VALUE_LENGTH = 100
 MAX_PROBLEMS = 100
 PREVIEW_ROWS = 5
 MAX_PREVIEW_CELL = 1_000
+MAX_PREVIEW_ENTRIES = 50
 
 INTEGER = re.compile(r"[+-]?\d{1,18}")
 BOOLEANS = frozenset({"true", "false"})
+# What programs write where they had no number.
+NOT_NUMBERS = frozenset(
+    {"nan", "+nan", "-nan", "na", "n/a", "#n/a", "null", "none", "inf", "+inf", "-inf", "infinity", "+infinity"}
+    | {"-infinity", "#num!", "#div/0!", "#value!"}
+)
+_FIRST_SIGNS = frozenset("nN+-iI#")
 
 
 @dataclass
 class Column:
-    """Running numbers of one column; `distinct` stops at MAX_DISTINCT + 1 values."""
+    """Running numbers of one column; `values` stops at MAX_DISTINCT + 1 different ones.
+
+    Attributes:
+        not_numbers: rows with what stands for a missing number, the first few, with the cell and the line.
+    """
 
     present: int = 0
     filled: int = 0
-    types: Counter[str] = field(default_factory=Counter)
+    types: set[ColumnType] = field(default_factory=set)
     values: Counter[str] = field(default_factory=Counter)
     shortest: int = 0
     longest: int = 0
     length_sum: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)  # by the number of bits of the length
+    not_numbers: list[tuple[int, int | None, str]] = field(default_factory=list)
+    not_number_count: int = 0
 
-    def add(self, value: Scalar, from_text: bool) -> None:
+    def add(self, value: Any, from_text: bool, row: NumberedRow) -> None:
         self.present += 1
+        if isinstance(value, list):
+            self._add_list(value)
+            return
         text = class_name(value)
         if not text:
             return
-        self.types[_type_of_text(text) if from_text else _type_of(value)] += 1
-        length = len(text)
-        self.shortest = length if self.filled == 0 else min(self.shortest, length)
+        self._add_length(len(text))
+        if from_text and text[0] in _FIRST_SIGNS and text.lower() in NOT_NUMBERS:
+            self.not_number_count += 1
+            if len(self.not_numbers) < MAX_PROBLEMS:
+                self.not_numbers.append((row.number, row.line, text))
+            self._count(text)
+        elif (not self._count(text) or not from_text) and "string" not in self.types:
+            self.types.add(_type_of_text(text) if from_text else _type_of(value))
+
+    def _add_list(self, entries: list[Any]) -> None:
+        if not entries:
+            return
+        if isinstance(entries[0], dict):
+            self.types.add("messages")
+            self._add_length(sum(len(entry["content"]) for entry in entries))
+            return
+        self.types.add("list")
+        self._add_length(len(entries))
+        for entry in entries:
+            self._count(class_name(entry))
+
+    def _add_length(self, length: int) -> None:
+        if self.filled == 0 or length < self.shortest:
+            self.shortest = length
         self.longest = max(self.longest, length)
-        self.length_sum += length
         self.filled += 1
+        self.length_sum += length
+        self.lengths[length.bit_length()] += 1
+
+    def _count(self, text: str) -> bool:
+        """Whether the value was seen before."""
         # Values longer than a label are counted by their hash, so that a thousand long texts cost little.
-        key = text if length <= MAX_VALUE_LENGTH else f"\0{hash(text)}"
-        if key in self.values or len(self.values) <= MAX_DISTINCT:
+        key = text if len(text) <= MAX_VALUE_LENGTH else f"\0{hash(text)}"
+        if key in self.values:
             self.values[key] += 1
+            return True
+        if len(self.values) <= MAX_DISTINCT:
+            self.values[key] = 1
+        return False
+
+    @property
+    def is_numeric(self) -> bool:
+        return bool(self.types) and self.types <= {"integer", "float"}
+
+    @property
+    def has_gaps_in_words(self) -> bool:
+        """Whether a column of numbers says "nan" and the like where it has none."""
+        return self.is_numeric and self.not_number_count > 0
+
+    def empty_the_gaps(self) -> None:
+        """Counts as empty what stands for a missing number."""
+        self.filled -= self.not_number_count
+        for text in [text for text in self.values if text.lower() in NOT_NUMBERS]:
+            del self.values[text]
 
     def describe(self, name: str, rows: int) -> dict[str, Any]:
-        distinct = min(len(self.values), MAX_DISTINCT)
-        listed = len(self.values) <= MAX_VALUES and not any(value.startswith("\0") for value in self.values)
+        listed = self.is_listed
         return {
             "name": name,
-            "type": self._type(),
+            "type": self.type,
             "empty": rows - self.filled,
-            "distinct": distinct,
+            "distinct": min(len(self.values), MAX_DISTINCT),
             "distinct_capped": len(self.values) > MAX_DISTINCT,
             "min_length": self.shortest,
             "max_length": self.longest,
             "mean_length": round(self.length_sum / self.filled, 1) if self.filled else 0.0,
+            "lengths": [{"up_to": 2**bits - 1, "rows": self.lengths[bits]} for bits in sorted(self.lengths)],
             "values": dict(self.values.most_common()) if listed else None,
         }
 
-    def _type(self) -> ColumnType:
-        found = set(self.types)
-        if not found:
+    @property
+    def is_listed(self) -> bool:
+        """Whether its values may be classes: few, and short."""
+        return len(self.values) <= MAX_VALUES and not any(value.startswith("\0") for value in self.values)
+
+    @property
+    def type(self) -> ColumnType:
+        if not self.types:
             return "empty"
-        if found == {"boolean"}:
-            return "boolean"
-        if found == {"integer"}:
-            return "integer"
-        return "float" if found <= {"integer", "float"} else "string"
+        if len(self.types) == 1:
+            return next(iter(self.types))
+        return "float" if self.types <= {"integer", "float"} else "string"
 
 
 @dataclass
 class Profile:
-    """Running numbers of a data set."""
+    """Running numbers of a data set.
 
-    format: Format
+    Attributes:
+        from_text: whether every cell came as text, so that types are guessed from it.
+        rows: rows that are kept.
+        empty_rows: rows without any value; they are left out.
+        problem_count: of all problems, of which `problems` are the first.
+    """
+
+    from_text: bool = True
     rows: int = 0
+    empty_rows: int = 0
+    left_out: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    notices: list[Notice] = field(default_factory=list)
     preview: list[Row] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: NumberedRow) -> None:
         self.rows += 1
-        for name, value in row.items():
-            self.columns.setdefault(name, Column()).add(value, from_text=self.format == "csv")
-        if len(self.columns) > MAX_COLUMNS:
-            raise refuse(
-                "too_many_columns", f"The rows have over {MAX_COLUMNS} different names; give every row the same ones."
-            )
+        for name, value in row.values.items():
+            column = self.columns.get(name)
+            if column is None:
+                column = self.columns[name] = Column()
+                if len(self.columns) > MAX_COLUMNS:
+                    raise refuse(
+                        "too_many_columns",
+                        f"The rows have over {MAX_COLUMNS} different names; give every row the same ones.",
+                    )
+            column.add(value, self.from_text, row)
         if len(self.preview) < PREVIEW_ROWS:
-            self.preview.append({name: _shortened(value) for name, value in row.items()})
+            self.preview.append({name: shortened(value) for name, value in row.values.items()})
+
+    def add_empty(self, row: NumberedRow) -> None:
+        """A row without any value: such as what a spreadsheet leaves below its table."""
+        self.empty_rows += 1
+        self._list(Problem(row.number, row.line, None, "has no value in any column; remove it"))
+
+    def add_problem(self, problem: Problem) -> None:
+        self.left_out += problem.left_out
+        self._list(problem)
+
+    def _list(self, problem: Problem) -> None:
+        self.problem_count += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
 
     @property
     def has_gaps(self) -> bool:
         """Whether some row lacks a column that another has."""
         return any(column.present < self.rows for column in self.columns.values())
 
-    def add_problem(self, problem: Problem) -> None:
-        self.problem_count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
+    def finish(self) -> set[str]:
+        """Judges the columns as a whole; returns those whose words for a missing number are to be emptied."""
+        found = {name for name, column in self.columns.items() if column.has_gaps_in_words}
+        for name in found:
+            column = self.columns[name]
+            for number, line, text in column.not_numbers:
+                self._list(
+                    Problem(
+                        number,
+                        line,
+                        name,
+                        f"holds {text!r} where the others have numbers; it counts as empty",
+                        left_out=False,
+                    )
+                )
+            self.problem_count += column.not_number_count - len(column.not_numbers)
+            column.empty_the_gaps()
+        self.problems.sort(key=lambda problem: problem.row)
+        self.notices += _column_notices(self.columns, self.rows)
+        for row in self.preview:
+            row.update({name: None for name in found if is_not_number(row.get(name))})
+        return found
 
     def describe(self) -> dict[str, Any]:
         """As it is kept and shown: plain JSON values."""
         return {
             "columns": [column.describe(name, self.rows) for name, column in self.columns.items()],
-            "problems": [vars(problem) for problem in self.problems],
+            "problems": [asdict(problem) for problem in self.problems],
             "problem_count": self.problem_count,
+            "left_out": self.left_out,
+            "empty_rows": self.empty_rows,
+            "notices": [asdict(notice) for notice in self.notices],
             "preview": [{name: row.get(name) for name in self.columns} for row in self.preview],
         }
 
 
-def _type_of(value: Scalar) -> str:
+def is_not_number(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in NOT_NUMBERS
+
+
+def shortened(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_PREVIEW_CELL:
+        return value[:MAX_PREVIEW_CELL] + "…"
+    if isinstance(value, list):
+        return [shortened(entry) for entry in value[:MAX_PREVIEW_ENTRIES]]
+    if isinstance(value, dict):
+        return {name: shortened(entry) for name, entry in value.items()}
+    return value
+
+
+def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
+    """What would surprise who takes the column as label."""
+    for name, column in columns.items():
+        if column.types & {"list", "messages"} and len(column.types) > 1:
+            yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
+        if not column.is_listed or column.types & {"list", "messages"} or rows < 2:
+            continue
+        if len(column.values) == 1 and column.filled == rows:
+            value = next(iter(column.values))
+            yield Notice(
+                "one_value",
+                name,
+                f"Column '{name}' is {value!r} in every row; as a label it tells nothing apart.",
+            )
+        single = [value for value, count in column.values.items() if count == 1]
+        if 1 < len(column.values) <= rows / 2 and single:
+            yield Notice(
+                "rare_classes",
+                name,
+                f"{len(single)} of the {len(column.values)} values of '{name}' occur in one row only (such as "
+                f"{single[0]!r}); as classes they cannot be in training and evaluation both.",
+            )
+        words = [value for value in column.values if value.lower() in ("nan", "-nan", "+nan")]
+        if words and not column.is_numeric:
+            yield Notice(
+                "nan_as_text",
+                name,
+                f"Column '{name}' holds {words[0]!r} in {column.values[words[0]]} rows; as a label it is a class like "
+                "any other. Leave the cells empty if there is no label.",
+            )
+
+
+def _type_of(value: Any) -> ColumnType:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
@@ -128,7 +288,7 @@ def _type_of(value: Scalar) -> str:
     return "float" if isinstance(value, float) else "string"
 
 
-def _type_of_text(text: str) -> str:
+def _type_of_text(text: str) -> ColumnType:
     if INTEGER.fullmatch(text):
         return "integer"
     if text.lower() in BOOLEANS:
@@ -137,9 +297,3 @@ def _type_of_text(text: str) -> str:
         return "float" if math.isfinite(float(text)) else "string"
     except ValueError:
         return "string"
-
-
-def _shortened(value: Scalar) -> Scalar:
-    if isinstance(value, str) and len(value) > MAX_PREVIEW_CELL:
-        return value[:MAX_PREVIEW_CELL] + "…"
-    return value

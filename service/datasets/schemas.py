@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from service.datasets.profiling import ColumnType
+from service.datasets.rows import Format
 from service.db import Dataset
 
 
 class Out(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class LengthOut(Out):
+    """One bin of the lengths of a column."""
+
+    up_to: int
+    """Largest length in the bin; it begins above that of the bin before."""
+    rows: int
+    """Rows in it."""
 
 
 class ColumnOut(Out):
@@ -29,26 +39,63 @@ class ColumnOut(Out):
     distinct_capped: bool
     """Whether there are more than `distinct` says."""
     min_length: int
-    """Characters of the shortest value."""
+    """Characters of the shortest value; of lists, entries; of chats, characters of all messages."""
     max_length: int
-    """Characters of the longest value."""
+    """Length of the longest value."""
     mean_length: float
-    """Characters of a value on average."""
+    """Length of a value on average."""
+    lengths: list[LengthOut] = []
+    """Distribution of the lengths, in bins that double."""
+    repeated: int | None = None
+    """Rows whose text in this column occurs in an earlier row as well; null where it is not counted."""
     values: dict[str, int] | None
-    """How often each value occurs, where there are at most 50 short ones."""
+    """How often each value occurs, where there are at most 50 short ones; of lists, each entry."""
 
 
 class ProblemOut(Out):
-    """A row that was left out."""
+    """Something wrong with a row."""
 
     row: int
-    """Number of the row, from 1; the header of a CSV file is not counted."""
-    line: int
-    """Line of the file at which the row ends."""
+    """Number of the row, from 1; the header of a CSV file is not counted. In a zip of images, number of the file."""
+    line: int | None
+    """Line of the file at which the row ends, in formats with lines."""
     column: str | None
     """Column at fault, where it is one."""
     message: str
-    """What is wrong with it."""
+    """What is wrong with it, and what would be right."""
+    left_out: bool = True
+    """Whether the row was left out; otherwise only the one cell counts as empty."""
+    file: str | None = None
+    """The file at fault, in a zip of images."""
+
+
+class NoticeOut(Out):
+    """Something to know about the data as a whole."""
+
+    code: str
+    """What it is about, for programs."""
+    column: str | None
+    """The column that it is about, where it is one."""
+    message: str
+    """What to know, and what could be done."""
+
+
+class DuplicateOut(Out):
+    """A row that is there twice."""
+
+    row: int
+    """Number of the row, as in problems."""
+    repeats: int
+    """Number of the earlier row that it repeats."""
+
+
+class DuplicatesOut(Out):
+    """Rows that repeat an earlier one in every column; of images, the same file."""
+
+    rows: int = 0
+    """How many there are; they are kept."""
+    examples: list[DuplicateOut] = []
+    """The first 20."""
 
 
 class DatasetOut(Out):
@@ -60,20 +107,28 @@ class DatasetOut(Out):
     """Its id, to be named in a job."""
     name: str
     """The name of the uploaded file."""
-    format: Literal["csv", "jsonl"]
+    format: Format
     """Format of the uploaded file."""
     rows: int
     """Rows that can be used."""
     size_bytes: int
-    """Size of the rows as they are kept."""
+    """Size of the rows as they are kept, images included."""
     sha256: str
     """Hash of the rows as they are kept."""
     columns: list[ColumnOut]
     """The columns, in the file's order."""
     problem_count: int
-    """Rows that were left out."""
+    """Number of problems, all of them."""
     problems: list[ProblemOut]
-    """The first 100 rows that were left out, and why."""
+    """The first 100 problems, by row."""
+    left_out: int = 0
+    """Rows that were left out because of a problem."""
+    empty_rows: int = 0
+    """Rows without any value, which were left out as well."""
+    duplicates: DuplicatesOut = DuplicatesOut()
+    """Rows that are there more than once."""
+    notices: list[NoticeOut] = []
+    """What to know about the data as a whole: how it was read, and what would surprise in a label."""
     created_at: datetime
     """When it was uploaded."""
 
@@ -87,23 +142,24 @@ class PreviewOut(Out):
     """Id of the data set."""
     columns: list[str]
     """Names of the columns."""
-    rows: list[dict[str, str | int | float | bool | None]]
-    """The first rows; cells over 1,000 characters are cut."""
+    rows: list[dict[str, Any]]
+    """The first rows; cells over 1,000 characters are cut, and lists after 50 entries."""
 
 
 def render(dataset: Dataset) -> DatasetOut:
-    profile = dataset.profile
+    profile = dict(dataset.profile)
+    repeated = profile.pop("repeated", {})
+    columns = [column | {"repeated": repeated.get(column["name"])} for column in profile.pop("columns")]
     return DatasetOut.model_validate(
-        {
+        profile
+        | {
             "id": dataset.id,
             "name": dataset.name,
             "format": dataset.format,
             "rows": dataset.rows,
             "size_bytes": dataset.size_bytes,
             "sha256": dataset.sha256,
-            "columns": profile["columns"],
-            "problem_count": profile["problem_count"],
-            "problems": profile["problems"],
+            "columns": columns,
             "created_at": dataset.created_at,
         }
     )

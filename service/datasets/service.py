@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from service.context import Caller
-from service.datasets import repository, schemas
-from service.datasets.parsing import Problem, Row, detect_format, read_rows, refuse
-from service.datasets.profiling import Profile
+from service.datasets import child, repository, schemas
+from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut, PreviewOut
 from service.db import Dataset, now
 from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.paging import Page, cursor, parse_cursor, split
+from service.projects.service import check_storage
 from service.settings import Settings
-
-MAX_BAD_SHARE = 0.1
-HEAD_BYTES = 512
 
 
 def dataset_path(settings: Settings, dataset_id: str) -> Path:
@@ -30,44 +27,72 @@ def dataset_path(settings: Settings, dataset_id: str) -> Path:
     return settings.folder("datasets") / f"{dataset_id}.jsonl"
 
 
+def hashes_path(settings: Settings, dataset_id: str) -> Path:
+    """The hashes of its cells."""
+    return dataset_path(settings, dataset_id).with_suffix(".hashes")
+
+
+def images_path(settings: Settings, dataset_id: str) -> Path:
+    """The folder of its images, where it has any."""
+    return dataset_path(settings, dataset_id).with_suffix("")
+
+
 def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
-    """Reads an uploaded file, keeps its rows and what was found out about them.
+    """Has an uploaded file read by a process of its own, and keeps its rows and what was found out about them.
 
     Raises:
-        InvalidRequest: the file cannot be used; nothing is kept.
+        InvalidRequest, TooLarge: the file cannot be used; nothing is kept.
     """
     dataset_id = new_id("ds")
-    path = dataset_path(caller.settings, dataset_id)
-    temporary = path.with_suffix(".partial")
+    with work_folder(caller.settings, dataset_id) as folder:
+        found = child.read_upload(file, filename, folder, caller.settings.max_upload_bytes)
+        return keep(caller, dataset_id, filename, folder, found)
+
+
+@contextmanager
+def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
+    """A folder for what is not complete; gone at the end."""
+    folder = dataset_path(settings, dataset_id).with_suffix(".partial")
+    folder.mkdir()
     try:
-        profile, digest = _convert(file, filename, temporary)
-        _check(profile)
-        if profile.has_gaps:
-            digest = _fill_gaps(temporary, list(profile.columns))
-        size = temporary.stat().st_size
-        temporary.rename(path)
-        _sync_folder(path.parent)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: dict[str, Any]) -> DatasetOut:
+    """Moves what was read into its place, and then makes it known."""
+    settings = caller.settings
+    for name, target in (
+        (IMAGES, images_path(settings, dataset_id)),
+        (HASHES, hashes_path(settings, dataset_id)),
+        (ROWS, dataset_path(settings, dataset_id)),
+    ):
+        if (folder / name).exists():
+            (folder / name).rename(target)
+    _sync_folder(settings.folder("datasets"))
     try:
         with caller.db.write() as session:
+            check_storage(session, settings, caller.project_id, found["size_bytes"])
             dataset = Dataset(
                 id=dataset_id,
                 project_id=caller.project_id,
                 name=_safe_name(filename),
-                format=profile.format,
-                rows=profile.rows,
-                size_bytes=size,
-                sha256=digest,
-                profile=profile.describe(),
                 created_at=now(),
                 deleted_at=None,
+                **found,
             )
             session.add(dataset)
     except BaseException:
-        path.unlink(missing_ok=True)
+        remove_files(settings, dataset_id)
         raise
     return schemas.render(dataset)
+
+
+def remove_files(settings: Settings, dataset_id: str) -> None:
+    dataset_path(settings, dataset_id).unlink(missing_ok=True)
+    hashes_path(settings, dataset_id).unlink(missing_ok=True)
+    shutil.rmtree(images_path(settings, dataset_id), ignore_errors=True)
 
 
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
@@ -104,7 +129,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
                     code="dataset_in_use",
                 )
         dataset.deleted_at = now()
-    dataset_path(caller.settings, dataset_id).unlink(missing_ok=True)
+    remove_files(caller.settings, dataset_id)
 
 
 def not_found(dataset_id: str) -> NotFound:
@@ -117,63 +142,6 @@ def _get(caller: Caller, dataset_id: str) -> Dataset:
     if dataset is None:
         raise not_found(dataset_id)
     return dataset
-
-
-def _convert(file: IO[bytes], filename: str, target: Path) -> tuple[Profile, str]:
-    """Writes the rows as canonical JSONL; returns what was found, and the sha256."""
-    head = file.read(HEAD_BYTES)
-    file.seek(0)
-    profile = Profile(detect_format(filename, head))
-
-    def usable() -> Iterator[Row]:
-        for item in read_rows(file, profile.format):
-            if isinstance(item, Problem):
-                profile.add_problem(item)
-            else:
-                profile.add(item)
-                yield item
-
-    return profile, _write_rows(target, usable())
-
-
-def _fill_gaps(path: Path, columns: list[str]) -> str:
-    """Gives every row every column, so that whoever reads a row need not know the others; returns the new sha256."""
-    filled = path.with_suffix(".filled.partial")
-    try:
-        with path.open(encoding="utf-8") as file:
-            rows = (json.loads(line) for line in file)
-            digest = _write_rows(filled, ({name: row.get(name) for name in columns} for row in rows))
-        filled.rename(path)
-    finally:
-        filled.unlink(missing_ok=True)
-    return digest
-
-
-def _write_rows(target: Path, rows: Iterator[Row]) -> str:
-    """One JSON object a line, on the disk when this returns; returns the sha256."""
-    digest = hashlib.sha256()
-    with target.open("wb") as out:
-        for row in rows:
-            line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-            digest.update(line)
-            out.write(line)
-        out.flush()
-        os.fsync(out.fileno())
-    return digest.hexdigest()
-
-
-def _check(profile: Profile) -> None:
-    bad, total = profile.problem_count, profile.rows + profile.problem_count
-    if total == 0:
-        raise refuse("no_rows", "The file has a header but no rows. Add rows below it.")
-    if bad > MAX_BAD_SHARE * total:
-        first = profile.problems[0]
-        where = f", column '{first.column}'" if first.column else ""
-        raise refuse(
-            "too_many_bad_rows",
-            f"{bad} of {total} rows cannot be used, more than {MAX_BAD_SHARE:.0%}. The first is row {first.row} "
-            f"(line {first.line}{where}): it {first.message}. Repair the file and upload it again.",
-        )
 
 
 def _safe_name(filename: str) -> str:

@@ -1,0 +1,212 @@
+"""The child process that reads an uploaded file: rows out, profile out, or the reason why not.
+
+`python -m service.datasets.convert`, in a folder of its own: the file is standard input (or the files are in `parts/`),
+`order.json` says what is asked for, and `answer.json` is the result. Nothing else is trusted with a stranger's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from service.datasets import sandbox
+from service.datasets.fingerprints import Fingerprints, FingerprintWriter
+from service.datasets.formats import Opened, open_rows
+from service.datasets.leakage import first_pairs, repeated_within
+from service.datasets.profiling import Profile, is_not_number
+from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
+from service.errors import ServiceError
+
+ORDER, ANSWER, ROWS, HASHES, IMAGES, PARTS = "order.json", "answer.json", "rows.jsonl", "hashes", "images", "parts"
+MAX_BAD_SHARE = 0.1
+EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the child is asked for.
+
+    Attributes:
+        name: of the uploaded file.
+        limit: bytes that the file may unpack to.
+        keep_limit: bytes of rows that may be kept.
+    """
+
+    name: str
+    limit: int
+    keep_limit: int
+    memory: int
+    seconds: int
+
+
+class RowFile:
+    """Rows as canonical JSON, one a line, with their hash."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._file, self._limit, self._left = path.open("wb", MEBIBYTE), limit, limit
+        self.digest = hashlib.sha256()
+
+    def write(self, line: bytes) -> None:
+        self._left -= len(line)
+        if self._left < 0:
+            raise too_large(
+                "unpacks_too_large",
+                f"The rows come to more than the {self._limit:,} bytes that the service keeps. Split the file.",
+            )
+        self.digest.update(line)
+        self._file.write(line)
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def convert(order: Order, folder: Path) -> dict[str, Any]:
+    """Reads the file into `folder`.
+
+    Raises:
+        ServiceError: it cannot be used.
+    """
+    profile, numbers = Profile(), array("Q")
+    rows, hashes = RowFile(folder / ROWS, order.keep_limit), FingerprintWriter(folder)
+    format_: Format | None = None
+    for opened in _open_all(order, folder):
+        format_ = opened.format
+        profile.from_text = format_ in ("csv", "tsv", "images")
+        for row, line in _usable(opened.rows, profile):
+            profile.add(row)
+            hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
+            rows.write(line)
+            numbers.append(row.number)
+        profile.notices += opened.notices
+    assert format_ is not None
+    rows.close()
+    hashes.finish(folder / HASHES)
+    emptied = profile.finish()
+    _check(profile)
+    digest = rows.digest.hexdigest()
+    if profile.has_gaps or emptied:
+        digest = _rewrite(folder, list(profile.columns), emptied, order.keep_limit)
+    if format_ == "images":
+        os.sync()  # all at once: to wait for thousands of files one by one takes minutes
+    return {
+        "format": format_,
+        "rows": profile.rows,
+        "size_bytes": _size(folder),
+        "sha256": digest,
+        "profile": profile.describe() | _repetitions(profile, folder / HASHES, numbers, format_),
+    }
+
+
+def _open_all(order: Order, folder: Path) -> Iterator[Opened]:
+    parts = sorted((folder / PARTS).iterdir()) if (folder / PARTS).is_dir() else []
+    if not parts:
+        with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as file:
+            yield open_rows(file, order.name, folder / IMAGES, order.limit)
+    for part in parts:
+        with part.open("rb") as file:
+            yield open_rows(file, part.name, folder / IMAGES, order.limit)
+
+
+def _usable(items: Iterator[NumberedRow | Problem], profile: Profile) -> Iterator[tuple[NumberedRow, bytes]]:
+    for item in items:
+        if isinstance(item, Problem):
+            profile.add_problem(item)
+        elif all(value is None or value in ("", []) for value in item.values.values()):
+            profile.add_empty(item)
+        else:
+            line = encode(item)
+            if isinstance(line, Problem):
+                profile.add_problem(line)
+            else:
+                yield item, line
+
+
+def _check(profile: Profile) -> None:
+    bad, total = profile.left_out, profile.rows + profile.left_out
+    if total == 0:
+        raise refuse("no_rows", "The file has no rows with anything in them. Add rows, below the header if it has one.")
+    if bad > MAX_BAD_SHARE * total:
+        listed = [f"{problem}." for problem in profile.problems if problem.left_out]
+        more = f"\n... and {bad - len(listed):,} more." if bad > len(listed) else ""
+        raise refuse(
+            "too_many_bad_rows",
+            f"{bad:,} of {total:,} rows cannot be used, more than {MAX_BAD_SHARE:.0%}. Repair them and upload the file "
+            "again:\n" + "\n".join(listed) + more,
+        )
+
+
+def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) -> str:
+    """Gives every row every column, so that whoever reads a row need not know the others; returns the new sha256."""
+    filled = RowFile(folder / "filled", limit)
+    with (folder / ROWS).open("rb", MEBIBYTE) as file:
+        for line in file:
+            row = json.loads(line)
+            values = {name: row.get(name) for name in columns}
+            values |= {name: None for name in emptied if is_not_number(values[name])}
+            encoded = encode(NumberedRow(0, None, values))
+            if isinstance(encoded, Problem):
+                raise refuse("row_too_long", "A row is too large once it has every column. Split its text.")
+            filled.write(encoded)
+    filled.close()
+    (folder / "filled").rename(folder / ROWS)
+    return filled.digest.hexdigest()
+
+
+def _repetitions(profile: Profile, path: Path, numbers: array[int], format_: Format) -> dict[str, Any]:
+    """Rows that are there twice, and for each column of texts the cells that are."""
+    hashes = Fingerprints(path)
+    columns = ["image"] if format_ == "images" else hashes.columns
+    repeated = repeated_within(hashes, columns).repeated
+    pairs = first_pairs(hashes, columns, EXAMPLES) if repeated else []
+    texts = [name for name in hashes.columns if profile.columns[name].type == "string"]
+    return {
+        "duplicates": {
+            "rows": repeated,
+            "examples": [{"row": numbers[place], "repeats": numbers[first]} for place, first in pairs],
+        },
+        "repeated": {name: repeated_within(hashes, [name]).repeated for name in texts},
+    }
+
+
+def _image_hash(row: Row, folder: Path) -> dict[str, int]:
+    return {"image": xxhash.xxh3_64_intdigest((folder / IMAGES / row["image"]).read_bytes())}
+
+
+def _size(folder: Path) -> int:
+    images = (folder / IMAGES).iterdir() if (folder / IMAGES).is_dir() else ()
+    return (folder / ROWS).stat().st_size + sum(path.stat().st_size for path in images)
+
+
+def main() -> None:
+    folder = Path.cwd()
+    order = Order(**json.loads((folder / ORDER).read_bytes()))
+    sandbox.enter(order.memory, order.seconds, 8 * order.keep_limit)
+    try:
+        answer = convert(order, folder)
+    except ServiceError as error:
+        answer = {"refused": {"status": error.status, "code": error.code, "message": error.message}}
+    except MemoryError:
+        answer = {
+            "refused": {
+                "status": 413,
+                "code": "needs_too_much_memory",
+                "message": "Reading the file needs more memory than the service gives to an upload. Split it, or write "
+                "its rows in smaller groups.",
+            }
+        }
+    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Which format a file has, and the reader for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from service.datasets.images import read_images
+from service.datasets.json_rows import is_array, read_json_array, read_json_lines
+from service.datasets.parquet import read_parquet
+from service.datasets.rows import Format, Notice, NumberedRow, Problem, refuse, too_large
+from service.datasets.tabular import read_csv
+from service.datasets.text import MARKS, TextFile, open_text, unpack
+
+ACCEPTED = "Upload CSV, TSV, JSONL, Parquet, or a zip of images."
+GZIP = b"\x1f\x8b"
+PARQUET = b"PAR1"
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+}
+FOREIGN = {
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a single image",
+    b"\xff\xd8\xff": "a single image",
+    b"GIF8": "a single image",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"SQLite format 3": "an SQLite database",
+    b"ARROW1": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\x80\x02": "a Python pickle, which is never loaded",
+    b"\x80\x03": "a Python pickle, which is never loaded",
+    b"\x80\x04": "a Python pickle, which is never loaded",
+    b"\x80\x05": "a Python pickle, which is never loaded",
+}
+
+
+@dataclass
+class Opened:
+    """A file that can be read.
+
+    Attributes:
+        notices: grows while it is read.
+    """
+
+    format: Format
+    rows: Iterator[NumberedRow | Problem]
+    notices: list[Notice] = field(default_factory=list)
+
+
+def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
+    """By content where that is certain, else by the file's name, else by its first character.
+
+    Args:
+        images: folder to be made for a zip's images.
+        limit: bytes that the file may unpack to.
+
+    Raises:
+        InvalidRequest: a format that is not read, or a file that cannot be read as a whole; says what to do.
+        TooLarge: it unpacks to too much.
+    """
+    head = file.read(16)
+    if head.startswith(PARQUET):
+        return Opened("parquet", read_parquet(file, limit))
+    if head.startswith(ZIP):
+        notices: list[Notice] = []
+        return Opened("images", read_images(file, images, limit, notices), notices)
+    if head.startswith(GZIP):
+        file, name = unpack(file, limit), name.lower().removesuffix(".gz")
+        head = file.read(16)
+    elif not head.startswith(tuple(mark for mark, _ in MARKS)) and _size(file) > limit:
+        raise too_large("too_large", f"The file is larger than the {limit:,} bytes that the service accepts.")
+    _refuse_foreign(head)
+    return _open_text(open_text(file), name)
+
+
+def _open_text(text: TextFile, name: str) -> Opened:
+    notices = list(text.notices)
+    format_ = SUFFIXES.get("." + name.rpartition(".")[2].lower()) or _by_first_sign(text)
+    if format_ in ("jsonl", "json"):
+        if is_array(text):
+            return Opened("json", read_json_array(text), notices)
+        return Opened("jsonl", read_json_lines(text), notices)
+    return Opened(format_, read_csv(text, notices), notices)
+
+
+def _refuse_foreign(head: bytes) -> None:
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            raise refuse("unsupported_format", f"This is {what}. {ACCEPTED}")
+    if head.startswith((GZIP, PARQUET, *ZIP)):
+        raise refuse("unsupported_format", f"This is packed twice. Unpack it. {ACCEPTED}")
+
+
+def _by_first_sign(text: TextFile) -> Format:
+    for chunk in text.chunks():
+        if stripped := chunk.lstrip("\ufeff \t\r\n"):
+            return "jsonl" if stripped.startswith(("{", "[{", "[\n", "[ ", "[\r")) else "csv"
+    return "csv"
+
+
+def _size(file: IO[bytes]) -> int:
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size

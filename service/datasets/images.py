@@ -1,0 +1,240 @@
+"""A zip of images: every member decoded once, kept upright under a safe name, and labelled by folder or metadata."""
+
+from __future__ import annotations
+
+import io
+import stat
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from service.datasets.json_rows import read_json_lines
+from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, refuse, too_large
+from service.datasets.tabular import read_csv
+from service.datasets.text import open_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+FILE_NAME = "file_name"
+KEPT = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # as they are, if upright and of one frame
+FORMATS = (*KEPT, "BMP", "GIF")
+JUNK = frozenset({"thumbs.db", "desktop.ini"})
+SPLITS = frozenset({"train", "training", "test", "testing", "valid", "validation", "val", "dev", "eval"})
+MAX_MEMBERS = 500_000
+MAX_IMAGE_BYTES = 64 * MEBIBYTE
+MAX_METADATA_BYTES = 256 * MEBIBYTE
+MAX_PIXELS = 64_000_000
+ORIENTATION = 0x0112  # EXIF: how the camera was held
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of the zip that is meant as data; `number` is its place among them, from 1."""
+
+    number: int
+    info: zipfile.ZipInfo
+    path: PurePosixPath
+
+
+def read_images(file: IO[bytes], folder: Path, limit: int, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
+    """Rows of image (file name in `folder`), label or metadata, and file_name (name in the zip).
+
+    Raises:
+        InvalidRequest: no zip of images, or one that is not safe to unpack.
+        TooLarge: it unpacks to more than `limit` bytes.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except UNREADABLE as error:
+        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
+    infos = archive.infolist()
+    _check_archive(infos, limit)
+    members = _data_members(infos)
+    metadata = [member for member in members if member.path.name.lower() in METADATA]
+    pictures = [member for member in members if member not in metadata] if metadata else members
+    if not pictures:
+        raise refuse("no_images", "There are no images in the zip. Put them into one folder for each class.")
+    folder.mkdir()
+    if metadata:
+        return _with_metadata(archive, metadata, pictures, folder)
+    _notice_splits(pictures, notices)
+    return _by_folder(archive, pictures, folder)
+
+
+def _check_archive(infos: list[zipfile.ZipInfo], limit: int) -> None:
+    if len(infos) > MAX_MEMBERS:
+        raise too_large("too_many_files", f"The zip holds {len(infos):,} files; at most {MAX_MEMBERS:,} are accepted.")
+    names = {info.orig_filename for info in infos}
+    if "[Content_Types].xml" in names:
+        raise refuse("unsupported_format", "This is a spreadsheet or document. Save its table as CSV and upload that.")
+    for info in infos:
+        name = info.orig_filename
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or any(sign in name for sign in ("\\", "\0")) or name[1:2] == ":":
+            raise refuse("unsafe_zip", f"The zip has a member that leads out of its folder: {name[:100]!r}.")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise refuse("unsafe_zip", f"The zip has a link in it: {name[:100]!r}. Pack the files themselves.")
+        if info.flag_bits & 0x1:
+            raise refuse("encrypted_zip", "The zip is encrypted. Pack it without a password.")
+    size = sum(info.file_size for info in infos)
+    if size > limit:
+        raise too_large(
+            "unpacks_too_large", f"The zip unpacks to {size:,} bytes; the service accepts {limit:,}. Split it."
+        )
+
+
+def _data_members(infos: list[zipfile.ZipInfo]) -> list[Member]:
+    """Without folders and what operating systems leave behind; in the order of names."""
+    found: list[Member] = []
+    for info in sorted(infos, key=lambda info: info.filename):
+        path = PurePosixPath(info.filename)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+        if not info.is_dir() and not hidden and path.name.lower() not in JUNK:
+            found.append(Member(len(found) + 1, info, path))
+    return found
+
+
+def _notice_splits(pictures: list[Member], notices: list[Notice]) -> None:
+    parts = Counter(part.lower() for member in pictures for part in member.path.parts[:-2])
+    found = sorted(SPLITS & set(parts))
+    if len(found) > 1:
+        notices.append(
+            Notice(
+                "splits_joined",
+                None,
+                f"The folders {', '.join(found)} are read as one data set. To evaluate on one of them, upload it on "
+                "its own and name it as dataset.eval.",
+            )
+        )
+
+
+def _by_folder(archive: zipfile.ZipFile, pictures: list[Member], folder: Path) -> Iterator[NumberedRow | Problem]:
+    for member in pictures:
+        if len(member.path.parts) < 2:
+            yield _problem(
+                member, "lies in no folder, so it has no class; put it into its class's folder, or add a metadata.csv"
+            )
+            continue
+        yield _stored(archive, member, folder, {"label": member.path.parts[-2]})
+
+
+def _with_metadata(
+    archive: zipfile.ZipFile, metadata: list[Member], pictures: list[Member], folder: Path
+) -> Iterator[NumberedRow | Problem]:
+    described: dict[str, Row] = {}
+    by_path = {str(member.path): member for member in pictures}
+    for table in metadata:
+        for row in _metadata_rows(archive, table):
+            if isinstance(row, Problem):
+                yield row
+                continue
+            name = row.values.pop(FILE_NAME, None)
+            path = str(table.path.parent / name) if isinstance(name, str) and name else ""
+            where = f"row {row.number} of {table.path}"
+            if path not in by_path:
+                text = f"names {str(name)[:100]!r}, which is not in the zip; write the path from {table.path.name} on"
+                yield Problem(row.number, row.line, FILE_NAME, text, file=where)
+            elif path in described:
+                yield Problem(row.number, row.line, FILE_NAME, f"names {path!r} a second time", file=where)
+            else:
+                described[path] = row.values
+    for member in pictures:
+        values = described.get(str(member.path))
+        if values is None:
+            yield _problem(member, "is not named in the metadata; add a line for it, or leave it out of the zip")
+        else:
+            yield _stored(archive, member, folder, values)
+
+
+def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[NumberedRow | Problem]:
+    if table.info.file_size > MAX_METADATA_BYTES:
+        raise too_large("metadata_too_large", f"{table.path} is larger than {MAX_METADATA_BYTES // MEBIBYTE} MiB.")
+    try:
+        text = open_text(io.BytesIO(archive.read(table.info)))
+    except UNREADABLE as error:
+        raise refuse("damaged_zip", f"{table.path} cannot be unpacked. Pack and upload it again.") from error
+    rows = read_csv(text, []) if table.path.suffix == ".csv" else read_json_lines(text)
+    for row in rows:
+        if isinstance(row, Problem):
+            yield Problem(row.row, row.line, row.column, row.message, file=f"row {row.row} of {table.path}")
+            continue
+        if FILE_NAME not in row.values:
+            raise refuse("no_file_name", f"{table.path} has no column file_name, which tells the images apart. Add it.")
+        if "image" in row.values:
+            raise refuse("duplicate_columns", f"{table.path} has a column 'image', which the images take. Rename it.")
+        yield row
+
+
+def _stored(archive: zipfile.ZipFile, member: Member, folder: Path, values: Row) -> NumberedRow | Problem:
+    if member.info.file_size > MAX_IMAGE_BYTES:
+        return _problem(member, f"is larger than {MAX_IMAGE_BYTES // MEBIBYTE} MiB; make it smaller")
+    try:
+        content = archive.read(member.info)
+    except UNREADABLE:
+        return _problem(member, "cannot be unpacked: the zip is damaged there; pack it again")
+    try:
+        name = store_image(content, folder, f"{member.number:07d}")
+    except UnusableImage as error:
+        return _problem(member, str(error))
+    return NumberedRow(member.number, None, {"image": name, **values, FILE_NAME: str(member.path)})
+
+
+class UnusableImage(Exception):
+    """Completes "cats/a.png ...": what is wrong with it and what would be right."""
+
+
+def store_image(content: bytes, folder: Path, stem: str) -> str:
+    """Decodes an image in full and writes it upright; returns the name of its file.
+
+    Raises:
+        UnusableImage: it is none, or not one that can be used.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            # Of an animation, the first frame.
+            turned = ImageOps.exif_transpose(image)
+            image.load()
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise UnusableImage(f"has over {MAX_PIXELS:,} pixels; make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise UnusableImage("is not an image that can be read; use PNG, JPEG, WebP, BMP or GIF") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything from OSError to struct.error at a broken file
+        raise UnusableImage(f"is damaged or cut off ({str(error)[:100]}); save it again") from error
+    return _write(image, turned, content, folder, stem)
+
+
+def _write(image: Image, turned: Any, content: bytes, folder: Path, stem: str) -> str:
+    upright = image.getexif().get(ORIENTATION, 1) == 1
+    if upright and image.format in KEPT and getattr(image, "n_frames", 1) == 1:
+        name = f"{stem}.{KEPT[image.format]}"
+        (folder / name).write_bytes(content)
+        return name
+    plain = image if turned is None else turned
+    if image.format == "JPEG" and plain.mode in ("L", "RGB"):  # as PNG, photographs would grow tenfold
+        name, format_, options = f"{stem}.jpg", "JPEG", {"quality": 95}
+    else:
+        name, format_, options = f"{stem}.png", "PNG", {}
+        if plain.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
+            plain = plain.convert("RGB")
+    with (folder / name).open("wb") as out:
+        plain.save(out, format_, exif=b"", **options)
+    return name
+
+
+def _problem(member: Member, message: str) -> Problem:
+    return Problem(member.number, None, None, message, file=str(member.path)[:300])

@@ -1,0 +1,170 @@
+"""JSON rows: one object a line, or one list of objects, read piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, check_values, refuse
+from service.datasets.text import TextFile
+
+EXAMPLE = '{"text": "...", "label": 1}'
+
+
+def is_array(file: TextFile) -> bool:
+    """Whether the file is one list."""
+    for chunk in file.chunks():
+        if chunk.strip():
+            return chunk.lstrip().startswith("[")
+    return False
+
+
+def read_json_lines(file: TextFile) -> Iterator[NumberedRow | Problem]:
+    """One object a line; blank lines count as none.
+
+    Raises:
+        InvalidRequest: there is nothing in the file, or it is one object over many lines.
+    """
+    number = 0
+    for line, text in enumerate(file.lines(), start=1):
+        if text.strip():
+            number += 1
+            yield _row(text, number, line)
+    if number == 0:
+        raise refuse("empty_file", f"The file is empty. Upload one JSON object a line, such as {EXAMPLE}.")
+
+
+def read_json_array(file: TextFile) -> Iterator[NumberedRow | Problem]:
+    """One list of objects, of which one is in memory at a time.
+
+    Raises:
+        InvalidRequest: the list is not valid JSON; what follows the fault cannot be told apart into rows.
+    """
+    scanner = _Scanner(file.chunks())
+    scanner.take("[")
+    number = 0
+    while not scanner.looks_at("]"):
+        if number:
+            scanner.take(",")
+        number += 1
+        line = scanner.line
+        value = scanner.value(number)
+        yield _checked(value, number, line)
+    scanner.take("]")
+    scanner.end()
+    if number == 0:
+        raise refuse("empty_file", f"The list is empty. Upload a list of JSON objects, such as [{EXAMPLE}].")
+
+
+def _row(text: str, number: int, line: int) -> NumberedRow | Problem:
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        if number == 1 and text.strip() == "{":
+            raise refuse(
+                "unsupported_format",
+                "This is one JSON object over several lines. Write one object a line, or a list of objects.",
+            ) from error
+        return Problem(number, line, None, f"is not valid JSON: {_reason(error)}")
+    return _checked(value, number, line)
+
+
+def _checked(value: Any, number: int, line: int) -> NumberedRow | Problem:
+    if not isinstance(value, dict):
+        return Problem(number, line, None, f"is not a JSON object such as {EXAMPLE}")
+    row = NumberedRow(number, line, value)
+    return check_values(row) or row
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value; use null")
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the name {name[:100]!r} comes twice")
+            seen.add(name)
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique_names)
+
+
+class _Scanner:
+    """A window over the text that grows until the value at its beginning is whole."""
+
+    def __init__(self, chunks: Iterator[str]) -> None:
+        self._chunks, self._text, self._at = chunks, "", 0
+        self.line = 1
+
+    def looks_at(self, sign: str) -> bool:
+        self._skip_space()
+        return self._text.startswith(sign, self._at)
+
+    def take(self, sign: str) -> None:
+        if not self.looks_at(sign):
+            raise self._refusal(f"expected '{sign}'")
+        self._at += 1
+
+    def end(self) -> None:
+        self._skip_space()
+        if self._at < len(self._text):
+            raise self._refusal("there is more after the list's end")
+
+    def value(self, number: int) -> Any:
+        self._skip_space()
+        wanted = 1  # the window doubles, so that a long value costs its length and not its square
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError as error:
+                raise self._refusal(f"row {number} is nested too deeply") from error
+            except ValueError as error:
+                if len(self._text) - self._at > MAX_ROW_BYTES:
+                    raise refuse(
+                        "row_too_long", f"Row {number} is longer than {MAX_ROW_BYTES // MEBIBYTE} MiB. Split its text."
+                    ) from error
+                if not self._grow(wanted):
+                    raise self._refusal(f"row {number}: {_reason(error)}") from error
+                wanted *= 2
+                continue
+            # A number at the window's end may go on behind it.
+            if end < len(self._text) or not self._grow(1):
+                self.line += self._text.count("\n", self._at, end)
+                self._at = end
+                return value
+
+    def _skip_space(self) -> None:
+        while True:
+            rest = self._text[self._at : self._at + 64].lstrip()
+            if rest:
+                here = self._text.index(rest[0], self._at)
+                self.line += self._text.count("\n", self._at, here)
+                self._at = here
+                return
+            self.line += self._text.count("\n", self._at, self._at + 64)
+            self._at = min(self._at + 64, len(self._text))
+            if self._at == len(self._text) and not self._grow(1):
+                return
+
+    def _grow(self, chunks: int) -> bool:
+        more = [chunk for _, chunk in zip(range(chunks), self._chunks, strict=False)]
+        if more:
+            self._text, self._at = self._text[self._at :] + "".join(more), 0
+        return bool(more)
+
+    def _refusal(self, reason: str) -> Exception:
+        return refuse(
+            "invalid_json", f"The list is not valid JSON at line {self.line}: {reason}. Repair it, or upload JSONL."
+        )

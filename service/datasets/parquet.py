@@ -1,0 +1,126 @@
+"""Parquet, in batches of rows."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import math
+import uuid
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from service.datasets.rows import NumberedRow, Problem, Row, check_names, check_values, refuse, too_large
+
+BATCH = 500
+
+
+def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
+    """The rows, a few hundred in memory at a time.
+
+    Raises:
+        InvalidRequest: the file is damaged, encrypted, or has a column of a type that cannot be used.
+        TooLarge: it unpacks to more than `limit` bytes.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    try:
+        opened = parquet.ParquetFile(file, pre_buffer=False)
+        schema = opened.schema_arrow
+        size = sum(opened.metadata.row_group(n).total_byte_size for n in range(opened.num_row_groups))
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(error) from error
+    if size > limit:
+        raise too_large(
+            "unpacks_too_large",
+            f"The Parquet file unpacks to {size:,} bytes; the service accepts {limit:,}. Split it.",
+        )
+    check_names(schema.names)
+    for field in schema:
+        _check_type(pa, field)
+    classes = _class_names(schema.metadata)
+    try:
+        number = 0
+        for batch in opened.iter_batches(batch_size=BATCH, use_threads=False):
+            for values in batch.to_pylist():
+                number += 1
+                yield from _row(values, number, classes)
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _damaged(error) from error
+
+
+def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[NumberedRow | Problem]:
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[name] = None
+            yield Problem(number, None, name, f"holds {value}, which is no number; it counts as empty", left_out=False)
+        elif name in classes and isinstance(value, int) and 0 <= value < len(classes[name]):
+            values[name] = classes[name][value]
+        elif not isinstance(value, (str, int, float, bool, type(None))):
+            values[name] = _plain(value)
+    row = NumberedRow(number, None, values)
+    yield check_values(row) or row
+
+
+def _plain(value: Any) -> Any:
+    """The JSON form of what Parquet has beyond JSON."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items() if entry is not None}
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return float(value) if value.is_finite() else None
+    if isinstance(value, (datetime.timedelta, uuid.UUID)):
+        return str(value)
+    return value
+
+
+def _check_type(pa: Any, field: Any) -> None:
+    """Refuses columns that have no meaning as text, number or list of them."""
+    inner = field.type
+    while pa.types.is_dictionary(inner) or _is_list(pa, inner):
+        inner = inner.value_type
+    refused: list[Callable[[Any], bool]] = [
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_map,
+        pa.types.is_union,
+    ]
+    if any(check(inner) for check in refused) or (pa.types.is_struct(inner) and inner == field.type):
+        remedy = "Leave it out, or write it as text"
+        if pa.types.is_struct(inner) and "bytes" in {part.name for part in inner}:
+            remedy = "Upload images as a zip, with a folder for each class or a metadata.csv"
+        raise refuse(
+            "unsupported_column",
+            f"Column '{field.name}' has the type {str(inner)[:100]}, which cannot be used. {remedy}.",
+        )
+
+
+def _is_list(pa: Any, kind: Any) -> bool:
+    return any(check(kind) for check in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+
+
+def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Columns whose integers stand for names, as the `datasets` library notes them in a file."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            name: [str(label) for label in feature["names"]]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _damaged(error: Exception) -> Exception:
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return refuse("damaged_parquet", f"The Parquet file cannot be read: {reason}. Write it again.")

@@ -1,0 +1,99 @@
+"""CSV and TSV: header, separator, quotes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
+from service.datasets.text import TextFile
+
+DELIMITERS = ",;\t|"
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
+
+
+def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
+    """The rows of a file, never more than one in memory.
+
+    Raises:
+        InvalidRequest: the file as a whole cannot be read; says what to do.
+    """
+    lines = file.lines()
+    skipped, first = _first_line(lines)
+    hint = EXCEL_HINT.fullmatch(first)
+    if hint:
+        more, first = _first_line(lines)
+        skipped += more
+    delimiter = hint[1] if hint else _delimiter(first)
+    if delimiter != ",":
+        notices.append(Notice("separator", None, f"Cells are separated by {NAMES.get(delimiter, repr(delimiter))}."))
+    csv.field_size_limit(MAX_ROW_BYTES)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader)
+    except csv.Error as error:
+        raise refuse("no_header", f"The header line cannot be read: {error}.") from error
+    header = _without_empty_end(header)
+    check_names(header)
+    return _rows(reader, header, skipped)
+
+
+def _first_line(lines: Iterator[str]) -> tuple[int, str]:
+    """How many blank lines there are, and the first one that is not."""
+    for number, line in enumerate(lines):
+        if line.strip():
+            return number, line
+    raise refuse("empty_file", "The file is empty. Upload a CSV file with a header line and rows below it.")
+
+
+def _delimiter(header: str) -> str:
+    """The one that parts the header into most cells; a comma within quotes parts none."""
+    return max(DELIMITERS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
+
+
+def _without_empty_end(header: list[str]) -> list[str]:
+    """A separator at the end of every line makes an unnamed last column, with nothing in it."""
+    return header[:-1] if len(header) > 2 and not header[-1].strip() else header
+
+
+def _rows(reader: Iterator[list[str]], header: list[str], skipped: int) -> Iterator[NumberedRow | Problem]:
+    number, width = 0, len(header)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            number += 1
+            yield _unreadable(number, reader.line_num + skipped, error)  # type: ignore[attr-defined]
+            continue
+        if not cells:
+            continue
+        number += 1
+        line = reader.line_num + skipped  # type: ignore[attr-defined]
+        if len(cells) == width + 1 and not cells[-1]:
+            cells.pop()
+        if len(cells) == width:
+            yield NumberedRow(number, line, dict(zip(header, cells, strict=True)))
+        else:
+            yield Problem(
+                number,
+                line,
+                None,
+                f"has {len(cells)} cells where the header has {width}; put text that holds the separator in quotes",
+            )
+
+
+def _unreadable(number: int, line: int, error: csv.Error) -> Problem:
+    if "unexpected end of data" in str(error):
+        raise refuse(
+            "unclosed_quote",
+            f"The quote that row {number} opens is never closed, so the rest of the file is one cell. Close it, or "
+            'write a quote inside a cell as "".',
+        ) from error
+    if "field limit" in str(error):
+        raise refuse("cell_too_long", f"Row {number} has a cell over {MAX_ROW_BYTES // MEBIBYTE} MiB.") from error
+    return Problem(number, line, None, f'cannot be read: {error}; write a quote inside a cell as ""')
