@@ -19,12 +19,36 @@ from typing import Any
 import torch
 from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+)
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
+from adamss_core.spec import FACTS_FORMAT
 
+IMAGES, GENERATION = "image-classification", "text-generation"
+_MODELS: dict[str, tuple[Any, Any]] = {
+    "text-classification": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
+    "token-classification": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification),
+    IMAGES: (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoModelForImageClassification),
+    GENERATION: (MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM),
+}
 UNUSABLE = 2  # exit status
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
@@ -40,18 +64,16 @@ class InspectionError(AdamssError, ValueError):
 
 
 def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """The facts of a base model for text classification.
+    """The facts of a base model.
 
     Returns:
         model_type, architectures: of the config.
-        parameters: of the body, without any head.
-        linear_modules: name (as PEFT sees it), kind (Linear or Conv1D), in_features, out_features, bias.
-        head_modules: modules outside of the body, which are trained in full.
-        head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
-        default_targets: names of what PEFT adapts in this model type; None without a default.
-        max_positions, vocab_size, hidden_size: None where the config does not say.
-        has_tokenizer: whether one can be loaded.
         tasks: what the model can be fine-tuned for.
+        parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets:
+            see `task_facts`; of the first task, and in `other_tasks` by the names of the others.
+        max_positions, vocab_size, hidden_size, image_tokens: None where the config does not say.
+        has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: what can be loaded with the model.
+        format: of these facts.
 
     Raises:
         InspectionError: there is no such model, no architecture for it, or no weights that may be loaded.
@@ -60,26 +82,70 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     options = load_options(source, revision)
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
     _check_weights(Path(source))
-    two, three = (_attempt(source, partial(_build, config, labels)) for labels in (2, 3))
-    heads = head_modules(two)
-    sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
-    per_label = sizes[1] - sizes[0]
-    linear = linear_modules(two)
+    found = _attempt(source, partial(_facts_by_task, config))
+    first, *others = found
+    tokenizer = _tokenizer(source, options)
     text = config.get_text_config()
     return {
+        "format": FACTS_FORMAT,
         "model_type": config.model_type,
         "architectures": list(config.architectures or []),
+        "tasks": list(found),
+        **found[first],
+        "other_tasks": {task: found[task] for task in others},
+        "max_positions": position_limit(config),
+        "image_tokens": _image_tokens(config),
+        "vocab_size": getattr(text, "vocab_size", None),
+        "hidden_size": getattr(text, "hidden_size", None),
+        "has_tokenizer": tokenizer is not None,
+        "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
+        "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
+        "has_image_processor": IMAGES in found and _has_image_processor(source, options),
+    }
+
+
+def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
+    """For every task that the architecture is known for and can be built for; at least one."""
+    found: dict[str, dict[str, Any]] = {}
+    problem: Exception | None = None
+    for task, (mapping, auto_model) in _MODELS.items():
+        known = type(config) in mapping
+        if task == GENERATION:  # an encoder that could be made to generate is none that is meant to
+            known &= type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
+        if not known:
+            continue
+        try:
+            found[task] = task_facts(config, auto_model, trains_head=task != GENERATION)
+        except Exception as error:  # as in _attempt
+            problem = problem or error
+    if not found:
+        raise problem or ValueError(f"models of type {config.model_type} are for none of {', '.join(_MODELS)}")
+    return found
+
+
+def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, Any]:
+    """What depends on the head that a task puts on the body.
+
+    Returns:
+        parameters: of everything but the head that is trained.
+        linear_modules: name (as PEFT sees it), kind (Linear or Conv1D), in_features, out_features, bias.
+        head_modules: modules outside of the body, which are trained in full.
+        head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
+        default_targets: names of what is adapted in this model type by default; None without one.
+    """
+    two, three = (_build(config, auto_model, labels) for labels in (2, 3))
+    outside = head_modules(two)
+    heads = outside if trains_head else []
+    sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
+    per_label = sizes[1] - sizes[0]
+    linear = [entry for entry in linear_modules(two) if trains_head or entry["name"] not in outside]
+    return {
         "parameters": _parameters(two) - sizes[0],
         "linear_modules": linear,
         "head_modules": heads,
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,
         "default_targets": default_targets(config.model_type, linear),
-        "max_positions": position_limit(config),
-        "vocab_size": getattr(text, "vocab_size", None),
-        "has_tokenizer": _has_tokenizer(source, options),
-        "hidden_size": getattr(text, "hidden_size", None),
-        "tasks": ["text-classification"],
     }
 
 
@@ -133,21 +199,21 @@ def is_usable(tokenizer: Any) -> bool:
 
 
 def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
-    """PEFT's names for the model type, with a regular expression resolved; else attention's query and value, by the
-    names that they have in most models."""
+    """PEFT's names for the model type, with a regular expression resolved; where it has none, or none that the model
+    has (ViT's were renamed), attention's query and value by their usual names."""
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
-    if targets is not None:
-        return targets
     names = {module["name"].rpartition(".")[2] for module in linear}
+    if targets is not None and not names.isdisjoint(targets):
+        return targets
     return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
 
 
-def _build(config: Any, labels: int) -> PreTrainedModel:
+def _build(config: Any, auto_model: Any, labels: int) -> PreTrainedModel:
     config.num_labels = labels
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        model: PreTrainedModel = auto_model.from_config(config, trust_remote_code=False)
     return model
 
 
@@ -155,11 +221,27 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _has_tokenizer(source: str, options: dict[str, Any]) -> bool:
+def _tokenizer(source: str, options: dict[str, Any]) -> Any:
+    """None where there is none of use."""
     try:
-        return is_usable(AutoTokenizer.from_pretrained(source, **options))
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception:  # whatever keeps it from loading, the answer is no
+        return None
+    return tokenizer if is_usable(tokenizer) else None
+
+
+def _has_image_processor(source: str, options: dict[str, Any]) -> bool:
+    try:
+        AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+    except Exception:  # as above
         return False
+    return True
+
+
+def _image_tokens(config: Any) -> int | None:
+    """Patches of an image, and the class token."""
+    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    return (size // patch) ** 2 + 1 if isinstance(size, int) and isinstance(patch, int) and patch > 0 else None
 
 
 def _check_weights(folder: Path) -> None:
@@ -179,8 +261,8 @@ def _attempt(source: str, load: Callable[[], Any]) -> Any:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InspectionError(
             f"The model cannot be built from its config.json: {_without_paths(lines[0], source)}",
-            hint="It must be of an architecture that transformers knows for text classification, without code of its "
-            "own.",
+            hint="It must be of an architecture that transformers knows for text, token or image classification or for "
+            "text generation, without code of its own.",
             where="config.json",
         ) from error
 

@@ -5,13 +5,14 @@ API schema, CLI help and documentation come from these fields; bounds are in the
 
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, schedule, total_subspaces
-from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.facts import FACTS_FORMAT, LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan
 from adamss_core.spec.targets import check_modules_to_save, match_targets
 from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, metrics_of
 
 __all__ = [
+    "FACTS_FORMAT",
     "AdamssSpec",
     "DatasetSpec",
     "Estimate",

@@ -17,21 +17,44 @@ class LinearModule(BaseModel):
     bias: bool
 
 
-class ModelFacts(BaseModel):
-    """Facts of a base model, found out on the meta device."""
+class TaskFacts(BaseModel):
+    """What depends on the head: the modules of the model as its task loads it."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
-    model_type: str
-    architectures: list[str] = []
     parameters: int
     linear_modules: list[LinearModule]
     head_modules: list[str] = []
     head_parameters_per_label: int = 0
     head_parameters_fixed: int = 0
     default_targets: list[str] | None = None
+
+
+class ModelFacts(TaskFacts):
+    """Facts of a base model, found out on the meta device; those of `TaskFacts` belong to the first of its tasks."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    format: int = 1
+    model_type: str
+    architectures: list[str] = []
     max_positions: int | None = None
+    image_tokens: int | None = None
     vocab_size: int | None = None
     has_tokenizer: bool = False
+    has_fast_tokenizer: bool = False
+    has_chat_template: bool = False
+    has_image_processor: bool = False
     hidden_size: int | None = None
     tasks: list[str] = []
+    other_tasks: dict[str, TaskFacts] = {}
+
+    def for_task(self, task: str) -> ModelFacts:
+        """The same with the modules that the model has for `task`."""
+        other = self.other_tasks.get(task)
+        if other is None:
+            return self
+        return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
+
+
+FACTS_FORMAT = 2  # facts that are kept from an older inspection are found out anew

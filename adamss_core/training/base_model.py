@@ -61,11 +61,11 @@ def quiet_loading() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: Source, **options: Any) -> PreTrainedTokenizerBase:
     """Raises TrainingError missing_tokenizer."""
     problem = "it is empty"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options, **options)
     except Exception as error:
         tokenizer, problem = None, first_line(error, source)
     if tokenizer is None or not is_usable(tokenizer):
@@ -163,7 +163,8 @@ def add_adapter(
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
     if config.target_modules is None:
         config.target_modules = default_targets(model.config.model_type, linear_modules(model))
-    config.target_modules = _without_saved(config.target_modules, model, [*own, *(config.modules_to_save or [])])
+    left_out = [*own, *(config.modules_to_save or []), *([] if heads else head_modules(model))]
+    config.target_modules = _without(config.target_modules, model, left_out)
     config.revision = request.spec.revision
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
@@ -190,12 +191,12 @@ def modules_to_save(
     return names or None
 
 
-def _without_saved(targets: list[str] | str | None, model: PreTrainedModel, saved: list[str]) -> list[str] | str | None:
+def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: list[str]) -> list[str] | str | None:
     """PEFT's "all-linear" would also name layers that are trained in full, and the saved config then be refused."""
     if not isinstance(targets, str) or targets.lower() != "all-linear":
         return targets
     names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in saved)]
+    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in heads)]
 
 
 def first_line(error: Exception, source: Source) -> str:

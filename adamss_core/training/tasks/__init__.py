@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.tasks.base import Task
-from adamss_core.training.tasks.text_classification import text_classification
 
 __all__ = ["Task", "task_of"]
 
 
 def task_of(spec: JobSpec) -> Task:
     """The job's task; what is only needed for another one is not imported."""
+    if spec.task == "token-classification":
+        from adamss_core.training.tasks.token_classification import TokenClassification
+
+        return TokenClassification(spec)
+    if spec.task == "image-classification":
+        from adamss_core.training.tasks.image_classification import ImageClassification
+
+        return ImageClassification(spec)
+    from adamss_core.training.tasks.text_classification import text_classification
+
     return text_classification(spec)

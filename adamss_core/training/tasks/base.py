@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import Cells, Reader, reader_of
+from adamss_core.spec.cells import Cells, reader_of
 from adamss_core.training.base_model import Source, load_pretrained
 from adamss_core.training.batches import Collate, Encoded, Inputs
 from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
@@ -43,10 +43,6 @@ class Task(ABC):
 
     # --- data -----------------------------------------------------------------------------------------------------
 
-    @property
-    def reader(self) -> Reader:
-        return reader_of(self.spec)
-
     def load_data(self, request: RunRequest, reporter: Reporter) -> Data:
         """Reads and splits; what is left out becomes events.
 
@@ -54,7 +50,7 @@ class Task(ABC):
             TrainingError: bad_data, with the file's row or what is missing.
         """
         spec = request.spec
-        rows = read_rows(request.train_file, self.reader)
+        rows = self.read(request.train_file)
         report_left_out(reporter, "training", rows)
         if not len(rows):
             raise bad_data(f"No row has {self.needs}.", hint="Check the columns.", where="dataset.train")
@@ -63,7 +59,7 @@ class Task(ABC):
         if request.eval_file is None:
             train, evaluation = split(rows, spec.dataset.eval_fraction, spec.training.seed, strata)
         else:
-            read = read_rows(request.eval_file, self.reader)
+            read = self.read(request.eval_file)
             train, evaluation = rows, self.without_unknown(read, classes, reporter)
             report_left_out(reporter, "evaluation", read)
         if not len(evaluation):
@@ -82,6 +78,10 @@ class Task(ABC):
             {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
         )
         return Data(train, evaluation, classes, held_out)
+
+    def read(self, path: Path) -> Rows:
+        """Usable rows of a file."""
+        return read_rows(path, reader_of(self.spec))
 
     def class_names(self, rows: Rows) -> list[str]:
         """Names in the order of their ids; empty where nothing is classified."""
