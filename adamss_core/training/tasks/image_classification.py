@@ -1,0 +1,158 @@
+"""A class for an image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from adamss_core.spec.cells import Cells
+from adamss_core.training.base_model import Source, first_line
+from adamss_core.training.batches import Encoded, Inputs
+from adamss_core.training.data import Rows, in_order
+from adamss_core.training.errors import TrainingError, bad_data
+from adamss_core.training.metrics import class_scores
+from adamss_core.training.request import Reporter, Values
+from adamss_core.training.tasks.base import Found, Task, Usage
+from adamss_core.training.tasks.classes import answers, check_classes, known_classes, majority
+
+MISSING = "whose image file is missing"
+
+
+class ImageClassification(Task):
+    """Cross-entropy over classes; images are decoded batch by batch, as they are, without augmentation."""
+
+    peft_type = None  # PEFT has none for images
+    auto_model = AutoModelForImageClassification
+    needs = "both an image and a label"
+
+    # --- data and processor -----------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Rows:
+        rows = super().read(path)
+        kept = [i for i, name in enumerate(rows["image"]) if _path(rows.images, name).is_file()]
+        if len(kept) == len(rows):
+            return rows
+        left_out = rows.left_out + Counter({MISSING: len(rows) - len(kept)})
+        return replace(rows.take(kept), left_out=left_out)
+
+    def class_names(self, rows: Rows) -> list[str]:
+        counts = Counter(rows["label"])
+        check_classes(counts, self.spec.dataset.label)
+        return in_order(counts)
+
+    def strata(self, rows: Rows) -> list[str]:
+        return rows["label"]
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
+
+    def load_processor(self, source: Source) -> Any:
+        """Raises TrainingError missing_image_processor."""
+        try:
+            return AutoImageProcessor.from_pretrained(source.path, backend="pil", **source.options)
+        except Exception as error:  # transformers raises anything for a config it cannot use
+            raise TrainingError(
+                "missing_image_processor",
+                f"The base model '{source.name}' has no image processor that can be loaded "
+                f"({first_line(error, source)}).",
+                hint="Put its preprocessor_config.json into the model's folder.",
+                where="base_model",
+            ) from error
+
+    def read_processor(self, folder: Path) -> Any:
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, trust_remote_code=False)
+
+    # --- examples ---------------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
+        ids = {name: i for i, name in enumerate(classes)}
+        paths = [_path(rows.images, name) for name in rows["image"]]
+        targets = torch.tensor([ids[label] for label in rows["label"]])
+        ones = torch.ones(len(rows), dtype=torch.int64)
+        return Encoded(paths, targets, ones, ones)
+
+    def collator(self, processor: Any, device: torch.device) -> Pixels:
+        return Pixels(processor, device)
+
+    # --- loss and metrics -------------------------------------------------------------------------------------------
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
+
+    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+        return {"logits": outputs.logits.float(), "targets": targets}
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return class_scores(found["logits"].argmax(1), found["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        return majority(train.targets, evaluation.targets, classes)
+
+    # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
+        images = [read_image(_path(rows.images, name)) for name in rows["image"]]
+        return dict(processor(images, return_tensors="pt"))
+
+    def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
+        """`image` is a path, or an image that is open already."""
+        images = [row["image"] if isinstance(row["image"], Image.Image) else read_image(row["image"]) for row in inputs]
+        batch = processor([image.convert("RGB") for image in images], return_tensors="pt")
+        logits: Tensor = model(**{name: value.to(model.device) for name, value in batch.items()}).logits
+        return answers(logits.float().cpu().softmax(-1), model.config.id2label)
+
+    def usage(self, manifest: dict[str, Any]) -> Usage:
+        return Usage(
+            auto_model="AutoModelForImageClassification",
+            processor="AutoImageProcessor",
+            head="num_labels=len(labels), id2label=dict(enumerate(labels))",
+            setup=f"labels = {manifest['result']['labels']!r}\n",
+            lines=(
+                "from PIL import Image\n\n"
+                'inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")\n'
+                "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
+                "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
+            ),
+        )
+
+
+class Pixels:
+    """Decodes a batch's images; (rows, channels, height, width) and class ids, (rows,)."""
+
+    def __init__(self, processor: Any, device: torch.device) -> None:
+        self._processor, self._device = processor, device
+
+    def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
+        batch = self._processor([read_image(data.features[row]) for row in rows], return_tensors="pt")
+        return {name: value.to(self._device) for name, value in batch.items()}, data.targets[rows].to(self._device)
+
+
+def read_image(path: Path) -> Image.Image:
+    """RGB.
+
+    Raises:
+        TrainingError: bad_data, where it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise bad_data(
+            f"The image {path.name} cannot be read.", hint="Upload the data set again without it.", where=path.name
+        ) from error
+
+
+def _path(folder: Path | None, name: str) -> Path:
+    """Of an image; a name that leads out of the folder is one of a missing file."""
+    path = Path(folder or "") / name
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    return path if inside else Path(folder or "") / "missing"

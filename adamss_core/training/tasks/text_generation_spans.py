@@ -1,0 +1,230 @@
+"""From a row to tokens, and which of them are learnt: completions and answers, or everything in plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from adamss_core.spec.cells import Cells
+from adamss_core.spec.chat import wrong_with_chat
+from adamss_core.training.batches import CHUNK, Ids
+from adamss_core.training.errors import TrainingError
+
+Span = tuple[int, int]
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+class UnusableChat(Exception):
+    """A chat that cannot be rendered; the text says why and what to do, and completes "row 7 ..."."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An example as text.
+
+    Attributes:
+        text: what is tokenised.
+        spans: characters that are learnt, begin and end of each stretch, ascending.
+        complete: whether the text holds its special tokens already, as chat templates write them.
+    """
+
+    text: str
+    spans: list[Span]
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example as tokens.
+
+    Attributes:
+        ids: (tokens,)
+        learnt: (tokens,) bool, whether the model is to predict the token.
+        cut: whether it was longer than allowed.
+    """
+
+    ids: Ids
+    learnt: NDArray[np.bool_]
+    cut: bool
+
+
+# --- rendering --------------------------------------------------------------------------------------------------------
+
+
+def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """Raises UnusableChat, or TrainingError missing_chat_template."""
+    if "messages" in row:
+        return render_chat(row["messages"], tokenizer)
+    if "completion" in row:
+        return Rendered(
+            row["prompt"] + row["completion"], [(len(row["prompt"]), len(row["prompt"] + row["completion"]))]
+        )
+    return Rendered(row["text"], [(0, len(row["text"]))])
+
+
+def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """What the model is to go on from: a chat up to its last answer, the prompt, or a text.
+
+    Raises as `render`.
+    """
+    if "messages" in row:
+        turns = list(row["messages"])
+        if turns and turns[-1].get("role") == "assistant":
+            turns.pop()
+        return Rendered(_apply(turns, tokenizer, answer=True), [], complete=True)
+    return Rendered(row.get("prompt", row.get("text", "")), [])
+
+
+def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """Through the tokenizer's own template. What is learnt is each turn of the assistant with the token that ends it.
+
+    The template's {% generation %} marks say where the turns are. Where it has none, a turn is what rendering adds to
+    the conversation before it with the assistant's header; where a template renders a turn differently once others
+    follow, it is looked for by its content.
+    """
+    if wrong := wrong_with_chat(messages):
+        raise UnusableChat(wrong)
+    template = _template(tokenizer)
+    if _GENERATION.search(template):
+        found, marks = _rendered_with_marks(messages, template, tokenizer)
+        return Rendered(found, marks, complete=True)
+    whole = _apply(messages, tokenizer)
+    spans: list[Span] = []
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            spans.append(_turn(messages, place, whole, spans[-1][1] if spans else 0, tokenizer))
+    return Rendered(whole, spans, complete=True)
+
+
+def _turn(
+    messages: list[dict[str, Any]], place: int, whole: str, after: int, tokenizer: PreTrainedTokenizerBase
+) -> Span:
+    before = _apply(messages[:place], tokenizer, answer=True)
+    through = whole if place == len(messages) - 1 else _apply(messages[: place + 1], tokenizer)
+    begin = len(before) if whole.startswith(before) and len(before) >= after else None
+    if begin is not None and whole.startswith(through):
+        return begin, begin + len(whole[begin : len(through)].rstrip())
+    content = messages[place]["content"].strip()
+    at = whole.find(content, begin or after)
+    if at < 0:
+        raise UnusableChat(f"has an answer (message {place + 1}) that the model's chat template does not show as it is")
+    return at if begin is None else begin, _end_of_turn(whole, at + len(content), tokenizer)
+
+
+def _end_of_turn(whole: str, end: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The end token, where it follows the content at once, is learnt too: without it the model would not stop."""
+    rest = whole[end:].lstrip()
+    endings = [token for token in tokenizer.all_special_tokens if token and rest.startswith(token)]
+    return end if not endings else whole.index(endings[0], end) + len(max(endings, key=len))
+
+
+def _template(tokenizer: PreTrainedTokenizerBase) -> str:
+    if tokenizer.chat_template is None:
+        raise TrainingError(
+            "missing_chat_template",
+            "The data holds chat messages, but the base model's tokenizer has no chat template to render them with.",
+            hint="Use a model that was made for chats, put its chat_template.jinja into the model's folder, or train on "
+            "the columns prompt and completion.",
+            where="dataset.messages",
+        )
+    return str(tokenizer.get_chat_template())
+
+
+def _apply(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, answer: bool = False) -> str:
+    """answer: with the header of the assistant's next turn."""
+    _template(tokenizer)
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
+
+
+def _rendered_with_marks(
+    messages: list[dict[str, Any]], template: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[str, list[Span]]:
+    try:
+        texts, marks = render_jinja_template(
+            [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
+        )
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
+    return texts[0], [(int(begin), int(end)) for begin, end in marks[0]]
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def tokenise_rendered(
+    examples: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase, limit: int, *, end: bool = True
+) -> list[Example]:
+    """Cut at `limit` tokens, behind.
+
+    Args:
+        end: whether texts that hold no special tokens yet get the one that ends them, as something to learn.
+    """
+    made: list[Example] = []
+    for start in range(0, len(examples), CHUNK):
+        part = examples[start : start + CHUNK]
+        for complete in {example.complete for example in part}:  # all of a data set are of one kind
+            made.extend(_tokenise(part, tokenizer, limit, complete, end))
+    return made
+
+
+def _tokenise(
+    part: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase, limit: int, complete: bool, end: bool
+) -> Iterable[Example]:
+    fast = bool(tokenizer.is_fast)
+    batch = tokenizer(
+        [example.text for example in part],
+        add_special_tokens=not complete,
+        return_offsets_mapping=fast,
+        return_attention_mask=False,
+        truncation=False,
+        verbose=False,
+    )
+    closing = None if complete else tokenizer.eos_token_id
+    for number, example in enumerate(part):
+        ids = np.array(batch["input_ids"][number], np.int32)
+        learnt = np.zeros(len(ids), np.bool_)
+        if fast:
+            # (tokens, 2); tokens that stand for no character, such as the one that begins a text, have none to learn.
+            offsets = np.array(batch["offset_mapping"][number], np.int64).reshape(-1, 2)
+            for first, last in example.spans:
+                learnt |= (offsets[:, 1] > first) & (offsets[:, 0] < last) & (offsets[:, 1] > offsets[:, 0])
+        else:
+            for first, last in example.spans:
+                learnt[_place(example.text, first, ids, tokenizer, complete) :] = True
+                learnt[_place(example.text, last, ids, tokenizer, complete) :] = False
+        if closing is not None:
+            if len(ids) and ids[-1] == closing:
+                ids, learnt = ids[:-1], learnt[:-1]
+            if end:
+                ids, learnt = np.append(ids, np.int32(closing)), np.append(learnt, True)
+        yield Example(ids[:limit], learnt[:limit], len(ids) > limit)
+
+
+def _place(text: str, character: int, ids: Ids, tokenizer: PreTrainedTokenizerBase, complete: bool) -> int:
+    """The token at which a character begins, for tokenizers that do not say: the text before it must be a prefix in
+    tokens too."""
+    if character >= len(text):
+        return len(ids)
+    before = tokenizer(text[:character], add_special_tokens=not complete, verbose=False)["input_ids"]
+    if not complete and before and before[-1] == tokenizer.eos_token_id:
+        before = before[:-1]
+    if list(ids[: len(before)]) != list(before):
+        raise UnusableChat(
+            "is cut into tokens across the beginning of the completion, and the tokenizer cannot say where"
+        )
+    return len(before)

@@ -1,0 +1,210 @@
+"""A tag for each word: entities in IOB tags, parts of speech."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from seqeval.metrics import f1_score as entity_f1
+from seqeval.metrics.sequence_labeling import get_entities
+from sklearn.metrics import f1_score
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+
+from adamss_core.spec.cells import Cells, words_of
+from adamss_core.training.base_model import Source, load_tokenizer
+from adamss_core.training.batches import IGNORED, Encoded, Ids, Inputs, Padding, tokenise
+from adamss_core.training.data import Rows, in_order
+from adamss_core.training.errors import TrainingError, bad_data
+from adamss_core.training.request import Reporter, Values
+from adamss_core.training.tasks.base import Found, Usage
+from adamss_core.training.tasks.classes import known_classes
+from adamss_core.training.tasks.text import TextTask
+
+PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
+
+
+class TokenClassification(TextTask):
+    """Cross-entropy over the first token of each word; its other tokens count for nothing."""
+
+    peft_type = "TOKEN_CLS"
+    auto_model = AutoModelForTokenClassification
+    needs = "words and as many tags"
+
+    # --- data and processor -----------------------------------------------------------------------------------------
+
+    def class_names(self, rows: Rows) -> list[str]:
+        counts = Counter(tag for tags in rows["tags"] for tag in tags)
+        if len(counts) == 1:
+            raise bad_data(
+                f"Every word has the same tag, '{next(iter(counts))}': there is nothing to tell apart.",
+                hint="Add rows with other tags, or name another column.",
+                where="dataset.tags",
+            )
+        return in_order(counts)
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter)
+
+    def load_processor(self, source: Source) -> PreTrainedTokenizerBase:
+        """A fast tokenizer, which knows which token belongs to which word."""
+        tokenizer = load_tokenizer(source)
+        if not tokenizer.is_fast:
+            raise TrainingError(
+                "missing_tokenizer",
+                f"The tokenizer of '{source.name}' cannot tell which token belongs to which word.",
+                hint="Use a base model with a tokenizer.json.",
+                where="base_model",
+            )
+        if getattr(tokenizer, "add_prefix_space", None) is False:  # byte-level: words need their space back
+            tokenizer = load_tokenizer(source, add_prefix_space=True)
+        return tokenizer
+
+    # --- examples ---------------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
+        found = tokenise(rows["tokens"], None, processor, limit)
+        ids = {name: i for i, name in enumerate(classes)}
+        targets = [
+            _targets(words, [ids[tag] for tag in tags]) for words, tags in zip(found.words, rows["tags"], strict=True)
+        ]
+        units = torch.tensor([int((row != IGNORED).sum()) for row in targets])
+        return Encoded(found.features, targets, found.lengths, units, found.over_length)
+
+    def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedTags:
+        return PaddedTags(processor, device)
+
+    # --- loss and metrics -------------------------------------------------------------------------------------------
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        each = F.cross_entropy(
+            outputs.logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+        )  # (rows, tokens)
+        return each.sum(1)
+
+    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+        return {"tags": outputs.logits.argmax(-1), "targets": targets}
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return tag_scores(found["tags"], found["targets"], classes)
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        """The most frequent tag for every word."""
+        counts = np.zeros(len(classes), np.int64)
+        for row in train.targets:
+            counts += np.bincount(row[row != IGNORED], minlength=len(classes))
+        most = int(counts.argmax())
+        width = max(len(row) for row in evaluation.targets)
+        targets = torch.full((len(evaluation), width), IGNORED)
+        for place, row in enumerate(evaluation.targets):
+            targets[place, : len(row)] = torch.from_numpy(row)
+        return {"predicts": f'always "{classes[most]}"', **tag_scores(torch.full_like(targets, most), targets, classes)}
+
+    # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
+        batch = processor(
+            rows["tokens"],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=limit,
+            padding=True,
+            return_tensors="pt",
+        )
+        return dict(batch)
+
+    def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
+        """A tag for each word, None for those beyond the limit; and the entities that the tags make up."""
+        words = [words_of(row["tokens"]) for row in inputs]
+        found = tokenise(words, None, processor, limit)
+        padded = Padding(processor, model.device)
+        best = model(**padded.inputs(found.features)).logits.argmax(-1).cpu()
+        left = processor.padding_side == "left"
+        answers = []
+        for row, (own, places) in enumerate(zip(words, found.words, strict=True)):
+            start = best.shape[1] - len(places) if left else 0
+            tags: list[str | None] = [None] * len(own)
+            for token, word in enumerate(places):
+                if word >= 0 and tags[word] is None:
+                    tags[word] = model.config.id2label[int(best[row, start + token])]
+            answers.append({"tokens": own, "tags": tags, "entities": entities(own, tags)})
+        return answers
+
+    def usage(self, manifest: dict[str, Any]) -> Usage:
+        return Usage(
+            auto_model="AutoModelForTokenClassification",
+            processor="AutoTokenizer",
+            head="num_labels=len(labels), id2label=dict(enumerate(labels))",
+            setup=f"labels = {manifest['result']['labels']!r}\n",
+            lines=(
+                'words = "Some words .".split()\n'
+                f"inputs = processor(words, is_split_into_words=True, truncation=True, "
+                f'max_length={manifest["max_length"]}, return_tensors="pt")\n'
+                "with torch.no_grad():\n    best = model(**inputs).logits.argmax(-1)[0]\n"
+                "tags = {}\n"
+                "for token, word in enumerate(inputs.word_ids()):\n"
+                "    if word is not None:  # a word's first token has its tag\n"
+                "        tags.setdefault(word, model.config.id2label[int(best[token])])\n"
+                "print([(words[word], tag) for word, tag in tags.items()])"
+            ),
+        )
+
+
+class PaddedTags:
+    """Texts, and a target for each token, (rows, tokens)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self._pad = Padding(tokenizer, device)
+
+    def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
+        inputs = self._pad.inputs([data.features[row] for row in rows])
+        return inputs, self._pad.targets([data.targets[row] for row in rows], inputs["input_ids"].shape[1])
+
+
+def _targets(words: list[int], tags: list[int]) -> Ids:
+    """For each token the tag of its word if it is the word's first one, else IGNORED."""
+    targets = np.full(len(words), IGNORED, np.int32)
+    before = -1
+    for token, word in enumerate(words):
+        if word >= 0 and word != before:
+            targets[token] = tags[word]
+        before = word
+    return targets
+
+
+def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
+    """For ids (rows, tokens): the F1 score of whole entities as conlleval counts them, and the share of right tags.
+
+    Where no tag is one of an entity (B-..., I-...), as with parts of speech, F1 is the plain mean over tags.
+    """
+    rows = [(row != IGNORED) for row in targets]
+    expected = [[classes[i] for i in row[kept].tolist()] for row, kept in zip(targets, rows, strict=True)]
+    answered = [[classes[i] for i in row[kept].tolist()] for row, kept in zip(predicted, rows, strict=True)]
+    flat_expected, flat_answered = list(chain(*expected)), list(chain(*answered))
+    if any(name.startswith(PREFIXES) for name in classes):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tags such as O2, and data without entities
+            f1 = float(entity_f1(expected, answered, zero_division=0))
+    else:
+        f1 = float(f1_score(flat_expected, flat_answered, average="macro", zero_division=0.0))
+    right = sum(a == b for a, b in zip(flat_expected, flat_answered, strict=True))
+    return {"f1": f1, "accuracy": right / max(1, len(flat_expected))}
+
+
+def entities(words: list[str], tags: list[str | None]) -> list[dict[str, Any]]:
+    """Runs of words that IOB tags make up; `end` is the word after the last one."""
+    if not any(tag is not None and tag.startswith(PREFIXES) for tag in tags):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = get_entities([tag or "O" for tag in tags])
+    return [
+        {"type": kind, "start": first, "end": last + 1, "text": " ".join(words[first : last + 1])}
+        for kind, first, last in found
+    ]
