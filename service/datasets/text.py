@@ -102,6 +102,7 @@ class Unpacked(io.RawIOBase):
 
 
 def unpack(file: IO[bytes], limit: int) -> IO[bytes]:
+    file.seek(0)
     return io.BufferedReader(Unpacked(file, limit), CHUNK)
 
 
