@@ -1,0 +1,78 @@
+"""Rows and models for the tasks beside the classification of single texts; all of it is made here."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+from adamss_core.spec import JobSpec
+from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, job
+
+TRAIN = "ds_" + "a" * 12
+ALL = ["adapter", "lora", "merged"]
+
+
+def task_job(task: str, *, dataset: dict[str, Any] | None = None, **fields: Any) -> JobSpec:
+    """Without pruning, with all artifacts."""
+    return job(
+        task=task,
+        dataset={"train": TRAIN, "eval_fraction": 0.2, **(dataset or {})},
+        adamss={"use_asa": False, "target_modules": None, **fields.pop("adamss", {})},
+        **{"artifacts": ALL, **fields},
+    )
+
+
+def tagged(rows: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Sentences with entities of one or two words: good ones are of type G, bad ones of type D."""
+    source = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        words: list[str] = []
+        tags: list[str] = []
+        for _ in range(source.randint(2, 5)):
+            if source.random() < 0.5:
+                words.append(source.choice(NEUTRAL))
+                tags.append("O")
+            else:
+                kind, names = source.choice([("G", GOOD), ("D", BAD)])
+                length = source.randint(1, 2)
+                words += source.choices(names, k=length)
+                tags += [f"B-{kind}", f"I-{kind}"][:length]
+                words.append(source.choice(NEUTRAL))  # so that two entities never touch
+                tags.append("O")
+        made.append({"tokens": words, "tags": tags})
+    return made
+
+
+def build_vit(folder: Path) -> Path:
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=16, patch_size=8
+    )
+    ViTForImageClassification(config).vit.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def draw_images(folder: Path, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Noise with a red or a blue cast, in several sizes and modes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        blue = number % 2
+        size = (int(source.integers(16, 40)), int(source.integers(16, 40)), 3)
+        pixels = source.integers(0, 160, size)
+        pixels[..., 2 if blue else 0] += 60
+        image = Image.fromarray(pixels.astype(np.uint8))
+        name = f"{'blue' if blue else 'red'}/{number}.png"
+        (folder / name).parent.mkdir(exist_ok=True)
+        (image.convert("RGBA") if number % 5 == 0 else image).save(folder / name)
+        rows.append({"image": name, "label": name.partition("/")[0]})
+    return rows

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import zipfile
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from adamss_core.training.errors import Stopped, TrainingError
+from adamss_core.training.request import RunRequest
+from adamss_core.training.run import run
+from tests.adamss_core.training.support import FinishedRun, Recorder, request
+from tests.adamss_core.training.tasks.support import build_vit, draw_images, task_job
+
+TASK = "image-classification"
+SPEC = task_job(TASK, training={"epochs": 3, "learning_rate": 0.02})
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_vit(tmp_path_factory.mktemp("vit") / "model")
+
+
+def asked(vit: Path, folder: Path) -> RunRequest:
+    rows = draw_images(folder / "train", 60)
+    return request(vit, folder, [*rows, {"image": "red/gone.png", "label": "red"}], spec=SPEC)
+
+
+@pytest.fixture(scope="module")
+def trained(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    recorder = Recorder()
+    wanted = asked(vit, tmp_path_factory.mktemp("run"))
+    return FinishedRun(wanted, recorder, run(wanted, recorder))
+
+
+def test_classes_are_learnt_and_published(trained: FinishedRun) -> None:
+    result = trained.outcome.result
+    assert result["labels"] == ["blue", "red"]
+    assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.3
+    assert (result["train_rows"], result["eval_rows"], result["held_out"]["stratified"]) == (48, 12, True)
+    assert result["pruning"]["total"] == 2 * 2 * 4  # query and value of two layers
+    assert all(a.manifest["verification"]["largest_difference"] < 1e-4 for a in trained.outcome.artifacts)
+    left_out = next(facts for name, _, facts in trained.recorder.events if name == "rows_left_out")
+    assert left_out["reasons"] == {"whose image file is missing": 1}
+
+
+def test_a_stopped_run_goes_on_bit_by_bit(trained: FinishedRun, vit: Path, tmp_path: Path) -> None:
+    again = asked(vit, tmp_path)
+    with pytest.raises(Stopped):
+        run(again, Recorder(stop_at=7))
+    recorder = Recorder()
+    outcome = run(again, recorder)
+    assert recorder.resumed_at == [7]
+    digests = [
+        {a.name: a.manifest["files"] for a in finished.artifacts}["adapter"]["adapter_model.safetensors"]["sha256"]
+        for finished in (trained.outcome, outcome)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_the_code_on_the_cards_runs(trained: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for artifact in trained.outcome.artifacts:
+        folder = tmp_path / artifact.name
+        with zipfile.ZipFile(artifact.path) as archive:
+            archive.extractall(folder)
+        (folder / "tiny-bert").symlink_to(trained.request.model)
+        Image.new("RGB", (30, 20), (200, 60, 60)).save(folder / "image.png")
+        monkeypatch.chdir(folder)
+        printed = StringIO()
+        with redirect_stdout(printed):
+            exec(
+                compile((folder / "README.md").read_text().split("```python\n")[1].split("```")[0], "card", "exec"), {}
+            )
+        answer = eval(printed.getvalue())
+        assert max(answer, key=answer.get) == "red"
+
+
+def test_what_is_no_image_is_named(vit: Path, tmp_path: Path) -> None:
+    wanted = asked(vit, tmp_path)
+    (tmp_path / "train" / "red" / "2.png").write_bytes(b"no image")
+    with pytest.raises(TrainingError, match=r"2\.png cannot be read") as caught:
+        run(wanted, Recorder())
+    assert caught.value.code == "bad_data"
+
+
+def test_a_name_that_leads_elsewhere_is_a_missing_file(vit: Path, tmp_path: Path) -> None:
+    wanted = asked(vit, tmp_path)
+    Image.new("RGB", (16, 16)).save(tmp_path / "secret.png")
+    rows = [{"image": name, "label": "x"} for name in ("../secret.png", str(tmp_path / "secret.png"))] * 4
+    with pytest.raises(TrainingError, match="No row has both an image and a label"):
+        run(request(vit, tmp_path, rows, spec=wanted.spec), Recorder())
+
+
+def test_a_model_without_image_processor(vit: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((vit / name).read_bytes())
+    with pytest.raises(TrainingError) as caught:
+        run(asked(folder, tmp_path / "job"), Recorder())
+    assert caught.value.code == "missing_image_processor"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adamss_core.spec.cells import Unusable, classes_of, number_of
+from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
+from adamss_core.training.run import run
+from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
+from tests.adamss_core.training.tasks.support import task_job
+
+TASK = "text-classification"
+
+
+def words(seed: int, rows: int) -> list[tuple[str, bool, bool, int]]:
+    """(text, has a good word, has a bad word, good less bad words)"""
+    source = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        good, bad = source.randint(0, 2), source.randint(0, 2)
+        chosen = [*source.choices(GOOD, k=good), *source.choices(BAD, k=bad), *source.choices(NEUTRAL, k=3)]
+        source.shuffle(chosen)
+        made.append((" ".join(chosen), good > 0, bad > 0, good - bad))
+    return made
+
+
+def test_several_classes_at_once(model: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for number, (text, good, bad, _) in enumerate(words(1, 240)):
+        names = ["good"] * good + ["bad"] * bad
+        rows.append({"text": text, "label": names if number % 2 else "; ".join(names)})
+    spec = task_job(
+        TASK,
+        problem_type="multi_label_classification",
+        dataset={"label_separator": ";"},
+        training={"epochs": 5, "learning_rate": 0.03},
+    )
+    recorder = Recorder()
+    outcome = run(request(model, tmp_path, rows, spec=spec), recorder)
+    result = outcome.result
+    assert result["labels"] == ["bad", "good"]
+    assert result["train_rows"] + result["eval_rows"] == 240  # a row of no class is one
+    assert result["eval_micro_f1"] > result["baseline"]["micro_f1"] + 0.1
+    assert result["eval_macro_f1"] > 0.85
+    assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
+    assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
+
+
+def test_a_number(model: Path, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": 100 + 2 * value} for text, _, _, value in words(2, 240)]
+    rows += [{"text": "word1", "label": "much"}, {"text": "word1", "label": ""}]
+    spec = task_job(TASK, problem_type="regression", training={"epochs": 5, "learning_rate": 0.03})
+    recorder = Recorder()
+    outcome = run(request(model, tmp_path, rows, spec=spec), recorder)
+    result = outcome.result
+    assert result["eval_loss"] < 0.4 * result["baseline"]["loss"]
+    assert result["eval_pearson"] > 0.8
+    assert result["eval_spearman"] > 0.8
+    assert (result["labels"], result["held_out"]["stratified"]) == ([], False)
+    # On the scale of the data from the first step on: the head begins at the mean.
+    assert recorder.of("train")[5]["loss"] < 3 * result["baseline"]["loss"]
+    assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
+    left_out = next(facts for name, _, facts in recorder.events if name == "rows_left_out")
+    assert left_out["reasons"] == {"whose label is not a number": 1, "without a label": 1}
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("drop", 20), ("truncate", 24), ("raise", None)])
+def test_rows_that_are_too_long(model: Path, tmp_path: Path, policy: str, kept: int | None) -> None:
+    from adamss_core.training.errors import TrainingError
+
+    rows = [{"text": "fine word1" if i % 2 else "dull word1", "label": i % 2} for i in range(20)]
+    rows += [{"text": "word1 " * 30, "label": i % 2} for i in range(4)]
+    training = {"max_length": 8, "over_length": policy, "max_steps": 2}
+    recorder = Recorder()
+    asked = request(model, tmp_path, rows, spec=task_job(TASK, training=training, artifacts=["adapter"]))
+    if kept is None:
+        with pytest.raises(TrainingError, match="longer than 8 tokens") as caught:
+            run(asked, recorder)
+        assert caught.value.where == "training.over_length"
+        return
+    result = run(asked, recorder).result
+    assert result["train_rows"] + result["eval_rows"] == kept
+    events = [facts["rows"] for name, _, facts in recorder.events if name in ("rows_dropped", "rows_truncated")]
+    assert sum(events) == 4
+
+
+def test_how_cells_are_read() -> None:
+    assert classes_of("a; b ;a;", ";") == ("a", "b")
+    assert classes_of(["b", 1, True], None) == ("1", "b", "true")
+    assert classes_of("", ";") == classes_of([], None) == ()
+    assert classes_of("a;b", None) == ("a;b",)
+    assert [number_of(cell) for cell in ("1.5", " -2 ", 3, 0.25)] == [1.5, -2.0, 3.0, 0.25]
+    for cell in ("much", True, "nan", "inf", None, ""):
+        with pytest.raises(Unusable):
+            number_of(cell)
+    with pytest.raises(Unusable):
+        classes_of(None, ";")
+
+
+def test_scores_agree_with_what_can_be_counted_by_hand() -> None:
+    found = class_scores(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]))
+    assert found == {
+        "accuracy": 0.75,
+        "macro_f1": pytest.approx((2 / 3 + 0.8) / 2),
+        "matthews": pytest.approx(2 / (2 * 2 * 1 * 3) ** 0.5),
+    }
+    sets = label_set_scores(torch.tensor([[1, 0], [1, 1]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    assert sets == {"micro_f1": pytest.approx(0.8), "macro_f1": pytest.approx((2 / 3 + 1) / 2), "accuracy": 0.5}
+    numbers = number_scores(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([10.0, 20.0, 90.0]))
+    assert numbers == {"pearson": pytest.approx(130 / (14 / 3 * 3800) ** 0.5), "spearman": pytest.approx(1.0)}
+    assert number_scores(torch.ones(3), torch.arange(3.0)) == {"pearson": None, "spearman": None}

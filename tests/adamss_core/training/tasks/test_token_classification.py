@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from seqeval.metrics import f1_score
+
+from adamss_core.training.batches import IGNORED
+from adamss_core.training.data import Rows
+from adamss_core.training.errors import TrainingError
+from adamss_core.training.run import run
+from adamss_core.training.tasks import task_of
+from adamss_core.training.tasks.token_classification import entities, tag_scores
+from tests.adamss_core.training.support import Recorder, build_tokenizer, request
+from tests.adamss_core.training.tasks.support import tagged, task_job
+
+TASK = "token-classification"
+
+
+def test_entities_are_learnt_and_published(model: Path, tmp_path: Path) -> None:
+    rows = [*tagged(150), {"tokens": "warm word1", "tags": "B-G O"}, {"tokens": ["dull"], "tags": ["B-D", "O"]}]
+    spec = task_job(TASK, training={"epochs": 8, "learning_rate": 0.03})
+    recorder = Recorder()
+    outcome = run(request(model, tmp_path, rows, spec=spec), recorder)
+    result = outcome.result
+    assert result["labels"] == ["B-D", "B-G", "I-D", "I-G", "O"]
+    assert result["eval_f1"] > 0.7
+    assert result["baseline"]["f1"] == 0.0
+    assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
+    assert set(recorder.of("eval")[result["step"]]) == {"eval_loss", "eval_f1", "eval_accuracy"}
+    assert result["held_out"]["stratified"] is False
+    assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
+    left_out = next(facts for name, _, facts in recorder.events if name == "rows_left_out")
+    assert left_out["reasons"] == {"with another number of tags than words": 1}
+
+
+def test_the_first_token_of_a_word_has_its_tag() -> None:
+    task = task_of(task_job(TASK))
+    rows = Rows({"tokens": [["great", "word1,word2", "dull"]], "tags": [["B-G", "O", "B-D"]]}, [1])
+    data = task.encode(rows, ["B-D", "B-G", "O"], build_tokenizer(), 40)
+    # [CLS] great word1 , word2 dull [SEP]
+    assert data.targets[0].tolist() == [IGNORED, 1, 2, IGNORED, IGNORED, 0, IGNORED]
+    assert (data.units.tolist(), data.lengths.tolist()) == ([3], [7])
+    cut = task.encode(rows, ["B-D", "B-G", "O"], build_tokenizer(), 4)
+    assert (cut.targets[0].tolist(), cut.over_length) == ([IGNORED, 1, 2, IGNORED], [0])
+
+
+def test_the_score_is_that_of_the_library() -> None:
+    """On random tags, with the prefixes that data in IOB1 and IOB2 have."""
+    source = random.Random(0)
+    classes = ["O", "B-A", "I-A", "B-B", "I-B"]
+    for _ in range(20):
+        width = 9
+        shape = (12, width)
+        target = torch.tensor([source.choices(range(5), k=width) for _ in range(12)])
+        answer = torch.where(torch.rand(shape) < 0.6, target, torch.randint(0, 5, shape))
+        target[:, 0] = IGNORED
+        target[::2, -1] = IGNORED
+        expected, answered = (
+            [[classes[i] for i, t in zip(row, kept, strict=True) if t != IGNORED] for row, kept in rows]
+            for rows in (
+                list(zip(target.tolist(), target.tolist(), strict=True)),
+                list(zip(answer.tolist(), target.tolist(), strict=True)),
+            )
+        )
+        assert tag_scores(answer, target, classes)["f1"] == pytest.approx(f1_score(expected, answered))
+
+
+def test_tags_without_entities_are_scored_one_by_one() -> None:
+    scores = tag_scores(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 1, 0]]), ["NOUN", "VERB"])
+    assert scores == {"f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3)}
+
+
+def test_entities_of_an_answer() -> None:
+    words = ["Ada", "Lovelace", "met", "Babbage"]
+    found = entities(words, ["B-PER", "I-PER", "O", "B-PER"])
+    assert [(entry["type"], entry["start"], entry["end"], entry["text"]) for entry in found] == [
+        ("PER", 0, 2, "Ada Lovelace"),
+        ("PER", 3, 4, "Babbage"),
+    ]
+    assert entities(words, ["O", "O", None, None]) == []
+
+
+def test_a_single_tag_is_refused(model: Path, tmp_path: Path) -> None:
+    rows = [{"tokens": ["fine"], "tags": ["O"]}] * 9
+    with pytest.raises(TrainingError, match="same tag") as caught:
+        run(request(model, tmp_path, rows, spec=task_job(TASK)), Recorder())
+    assert caught.value.where == "dataset.tags"
