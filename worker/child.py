@@ -18,51 +18,9 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-LOG = "train.log"
+from service.environment import for_libraries
 
-# What libraries of a training process read: everything else of the worker's environment, keys above all, stays here.
-_KEPT = {
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",  # torch names its cache folder after the user
-    "LANG",
-    "TZ",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-    "LD_LIBRARY_PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "XDG_CACHE_HOME",
-    "FAILPOINT",
-    "SYSTEMROOT",
-}
-_KEPT_PREFIXES = (
-    "LC_",
-    "HF_",
-    "TRANSFORMERS_",
-    "TOKENIZERS_",
-    "CUDA_",
-    "NVIDIA_",
-    "HIP_",
-    "ROCR_",
-    "NCCL_",
-    "OMP_",
-    "MKL_",
-    "OPENBLAS_",
-    "PYTORCH_",
-    "TORCH",
-    "ACCELERATE_",
-    "MALLOC_",
-)
+LOG = "train.log"
 
 
 def child_environment(worker: dict[str, str], device: str | None = None) -> dict[str, str]:
@@ -72,7 +30,7 @@ def child_environment(worker: dict[str, str], device: str | None = None) -> dict
         worker: the worker's own.
         device: index of the one GPU that the process may use; None leaves the choice to torch.
     """
-    kept = {name: value for name, value in worker.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    kept = for_libraries(worker)
     kept["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
     kept.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
     if device is not None:

@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from service.environment import for_libraries
 from service.errors import InvalidRequest, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def _read(output: bytes, log: bytes, code: int) -> dict[str, Any]:
 
 def _environment(local: bool) -> dict[str, str]:
     """Without our settings, which may hold keys and passwords; offline where the model is a folder."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    kept = for_libraries(os.environ)
     kept |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return kept | ({"HF_HUB_OFFLINE": "1"} if local else {})
 

@@ -25,6 +25,7 @@ from threading import Condition, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
+from service.environment import for_libraries
 from service.errors import TimedOut, TooManyRequests, Unavailable
 from service.settings import Settings
 
@@ -214,7 +215,7 @@ def clear_orphans(folder: Path) -> None:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Without our settings, which may hold keys and passwords, and without the devices, which belong to training."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    kept = for_libraries(os.environ)
     kept |= {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
     return kept if settings.hub_allowed or settings.hub_models else kept | {"HF_HUB_OFFLINE": "1"}
 
