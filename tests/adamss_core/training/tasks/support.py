@@ -29,23 +29,18 @@ def task_job(task: str, *, dataset: dict[str, Any] | None = None, **fields: Any)
 
 
 def tagged(rows: int, *, seed: int = 0) -> list[dict[str, Any]]:
-    """Sentences with entities of one or two words: good ones are of type G, bad ones of type D."""
+    """Sentences with entities: a good word, and bad words that may follow it."""
     source = random.Random(seed)
     made = []
     for _ in range(rows):
         words: list[str] = []
         tags: list[str] = []
-        for _ in range(source.randint(2, 5)):
-            if source.random() < 0.5:
-                words.append(source.choice(NEUTRAL))
-                tags.append("O")
-            else:
-                kind, names = source.choice([("G", GOOD), ("D", BAD)])
-                length = source.randint(1, 2)
-                words += source.choices(names, k=length)
-                tags += [f"B-{kind}", f"I-{kind}"][:length]
-                words.append(source.choice(NEUTRAL))  # so that two entities never touch
-                tags.append("O")
+        for _ in range(source.randint(1, 3)):
+            words += source.choices(NEUTRAL, k=source.randint(1, 2))
+            tags += ["O"] * (len(words) - len(tags))
+            if source.random() < 0.7:
+                words += [source.choice(GOOD), *source.choices(BAD, k=source.randint(0, 2))]
+                tags += ["B-X", *["I-X"] * (len(words) - len(tags) - 1)]
         made.append({"tokens": words, "tags": tags})
     return made
 

@@ -20,13 +20,13 @@ TASK = "token-classification"
 
 
 def test_entities_are_learnt_and_published(model: Path, tmp_path: Path) -> None:
-    rows = [*tagged(150), {"tokens": "warm word1", "tags": "B-G O"}, {"tokens": ["dull"], "tags": ["B-D", "O"]}]
-    spec = task_job(TASK, training={"epochs": 8, "learning_rate": 0.03})
+    rows = [*tagged(150), {"tokens": "warm word1", "tags": "B-X O"}, {"tokens": ["dull"], "tags": ["B-X", "O"]}]
+    spec = task_job(TASK, training={"epochs": 4, "learning_rate": 0.03})
     recorder = Recorder()
     outcome = run(request(model, tmp_path, rows, spec=spec), recorder)
     result = outcome.result
-    assert result["labels"] == ["B-D", "B-G", "I-D", "I-G", "O"]
-    assert result["eval_f1"] > 0.7
+    assert result["labels"] == ["B-X", "I-X", "O"]
+    assert result["eval_f1"] > 0.8
     assert result["baseline"]["f1"] == 0.0
     assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
     assert set(recorder.of("eval")[result["step"]]) == {"eval_loss", "eval_f1", "eval_accuracy"}
