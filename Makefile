@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench-adapter bench-quality clean
+.PHONY: help demo test lint bench-adapter bench-quality bench-rates clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's 
 
 bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
 	$(BIN)/python -m benchmarks.quality
+
+bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
+	$(BIN)/python -m benchmarks.rates
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ Weights come from a published artifact, whose sha256 the order names; they are s
 
 from __future__ import annotations
 
+import base64
 import gc
 import json
 import logging
@@ -20,6 +21,7 @@ import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -37,6 +39,8 @@ from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.tasks import Task, task_of
 
 ORDER = "order.json"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MAX_PIXELS = 50_000_000
 logger = logging.getLogger(__name__)
 
 
@@ -87,9 +91,10 @@ class Predictor:
     def answer(self, order: Order) -> list[dict[str, Any]]:
         """Raises TrainingError where the artifact cannot be loaded or an input cannot be read."""
         with translated_errors():
+            inputs = [opened(cells, f"inputs[{place}]") for place, cells in enumerate(order.inputs)]
             loaded = self._load(order)
             with torch.inference_mode():
-                return loaded.task.predict(loaded.model, loaded.processor, order.inputs, loaded.limit, **order.options)
+                return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **order.options)
 
     def _load(self, order: Order) -> Loaded:
         key = (order.sha256, str(order.archive))
@@ -144,6 +149,32 @@ def _adapter(task: Task, source: Source, folder: Path, processor: Any) -> Any:
 
 
 _MODELS: dict[str, Callable[[Task, Source, Path, Any], Any]] = {"merged": _merged, "lora": _lora, "adapter": _adapter}
+
+
+def opened(cells: dict[str, Any], place: str) -> dict[str, Any]:
+    """An input with its image, which came in base64, decoded.
+
+    Raises:
+        TrainingError: invalid_image; `where` is the field.
+    """
+    if "image" not in cells:
+        return cells
+    from PIL import Image
+
+    where = f"{place}.image"
+    try:
+        image = Image.open(BytesIO(base64.b64decode(cells["image"])), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise _bad_image(where, f"has {image.width} x {image.height} pixels")
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _bad_image(where, "cannot be read as an image") from error
+    return cells | {"image": image}
+
+
+def _bad_image(where: str, problem: str) -> TrainingError:
+    hint = f"Send a file of {', '.join(FORMATS)} with at most {MAX_PIXELS // 1_000_000} million pixels."
+    return TrainingError("invalid_image", f"{where} {problem}.", hint=hint, where=where)
 
 
 def respond(predictor: Predictor, scratch: Path) -> dict[str, Any]:

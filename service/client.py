@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar, cast
@@ -232,6 +232,20 @@ class Client:
 
     def checkpoints(self, job: str) -> list[dict[str, Any]]:
         return list(self._pages(f"/jobs/{job}/checkpoints", {}, PAGE))
+
+    # The trained model
+
+    def predict(self, job: str, inputs: Sequence[str | Mapping[str, Any]], **options: Any) -> list[dict[str, Any]]:
+        """The answers of a finished job's model.
+
+        Args:
+            inputs: at most 64; objects of the fields that the job was trained on (text, text_pair, tokens, prompt,
+                messages; image in base64), or strings where it takes one field.
+            options: max_new_tokens, temperature and seed of text-generation.
+        """
+        body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
+        answer = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True).json()
+        return cast(list[dict[str, Any]], answer["data"])
 
     # Artifacts
 

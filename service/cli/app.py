@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from service.cli import artifacts, audit, datasets, init, jobs, keys, models, projects, serve
+from service.cli import artifacts, audit, datasets, init, jobs, keys, models, predict, projects, serve
 from service.cli.output import examples, report
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
         "adamss init                                   write a commented job spec",
         "adamss jobs submit spec.yaml --dataset reviews.csv --watch",
         "adamss artifacts download JOB lora --extract",
+        'adamss predict JOB "A joy from beginning to end."',
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -29,6 +30,7 @@ app.command(epilog=init.EXAMPLES)(init.init)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
+app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(name="models")(models.models)
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")

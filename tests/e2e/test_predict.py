@@ -1,0 +1,36 @@
+"""A finished job's model is tried from the command line, with curl's form of the call, and with the client."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from tests.e2e.conftest import Up
+
+
+def test_predict(up: Up, finished: str, tmp_path: Path) -> None:
+    result = up.adamss("predict", finished, "A joy from beginning to end.", "A dull, lifeless bore.", "--json")
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout)
+    assert [set(answer["scores"]) for answer in answers] == [{"negative", "positive"}] * 2
+    with up.client() as client:
+        assert client.predict(finished, ["A joy from beginning to end."])[0]["label"] == answers[0]["label"]
+
+
+def test_predict_a_file(up: Up, finished: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    rows = tmp_path / "rows.csv"
+    rows.write_text("".join(up.rows.read_text().splitlines(keepends=True)[:21]))
+    result = up.adamss("predict", finished, "--file", str(rows), "--csv", str(out))
+    assert result.returncode == 0, result.stderr
+    with rows.open() as before, out.open() as after:
+        old, new = list(csv.DictReader(before)), list(csv.DictReader(after))
+    assert [row["text"] for row in new] == [row["text"] for row in old]
+    assert {row["predicted_label"] for row in new} <= {"negative", "positive"}
+
+
+def test_predict_in_vain(up: Up, finished: str) -> None:
+    result = up.adamss("predict", "job_nothere1234", "a")
+    assert (result.returncode, result.stdout) == (4, "")
+    assert up.adamss("predict", finished).returncode == 2

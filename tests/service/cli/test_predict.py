@@ -1,0 +1,88 @@
+"""`adamss predict`: what is read, what is sent, what is written. The calls themselves are tested end to end."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adamss_core.spec import JobSpec
+from service.cli.output import CliError
+from service.cli.predict import BATCH, answer_cells, batches, from_arguments, from_file, write_csv
+
+
+def spec(**fields: Any) -> JobSpec:
+    dataset = {"train": "ds_aaaaaaaa", **fields.pop("dataset", {})}
+    return JobSpec.model_validate({"name": "a", "base_model": "b", "dataset": dataset, **fields})
+
+
+def test_arguments() -> None:
+    assert [sent for _, sent in from_arguments(spec(), ["a", "b"])] == [{"text": "a"}, {"text": "b"}]
+    pairs = spec(dataset={"text_pair": "second"})
+    assert [sent for _, sent in from_arguments(pairs, ["a", "b"])] == [{"text": "a", "text_pair": "b"}]
+    with pytest.raises(CliError, match="text and text_pair"):
+        from_arguments(pairs, ["a", "b", "c"])
+    chat = spec(task="text-generation", dataset={"messages": "messages"})
+    assert from_arguments(chat, ["hi"])[0][1] == {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_image_files(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"png")
+    images = spec(task="image-classification", dataset={"image": "picture"})
+    expected = {"image": base64.b64encode(b"png").decode()}
+    assert from_arguments(images, [str(tmp_path / "a.png")])[0][1] == expected
+    (tmp_path / "rows.csv").write_text("picture\na.png\n")
+    assert [sent for _, sent in from_file(images, tmp_path / "rows.csv")] == [expected]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
+def test_files(tmp_path: Path, name: str) -> None:
+    lines = {
+        "rows.csv": 'id,review\n1,"a, b"\n',
+        "rows.tsv": "id\treview\n1\ta, b\n",
+        "rows.jsonl": json.dumps({"id": "1", "review": "a, b"}) + "\n",
+    }
+    (tmp_path / name).write_text("\ufeff" + lines[name], encoding="utf-8")
+    rows = list(from_file(spec(dataset={"text": "review"}), tmp_path / name))
+    assert rows == [({"id": "1", "review": "a, b"}, {"text": "a, b"})]
+
+
+def test_file_that_does_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("id,review\n1,a\n2,\n")
+    with pytest.raises(CliError, match="has no column 'text'"):
+        list(from_file(spec(), file))
+    with pytest.raises(CliError, match="row 2: column 'review' is empty"):
+        list(from_file(spec(dataset={"text": "review"}), file))
+    file.write_bytes(b"text\n\xff\xfe\n")
+    with pytest.raises(CliError, match="not UTF-8"):
+        list(from_file(spec(), file))
+
+
+def test_requests_stay_small() -> None:
+    few: list[Any] = [({}, {"text": "a"})] * (2 * BATCH + 1)
+    assert [len(batch) for batch in batches(few)] == [BATCH, BATCH, 1]
+    large: list[Any] = [({}, {"image": "a" * 3_000_000})] * 3
+    assert [len(batch) for batch in batches(large)] == [1, 1, 1]
+    assert list(batches([])) == []
+
+
+def test_answers_of_every_task(tmp_path: Path) -> None:
+    answers: list[dict[str, Any]] = [
+        {"label": "good", "score": 0.98, "scores": {"good": 0.98}},
+        {"labels": ["a", "b"], "scores": {"a": 0.9}},
+        {"value": 1.25},
+        {"tokens": ["a", "b"], "tags": ["O", None], "entities": []},
+        {"text": "a haiku"},
+    ]
+    cells = [list(answer_cells(answer).values()) for answer in answers]
+    assert cells == [["good", "0.9800"], ["a, b"], ["1.25"], ["O -"], ["a haiku"]]
+    write_csv(tmp_path / "out.csv", [({"id": "1", "text": "x"}, answers[0])])
+    with (tmp_path / "out.csv").open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"id": "1", "text": "x", "predicted_label": "good", "predicted_score": "0.9800"}
+        ]
