@@ -1,0 +1,126 @@
+"""A service with two projects that are full of things, and its surface as the application itself tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from starlette.routing import Mount
+
+from service.db import Role
+from service.keys.service import create_key
+from service.settings import Settings
+from tests.service.support import BASE_URL, Service, finish, report_map, report_metrics, run_job, running
+
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+# What anyone may see; whoever adds a path here says why.
+PUBLIC = {
+    "/healthz": "load balancers have no key",
+    "/readyz": "load balancers have no key",
+}
+OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address of the application, with one of the methods it takes."""
+
+    method: str
+    path: str
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"{(\w+)(?::\w+)?}", self.path)
+
+    def fill(self, values: dict[str, str]) -> str:
+        return re.sub(r"{(\w+)(?::\w+)?}", lambda found: values[found[1]], self.path)
+
+
+def paths_of(app: FastAPI) -> list[str]:
+    """Every route, mount, stream and page; of a mount its own path and one below it."""
+    found: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        path = str(route.path)
+        found.add(path or "/")
+        if isinstance(getattr(route, "route", None) or getattr(route, "original_route", None), Mount):
+            found.add(f"{path}/anything.js")
+    return sorted(found)
+
+
+def routes_of(app: FastAPI) -> list[Route]:
+    """Every route with every method it takes."""
+    return sorted(
+        {
+            Route(method, str(route.path))
+            for route in iter_route_contexts(app.routes)
+            for method in route.methods or ("GET", "HEAD")
+        },
+        key=lambda route: (route.path, route.method),
+    )
+
+
+@dataclass
+class Target:
+    """A running service; `mine` holds things of every kind, the project `others` holds nothing of them.
+
+    Attributes:
+        ids: by the names of path parameters, ids of the default project.
+    """
+
+    service: Service
+    ids: dict[str, str]
+    keys: dict[str, str]
+
+    @property
+    def app(self) -> FastAPI:
+        return self.service.app
+
+    def client(self, key: str | None = None) -> TestClient:
+        """Signed in with one of `keys`, or as a stranger."""
+        client = TestClient(self.app, base_url=BASE_URL, raise_server_exceptions=False, follow_redirects=False)
+        if key is not None:
+            client.headers["authorization"] = f"Bearer {self.keys.get(key, key)}"
+        return client
+
+
+@contextmanager
+def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
+    """Starts a service and fills it. It needs the tiny model in its folder."""
+    with running(settings, facts) as service:
+        job = fill(service)
+        with service.db.write() as session:
+            keys = {role.value: create_key(session, f"a {role.value} key", role=role).key for role in Role}
+            keys[OTHERS] = create_key(session, "theirs", OTHERS, Role.ADMIN).key
+        ids = {"job_id": job["id"], "dataset_id": job["spec"]["dataset"]["train"], "name": "lora"}
+        yield Target(service, ids, keys)
+
+
+def fill(service: Service) -> dict[str, Any]:
+    """A job that has succeeded, with all that a job reports, and an artifact."""
+    job = service.submit()
+    run_job(service, job["id"])
+    report_metrics(service, job["id"], [{"loss": 0.7}, {"loss": 0.6}])
+    report_map(service, job["id"], step=1, active=3)
+    folder = service.settings.folder("jobs") / job["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.log").write_text("a line of the log\n")
+    finish(service, job["id"], b"PK" + b"x" * 1000)
+    return job
+
+
+def operations(app: FastAPI) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and description of every call in the schema."""
+    for path, methods in app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
