@@ -37,9 +37,11 @@ class Settings(BaseSettings):
     """Host names the service answers to, as a JSON list; ["*"] allows all. Default: loopback and its own names."""
 
     allow_hub: bool | None = None
-    """Whether base models may come from the hub. Default: only when bound to loopback."""
+    """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""
     hub_models: list[str] = []
-    """Hub ids that are allowed where `allow_hub` is false."""
+    """Hub ids of models that are allowed where `allow_hub` is false."""
+    hub_datasets: list[str] = []
+    """Hub ids of data sets that are allowed where `allow_hub` is false."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest data set file that is accepted."""
 

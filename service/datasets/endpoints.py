@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response, UploadFile
+from fastapi import APIRouter, Depends, Path, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile as StarletteUploadFile
 
 from service.context import CallerDep
-from service.datasets import service
-from service.datasets.schemas import DatasetOut, PreviewOut
+from service.datasets import hub, service
+from service.datasets.schemas import DatasetOut, HubDatasetIn, PreviewOut
 from service.openapi import errors
 from service.paging import After, Limit, Page
 
@@ -17,16 +22,72 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 DatasetId = Annotated[str, Path(description="Id of a data set, such as ds_4k7f2m9xq3.", max_length=60)]
 
 
-@router.post("", status_code=201, responses=errors(400, 413, 422))
-def upload_dataset(caller: CallerDep, file: UploadFile, response: Response) -> DatasetOut:
-    """Uploads a CSV file with a header line, or JSONL (one JSON object a line), in UTF-8.
+async def read_body(request: Request) -> AsyncIterator[UploadFile | HubDatasetIn]:
+    """The file of a form, or what a JSON body asks the hub for.
 
-    The file is read at once: rows that cannot be used are left out and named by number, up to a tenth of all; with
-    more, nothing is kept.
+    Raises:
+        RequestValidationError: it is neither.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        yield await _hub_body(request)
+        return
+    async with request.form(max_files=1, max_fields=1) as form:
+        file = form.get("file")
+        if not isinstance(file, StarletteUploadFile):
+            raise RequestValidationError([{"type": "missing", "loc": ("body", "file"), "msg": "", "input": None}])
+        yield UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers)
+
+
+async def _hub_body(request: Request) -> HubDatasetIn:
+    content = await request.body()
+    try:
+        body = json.loads(content)
+    except ValueError as error:
+        context = {"error": str(error)}
+        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": context}]) from error
+    try:
+        return HubDatasetIn.model_validate(body)
+    except ValidationError as error:
+        errors = [{**found, "loc": ("body", *found["loc"])} for found in error.errors(include_url=False)]
+        raise RequestValidationError(errors, body=body) from error
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary", "description": "The file."}},
+                }
+            },
+            "application/json": {"schema": HubDatasetIn.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post("", status_code=201, responses=errors(400, 413, 422), openapi_extra=BODY)
+def upload_dataset(
+    caller: CallerDep, body: Annotated[UploadFile | HubDatasetIn, Depends(read_body)], response: Response
+) -> DatasetOut:
+    """Uploads a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
+    UTF-8 and perhaps gzipped; Parquet; or a zip of images, in a folder for each class or with a metadata.csv or
+    metadata.jsonl that has the columns file_name and label.
+
+    The file is read at once, in a process of its own: rows that cannot be used are left out and named by number, up to
+    a tenth of all; with more, nothing is kept.
 
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@reviews.csv http://127.0.0.1:8642/datasets
+
+    As JSON, `{"hub_id": "org/name", "split": "train"}` fetches a data set from the hub, where the operator allows it.
     """
-    dataset = service.upload(caller, file.file, file.filename or "upload")
+    if isinstance(body, HubDatasetIn):
+        dataset = hub.fetch(caller, body)
+    else:
+        dataset = service.upload(caller, body.file, body.filename or "upload")
     response.headers["location"] = f"/datasets/{dataset.id}"
     return dataset
 

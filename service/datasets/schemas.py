@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from adamss_core.spec.job import MODEL_NAME, REVISION
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
 from service.db import Dataset
+
+HUB_WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 
 class Out(BaseModel):
@@ -131,6 +134,21 @@ class DatasetOut(Out):
     """What to know about the data as a whole: how it was read, and what would surprise in a label."""
     created_at: datetime
     """When it was uploaded."""
+
+
+class HubDatasetIn(Out):
+    """A split of a data set on the hub."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    hub_id: Annotated[str, Field(pattern=MODEL_NAME)]
+    """Its id, such as stanfordnlp/sst2."""
+    revision: Annotated[str, Field(pattern=REVISION)] = "main"
+    """A branch, a tag or a commit."""
+    config: Annotated[str, Field(pattern=HUB_WORD)] | None = None
+    """The configuration, where it has several: a folder of its files."""
+    split: Annotated[str, Field(pattern=HUB_WORD)] = "train"
+    """Which rows: train, validation, test, or a name of its own."""
 
 
 class PreviewOut(Out):

@@ -1,0 +1,221 @@
+"""Data sets from the hub: plain data files of one revision and split; no code of theirs is ever run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from service.context import Caller
+from service.datasets import child
+from service.datasets.convert import ANSWER, ORDER, PARTS
+from service.datasets.rows import Notice
+from service.datasets.schemas import DatasetOut, HubDatasetIn
+from service.datasets.service import keep, work_folder
+from service.environment import for_libraries
+from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.ids import new_id
+from service.settings import Settings
+
+COMMAND = (sys.executable, "-P", "-m", "service.datasets.hub")
+SECONDS = 1_800.0
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".jsonl.gz", ".csv.gz", ".tsv.gz", ".json.gz")
+NO_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "state.json", "config.json"})
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+def fetch(caller: Caller, wanted: HubDatasetIn) -> DatasetOut:
+    """Downloads a split and keeps it like an uploaded file.
+
+    Raises:
+        InvalidRequest: the operator does not allow it, there is no such thing, or its files cannot be used.
+        Unavailable: the hub does not answer.
+    """
+    check_allowed(caller.settings, wanted.hub_id)
+    dataset_id = new_id("ds")
+    with work_folder(caller.settings, dataset_id) as folder:
+        commit = _download(wanted, folder, caller.settings.max_upload_bytes)
+        found = child.read_upload(None, wanted.hub_id, folder, caller.settings.max_upload_bytes)
+        origin = f"From the hub: {wanted.hub_id} at {commit}, split {wanted.split}."
+        found["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
+        return keep(caller, dataset_id, f"{wanted.hub_id.replace('/', ' ')} {wanted.split}", folder, found)
+
+
+def check_allowed(settings: Settings, hub_id: str) -> None:
+    if not settings.hub_allowed and hub_id not in settings.hub_datasets:
+        raise InvalidRequest(
+            f"Data sets from the hub are not allowed here, and '{hub_id}' is not on the operator's list "
+            "(ADAMSS_HUB_DATASETS). Upload its file instead.",
+            code="hub_not_allowed",
+            param="hub_id",
+        )
+
+
+def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
+    """Has the files put into the folder's `parts`; returns the commit."""
+    order = wanted.model_dump() | {"limit": limit}
+    (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
+    with (folder / child.LOG).open("wb") as log:
+        process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+            start_new_session=True,
+        )
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    answer = _read_answer(folder)
+    if problem := answer.get("refused"):
+        kinds = {422: InvalidRequest, 413: TooLarge}
+        raise kinds.get(problem["status"], Unavailable)(
+            problem["message"], code=problem["code"], param=problem.get("param")
+        )
+    (folder / ANSWER).unlink()
+    return str(answer["commit"])
+
+
+def _read_answer(folder: Path) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads((folder / ANSWER).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Unavailable("The hub could not be read. Try again later.", code="hub_failed") from error
+    return answer
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def choose(names: list[str], split: str, config: str | None) -> list[str]:
+    """The data files of a split, all of one format.
+
+    Raises:
+        InvalidRequest: there are none, or the configuration must be named.
+    """
+    data = [name for name in names if name.endswith(SUFFIXES) and name.rpartition("/")[2] not in NO_DATA]
+    if not data:
+        raise InvalidRequest(
+            "It has no Parquet, CSV or JSON files; data sets that are made by a script of their own are not run. The "
+            "revision refs/convert/parquet often has the files.",
+            code="no_data_files",
+            param="hub_id",
+        )
+    if config is not None:
+        data = _of_config(data, config)
+    split_named = any(word in _words(name) for name in data for words in SPLITS.values() for word in words)
+    wanted = SPLITS.get(split, (split.lower(),))
+    chosen = [name for name in data if _words(name) & set(wanted)] if split_named or split != "train" else data
+    if not chosen:
+        raise InvalidRequest(
+            f"No file belongs to the split '{split}'. Its files are {', '.join(data[:20])}.",
+            code="unknown_split",
+            param="split",
+        )
+    _check_one_config(chosen, config)
+    suffix = next(suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in chosen))
+    return sorted(name for name in chosen if name.endswith(suffix))
+
+
+def _of_config(data: list[str], config: str) -> list[str]:
+    found = [name for name in data if config in name.split("/")[:-1]]
+    if not found:
+        folders = sorted({name.split("/")[0] for name in data if "/" in name})
+        raise InvalidRequest(
+            f"There is no folder '{config}' of data files. There are {', '.join(folders[:20]) or 'none'}.",
+            code="unknown_config",
+            param="config",
+        )
+    return found
+
+
+def _check_one_config(chosen: list[str], config: str | None) -> None:
+    every = {word for words in SPLITS.values() for word in words} | {"data"}
+    folders = {part for name in chosen for part in name.split("/")[:-1] if part.lower() not in every}
+    if config is None and len(folders) > 1:
+        raise InvalidRequest(
+            f"It has several configurations: {', '.join(sorted(folders)[:20])}. Name one as config.",
+            code="config_missing",
+            param="config",
+        )
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def download(order: dict[str, Any], folder: Path) -> str:
+    """The chosen files into `parts`, in their order; returns the commit that the revision stands for."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi()
+    hub_id = order["hub_id"]
+    commit = api.dataset_info(hub_id, revision=order["revision"]).sha
+    tree = api.list_repo_tree(hub_id, repo_type="dataset", revision=commit, recursive=True)
+    sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+    chosen = choose(list(sizes), order["split"], order["config"])
+    if (size := sum(sizes[name] for name in chosen)) > order["limit"]:
+        raise TooLarge(
+            f"The split has {size:,} bytes; the service accepts {order['limit']:,}.", code="too_large", param="split"
+        )
+    parts = folder / PARTS
+    parts.mkdir()
+    for number, name in enumerate(chosen):
+        got = hf_hub_download(hub_id, name, repo_type="dataset", revision=commit, cache_dir=folder / "hub")
+        suffix = next(suffix for suffix in SUFFIXES if name.endswith(suffix))
+        Path(got).resolve().rename(parts / f"{number:05d}{suffix}")
+    return str(commit)
+
+
+def main() -> None:
+    from httpx import HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    folder = Path.cwd()
+    order = json.loads((folder / ORDER).read_bytes())
+    answer: dict[str, Any]
+    try:
+        answer = {"commit": download(order, folder)}
+    except (InvalidRequest, TooLarge) as error:
+        answer = _refusal(error.status, error.code, error.message, error.param)
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 503
+        if status in (401, 403, 404):
+            what = f"There is no public data set '{order['hub_id']}' at revision '{order['revision']}' on the hub."
+            answer = _refusal(422, "unknown_hub_dataset", what, "hub_id")
+        else:
+            answer = _refusal(503, "hub_failed", f"The hub answered {status}. Try again later.", None)
+    except HFValidationError as error:
+        answer = _refusal(422, "invalid_field", f"hub_id is not an id of the hub: {error}.", "hub_id")
+    except (OfflineModeIsEnabled, HTTPError, ConnectionError) as error:
+        print(repr(error), file=sys.stderr)
+        reason = "The hub cannot be reached from here. Upload the file instead, or try again later."
+        answer = _refusal(503, "hub_unreachable", reason, None)
+    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _refusal(status: int, code: str, message: str, param: str | None) -> dict[str, Any]:
+    return {"refused": {"status": status, "code": code, "message": message, "param": param}}
+
+
+if __name__ == "__main__":
+    main()
