@@ -66,7 +66,7 @@ def _run(file: IO[bytes] | None, folder: Path, seconds: float) -> int | None:
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=_environment(folder),
+            env=environment(folder),
             start_new_session=True,
         )
         try:
@@ -103,7 +103,7 @@ def _failure(code: int | None, log: str) -> Exception:
     return Unavailable("The file could not be read; the service's log says why. Try again.", code="reading_failed")
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """No keys, no settings; temporary files in the process's own folder."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
     return kept | {

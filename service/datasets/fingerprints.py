@@ -108,6 +108,11 @@ class Fingerprints:
         self.rows: int = header["rows"]
         self.columns: list[str] = header["columns"]
 
+    def require(self, columns: Sequence[str]) -> None:
+        """Raises KeyError for a column whose hashes are not kept."""
+        for name in columns:
+            self._place(name)
+
     def of(self, columns: Sequence[str]) -> Iterator[array[int]]:
         """One hash a row over some columns, in chunks.
 

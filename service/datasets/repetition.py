@@ -1,0 +1,83 @@
+"""What a job should be warned of: evaluation rows that training has seen, and rows that would be on both sides.
+
+From the hashes that every upload leaves; the rows themselves are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from adamss_core.spec import JobSpec
+from adamss_core.spec.cells import reader_of
+from service.context import Caller
+from service.datasets.child import environment
+from service.datasets.fingerprints import Fingerprints
+from service.datasets.leakage import Overlap, repeated_between, repeated_within
+from service.datasets.service import hashes_path
+
+HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
+SECONDS = 300.0
+INPUTS = frozenset({"text", "text_pair", "tokens", "image", "prompt", "completion", "messages"})
+
+
+def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequence[str]) -> Overlap | None:
+    """Rows of the evaluation data that are in the training data too; without `eval_id`, rows that repeat another one.
+
+    Args:
+        columns: what counts as equal: the inputs of the model, not the label.
+
+    Returns:
+        None where it is not known.
+    """
+    paths = [hashes_path(caller.settings, name) for name in (train_id, eval_id) if name is not None]
+    try:
+        return _compared(tuple(paths), tuple(columns))
+    except (KeyError, FileNotFoundError):
+        return None
+
+
+def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
+    """The same for a job's inputs, in words; empty where there is nothing to warn of."""
+    columns = [name for field, name in reader_of(spec).columns.items() if field in INPUTS]
+    found = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
+    if found is None or found.repeated == 0:
+        return []
+    named = " and ".join(f"'{name}'" for name in columns)
+    if spec.dataset.eval is None:
+        return [
+            f"{found.repeated:,} of {found.rows:,} rows repeat another row's {named}, so some will be trained on and "
+            "evaluated on as well, and the measured quality may be too good. Remove them, or name other data as "
+            "dataset.eval."
+        ]
+    return [
+        f"{found.repeated:,} of {found.rows:,} evaluation rows have the {named} of a training row, and the measured "
+        "quality may be too good. Remove them from one of the two."
+    ]
+
+
+@lru_cache(maxsize=256)  # data sets never change
+def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+    data = [Fingerprints(path) for path in paths]
+    for one in data:
+        one.require(columns)
+    if sum(one.rows for one in data) > HERE_ROWS:
+        return _elsewhere(paths, columns)
+    return repeated_within(data[0], columns) if len(data) == 1 else repeated_between(data[0], data[1], columns)
+
+
+def _elsewhere(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+    command = [sys.executable, "-P", "-m", "service.datasets.leakage", json.dumps(columns), *map(str, paths)]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=SECONDS,
+        check=True,
+        env=environment(paths[0].parent),
+    )
+    return Overlap(**json.loads(done.stdout))
