@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from service.cli import artifacts, audit, datasets, init, jobs, keys, models, predict, projects, serve
+from service.cli import artifacts, audit, backup, datasets, doctor, init, jobs, keys, models, predict, projects, serve
 from service.cli.output import examples, report
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(name="models")(models.models)
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
+app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command(name="audit")(audit.audit)
 
 

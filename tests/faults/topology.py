@@ -11,14 +11,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+from sqlalchemy import update
 
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
-from service.db import TERMINAL, Database, Job, JobStatus
+from service.db import TERMINAL, Database, Job, JobStatus, now
 from service.ids import new_id
 from service.migrate import upgrade
 from service.queue import QUEUE, RUN_JOB, make_celery
@@ -144,11 +146,10 @@ class Topology(Service):
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
-        paths = [str(FAKE_CORE)] * self.fake + [str(ROOT)]
         with (self.settings.resolved_home / f"{name}.log").open("ab") as log:
             popen = subprocess.Popen(
                 command,
-                env={**plain, **self.environment, "PYTHONPATH": os.pathsep.join(paths), **environment},
+                env={**plain, **self.environment, "PYTHONPATH": self.python_path, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -156,6 +157,10 @@ class Topology(Service):
         process = Process(popen)
         self._started.append(process)
         return process
+
+    @property
+    def python_path(self) -> str:
+        return os.pathsep.join([str(FAKE_CORE)] * self.fake + [str(ROOT)])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -213,6 +218,12 @@ class Topology(Service):
             session.add(copy)
             return copy.id
 
+    def mark_running(self, job_ids: list[str]) -> None:
+        """As if a worker had claimed them."""
+        with self.db.write() as session:
+            claimed = {"status": JobStatus.RUNNING, "attempt": 1, "lease_until": now() + timedelta(hours=1)}
+            session.execute(update(Job).where(Job.id.in_(job_ids)).values(**claimed, worker="test"))
+
     def wait(self, job_id: str, *statuses: JobStatus, seconds: float = PATIENCE) -> Job:
         """Until the job is in one of these states; by default until it has ended."""
         wanted = statuses or TERMINAL
@@ -237,6 +248,10 @@ class Topology(Service):
         with self.explained(job_id):
             wait_until(lambda: lock.exists() and lock.read_text() != "" and is_alive(int(lock.read_text())), PATIENCE)
         return int(lock.read_text())
+
+    def last_step(self, job_id: str, attempt: int) -> int:
+        """That an attempt has reported; 0 where there is none."""
+        return max((row.step for row in self.metrics(job_id) if row.attempt == attempt), default=0)
 
     def event_types(self, job_id: str) -> list[str]:
         return [event.type for event in self.events(job_id)]

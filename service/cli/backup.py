@@ -1,0 +1,42 @@
+"""`adamss backup` and `adamss restore`: the embedded set-up in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.output import CliError, size
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A tar file, such as adamss-monday.tar.")]
+
+
+def backup(
+    file: File,
+    models: Annotated[bool, typer.Option(help="With the base models, which may be large.")] = True,
+) -> None:
+    """Write the service's database and files into one file, while it runs. The file holds keys: keep it safe."""
+    from service.backup import BackupError
+    from service.backup import backup as run
+    from service.settings import Settings
+
+    try:
+        made = run(Settings(), file, models=models)
+    except BackupError as error:
+        raise CliError(str(error)) from error
+    print(f"{made.path}: {made.files} files, {size(made.size_bytes)}")
+
+
+def restore(file: File) -> None:
+    """Put a backup into an empty ADAMSS_HOME. Jobs that ran go on from their checkpoints at the next start."""
+    from service.backup import BackupError
+    from service.backup import restore as run
+    from service.settings import Settings
+
+    settings = Settings()
+    try:
+        count = run(settings, file)
+    except BackupError as error:
+        raise CliError(str(error)) from error
+    print(f"{count} files were restored to {settings.resolved_home}. Start the service: adamss up")

@@ -1,0 +1,148 @@
+"""Rows 17 to 22: crashes, memory, numbers that are none, damaged checkpoints, and going on bit by bit the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import zipfile
+from typing import Any
+
+import pytest
+
+from service.db import JobStatus
+from tests.faults.conftest import ALL
+from tests.faults.topology import Topology
+
+
+def test_row_17_job_that_always_crashes(topology: Topology) -> None:
+    topology.api()
+    job_id = topology.submit(1_000, retries=1)
+    topology.start_worker()
+    for attempt in (1, 2):
+        topology.wait_attempt(job_id, attempt)
+        topology.until(lambda wanted=attempt: topology.last_step(job_id, wanted) >= 30 * wanted)
+        os.kill(topology.pid_of_training(job_id), signal.SIGSEGV)
+    job = topology.wait(job_id)
+    assert (job.status, job.attempt, job.failures) == (JobStatus.FAILED, 2, 2)
+    assert job.error is not None
+    assert job.error["code"] == "process_crashed"
+    assert "segmentation fault" in job.error["message"]
+    assert job.error["hint"]
+    topology.check_succeeded(topology.submit(3), steps=3)  # the queue flows on
+
+
+@pytest.mark.quick("embedded")
+def test_row_17_same_crash_at_the_same_step_is_not_run_again(topology: Topology) -> None:
+    topology.api()
+    job_id = topology.submit(40, retries=10)
+    topology.start_worker(FAILPOINT="mid_step:segv:5")
+    job = topology.wait(job_id)
+    assert (job.status, job.attempt) == (JobStatus.FAILED, 2)
+    assert job.error is not None
+    assert "after step 5 twice" in job.error["message"]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("at", [1, 15])
+def test_row_18_device_out_of_memory(topology: Topology, at: int) -> None:
+    topology.api()
+    clean = topology.submit(20)
+    worker = topology.start_worker()
+    topology.check_succeeded(clean, steps=20)
+    worker.stop()
+    job_id = topology.submit(20)
+    topology.start_worker(FAILPOINT=f"gradients:oom:{at}")
+    assert topology.check_succeeded(job_id, steps=20).attempt == 1
+    told = [event.data for event in topology.events(job_id) if event.type == "micro_batch_halved"]
+    assert [(data["micro_batch"], data["step"]) for data in told] == [(2, at)]
+    # The same effective batch: the same losses, up to the order of additions.
+    expected, found = losses(topology, clean), losses(topology, job_id)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.core
+@pytest.mark.quick("production")
+def test_row_19_loss_is_not_a_number(topology: Topology) -> None:
+    topology.api()
+    job_id = topology.submit(40)
+    topology.start_worker(FAILPOINT="loss:nan:15")
+    job = topology.wait(job_id)
+    assert (job.status, job.attempt) == (JobStatus.FAILED, 1)  # not tried again
+    assert job.error is not None
+    assert job.error["code"] == "nan_loss"
+    assert "step 15" in job.error["message"]
+    assert "learning_rate" in job.error["hint"]
+    assert job.step <= 15 + 3
+    assert [row.step for row in topology.checkpoints(job_id)] == [10]
+    for path in ("", "/metrics", "/events", "/checkpoints"):
+        json.loads(topology.http.get(f"/jobs/{job_id}{path}").text, parse_constant=pytest.fail)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_row_21_newest_checkpoint_damaged(topology: Topology, damage: str) -> None:
+    topology.api()
+    job_id = topology.submit(60)
+    first = topology.start_worker()
+    topology.wait_step(job_id, 21)
+    first.stop()
+    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    older, newest = sorted(folder.glob("step-*"))[-2:]
+    weights = newest / "adapter" / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content[:-1] if damage == "truncated" else content)
+    topology.start_worker()
+    topology.check_succeeded(job_id, steps=60)
+    assert topology.event_types(job_id).count("checkpoint_damaged") == 1
+    begun = [event.data["step"] for event in topology.events(job_id) if event.type == "training_started"]
+    assert begun == [0, int(older.name.removeprefix("step-"))]
+
+
+ASA = {"use_asa": True, "asa_target_subspaces": 9, "init_warmup": 10, "final_warmup": 28, "mask_interval": 3}
+
+
+@pytest.mark.core
+@pytest.mark.quick("embedded")
+def test_row_22_killed_at_any_step_it_ends_bit_equal(topology: Topology) -> None:
+    """A kill every 9 steps falls before, inside and after the ramp of ASA, which lasts from step 10 to 28."""
+    steps, every = (36, 9) if ALL else (32, 21)
+    fields: dict[str, Any] = {"adamss": ASA, "training": {"checkpoint_steps": 4}, "retries": 10}
+    topology.api()
+    whole, broken = topology.submit(steps, **fields), topology.submit(steps, **fields)
+    assert topology.http.post(f"/jobs/{broken}/pause").is_success
+    worker = topology.start_worker()
+    topology.check_succeeded(whole, steps)
+    worker.kill()
+    assert topology.http.post(f"/jobs/{broken}/resume").is_success
+    topology.start_worker(FAILPOINT=f"mid_step:kill:{every}")
+    job = topology.check_succeeded(broken, steps)
+    assert job.attempt == (5 if ALL else 2)
+    assert adapter(topology, broken) == adapter(topology, whole)
+    assert measured(topology, broken) == measured(topology, whole)
+    maps = [topology.http.get(f"/jobs/{job_id}/subspaces").json() for job_id in (whole, broken)]
+    assert maps[0]["modules"] == maps[1]["modules"]
+    assert maps[0]["schedule"] == maps[1]["schedule"]
+    assert maps[0]["active"] == ASA["asa_target_subspaces"]
+
+
+def losses(topology: Topology, job_id: str) -> list[float]:
+    return [row.values["loss"] for row in topology.metrics(job_id) if row.kind == "train"]
+
+
+def measured(topology: Topology, job_id: str) -> list[tuple[Any, ...]]:
+    """Everything but times and memory, by step."""
+    own = {"samples_per_second", "tokens_per_second", "memory_bytes"}
+    rows = sorted(topology.metrics(job_id), key=lambda row: (row.step, row.kind))
+    return [(row.kind, row.step, {k: v for k, v in row.values.items() if k not in own}) for row in rows]
+
+
+def adapter(topology: Topology, job_id: str) -> dict[str, str]:
+    """sha256 by file; card and manifest name the job and its seconds."""
+    path = topology.settings.resolved_home / topology.artifacts(job_id)[0].path
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name not in ("README.md", "manifest.json")]
+        assert "adapter_model.safetensors" in names
+        return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}
