@@ -142,7 +142,7 @@ sys.exit(max(rival.exitcode for rival in rivals))
 """
 
 
-@pytest.mark.quick("embedded", "production")
+@pytest.mark.quick("production")
 def test_row_16_cancel_racing_finish_two_hundred_times(topology: Topology) -> None:
     topology.api()
     first = topology.submit()

@@ -163,7 +163,7 @@ def locked(topology: Topology) -> Iterator[None]:
 def test_row_25_database_locked_for_eight_seconds(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(600)
-    topology.start_worker()
+    topology.start_worker(ADAMSS_LEASE_SECONDS="60")  # as it is by default: the lock is shorter than the lease
     topology.wait_step(job_id, 3)
     spec = topology.spec(3)
     answers: list[httpx.Response] = []

@@ -34,7 +34,7 @@ def test_row_01_api_dies_after_commit_before_the_reply(topology: Topology) -> No
     topology.check_succeeded(again.json()["id"], steps=40)
 
 
-@pytest.mark.quick("embedded", "production")
+@pytest.mark.quick("production")
 def test_row_02_same_key_twenty_times_at_once(topology: Topology) -> None:
     topology.api()
     spec = topology.spec()
@@ -51,7 +51,6 @@ def test_row_02_same_key_twenty_times_at_once(topology: Topology) -> None:
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
 
 
-@pytest.mark.quick("embedded", "production")
 def test_row_03_broker_down_at_submit(topology: Topology) -> None:
     topology.api()
     topology.start_worker()
@@ -113,7 +112,6 @@ def test_row_05_broker_flushed_or_restarted_empty(topology: Topology) -> None:
         assert topology.check_succeeded(job_id, steps=3).attempt == 1
 
 
-@pytest.mark.quick("embedded")
 def test_row_06_same_message_ten_times(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(30)

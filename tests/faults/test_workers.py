@@ -37,7 +37,6 @@ def test_row_07a_worker_killed_before_claim(topology: Topology) -> None:
     assert (job.attempt, job.failures) == (1, 0)
 
 
-@pytest.mark.quick("production")
 def test_row_07b_worker_killed_after_claim_before_first_heartbeat(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit()
@@ -71,7 +70,6 @@ def test_row_07d_worker_killed_mid_step(topology: Topology) -> None:
 
 
 @pytest.mark.core
-@pytest.mark.quick("embedded")
 def test_row_08_killed_in_a_checkpoint(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(30)
@@ -131,7 +129,7 @@ print(won)
 """
 
 
-@pytest.mark.quick("embedded", "production")
+@pytest.mark.quick("production")
 def test_row_10_two_workers_one_job_five_hundred_times(topology: Topology) -> None:
     topology.api()
     first = topology.submit()
@@ -218,7 +216,6 @@ def test_row_12_sigterm_to_the_training_process_too(topology: Topology) -> None:
     assert (job.attempt, job.failures) == (2, 0)
 
 
-@pytest.mark.quick("embedded")
 def test_row_13_supervisor_alone_killed(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(1_000)
@@ -229,7 +226,6 @@ def test_row_13_supervisor_alone_killed(topology: Topology) -> None:
     topology.until(lambda: not is_alive(pid), seconds=2)
 
 
-@pytest.mark.quick("production")
 def test_row_14_training_process_hangs_and_ignores_sigterm(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(40)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+from pydantic import SecretStr
 from sqlalchemy import update
 
 from service.base_models import repository as base_models
@@ -105,7 +106,7 @@ class Topology(Service):
             parts = {"database_url": postgres.empty(), "broker_url": redis.url}
         self.set_up, self.fake = set_up, fake
         self.postgres, self.redis = postgres, redis
-        self.settings = Settings(home=home, port=free_port(), api_key=KEY, **parts, **TIMES)
+        self.settings = Settings(home=home, port=free_port(), api_key=SecretStr(KEY), **parts, **TIMES)
         home.mkdir(parents=True, exist_ok=True)
         shutil.copytree(model, self.settings.folder("models") / MODEL)
         upgrade(self.settings)
