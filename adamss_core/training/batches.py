@@ -17,7 +17,7 @@ MEGABATCH = 50  # at most so many steps are sorted by length together
 IGNORED = -100  # a target that no loss counts
 
 Ids = NDArray[np.int32]
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]  # tensors (rows, ...), and plain options of the model's forward
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Encoded:
 
 class Collate(Protocol):
     def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
-        """Inputs, each (rows, ...), and targets, (rows, ...), on the device."""
+        """Inputs and targets on the device, (rows, ...) each; packed, there are fewer rows than were asked for."""
         ...
 
 

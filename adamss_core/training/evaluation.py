@@ -37,7 +37,7 @@ def evaluate(
 ) -> Evaluation:
     """Every process predicts its share; all of them see the result for all rows."""
     found = predict(model, task, data, collate, batch_size, accelerator)
-    losses = found.pop("losses")
+    losses = found["losses"]
     values: Values = {"loss": float(losses.double().sum() / data.units.sum()), **task.metrics(found, classes)}
     return Evaluation({f"eval_{name}": value for name, value in values.items()}, losses / data.units.clamp(min=1))
 

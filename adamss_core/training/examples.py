@@ -30,6 +30,28 @@ def within_limit(
 def _encode(
     task: Task, data: Data, rows: Rows, which: str, processor: Any, limit: int, reporter: Reporter
 ) -> tuple[Rows, Encoded]:
+    rows, encoded = _bearable(task, data, rows, which, processor, limit, reporter)
+    learnt = encoded.units.nonzero().flatten().tolist()
+    if len(learnt) == len(rows):
+        return rows, encoded
+    missing = len(rows) - len(learnt)
+    if not learnt:
+        raise bad_data(
+            f"None of the {missing} {which} rows has anything to learn within its first {limit} tokens.",
+            hint="Raise training.max_length, or shorten the prompts.",
+            where="training.max_length",
+        )
+    reporter.event(
+        "rows_without_targets",
+        f"{missing} {which} rows are left out: they have nothing to learn within their first {limit} tokens.",
+        {"rows": missing, "of": len(rows), "max_length": limit, "data": which},
+    )
+    return rows.take(learnt), encoded.take(learnt)
+
+
+def _bearable(
+    task: Task, data: Data, rows: Rows, which: str, processor: Any, limit: int, reporter: Reporter
+) -> tuple[Rows, Encoded]:
     encoded = task.encode(rows, data.classes, processor, limit)
     long = encoded.over_length
     if not long:

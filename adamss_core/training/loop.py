@@ -165,11 +165,27 @@ class Trainer:
         qualifies = not self.config.use_asa or progress.step >= self.config.final_warmup
         progress.evaluated(values, setup.training, qualifies=qualifies)
         setup.reporter.metrics(kind="eval", step=progress.step, epoch=self.epoch, values=values)
+        self._sample()
         if progress.stopped_early:
             setup.reporter.event(
                 "early_stopping",
                 f"Stopped at step {progress.step}: {progress.without_gain} evaluations without improvement.",
                 {"step": progress.step, "best_step": progress.best_step},
+            )
+
+    def _sample(self) -> None:
+        """What the model writes by now, where it writes."""
+        setup, step = self.setup, self.progress.step
+        if not setup.accelerator.is_main_process:
+            return
+        model = setup.accelerator.unwrap_model(self.wrapped)
+        model.eval()
+        with setup.accelerator.autocast():
+            samples = setup.task.samples(model, setup.processor, setup.data.evaluation, setup.limit)
+        model.train()
+        if samples:
+            setup.reporter.event(
+                "samples", f"{len(samples)} samples at step {step}.", {"step": step, "samples": samples}
             )
 
     def _log(self, outcome: StepOutcome) -> None:

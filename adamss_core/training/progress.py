@@ -66,4 +66,4 @@ def is_better(values: Values, best: Values, metric: str) -> bool:
         return False
     if old is None or not math.isfinite(old):
         return True
-    return new < old if metric == "loss" else new > old
+    return new < old if metric in ("loss", "perplexity") else new > old

@@ -65,6 +65,7 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
         train=train,
         evaluation=evaluation,
         collate=task.collator(processor, accelerator.device),
+        training_collate=task.training_collator(processor, accelerator.device, model, train, limit, reporter),
         limit=limit,
         plan=plan,
         identity=_identity(request, plan.total_steps),

@@ -32,6 +32,7 @@ class Setup:
     train: Encoded
     evaluation: Encoded
     collate: Collate
+    training_collate: Collate
     limit: int  # tokens per example; 0 where examples have no length
     plan: Plan
     identity: dict[str, str | int]  # what a checkpoint must agree with to be gone on from

@@ -101,7 +101,7 @@ class OptimizerStep:
         units = max(1, int(self.setup.train.units[rows].sum()))
         tokens = 0
         for number, piece in enumerate(pieces):
-            inputs, targets = self.setup.collate(self.setup.train, piece)
+            inputs, targets = self.setup.training_collate(self.setup.train, piece)
             last = number == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():

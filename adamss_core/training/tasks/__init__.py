@@ -18,6 +18,10 @@ def task_of(spec: JobSpec) -> Task:
         from adamss_core.training.tasks.image_classification import ImageClassification
 
         return ImageClassification(spec)
+    if spec.task == "text-generation":
+        from adamss_core.training.tasks.text_generation import TextGeneration
+
+        return TextGeneration(spec)
     from adamss_core.training.tasks.text_classification import text_classification
 
     return text_classification(spec)

@@ -132,6 +132,16 @@ class Task(ABC):
     def collator(self, processor: Any, device: torch.device) -> Collate:
         """From positions to a batch on the device."""
 
+    def training_collator(
+        self, processor: Any, device: torch.device, model: Any, train: Encoded, limit: int, reporter: Reporter
+    ) -> Collate:
+        """The same for training, where rows of a batch need not be rows of the data.
+
+        Args:
+            model: adapted, not yet on the device.
+        """
+        return self.collator(processor, device)
+
     # --- loss and metrics -------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -155,6 +165,10 @@ class Task(ABC):
         """What an answer that ignores its input reaches: "predicts" in words, and metrics by name."""
 
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def samples(self, model: Any, processor: Any, rows: Rows, limit: int) -> list[dict[str, Any]]:
+        """What a model that writes makes of the first evaluation rows, for an event."""
+        return []
 
     @abstractmethod
     def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:

@@ -64,9 +64,8 @@ def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
     if "messages" in row:
         return render_chat(row["messages"], tokenizer)
     if "completion" in row:
-        return Rendered(
-            row["prompt"] + row["completion"], [(len(row["prompt"]), len(row["prompt"] + row["completion"]))]
-        )
+        text = row["prompt"] + row["completion"]
+        return Rendered(text, [(len(row["prompt"]), len(text))])
     return Rendered(row["text"], [(0, len(row["text"]))])
 
 
@@ -80,7 +79,7 @@ def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
         if turns and turns[-1].get("role") == "assistant":
             turns.pop()
         return Rendered(_apply(turns, tokenizer, answer=True), [], complete=True)
-    return Rendered(row.get("prompt", row.get("text", "")), [])
+    return Rendered(str(row.get("prompt", row.get("text"))), [])
 
 
 def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Rendered:
@@ -90,7 +89,8 @@ def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBa
     the conversation before it with the assistant's header; where a template renders a turn differently once others
     follow, it is looked for by its content.
     """
-    if wrong := wrong_with_chat(messages):
+    wrong = wrong_with_chat(messages)
+    if wrong is not None:
         raise UnusableChat(wrong)
     template = _template(tokenizer)
     if _GENERATION.search(template):
@@ -131,8 +131,8 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
         raise TrainingError(
             "missing_chat_template",
             "The data holds chat messages, but the base model's tokenizer has no chat template to render them with.",
-            hint="Use a model that was made for chats, put its chat_template.jinja into the model's folder, or train on "
-            "the columns prompt and completion.",
+            hint="Use a model that was made for chats, put its chat_template.jinja into the model's folder, or train "
+            "on the columns prompt and completion.",
             where="dataset.messages",
         )
     return str(tokenizer.get_chat_template())
@@ -150,8 +150,9 @@ def _apply(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *
 def _rendered_with_marks(
     messages: list[dict[str, Any]], template: str, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, list[Span]]:
+    render_with_marks: Any = render_jinja_template  # returns a pair where marks are asked for, whatever its types say
     try:
-        texts, marks = render_jinja_template(
+        texts, marks = render_with_marks(
             [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
         )
     except (jinja2.TemplateError, TypeError, ValueError) as error:
@@ -177,8 +178,7 @@ def tokenise_rendered(
     made: list[Example] = []
     for start in range(0, len(examples), CHUNK):
         part = examples[start : start + CHUNK]
-        for complete in {example.complete for example in part}:  # all of a data set are of one kind
-            made.extend(_tokenise(part, tokenizer, limit, complete, end))
+        made.extend(_tokenise(part, tokenizer, limit, part[0].complete, end))  # a data set's are all of one kind
     return made
 
 
@@ -224,7 +224,5 @@ def _place(text: str, character: int, ids: Ids, tokenizer: PreTrainedTokenizerBa
     if not complete and before and before[-1] == tokenizer.eos_token_id:
         before = before[:-1]
     if list(ids[: len(before)]) != list(before):
-        raise UnusableChat(
-            "is cut into tokens across the beginning of the completion, and the tokenizer cannot say where"
-        )
+        raise UnusableChat("has a token that belongs to prompt and completion both, and its tokenizer cannot say where")
     return len(before)

@@ -1,0 +1,93 @@
+"""Text that a model writes: samples during training, answers afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers.generation.stopping_criteria import MaxTimeCriteria, StoppingCriteriaList
+
+from adamss_core.training.batches import Ids
+from adamss_core.training.tasks.text_generation_packing import filled
+
+
+@dataclass(frozen=True)
+class Written:
+    """One continuation.
+
+    Attributes:
+        text: without special tokens.
+        tokens: how many were made.
+        ended: whether the model ended it by itself.
+    """
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+def write(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Ids],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    seconds: float | None = None,
+) -> list[Written]:
+    """Continues each prompt, (tokens,), on its own; the most likely token each time where the temperature is 0.
+
+    Args:
+        seconds: for all together; what is not finished by then is returned as it is.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    endings = _endings(model, tokenizer)
+    found = []
+    with torch.random.fork_rng(enabled=temperature > 0), torch.inference_mode():
+        if temperature > 0:
+            torch.manual_seed(seed)
+        for prompt in prompts:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            found.append(_write(model, tokenizer, prompt, max_new_tokens, temperature, endings, left))
+    return found
+
+
+def _write(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Ids,
+    max_new_tokens: int,
+    temperature: float,
+    endings: list[int],
+    seconds: float | None,
+) -> Written:
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, eos_token_id=endings, pad_token_id=tokenizer.pad_token_id, **sampling
+    )
+    ids = filled([prompt], len(prompt), 0).to(model.device)
+    limits = StoppingCriteriaList([] if seconds is None else [MaxTimeCriteria(max_time=seconds)])
+    made = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, stopping_criteria=limits
+    )
+    new = made[0, len(prompt) :].tolist()
+    ended = bool(new) and new[-1] in endings
+    return Written(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)
+
+
+def _endings(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokenizer's end token, and what the model's own configuration ends with."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None})
+
+
+def last(ids: Ids, count: int) -> Ids:
+    """The end of a prompt that is too long; at least one token."""
+    return np.asarray(ids[-max(1, count) :], np.int32)

@@ -1,0 +1,158 @@
+"""What is rendered, and which tokens are learnt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from adamss_core.spec.generation import with_usual_columns
+from adamss_core.training.errors import TrainingError
+from adamss_core.training.tasks.text_generation_spans import (
+    Example,
+    Rendered,
+    UnusableChat,
+    render,
+    render_prompt,
+    tokenise_rendered,
+)
+from tests.adamss_core.training.chats import HEAD, MARKED, TEMPLATE, build_chat_tokenizer, generation_job
+
+TALK = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "What colour is snow?"},
+    {"role": "assistant", "content": "It is white."},
+    {"role": "user", "content": "And coal?"},
+    {"role": "assistant", "content": "It is black."},
+]
+# Shows what was thought in the last answer only, so an earlier answer looks different once others follow.
+LAST_THINKS = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' and loop.last %}"
+    "{{ 'hm. ' }}{% endif %}{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{{ '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+STRICT = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system here') }}{% endif %}" + TEMPLATE
+
+
+def learnt(example: Example, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Each learnt stretch as text."""
+    places = np.flatnonzero(example.learnt)
+    stretches = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+    return [str(tokenizer.decode(example.ids[stretch])) for stretch in stretches if len(stretch)]
+
+
+def tokens_of(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, limit: int = 999) -> Example:
+    (example,) = tokenise_rendered([render(row, tokenizer)], tokenizer, limit)
+    return example
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, MARKED])
+def test_the_answers_of_a_chat_are_learnt_with_their_end(template: str) -> None:
+    tokenizer = build_chat_tokenizer(template)
+    example = tokens_of({"messages": TALK}, tokenizer)
+    assert learnt(example, tokenizer) == ["It is white.<|end|>", "It is black.<|end|>"]
+    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(TALK, tokenize=False)
+
+
+def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> None:
+    tokenizer = build_chat_tokenizer(LAST_THINKS)
+    assert learnt(tokens_of({"messages": TALK}, tokenizer), tokenizer) == [
+        "It is white.<|end|>",
+        "hm. It is black.<|end|>",
+    ]
+
+
+def test_a_template_without_end_tokens() -> None:
+    tokenizer = build_chat_tokenizer(
+        HEAD + "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    assert learnt(tokens_of({"messages": TALK[1:3]}, tokenizer), tokenizer) == ["It is white."]
+
+
+def test_the_prompt_of_a_chat_ends_with_the_assistants_header() -> None:
+    prompt = render_prompt({"messages": TALK}, build_chat_tokenizer())
+    assert prompt.text.endswith("<|user|>And coal?\n<|assistant|>")
+    assert prompt.text.count("<|assistant|>") == 2
+
+
+def test_completions_are_learnt_with_the_end_token() -> None:
+    tokenizer = build_chat_tokenizer()
+    row = {"prompt": "What colour is snow?", "completion": " It is white."}
+    example = tokens_of(row, tokenizer)
+    assert learnt(example, tokenizer) == [" It is white.<|end|>"]
+    assert tokenizer.decode(example.ids) == row["prompt"] + row["completion"] + "<|end|>"
+    assert not example.cut
+
+
+def test_a_token_across_the_beginning_of_the_completion_is_learnt() -> None:
+    tokenizer = build_chat_tokenizer()
+    assert len(tokenizer.tokenize(" colour")) == 1
+    example = tokens_of({"prompt": "What col", "completion": "our is it?"}, tokenizer)
+    assert learnt(example, tokenizer) == [" colour is it?<|end|>"]
+
+
+def test_plain_text_is_learnt_as_a_whole() -> None:
+    tokenizer = build_chat_tokenizer()
+    assert learnt(tokens_of({"text": "It is white."}, tokenizer), tokenizer) == ["It is white.<|end|>"]
+
+
+def test_cut_behind() -> None:
+    tokenizer = build_chat_tokenizer()
+    example = tokens_of({"text": "It is white. It is black."}, tokenizer, limit=3)
+    assert (len(example.ids), example.cut) == (3, True)
+    whole = tokens_of({"text": "It is"}, tokenizer)
+    assert not tokens_of({"text": "It is"}, tokenizer, limit=len(whole.ids)).cut
+
+
+def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
+    class Slow(PreTrainedTokenizerFast):
+        is_fast = False
+
+    slow = Slow(tokenizer_object=build_chat_tokenizer().backend_tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
+    slow.chat_template = TEMPLATE
+    assert learnt(tokens_of({"messages": TALK}, slow), slow) == ["It is white.<|end|>", "It is black.<|end|>"]
+    assert learnt(tokens_of({"prompt": "What?", "completion": " It is"}, slow), slow) == [" It is<|end|>"]
+    with pytest.raises(UnusableChat, match="prompt and completion both"):
+        tokens_of({"prompt": "What col", "completion": "our is it?"}, slow)
+
+
+@pytest.mark.parametrize(
+    ("messages", "wrong"),
+    [
+        ([TALK[1], TALK[1], TALK[2]], "two messages of the user in a row"),
+        ([TALK[2], TALK[1]], "begins with the assistant"),
+        ([TALK[1], {"role": "robot", "content": "Beep."}], "the role 'robot'"),
+        ([TALK[1], {"role": "assistant", "content": " "}], "number 2 is an empty answer"),
+        ([TALK[1], {"role": "assistant"}], "lacks role or content"),
+        ([TALK[1], {"role": "assistant", "content": ["It"]}], "content that is not text"),
+        ([TALK[1]], "never answers"),
+        ([TALK[1], TALK[0], TALK[2]], "system message in place 2"),
+    ],
+)
+def test_chats_that_cannot_be_learnt_from(messages: list[dict[str, Any]], wrong: str) -> None:
+    with pytest.raises(UnusableChat, match=wrong):
+        render({"messages": messages}, build_chat_tokenizer())
+
+
+def test_what_a_template_refuses_is_said_in_its_words() -> None:
+    with pytest.raises(UnusableChat, match="No system here"):
+        render({"messages": TALK}, build_chat_tokenizer(STRICT))
+
+
+def test_a_tokenizer_without_a_template() -> None:
+    with pytest.raises(TrainingError, match="no chat template") as caught:
+        render({"messages": TALK}, build_chat_tokenizer(None))
+    assert caught.value.code == "missing_chat_template"
+    assert render({"text": "It"}, build_chat_tokenizer(None)) == Rendered("It", [(0, 2)])
+
+
+def test_columns_by_their_usual_names() -> None:
+    spec = generation_job()
+    assert with_usual_columns(spec, ["messages", "id"]).dataset.messages == "messages"
+    pair = with_usual_columns(spec, ["prompt", "completion"]).dataset
+    assert (pair.prompt, pair.completion) == ("prompt", "completion")
+    assert with_usual_columns(spec, ["text", "prompt"]).dataset == spec.dataset
+    named = generation_job(dataset={"train": spec.dataset.train, "text": "body"})
+    assert with_usual_columns(named, ["messages", "body"]) is named
