@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, Path, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 
 from service.context import CallerDep
-from service.datasets import hub, service
-from service.datasets.schemas import DatasetOut, HubDatasetIn, PreviewOut
+from service.datasets import hub, preview, service
+from service.datasets.schemas import DatasetOut, ExamplesOut, HubDatasetIn, PreviewOut
 from service.openapi import errors
 from service.paging import After, Limit, Page
 
@@ -107,7 +107,24 @@ def get_dataset(caller: CallerDep, dataset_id: DatasetId) -> DatasetOut:
 @router.get("/{dataset_id}/preview", responses=errors(404, 422))
 def preview_dataset(caller: CallerDep, dataset_id: DatasetId) -> PreviewOut:
     """The first rows of a data set."""
-    return service.preview(caller, dataset_id)
+    return preview.first_rows(caller, dataset_id)
+
+
+@router.post("/{dataset_id}/preview", responses=errors(400, 404, 422))
+def preview_examples(
+    caller: CallerDep,
+    dataset_id: DatasetId,
+    body: Annotated[
+        dict[str, Any] | None,
+        Body(
+            description="A job spec; name and dataset.train may be left out.",
+            examples=[{"task": "text-classification", "base_model": "minilm", "training": {"max_length": 128}}],
+        ),
+    ] = None,
+) -> ExamplesOut:
+    """The first examples as a job's model will see them: the rendered text, its tokens, which of them are trained on,
+    and what is cut."""
+    return preview.first_examples(caller, dataset_id, body)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=errors(404, 409, 422))

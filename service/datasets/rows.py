@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from service.datasets.chat import looks_like_chat, wrong_with_chat
+from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from service.errors import InvalidRequest, TooLarge
 
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "images"]

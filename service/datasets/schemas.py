@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adamss_core.spec import TaskName
 from adamss_core.spec.job import MODEL_NAME, REVISION
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
@@ -162,6 +163,63 @@ class PreviewOut(Out):
     """Names of the columns."""
     rows: list[dict[str, Any]]
     """The first rows; cells over 1,000 characters are cut, and lists after 50 entries."""
+
+
+class TokenOut(Out):
+    """A token of an example."""
+
+    id: int
+    """Its id."""
+    token: str
+    """Its piece, as the tokenizer's vocabulary writes it."""
+    text: str
+    """Its text."""
+    trained: bool
+    """Whether the loss looks at it."""
+
+
+class ExampleOut(Out):
+    """A row as the model will see it."""
+
+    row: int
+    """Place of the row among those that are kept, from 1."""
+    target: Any = None
+    """What is to be learnt where that is no text: the class, the classes, the number, or the words' tags."""
+    text: str | None = None
+    """The rendered text, special tokens included."""
+    tokens: list[TokenOut] | None = None
+    """Its first 1,024 tokens."""
+    token_count: int | None = None
+    """Number of its tokens, after it was cut."""
+    trained_tokens: int | None = None
+    """Number of its tokens that the loss looks at; 0 where the whole text gets one label."""
+    truncated: bool | None = None
+    """Whether it was cut."""
+    image: str | None = None
+    """Name of the image's file."""
+    pixels: list[int] | None = None
+    """Channels, height and width of the image as the model gets it."""
+
+
+class ExamplesOut(Out):
+    """The first examples of a data set as a model will see them."""
+
+    object: Literal["examples"] = "examples"
+    """Always "examples"."""
+    id: str
+    """Id of the data set."""
+    task: TaskName
+    """The task that the examples were made for."""
+    limit: int | None
+    """Tokens per example: `max_length`, or less where the model takes less."""
+    checked: int
+    """Rows that were looked at, from the first one on."""
+    over_length: int
+    """Of these, examples that are longer than the limit."""
+    left_out: dict[str, int]
+    """Of these, rows that cannot be used, by reason."""
+    examples: list[ExampleOut]
+    """The first ones."""
 
 
 def render(dataset: Dataset) -> DatasetOut:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from service.context import Caller
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
-from service.datasets.schemas import DatasetOut, PreviewOut
+from service.datasets.schemas import DatasetOut
 from service.db import Dataset, now
 from service.errors import Conflict, NotFound
 from service.ids import new_id
@@ -104,12 +104,7 @@ def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[Dataset
 
 
 def show(caller: Caller, dataset_id: str) -> DatasetOut:
-    return schemas.render(_get(caller, dataset_id))
-
-
-def preview(caller: Caller, dataset_id: str) -> PreviewOut:
-    profile = _get(caller, dataset_id).profile
-    return PreviewOut(id=dataset_id, columns=[column["name"] for column in profile["columns"]], rows=profile["preview"])
+    return schemas.render(get(caller, dataset_id))
 
 
 def delete(caller: Caller, dataset_id: str) -> None:
@@ -136,7 +131,12 @@ def not_found(dataset_id: str) -> NotFound:
     return NotFound(f"There is no data set {dataset_id}. GET /datasets lists yours.", code="dataset_not_found")
 
 
-def _get(caller: Caller, dataset_id: str) -> Dataset:
+def get(caller: Caller, dataset_id: str) -> Dataset:
+    """A data set of the caller's project.
+
+    Raises:
+        NotFound: there is none, or it is another project's.
+    """
     with caller.db.read() as session:
         dataset = repository.find(session, caller.project_id, dataset_id)
     if dataset is None:

@@ -1,0 +1,138 @@
+"""The first rows of a data set: as they are, or as a model will see them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import ValidationError
+
+from adamss_core.spec import JobSpec
+from service.context import Caller
+from service.datasets.schemas import ExamplesOut, PreviewOut
+from service.datasets.service import dataset_path, get, images_path
+from service.environment import for_libraries
+from service.errors import InvalidRequest, Unavailable
+from service.validation import explain
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "adamss_core.training.preview")
+SECONDS = 90.0  # a chat template comes with the model and may never end
+CPU_SECONDS = 60
+MEMORY_BYTES = 32 * 2**30  # of addresses: torch alone reserves much
+FILE_BYTES = 64 * 2**20
+HEAD_ROWS = 200
+SHOWN = 5
+
+
+def first_rows(caller: Caller, dataset_id: str) -> PreviewOut:
+    profile = get(caller, dataset_id).profile
+    return PreviewOut(id=dataset_id, columns=[column["name"] for column in profile["columns"]], rows=profile["preview"])
+
+
+def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None) -> ExamplesOut:
+    """The first rows through a job's tokenizer or image processor.
+
+    Args:
+        body: a job spec, of which name and dataset.train may be missing.
+
+    Raises:
+        InvalidRequest: the spec is wrong, or the rows or the model do not fit it.
+        Unavailable: the process that makes the examples failed.
+    """
+    get(caller, dataset_id)
+    spec = _spec(dataset_id, body)
+    caller.catalog.facts(spec.base_model, spec.revision)  # that it may be used, and can be
+    folder = caller.catalog.folder(spec.base_model)
+    with TemporaryDirectory(prefix="preview-", dir=caller.settings.folder("run")) as work:
+        rows = Path(work) / "head.jsonl"
+        with dataset_path(caller.settings, dataset_id).open("rb") as source:
+            rows.write_bytes(b"".join(islice(source, HEAD_ROWS)))
+        if (images := images_path(caller.settings, dataset_id)).is_dir():
+            rows.with_suffix("").symlink_to(images)
+        order = {
+            "spec": spec.model_dump(mode="json"),
+            "rows": str(rows),
+            "model": str(folder or spec.base_model),
+            "revision": None if folder else spec.revision,
+            "count": SHOWN,
+        }
+        answer = _ask(Path(work), order, local=folder is not None)
+    return ExamplesOut(id=dataset_id, task=spec.task, **answer)
+
+
+def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
+    given = body or {}
+    block = given.get("dataset")
+    whole = {"name": "preview", **given, "dataset": {**(block if isinstance(block, dict) else {}), "train": dataset_id}}
+    try:
+        return JobSpec.model_validate(whole)
+    except ValidationError as error:
+        raise explain([{**found, "loc": ("body", *found["loc"])} for found in error.errors()], whole) from error
+
+
+def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
+    (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
+    environment = for_libraries(os.environ) | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*COMMAND, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment | ({"HF_HUB_OFFLINE": "1"} if local else {}),
+            start_new_session=True,
+        )
+        try:
+            _limit(process.pid)
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise InvalidRequest(
+                f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not come to an end.",
+                code="preview_timeout",
+                param="base_model",
+            ) from error
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return _read(folder)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads((folder / "answer.json").read_bytes())
+    except (OSError, ValueError) as error:
+        logger.error("preview failed: %s", (folder / "log").read_bytes()[-2_000:].decode(errors="replace"))
+        raise Unavailable("The preview failed; the service's log says why.", code="preview_failed") from error
+    if problem := answer.get("error"):
+        message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
+        where = str(problem.get("where") or "dataset")
+        raise InvalidRequest(message, code=str(problem["code"]), param="dataset" if " " in where else where)
+    return answer
+
+
+def _limit(pid: int) -> None:
+    if sys.platform != "linux":  # elsewhere only the time limit holds
+        return
+    limits = {
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_AS: MEMORY_BYTES,
+        resource.RLIMIT_FSIZE: FILE_BYTES,
+        resource.RLIMIT_CORE: 0,
+    }
+    with suppress(ProcessLookupError):
+        for kind, value in limits.items():
+            resource.prlimit(pid, kind, (value, value))

@@ -1,0 +1,55 @@
+"""The first examples as the model will see them, through real tokenizers in a process of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.service.support import MODEL, Service, error_of, jsonl, rows
+
+
+def examples(service: Service, dataset: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    response = service.client.post(f"/datasets/{dataset['id']}/preview", json={"base_model": MODEL, **spec})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_a_text_is_shown_in_tokens_and_cut(service: Service) -> None:
+    dataset = service.upload("text,label\n" + "a good film with a bad plot,pos\n,neg\ngood,neg\n" * 3)
+    shown = examples(service, dataset, training={"max_length": 5})
+    assert (shown["task"], shown["limit"], shown["checked"]) == ("text-classification", 5, 9)
+    assert (shown["over_length"], shown["left_out"]) == (3, {"without a text": 3})
+    first, second = shown["examples"][:2]
+    assert (first["row"], first["target"], first["truncated"], first["trained_tokens"]) == (1, "pos", True, 0)
+    assert [token["token"] for token in first["tokens"]] == ["[UNK]", "good", "film", "[UNK]", "[UNK]"]
+    assert [token["id"] for token in first["tokens"]] == [1, 4, 6, 1, 1]
+    assert (second["row"], second["text"], second["truncated"]) == (3, "good", False)
+
+
+def test_words_show_which_tokens_have_a_tag(service: Service) -> None:
+    dataset = service.upload(
+        jsonl(*[{"tokens": ["good", "film"], "tags": ["B-X", "O"]}, {"tokens": ["bad"], "tags": ["O"]}] * 3), "w.jsonl"
+    )
+    first = examples(service, dataset, task="token-classification")["examples"][0]
+    assert first["target"] == ["B-X", "O"]
+    assert [token["trained"] for token in first["tokens"]] == [True, True]
+
+
+def test_mistakes_name_their_field(service: Service) -> None:
+    dataset = service.upload(rows(8))
+    path = f"/datasets/{dataset['id']}/preview"
+    for body, param in (
+        ({}, "base_model"),
+        ({"base_model": "nothere"}, "base_model"),
+        ({"base_model": MODEL, "dataset": {"text": "nothere"}}, "dataset"),
+        ({"base_model": MODEL, "dataset": 3}, None),
+        ({"base_model": MODEL, "training": {"max_length": 1}}, "training.max_length"),
+    ):
+        response = service.client.post(path, json=body)
+        if param is None:
+            assert response.status_code == 200
+            continue
+        assert response.status_code == 422, response.text
+        assert error_of(response.json())["param"] == param
+    assert service.client.post("/datasets/ds_nothere22/preview").status_code == 404
+    assert list(service.settings.folder("run").glob("preview-*")) == []
