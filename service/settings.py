@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret.get_secret_value()):
+        raise ValueError("must be whsec_ and at least 24 bytes in base64")
+    return secret
 
 
 class Settings(BaseSettings):
@@ -70,7 +77,7 @@ class Settings(BaseSettings):
     """Jobs that one worker runs at a time; one per device is the rule."""
     webhook_hosts: list[str] = []
     """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public one."""
-    webhook_secret: Annotated[SecretStr, Field(pattern=r"^whsec_[A-Za-z0-9+/]+={0,2}$")] | None = None
+    webhook_secret: Annotated[SecretStr, AfterValidator(_signing_key)] | None = None
     """Key that webhooks are signed with: whsec_ and base64. Default: made once, kept in `<home>/webhook_secret`."""
     webhook_private: bool = False
     """Whether webhooks may go to private and loopback addresses."""

@@ -50,7 +50,7 @@ def announce(session: Session, job: Job) -> None:
         "data": {
             "id": job.id,
             "name": job.name,
-            "status": job.status.value,
+            "status": str(job.status),
             "attempt": job.attempt,
             "result": job.result,
             "error": job.error,
