@@ -9,8 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.labels import as_text, class_name
 
@@ -110,6 +112,12 @@ def words_of(cell: Any) -> list[str]:
     return as_text(cell).split()
 
 
+def image_path(folder: Path, name: str) -> Path | None:
+    """Of an image file in `folder`; None where the name leads out of it."""
+    path = PurePosixPath(name)
+    return None if path.is_absolute() or ".." in path.parts or "\0" in name else folder / path
+
+
 def _class(cell: Any) -> str:
     if not isinstance(cell, list | dict) and (name := class_name(cell)):
         return name
@@ -146,8 +154,11 @@ def _image(cells: Cells) -> Cells:
 
 def _generation(cells: Cells) -> Cells:
     if "messages" in cells:
-        if not isinstance(cells["messages"], list) or not cells["messages"]:
+        messages = cells["messages"]
+        if not isinstance(messages, list) or not looks_like_chat(messages):
             raise Unusable("without messages")
+        if (wrong := wrong_with_chat(messages)) is not None:
+            raise Unusable(f"where the row {wrong}")
         return cells
     texts = {field: "" if cell is None else str(cell) for field, cell in cells.items()}
     learnt = "completion" if "completion" in texts else "text"

@@ -9,9 +9,20 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from adamss_core.spec import JobSpec
 from service.context import CallerDep
 from service.db import JobStatus
-from service.jobs import reports, service
+from service.jobs import replay, reports, service, worst
 from service.jobs.examples import JOB_EXAMPLES
-from service.jobs.schemas import CheckpointOut, EventOut, JobOut, LogOut, MetricOut, PlanOut, SubspacesOut
+from service.jobs.schemas import (
+    CheckpointOut,
+    EventOut,
+    JobOut,
+    LogOut,
+    MapOut,
+    MetricOut,
+    PlanOut,
+    ReplayOut,
+    SubspacesOut,
+)
+from service.jobs.worst import WorstOut
 from service.openapi import errors
 from service.paging import After, Limit, Page
 
@@ -138,6 +149,34 @@ def get_subspaces(
 ) -> SubspacesOut:
     """The ASA map: every subspace of every adapted module, its importance, and when it was pruned."""
     return reports.subspaces(caller, job_id, step)
+
+
+@router.get("/{job_id}/subspaces/history", responses=errors(404, 422))
+def get_subspaces_history(
+    caller: CallerDep,
+    job_id: JobId,
+    after: Seq = 0,
+    limit: Annotated[int, Query(ge=1, le=100, description="Largest number of maps that are returned.")] = 20,
+) -> Page[MapOut]:
+    """Every map of the job, in order: one from the start, and one for each mask step that is done."""
+    return reports.maps(caller, job_id, after, limit)
+
+
+@router.get("/{job_id}/subspaces/replay", responses=errors(404, 422))
+def replay_subspaces(
+    caller: CallerDep,
+    job_id: JobId,
+    target: Annotated[int, Query(ge=1, le=10_000_000, description="How many subspaces to keep at the end.")],
+) -> ReplayOut:
+    """What if: the subspaces that another target would have kept, by the scores that this run recorded. A replay,
+    not a training run."""
+    return replay.replay(caller, job_id, target)
+
+
+@router.get("/{job_id}/worst", responses=errors(404, 422))
+def get_worst(caller: CallerDep, job_id: JobId, limit: Limit = 20) -> Page[WorstOut]:
+    """The held-out rows that the finished model finds hardest, by their loss: wrong labels show up here first."""
+    return worst.worst(caller, job_id, limit)
 
 
 @router.get("/{job_id}/events", responses=errors(404, 422))

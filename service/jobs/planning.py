@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from adamss_core.spec import (
@@ -18,24 +15,22 @@ from adamss_core.spec import (
     schedule,
     total_subspaces,
 )
-from adamss_core.spec.labels import as_text, class_name
+from adamss_core.spec.generation import with_usual_columns
 from adamss_core.spec.split import held_out
 from service.context import Caller
 from service.datasets import repository as datasets
-from service.datasets.profiling import MAX_DISTINCT
-from service.datasets.service import dataset_path
 from service.db import Dataset
 from service.errors import InvalidRequest
+from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
+from service.jobs.rows import scan
 from service.jobs.schemas import PlanOut
-from service.validation import column_names
 
-MIN_ROWS = 4
-SUGGESTED_ROWS_PER_CLASS = 8
+WITH_LABEL = ("text-classification", "image-classification")
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """Usable rows of a job: those with a text and a label."""
+    """Usable rows of a job."""
 
     train: int
     evaluation: int
@@ -49,9 +44,12 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     Raises:
         InvalidRequest: it cannot work; names the field and what would be right.
     """
-    counts = count_rows(caller, spec)
+    train = _dataset(caller, spec.dataset.train, "dataset.train")
+    spec = with_usual_columns(spec, [column["name"] for column in train.profile["columns"]])
+    counts = count_rows(caller, spec, train)
     facts = caller.catalog.facts(spec.base_model, spec.revision)
     _check_model(spec, facts)
+    facts = facts.for_task(spec.task)
     try:
         check_modules_to_save(spec.adamss, facts)
         modules = match_targets(spec.adamss, facts)
@@ -59,43 +57,43 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
         plan = make_plan(spec, counts.train, subspaces)
     except SpecProblem as problem:
         raise InvalidRequest(problem.message, code=problem.code, param=problem.param) from problem
+    outputs = 1 if spec.problem == "regression" else counts.classes
     return PlanOut(
         spec=plan.spec,
         warnings=[*counts.warnings, *plan.warnings, *_model_warnings(spec, facts)],
-        estimate=estimate(plan, facts, modules, counts.classes, counts.train, counts.evaluation),
+        estimate=estimate(plan, facts, modules, outputs, counts.train, counts.evaluation),
         schedule=schedule(plan.spec.adamss, subspaces),
     )
 
 
-def count_rows(caller: Caller, spec: JobSpec) -> RowCounts:
+def count_rows(caller: Caller, spec: JobSpec, train: Dataset) -> RowCounts:
     """Checks data sets and columns, and counts as the training run will."""
-    train = _dataset(caller, spec.dataset.train, "dataset.train")
-    labels, left_out = _label_counts(caller, spec, train, "dataset.train")
-    _check_labels(spec, labels)
-    warnings = _left_out_warning(left_out, "training")
+    check_columns(spec, train, "dataset.train")
+    found = scan(caller.settings, spec, train)
+    check_rows(spec, found)
+    warnings = [*left_out_warning(found, "training"), *spread_warning(spec, found)]
     if spec.dataset.eval is None:
-        held = sum(held_out(labels, spec.dataset.eval_fraction).values())
+        one_class = spec.task in WITH_LABEL and spec.problem == "single_label_classification"
+        groups = found.labels if one_class else {"": found.usable}
+        held = sum(held_out(groups, spec.dataset.eval_fraction).values())
         if held == 0:
             raise InvalidRequest(
                 "No row can be held out for evaluation. Add rows, or name a data set as dataset.eval.",
                 code="too_few_rows",
                 param="dataset.eval_fraction",
             )
-        return RowCounts(sum(labels.values()) - held, held, len(labels), tuple(warnings))
+        return RowCounts(found.usable - held, held, len(found.labels), tuple(warnings))
     evaluation = _dataset(caller, spec.dataset.eval, "dataset.eval")
-    eval_labels, eval_left_out = _label_counts(caller, spec, evaluation, "dataset.eval")
-    known = sum(rows for name, rows in eval_labels.items() if name in labels)
-    unknown = sum(eval_labels.values()) - known
-    if known == 0:
-        raise InvalidRequest(
-            "No label of the evaluation data occurs in the training data. Name data with the same labels.",
-            code="labels_differ",
-            param="dataset.eval",
+    check_columns(spec, evaluation, "dataset.eval")
+    known = frozenset(found.labels) if found.labels else None
+    others = scan(caller.settings, spec, evaluation, known)
+    check_evaluation(spec, others)
+    warnings += left_out_warning(others, "evaluation")
+    if others.unknown:
+        warnings.append(
+            f"{others.unknown} evaluation rows are left out: their labels do not occur in the training data."
         )
-    warnings += _left_out_warning(eval_left_out, "evaluation")
-    if unknown:
-        warnings.append(f"{unknown} evaluation rows are left out: their labels do not occur in the training data.")
-    return RowCounts(sum(labels.values()), known, len(labels), tuple(warnings))
+    return RowCounts(found.usable, others.usable - others.unknown, len(found.labels), tuple(warnings))
 
 
 def _dataset(caller: Caller, dataset_id: str, param: str) -> Dataset:
@@ -114,83 +112,6 @@ def unknown_dataset(dataset_id: str, param: str) -> InvalidRequest:
     )
 
 
-def _label_counts(caller: Caller, spec: JobSpec, dataset: Dataset, param: str) -> tuple[Counter[str], int]:
-    """Usable rows by label, and how many are left out; from the profile where that says it all, else from the rows."""
-    columns = {column["name"]: column for column in dataset.profile["columns"]}
-    wanted = {"text": spec.dataset.text, "label": spec.dataset.label, "text_pair": spec.dataset.text_pair}
-    named = {field: name for field, name in wanted.items() if name is not None}
-    for field, name in named.items():
-        if name not in columns:
-            raise InvalidRequest(
-                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {column_names(list(columns))}.",
-                code="unknown_column",
-                param=f"dataset.{field}",
-            )
-    label = columns[spec.dataset.label]
-    if label["distinct_capped"]:
-        raise InvalidRequest(
-            f"Column '{label['name']}' has more than {MAX_DISTINCT:,} different values, too many to be classes. Name "
-            "the column with the classes.",
-            code="too_many_classes",
-            param="dataset.label",
-        )
-    if label["values"] is not None and not any(columns[name]["empty"] for name in named.values()):
-        return Counter(label["values"]), 0
-    return _scan(_rows(caller, dataset), list(named.values()), spec.dataset.label)
-
-
-def _scan(rows: Iterator[dict[str, object]], names: list[str], label: str) -> tuple[Counter[str], int]:
-    counts: Counter[str] = Counter()
-    left_out = 0
-    for row in rows:
-        if all(as_text(row[name]) for name in names):
-            counts[class_name(row[label])] += 1
-        else:
-            left_out += 1
-    return counts, left_out
-
-
-def _rows(caller: Caller, dataset: Dataset) -> Iterator[dict[str, object]]:
-    with dataset_path(caller.settings, dataset.id).open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _check_labels(spec: JobSpec, labels: Counter[str]) -> None:
-    rows, label = sum(labels.values()), spec.dataset.label
-    if rows == 0:
-        raise InvalidRequest(
-            f"No row has both a text in '{spec.dataset.text}' and a label in '{label}'. Name the columns that have.",
-            code="no_usable_rows",
-            param="dataset.train",
-        )
-    if len(labels) == 1:
-        raise InvalidRequest(
-            f"Every row has the label '{next(iter(labels))[:60]}' in column '{label}', so there is nothing to tell "
-            "apart. Add rows of another class, or name another column.",
-            code="one_class",
-            param="dataset.label",
-        )
-    if max(labels.values()) == 1:
-        raise InvalidRequest(
-            f"Each of the {rows} rows has a label of its own in '{label}'. Name a column with classes; numbers must be "
-            "put into classes first.",
-            code="no_classes",
-            param="dataset.label",
-        )
-    if rows < MIN_ROWS:
-        raise InvalidRequest(
-            f"Only {rows} rows can be used; at least {MIN_ROWS} are needed, and some {SUGGESTED_ROWS_PER_CLASS} a "
-            "class to learn anything.",
-            code="too_few_rows",
-            param="dataset.train",
-        )
-
-
-def _left_out_warning(rows: int, which: str) -> list[str]:
-    return [f"{rows} {which} rows are left out: they have no text or no label."] if rows else []
-
-
 def _check_model(spec: JobSpec, facts: ModelFacts) -> None:
     if facts.tasks and spec.task not in facts.tasks:
         raise InvalidRequest(
@@ -199,17 +120,34 @@ def _check_model(spec: JobSpec, facts: ModelFacts) -> None:
             code="task_not_supported",
             param="base_model",
         )
+    if spec.task == "image-classification":
+        if not facts.has_image_processor:
+            raise _missing(spec, "missing_image_processor", "image processor", "preprocessor_config.json")
+        return
     if not facts.has_tokenizer:
-        raise InvalidRequest(
-            f"'{spec.base_model}' has no tokenizer. Put its files (tokenizer.json, tokenizer_config.json) into the "
-            "model's folder.",
-            code="missing_tokenizer",
-            param="base_model",
+        raise _missing(spec, "missing_tokenizer", "tokenizer", "tokenizer.json, tokenizer_config.json")
+    if spec.task == "token-classification" and not facts.has_fast_tokenizer:
+        raise _missing(spec, "missing_tokenizer", "fast tokenizer, which tells words apart", "tokenizer.json")
+    if spec.dataset.messages is not None and not facts.has_chat_template:
+        raise _missing(
+            spec,
+            "missing_chat_template",
+            "chat template",
+            "chat_template.jinja",
+            " Or use prompt and completion columns.",
         )
+
+
+def _missing(spec: JobSpec, code: str, what: str, files: str, otherwise: str = "") -> InvalidRequest:
+    return InvalidRequest(
+        f"'{spec.base_model}' has no {what}. Put its files ({files}) into the model's folder.{otherwise}",
+        code=code,
+        param="base_model",
+    )
 
 
 def _model_warnings(spec: JobSpec, facts: ModelFacts) -> list[str]:
     limit = facts.max_positions
-    if limit is None or spec.training.max_length <= limit:
+    if limit is None or spec.training.max_length <= limit or spec.task == "image-classification":
         return []
     return [f"training.max_length is {spec.training.max_length}, but the model takes {limit} tokens at most."]

@@ -7,10 +7,10 @@ from itertools import chain, pairwise
 from typing import Any
 
 from service.context import Caller
-from service.db import Checkpoint, Event, Metric
+from service.db import Checkpoint, Event, Metric, SubspaceMap
 from service.errors import NotFound
 from service.jobs import repository
-from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MetricOut, SubspacesOut
+from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.paging import Page, split
 
@@ -61,7 +61,16 @@ def subspaces(caller: Caller, job_id: str, step: int | None) -> SubspacesOut:
     if found is None:
         shown = ", ".join(str(number) for number in steps[-20:])
         raise NotFound(f"There is no map at step {step}. There are maps at {shown}.", code="no_subspaces", param="step")
-    return SubspacesOut.model_validate({**found.summary, "step": found.step, "steps": steps})
+    return SubspacesOut.model_validate({**found.summary, "seq": found.seq, "step": found.step, "steps": steps})
+
+
+def maps(caller: Caller, job_id: str, after: int, limit: int) -> Page[MapOut]:
+    """Maps past a sequence number, in order."""
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        found = repository.after_seq(session, SubspaceMap, job_id, after, limit + 1)
+    rows, more = split(found, limit)
+    return Page(data=[show_map(row) for row in rows], has_more=more, next=rows[-1].seq if rows else after)
 
 
 def checkpoints(caller: Caller, job_id: str) -> Page[CheckpointOut]:

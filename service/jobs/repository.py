@@ -9,9 +9,20 @@ from typing import Any, TypeVar
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db import Artifact, Checkpoint, Dataset, Event, IdempotencyKey, Job, JobStatus, Metric, SubspaceMap
+from service.db import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Event,
+    IdempotencyKey,
+    Job,
+    JobStatus,
+    Metric,
+    SubspaceMap,
+    WorstExample,
+)
 
-Record = TypeVar("Record", Metric, Event)
+Record = TypeVar("Record", Metric, Event, SubspaceMap)
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -84,7 +95,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 def remove(session: Session, job_id: str) -> None:
     """A job and everything that belongs to it."""
-    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, IdempotencyKey)
+    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, WorstExample, IdempotencyKey)
     for table in tables:
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec import Estimate, JobSpec, ScheduleStep
-from service.db import Job, JobStatus
+from service.db import Job, JobStatus, SubspaceMap
 
 
 class Out(BaseModel):
@@ -150,15 +150,15 @@ class CheckpointOut(Out):
     """When it was written."""
 
 
-class SubspacesOut(Out):
+class MapOut(Out):
     """The ASA map at a step."""
 
     object: Literal["subspaces"] = "subspaces"
     """Always "subspaces"."""
+    seq: int
+    """Place in the job's sequence; send the last one seen as `after`."""
     step: int
     """The step of this map."""
-    steps: list[int]
-    """All steps that have a map."""
     total: int
     """Subspaces at the start."""
     active: int
@@ -173,6 +173,49 @@ class SubspacesOut(Out):
     """The mask steps, each with step, wanted and reached (null for one to come)."""
 
 
+class SubspacesOut(MapOut):
+    """The ASA map at a step, and where there are others."""
+
+    steps: list[int]
+    """All steps that have a map."""
+
+
+class ReplayStepOut(Out):
+    """A mask step of a replay."""
+
+    step: int
+    """Optimizer step."""
+    wanted: int
+    """Subspaces that the schedule of the replay's target keeps."""
+    kept: int
+    """Subspaces that the replay keeps."""
+    recorded: int
+    """Subspaces that the run itself kept."""
+
+
+class ReplayOut(Out):
+    """What another target would have kept, from the scores that the run recorded. Nothing was trained for it: with
+    fewer subspaces the run's scores would have come out differently after the first pruning."""
+
+    object: Literal["replay"] = "replay"
+    """Always "replay"."""
+    target: int
+    """The target that is asked about."""
+    recorded_target: int
+    """The target of the run itself."""
+    exact: bool
+    """Whether every choice was made from scores of its own step: true where the replay never keeps a subspace that
+    the run had pruned, whose last score then stands in."""
+    total: int
+    """Subspaces at the start."""
+    active: int
+    """Subspaces that the replay keeps at its end."""
+    modules: dict[str, list[dict[str, Any]]]
+    """Adapted module -> its subspaces, as in the map, with the replay's `active` and `pruned_at`."""
+    steps: list[ReplayStepOut]
+    """The recorded mask steps."""
+
+
 class LogOut(Out):
     """A piece of the training log."""
 
@@ -184,6 +227,10 @@ class LogOut(Out):
     """Where it begins, in bytes."""
     next: int
     """Send it as `offset` for what follows."""
+
+
+def show_map(row: SubspaceMap) -> MapOut:
+    return MapOut.model_validate({**row.summary, "seq": row.seq, "step": row.step})
 
 
 def render(job: Job) -> JobOut:

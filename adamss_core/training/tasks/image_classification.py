@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from adamss_core.spec.cells import Cells
+from adamss_core.spec.cells import Cells, image_path
 from adamss_core.training.base_model import Source, first_line
 from adamss_core.training.batches import Encoded, Inputs
 from adamss_core.training.data import Rows, in_order
@@ -38,7 +38,7 @@ class ImageClassification(Task):
 
     def read(self, path: Path) -> Rows:
         rows = super().read(path)
-        kept = [i for i, name in enumerate(rows["image"]) if _path(rows.images, name).is_file()]
+        kept = [i for i, name in enumerate(rows["image"]) if _exists(rows.images, name)]
         if len(kept) == len(rows):
             return rows
         left_out = rows.left_out + Counter({MISSING: len(rows) - len(kept)})
@@ -75,7 +75,7 @@ class ImageClassification(Task):
 
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
         ids = {name: i for i, name in enumerate(classes)}
-        paths = [_path(rows.images, name) for name in rows["image"]]
+        paths = [_path(rows, name) for name in rows["image"]]
         targets = torch.tensor([ids[label] for label in rows["label"]])
         ones = torch.ones(len(rows), dtype=torch.int64)
         return Encoded(paths, targets, ones, ones)
@@ -100,7 +100,7 @@ class ImageClassification(Task):
     # --- afterwards -------------------------------------------------------------------------------------------------
 
     def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
-        images = [read_image(_path(rows.images, name)) for name in rows["image"]]
+        images = [read_image(_path(rows, name)) for name in rows["image"]]
         return dict(processor(images, return_tensors="pt"))
 
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
@@ -151,8 +151,13 @@ def read_image(path: Path) -> Image.Image:
         ) from error
 
 
-def _path(folder: Path | None, name: str) -> Path:
-    """Of an image; a name that leads out of the folder is one of a missing file."""
-    path = Path(folder or "") / name
-    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-    return path if inside else Path(folder or "") / "missing"
+def _exists(folder: Path | None, name: str) -> bool:
+    path = image_path(folder or Path(), name)
+    return path is not None and path.is_file()
+
+
+def _path(rows: Rows, name: str) -> Path:
+    """Of an image that exists."""
+    path = image_path(rows.images or Path(), name)
+    assert path is not None, "read() leaves out what is not there"
+    return path

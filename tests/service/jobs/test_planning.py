@@ -60,7 +60,7 @@ def test_data_without_enough_to_learn_is_refused(service: Service) -> None:
     assert service.refused(**uploaded(service, few))["code"] == "too_few_rows"
     none = jsonl(*({"text": "", "label": n} for n in (0, 1, 1, 0)))
     assert service.refused(**uploaded(service, none))["code"] == "no_usable_rows"
-    many = jsonl(*({"text": "a", "label": n} for n in range(1_001)))
+    many = jsonl(*({"text": "a", "label": f"class {n}"} for n in range(1_001)))
     assert service.refused(**uploaded(service, many))["code"] == "too_many_classes"
 
 

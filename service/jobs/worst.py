@@ -1,0 +1,41 @@
+"""The held-out rows that a finished model found hardest."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import select
+
+from service.context import Caller
+from service.db import WorstExample
+from service.jobs.schemas import Out
+from service.jobs.service import get
+from service.paging import Page, split
+
+
+class WorstOut(Out):
+    """A held-out row with a high loss."""
+
+    place: int
+    """1 has the highest loss."""
+    row: int
+    """Number of the row in its data set, from 1."""
+    data: Literal["train", "eval"]
+    """Which data set that is: `dataset.eval`, or `dataset.train` where rows of it were held out."""
+    input: dict[str, Any]
+    """What the model was given; long texts are cut."""
+    expected: Any
+    """The label, tags or text that the data has."""
+    predicted: Any
+    """What the model says; null for text-generation."""
+    loss: float | None
+    """Mean loss of the row; null where it is not a number."""
+
+
+def worst(caller: Caller, job_id: str, limit: int) -> Page[WorstOut]:
+    """The highest loss first; empty until the job has succeeded."""
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        statement = select(WorstExample).where(WorstExample.job_id == job_id).order_by(WorstExample.place)
+        found, more = split(session.scalars(statement.limit(limit + 1)).all(), limit)
+    return Page(data=[WorstOut.model_validate(row, from_attributes=True) for row in found], has_more=more)

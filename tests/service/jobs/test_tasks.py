@@ -1,0 +1,189 @@
+"""What each task asks of data and model is checked before anything is trained."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from service.base_models import inspection
+from service.base_models import repository as base_models
+from service.base_models.service import fingerprint
+from tests.adamss_core.training.tasks.support import build_vit
+from tests.service.support import MODEL, Service, jsonl
+
+TOKENS: dict[str, Any] = {"task": "token-classification"}
+IMAGES: dict[str, Any] = {"task": "image-classification", "base_model": "vit", "adamss": {"target_modules": None}}
+NUMBER: dict[str, Any] = {"problem_type": "regression"}
+SEVERAL: dict[str, Any] = {"problem_type": "multi_label_classification"}
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = build_vit(tmp_path_factory.mktemp("vit") / "vit")
+    return folder, inspection.inspect(str(folder), None, local=True)
+
+
+@pytest.fixture
+def with_vit(service: Service, vit: tuple[Path, dict[str, Any]]) -> Service:
+    folder, facts = vit
+    target = service.settings.folder("models") / "vit"
+    shutil.copytree(folder, target)
+    with service.db.write() as session:
+        base_models.keep(session, "vit", fingerprint(target), facts)
+    return service
+
+
+def planned(service: Service, content: str | bytes, name: str = "rows.jsonl", **changes: Any) -> dict[str, Any]:
+    spec = service.spec(**with_train(service, content, name, changes))
+    response = service.client.post("/jobs?dry_run=true", json=spec)
+    assert response.status_code == 200, response.text
+    plan: dict[str, Any] = response.json()
+    return plan
+
+
+def refused(service: Service, content: str | bytes, name: str = "rows.jsonl", **changes: Any) -> tuple[str, str, str]:
+    error = service.refused(**with_train(service, content, name, changes))
+    return error["code"], error["param"], error["message"]
+
+
+def with_train(service: Service, content: str | bytes, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    train = service.upload(content, name)["id"]
+    return {**changes, "dataset": {"train": train, **changes.get("dataset", {})}}
+
+
+def numbers(count: int = 60) -> str:
+    return jsonl(*({"text": f"film {n}", "label": n / 7} for n in range(count)))
+
+
+def test_numbers_are_classes_or_quantities_as_the_job_says(service: Service) -> None:
+    code, param, message = refused(service, numbers())
+    assert (code, param) == ("problem_type_missing", "problem_type")
+    assert "regression" in message
+    assert "single_label_classification" in message
+    plan = planned(service, numbers(), **NUMBER)
+    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (54, 6)
+    assert plan["estimate"]["head_parameters"] == 33
+    assert plan["spec"]["training"]["metric_for_best"] == "pearson"
+    few = jsonl(*({"text": "film", "label": n % 5} for n in range(40)))
+    assert planned(service, few)["spec"]["training"]["metric_for_best"] == "accuracy"
+
+
+def test_regression_needs_numbers_that_differ(service: Service) -> None:
+    same = jsonl(*({"text": "film", "label": 3} for _ in range(9)))
+    assert refused(service, same, **NUMBER)[:2] == ("one_value", "dataset.label")
+    words = jsonl(*({"text": "film", "label": "good"} for _ in range(9)))
+    code, param, message = refused(service, words, **NUMBER)
+    assert (code, param) == ("no_usable_rows", "dataset.train")
+    assert "9 whose label is not a number" in message
+    large = jsonl(*({"text": "film", "label": n * 1_000} for n in range(60)), {"text": "film", "label": "much"})
+    warnings = planned(service, large, **NUMBER)["warnings"]
+    assert any("spread by 1.73e+04" in warning for warning in warnings)
+    assert any("1 whose label is not a number" in warning for warning in warnings)
+
+
+def test_several_classes_from_lists_or_cells(service: Service) -> None:
+    lists = jsonl(*({"text": "film", "label": ["a", "b"][: n % 3]} for n in range(40)))
+    code, param, message = refused(service, lists)
+    assert (code, param) == ("problem_type_missing", "problem_type")
+    assert "multi_label_classification" in message
+    plan = planned(service, lists, **SEVERAL)
+    assert plan["estimate"]["head_parameters"] == 66
+    assert plan["estimate"]["train_rows"] + plan["estimate"]["eval_rows"] == 40
+    cells = "text,label\n" + "film,a;b\nbook,b\n" * 20
+    plan = planned(service, cells, "rows.csv", dataset={"label_separator": ";"}, **SEVERAL)
+    assert plan["estimate"]["head_parameters"] == 66
+
+
+def test_tokens_and_tags(service: Service) -> None:
+    rows = [{"tokens": ["good", "film"], "tags": ["B-X", "O"]}] * 20
+    plan = planned(service, jsonl(*rows, {"tokens": ["film"], "tags": ["O", "O"]}), **TOKENS)
+    assert plan["spec"]["training"]["metric_for_best"] == "f1"
+    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (18, 2)
+    assert any("1 with another number of tags than words" in warning for warning in plan["warnings"])
+    strings = "tokens,tags\n" + "good film,B-X O\n" * 20
+    assert planned(service, strings, "rows.csv", **TOKENS)["estimate"]["train_rows"] == 18
+    one = jsonl(*({"tokens": ["film"], "tags": ["O"]} for _ in range(9)))
+    assert refused(service, one, **TOKENS)[:2] == ("one_class", "dataset.tags")
+    assert refused(service, jsonl(*rows), dataset={"tokens": "words"}, **TOKENS)[:2] == (
+        "unknown_column",
+        "dataset.tokens",
+    )
+
+
+def test_a_column_of_another_shape(service: Service) -> None:
+    rows = jsonl(*({"text": ["good", "film"], "label": n % 2} for n in range(9)))
+    assert refused(service, rows)[:2] == ("wrong_column_type", "dataset.text")
+
+
+def zipped() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for number in range(16):
+            image = io.BytesIO()
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(image, "PNG")
+            archive.writestr(f"{'cat' if number % 2 else 'dog'}/{number}.png", image.getvalue())
+    return target.getvalue()
+
+
+def test_images(with_vit: Service) -> None:
+    plan = planned(with_vit, zipped(), "animals.zip", **IMAGES)
+    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (14, 2)
+    assert plan["estimate"]["head_parameters"] == 66
+    assert plan["estimate"]["modules"] == 4
+    assert plan["spec"]["adamss"]["target_modules"] is None
+    rows = jsonl(*({"image": f"{n}.png", "label": n % 2} for n in range(9)))
+    code, param, message = refused(with_vit, rows, **IMAGES)
+    assert (code, param) == ("no_usable_rows", "dataset.train")
+    assert "9 whose image file is missing" in message
+
+
+def test_a_model_for_another_task(with_vit: Service) -> None:
+    code, param, message = refused(
+        with_vit, jsonl(*({"text": "a", "label": n % 2} for n in range(9))), base_model="vit"
+    )
+    assert (code, param) == ("task_not_supported", "base_model")
+    assert "image-classification" in message
+    changes = {"task": "image-classification", "base_model": MODEL}
+    assert refused(with_vit, zipped(), "animals.zip", **changes)[0] == "task_not_supported"
+
+
+def test_a_model_without_image_processor(with_vit: Service) -> None:
+    (with_vit.settings.folder("models") / "vit" / "preprocessor_config.json").unlink()
+    assert refused(with_vit, zipped(), "animals.zip", **IMAGES)[:2] == ("missing_image_processor", "base_model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "says"),
+    [
+        ({"dataset": {"tokens": "words"}}, "dataset.tokens", "belongs to token-classification"),
+        ({"dataset": {"prompt": "p", "completion": "c"}}, "dataset.prompt", "belongs to text-generation"),
+        ({"training": {"packing": False}}, "training.packing", "belongs to text-generation"),
+        ({**TOKENS, "dataset": {"text": "body"}}, "dataset.text", "the task is token-classification"),
+        ({**TOKENS, "problem_type": "regression"}, "problem_type", "belongs to text-classification"),
+        ({"dataset": {"label_separator": ";"}}, "dataset.label_separator", "multi_label_classification"),
+        ({"training": {"metric_for_best": "f1"}}, "training.metric_for_best", "accuracy, macro_f1, matthews, loss"),
+        ({"task": "text-generation", "dataset": {"prompt": "p"}}, "dataset.completion", "is required with prompt"),
+        ({"task": "translation"}, "task", "'text-generation'"),
+    ],
+)
+def test_what_belongs_to_another_task_is_named(service: Service, changes: Any, param: str, says: str) -> None:
+    content = jsonl(*({"text": "a", "label": n % 2} for n in range(9)))
+    error = service.refused(**with_train(service, content, "rows.jsonl", changes))
+    assert error["param"] == param
+    assert says in error["message"]
+    assert error["message"].startswith(param)
+
+
+def test_facts_of_an_older_inspection_are_found_out_anew(service: Service, tiny_facts: dict[str, Any]) -> None:
+    folder = service.settings.folder("models") / MODEL
+    old = {name: value for name, value in tiny_facts.items() if name not in ("format", "other_tasks")}
+    with service.db.write() as session:
+        base_models.keep(session, MODEL, fingerprint(folder), old | {"tasks": ["text-classification"]})
+    rows = jsonl(*({"tokens": ["good", "film"], "tags": ["B-X", "O"]} for _ in range(9)))
+    assert planned(service, rows, **TOKENS)["estimate"]["eval_rows"] == 1
