@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
+from threading import Lock
 from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
@@ -36,6 +37,8 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self.rates = RateLimits(settings)
+        self._rechecked: dict[str, tuple[bool, float]] = {}  # key: whether it was valid, and when
+        self._rechecking = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -54,7 +57,7 @@ class AccessMiddleware:
         async def send_while_valid(message: Message) -> None:
             nonlocal checked
             if time.monotonic() - checked >= RECHECK_SECONDS:
-                if await run_sync(self._identify, scope, key) is None:
+                if not await run_sync(self._still_valid, scope, key):
                     raise KeyEnded
                 checked = time.monotonic()
             await send(message)
@@ -94,6 +97,18 @@ class AccessMiddleware:
                 retry_after=seconds,
             )
         return identity
+
+    def _still_valid(self, scope: Scope, key: str) -> bool:
+        """Asked once for all answers that are under way with the same key: hundreds may watch one job."""
+        with self._rechecking:
+            valid, since = self._rechecked.get(key, (True, 0.0))
+            if valid and time.monotonic() - since >= RECHECK_SECONDS:
+                valid = self._identify(scope, key) is not None
+                self._rechecked = {
+                    other: entry for other, entry in self._rechecked.items() if time.monotonic() - entry[1] < 60
+                }
+                self._rechecked[key] = valid, time.monotonic()
+            return valid
 
     def _identify(self, scope: Scope, key: str) -> Identity | None:
         db: Database = scope["app"].state.context.db

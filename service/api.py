@@ -33,6 +33,8 @@ from service.queue import Hints
 from service.rendering import add_error_handlers
 from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
 from service.settings import Settings, get_settings
+from service.stream.endpoints import router as stream
+from service.stream.feed import Streams
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
-    for router in (jobs, predict, artifacts, datasets, base_models, health, keys, audit):
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     return app
@@ -91,6 +93,7 @@ def start(settings: Settings) -> Context:
         hints=Hints(settings),
         catalog=Catalog(settings, db),
         predictor=Predictor(settings),
+        streams=Streams(db),
     )
 
 

@@ -13,6 +13,7 @@ from service.db import Database
 from service.predict.process import Predictor
 from service.queue import Hints
 from service.settings import Settings
+from service.stream.feed import Streams
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
     hints: Hints
     catalog: Catalog
     predictor: Predictor
+    streams: Streams
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         hints=context.hints,
         catalog=context.catalog,
         predictor=context.predictor,
+        streams=context.streams,
         project_id=request.state.project_id,
     )
 

@@ -188,7 +188,7 @@ class Job(Base):
     total_steps: Mapped[int]
     epoch: Mapped[float] = mapped_column(Float, default=0.0)
     eta_seconds: Mapped[float | None]
-    last_seq: Mapped[int] = mapped_column(Integer, default=0)  # of metrics and events alike
+    last_seq: Mapped[int] = mapped_column(Integer, default=0)  # of metrics, events and subspace maps alike
     asa: Mapped[Json | None]  # {total, active, target}
     result: Mapped[Json | None]
     error: Mapped[Json | None]  # {code, message, hint}
@@ -228,7 +228,10 @@ class SubspaceMap(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     attempt: Mapped[int]
+    seq: Mapped[int]  # of the job's one sequence, as metrics and events
     summary: Mapped[Json]
+
+    __table_args__ = (Index("ix_subspace_maps_job_seq", "job_id", "seq"),)
 
 
 class Event(Base):
@@ -264,6 +267,20 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     manifest: Mapped[Json]
     created_at: Mapped[datetime]
+
+
+class WorstExample(Base):
+    """A held-out row that the finished model found hard."""
+
+    __tablename__ = "worst_examples"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the worst
+    row: Mapped[int]  # of its data set, from 1
+    data: Mapped[str] = mapped_column(String(10))  # train or eval
+    input: Mapped[Json]
+    expected: Mapped[Any] = mapped_column(JSON(), nullable=True)
+    predicted: Mapped[Any] = mapped_column(JSON(), nullable=True)
+    loss: Mapped[float | None]
 
 
 class Worker(Base):

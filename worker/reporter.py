@@ -278,14 +278,15 @@ class Reporter:
         rows: list[tuple[type[Any], Row]] = [(Metric, row) for row in batch.metrics.values()]
         rows += [(Event, row) for row in self._unwritten(session, batch)]
         rows.sort(key=lambda entry: entry[1]["time"])
-        numbered: dict[type[Any], list[Row]] = {Metric: [], Event: []}
+        rows += [(SubspaceMap, row) for row in batch.subspaces.values()]
+        numbered: dict[type[Any], list[Row]] = {Metric: [], Event: [], SubspaceMap: []}
         for table, row in rows:
             job.last_seq += 1
             numbered[table].append(clean_row(row) | own | {"seq": job.last_seq})
         self._replace_metrics(session, numbered[Metric])
         if numbered[Event]:
             session.execute(insert(Event), numbered[Event])
-        self._replace(session, SubspaceMap, [clean_row(row) | own for row in batch.subspaces.values()])
+        self._replace(session, SubspaceMap, numbered[SubspaceMap])
         self._store_checkpoints(session, [clean_row(row) | own for row in batch.checkpoints.values()])
         for name, value in (batch.progress or {}).items():
             if name != "asa" or value is not None:

@@ -4,7 +4,7 @@ API schema, CLI help and documentation come from these fields; bounds are in the
 """
 
 from adamss_core.spec.adamss import AdamssSpec
-from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, schedule, total_subspaces
+from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_after, schedule, total_subspaces
 from adamss_core.spec.facts import FACTS_FORMAT, LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingSpec",
     "check_modules_to_save",
     "estimate",
+    "kept_after",
     "make_plan",
     "match_targets",
     "metrics_of",

@@ -140,10 +140,14 @@ def schedule(spec: AdamssSpec, subspaces: int) -> list[ScheduleStep]:
     first = -(-init // interval) * interval
     stride = interval * max(1, (final - first) // interval // MAX_SCHEDULE)
     steps = [*range(first, final, stride), final]
-    return [ScheduleStep(step=step, wanted=_wanted(step, init, final, spec, subspaces)) for step in steps]
+    return [ScheduleStep(step=step, wanted=kept_after(spec, step, subspaces)) for step in steps]
 
 
-def _wanted(step: int, init: int, final: int, spec: AdamssSpec, subspaces: int) -> int:
+def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
+    """How many subspaces of a resolved spec may be active after a step."""
+    init, final = spec.init_warmup, spec.final_warmup
+    assert isinstance(init, int)
+    assert isinstance(final, int)
     target = min(spec.asa_target_subspaces, subspaces)
     if step <= init:
         return subspaces

@@ -154,11 +154,13 @@ def run_job(service: Service, job_id: str) -> int:
         return job.attempt
 
 
-def report_metrics(service: Service, job_id: str, values: list[dict[str, float]], kind: str = "train") -> None:
+def report_metrics(
+    service: Service, job_id: str, values: list[dict[str, float]], kind: str = "train", first: int = 1
+) -> None:
     """Adds one row a step, as a worker would."""
     with service.db.write() as session:
         job = session.get_one(Job, job_id)
-        for place, value in enumerate(values, start=1):
+        for place, value in enumerate(values, start=first):
             job.last_seq += 1
             session.add(
                 Metric(
@@ -188,7 +190,9 @@ def report_map(service: Service, job_id: str, step: int, active: int) -> None:
         "schedule": [{"step": step, "wanted": active, "reached": active}],
     }
     with service.db.write() as session:
-        session.add(SubspaceMap(job_id=job_id, step=step, attempt=1, summary=summary))
+        job = session.get_one(Job, job_id)
+        job.last_seq += 1
+        session.add(SubspaceMap(job_id=job_id, step=step, attempt=1, seq=job.last_seq, summary=summary))
 
 
 def finish(service: Service, job_id: str, content: bytes) -> str:

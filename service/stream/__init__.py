@@ -1,0 +1,1 @@
+"""Live data of a job as server-sent events."""

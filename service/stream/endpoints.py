@@ -1,0 +1,44 @@
+"""The stream of a job over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import StreamingResponse
+
+from service.context import CallerDep
+from service.jobs.endpoints import JobId
+from service.openapi import errors
+from service.stream import service
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+Seq = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The last `seq` seen; default: all there is.")]
+LastEventId = Annotated[
+    str | None,
+    Header(max_length=20, pattern=r"^\d*$", description="As `after`; browsers send it when they connect again."),
+]
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events until the job has ended.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get("/{job_id}/stream", responses={**errors(404, 422), **CONTENT}, response_class=StreamingResponse)
+def stream_job(
+    caller: CallerDep, job_id: JobId, after: Seq = None, last_event_id: LastEventId = None
+) -> StreamingResponse:
+    """What happens to the job, as it happens, as server-sent events: `metrics`, `events` and `subspaces` as their
+    calls answer them, with `seq` as `id`; `state` with the job whenever it changed; `end` when nothing will follow.
+
+    To go on after a break, send the last `id` as `Last-Event-ID` or `after`: no row is missed or sent twice.
+
+        curl -N -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../stream
+    """
+    place = int(last_event_id) if last_event_id else after
+    return StreamingResponse(
+        service.watch(caller, job_id, place), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )

@@ -1,0 +1,42 @@
+"""Rows as server-sent events: `id` is the row's sequence number, which `Last-Event-ID` sends back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from service.db import Event as EventRow
+from service.db import Job, Metric
+from service.jobs.schemas import EventOut, MetricOut, render, show_map
+from service.stream.repository import Row
+
+HEARTBEAT = b": still here\n\n"
+END = b"event: end\ndata: {}\n\n"
+RETRY = b"retry: 2000\n\n"  # milliseconds that a browser waits before it connects again
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One row, encoded once for all watchers."""
+
+    seq: int
+    data: bytes
+
+
+def frame(row: Row) -> Frame:
+    if isinstance(row, Metric):
+        return Frame(row.seq, _encode("metrics", MetricOut.model_validate(row, from_attributes=True), row.seq))
+    if isinstance(row, EventRow):
+        return Frame(row.seq, _encode("events", EventOut.model_validate(row, from_attributes=True), row.seq))
+    return Frame(row.seq, _encode("subspaces", show_map(row), row.seq))
+
+
+def state_frame(job: Job) -> bytes:
+    """The job as it is now. It has no id: it tells nothing that a later one does not tell again."""
+    return _encode("state", render(job))
+
+
+def _encode(event: str, data: BaseModel, seq: int | None = None) -> bytes:
+    number = "" if seq is None else f"id: {seq}\n"
+    return f"{number}event: {event}\ndata: {data.model_dump_json()}\n\n".encode()

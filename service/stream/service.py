@@ -1,0 +1,26 @@
+"""Who may watch, and from where on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from service.context import Caller
+from service.jobs.service import get
+from service.stream.frames import RETRY
+
+
+def watch(caller: Caller, job_id: str, after: int | None) -> AsyncIterator[bytes]:
+    """The stream of a job of the caller's project.
+
+    Raises:
+        NotFound: there is none; raised at once, before the first chunk is asked for.
+    """
+    with caller.db.read() as session:
+        last = get(session, caller, job_id).last_seq
+    return _chunks(caller, job_id, after, last)
+
+
+async def _chunks(caller: Caller, job_id: str, after: int | None, last: int) -> AsyncIterator[bytes]:
+    yield RETRY
+    async for chunk in caller.streams.watch(job_id, after or 0, last):
+        yield chunk
