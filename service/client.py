@@ -26,6 +26,7 @@ from service.archive import unpack
 from service.settings import Settings
 
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model waits for its inspection
+UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads a file to its end before it answers
 PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
 RETRIED = frozenset({429, 502, 503, 504})
 PATIENCE = 60.0  # seconds that a service may be away while a job is followed: long enough for a restart
@@ -94,11 +95,16 @@ class Client:
     # Data sets and models
 
     def upload_dataset(self, path: str | Path, name: str | None = None) -> Dataset:
-        """Uploads a CSV or JSONL file; `name` is what it is listed as."""
+        """Uploads a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images; `name` is what it is listed as."""
         path = Path(path)
         with path.open("rb") as file:
-            answer = self._send("POST", "/datasets", files={"file": (name or path.name, file)})
-        return cast(Dataset, answer.json())
+            files = {"file": (name or path.name, file)}
+            return cast(Dataset, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
+
+    def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> Dataset:
+        """Has the service fetch a split from the hub; options: revision, config."""
+        body = {"hub_id": hub_id, "split": split, **options}
+        return cast(Dataset, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
 
     def datasets(self, limit: int = 100) -> list[Dataset]:
         """The newest data sets first."""
@@ -107,9 +113,12 @@ class Client:
     def dataset(self, dataset: str) -> Dataset:
         return cast(Dataset, self._get(f"/datasets/{dataset}"))
 
-    def preview(self, dataset: str) -> dict[str, Any]:
-        """The first rows of a data set."""
-        return cast(dict[str, Any], self._get(f"/datasets/{dataset}/preview"))
+    def preview(self, dataset: str, spec: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The first rows of a data set; with a spec, as the job's model will see them."""
+        path = f"/datasets/{dataset}/preview"
+        if spec is None:
+            return cast(dict[str, Any], self._get(path))
+        return cast(dict[str, Any], self._send("POST", path, json=dict(spec), repeat=True).json())
 
     def delete_dataset(self, dataset: str) -> None:
         self._send("DELETE", f"/datasets/{dataset}")
@@ -235,6 +244,10 @@ class Client:
 
     # The trained model
 
+    def worst(self, job: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The held-out rows with the highest loss."""
+        return list(self._pages(f"/jobs/{job}/worst", {}, limit))
+
     def predict(self, job: str, inputs: Sequence[str | Mapping[str, Any]], **options: Any) -> list[dict[str, Any]]:
         """The answers of a finished job's model.
 
@@ -330,12 +343,15 @@ class Client:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> httpx.Response:
         """One call; repeated only where a second one does no harm."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
         for pause in (*PAUSES, None) if repeat else (None,):
             try:
-                answer = self._http.request(method, path, params=given, headers=headers, json=json, files=files)
+                answer = self._http.request(
+                    method, path, params=given, headers=headers, json=json, files=files, timeout=timeout
+                )
             except httpx.TransportError as error:
                 if pause is None:
                     raise self._unreachable(error) from error

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.request import RunResult
-from service.db import Artifact, Database, Job, JobStatus, now
+from service.db import Artifact, Database, Job, JobStatus, WorstExample, now
 from service.jobs import states
 from worker.clean_json import clean
 
@@ -29,6 +29,10 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
         won = states.succeed(session, job_id, attempt, clean(result.result))
         if won:
             _register(session, folder, job_id, result)
+            session.add_all(
+                WorstExample(job_id=job_id, place=place, **clean(row))
+                for place, row in enumerate(result.worst, start=1)
+            )
             job = session.get_one(Job, job_id, populate_existing=True)
             states.add_event(session, job, "succeeded", "The job is done; its artifacts are ready.", {})
             failpoint("before_commit")

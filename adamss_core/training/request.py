@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -97,7 +97,9 @@ class RunResult:
         result: evaluation of the published checkpoint, majority baseline, steps, pruning, trainable parameters,
             seconds.
         artifacts: in the spec's order.
+        worst: the held-out rows with the highest loss, as `worst_examples` gives them.
     """
 
     result: dict[str, Any]
     artifacts: list[ArtifactFile]
+    worst: list[dict[str, Any]] = field(default_factory=list)

@@ -23,6 +23,7 @@ from adamss_core.training.setup import Setup, make_accelerator
 from adamss_core.training.silent import SilentReporter
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.tasks import Task, task_of
+from adamss_core.training.worst import worst_examples
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -78,8 +79,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(setup, trainer, store)
     result = _result(setup, trainer, published, step, time.monotonic() - begun)
+    worst = worst_examples(setup, published, trainer.progress.micro_batch)
     artifacts = publish(setup, published, result) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts)
+    return RunResult(result=result, artifacts=artifacts, worst=worst)
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:

@@ -181,6 +181,26 @@ def metrics(
     print_table(["step", "epoch", *names], narrow, "No metrics yet.")
 
 
+@app.command(epilog=examples("adamss jobs worst JOB", "adamss jobs worst JOB --limit 100 --json > worst.json"))
+def worst(
+    job: JobId,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the held-out rows that the finished model finds hardest: wrong labels show up there first."""
+    with connect() as client:
+        rows = client.worst(job, limit)
+    if as_json:
+        print_json(rows)
+        return
+    lines = [
+        [f"{row['data']} {row['row']}", _number(row["loss"]), row["expected"], row["predicted"], *row["input"].values()]
+        for row in rows
+    ]
+    titles = ["ROW", "LOSS", "EXPECTED", "PREDICTED", *(rows[0]["input"] if rows else [])]
+    print_table([title.upper() for title in titles], lines, "None yet: they are there once the job has succeeded.")
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """A YAML or JSON file as it is; the service checks it.
 

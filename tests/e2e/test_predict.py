@@ -34,3 +34,17 @@ def test_predict_in_vain(up: Up, finished: str) -> None:
     result = up.adamss("predict", "job_nothere1234", "a")
     assert (result.returncode, result.stdout) == (4, "")
     assert up.adamss("predict", finished).returncode == 2
+
+
+def test_worst_examples(up: Up, finished: str) -> None:
+    result = up.adamss("jobs", "worst", finished, "--limit", "5", "--json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)
+    with up.rows.open() as file:
+        source = list(csv.DictReader(file))
+    assert [row["place"] for row in rows] == [1, 2, 3, 4, 5]
+    for row in rows:
+        assert row["input"]["text"] == source[row["row"] - 1]["text"]
+        assert row["expected"] == source[row["row"] - 1]["label"]
+    lines = up.adamss("jobs", "worst", finished, "--limit", "5").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [f"train {row['row']}" for row in rows]

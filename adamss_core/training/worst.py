@@ -1,0 +1,85 @@
+"""The held-out rows that the finished model finds hardest: wrong labels and odd rows show up there first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from adamss_core.training.data import Rows
+from adamss_core.training.evaluation import predict
+from adamss_core.training.setup import Setup
+
+KEPT = 100
+BATCH = 8  # rows that are asked at a time
+SHOWN = 400  # characters of a text
+EXPECTED = {"label", "tags", "completion"}
+
+
+def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
+    """The rows with the highest mean loss, the highest first; every process must call it.
+
+    Returns:
+        For each row: its number in its file and which data that is ("eval" or "train"), its input, what was expected,
+        what the model says (None where it would have to write), and the loss; None where that is not a number.
+    """
+    device = setup.accelerator.device
+    found = predict(model.to(device), setup.task, setup.evaluation, setup.collate, batch_size, setup.accelerator)
+    losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+    places = losses.topk(min(KEPT, len(losses))).indices.tolist()
+    rows = setup.data.evaluation.take(places)
+    said = _said(setup, model, rows) if setup.accelerator.is_main_process else []
+    model.to("cpu")
+    return [
+        {
+            "row": rows.numbers[i],
+            "data": setup.data.held_out["from"],
+            "input": {name: _short(values[i]) for name, values in rows.columns.items() if name not in EXPECTED},
+            "expected": _expected(rows, i),
+            "predicted": answer,
+            "loss": loss if math.isfinite(loss := float(losses[places[i]])) else None,
+        }
+        for i, answer in enumerate(said)
+    ]
+
+
+def _expected(rows: Rows, place: int) -> Any:
+    return next((_short(values[place]) for name, values in rows.columns.items() if name in EXPECTED), None)
+
+
+@torch.inference_mode()
+def _said(setup: Setup, model: nn.Module, rows: Rows) -> list[Any]:
+    """(n,) the answers in short."""
+    if setup.request.spec.task == "text-generation":
+        return [None] * len(rows)
+    asked = [
+        {name: _asked(rows, name, values[i]) for name, values in rows.columns.items() if name not in EXPECTED}
+        for i in range(len(rows))
+    ]
+    answers: list[Mapping[str, Any]] = []
+    for start in range(0, len(asked), BATCH):
+        answers += setup.task.predict(model, setup.processor, asked[start : start + BATCH], setup.limit)
+    return [
+        _short(next(answer[name] for name in ("label", "labels", "value", "tags") if name in answer))
+        for answer in answers
+    ]
+
+
+def _asked(rows: Rows, name: str, value: Any) -> Any:
+    return rows.images / value if name == "image" and rows.images is not None else value
+
+
+def _short(value: Any) -> Any:
+    """As it can be kept in a table: texts and lists cut, with a sign that they are."""
+    if isinstance(value, (bool, int, float)) or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        kept = [_short(entry) for entry in value[: SHOWN // 4]]
+        return kept if len(kept) == len(value) else [*kept, "…"]
+    if isinstance(value, dict):
+        return {str(name): _short(entry) for name, entry in value.items()}
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
