@@ -20,6 +20,7 @@ ALL = os.environ.get("FAULTS") == "all"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick(*set_ups): part of `make test` on these set-ups")
     config.addinivalue_line("markers", "core: needs the real core in its training processes")
+    config.addinivalue_line("markers", "core_in_full: has it where the whole matrix is run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -70,11 +71,16 @@ def topology(
     tiny_model: Path,  # noqa: F811
     tiny_facts: dict[str, Any],  # noqa: F811
 ) -> Iterator[Topology]:
-    """A service that is not started yet. The whole matrix runs the real core, the quick part mostly a stand-in."""
+    """A service that is not started yet.
+
+    Where it is the run that suffers, the whole matrix has the real core in its training processes. Elsewhere, and in
+    most of the quick part, a stand-in that needs no torch takes its place.
+    """
     servers: dict[str, Any] = {}
     if set_up == "production":
         servers = {"postgres": request.getfixturevalue("own_postgres"), "redis": request.getfixturevalue("redis")}
-    fake = not ALL and request.node.get_closest_marker("core") is None
+    wanted = ("core", "core_in_full") if ALL else ("core",)
+    fake = not any(request.node.get_closest_marker(name) for name in wanted)
     made = Topology(tmp_path / "home", set_up, model=tiny_model, facts=tiny_facts, fake=fake, **servers)
     yield made
     made.close()

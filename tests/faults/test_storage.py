@@ -108,6 +108,7 @@ def test_row_23_database_outage_shorter_than_the_lease(topology: Topology) -> No
     assert (job.attempt, job.failures) == (1, 0)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_row_24_database_gone_longer_than_the_lease(topology: Topology, how: str) -> None:
     topology.api()

@@ -48,6 +48,7 @@ def test_row_07b_worker_killed_after_claim_before_first_heartbeat(topology: Topo
     assert (job.attempt, job.failures) == (2, 1)
 
 
+@pytest.mark.core_in_full
 def test_row_07c_worker_killed_while_loading_the_model(topology: Topology) -> None:
     job_id, pid = claimed_and_frozen(topology, "loading:stop")
     topology.first.kill()
@@ -57,6 +58,7 @@ def test_row_07c_worker_killed_while_loading_the_model(topology: Topology) -> No
     assert (job.attempt, job.failures) == (2, 1)
 
 
+@pytest.mark.core_in_full
 @pytest.mark.quick("embedded")
 def test_row_07d_worker_killed_mid_step(topology: Topology) -> None:
     job_id, pid = claimed_and_frozen(topology, "mid_step:stop:25")
@@ -86,6 +88,7 @@ def test_row_08_killed_in_a_checkpoint(topology: Topology) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith(".writing-")]
 
 
+@pytest.mark.core_in_full
 @pytest.mark.parametrize("place", ["before_publish", "before_commit"])
 def test_row_09_killed_between_training_and_commit(topology: Topology, place: str) -> None:
     topology.api()
@@ -185,6 +188,7 @@ def test_row_11_worker_frozen_past_its_lease(topology: Topology) -> None:
     topology.wait(job_id, JobStatus.CANCELLED)
 
 
+@pytest.mark.core_in_full
 @pytest.mark.quick("embedded")
 def test_row_12_sigterm_to_the_worker(topology: Topology) -> None:
     topology.api()
