@@ -59,7 +59,10 @@ class Dataset(TypedDict):
     size_bytes: int
     sha256: NotRequired[str]
     columns: NotRequired[list[dict[str, Any]]]
+    problem_count: NotRequired[int]
     problems: NotRequired[list[dict[str, Any]]]
+    duplicates: NotRequired[dict[str, Any]]
+    notices: NotRequired[list[dict[str, Any]]]
     created_at: str
 
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from service.cli.output import Json, connect, examples, print_fields, print_json, print_table, size, when
+from service.cli.output import CliError, Json, connect, examples, print_fields, print_json, print_table, size, when
 
-app = typer.Typer(help="Upload, list, show and delete data sets.", no_args_is_help=True)
+app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
+SHOWN_APART = ("object", "columns", "problems", "notices", "duplicates")
 
 
-@app.command(epilog=examples("adamss datasets upload reviews.csv", "adamss datasets upload reviews.jsonl --json"))
+@app.command(
+    epilog=examples(
+        "adamss datasets upload reviews.csv",
+        "adamss datasets upload pets.zip --json",
+        "adamss datasets upload hub:org/name",
+    )
+)
 def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A CSV or JSONL file.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="A CSV, TSV, JSONL, JSON or Parquet file, a zip of images; or hub:org/name[@revision]."),
+    ],
     name: Annotated[str | None, typer.Option(help="What it is listed as. Default: the file's name.")] = None,
+    split: Annotated[str, typer.Option(help="Which rows of a hub data set.")] = "train",
     as_json: Json = False,
 ) -> None:
-    """Upload a data set; prints its id."""
+    """Upload a data set; prints its id, and on standard error what is wrong with its rows."""
+    if not file.startswith("hub:") and not Path(file).is_file():
+        raise CliError(f"There is no file {file}.")
     with connect() as client:
-        dataset = client.upload_dataset(file, name)
+        if file.startswith("hub:"):
+            hub_id, _, revision = file.removeprefix("hub:").partition("@")
+            dataset = client.hub_dataset(hub_id, split, **({"revision": revision} if revision else {}))
+        else:
+            dataset = client.upload_dataset(file, name)
     if as_json:
         print_json(dataset)
-    else:
-        print(dataset["id"])
+        return
+    for line in remarks(dataset):
+        typer.echo(line, err=True)
+    print(dataset["id"])
 
 
 @app.command(name="list")
@@ -52,13 +72,34 @@ def show(dataset: DatasetId, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    print_fields(
-        {name: value for name, value in found.items() if name not in ("object", "columns", "problems", "preview")}
-    )
-    for column in found.get("columns", []):
-        print(f"column    {column}")
-    for problem in found.get("problems", []):
-        print(f"problem   {problem}")
+    print_fields({name: value for name, value in found.items() if name not in SHOWN_APART})
+    titles = ["COLUMN", "TYPE", "EMPTY", "DISTINCT", "LENGTH", "VALUES"]
+    print_table(titles, [_column(column) for column in found.get("columns", [])], "No columns.")
+    for line in remarks(found):
+        print(line)
+
+
+@app.command(epilog=examples("adamss datasets preview ds_4k7…", "adamss datasets preview ds_4k7… --spec job.yaml"))
+def preview(
+    dataset: DatasetId,
+    spec: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A job spec: show the examples as its model sees them."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The same for a base model, with the spec's defaults.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the first rows; for a model, its tokens: those it is trained on are between brackets."""
+    body = _spec(spec, model)
+    with connect() as client:
+        found = client.preview(dataset, body)
+    if as_json:
+        print_json(found)
+    elif body is None:
+        for row in found["rows"]:
+            print(json.dumps(row, ensure_ascii=False))
+    else:
+        _print_examples(found)
 
 
 @app.command()
@@ -67,3 +108,50 @@ def delete(dataset: DatasetId) -> None:
     with connect() as client:
         client.delete_dataset(dataset)
     print(f"{dataset} is deleted.")
+
+
+def remarks(dataset: Any) -> list[str]:
+    """What to know of a data set's rows, a line each."""
+    lines = [f"note      {notice['message']}" for notice in dataset.get("notices", [])]
+    if repeated := dataset.get("duplicates", {}).get("rows"):
+        lines.append(f"note      {repeated} rows repeat an earlier one.")
+    problems = dataset.get("problems", [])
+    for problem in problems:
+        place = problem.get("file") or f"row {problem['row']}"
+        column = f", column {problem['column']!r}" if problem.get("column") else ""
+        lines.append(f"problem   {place}{column}: {problem['message']}")
+    if (more := dataset.get("problem_count", 0) - len(problems)) > 0:
+        lines.append(f"problem   ... and {more} more")
+    return lines
+
+
+def _column(column: dict[str, Any]) -> list[object]:
+    distinct = f"{column['distinct']}{'+' if column['distinct_capped'] else ''}"
+    length = f"{column['min_length']}-{column['max_length']}, mean {column['mean_length']:g}"
+    values = ", ".join(f"{value} ({count})" for value, count in list((column["values"] or {}).items())[:10])
+    return [column["name"], column["type"], column["empty"], distinct, length, values]
+
+
+def _spec(file: Path | None, model: str | None) -> dict[str, Any] | None:
+    if file is None:
+        return None if model is None else {"base_model": model}
+    import yaml
+
+    body = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(body, dict):
+        raise CliError(f"{file} is not a job spec. `adamss init` writes one.")
+    return body | ({} if model is None else {"base_model": model})
+
+
+def _print_examples(found: dict[str, Any]) -> None:
+    for example in found["examples"]:
+        target = "" if example["target"] is None else f" -> {json.dumps(example['target'], ensure_ascii=False)}"
+        if example["tokens"] is None:
+            print(f"row {example['row']}: {example['image']}, {'x'.join(map(str, example['pixels']))}{target}")
+            continue
+        cut = ", cut" if example["truncated"] else ""
+        print(f"row {example['row']}: {example['token_count']} tokens{cut}{target}")
+        print(" ".join(f"[{t['token']}]" if t["trained"] else t["token"] for t in example["tokens"]))
+    print(f"{found['over_length']} of the first {found['checked']} rows are longer than {found['limit']} tokens.")
+    for reason, count in found["left_out"].items():
+        print(f"{count} of them cannot be used: {reason}.")
