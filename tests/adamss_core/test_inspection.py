@@ -18,6 +18,7 @@ from transformers import (
 from adamss_core.inspection import InspectionError, inspect_model, is_usable, linear_modules, main
 from adamss_core.spec import ModelFacts
 from tests.adamss_core.training.support import build_model, build_tokenizer
+from tests.adamss_core.training.tasks.support import build_vit
 
 SMALL: dict[str, PreTrainedConfig] = {
     "roberta": RobertaConfig(
@@ -150,3 +151,22 @@ def test_an_empty_tokenizer_is_none() -> None:
     tokenizer = build_tokenizer()
     assert is_usable(tokenizer)
     assert torch.get_default_device() == torch.device("cpu")
+
+
+def test_facts_for_each_task(bert: Path, tmp_path: Path) -> None:
+    facts = ModelFacts.model_validate(inspect_model(bert))
+    assert facts.tasks == ["text-classification", "token-classification"]
+    assert (facts.has_fast_tokenizer, facts.has_chat_template, facts.has_image_processor) == (True, False, False)
+    tokens = facts.for_task("token-classification")
+    names = {module.name for module in facts.linear_modules} - {module.name for module in tokens.linear_modules}
+    assert names == {"bert.pooler.dense"}  # tags need none
+    assert tokens.head_parameters_per_label == 33
+    save(SMALL["llama"], tmp_path / "llama")
+    llama = ModelFacts.model_validate(inspect_model(tmp_path / "llama"))
+    assert llama.tasks == ["text-classification", "token-classification", "text-generation"]
+    generation = llama.for_task("text-generation")
+    assert (generation.head_modules, generation.head_parameters_per_label) == ([], 0)
+    assert "lm_head" not in {module.name for module in generation.linear_modules}
+    vit = ModelFacts.model_validate(inspect_model(build_vit(tmp_path / "vit")))
+    assert (vit.tasks, vit.default_targets, vit.image_tokens) == (["image-classification"], ["q_proj", "v_proj"], 5)
+    assert (vit.head_modules, vit.has_image_processor, vit.has_tokenizer) == (["classifier"], True, False)

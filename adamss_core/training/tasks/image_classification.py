@@ -103,6 +103,7 @@ class ImageClassification(Task):
         images = [read_image(_path(rows, name)) for name in rows["image"]]
         return dict(processor(images, return_tensors="pt"))
 
+    @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
         """`image` is a path, or an image that is open already."""
         images = [row["image"] if isinstance(row["image"], Image.Image) else read_image(row["image"]) for row in inputs]

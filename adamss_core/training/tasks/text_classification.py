@@ -66,6 +66,7 @@ class TextClassification(TextTask):
         )
         return dict(batch)
 
+    @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
         pair = ["text_pair"] if self.spec.dataset.text_pair is not None else []
         columns = {name: [str(row[name]) for row in inputs] for name in ("text", *pair)}

@@ -119,6 +119,7 @@ class TokenClassification(TextTask):
         )
         return dict(batch)
 
+    @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
         """A tag for each word, None for those beyond the limit; and the entities that the tags make up."""
         words = [words_of(row["tokens"]) for row in inputs]

@@ -153,8 +153,10 @@ def test_a_model_for_another_task(with_vit: Service) -> None:
     assert refused(with_vit, zipped(), "animals.zip", **changes)[0] == "task_not_supported"
 
 
-def test_a_model_without_image_processor(with_vit: Service) -> None:
-    (with_vit.settings.folder("models") / "vit" / "preprocessor_config.json").unlink()
+def test_a_model_without_image_processor(with_vit: Service, vit: tuple[Path, dict[str, Any]]) -> None:
+    folder = with_vit.settings.folder("models") / "vit"
+    with with_vit.db.write() as session:
+        base_models.keep(session, "vit", fingerprint(folder), vit[1] | {"has_image_processor": False})
     assert refused(with_vit, zipped(), "animals.zip", **IMAGES)[:2] == ("missing_image_processor", "base_model")
 
 

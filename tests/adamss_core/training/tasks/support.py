@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import zipfile
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from adamss_core.spec import JobSpec
+from adamss_core.training.request import RunRequest, RunResult
+from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, job
 
 TRAIN = "ds_" + "a" * 12
@@ -71,3 +76,34 @@ def draw_images(folder: Path, count: int, *, seed: int = 0) -> list[dict[str, An
         (image.convert("RGBA") if number % 5 == 0 else image).save(folder / name)
         rows.append({"image": name, "label": name.partition("/")[0]})
     return rows
+
+
+def card_answers(asked: RunRequest, outcome: RunResult, folder: Path) -> list[Any]:
+    """What the code on the card of each artifact prints, run in a folder with its files and the base model."""
+    answers = []
+    for artifact in outcome.artifacts:
+        place = unpacked(outcome, artifact.name, folder)
+        (place / asked.spec.base_model).symlink_to(asked.model)
+        Image.new("RGB", (30, 20), (200, 60, 60)).save(place / "image.png")
+        code = (place / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        printed = StringIO()
+        with chdir(place), redirect_stdout(printed):
+            exec(compile(code, artifact.name, "exec"), {})
+        answers.append(eval(printed.getvalue()))
+    return answers
+
+
+def unpacked(outcome: RunResult, name: str, folder: Path) -> Path:
+    place = folder / name
+    with zipfile.ZipFile(next(a.path for a in outcome.artifacts if a.name == name)) as archive:
+        archive.extractall(place)
+    return place
+
+
+def predicted(outcome: RunResult, spec: JobSpec, folder: Path, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The answers of the merged model."""
+    task = task_of(spec)
+    place = unpacked(outcome, "merged", folder / "predict")
+    model = task.auto_model.from_pretrained(place).eval()
+    limit = outcome.artifacts[0].manifest["max_length"]
+    return task.predict(model, task.read_processor(place), inputs, limit)

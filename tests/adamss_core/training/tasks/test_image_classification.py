@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import zipfile
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,7 +10,7 @@ from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, request
-from tests.adamss_core.training.tasks.support import build_vit, draw_images, task_job
+from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, predicted, task_job
 
 TASK = "image-classification"
 SPEC = task_job(TASK, training={"epochs": 3, "learning_rate": 0.02})
@@ -60,21 +58,15 @@ def test_a_stopped_run_goes_on_bit_by_bit(trained: FinishedRun, vit: Path, tmp_p
     assert digests[0] == digests[1]
 
 
-def test_the_code_on_the_cards_runs(trained: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for artifact in trained.outcome.artifacts:
-        folder = tmp_path / artifact.name
-        with zipfile.ZipFile(artifact.path) as archive:
-            archive.extractall(folder)
-        (folder / "tiny-bert").symlink_to(trained.request.model)
-        Image.new("RGB", (30, 20), (200, 60, 60)).save(folder / "image.png")
-        monkeypatch.chdir(folder)
-        printed = StringIO()
-        with redirect_stdout(printed):
-            exec(
-                compile((folder / "README.md").read_text().split("```python\n")[1].split("```")[0], "card", "exec"), {}
-            )
-        answer = eval(printed.getvalue())
+def test_the_published_models_answer(trained: FinishedRun, tmp_path: Path) -> None:
+    for answer in card_answers(trained.request, trained.outcome, tmp_path):
         assert max(answer, key=answer.get) == "red"
+    blue = tmp_path / "blue.png"
+    Image.new("RGB", (16, 30), (60, 60, 200)).save(blue)
+    images: list[dict[str, Any]] = [{"image": blue}, {"image": Image.new("L", (40, 40), 90)}]
+    first, second = predicted(trained.outcome, SPEC, tmp_path, images)
+    assert first["label"] == "blue"
+    assert sum(second["scores"].values()) == pytest.approx(1)
 
 
 def test_what_is_no_image_is_named(vit: Path, tmp_path: Path) -> None:

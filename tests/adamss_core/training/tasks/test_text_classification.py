@@ -11,7 +11,7 @@ from adamss_core.spec.cells import Unusable, classes_of, number_of
 from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
-from tests.adamss_core.training.tasks.support import task_job
+from tests.adamss_core.training.tasks.support import card_answers, predicted, task_job
 
 TASK = "text-classification"
 
@@ -48,6 +48,10 @@ def test_several_classes_at_once(model: Path, tmp_path: Path) -> None:
     assert result["eval_macro_f1"] > 0.85
     assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
     assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
+    asked = request(model, tmp_path, rows, spec=spec)
+    assert all(set(answer) == {"bad", "good"} for answer in card_answers(asked, outcome, tmp_path))
+    inputs = [{"text": "fine dull word1 great cold"}, {"text": "word1 fine word2 great word3"}]
+    assert [answer["labels"] for answer in predicted(outcome, spec, tmp_path, inputs)] == [["bad", "good"], ["good"]]
 
 
 def test_a_number(model: Path, tmp_path: Path) -> None:
@@ -66,6 +70,10 @@ def test_a_number(model: Path, tmp_path: Path) -> None:
     assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
     left_out = next(facts for name, _, facts in recorder.events if name == "rows_left_out")
     assert left_out["reasons"] == {"whose label is not a number": 1, "without a label": 1}
+    answers = card_answers(request(model, tmp_path, rows, spec=spec), outcome, tmp_path)
+    assert answers == [pytest.approx(answers[0], abs=1e-3)] * 3
+    high, low = predicted(outcome, spec, tmp_path, [{"text": "fine great"}, {"text": "dull cold"}])
+    assert high["value"] > low["value"] + 2
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("drop", 20), ("truncate", 24), ("raise", None)])

@@ -14,7 +14,7 @@ from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from adamss_core.training.tasks.token_classification import entities, tag_scores
 from tests.adamss_core.training.support import Recorder, build_tokenizer, request
-from tests.adamss_core.training.tasks.support import tagged, task_job
+from tests.adamss_core.training.tasks.support import card_answers, predicted, tagged, task_job
 
 TASK = "token-classification"
 
@@ -34,6 +34,13 @@ def test_entities_are_learnt_and_published(model: Path, tmp_path: Path) -> None:
     assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
     left_out = next(facts for name, _, facts in recorder.events if name == "rows_left_out")
     assert left_out["reasons"] == {"with another number of tags than words": 1}
+    for answer in card_answers(request(model, tmp_path, rows, spec=spec), outcome, tmp_path):
+        assert [word for word, _ in answer] == ["Some", "words", "."]
+    sentence = "word1 great dull word2 " + "word3 " * 40
+    (found,) = predicted(outcome, spec, tmp_path, [{"tokens": sentence}])
+    assert found["entities"] == [{"type": "X", "start": 1, "end": 3, "text": "great dull"}]
+    assert found["tags"][:4] == ["O", "B-X", "I-X", "O"]
+    assert found["tags"][38:] == [None] * 6  # beyond the model's 40 positions
 
 
 def test_the_first_token_of_a_word_has_its_tag() -> None:
