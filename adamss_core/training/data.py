@@ -25,12 +25,14 @@ class Rows:
         columns: field of the job's `dataset` block -> (n,) values, as `spec.cells` reads them.
         numbers: (n,) number of the row in its file, from 1.
         left_out: why rows cannot be used -> how many.
+        examples: the same -> number of the first such row.
         images: folder of the image files.
     """
 
     columns: dict[str, list[Any]]
     numbers: list[int]
     left_out: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, int] = field(default_factory=dict)
     images: Path | None = None
 
     def __len__(self) -> int:
@@ -68,6 +70,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
     columns: dict[str, list[Any]] = {name: [] for name in reader.columns}
     numbers: list[int] = []
     left_out: Counter[str] = Counter()
+    examples: dict[str, int] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -77,6 +80,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
                 cells = reader(row)
             except Unusable as reason:
                 left_out[str(reason)] += 1
+                examples.setdefault(str(reason), number)
                 continue
             except KeyError as missing:
                 raise bad_data(
@@ -87,7 +91,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
             for name, value in cells.items():
                 columns[name].append(value)
             numbers.append(number)
-    return Rows(columns, numbers, left_out, path.with_suffix(""))
+    return Rows(columns, numbers, left_out, examples, path.with_suffix(""))
 
 
 def _parse(line: str, number: int) -> dict[str, Any]:
@@ -149,5 +153,11 @@ def report_left_out(reporter: Reporter, which: str, rows: Rows) -> None:
         reporter.event(
             "rows_left_out",
             f"{count} {which} rows are left out: {why_left_out(rows.left_out)}.",
-            {"rows": count, "of": count + len(rows), "data": which, "reasons": dict(rows.left_out)},
+            {
+                "rows": count,
+                "of": count + len(rows),
+                "data": which,
+                "reasons": dict(rows.left_out),
+                "first_rows": rows.examples,
+            },
         )

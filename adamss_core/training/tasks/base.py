@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import Cells, reader_of
+from adamss_core.spec.cells import Cells, reader_of, why_left_out
 from adamss_core.training.base_model import Source, load_pretrained
 from adamss_core.training.batches import Collate, Encoded, Inputs
 from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
@@ -53,7 +53,8 @@ class Task(ABC):
         rows = self.read(request.train_file)
         report_left_out(reporter, "training", rows)
         if not len(rows):
-            raise bad_data(f"No row has {self.needs}.", hint="Check the columns.", where="dataset.train")
+            why = f": {why_left_out(rows.left_out)}" if rows.left_out else ""
+            raise bad_data(f"No row has {self.needs}{why}.", hint="Check the columns.", where="dataset.train")
         classes = self.class_names(rows)
         strata = self.strata(rows)
         if request.eval_file is None:

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from adamss_core.spec.cells import Cells
-from adamss_core.spec.chat import wrong_with_chat
 from adamss_core.training.batches import CHUNK, Ids
 from adamss_core.training.errors import TrainingError
 
 Span = tuple[int, int]
+TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -78,7 +78,7 @@ def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
         turns = list(row["messages"])
         if turns and turns[-1].get("role") == "assistant":
             turns.pop()
-        return Rendered(_apply(turns, tokenizer, answer=True), [], complete=True)
+        return Rendered(_rendered(turns, tokenizer, answer=True), [], complete=True)
     return Rendered(str(row.get("prompt", row.get("text"))), [])
 
 
@@ -89,14 +89,11 @@ def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBa
     the conversation before it with the assistant's header; where a template renders a turn differently once others
     follow, it is looked for by its content.
     """
-    wrong = wrong_with_chat(messages)
-    if wrong is not None:
-        raise UnusableChat(wrong)
     template = _template(tokenizer)
     if _GENERATION.search(template):
         found, marks = _rendered_with_marks(messages, template, tokenizer)
         return Rendered(found, marks, complete=True)
-    whole = _apply(messages, tokenizer)
+    whole = _rendered(messages, tokenizer)
     spans: list[Span] = []
     for place, message in enumerate(messages):
         if message["role"] == "assistant":
@@ -107,8 +104,8 @@ def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBa
 def _turn(
     messages: list[dict[str, Any]], place: int, whole: str, after: int, tokenizer: PreTrainedTokenizerBase
 ) -> Span:
-    before = _apply(messages[:place], tokenizer, answer=True)
-    through = whole if place == len(messages) - 1 else _apply(messages[: place + 1], tokenizer)
+    before = _rendered(messages[:place], tokenizer, answer=True)
+    through = whole if place == len(messages) - 1 else _rendered(messages[: place + 1], tokenizer)
     begin = len(before) if whole.startswith(before) and len(before) >= after else None
     if begin is not None and whole.startswith(through):
         return begin, begin + len(whole[begin : len(through)].rstrip())
@@ -138,12 +135,12 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.get_chat_template())
 
 
-def _apply(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, answer: bool = False) -> str:
+def _rendered(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, answer: bool = False) -> str:
     """answer: with the header of the assistant's next turn."""
     _template(tokenizer)
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
+    except TEMPLATE_ERRORS as error:
         raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
 
 
@@ -155,7 +152,7 @@ def _rendered_with_marks(
         texts, marks = render_with_marks(
             [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
         )
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
+    except TEMPLATE_ERRORS as error:
         raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
     return texts[0], [(int(begin), int(end)) for begin, end in marks[0]]
 

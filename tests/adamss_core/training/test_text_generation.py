@@ -186,6 +186,7 @@ def test_completions_with_over_long_and_empty_ones(llama: Path, tmp_path: Path) 
     result = run(request(llama, tmp_path, rows, spec=spec), recorder).result
     told = {kind: data for kind, _, data in recorder.events}
     assert told["rows_left_out"]["reasons"] == {"without a completion": 1}
+    assert told["rows_left_out"]["first_rows"] == {"without a completion": 4}
     assert told["rows_truncated"]["rows"] == 2
     assert told["rows_without_targets"]["rows"] == 1
     assert result["train_rows"] + result["eval_rows"] == 58
@@ -196,8 +197,8 @@ def test_completions_with_over_long_and_empty_ones(llama: Path, tmp_path: Path) 
     [
         (completions(20), {"over_length": "raise", "max_length": 6}, "longer than 6 tokens, such as row 1"),
         (completions(20), {"max_length": 5}, "has anything to learn within its first 5 tokens"),
-        ([{"messages": [{"role": "user", "content": "Hm?"}]}] * 20, {}, "row 1 holds a chat"),
-        ([{"messages": "no list"}] * 20, {}, "No row has"),
+        ([{"messages": [{"role": "user", "content": "Hm?"}]}] * 20, {}, "20 where the row holds a chat in which"),
+        ([{"messages": "no list"}] * 20, {}, "No row has anything to learn: 20 without messages"),
     ],
 )
 def test_data_that_cannot_be_trained_on(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from adamss_core.spec.cells import Unusable, reader_of
+from adamss_core.spec.chat import wrong_with_chat
 from adamss_core.spec.generation import with_usual_columns
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.tasks.text_generation_spans import (
@@ -132,8 +135,12 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
     ],
 )
 def test_chats_that_cannot_be_learnt_from(messages: list[dict[str, Any]], wrong: str) -> None:
-    with pytest.raises(UnusableChat, match=wrong):
-        render({"messages": messages}, build_chat_tokenizer())
+    found = wrong_with_chat(messages)
+    assert found is not None
+    assert wrong in found
+    reader = reader_of(generation_job(dataset={"train": "ds_" + "a" * 12, "messages": "messages"}))
+    with pytest.raises(Unusable, match=re.escape(f"where the row {found}")):
+        reader({"messages": messages})
 
 
 def test_what_a_template_refuses_is_said_in_its_words() -> None:
