@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
@@ -109,6 +110,12 @@ def words_of(cell: Any) -> list[str]:
     if isinstance(cell, list):
         return [as_text(value) for value in cell]
     return as_text(cell).split()
+
+
+def image_path(folder: Path, name: str) -> Path | None:
+    """Of an image file in `folder`; None where the name leads out of it."""
+    path = PurePosixPath(name)
+    return None if path.is_absolute() or ".." in path.parts or "\0" in name else folder / path
 
 
 def _class(cell: Any) -> str:
