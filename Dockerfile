@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+# One image for API and worker. For GPUs: docker build --build-arg TORCH_INDEX=https://pypi.org/simple .
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /src
+RUN python -m venv /opt/adamss
+ENV PATH=/opt/adamss/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# What it needs first: these layers stay while only our code changes.
+COPY constraints.txt ./
+RUN pip install -c constraints.txt --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch
+COPY pyproject.toml README.md ./
+COPY adamss_core adamss_core
+COPY service service
+COPY worker worker
+COPY migrations migrations
+RUN pip install -c constraints.txt ".[quantized]"
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --create-home --home-dir /home/adamss adamss \
+    && install -d -o adamss -g adamss /var/lib/adamss
+COPY --from=build /opt/adamss /opt/adamss
+ENV PATH=/opt/adamss/bin:$PATH ADAMSS_HOME=/var/lib/adamss PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+USER adamss
+WORKDIR /home/adamss
+VOLUME /var/lib/adamss
+EXPOSE 8642
+# Of the API; a worker says whether it is alive with `python -m worker.health`.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8642/healthz', timeout=4)"]
+CMD ["adamss", "api"]
