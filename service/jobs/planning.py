@@ -14,11 +14,13 @@ from adamss_core.spec import (
     match_targets,
     schedule,
     total_subspaces,
+    with_defaults,
 )
 from adamss_core.spec.generation import with_usual_columns
 from adamss_core.spec.split import held_out
 from service.context import Caller
 from service.datasets import repository as datasets
+from service.datasets.repetition import leakage_warnings
 from service.db import Dataset
 from service.errors import InvalidRequest
 from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
@@ -45,7 +47,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
         InvalidRequest: it cannot work; names the field and what would be right.
     """
     train = _dataset(caller, spec.dataset.train, "dataset.train")
-    spec = with_usual_columns(spec, [column["name"] for column in train.profile["columns"]])
+    spec = with_defaults(with_usual_columns(spec, [column["name"] for column in train.profile["columns"]]))
     counts = count_rows(caller, spec, train)
     facts = caller.catalog.facts(spec.base_model, spec.revision)
     _check_model(spec, facts)
@@ -60,7 +62,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     outputs = 1 if spec.problem == "regression" else counts.classes
     return PlanOut(
         spec=plan.spec,
-        warnings=[*counts.warnings, *plan.warnings, *_model_warnings(spec, facts)],
+        warnings=[*counts.warnings, *plan.warnings, *_model_warnings(spec, facts), *leakage_warnings(caller, spec)],
         estimate=estimate(plan, facts, modules, outputs, counts.train, counts.evaluation),
         schedule=schedule(plan.spec.adamss, subspaces),
     )
