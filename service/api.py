@@ -29,12 +29,14 @@ from service.migrate import upgrade
 from service.openapi import DESCRIPTION, TAGS
 from service.predict.endpoints import router as predict
 from service.predict.process import Predictor
+from service.presets import router as presets
 from service.queue import Hints
 from service.rendering import add_error_handlers
 from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
 from service.settings import Settings, get_settings
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
+from service.web import page
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -72,9 +74,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
-    for router in (jobs, stream, predict, artifacts, datasets, base_models, health, keys, audit):
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):
         app.include_router(router)
     docs.add(app)
+    page.add(app)
     return app
 
 

@@ -127,6 +127,10 @@ class Client:
         """Base models that may be used."""
         return list(self._pages("/models", {}, PAGE))
 
+    def presets(self) -> list[dict[str, Any]]:
+        """Good values for each kind of job, with where they come from."""
+        return list(self._pages("/presets", {}, PAGE))
+
     # Jobs
 
     def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Job:

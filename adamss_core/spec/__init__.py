@@ -8,11 +8,13 @@ from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_aft
 from adamss_core.spec.facts import FACTS_FORMAT, LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan
+from adamss_core.spec.presets import PRESETS, Preset, with_defaults
 from adamss_core.spec.targets import check_modules_to_save, match_targets
 from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, metrics_of
 
 __all__ = [
     "FACTS_FORMAT",
+    "PRESETS",
     "AdamssSpec",
     "DatasetSpec",
     "Estimate",
@@ -21,6 +23,7 @@ __all__ = [
     "MetricName",
     "ModelFacts",
     "Plan",
+    "Preset",
     "ProblemType",
     "ScheduleStep",
     "SpecProblem",
@@ -34,4 +37,5 @@ __all__ = [
     "metrics_of",
     "schedule",
     "total_subspaces",
+    "with_defaults",
 ]

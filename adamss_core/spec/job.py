@@ -68,8 +68,9 @@ class TrainingSpec(SpecModel):
     """Examples per optimizer step and device, before accumulation."""
     gradient_accumulation_steps: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
     """Batches whose gradients are added up for one optimizer step."""
-    learning_rate: Rate = 5e-3
-    """Peak rate of A and B. AdaMSS wants rates several times LoRA's."""
+    learning_rate: Rate = 1e-2
+    """Peak rate of A and B; AdaMSS wants about ten times LoRA's. The default depends on the task, as do those of a few
+    other fields: `GET /presets` lists them."""
     head_learning_rate: Rate | None = 1e-3
     """Peak rate of the modules trained in full; null takes `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0

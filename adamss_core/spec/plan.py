@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from adamss_core.spec.job import JobSpec
+from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.tasks import metrics_of
 
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
@@ -26,7 +27,8 @@ class Plan:
     """What a job will do, before it does it.
 
     Attributes:
-        spec: the spec with every "auto" of the ASA schedule, and that of metric_for_best, replaced.
+        spec: the spec with its task's values where it had none, and every "auto" of the ASA schedule, and that of
+            metric_for_best, replaced.
         total_steps: optimizer steps.
         steps_per_epoch: optimizer steps in one pass over the training rows.
         warnings: what works but may surprise.
@@ -49,6 +51,7 @@ def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: i
     Raises:
         SpecProblem: with the field and numbers that would work.
     """
+    spec = with_defaults(spec)
     training = spec.training
     per_step = training.batch_size * training.gradient_accumulation_steps * processes
     steps_per_epoch = max(1, math.ceil(train_rows / per_step))

@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,36 +15,25 @@ from service.cli.output import CliError, examples
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from adamss_core.spec import Preset
+
 EXAMPLES = examples(
     "adamss init                    writes spec.yaml",
-    "adamss init my.yaml --task text-classification",
+    "adamss init my.yaml --task chat   also: text-pairs, regression, multi-label, image-classification…",
     "adamss init -                  prints it",
 )
 WIDTH = 100
-# What a first spec says; every other field is there as a comment, with its default.
-FIRST: dict[str, Any] = {
-    "name": "my-first-job",
-    "base_model": "minilm",
-    "dataset": {"train": "ds_replacethiswithyours", "eval_fraction": 0.1, "text": "text", "label": "label"},
-    "adamss": {
-        "r": 100,
-        "num_subspaces": 10,
-        "subspace_rank": 1,
-        "target_modules": ["query", "value"],
-        "use_asa": True,
-        "asa_target_subspaces": 60,
-        "init_warmup": "auto",
-        "final_warmup": "auto",
-        "mask_interval": "auto",
-    },
-    "training": {
-        "epochs": 2,
-        "batch_size": 32,
-        "learning_rate": 0.01,
-        "head_learning_rate": 0.001,
-        "seed": 0,
-    },
-    "artifacts": ["adapter", "lora", "merged"],
+# What a first spec says beside its preset; every other field is there as a comment, with its default.
+BASE_MODELS = {
+    "image-classification": "google/vit-base-patch16-224-in21k",
+    "text-generation": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
+PRUNING: dict[str, Any] = {
+    "use_asa": True,
+    "asa_target_subspaces": 60,
+    "init_warmup": "auto",
+    "final_warmup": "auto",
+    "mask_interval": "auto",
 }
 # PeftConfig's own fields: accepted so that an adapter_config.json can be pasted, of no use in a new spec.
 PASTED = frozenset(
@@ -62,7 +51,9 @@ PASTED = frozenset(
 
 def init(
     file: Annotated[Path, typer.Argument(help="File to write; - prints it.")] = Path("spec.yaml"),
-    task: Annotated[str, typer.Option(help="What is to be learnt.")] = "text-classification",
+    task: Annotated[
+        str, typer.Option(help="What is to be learnt: a task, or a kind of it such as regression or chat.")
+    ] = "text-classification",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a job spec to begin with: every field, with its meaning and default."""
@@ -82,13 +73,13 @@ def commented_spec(task: str) -> str:
     Raises:
         CliError: there is no such task.
     """
-    from adamss_core.spec import AdamssSpec, DatasetSpec, JobSpec, TrainingSpec
+    from adamss_core.spec import PRESETS, AdamssSpec, DatasetSpec, JobSpec, TrainingSpec
 
-    tasks = get_args(JobSpec.model_fields["task"].annotation)
-    if task not in tasks:
-        raise CliError(f"--task: there is no task {task}. Use one of: {', '.join(tasks)}.")
+    preset = next((preset for preset in PRESETS if preset.name == task), None)
+    if preset is None:
+        raise CliError(f"--task: there is no task {task}. Use one of: {', '.join(one.name for one in PRESETS)}.")
     blocks: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "adamss": AdamssSpec, "training": TrainingSpec}
-    first = {"name": FIRST["name"], "task": task} | FIRST
+    first = first_values(preset)
     lines = [
         "# A fine-tuning job. What is commented out shows the defaults. `adamss jobs submit FILE --dry-run` checks it.",
         "",
@@ -104,6 +95,20 @@ def commented_spec(task: str) -> str:
         else:
             lines += _field(name, field, first, indent=0)
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
+
+
+def first_values(preset: Preset) -> dict[str, Any]:
+    """What the spec says; encoders are pruned to half of the subspaces that a small one has."""
+    first: dict[str, Any] = {
+        "name": "my-first-job",
+        "task": preset.task,
+        "base_model": BASE_MODELS.get(preset.task, "minilm"),
+        "dataset": {"train": "ds_replacethiswithyours", "eval_fraction": 0.1} | preset.dataset,
+        "adamss": preset.adamss | (PRUNING if preset.task not in BASE_MODELS else {}),
+        "training": {"epochs": 2, "batch_size": 32} | preset.training | {"seed": 0},
+        "artifacts": ["adapter", "lora", "merged"],
+    }
+    return first if preset.problem_type is None else first | {"problem_type": preset.problem_type}
 
 
 def _fields(model: type[BaseModel], first: dict[str, Any], indent: int, leave_out: frozenset[str]) -> list[str]:

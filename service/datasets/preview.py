@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adamss_core.spec import JobSpec
+from adamss_core.spec import JobSpec, with_defaults
 from service.context import Caller
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import dataset_path, get, images_path
@@ -77,7 +77,7 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
     block = given.get("dataset")
     whole = {"name": "preview", **given, "dataset": {**(block if isinstance(block, dict) else {}), "train": dataset_id}}
     try:
-        return JobSpec.model_validate(whole)
+        return with_defaults(JobSpec.model_validate(whole))
     except ValidationError as error:
         raise explain([{**found, "loc": ("body", *found["loc"])} for found in error.errors()], whole) from error
 
