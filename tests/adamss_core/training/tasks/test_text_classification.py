@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import random
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from adamss_core.spec.cells import Unusable, classes_of, number_of
 from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
 from adamss_core.training.run import run
+from examples.demo_model import install_model
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
 from tests.adamss_core.training.tasks.support import card_answers, predicted, task_job
 
@@ -74,6 +77,25 @@ def test_a_number(model: Path, tmp_path: Path) -> None:
     assert answers == [pytest.approx(answers[0], abs=1e-3)] * 3
     high, low = predicted(outcome, spec, tmp_path, [{"text": "fine great"}, {"text": "dull cold"}])
     assert high["value"] > low["value"] + 2
+
+
+def test_the_mood_of_real_reviews_as_a_number(tmp_path: Path) -> None:
+    """A pretrained MiniLM, 400 reviews and their annotated sentiment, 40 steps."""
+    with Path("examples/data/movie_reviews.csv").open(encoding="utf-8", newline="") as file:
+        rows: list[dict[str, Any]] = list(islice(csv.DictReader(file), 400))
+    spec = task_job(
+        TASK,
+        problem_type="regression",
+        dataset={"label": "sentiment", "eval_fraction": 0.25},
+        adamss={"num_subspaces": 10, "layers_to_transform": [4, 5], "target_modules": ["query", "value"], "r": 100},
+        training={"max_steps": 40, "batch_size": 16, "max_length": 40, "head_learning_rate": 0.005},
+        artifacts=["adapter"],
+    )
+    result = run(request(install_model(tmp_path), tmp_path / "job", rows, spec=spec), Recorder()).result
+    assert result["eval_rows"] == 100
+    assert result["eval_pearson"] > 0.3
+    assert result["eval_spearman"] > 0.3
+    assert result["eval_loss"] < result["baseline"]["loss"]
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("drop", 20), ("truncate", 24), ("raise", None)])
