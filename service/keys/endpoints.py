@@ -15,7 +15,7 @@ router = APIRouter(tags=["access"])
 @router.get("/signin", include_in_schema=False)
 def sign_in(request: Request, context: ContextDep, token: str) -> RedirectResponse:
     """The middleware has checked the token by now; it becomes a cookie that scripts cannot read."""
-    response = RedirectResponse("/docs", status_code=303)
+    response = RedirectResponse("/", status_code=303)
     response.set_cookie(
         cookie_name(context.settings),
         token,

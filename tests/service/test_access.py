@@ -87,7 +87,7 @@ def test_the_sign_in_link_sets_a_cookie_that_scripts_cannot_read(service: Servic
     assert link is not None
     browser = TestClient(service.app, base_url=BASE_URL, follow_redirects=False)
     response = browser.get(link.removeprefix(BASE_URL))
-    assert (response.status_code, response.headers["location"]) == (303, "/docs")
+    assert (response.status_code, response.headers["location"]) == (303, "/")
     cookie = response.headers["set-cookie"]
     assert cookie.startswith(cookie_name(service.settings))
     assert "HttpOnly" in cookie

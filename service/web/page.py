@@ -1,0 +1,20 @@
+"""The page at /: one HTML file and ES modules, served as they are. Nothing is built, nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+STATIC = Path(__file__).parent / "static"
+
+
+def add(app: FastAPI) -> None:
+    """Adds / and the files it needs. Its views are parts of the address after #, which only the browser sees."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})

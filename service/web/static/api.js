@@ -1,0 +1,59 @@
+// Calls to the service. The browser adds the sign-in cookie; changes carry a header that only our own page can add.
+
+export class ApiError extends Error {
+  constructor(status, { code, message, param }) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.param = param;
+  }
+}
+
+async function call(method, path, { json, form, signal } = {}) {
+  const headers = { "x-adamss-page": "web" };
+  if (json !== undefined) headers["content-type"] = "application/json";
+  const body = json !== undefined ? JSON.stringify(json) : form;
+  const answer = await fetch(path, { method, headers, body, signal });
+  if (answer.status === 204) return null;
+  const text = await answer.text();
+  let data;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    data = { error: { code: "http_error", message: `HTTP ${answer.status}: ${text.slice(0, 200)}` } };
+  }
+  if (!answer.ok) throw new ApiError(answer.status, data.error);
+  return data;
+}
+
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? "?" + new URLSearchParams(given) : "";
+}
+
+export const get = (path, values = {}, signal) => call("GET", path + query(values), { signal });
+export const post = (path, json, signal) => call("POST", path, { json, signal });
+export const upload = (path, form) => call("POST", path, { form });
+export const remove = (path) => call("DELETE", path);
+
+// All entries of a list, page by page.
+export async function all(path, values = {}, most = 2000) {
+  const found = [];
+  let after;
+  do {
+    const page = await get(path, { limit: 200, ...values, after });
+    found.push(...page.data);
+    after = page.has_more ? page.next : undefined;
+  } while (after !== undefined && found.length < most);
+  return found;
+}
+
+// The value, or null where the service has no such thing (yet).
+export async function orNull(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof ApiError && [403, 404, 409, 422].includes(error.status)) return null;
+    throw error;
+  }
+}

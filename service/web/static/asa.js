@@ -1,0 +1,226 @@
+// What ASA prunes: the map of modules and subspaces, and what follows from it.
+import { html, useEffect, useRef, useState } from "./lib.js";
+import { get } from "./api.js";
+import { number } from "./format.js";
+import { Chart, points } from "./charts.js";
+
+const LEVELS = 8; // shades of importance
+const WIDE_CELLS = 20; // with more subspaces a module the cells are too narrow for the step
+
+// encoder.layer.3.attention.query -> layer 3, query
+export function place(module) {
+  const found = /^(.*?)\.(\d+)\.(.+)$/.exec(module);
+  return found ? { layer: Number(found[2]), kind: found[3].split(".").at(-1) } : { layer: null, kind: module };
+}
+
+// The middle nine tenths of the logarithms of the scores, so that one outlier does not darken the rest.
+function scale(map) {
+  const scores = Object.values(map.modules)
+    .flat()
+    .filter((subspace) => subspace.active && subspace.importance > 0)
+    .map((subspace) => Math.log(subspace.importance))
+    .sort((a, b) => a - b);
+  const low = scores[Math.floor(scores.length / 20)];
+  const high = scores[scores.length - 1 - Math.floor(scores.length / 20)];
+  return (importance) => {
+    if (!(importance > 0) || low === undefined) return 0;
+    if (high <= low) return LEVELS - 1;
+    const share = (Math.log(importance) - low) / (high - low);
+    return Math.min(LEVELS - 1, Math.max(0, Math.floor(share * LEVELS)));
+  };
+}
+
+function Cell({ subspace, level, wide }) {
+  const { index, active, pruned_at: prunedAt, importance, rows, rank } = subspace;
+  const fate = active ? "active" : `pruned at step ${prunedAt}`;
+  const score = importance === null ? "" : `, importance ${number(importance, 3)}`;
+  const text = `Subspace ${index}: ${fate}${score}, ${rows} rows, rank ${rank}`;
+  return html`<td class=${active ? `level-${level(importance)}` : "pruned"} title=${text}>
+    <span class="visually-hidden">${text}</span>
+    ${!active && wide ? html`<span aria-hidden="true">${prunedAt}</span>` : null}
+  </td>`;
+}
+
+export function SubspaceMap({ map }) {
+  const level = scale(map);
+  const modules = Object.entries(map.modules);
+  const most = Math.max(...modules.map(([, subspaces]) => subspaces.length));
+  const wide = most <= WIDE_CELLS;
+  return html`<div class="scroll map-box" tabindex="0" role="region" aria-label="Map of subspaces">
+    <table class=${wide ? "map" : "map narrow"} data-step=${map.step}>
+      <caption class="visually-hidden">
+        A row for each module, a cell for each subspace, brighter where it matters more; pruned ones carry their step.
+      </caption>
+      <tbody>
+        ${modules.map(([module, subspaces]) => {
+          const { layer, kind } = place(module);
+          return html`<tr key=${module} data-module=${module}>
+            <th scope="row" title=${module}>${layer === null ? "" : html`<b>${layer}</b> `}${kind}</th>
+            ${subspaces.map((subspace) => html`<${Cell} key=${subspace.index} ...${{ subspace, level, wide }} />`)}
+          </tr>`;
+        })}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+export function Legend() {
+  const shades = Array.from({ length: LEVELS }, (_, index) => html`<i class=${`level-${index}`}></i>`);
+  return html`<p class="legend" aria-hidden="true">less important ${shades} more important <i class="pruned">40</i> pruned at step 40</p>`;
+}
+
+// The map as it was at each recorded step; the newest until someone moves the scrubber.
+function useReplayedMap(id, newest) {
+  const steps = newest.steps;
+  const [chosen, setChosen] = useState(null); // a place in steps, null follows the newest
+  const [map, setMap] = useState(newest);
+  const cache = useRef(new Map());
+  const position = chosen === null ? steps.length - 1 : Math.min(chosen, steps.length - 1);
+  const step = steps[position];
+
+  useEffect(() => {
+    if (step === newest.step) {
+      setMap(newest);
+      return;
+    }
+    let stale = false;
+    const take = (found) => {
+      cache.current.set(step, found);
+      if (!stale) setMap(found);
+    };
+    if (cache.current.has(step)) take(cache.current.get(step));
+    else get(`/jobs/${id}/subspaces`, { step }).then(take, () => setChosen(null));
+    return () => {
+      stale = true;
+    };
+  }, [id, step, newest]);
+  return { map, steps, position, setChosen };
+}
+
+export function Pruning({ id, map: newest, rows }) {
+  const { map, steps, position, setChosen } = useReplayedMap(id, newest);
+  const [playing, setPlaying] = useState(false);
+  const [whatIf, setWhatIf] = useState(null);
+
+  useEffect(() => {
+    if (!playing) return undefined;
+    const timer = setTimeout(() => {
+      if (position + 1 >= steps.length) setPlaying(false);
+      else setChosen(position + 1);
+    }, 700);
+    return () => clearTimeout(timer);
+  }, [playing, position, steps.length]);
+
+  const play = () => {
+    if (!playing && position + 1 >= steps.length) setChosen(0);
+    setPlaying(!playing);
+  };
+  const shown = whatIf ? { ...whatIf, step: newest.step } : map;
+  return html`<section aria-labelledby="pruning">
+    <h2 id="pruning">Subspaces</h2>
+    <div class="card">
+      <p class="row">
+        <strong data-testid="active">${shown.active}</strong> of ${shown.total} active
+        ${newest.target === null ? null : html`<span class="muted">target ${whatIf ? whatIf.target : newest.target}</span>`}
+        ${shown.trainable_parameters ? html`<span class="muted">${number(shown.trainable_parameters)} elements of A and B trained</span>` : null}
+      </p>
+      ${whatIf
+        ? html`<p class="replay-note" role="status"><strong>Replay, not a training run.</strong> Kept by this run's
+            recorded scores with a target of ${whatIf.target}${whatIf.exact ? "." : "; where the run had pruned a subspace, its last score stands in."}</p>`
+        : null}
+      <${SubspaceMap} map=${shown} />
+      <${Legend} />
+      ${steps.length > 1 && !whatIf
+        ? html`<div class="row scrubber">
+            <button onClick=${play} aria-pressed=${playing}>${playing ? "Pause" : "Play"}</button>
+            <label class="grow">
+              <span class="visually-hidden">Step of the map</span>
+              <input type="range" id="scrubber" min="0" max=${steps.length - 1} value=${position}
+                aria-valuetext=${`step ${map.step}`} onInput=${(event) => setChosen(Number(event.target.value))} />
+            </label>
+            <output for="scrubber">step ${map.step}</output>
+            <button onClick=${() => setChosen(null)} disabled=${position === steps.length - 1}>Newest</button>
+          </div>`
+        : null}
+      ${newest.target !== null && steps.some((step) => step > 0)
+        ? html`<${WhatIf} id=${id} map=${newest} active=${whatIf !== null} show=${setWhatIf} />`
+        : null}
+    </div>
+    <div class="charts">
+      <${Chart} name="active" title="Active subspaces: scheduled and actual" lines=${counts(newest, rows)} />
+      <${Chart} name="trainable" title="Parameters that are trained" lines=${[
+        { label: "parameters", points: points(rows, "trainable_parameters"), stepped: true },
+      ]} />
+      <${Layers} map=${shown} />
+    </div>
+  </section>`;
+}
+
+function counts(map, rows) {
+  const scheduled = map.schedule.map(({ step, wanted }) => [step, wanted]);
+  return [
+    { label: "scheduled", points: scheduled.length ? [[0, map.total], ...scheduled] : [], stepped: true, dashed: true },
+    { label: "actual", points: points(rows, "active_subspaces"), stepped: true },
+  ];
+}
+
+function WhatIf({ id, map, active, show }) {
+  const [target, setTarget] = useState(map.target);
+  const [problem, setProblem] = useState(null);
+  const asked = useRef(0);
+
+  const ask = (value) => {
+    setTarget(value);
+    const number = ++asked.current;
+    setTimeout(async () => {
+      if (number !== asked.current) return;
+      try {
+        const answer = await get(`/jobs/${id}/subspaces/replay`, { target: value });
+        if (number === asked.current) show({ ...answer, schedule: map.schedule });
+        setProblem(null);
+      } catch (error) {
+        setProblem(error.message);
+      }
+    }, 150);
+  };
+  const back = () => {
+    asked.current += 1;
+    setTarget(map.target);
+    show(null);
+  };
+  return html`<div class="row what-if">
+    <label for="what-if">What if the target were</label>
+    <input id="what-if" class="grow" type="range" min="1" max=${map.total} value=${target}
+      onInput=${(event) => ask(Number(event.target.value))} />
+    <output for="what-if">${target}</output>
+    <button onClick=${back} disabled=${!active}>Back to the run</button>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+  </div>`;
+}
+
+// Which layers keep their subspaces.
+function Layers({ map }) {
+  const layers = new Map();
+  for (const [module, subspaces] of Object.entries(map.modules)) {
+    const { layer, kind } = place(module);
+    const name = layer === null ? kind : `layer ${layer}`;
+    const entry = layers.get(name) ?? { kept: 0, total: 0 };
+    entry.kept += subspaces.filter((subspace) => subspace.active).length;
+    entry.total += subspaces.length;
+    layers.set(name, entry);
+  }
+  return html`<figure class="card">
+    <figcaption>What each layer keeps</figcaption>
+    <table class="bars">
+      <tbody>
+        ${[...layers].map(
+          ([name, { kept, total }]) => html`<tr key=${name}>
+            <th scope="row">${name}</th>
+            <td><div class="bar" aria-hidden="true"><i style=${{ width: `${(100 * kept) / total}%` }}></i></div></td>
+            <td class="num">${kept} of ${total}</td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </figure>`;
+}

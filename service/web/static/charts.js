@@ -1,0 +1,100 @@
+// Line charts. Each says its numbers in words as well, for those who do not see it.
+import uPlot from "./vendor/uplot.js";
+import { html, useEffect, useRef } from "./lib.js";
+import { number } from "./format.js";
+
+const HEIGHT = 190;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+export const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
+
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// lines: [{ label, points: [[x, y], ...], stepped, dashed }]; all x of all lines become one axis.
+export function joined(lines) {
+  const xs = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => a - b);
+  const place = new Map(xs.map((x, index) => [x, index]));
+  const columns = lines.map((line) => {
+    const column = new Array(xs.length).fill(null);
+    for (const [x, y] of line.points) column[place.get(x)] = y;
+    return column;
+  });
+  return [xs, ...columns];
+}
+
+function options(lines, width, xLabel) {
+  const axis = { stroke: style("--muted"), grid: { stroke: style("--grid"), width: 1 }, ticks: { show: false } };
+  return {
+    width,
+    height: HEIGHT,
+    scales: { x: { time: false } },
+    cursor: { points: { size: 6 }, sync: { key: "step" } },
+    legend: { live: true },
+    axes: [
+      { ...axis, size: 28 },
+      { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 3))) },
+    ],
+    series: [
+      { label: xLabel, value: (_, value) => number(value) },
+      ...lines.map((line, index) => ({
+        label: line.label,
+        stroke: style(COLOURS[index % COLOURS.length]),
+        width: 1.6,
+        dash: line.dashed ? [5, 4] : undefined,
+        spanGaps: true,
+        paths: line.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
+        points: { show: line.points.length < 30, size: 5 },
+        value: (_, value) => number(value),
+      })),
+    ],
+  };
+}
+
+function summary(line) {
+  const values = line.points.map(([, y]) => y).filter((y) => y !== null);
+  if (!values.length) return `${line.label}: nothing yet.`;
+  const low = values.reduce((a, b) => Math.min(a, b));
+  const high = values.reduce((a, b) => Math.max(a, b));
+  return `${line.label}: ${values.length} points, ${number(values.at(-1))} at last, between ${number(low)} and ${number(high)}.`;
+}
+
+export function Chart({ name, title, lines, xLabel = "step" }) {
+  const box = useRef(null);
+  const chart = useRef(null);
+  const shown = lines.filter((line) => line.points.some(([, y]) => y !== null));
+  const shape = shown.map((line) => [line.label, line.stepped, line.dashed, line.points.length < 30].join()).join("|");
+
+  useEffect(() => {
+    if (!shown.length) return undefined;
+    const element = box.current;
+    const draw = () => {
+      chart.current?.destroy();
+      chart.current = new uPlot(options(shown, element.clientWidth, xLabel), joined(shown), element);
+      element.chart = chart.current; // for whoever wants its numbers
+    };
+    const fit = new ResizeObserver(() => chart.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
+    draw();
+    fit.observe(element);
+    dark.addEventListener("change", draw);
+    return () => {
+      fit.disconnect();
+      dark.removeEventListener("change", draw);
+      chart.current?.destroy();
+      chart.current = null;
+    };
+  }, [shape, xLabel]);
+
+  useEffect(() => {
+    chart.current?.setData(joined(shown));
+  }, [lines]);
+
+  if (!shown.length) return null;
+  return html`<figure class="card chart">
+    <figcaption>${title}</figcaption>
+    <div ref=${box} data-chart=${name} role="img" aria-label=${`${title}. ${shown.map(summary).join(" ")}`}></div>
+  </figure>`;
+}
+
+// One line of a job's rows: [x, value of this name].
+export function points(rows, name, x = (row) => row.step) {
+  return rows.filter((row) => name in row.values).map((row) => [x(row), row.values[name]]);
+}

@@ -1,0 +1,68 @@
+// Several jobs over one another.
+import { html, useEffect, useState } from "./lib.js";
+import { get } from "./api.js";
+import { flat, words } from "./format.js";
+import { Chart, points } from "./charts.js";
+import { status } from "./jobs.js";
+
+const POINTS = 1000;
+
+export function Compare({ ids, axis }) {
+  const [jobs, setJobs] = useState(null);
+  const [problem, setProblem] = useState(null);
+
+  useEffect(() => {
+    setJobs(null);
+    const load = async (id) => ({
+      job: await get(`/jobs/${id}`),
+      rows: (await get(`/jobs/${id}/metrics`, { max_points: POINTS })).data,
+    });
+    Promise.all(ids.map(load)).then(setJobs, (error) => setProblem(error.message));
+  }, [ids.join()]);
+
+  const choose = (event) => {
+    location.hash = `#/compare?jobs=${ids.join()}&x=${event.target.value}`;
+  };
+  return html`<main id="main">
+    <div class="row head">
+      <h1>Compare</h1>
+      <label>by <select value=${axis} onChange=${choose}>${["step", "epoch", "time"].map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+    </div>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${ids.length < 2 ? html`<p class="muted">Tick two or more jobs on the <a href="#/">list</a>.</p>` : null}
+    ${jobs ? html`<${Overlays} jobs=${jobs} axis=${axis} /><${Differences} jobs=${jobs} />` : null}
+  </main>`;
+}
+
+function place(axis, rows) {
+  if (axis === "epoch") return (row) => row.epoch;
+  if (axis === "time") return (row) => (new Date(row.time) - new Date(rows[0].time)) / 1000;
+  return (row) => row.step;
+}
+
+function Overlays({ jobs, axis }) {
+  const names = [...new Set(jobs.flatMap(({ rows }) => rows.flatMap((row) => Object.keys(row.values))))];
+  const wanted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
+  return html`<div class="charts">${wanted.map(
+    (name) => html`<${Chart} key=${name + axis} name=${name} title=${words(name)} xLabel=${axis === "time" ? "seconds" : axis}
+      lines=${jobs.map(({ job, rows }) => ({ label: label(job), points: points(rows, name, place(axis, rows)) }))} />`,
+  )}</div>`;
+}
+
+const label = (job) => `${job.name} ${job.id.slice(-4)}`;
+
+function Differences({ jobs }) {
+  const specs = jobs.map(({ job }) => flat(job.resolved.spec));
+  const names = [...new Set(specs.flatMap(Object.keys))].sort();
+  const text = (value) => (value === undefined ? "–" : JSON.stringify(value));
+  const differing = names.filter((name) => new Set(specs.map((spec) => text(spec[name]))).size > 1);
+  return html`<section aria-labelledby="differences">
+    <h2 id="differences">What differs</h2>
+    <div class="scroll card" tabindex="0" role="region" aria-label="Differences of the specs">
+      <table class="list">
+        <thead><tr><th>Field</th>${jobs.map(({ job }) => html`<th key=${job.id}><a href=${`#/jobs/${job.id}`}>${label(job)}</a> ${status(job.status)}</th>`)}</tr></thead>
+        <tbody>${differing.map((name) => html`<tr key=${name}><th scope="row"><code>${name}</code></th>${specs.map((spec) => html`<td>${text(spec[name])}</td>`)}</tr>`)}</tbody>
+      </table>
+    </div>
+  </section>`;
+}

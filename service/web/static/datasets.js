@@ -1,0 +1,172 @@
+// Data sets: upload, profile, problems, preview.
+import { html, useEffect, useState } from "./lib.js";
+import { all, get, orNull, post, remove, upload } from "./api.js";
+import { bytes, number, when } from "./format.js";
+
+export function Datasets({ id }) {
+  const [datasets, setDatasets] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState("");
+  const load = () => all("/datasets").then(setDatasets, (error) => setProblem(error.message));
+  useEffect(() => void load(), []);
+
+  const send = async (files) => {
+    for (const file of files) {
+      setBusy(`Uploading ${file.name}…`);
+      const form = new FormData();
+      form.append("file", file);
+      try {
+        const made = await upload("/datasets", form);
+        setProblem(null);
+        location.hash = `#/datasets/${made.id}`;
+      } catch (error) {
+        setProblem(error.message);
+      }
+    }
+    setBusy("");
+    await load();
+  };
+  return html`<main id="main">
+    <h1>Data sets</h1>
+    <${Drop} send=${send} />
+    <p role="status" class="muted">${busy}</p>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    <div class="scroll card" tabindex="0" role="region" aria-label="Data sets">
+      <table class="list">
+        <thead><tr><th>Name</th><th>Format</th><th class="num">Rows</th><th class="num">Size</th><th class="num">Problems</th><th>Uploaded</th></tr></thead>
+        <tbody>${(datasets ?? []).map(
+          (entry) => html`<tr key=${entry.id} class=${entry.id === id ? "chosen" : ""}>
+            <td><a href=${`#/datasets/${entry.id}`} aria-current=${entry.id === id}>${entry.name}</a><br /><code class="muted">${entry.id}</code></td>
+            <td>${entry.format}</td><td class="num">${number(entry.rows)}</td><td class="num">${bytes(entry.size_bytes)}</td>
+            <td class="num">${number(entry.problem_count)}</td><td>${when(entry.created_at)}</td>
+          </tr>`,
+        )}</tbody>
+      </table>
+    </div>
+    ${id ? html`<${Dataset} key=${id} id=${id} gone=${load} />` : null}
+  </main>`;
+}
+
+function Drop({ send }) {
+  const [over, setOver] = useState(false);
+  const drop = (event) => {
+    event.preventDefault();
+    setOver(false);
+    send([...event.dataTransfer.files]);
+  };
+  return html`<div class=${over ? "card drop over" : "card drop"} onDrop=${drop}
+    onDragOver=${(event) => (event.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)}>
+    <label>Drop a file here, or choose one: CSV, TSV, JSONL, Parquet, or a zip of images
+      <input type="file" onChange=${(event) => send([...event.target.files])} />
+    </label>
+  </div>`;
+}
+
+function Dataset({ id, gone }) {
+  const [dataset, setDataset] = useState(null);
+  const [preview, setPreview] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    get(`/datasets/${id}`).then(setDataset, (error) => setProblem(error.message));
+    orNull(get(`/datasets/${id}/preview`)).then(setPreview);
+  }, [id]);
+  const drop = async () => {
+    if (!confirm(`Delete ${dataset.name}?`)) return;
+    try {
+      await remove(`/datasets/${id}`);
+      location.hash = "#/datasets";
+      gone();
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  if (!dataset) return problem ? html`<p class="error" role="alert">${problem}</p>` : null;
+  return html`<section aria-labelledby="dataset">
+    <div class="row head"><h2 id="dataset">${dataset.name}</h2>
+      <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on it</a><button onClick=${drop}>Delete</button></span></div>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${(dataset.notices ?? []).map((notice) => html`<p class="notice" key=${notice.code + notice.column}>${notice.message}</p>`)}
+    <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
+    ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems were found.</p>`}
+    ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} />` : null}
+    <${AsSeen} id=${id} />
+  </section>`;
+}
+
+function Columns({ columns, rows }) {
+  const values = (column) => Object.entries(column.values ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 8);
+  return html`<div class="scroll card" tabindex="0" role="region" aria-label="Columns">
+    <table class="list">
+      <thead><tr><th>Column</th><th>Type</th><th class="num">Empty</th><th class="num">Distinct</th><th class="num">Length</th><th>Values</th></tr></thead>
+      <tbody>${columns.map(
+        (column) => html`<tr key=${column.name}>
+          <th scope="row">${column.name}</th><td>${column.type}</td><td class="num">${number(column.empty)}</td>
+          <td class="num">${number(column.distinct)}${column.distinct_capped ? "+" : ""}</td>
+          <td class="num">${column.min_length}–${column.max_length}, mean ${number(column.mean_length, 3)}</td>
+          <td>${values(column).map(([value, count]) => html`<span class="tag" key=${value}>${value} ${Math.round((100 * count) / Math.max(1, rows))} %</span> `)}</td>
+        </tr>`,
+      )}</tbody>
+    </table>
+  </div>`;
+}
+
+function Problems({ dataset }) {
+  return html`<h3>${number(dataset.problem_count)} problems</h3>
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Problems">
+      <table class="list">
+        <thead><tr><th class="num">Row</th><th>Column</th><th>Problem</th></tr></thead>
+        <tbody>${dataset.problems.map((entry) => html`<tr key=${`${entry.row} ${entry.column}`}><td class="num">${entry.row}</td><td>${entry.column ?? ""}</td><td>${entry.message}</td></tr>`)}</tbody>
+      </table>
+    </div>`;
+}
+
+function Rows({ preview }) {
+  const show = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
+  return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="First rows">
+    <table class="list">
+      <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
+      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${show(row[name])}</td>`)}</tr>`)}</tbody>
+    </table>
+  </div>`;
+}
+
+// The first examples through a model's own tokenizer or image processor.
+function AsSeen({ id }) {
+  const [models, setModels] = useState([]);
+  const [wish, setWish] = useState({ task: "text-classification", base_model: "" });
+  const [answer, setAnswer] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    all("/models").then((found) => {
+      setModels(found);
+      setWish((old) => ({ ...old, base_model: found[0]?.name ?? "" }));
+    });
+  }, []);
+  const ask = async (event) => {
+    event.preventDefault();
+    setProblem(null);
+    try {
+      setAnswer(await post(`/datasets/${id}/preview`, wish));
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  const tasks = ["text-classification", "token-classification", "image-classification", "text-generation"];
+  return html`<h3>As the model sees it</h3>
+    <form class="row" onSubmit=${ask}>
+      <label>Task <select value=${wish.task} onChange=${(event) => setWish({ ...wish, task: event.target.value })}>${tasks.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>Model <select value=${wish.base_model} onChange=${(event) => setWish({ ...wish, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <button>Show</button>
+    </form>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${answer ? html`<p class="muted">${number(answer.checked)} rows looked at, ${number(answer.over_length)} longer than ${number(answer.limit)} tokens.</p>
+      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${answer.examples.map((example) => html`<${Example} key=${example.row} example=${example} />`)}</div>` : null}`;
+}
+
+function Example({ example }) {
+  const { row, tokens, ...rest } = example;
+  const shown = Object.entries(rest).filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length));
+  return html`<div class="example"><b>Row ${row}</b>
+    ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => html`<code key=${index}>${typeof token === "string" ? token : token.text ?? token.token ?? JSON.stringify(token)}</code> `)}</p>` : null}
+    <dl class="facts narrow">${shown.map(([name, value]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "object" ? JSON.stringify(value).slice(0, 400) : String(value)}</dd></div>`)}</dl></div>`;
+}

@@ -1,0 +1,178 @@
+// One job.
+import { html, useEffect, useState } from "./lib.js";
+import { all, get, orNull } from "./api.js";
+import { bytes, duration, number, when, words } from "./format.js";
+import { Chart, points } from "./charts.js";
+import { ENDED, useEvery, useJob } from "./live.js";
+import { Pruning } from "./asa.js";
+import { Actions, best, status } from "./jobs.js";
+import { TryIt } from "./try_it.js";
+import { snippets } from "./snippets.js";
+
+export function Job({ id }) {
+  const [known, problem] = useJob(id);
+  if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
+  if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
+  const { job, rows, events, map } = known;
+  return html`<main id="main" data-job=${id}>
+    <${Head} job=${job} />
+    ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows} />` : null}
+    <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} rows=${rows} /></section>
+    <${Artifacts} job=${job} />
+    ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
+    <${Worst} job=${job} />
+    <div class="pair">
+      <${Events} events=${events} />
+      <${Log} job=${job} />
+    </div>
+    <${Checkpoints} job=${job} />
+    <${Reproduce} job=${job} />
+  </main>`;
+}
+
+function Head({ job }) {
+  const { step, total_steps: total, epoch, eta_seconds: eta } = job.progress;
+  const found = best(job);
+  const facts = [
+    ["task", job.resolved.spec.task],
+    ["model", job.resolved.spec.base_model],
+    ["step", `${number(step)} of ${number(total)}`],
+    ["epoch", epoch.toFixed(2)],
+    ...(job.status === "running" && eta ? [["left", duration(eta)]] : []),
+    ...(job.asa ? [["subspaces", `${job.asa.active} of ${job.asa.total}`]] : []),
+    ...(found ? [[`eval ${words(found[0])}`, number(found[1])]] : []),
+    ["attempt", job.attempt],
+    ["created", when(job.created_at)],
+    ...(job.ended_at && job.started_at ? [["took", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
+  ];
+  return html`<div class="row head">
+      <h1>${job.name} ${status(job.status)}</h1>
+      <${Actions} job=${job} />
+    </div>
+    <p class="muted"><code>${job.id}</code></p>
+    <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
+    ${job.error ? html`<p class="error" role="alert">${job.error.message} ${job.error.hint ?? ""}</p>` : null}
+    <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+function Curves({ rows }) {
+  const names = [...new Set(rows.filter((row) => row.kind === "eval").flatMap((row) => Object.keys(row.values)))];
+  const scores = names.filter((name) => name !== "eval_loss" && !/second|rows|examples/.test(name));
+  const train = rows.filter((row) => row.kind === "train");
+  const line = (name, label = words(name)) => ({ label, points: points(train, name) });
+  if (!rows.length) return html`<p class="muted">Nothing is measured yet.</p>`;
+  return html`<div class="charts">
+    <${Chart} name="loss" title="Loss" lines=${[line("loss", "training"), { label: "evaluation", points: points(rows, "eval_loss") }]} />
+    <${Chart} name="scores" title="Evaluation" lines=${scores.slice(0, 6).map((name) => ({ label: words(name.replace("eval_", "")), points: points(rows, name) }))} />
+    <${Chart} name="learning_rate" title="Learning rate" lines=${[line("learning_rate")]} />
+    <${Chart} name="grad_norm" title="Gradient norm" lines=${[line("grad_norm")]} />
+    <${Chart} name="throughput" title="Rows per second" lines=${[line("samples_per_second", "rows")]} />
+    <${Chart} name="tokens" title="Tokens per second" lines=${[line("tokens_per_second", "tokens")]} />
+    <${Chart} name="memory" title="Memory (GB)" lines=${[{ label: "GB", points: points(train, "memory_bytes").map(([x, y]) => [x, y === null ? null : y / 1e9]) }]} />
+  </div>`;
+}
+
+// Lists that the stream does not carry are asked for again while the job runs.
+function useList(job, path) {
+  const [entries, setEntries] = useState([]);
+  const ended = ENDED.includes(job.status);
+  useEvery(ended ? 3600 : 5, async () => setEntries((await orNull(all(`/jobs/${job.id}/${path}`))) ?? []), [job.id, job.status]);
+  return entries;
+}
+
+function Artifacts({ job }) {
+  const entries = useList(job, "artifacts");
+  if (!entries.length) return null;
+  return html`<section aria-labelledby="artifacts">
+    <h2 id="artifacts">Artifacts</h2>
+    <div class="scroll card" tabindex="0" role="region" aria-label="Artifacts">
+      <table class="list">
+        <thead><tr><th>Name</th><th class="num">Size</th><th>SHA-256</th><th></th></tr></thead>
+        <tbody>${entries.map(
+          (entry) => html`<tr key=${entry.name}>
+            <th scope="row">${entry.name}</th><td class="num">${bytes(entry.size_bytes)}</td>
+            <td><code class="hash">${entry.sha256}</code></td>
+            <td><a class="button" href=${`/jobs/${job.id}/artifacts/${entry.name}`} download>Download ${entry.name}</a></td>
+          </tr>`,
+        )}</tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+function Worst({ job }) {
+  const entries = useList(job, "worst");
+  if (!entries.length) return null;
+  const show = (value) => (value === null ? "–" : typeof value === "string" ? value : JSON.stringify(value));
+  return html`<section aria-labelledby="worst">
+    <h2 id="worst">Worst examples</h2>
+    <p class="muted">Held-out rows that the model finds hardest. Wrong labels show up here first.</p>
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Worst examples">
+      <table class="list">
+        <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th><th>Predicted</th><th class="num">Loss</th></tr></thead>
+        <tbody>${entries.map(
+          (entry) => html`<tr key=${entry.place}>
+            <td class="num">${entry.row}</td><td class="text">${Object.values(entry.input).map(show).join(" · ")}</td>
+            <td>${show(entry.expected)}</td><td>${show(entry.predicted)}</td><td class="num">${number(entry.loss)}</td>
+          </tr>`,
+        )}</tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+function Events({ events }) {
+  return html`<section aria-labelledby="events">
+    <h2 id="events">Events</h2>
+    <ol class="card tall events scroll" tabindex="0" role="list" aria-label="Events">${[...events].reverse().map(
+      (event) => html`<li key=${event.seq}><time class="muted">${new Date(event.time).toLocaleTimeString()}</time> ${event.message}</li>`,
+    )}</ol>
+  </section>`;
+}
+
+function Log({ job }) {
+  const [text, setText] = useState("");
+  useEvery(ENDED.includes(job.status) ? 3600 : 3, async () => setText((await orNull(get(`/jobs/${job.id}/logs`, { limit: 20000 })))?.data ?? ""), [job.id, job.status]);
+  return html`<section aria-labelledby="log">
+    <h2 id="log">Log</h2>
+    <pre class="card tall scroll" tabindex="0" role="region" aria-label="End of the training log">${text || "Empty."}</pre>
+  </section>`;
+}
+
+function Checkpoints({ job }) {
+  const entries = useList(job, "checkpoints");
+  if (!entries.length) return null;
+  return html`<section aria-labelledby="checkpoints">
+    <h2 id="checkpoints">Checkpoints</h2>
+    <div class="scroll card" tabindex="0" role="region" aria-label="Checkpoints">
+      <table class="list">
+        <thead><tr><th class="num">Step</th><th class="num">Attempt</th><th>Written</th><th>Evaluation</th></tr></thead>
+        <tbody>${entries.map(
+          (entry) => html`<tr key=${entry.step}>
+            <td class="num">${entry.step}</td><td class="num">${entry.attempt}</td><td>${when(entry.created_at)}</td>
+            <td>${Object.entries(entry.values).map(([name, value]) => `${words(name.replace("eval_", ""))} ${number(value)}`).join(", ")}${entry.best ? html` <strong>best</strong>` : ""}</td>
+          </tr>`,
+        )}</tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+function Reproduce({ job }) {
+  const [copied, setCopied] = useState("");
+  useEffect(() => setCopied(""), [job.id]);
+  const copy = async (name, text) => {
+    await navigator.clipboard.writeText(text);
+    setCopied(name);
+  };
+  return html`<section aria-labelledby="again">
+    <h2 id="again">The same again</h2>
+    ${snippets(job, location.origin).map(
+      ([name, text]) => html`<details class="card" key=${name} open=${name === "curl"}>
+        <summary>${name}</summary>
+        <button class="copy" onClick=${() => copy(name, text)}>${copied === name ? "Copied" : `Copy ${name}`}</button>
+        <pre class="scroll" tabindex="0" role="region" aria-label=${name}>${text}</pre>
+      </details>`,
+    )}
+  </section>`;
+}

@@ -1,0 +1,139 @@
+// The list of jobs.
+import { html, useState } from "./lib.js";
+import { all, get, post } from "./api.js";
+import { duration, number, when } from "./format.js";
+import { ENDED, useEvery } from "./live.js";
+
+const RELOAD_SECONDS = 2;
+
+export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
+
+export function best(job) {
+  const wanted = ["accuracy", "f1", "micro_f1", "macro_f1", "pearson", "rmse", "perplexity", "loss"];
+  const name = wanted.find((entry) => typeof job.result?.[`eval_${entry}`] === "number");
+  return name ? [name, job.result[`eval_${name}`]] : null;
+}
+
+const COLUMNS = [
+  ["name", "Name", (job) => job.name.toLowerCase()],
+  ["status", "Status", (job) => job.status],
+  ["progress", "Progress", (job) => job.progress.step / Math.max(1, job.progress.total_steps)],
+  ["task", "Task", (job) => job.resolved.spec.task],
+  ["model", "Model", (job) => job.resolved.spec.base_model],
+  ["subspaces", "Subspaces", (job) => job.asa?.active ?? Infinity],
+  ["best", "Best", (job) => best(job)?.[1] ?? -Infinity],
+  ["created", "Created", (job) => job.created_at],
+];
+
+// Which changes a job's state allows: [name, what to call].
+export function actions(job) {
+  const found = [];
+  if (["queued", "running"].includes(job.status)) found.push(["Pause", "pause"]);
+  if (job.status === "paused") found.push(["Resume", "resume"]);
+  if (!ENDED.includes(job.status) && job.status !== "cancelling") found.push(["Cancel", "cancel"]);
+  return found;
+}
+
+export function Actions({ job, done }) {
+  const [problem, setProblem] = useState(null);
+  const act = async (name) => {
+    try {
+      await post(`/jobs/${job.id}/${name}`);
+      setProblem(null);
+      done?.();
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  return html`<span class="row tight">
+    ${actions(job).map(
+      ([label, name]) => html`<button key=${name} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
+    )}
+    <a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>
+    ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}
+  </span>`;
+}
+
+function Row({ job, chosen, choose, reload }) {
+  const { step, total_steps: total, eta_seconds: eta } = job.progress;
+  const found = best(job);
+  return html`<tr>
+    <td><input type="checkbox" checked=${chosen} onChange=${choose} aria-label=${`Compare ${job.name}`} /></td>
+    <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code></td>
+    <td>${status(job.status)}</td>
+    <td>
+      <progress max=${Math.max(1, total)} value=${step} aria-label=${`Progress of ${job.name}`}></progress>
+      <br /><span class="muted">${number(step)} of ${number(total)}${job.status === "running" && eta ? `, ${duration(eta)} left` : ""}</span>
+    </td>
+    <td>${job.resolved.spec.task}</td>
+    <td>${job.resolved.spec.base_model}</td>
+    <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
+    <td class="num">${found ? html`${number(found[1])}<br /><span class="muted">${found[0]}</span>` : "–"}</td>
+    <td>${when(job.created_at)}</td>
+    <td><${Actions} job=${job} done=${reload} /></td>
+  </tr>`;
+}
+
+export function Jobs() {
+  const [jobs, setJobs] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [text, setText] = useState("");
+  const [only, setOnly] = useState("");
+  const [order, setOrder] = useState(["created", -1]);
+  const [chosen, setChosen] = useState([]);
+
+  const load = async () => {
+    try {
+      setJobs(await all("/jobs", { status: only || undefined }));
+      setProblem(null);
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  useEvery(RELOAD_SECONDS, load, [only]);
+
+  const value = COLUMNS.find(([name]) => name === order[0])[2];
+  const wanted = text.toLowerCase();
+  const shown = (jobs ?? [])
+    .filter((job) => `${job.name} ${job.id} ${job.resolved.spec.base_model} ${job.resolved.spec.task}`.toLowerCase().includes(wanted))
+    .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
+  const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
+
+  return html`<main id="main">
+    <div class="row head">
+      <h1>Jobs</h1>
+      <a class="button primary" href="#/new">New job</a>
+    </div>
+    <div class="row">
+      <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, id, model, task" /></label>
+      <label>Status
+        <select value=${only} onChange=${(event) => setOnly(event.target.value)}>
+          <option value="">all</option>
+          ${["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"].map((name) => html`<option value=${name}>${name}</option>`)}
+        </select>
+      </label>
+      <a class="button" href=${`#/compare?jobs=${chosen.join(",")}`} aria-disabled=${chosen.length < 2}
+        onClick=${(event) => chosen.length < 2 && event.preventDefault()}>Compare ${chosen.length || ""}</a>
+    </div>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    <div class="scroll card" tabindex="0" role="region" aria-label="Jobs">
+      <table class="list">
+        <thead>
+          <tr>
+            <th><span class="visually-hidden">Compare</span></th>
+            ${COLUMNS.map(
+              ([name, title]) => html`<th key=${name} aria-sort=${order[0] === name ? (order[1] > 0 ? "ascending" : "descending") : undefined}>
+                <button class="plain" onClick=${() => setOrder([name, order[0] === name ? -order[1] : 1])}>${title}${order[0] === name ? (order[1] > 0 ? " ▲" : " ▼") : ""}</button>
+              </th>`,
+            )}
+            <th><span class="visually-hidden">Actions</span></th>
+          </tr>
+        </thead>
+        <tbody>
+          ${shown.map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} />`)}
+        </tbody>
+      </table>
+    </div>
+    ${jobs && !shown.length ? html`<p class="muted">${jobs.length ? "No job fits the search." : "No jobs yet."}</p>` : null}
+  </main>`;
+}

@@ -1,0 +1,7 @@
+// What every module needs of the libraries: html`<b>${x}</b>` describes elements, hooks keep a component's state.
+import { h, render } from "./vendor/preact.js";
+import htm from "./vendor/htm.js";
+
+export { render };
+export { useEffect, useMemo, useRef, useState } from "./vendor/preact-hooks.js";
+export const html = htm.bind(h);

@@ -1,0 +1,104 @@
+// What is known of one job: its history, thinned for plots, and then what the stream adds.
+import { useEffect, useRef, useState } from "./lib.js";
+import { all, get, orNull } from "./api.js";
+
+export const ENDED = ["succeeded", "failed", "cancelled"];
+const POINTS = 2000; // rows of the history that are asked for
+const MOST_ROWS = 2 * POINTS; // then the history is thinned again
+const DRAW_MS = 250;
+
+// A row replaces those of its kind from its step on: a new attempt goes on from its checkpoint.
+export function addRow(rows, row) {
+  let end = rows.length;
+  if (rows.some((old) => old.seq === row.seq)) return rows;
+  const last = rows.findLast((old) => old.kind === row.kind);
+  if (last && last.step >= row.step) {
+    rows = rows.filter((old) => old.kind !== row.kind || old.step < row.step);
+    end = rows.length;
+  }
+  return [...rows.slice(0, end), row];
+}
+
+async function load(id) {
+  const job = await get(`/jobs/${id}`);
+  const metrics = await get(`/jobs/${id}/metrics`, { max_points: POINTS });
+  const [events, map] = await Promise.all([
+    all(`/jobs/${id}/events`, { limit: 1000 }),
+    orNull(get(`/jobs/${id}/subspaces`)),
+  ]);
+  return { job, rows: metrics.data, after: metrics.next ?? 0, events, map };
+}
+
+export function useJob(id) {
+  const [shown, setShown] = useState(null);
+  const [error, setError] = useState(null);
+  const known = useRef(null);
+
+  useEffect(() => {
+    let source = null;
+    let timer = null;
+    let closed = false;
+    setShown(null);
+    setError(null);
+
+    const draw = () => {
+      if (timer === null) {
+        timer = setTimeout(() => {
+          timer = null;
+          if (!closed) setShown({ ...known.current });
+        }, DRAW_MS);
+      }
+    };
+    const on = (name, take) =>
+      source.addEventListener(name, (message) => {
+        take(JSON.parse(message.data));
+        draw();
+      });
+    const listen = () => {
+      source = new EventSource(`/jobs/${id}/stream?after=${known.current.after}`);
+      on("state", (job) => (known.current.job = job));
+      on("metrics", (row) => {
+        known.current.rows = addRow(known.current.rows, row);
+        known.current.after = row.seq;
+        if (known.current.rows.length > MOST_ROWS) start();
+      });
+      on("events", (event) => {
+        const { events } = known.current;
+        if (!events.some((old) => old.seq === event.seq)) known.current.events = [...events, event];
+      });
+      on("subspaces", (map) => {
+        const steps = (known.current.map?.steps ?? []).filter((step) => step < map.step);
+        known.current.map = { ...map, steps: [...steps, map.step] };
+      });
+      on("end", () => source.close());
+    };
+    const start = async () => {
+      source?.close();
+      try {
+        known.current = await load(id);
+        if (closed) return;
+        setShown(known.current);
+        if (!ENDED.includes(known.current.job.status)) listen();
+      } catch (problem) {
+        if (!closed) setError(problem);
+      }
+    };
+    start();
+    return () => {
+      closed = true;
+      clearTimeout(timer);
+      source?.close();
+    };
+  }, [id]);
+
+  return [shown, error];
+}
+
+// Calls `work` now and every few seconds while the page is visible.
+export function useEvery(seconds, work, dependencies) {
+  useEffect(() => {
+    work();
+    const timer = setInterval(() => document.hidden || work(), seconds * 1000);
+    return () => clearInterval(timer);
+  }, dependencies);
+}

@@ -1,0 +1,180 @@
+// A new job: a form from the spec's schema, checked and estimated by dry runs as it is filled in.
+import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
+import { all, get, post } from "./api.js";
+import { bytes, flat, number, words } from "./format.js";
+import { Chart } from "./charts.js";
+import { choices, nested, parse, resolve, text } from "./schema.js";
+
+const DRY_RUN_MS = 400;
+const BLOCKS = ["dataset", "adamss", "training"];
+// What most jobs set; the rest is one click away.
+const SHOWN = new Set([
+  "name", "task", "base_model", "dataset.train", "dataset.eval_fraction", "dataset.text", "dataset.label",
+  "adamss.num_subspaces", "adamss.target_modules", "adamss.use_asa", "adamss.asa_target_subspaces", "adamss.init_warmup",
+  "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size", "training.learning_rate",
+  "training.head_learning_rate", "training.seed",
+]);
+const FROM_PEFT = /^adamss\.(task_type|peft_type|auto_mapping|peft_version|base_model_name_or_path|revision|inference_mode)$/;
+
+async function load(from, dataset) {
+  const [openapi, datasets, models, presets, job] = await Promise.all([
+    get("/openapi.json"), all("/datasets"), all("/models"), get("/presets"), from ? get(`/jobs/${from}`) : null,
+  ]);
+  const examples = Object.values(openapi.paths["/jobs"].post.requestBody.content["application/json"].examples ?? {});
+  const start = job?.spec ?? {
+    name: "my-job", base_model: models[0]?.name ?? "", dataset: { train: datasets[0]?.id ?? "" },
+    adamss: { use_asa: true, asa_target_subspaces: 60, num_subspaces: 10, init_warmup: "auto", final_warmup: "auto", mask_interval: "auto" },
+  };
+  if (dataset) start.dataset = { ...start.dataset, train: dataset };
+  return {
+    components: openapi.components.schemas, datasets, models, start,
+    presets: [
+      ...presets.data.map(({ name, task, problem_type, dataset, adamss, training }) => ({
+        name, spec: { task, problem_type, dataset, adamss, training },
+      })),
+      ...examples.map(({ summary, value }) => ({ name: summary, spec: value })),
+    ],
+  };
+}
+
+export function NewJob({ from, dataset }) {
+  const [known, setKnown] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    load(from, dataset).then(setKnown, (error) => setProblem(error.message));
+  }, []);
+  return html`<main id="main">
+    <h1>New job</h1>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${known ? html`<${Form} ...${known} />` : null}
+  </main>`;
+}
+
+function Form({ components, datasets, models, presets, start }) {
+  const fields = useMemo(() => listFields(components), []);
+  const [values, setValues] = useState(() => texts(start));
+  const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [values]);
+  const [plan, problem] = useDryRun(spec);
+  const [refused, setRefused] = useState(null);
+  const error = refused ?? problem;
+
+  const set = (path, value) => {
+    setRefused(null);
+    setValues({ ...values, [path]: value });
+  };
+  const usePreset = (event) => {
+    const preset = presets.find(({ name }) => name === event.target.value);
+    if (!preset) return;
+    const keep = { name: values.name, base_model: values.base_model, "dataset.train": values["dataset.train"] };
+    setValues({ ...texts(preset.spec), ...keep });
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      const job = await post("/jobs", spec);
+      location.hash = `#/jobs/${job.id}`;
+    } catch (found) {
+      setRefused(found);
+    }
+  };
+  const field = ([path, schema]) => html`<${Field} key=${path} path=${path} schema=${schema} value=${values[path] ?? ""}
+    set=${set} wrong=${error?.param === path ? error.message : null} lists=${{ datasets, models }} />`;
+  const block = (name) => fields.filter(([path]) => (path.includes(".") ? path.split(".")[0] : "job") === name);
+  return html`<form class="new" onSubmit=${submit}>
+    <div>
+      <label>Preset <select id="preset" onChange=${usePreset}><option value="">choose one to begin with</option>
+        ${presets.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
+      ${["job", ...BLOCKS].map(
+        (name) => html`<fieldset class="card" key=${name}>
+          <legend>${words(name)}</legend>
+          <div class="fields">${block(name).filter(([path]) => SHOWN.has(path)).map(field)}</div>
+          <details><summary>more of ${words(name)}</summary><div class="fields">${block(name).filter(([path]) => !SHOWN.has(path)).map(field)}</div></details>
+        </fieldset>`,
+      )}
+    </div>
+    <aside class="card" aria-label="What it would do">
+      <button class="primary" type="submit">Submit</button>
+      <div role="status" id="plan">${error
+        ? html`<p class="error">${error.param ? html`<code>${error.param}</code>: ` : ""}${error.message}</p>`
+        : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
+    </aside>
+  </form>`;
+}
+
+function texts(spec) {
+  return Object.fromEntries(Object.entries(flat(spec)).map(([path, value]) => [path, text(value)]));
+}
+
+function listFields(components) {
+  const found = [];
+  const walk = (properties, prefix) => {
+    for (const [name, schema] of Object.entries(properties)) {
+      const full = resolve(schema, components);
+      if (!prefix && BLOCKS.includes(name)) walk(full.properties, `${name}.`);
+      else if (!FROM_PEFT.test(prefix + name)) found.push([prefix + name, full]);
+    }
+  };
+  walk(components.JobSpec.properties, "");
+  return found;
+}
+
+function Field({ path, schema, value, set, wrong, lists }) {
+  const id = `field-${path.replaceAll(".", "-")}`;
+  const label = words(path.split(".").at(-1));
+  const common = {
+    id, value, "aria-invalid": wrong ? "true" : undefined, "aria-describedby": `${id}-help`,
+    onInput: (event) => set(path, event.target.value),
+  };
+  const options = choices(schema);
+  const standard = schema.default === undefined || schema.default === null ? "" : text(schema.default);
+  let control;
+  if (path === "dataset.train" || path === "dataset.eval") {
+    control = html`<select ...${common}><option value="">${path === "dataset.eval" ? "hold out a share" : "choose"}</option>
+      ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}</select>`;
+  } else if (options) {
+    control = html`<select ...${common}><option value="">${standard === "" ? "default" : `default: ${standard}`}</option>
+      ${options.map((option) => html`<option value=${String(option)}>${String(option)}</option>`)}</select>`;
+  } else {
+    control = html`<input type="text" ...${common} placeholder=${standard} list=${path === "base_model" ? "models" : undefined} autocomplete="off" spellcheck=${false} />
+      ${path === "base_model" ? html`<datalist id="models">${lists.models.map((model) => html`<option value=${model.name}></option>`)}</datalist>` : null}`;
+  }
+  return html`<div class=${wrong ? "field wrong" : "field"}>
+    <label for=${id}>${label}</label>${control}
+    <small id=${`${id}-help`} class="help">${wrong ? html`<strong class="error">${wrong}</strong> ` : ""}${schema.description ?? ""}</small>
+  </div>`;
+}
+
+function useDryRun(spec) {
+  const [answer, setAnswer] = useState([null, null]);
+  const running = useRef(null);
+  const key = JSON.stringify(spec);
+  useEffect(() => {
+    const timer = setTimeout(async () => {
+      running.current?.abort();
+      const control = (running.current = new AbortController());
+      try {
+        const plan = await post("/jobs?dry_run=true", spec, control.signal);
+        setAnswer([plan, null]);
+      } catch (error) {
+        if (error.name !== "AbortError") setAnswer([null, error]);
+      }
+    }, DRY_RUN_MS);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return answer;
+}
+
+function Plan({ plan }) {
+  const { artifact_bytes: sizes, ...estimate } = plan.estimate;
+  const rows = Object.entries(estimate).filter(([, value]) => typeof value === "number");
+  const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
+  return html`<h2>Estimate</h2>
+    <dl class="facts narrow">
+      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
+    </dl>
+    ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
+    ${plan.schedule.length ? html`<${Chart} name="schedule" title="Subspaces that the schedule keeps" lines=${[
+      { label: "scheduled", stepped: true, points: [[0, plan.estimate.subspaces ?? plan.schedule[0].wanted], ...plan.schedule.map(({ step, wanted }) => [step, wanted]), [plan.estimate.steps, plan.schedule.at(-1).wanted]] },
+    ]} />` : null}`;
+}

@@ -1,0 +1,60 @@
+// Form fields from the spec's JSON schema: what a field takes, and what its text means.
+
+export function resolve(schema, components) {
+  const name = schema.$ref?.split("/").pop() ?? schema.allOf?.[0]?.$ref?.split("/").pop();
+  return name ? { ...components[name], ...schema } : schema;
+}
+
+function kinds(schema) {
+  return (schema.anyOf ?? [schema]).filter((kind) => kind.type !== "null");
+}
+
+// The choices of a field that has a list of them, else null.
+export function choices(schema) {
+  const found = kinds(schema);
+  if (found.every((kind) => kind.type === "boolean")) return [true, false];
+  if (found.every((kind) => kind.enum || kind.const !== undefined)) return found.flatMap((kind) => kind.enum ?? [kind.const]);
+  return null;
+}
+
+export function text(value) {
+  if (value === undefined || value === null) return "";
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+// What a text means in a field; undefined where it is empty. What is wrong is for the service to say.
+export function parse(schema, given) {
+  const trimmed = given.trim();
+  if (trimmed === "") return undefined;
+  const options = choices(schema);
+  if (options) return options.find((option) => String(option) === trimmed);
+  const found = kinds(schema);
+  const types = new Set(found.map((kind) => kind.type));
+  if (types.has("array") && trimmed !== "all-linear") {
+    const items = found.find((kind) => kind.type === "array").items;
+    return trimmed.split(",").map((entry) => entry.trim()).filter(Boolean).map((entry) => parse(items, entry));
+  }
+  if ((types.has("integer") || types.has("number")) && !Number.isNaN(Number(trimmed))) return Number(trimmed);
+  if (types.has("object")) {
+    try {
+      return JSON.parse(trimmed);
+    } catch {
+      return trimmed;
+    }
+  }
+  return trimmed;
+}
+
+// { "adamss.r": 3 } -> { adamss: { r: 3 } }
+export function nested(values) {
+  const spec = {};
+  for (const [path, value] of Object.entries(values)) {
+    if (value === undefined) continue;
+    const names = path.split(".");
+    let block = spec;
+    for (const name of names.slice(0, -1)) block = block[name] ??= {};
+    block[names.at(-1)] = value;
+  }
+  return spec;
+}
