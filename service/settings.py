@@ -23,7 +23,12 @@ def _signing_key(secret: SecretStr) -> SecretStr:
 class Settings(BaseSettings):
     """Settings of API, worker and CLI. Every field is read from `ADAMSS_` plus its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ADAMSS_", use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ADAMSS_",
+        use_attribute_docstrings=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a key
+    )
 
     home: Path = Path("data")
     """Folder of the database, queue, data sets, models, checkpoints, artifacts and cache."""
