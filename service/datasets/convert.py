@@ -14,7 +14,8 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import xxhash
 
@@ -65,10 +66,14 @@ class RowFile:
         self.digest.update(line)
         self._file.write(line)
 
-    def close(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Closed, the file is on the disk."""
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 def convert(order: Order, folder: Path) -> dict[str, Any]:
@@ -78,20 +83,19 @@ def convert(order: Order, folder: Path) -> dict[str, Any]:
         ServiceError: it cannot be used.
     """
     profile, numbers = Profile(), array("Q")
-    rows, hashes = RowFile(folder / ROWS, order.keep_limit), FingerprintWriter(folder)
     format_: Format | None = None
-    for opened in _open_all(order, folder):
-        format_ = opened.format
-        profile.from_text = format_ in ("csv", "tsv", "images")
-        for row, line in _usable(opened.rows, profile):
-            profile.add(row)
-            hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
-            rows.write(line)
-            numbers.append(row.number)
-        profile.notices += opened.notices
+    with RowFile(folder / ROWS, order.keep_limit) as rows, FingerprintWriter(folder) as hashes:
+        for opened in _open_all(order, folder):
+            format_ = opened.format
+            profile.from_text = format_ in ("csv", "tsv", "images")
+            for row, line in _usable(opened.rows, profile):
+                profile.add(row)
+                hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
+                rows.write(line)
+                numbers.append(row.number)
+            profile.notices += opened.notices
+        hashes.finish(folder / HASHES)
     assert format_ is not None
-    rows.close()
-    hashes.finish(folder / HASHES)
     emptied = profile.finish()
     _check(profile)
     digest = rows.digest.hexdigest()
@@ -148,8 +152,7 @@ def _check(profile: Profile) -> None:
 
 def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) -> str:
     """Gives every row every column, so that whoever reads a row need not know the others; returns the new sha256."""
-    filled = RowFile(folder / "filled", limit)
-    with (folder / ROWS).open("rb", MEBIBYTE) as file:
+    with RowFile(folder / "filled", limit) as filled, (folder / ROWS).open("rb", MEBIBYTE) as file:
         for line in file:
             row = json.loads(line)
             values = {name: row.get(name) for name in columns}
@@ -158,7 +161,6 @@ def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) ->
             if isinstance(encoded, Problem):
                 raise refuse("row_too_long", "A row is too large once it has every column. Split its text.")
             filled.write(encoded)
-    filled.close()
     (folder / "filled").rename(folder / ROWS)
     return filled.digest.hexdigest()
 

@@ -11,7 +11,8 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import xxhash
 
@@ -40,6 +41,13 @@ class FingerprintWriter:
         self._folder = folder
         self._columns: dict[str, _ColumnFile] = {}
         self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for column in self._columns.values():
+            column.close()
 
     def add(self, row: Row, known: dict[str, int] | None = None) -> None:
         """`known`: hashes of cells that stand for something else, such as a file."""
@@ -82,6 +90,9 @@ class _ColumnFile:
     def finish(self, rows: int) -> None:
         self._pad(rows)
         self._flush()
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
     def _pad(self, rows: int) -> None:

@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -64,7 +64,8 @@ class TextFile:
         try:
             yield reader
         finally:
-            reader.detach()  # or the file would be closed with it
+            with suppress(ValueError):  # it is closed already
+                reader.detach()  # or the file would be closed with it
 
 
 class Unpacked(io.RawIOBase):

@@ -1,0 +1,233 @@
+"""Each broken file is refused, or its rows are named, with what to do about them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.datasets.convert import PARTS, ROWS, Order, convert
+from service.errors import ServiceError
+from tests.service.datasets import corpus
+from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
+
+LIMIT = 2**28
+
+
+def read(folder: Path, name: str, content: bytes, limit: int = LIMIT) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the reading process finds, without the process; and the rows that are kept."""
+    (folder / PARTS).mkdir()
+    (folder / PARTS / name).write_bytes(content)
+    found = convert(Order(name, limit, 4 * limit, 0, 0), folder)
+    return found, [json.loads(line) for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("case", corpus.REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    name, content, code = corpus.REFUSED[case]
+    with pytest.raises(ServiceError) as caught:
+        read(tmp_path, name, content)
+    assert (caught.value.code, caught.value.status, caught.value.param) == (code, 422, "file")
+    assert caught.value.message.endswith(".")
+
+
+@pytest.mark.parametrize("case", corpus.PROBLEMS)
+def test_listed(case: str, tmp_path: Path) -> None:
+    name, content, message = corpus.PROBLEMS[case]
+    found, kept = read(tmp_path, name, content)
+    problems = found["profile"]["problems"]
+    assert any(message in problem["message"] for problem in problems), problems
+    assert len(problems) == found["profile"]["problem_count"]
+    assert all(problem["row"] >= 1 for problem in problems)
+    left_out = found["profile"]["left_out"] + found["profile"]["empty_rows"]
+    assert left_out == sum(problem["left_out"] for problem in problems)
+    assert len(kept) == found["rows"] > 0
+
+
+def test_all_problems_are_in_the_refusal(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        read(tmp_path, "a.csv", csv_of(*(f"a,{n}" for n in range(50)), *["a,b,c"] * 120))
+    lines = caught.value.message.splitlines()
+    assert lines[0].startswith("120 of 170 rows cannot be used")
+    assert lines[1].startswith("row 51 (line 52) has 3 cells")
+    assert len(lines) == 102
+    assert lines[-1] == "... and 20 more."
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("gzip", gzip.compress(csv_of("a," + "b" * 2_000_000))),
+        ("zip", zip_of({"a/b.png": bytes(2_000_000)})),
+        ("parquet", parquet_of({"text": ["a" * 1_000_000, "b" * 1_000_000]}, use_dictionary=False)),
+        ("rows", parquet_of({"text": ["a" * 100_000] * 60})),
+        ("plain", csv_of(*["a,b"] * 400_000)),
+    ],
+)
+def test_what_unpacks_to_too_much_is_413(name: str, content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        read(tmp_path, name, content, limit=1_000_000)
+    assert caught.value.status == 413
+
+
+def test_encodings(tmp_path: Path) -> None:
+    text = "text,label\n" + "Le café était délicieux, vraiment très agréable;1\nGrüße, schöne Straße;0\n".replace(
+        ",", " "
+    ).replace(";", ",")
+    for place, (encoding, converted) in enumerate(
+        [("utf-8", False), ("utf-8-sig", False), ("utf-16", True), ("utf-32", True), ("cp1252", True)]
+    ):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        found, kept = read(folder, "a.csv", text.encode(encoding))
+        assert [row["text"] for row in kept] == [
+            "Le café était délicieux  vraiment très agréable",
+            "Grüße  schöne Straße",
+        ]
+        notices = [notice["code"] for notice in found["profile"]["notices"]]
+        assert ("converted_encoding" in notices) is converted
+
+
+def test_missing_numbers_become_empty(tmp_path: Path) -> None:
+    found, kept = read(tmp_path, "a.csv", csv_of("a,1.5", "b,nan", "c,2", "d,#N/A", "e,", "f,3"))
+    assert [row["label"] for row in kept] == ["1.5", None, "2", None, "", "3"]
+    label = found["profile"]["columns"][1]
+    assert (label["type"], label["empty"]) == ("float", 3)
+    assert [(problem["row"], problem["line"], problem["column"]) for problem in found["profile"]["problems"]] == [
+        (2, 3, "label"),
+        (4, 5, "label"),
+    ]
+
+
+def test_what_surprises_in_a_label_is_said(tmp_path: Path) -> None:
+    rows = [f"text {n},{'nan' if n == 3 else 'abc'[n % 2]},x,{'rare' if n == 5 else 'often'}" for n in range(20)]
+    found, _ = read(tmp_path, "a.csv", csv_of(*rows, header="text,label,same,class"))
+    notices = {(notice["code"], notice["column"]) for notice in found["profile"]["notices"]}
+    assert notices == {
+        ("rare_classes", "label"),
+        ("nan_as_text", "label"),
+        ("one_value", "same"),
+        ("rare_classes", "class"),
+    }
+
+
+def test_ten_thousand_classes_are_counted_up_to_a_thousand(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, "a.csv", csv_of(*(f"text,class {n}" for n in range(10_000))))
+    label = found["profile"]["columns"][1]
+    assert (label["distinct"], label["distinct_capped"], label["values"]) == (1_000, True, None)
+
+
+def test_lengths_and_duplicates(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, "a.csv", csv_of("a,1", "abc,1", "abcd,0", "a,1", "a,0", "a,1"))
+    text = found["profile"]["columns"][0]
+    assert text["lengths"] == [{"up_to": 1, "rows": 4}, {"up_to": 3, "rows": 1}, {"up_to": 7, "rows": 1}]
+    duplicates = found["profile"]["duplicates"]
+    assert duplicates == {"rows": 2, "examples": [{"row": 4, "repeats": 1}, {"row": 6, "repeats": 1}]}
+    assert found["profile"]["repeated"]["text"] == 3
+
+
+def test_lists_and_chats_are_kept(tmp_path: Path) -> None:
+    rows = [
+        {"tokens": ["a", "b"], "tags": ["X", "O"], "messages": corpus.chat("system", "user", "assistant")["messages"]},
+        {"tokens": ["c"], "tags": ["O"]},
+    ]
+    found, kept = read(tmp_path, "rows", json.dumps(rows, indent=2).encode())
+    assert found["format"] == "json"
+    assert kept == [rows[0], rows[1] | {"messages": None}]
+    types = {column["name"]: column["type"] for column in found["profile"]["columns"]}
+    assert types == {"tokens": "list", "tags": "list", "messages": "messages"}
+    assert found["profile"]["columns"][1]["values"] == {"O": 2, "X": 1}
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "when": pa.array([0], pa.timestamp("us")),
+            "price": pa.array([12.5]).cast(pa.decimal128(5, 2)),
+            "kind": pa.array(["a"]).dictionary_encode(),
+            "tags": pa.array([["a", "b"]]),
+            "chat": pa.array([corpus.chat("user", "assistant")["messages"]]),
+            "label": [1],
+        },
+    ).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}})}
+    )
+    found, (row,) = read(tmp_path, "a.parquet", parquet_of_table(table))
+    assert row == {
+        "when": "1970-01-01T00:00:00",
+        "price": 12.5,
+        "kind": "a",
+        "tags": ["a", "b"],
+        "chat": corpus.chat("user", "assistant")["messages"],
+        "label": "yes",
+    }
+    assert found["format"] == "parquet"
+
+
+def parquet_of_table(table: Any) -> bytes:
+    import io
+
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def test_images_are_kept_upright_under_safe_names(tmp_path: Path) -> None:
+    from PIL import Image
+
+    members = {
+        "pets/cat/ä b.png": image(),
+        "pets/cat/photo.jpg": corpus.turned_image(),
+        "pets/dog/old.bmp": image("BMP"),
+        "pets/dog/moving.gif": image("GIF", color=3, mode="P"),
+        "pets/dog/new.webp": image("WEBP"),
+        "pets/dog/print.jpg": image("JPEG", mode="CMYK", color=(1, 2, 3, 4)),
+        "__MACOSX/pets/dog/new.webp": b"junk",
+    }
+    found, kept = read(tmp_path, "a.zip", zip_of(members))
+    assert (found["format"], found["rows"], found["profile"]["problem_count"]) == ("images", 6, 0)
+    assert {row["file_name"]: row["label"] for row in kept} == {
+        name: name.split("/")[1] for name in members if not name.startswith("__")
+    }
+    by_name = {row["file_name"]: tmp_path / "images" / row["image"] for row in kept}
+    assert by_name["pets/cat/ä b.png"].read_bytes() == members["pets/cat/ä b.png"]
+    with Image.open(by_name["pets/cat/photo.jpg"]) as photo:
+        assert photo.size == (8, 16)
+        assert dict(photo.getexif()) == {}
+        red, _, blue = photo.convert("RGB").getpixel((4, 2))  # type: ignore[misc]
+        assert (red > 200, blue > 100) == (True, False)
+    for name in by_name.values():
+        with Image.open(name) as stored:
+            stored.load()
+            assert stored.format in ("PNG", "JPEG", "WEBP")
+
+
+def test_metadata_labels_images(tmp_path: Path) -> None:
+    rows = [{"file_name": f"{n}.png", "label": n % 2, "tags": ["a"]} for n in range(3)]
+    members = {f"train/{n}.png": image(color=(n, n, n)) for n in range(3)} | {"train/metadata.jsonl": json_lines(*rows)}
+    _, kept = read(tmp_path, "a.zip", zip_of(members))
+    assert [(row["label"], row["tags"], row["file_name"]) for row in kept] == [
+        (n % 2, ["a"], f"train/{n}.png") for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_separators(separator: str, tmp_path: Path) -> None:
+    text = f'text{separator}label\r\n"a, b{separator}c\nd"{separator}1\r\n'
+    found, kept = read(tmp_path, "a.tsv", text.encode())
+    assert kept == [{"text": f"a, b{separator}c\nd", "label": "1"}]
+    assert found["profile"]["notices"][0]["code"] == "separator"
+
+
+def test_what_spreadsheets_add_is_no_row(tmp_path: Path) -> None:
+    found, kept = read(tmp_path, "a.csv", b"sep=;\r\ntext;label;\r\na;1;\r\n;;\r\n;;\r\n")
+    assert kept == [{"text": "a", "label": "1"}]
+    assert found["profile"]["empty_rows"] == 2
+    assert [problem["line"] for problem in found["profile"]["problems"]] == [3, 4]
