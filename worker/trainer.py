@@ -101,7 +101,6 @@ class TrainingProcess:
             from adamss_core.training.run import run  # torch: only here, and only now
 
             result = run(request, reporter)
-            failpoint("before_publish")
             return self._publish(db, request.job_id, result)
         except Stopped:
             return self._stopped()
@@ -113,6 +112,7 @@ class TrainingProcess:
         assert self._reporter is not None
         if not self._reporter.close(self.orders.lease_seconds):
             return self._stopped()
+        failpoint("before_publish")
         deadline = monotonic() + self.orders.lease_seconds
         while True:
             try:
