@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 PREFERRED = ("merged", "lora", "adapter")
 # What the operator must mend, and what another request may do better.
 _UNAVAILABLE = frozenset({"artifact_damaged", "disk_full", "out_of_memory", "predict_failed"})
+_WRONG_INPUT = frozenset({"bad_data", "invalid_image"})  # what only the model's own processor finds out
 
 
 def predict(caller: Caller, job_id: str, wish: PredictIn) -> PredictionsOut:
@@ -78,8 +79,8 @@ def _artifact(job: Job, found: dict[str, Artifact]) -> Artifact:
 def _problem(problem: dict[str, Any]) -> ServiceError:
     code, where = str(problem["code"]), problem.get("where")
     message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
-    if isinstance(where, str) and where.startswith("inputs["):
-        return InvalidRequest(message, code=code, param=where)
+    if code in _WRONG_INPUT:
+        return InvalidRequest(message, code=code, param=where if str(where).startswith("inputs[") else "inputs")
     if code in _UNAVAILABLE:
         logger.error("prediction failed", extra={"code": code, "problem": message})
         return Unavailable(message, code=code)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import quality
+from benchmarks import quality, rates
 from benchmarks.layer_cost import compiled, count_operations, layer_time, memory, operations, saved_bytes
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.startup import decomposition, second_adapter
@@ -109,6 +109,17 @@ def test_quality_batches() -> None:
     assert all(int(inputs["attention_mask"].sum(1).max()) == inputs["input_ids"].shape[1] for inputs in seen)
     again = list(quality.batches(examples, seed=1))
     assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(seen, again, strict=True))
+
+
+def test_rates() -> None:
+    examples = rates.read_examples(rates.DATA, 30)
+    torch.manual_seed(0)
+    assert sorted(rates.windows(examples)) == list(range(30))
+    for goal in rates.GOALS.values():
+        method, rate, score, spread, seconds = rates.measure(goal, "adamss", 1e-2, [0], examples)
+        assert (method, rate, spread) == ("adamss", 1e-2, 0)
+        assert -100 <= score <= 100
+        assert seconds > 0
 
 
 def test_quality_prunes_to_half() -> None:

@@ -1,0 +1,47 @@
+"""What the process that predicts does with images; answers of real artifacts are tested with the service."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from adamss_core.prediction import MAX_PIXELS, opened
+from adamss_core.training.errors import TrainingError
+
+
+def sent(image: Image.Image, kind: str = "PNG") -> dict[str, str]:
+    content = BytesIO()
+    image.save(content, kind)
+    return {"image": base64.b64encode(content.getvalue()).decode()}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_images_are_decoded(kind: str) -> None:
+    image = opened(sent(Image.new("RGB", (5, 4), (250, 0, 0)), kind), "inputs[0]")["image"]
+    assert image.size == (5, 4)
+    assert image.convert("RGB").getpixel((2, 2))[0] > 240
+
+
+def test_other_inputs_stay_as_they_are() -> None:
+    assert opened({"text": "a"}, "inputs[0]") == {"text": "a"}
+
+
+def bad_images() -> dict[str, dict[str, str]]:
+    half = base64.b64decode(sent(Image.effect_noise((64, 64), 50))["image"])[:600]
+    return {
+        "no image": {"image": base64.b64encode(b"no image").decode()},
+        "cut off": {"image": base64.b64encode(half).decode()},
+        "of another format": sent(Image.new("RGB", (4, 4)), "TIFF"),
+        "too large": sent(Image.new("1", (10_000, MAX_PIXELS // 10_000 + 1))),
+    }
+
+
+@pytest.mark.parametrize("name", list(bad_images()))
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_bad_images_are_named(name: str) -> None:
+    with pytest.raises(TrainingError) as caught:
+        opened(bad_images()[name], "inputs[3]")
+    assert (caught.value.code, caught.value.where) == ("invalid_image", "inputs[3].image")
