@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import reader_of, why_left_out
 from service.datasets.profiling import MAX_DISTINCT
@@ -12,8 +14,8 @@ from service.validation import column_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
-# A column of more different numbers than these may be classes or quantities: the job has to say which.
-MANY_NUMBERS = {"integer": 50, "float": 10}
+# More different numbers than these may be classes or quantities: the job has to say which.
+MANY_INTEGERS, MANY_FRACTIONS = 50, 10
 SPREAD = (0.05, 20.0)  # of numbers to predict, for which the usual learning rates do
 
 
@@ -36,7 +38,7 @@ def check_columns(spec: JobSpec, dataset: Dataset, param: str) -> None:
                 field, name, f"holds {_KINDS[kind]}, not a text in each row", "Name a column with text."
             )
         if field == "label":
-            _check_label_column(spec, columns[name]["type"], columns[name]["distinct"], name)
+            _check_label_column(spec, kind, name)
 
 
 _KINDS = {"list": "lists", "messages": "chats"}
@@ -46,20 +48,11 @@ def _wrong_column(field: str, name: str, what: str, remedy: str) -> InvalidReque
     return InvalidRequest(f"Column '{name}' {what}. {remedy}", code="wrong_column_type", param=f"dataset.{field}")
 
 
-def _check_label_column(spec: JobSpec, kind: str, distinct: int, name: str) -> None:
+def _check_label_column(spec: JobSpec, kind: str, name: str) -> None:
     if kind == "list" and spec.task == "text-classification" and spec.problem != "multi_label_classification":
         raise InvalidRequest(
             f"Column '{name}' holds lists of classes. Set problem_type to \"multi_label_classification\", or name a "
             "column with one class in each row.",
-            code="problem_type_missing",
-            param="problem_type",
-        )
-    undecided = spec.task == "text-classification" and spec.problem_type is None
-    if undecided and distinct > MANY_NUMBERS.get(kind, distinct):
-        raise InvalidRequest(
-            f"Column '{name}' holds {distinct:,}{' or more' if distinct >= MAX_DISTINCT else ''} different numbers. "
-            'Set problem_type to "regression" to predict the number, or to "single_label_classification" if each is '
-            "the name of a class.",
             code="problem_type_missing",
             param="problem_type",
         )
@@ -84,6 +77,7 @@ def check_rows(spec: JobSpec, found: Scan) -> None:
                 param="dataset.label",
             )
     elif spec.task != "text-generation":
+        _check_kind_of_label(spec, found)
         _check_classes(spec, found)
     if found.usable < MIN_ROWS:
         raise InvalidRequest(
@@ -92,6 +86,34 @@ def check_rows(spec: JobSpec, found: Scan) -> None:
             code="too_few_rows",
             param="dataset.train",
         )
+
+
+def _check_kind_of_label(spec: JobSpec, found: Scan) -> None:
+    """Raises InvalidRequest for many numbers of which nobody said what they are."""
+    if spec.task != "text-classification" or spec.problem_type is not None:
+        return
+    numbers = [_number(name) for name in found.labels]
+    if None in numbers or len(numbers) <= (MANY_INTEGERS if all(map(_is_whole, numbers)) else MANY_FRACTIONS):
+        return
+    raise InvalidRequest(
+        f"Column '{spec.dataset.label}' holds {min(len(numbers), MAX_DISTINCT):,}"
+        f'{" or more" if found.has_too_many_classes else ""} different numbers. Set problem_type to "regression" to '
+        'predict the number, or to "single_label_classification" if each is the name of a class.',
+        code="problem_type_missing",
+        param="problem_type",
+    )
+
+
+def _number(name: str) -> float | None:
+    try:
+        value = float(name)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _is_whole(value: float | None) -> bool:
+    return value is not None and value.is_integer()
 
 
 def _check_classes(spec: JobSpec, found: Scan) -> None:

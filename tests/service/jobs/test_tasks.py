@@ -70,6 +70,9 @@ def test_numbers_are_classes_or_quantities_as_the_job_says(service: Service) -> 
     assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (54, 6)
     assert plan["estimate"]["head_parameters"] == 33
     assert plan["spec"]["training"]["metric_for_best"] == "pearson"
+    as_text = jsonl(*({"text": f"film {n}", "label": str(n)} for n in range(60)))
+    assert refused(service, as_text)[0] == "problem_type_missing"
+    assert "60 different numbers" in refused(service, as_text)[2]
     few = jsonl(*({"text": "film", "label": n % 5} for n in range(40)))
     assert planned(service, few)["spec"]["training"]["metric_for_best"] == "accuracy"
 
