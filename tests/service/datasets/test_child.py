@@ -1,0 +1,114 @@
+"""The process that reads uploads: its limits, and what becomes of its ends."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.datasets import child
+from service.errors import InvalidRequest, TooLarge, Unavailable
+from tests.service.datasets.corpus import TEXTS, parquet_of
+
+LIMIT = 2**26
+
+
+def read(folder: Path, content: bytes, name: str = "a.csv") -> dict[str, object]:
+    (folder / "upload").write_bytes(content)
+    work = folder / "work"
+    work.mkdir()
+    with (folder / "upload").open("rb") as file:
+        return child.read_upload(file, name, work, LIMIT)
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """A process in the reader's place, with an end of its own."""
+    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", code))
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, TEXTS)["rows"] == 20
+
+
+def test_little_memory_is_a_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "MEMORY_BYTES", 600 * 2**20)
+    bomb = parquet_of({"text": ["a" * 5_000_000] * 400})  # 20 kB; a batch of it takes 2 GB
+    assert len(bomb) < 300_000
+    with pytest.raises(TooLarge) as caught:
+        read(tmp_path, bomb, "a.parquet")
+    assert caught.value.code == "needs_too_much_memory"
+
+
+def test_a_reader_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "CPU_SECONDS", 1)
+    monkeypatch.setattr(child, "WALL", 1)
+    ends(monkeypatch, "import time; time.sleep(600)")
+    with pytest.raises(InvalidRequest) as caught:
+        read(tmp_path, TEXTS)
+    assert caught.value.code == "takes_too_long"
+
+
+@pytest.mark.parametrize("signal", ["SIGSEGV", "SIGABRT", "SIGBUS"])
+def test_a_reader_that_breaks_down_is_a_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
+    ends(monkeypatch, f"import os, signal; os.kill(os.getpid(), signal.{signal})")
+    with pytest.raises(InvalidRequest) as caught:
+        read(tmp_path, TEXTS)
+    assert caught.value.code == "damaged_file"
+
+
+def test_a_reader_that_fails_is_a_503_and_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends(monkeypatch, "raise RuntimeError")
+    with pytest.raises(Unavailable):
+        read(tmp_path, TEXTS)
+    ends(monkeypatch, "import errno; raise OSError(errno.ENOSPC, 'full')")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(OSError, match="No space") as caught:
+        read(tmp_path / "again", TEXTS)
+    assert caught.value.errno == errno.ENOSPC
+
+
+ATTEMPTS = (
+    "import socket; socket.create_connection(('127.0.0.1', 9))",
+    "import socket; socket.getaddrinfo('example.org', 80)",
+    "import subprocess; subprocess.run(['true'])",
+    "import os; os.system('true')",
+    "import os; os.fork()",
+    "import os; os.execv('/bin/true', ['true'])",
+    "import os; os.symlink('/etc/passwd', 'link')",
+    "import pickle; pickle.loads(b'cos\\nsystem\\n.')",
+)
+
+
+def test_a_reader_may_not_reach_out(tmp_path: Path) -> None:
+    code = f"""
+from service.datasets import sandbox
+sandbox.enter(2**31, 60, 2**20)
+for attempt in {ATTEMPTS!r}:
+    try:
+        exec(attempt)
+    except sandbox.NotAllowed:
+        print("not allowed")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines() == ["not allowed"] * len(ATTEMPTS)
+
+
+def test_a_reader_has_bounds(tmp_path: Path) -> None:
+    code = (
+        "import resource as r; from service.datasets import sandbox; sandbox.enter(2**31, 60, 2**20)\n"
+        "print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])\n"
+        "open('large', 'wb').write(bytes(2**21))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.strip() == f"[60, 64, {2**20}, 0]"
+    assert "File too large" in done.stderr
+
+
+def test_it_starts_light() -> None:
+    heavy = ("torch", "transformers", "numpy", "pyarrow", "fastapi")
+    code = f"import sys, service.datasets.convert; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
