@@ -122,9 +122,14 @@ class BodyLimitMiddleware:
 
 
 def _body_limit(scope: Scope) -> int:
-    if scope["path"] == UPLOAD_PATH:
+    # Files of a form go to the disk as they arrive; any other body is read into memory.
+    if scope["path"] == UPLOAD_PATH and _is_form(scope):
         return _upload_bytes(scope) + MULTIPART_BYTES
     return PREDICT_BYTES if PREDICT_PATH.fullmatch(scope["path"]) else MAX_JSON_BYTES
+
+
+def _is_form(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
 
 
 def _upload_bytes(scope: Scope) -> int:

@@ -15,6 +15,8 @@ from uuid import uuid4
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
+from service.transport import DropsWhatIsNoMessage
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,15 +40,9 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyped
                 logger.warning("a message that is not JSON was dropped: %.200r", error)
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]
+class Transport(DropsWhatIsNoMessage, filesystem.Transport):  # type: ignore[misc]
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Returns after one look into the folder: only then does Celery's loop find out that it should stop."""
         super().drain_events(connection, timeout=min(timeout or self.polling_interval, self.polling_interval))
-
-    def _deliver(self, message: Any, queue: str) -> None:
-        try:
-            super()._deliver(message, queue)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            logger.warning("a message that is no Celery message was dropped: %.200r", error)

@@ -8,6 +8,8 @@ from typing import Any
 
 from kombu.transport import redis
 
+from service.transport import DropsWhatIsNoMessage
+
 logger = logging.getLogger(__name__)
 
 
@@ -20,11 +22,5 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu is untyped
             raise Empty from None
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(DropsWhatIsNoMessage, redis.Transport):  # type: ignore[misc]
     Channel = Channel
-
-    def _deliver(self, message: Any, queue: str) -> None:
-        try:
-            super()._deliver(message, queue)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            logger.warning("a message that is no Celery message was dropped: %.200r", error)

@@ -42,7 +42,7 @@ async def _hub_body(request: Request) -> HubDatasetIn:
     content = await request.body()
     try:
         body = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         context = {"error": str(error)}
         raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": context}]) from error
     try:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psutil
 import pytest
 
 from service.archive import unpack
@@ -22,7 +21,7 @@ from service.base_models import inspection
 from service.datasets import service
 from service.errors import InvalidRequest
 from tests.security import attacks
-from tests.security.support import Target, files_below, operations
+from tests.security.support import Target, files_below, memory, operations
 from tests.service.support import error_of, rows
 
 SECRET = "canary-of-a-file-outside"
@@ -74,8 +73,8 @@ def secret(tmp_path: Path) -> Path:
 
 def outside(opened: set[str], home: Path, secret: Path) -> list[str]:
     """What was opened elsewhere than in the home folder, the interpreter's folders and this checkout."""
-    allowed = (home, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2], Path("/proc"), Path("/dev"))
-    allowed += (Path("/etc/mime.types"), Path("/usr"), Path("/sys"))
+    system = [Path(name) for name in (sys.prefix, sys.base_prefix, "/proc", "/dev", "/sys", "/usr", "/etc/mime.types")]
+    allowed = [home, Path(__file__).parents[2], *system]
     temporaries = Path(tempfile.gettempdir())
     found = []
     for name in opened:
@@ -215,15 +214,14 @@ def test_07_bombs(session_target: Target) -> None:
     Seen to fail: with `limit` left out where gzip is unpacked, and with the reading done in this process.
     """
     unpacked = 300_000_000
-    process = psutil.Process()
     found = attacks.bombs(unpacked)
     with smaller_uploads(session_target, 20_000_000):
-        before = process.memory_info().rss
+        before = memory()
         for name, content in found.items():
             answer = session_target.client("submit").post("/datasets", files={"file": (name, content)})
             assert answer.status_code in (413, 422), (name, answer.text[:300])
             assert error_of(answer.json())["param"] == "file"
-            assert process.memory_info().rss - before < 50_000_000 + 3 * len(content), name
+            assert memory() - before < 50_000_000 + 3 * len(content), name
     assert not list(session_target.service.settings.folder("datasets").glob("*.partial"))
 
 
@@ -399,8 +397,8 @@ def test_11_malformed_files(session_target: Target) -> None:
 
     Seen to fail: with the checks of Parquet's footer left out, and with reading in this process (memory).
     """
-    client, process = session_target.client("submit"), psutil.Process()
-    before = process.memory_info().rss
+    client = session_target.client("submit")
+    before = memory()
     for place, (name, content) in enumerate(attacks.good_files().items()):
         good = client.post("/datasets", files={"file": (name, content)})
         assert good.status_code == 201, (name, good.text)
@@ -410,5 +408,5 @@ def test_11_malformed_files(session_target: Target) -> None:
             if answer.status_code == 201:
                 client.delete(f"/datasets/{answer.json()['id']}")
         client.delete(f"/datasets/{good.json()['id']}")
-    assert process.memory_info().rss - before < 50_000_000
+    assert memory() - before < 50_000_000
     assert client.get("/healthz").status_code == 200

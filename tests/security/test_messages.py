@@ -1,0 +1,124 @@
+"""Rows 12 and 14 of the attacks, with a real worker: forged messages run nothing, secrets stay where they belong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.db import JobStatus
+from service.queue import QUEUE, RUN_JOB, make_celery
+from tests.security import attacks
+from tests.security.support import files_below
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import Service, scaled_settings, wait_for, wait_until
+
+CANARY = "canary-secret-7f3a91"
+OPERATORS = {  # what the environment of a worker may hold that is no business of a training process
+    "ADAMSS_API_KEY": CANARY,
+    "ADAMSS_WEBHOOK_SECRET": "whsec_Y2FuYXJ5LXNlY3JldC0tLTdmM2E5MS0tLS0t",
+    "PGPASSWORD": CANARY,
+    "AWS_SECRET_ACCESS_KEY": CANARY,
+    "GITHUB_TOKEN": CANARY,
+    "WANDB_API_KEY": CANARY,
+    "SOMETHING_NEW": CANARY,
+}
+
+
+@pytest.fixture(params=["folder", "redis"])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    if request.param == "folder":
+        service = Service(scaled_settings(tmp_path / "home"))
+        yield service
+    else:
+        server = RedisServer(tmp_path)
+        service = Service(scaled_settings(tmp_path / "home", broker_url=server.url))
+        yield service
+        server.stop()
+    service.db.close()
+
+
+def forge(service: Service, canary: Path) -> None:
+    """Messages of every kind but the right one, for the worker to find."""
+    run = {"task": RUN_JOB, "id": "forged", "lang": "py", "argsrepr": "x", "kwargsrepr": "y"}
+    shell = {"task": "os.system", "args": [f"touch {canary}"], "kwargs": {}, "options": {}}
+    embed: dict[str, Any] = {"callbacks": [shell], "errbacks": [shell], "chain": [shell], "chord": None}
+    bodies: list[tuple[Any, str, dict[str, str]]] = [
+        (attacks.Bait(canary), "pickle", run),
+        ([[attacks.Bait(canary)], {}, {}], "pickle", run),
+        ([[f"touch {canary}"], {}, {}], "json", {**run, "task": "os.system"}),
+        ([[f"touch {canary}"], {}, {}], "json", {**run, "task": "celery.backend_cleanup"}),
+        ([["job_../../etc/passwd"], {}, embed], "json", run),
+        ([["job_a\n{}"], {}, {}], "json", run),
+        ([["a", "b"], {"job_id": "x"}, {}], "json", run),
+        ([[{"job": 1}], {}, {}], "json", run),
+        ("not a list", "json", run),
+        ({"task": "os.system"}, "json", {}),
+        ([[f"!!python/object/apply:os.system ['touch {canary}']"], {}, {}], "yaml", run),
+    ]
+    app = make_celery(service.settings)
+    with app.connection_for_write() as connection:
+        producer = connection.Producer()
+        for body, serializer, headers in bodies:
+            producer.publish(body, serializer=serializer, headers=headers, routing_key=QUEUE, declare=[_queue(app)])
+    app.close()
+    folder = service.settings.resolved_home / "queue" / "messages"
+    if folder.is_dir():
+        for place, content in enumerate((b"", b"{", b"\x80\x04", attacks.bait(canary), b"[1, 2]", b'{"body": 1}')):
+            (folder / f"{place}.{QUEUE}.msg").write_bytes(content)
+
+
+def _queue(app: Any) -> Any:
+    from kombu import Queue
+
+    return Queue(QUEUE, routing_key=QUEUE)
+
+
+def test_12_forged_messages(service: Service, tmp_path: Path) -> None:
+    """Pickles, foreign tasks, callbacks and rubbish among the messages: nothing of it runs, each is dropped and logged,
+    and the job that is there for real succeeds.
+
+    Seen to fail: with "pickle" among `accept_content`, the bait's file is there.
+    """
+    canary = tmp_path / "canary"
+    forge(service, canary)
+    with service.worker():
+        first = service.add_job("steps=3")
+        wait_for(service, first, JobStatus.SUCCEEDED, seconds=120)
+        log = service.settings.resolved_home / "worker.log"
+        wait_until(lambda: log.read_text().count("names no job was dropped") >= 3, seconds=120)
+        wait_for(service, service.add_job("steps=3"), JobStatus.SUCCEEDED, seconds=120)
+    assert not canary.exists()
+    for line in log.read_text().splitlines():
+        assert isinstance(json.loads(line), dict), line
+
+
+def test_14_secrets_of_the_worker(tmp_path: Path) -> None:
+    """Canaries in the worker's environment and settings: the training process has none of them in its environment or
+    its arguments, and no file of the home folder and no row of the database holds one.
+
+    Seen to fail: with `dict(os.environ)` for the training process's environment.
+    """
+    service = Service(scaled_settings(tmp_path / "home", api_key=SecretStr(CANARY)))
+    job_id = service.add_job("steps=10000")
+    with service.worker(**OPERATORS, ADAMSS_HOME=str(service.settings.resolved_home)):
+        wait_until(lambda: service.job(job_id).step > 0, seconds=120)
+        trainer = Path(f"/proc/{service.trainer_pid(job_id)}")
+        for name in ("environ", "cmdline"):
+            content = (trainer / name).read_bytes()
+            assert content
+            for secret in OPERATORS.values():
+                assert secret.encode() not in content, name
+        service.set_status(job_id, JobStatus.CANCELLING)
+        wait_for(service, job_id, JobStatus.CANCELLED, seconds=120)
+    service.db.close()
+    holders = [
+        path
+        for path in files_below(service.settings.resolved_home)
+        if any(secret.encode() in path.read_bytes() for secret in OPERATORS.values())
+    ]
+    assert holders == []
