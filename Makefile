@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench-adapter bench-quality bench-rates clean
+.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,13 @@ lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+faults: $(STAMP)  ## kill, freeze, fill and cut off everything, on both set-ups, and print what held (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+SECONDS ?= 600
+soak: $(STAMP)  ## random kills under 200 readers for SECONDS on each set-up, and print the numbers
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak $(SECONDS)
 
 bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's AdaMSS
 	$(BIN)/python -m benchmarks.adapter
