@@ -13,6 +13,7 @@ from adamss_core.spec.plan import Plan
 
 FLOAT = 4  # bytes; what is trained is fp32
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
+IMAGE_TOKENS = 197  # of a model that does not say: 224 pixels in patches of 16
 MAX_SCHEDULE = 500  # mask steps that are listed
 
 
@@ -160,7 +161,10 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
 def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int) -> int:
     """Frozen weights and bases; weights, gradients and two moments of what is trained; activations of a batch."""
     basis = sum(shape.basis * shape.columns for shape in shapes)
-    tokens = min(spec.training.max_length, facts.max_positions or spec.training.max_length)
+    if spec.task == "image-classification":
+        tokens = facts.image_tokens or IMAGE_TOKENS
+    else:
+        tokens = min(spec.training.max_length, facts.max_positions or spec.training.max_length)
     # Each linear layer keeps its input or output for the backward pass; attention keeps about as much again.
     widths = sum(module.in_features + module.out_features for module in facts.linear_modules)
     activations = spec.training.batch_size * tokens * widths * (2 if spec.training.precision in ("bf16", "fp16") else 4)

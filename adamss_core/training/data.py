@@ -138,14 +138,17 @@ def split(rows: Rows, fraction: float, seed: int, strata: Sequence[str] | None) 
 
 def describe_split(evaluation: Rows, *, own_file: bool, seed: int, stratified: bool) -> dict[str, Any]:
     """What is held out, so that anyone can tell whether two jobs were measured on the same rows."""
-    numbers = ",".join(map(str, evaluation.numbers))
     return {
-        "rows": len(evaluation),
+        **count_and_hash(evaluation),
         "from": "eval" if own_file else "train",
         "seed": None if own_file else seed,
         "stratified": stratified and not own_file,
-        "sha256": hashlib.sha256(numbers.encode()).hexdigest(),
     }
+
+
+def count_and_hash(rows: Rows) -> dict[str, Any]:
+    numbers = ",".join(map(str, rows.numbers))
+    return {"rows": len(rows), "sha256": hashlib.sha256(numbers.encode()).hexdigest()}
 
 
 def report_left_out(reporter: Reporter, which: str, rows: Rows) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from adamss_core.training.batches import Encoded
-from adamss_core.training.data import Data, Rows
+from adamss_core.training.data import Data, Rows, count_and_hash
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter
 from adamss_core.training.tasks import Task
@@ -24,7 +24,8 @@ def within_limit(
     """
     rows, train = _encode(task, data, data.train, "training", processor, limit, reporter)
     held, evaluation = _encode(task, data, data.evaluation, "evaluation", processor, limit, reporter)
-    return replace(data, train=rows, evaluation=held), train, evaluation
+    held_out = data.held_out | count_and_hash(held)
+    return replace(data, train=rows, evaluation=held, held_out=held_out), train, evaluation
 
 
 def _encode(

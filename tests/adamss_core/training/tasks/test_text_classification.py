@@ -114,6 +114,7 @@ def test_rows_that_are_too_long(model: Path, tmp_path: Path, policy: str, kept: 
         return
     result = run(asked, recorder).result
     assert result["train_rows"] + result["eval_rows"] == kept
+    assert result["held_out"]["rows"] == result["eval_rows"]
     events = [facts["rows"] for name, _, facts in recorder.events if name in ("rows_dropped", "rows_truncated")]
     assert sum(events) == 4
 

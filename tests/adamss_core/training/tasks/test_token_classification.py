@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from seqeval.metrics import f1_score
+from tokenizers import pre_tokenizers
+from transformers import RobertaTokenizer
 
+from adamss_core.training.base_model import Source
 from adamss_core.training.batches import IGNORED
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
@@ -52,6 +55,18 @@ def test_the_first_token_of_a_word_has_its_tag() -> None:
     assert (data.units.tolist(), data.lengths.tolist()) == ([3], [7])
     cut = task.encode(rows, ["B-D", "B-G", "O"], build_tokenizer(), 4)
     assert (cut.targets[0].tolist(), cut.over_length) == ([IGNORED, 1, 2, IGNORED], [0])
+
+
+def test_words_keep_their_space_where_tokens_are_of_bytes(tmp_path: Path) -> None:
+    """RoBERTa's kin were pretrained on words with the space before them."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(letters)])}
+    RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path)
+    task = task_of(task_job(TASK))
+    tokenizer = task.load_processor(Source(str(tmp_path), None, "base", ()))
+    assert tokenizer(["a", "b"], is_split_into_words=True).tokens() == ["<s>", "Ġ", "a", "Ġ", "b", "</s>"]
+    rows = Rows({"tokens": [["a", "b"]], "tags": [["O", "B-X"]]}, [1])
+    assert task.encode(rows, ["B-X", "O"], tokenizer, 40).units.tolist() == [2]
 
 
 def test_the_score_is_that_of_the_library() -> None:
