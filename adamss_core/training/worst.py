@@ -16,7 +16,7 @@ from adamss_core.training.setup import Setup
 KEPT = 100
 BATCH = 8  # rows that are asked at a time
 SHOWN = 400  # characters of a text
-EXPECTED = {"label", "tags", "completion"}
+EXPECTED = ("label", "tags", "completion")
 
 
 def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
@@ -37,8 +37,7 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
         {
             "row": rows.numbers[i],
             "data": setup.data.held_out["from"],
-            "input": {name: _short(values[i]) for name, values in rows.columns.items() if name not in EXPECTED},
-            "expected": _expected(rows, i),
+            **_shown(rows, i),
             "predicted": answer,
             "loss": loss if math.isfinite(loss := float(losses[places[i]])) else None,
         }
@@ -46,8 +45,14 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
     ]
 
 
-def _expected(rows: Rows, place: int) -> Any:
-    return next((_short(values[place]) for name, values in rows.columns.items() if name in EXPECTED), None)
+def _shown(rows: Rows, place: int) -> dict[str, Any]:
+    """Input and what was expected: the label, the tags, the completion, or the last message."""
+    cells = {name: values[place] for name, values in rows.columns.items()}
+    expected = next((cells.pop(name) for name in EXPECTED if name in cells), None)
+    if "messages" in cells:
+        *before, last = cells["messages"]
+        cells["messages"], expected = before, last["content"]
+    return {"input": _short(cells), "expected": _short(expected)}
 
 
 @torch.inference_mode()

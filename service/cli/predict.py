@@ -180,4 +180,8 @@ def write_csv(path: Path, answered: Sequence[tuple[Row, Row]]) -> None:
     with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows({name: as_cell(value) for name, value in line.items()} for line in lines)
+
+
+def as_cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

@@ -151,11 +151,15 @@ class Child:
 
     def ask(self, order: Order, deadline: float) -> dict[str, Any]:
         assert self._process.stdin is not None
-        (self.scratch / ORDER).write_text(json.dumps(order), encoding="utf-8")
-        with suppress(BrokenPipeError):  # it has ended, which reading finds out
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line(deadline))
+        path = self.scratch / ORDER
+        path.write_text(json.dumps(order), encoding="utf-8")
+        try:
+            with suppress(BrokenPipeError):  # it has ended, which reading finds out
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._line(deadline))
+        finally:
+            path.unlink()  # people's texts are not kept
         return answer
 
     def _line(self, deadline: float) -> bytes:

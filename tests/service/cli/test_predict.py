@@ -81,8 +81,8 @@ def test_answers_of_every_task(tmp_path: Path) -> None:
     ]
     cells = [list(answer_cells(answer).values()) for answer in answers]
     assert cells == [["good", "0.9800"], ["a, b"], ["1.25"], ["O -"], ["a haiku"]]
-    write_csv(tmp_path / "out.csv", [({"id": "1", "text": "x"}, answers[0])])
+    write_csv(tmp_path / "out.csv", [({"id": "1", "text": ["x", "é"]}, answers[0])])
     with (tmp_path / "out.csv").open() as file:
         assert list(csv.DictReader(file)) == [
-            {"id": "1", "text": "x", "predicted_label": "good", "predicted_score": "0.9800"}
+            {"id": "1", "text": '["x", "é"]', "predicted_label": "good", "predicted_score": "0.9800"}
         ]

@@ -60,7 +60,7 @@ def test_process_stays_warm_and_leaves_nothing_unpacked(service: Service, add_jo
     assert child_pid(service) == first != os.getpid()
     assert "torch" not in Path(f"/proc/{first}/cmdline").read_bytes().decode()
     scratch = service.settings.folder("cache") / "predict"
-    assert {path.name for folder in scratch.iterdir() for path in folder.iterdir()} == {"lock", "order.json"}
+    assert {path.name for folder in scratch.iterdir() for path in folder.iterdir()} == {"lock"}
 
 
 def test_process_ends_without_its_parent_and_is_started_again(service: Service, add_job: AddJob) -> None:
