@@ -152,7 +152,7 @@ sys.exit(max(rival.exitcode for rival in rivals))
 def test_row_16_cancel_racing_finish_two_hundred_times(topology: Topology) -> None:
     topology.api()
     first = topology.submit()
-    job_ids = [topology.copy_job(first) for _ in range(200)]
+    job_ids = topology.copies(first, 200)
     for job_id in job_ids:
         folder = topology.settings.folder("jobs") / job_id
         folder.mkdir()

@@ -213,13 +213,13 @@ def test_row_26_wall_clock_jumps_an_hour(topology: Topology, tmp_path: Path) -> 
         topology.start_worker(**path)
     job_id = topology.submit(1_000)
     topology.wait_step(job_id, 1)
-    for hours in (1, -1, 0):
+    for hours in (1, -1):
         replace(folder / "offset", str(3_600 * hours))
         step = topology.job(job_id).step
         time.sleep(3 * topology.settings.sweep_seconds)  # time for both sweepers to look
         topology.wait_step(job_id, step + 5)
         assert topology.http.get("/readyz").json()["worker"]
-        topology.check_succeeded(topology.submit(3), steps=3)  # new jobs are seen as well
+    topology.check_succeeded(topology.submit(3), steps=3)  # new jobs are seen as well
     job = topology.job(job_id)
     assert (job.attempt, job.failures) == (1, 0)
     assert topology.http.post(f"/jobs/{job_id}/cancel").is_success
