@@ -1,0 +1,143 @@
+"""Drives the API by its own schema, over HTTP, call by call and in sequences, as different callers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import schemathesis
+import uvicorn
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from hypothesis.stateful import run_state_machine_as_test
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.db import Worker, now
+from tests.security.support import Target
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+TIMEOUT = 120.0
+STREAM = r".*/stream$"  # does not end while its job waits
+
+
+@dataclass
+class Tally:
+    """What came back, for the numbers that are printed at the end."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    operations: set[str] = field(default_factory=set)
+
+    def count(self, case: Any, status: int) -> None:
+        self.statuses[status] += 1
+        self.operations.add(f"{case.method} {case.path}")
+
+
+def rules(examples: int, phases: tuple[Phase, ...] = (Phase.generate,)) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=phases,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The running app on a port of its own; its parts are started by whoever made it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, server_header=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(30)
+
+
+def add_worker(target: Target) -> None:
+    """One that is heard from, so that readiness is no 503."""
+    moment = now() + timedelta(days=1)
+    with target.service.db.write() as session:
+        session.add(Worker(id="w", host="h", pid=1, devices=["cpu"], started_at=moment, seen_at=moment))
+
+
+def load(app: FastAPI, url: str) -> Any:
+    schema = schemathesis.openapi.from_dict(app.openapi())
+    schema.config.update(base_url=url)
+    return schema.exclude(path_regex=STREAM)
+
+
+def call_each(target: Target, url: str, key: str | None, examples: int, number: int, tally: Tally) -> None:
+    """Every call, with what the schema allows and with what it does not; ids are made up, or those of the target, but
+    where that deletes it, or starts a process to load an artifact that is none."""
+    headers = caller_headers(target, key)
+    for result in load(target.app, url).get_all_operations():
+        operation = result.ok()
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            strategy = operation.as_strategy(generation_mode=mode)
+            with suppress(
+                *([Unsatisfiable] if mode.is_negative else [])
+            ):  # a call without parameters has no wrong ones
+                _exercise(target, strategy, headers, rules(examples), number, tally)
+
+
+def _exercise(target: Target, strategy: Any, headers: dict[str, str], how: settings, number: int, tally: Tally) -> None:
+    @seed(number)
+    @how
+    @given(case=strategy, real=st.booleans())
+    def exercise(case: Any, real: bool) -> None:
+        if real and case.path_parameters and case.method != "DELETE" and not case.path.endswith("/predict"):
+            case.path_parameters.update({name: target.ids[name] for name in case.path_parameters if name in target.ids})
+        answer = case.call(headers=headers, timeout=TIMEOUT)
+        tally.count(case, answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    exercise()
+
+
+def call_in_sequences(
+    target: Target, url: str, key: str | None, runs: int, steps: int, number: int, tally: Tally
+) -> None:
+    """Calls that follow on another, with ids that the API has answered."""
+    headers = caller_headers(target, key)
+    base: Any = load(target.app, url).as_state_machine()
+
+    class Sequences(base):
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"headers": headers, "timeout": TIMEOUT}
+
+        def validate_response(self, response: Any, case: Any, additional_checks: Any = None, **_: Any) -> None:
+            tally.count(case, response.status_code)
+            case.validate_response(response, checks=CHECKS)
+
+    how = settings(rules(runs), stateful_step_count=steps)
+    run_state_machine_as_test(seed(number)(Sequences), settings=how)
+
+
+def caller_headers(target: Target, key: str | None) -> dict[str, str]:
+    return {} if key is None else {"authorization": f"Bearer {target.keys[key]}"}

@@ -1,0 +1,55 @@
+"""Row 17 of the attacks: the API against its own schema, shortened. The long run is `make fuzz`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import Settings
+from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served
+from tests.security.support import OTHERS, Target, operations, target
+from tests.service.support import copy_model
+
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def fuzzed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_facts: dict[str, Any]
+) -> Iterator[tuple[Target, str]]:
+    settings = Settings(home=tmp_path_factory.mktemp("fuzzed") / "home", requests_per_minute=0)
+    copy_model(tiny_model, settings)
+    with target(settings, tiny_facts) as made, served(made.app) as url:
+        add_worker(made)
+        yield made, url
+
+
+@pytest.mark.parametrize(("key", "examples"), [("admin", 4), (None, 2), (OTHERS, 2), ("read", 1)])
+def test_17_every_call_keeps_to_its_schema(fuzzed: tuple[Target, str], key: str | None, examples: int) -> None:
+    """As an admin, as nobody, as another project, as a reader: no 5xx, no status that is not documented, each answer as
+    the schema says.
+
+    Seen to fail: with 429 left out of EVERYWHERE and a rate of 8, and with `int(after)` in place of parse_cursor.
+    """
+    made, url = fuzzed
+    tally = Tally()
+    call_each(made, url, key, examples, SEED, tally)
+    documented = {f"{method} {path}" for path, method, _ in operations(made.app) if not path.endswith("/stream")}
+    assert tally.operations == documented
+    if key is None:
+        assert set(tally.statuses) <= {200, 400, 401}
+
+
+@pytest.mark.parametrize("key", ["admin", OTHERS])
+def test_17_sequences_keep_to_the_schema(fuzzed: tuple[Target, str], key: str) -> None:
+    """What one call answers goes into the next: still no 5xx and nothing undocumented.
+
+    Seen to fail: with a 500 raised for a job that was cancelled twice.
+    """
+    made, url = fuzzed
+    tally = Tally()
+    call_in_sequences(made, url, key, runs=3, steps=8, number=SEED, tally=tally)
+    assert tally.statuses.total() > 10
