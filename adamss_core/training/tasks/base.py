@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ class Task(ABC):
         peft_type: PEFT's task type; None where PEFT has none.
         auto_model: transformers' class that loads the model with its head.
         trains_head: whether modules outside of the body are trained in full and saved.
-        example: what an error asks for when there is nothing to train on.
+        needs: what a row must have, for the error that none has it.
     """
 
     peft_type: ClassVar[str | None]
@@ -52,9 +52,7 @@ class Task(ABC):
         spec = request.spec
         rows = self.read(request.train_file)
         report_left_out(reporter, "training", rows)
-        if not len(rows):
-            why = f": {why_left_out(rows.left_out)}" if rows.left_out else ""
-            raise bad_data(f"No row has {self.needs}{why}.", hint="Check the columns.", where="dataset.train")
+        self._require_rows(rows)
         classes = self.class_names(rows)
         strata = self.strata(rows)
         if request.eval_file is None:
@@ -79,6 +77,11 @@ class Task(ABC):
             {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
         )
         return Data(train, evaluation, classes, held_out)
+
+    def _require_rows(self, rows: Rows) -> None:
+        if not len(rows):
+            why = f": {why_left_out(rows.left_out)}" if rows.left_out else ""
+            raise bad_data(f"No row has {self.needs}{why}.", hint="Check the columns.", where="dataset.train")
 
     def read(self, path: Path) -> Rows:
         """Usable rows of a file."""
@@ -190,6 +193,7 @@ class Task(ABC):
         """What a model card shows of the model in use."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """Code of a model card.
 
@@ -198,13 +202,11 @@ class Usage:
         processor: name of the class that loads the tokenizer or image processor.
         head: arguments of `from_pretrained` beside the name, as code.
         setup: lines before the model is loaded.
-        lines: what to do with `model` and `processor`'s object.
+        lines: what to do with `model` and `processor`.
     """
 
-    def __init__(self, *, auto_model: str, processor: str, head: str, setup: str, lines: str) -> None:
-        self.auto_model, self.processor, self.head = auto_model, processor, head
-        self.setup, self.lines = setup, lines
-
-
-def finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    auto_model: str
+    processor: str
+    head: str
+    setup: str
+    lines: str
