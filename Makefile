@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates clean
+.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-upload clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,6 +42,9 @@ bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's 
 
 bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
 	$(BIN)/python -m benchmarks.quality
+
+bench-upload: $(STAMP)  ## memory and time of an upload of 1 GB
+	$(BIN)/python -m benchmarks.upload
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates

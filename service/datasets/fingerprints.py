@@ -27,7 +27,10 @@ MIX, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 
 def fingerprint(value: Any) -> int:
     """Of a cell's content: 1 and "1" are equal, as are texts that differ in the space around them."""
-    text = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else class_name(value)
+    if isinstance(value, str):
+        text = value.strip()
+    else:
+        text = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else class_name(value)
     return xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"))
 
 

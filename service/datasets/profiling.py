@@ -56,7 +56,7 @@ class Column:
         if isinstance(value, list):
             self._add_list(value)
             return
-        text = class_name(value)
+        text = value.strip() if isinstance(value, str) else class_name(value)
         if not text:
             return
         self._add_length(len(text))

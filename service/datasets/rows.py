@@ -140,10 +140,13 @@ def _wrong_with_scalar(value: Any) -> str | None:
     return None
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
 def encode(row: NumberedRow) -> bytes | Problem:
     """The row as one line of canonical JSON."""
     try:
-        line = json.dumps(row.values, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = _ENCODE(row.values).encode() + b"\n"
     except UnicodeEncodeError:
         return Problem(row.number, row.line, None, "holds half a surrogate pair; write the whole character")
     if len(line) > MAX_ROW_BYTES:

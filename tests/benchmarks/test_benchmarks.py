@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import quality, rates
+from benchmarks import quality, rates, upload
 from benchmarks.layer_cost import compiled, count_operations, layer_time, memory, operations, saved_bytes
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.startup import decomposition, second_adapter
@@ -127,3 +127,10 @@ def test_quality_prunes_to_half() -> None:
     assert name == "adamss-asa"
     assert 0 <= accuracy <= 100
     assert 0 < parameters < 16608  # all of the 120 subspaces
+
+
+def test_an_upload_is_measured() -> None:
+    section = upload.measure(1)
+    assert numbers(section)[0] > 1_000
+    assert min(numbers(section)) > 0
+    assert section.limits[0].ok, section.render()
