@@ -201,6 +201,32 @@ def worst(
     print_table([title.upper() for title in titles], lines, "None yet: they are there once the job has succeeded.")
 
 
+@app.command(
+    epilog=examples(
+        "adamss jobs export JOB --to tensorboard --out runs",
+        "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 adamss jobs export JOB --to mlflow",
+    )
+)
+def export(
+    job: JobId,
+    to: Annotated[str, typer.Option(help="tensorboard, mlflow or wandb; each is an optional extra.")],
+    out: Annotated[Path, typer.Option(help="Folder for what the tool keeps in files.")] = Path("runs"),
+) -> None:
+    """Copy a job's numbers to another tool, until the job ends. Called again, it goes on where it was."""
+    from service.followers import TARGETS, MissingExtra, follow, open_follower
+
+    target = next((known for known in TARGETS if known == to), None)
+    if target is None:
+        raise CliError(f"--to: {to} is none of {', '.join(TARGETS)}.")
+    with connect() as client:
+        try:
+            follower = open_follower(target, client.get_job(job), out)
+        except MissingExtra as error:
+            raise CliError(str(error)) from error
+        print(f"Look at it: {follower.where}", flush=True)
+        print(f"{follow(client, job, follower)} rows were copied.")
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """A YAML or JSON file as it is; the service checks it.
 

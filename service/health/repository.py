@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import Job, JobStatus, Worker
+from service.db import HELD, Job, JobStatus, Worker
 
 
 def answers(session: Session) -> bool:
@@ -18,6 +19,19 @@ def answers(session: Session) -> bool:
 def live_workers(session: Session, within_seconds: float) -> int:
     since = database_now(session) - timedelta(seconds=within_seconds)
     return session.execute(select(func.count()).select_from(Worker).where(Worker.seen_at >= since)).scalar_one()
+
+
+def live_devices(session: Session, within_seconds: float) -> dict[str, int]:
+    """Devices of the workers that were heard from, by name."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    lists = session.scalars(select(Worker.devices).where(Worker.seen_at >= since))
+    return dict(Counter(str(device) for devices in lists for device in devices))
+
+
+def busy_workers(session: Session) -> int:
+    """Workers that hold the lease of a job."""
+    statement = select(func.count(func.distinct(Job.worker))).where(Job.status.in_(HELD))
+    return session.execute(statement).scalar_one()
 
 
 def jobs_by_status(session: Session) -> dict[str, int]:

@@ -40,6 +40,8 @@ class ServiceNumbers(Collector):
             jobs = repository.jobs_by_status(session)
             oldest = repository.oldest_queued(session)
             workers = repository.live_workers(session, self._settings.lease_seconds)
+            devices = repository.live_devices(session, self._settings.lease_seconds)
+            busy = repository.busy_workers(session)
         by_status = GaugeMetricFamily("adamss_jobs", "Jobs by status.", labels=["status"])
         for status, count in jobs.items():
             by_status.add_metric([status], count)
@@ -47,6 +49,11 @@ class ServiceNumbers(Collector):
         age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
         yield GaugeMetricFamily("adamss_queue_age_seconds", "How long the oldest queued job has waited.", value=age)
         yield GaugeMetricFamily("adamss_workers", "Workers heard from within the lease time.", value=workers)
+        yield GaugeMetricFamily("adamss_workers_busy", "Workers that run a job.", value=busy)
+        by_device = GaugeMetricFamily("adamss_devices", "Devices of the live workers.", labels=["device"])
+        for device, count in devices.items():
+            by_device.add_metric([device], count)
+        yield by_device
 
 
 def register(registry: CollectorRegistry, context: Context) -> None:

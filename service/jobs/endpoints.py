@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from adamss_core.spec import JobSpec
 from service.context import CallerDep
 from service.db import JobStatus
-from service.jobs import replay, reports, service, worst
+from service.jobs import parquet, replay, reports, service, worst
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.schemas import (
     CheckpointOut,
@@ -137,6 +137,12 @@ def get_metrics(
     """What was measured, in order. To follow a job, ask again with the last `seq` seen as `after`: no row is missed or
     seen twice."""
     return reports.metrics(caller, job_id, after, limit, max_points, name)
+
+
+@router.get("/{job_id}/metrics.parquet", responses={**errors(404, 422), **parquet.CONTENT}, response_class=Response)
+def get_metrics_parquet(caller: CallerDep, job_id: JobId) -> Response:
+    """Everything that was measured as one Parquet file: a row for each step and kind, a column for each value."""
+    return Response(parquet.table(caller, job_id), media_type=parquet.MEDIA_TYPE)
 
 
 @router.get("/{job_id}/subspaces", responses=errors(404, 422))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
-from typing import Any
 
 from service.context import Caller
 from service.db import Checkpoint, Event, Metric, SubspaceMap
@@ -12,29 +10,27 @@ from service.errors import NotFound
 from service.jobs import repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
+from service.jobs.thinning import thinned
 from service.paging import Page, split
 
 LOG_NAME = "train.log"
-MAX_THINNED = 100_000  # rows that are read to be thinned; `has_more` tells of others
 
 
 def metrics(
     caller: Caller, job_id: str, after: int, limit: int, max_points: int | None, name: str | None
 ) -> Page[MetricOut]:
     """Rows after a sequence number. With `max_points`, all of them, thinned."""
-    wanted = MAX_THINNED if max_points is not None else limit
     with caller.db.read() as session:
         get(session, caller, job_id)
-        if name is not None:
-            found: Sequence[Metric] = repository.metrics_named(session, job_id, after, name, wanted + 1)
+        if max_points is not None:
+            found: Sequence[Metric] = thinned(session, job_id, after, max_points, name)
+        elif name is not None:
+            found = repository.metrics_named(session, job_id, after, name, limit + 1)
         else:
-            found = repository.after_seq(session, Metric, job_id, after, wanted + 1)
-    rows, more = split(found, wanted)
-    end = rows[-1].seq if rows else None
-    if max_points is not None:
-        rows = thin(rows, max_points, name or "loss")
+            found = repository.after_seq(session, Metric, job_id, after, limit + 1)
+    rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
-    return Page(data=data, has_more=more, next=end if end is not None else after)
+    return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
 
 
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:
@@ -96,46 +92,6 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
         return LogOut(data="", offset=0, next=0)
     data = _whole_characters(data)
     return LogOut(data=data.decode(errors="replace"), offset=start, next=start + len(data))
-
-
-def thin(rows: Sequence[Metric], points: int, name: str) -> list[Metric]:
-    """At most `points` rows, evenly over the sequence, with the lowest and highest value of each stretch.
-
-    First, last and evaluation rows stay as far as there is room.
-    """
-    if len(rows) <= points:
-        return list(rows)
-    if points <= 2:
-        return [rows[0], rows[-1]][:points]
-    inner = rows[1:-1]
-    kept = [row for row in inner if row.kind == "eval"]
-    room = points - 2
-    if len(kept) > room // 2:
-        kept = _extremes(kept, room // 2, name)
-    others = [row for row in inner if row.kind != "eval"]
-    kept += _extremes(others, room - len(kept), name)
-    return [rows[0], *sorted(kept, key=lambda row: row.seq), rows[-1]]
-
-
-def _extremes(rows: Sequence[Metric], points: int, name: str) -> list[Metric]:
-    """The lowest and the highest row of each of `points / 2` stretches."""
-    if len(rows) <= points:
-        return list(rows)
-    if points < 2:
-        return list(rows[:points])
-    stretches = points // 2
-    bounds = [len(rows) * place // stretches for place in range(stretches + 1)]
-    pieces = (rows[begin:end] for begin, end in pairwise(bounds))
-    found = chain.from_iterable((min(piece, key=_value(name)), max(piece, key=_value(name))) for piece in pieces)
-    return list({row.seq: row for row in found}.values())
-
-
-def _value(name: str) -> Any:
-    def value(row: Metric) -> float:
-        found = row.values.get(name)
-        return float(found) if isinstance(found, (int, float)) else 0.0
-
-    return value
 
 
 def _metric(row: Metric, name: str | None) -> MetricOut:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db import (
@@ -23,6 +23,7 @@ from service.db import (
 )
 
 Record = TypeVar("Record", Metric, Event, SubspaceMap)
+CHUNK = 5_000  # numbers in one statement
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -77,6 +78,56 @@ def metrics_named(session: Session, job_id: str, after: int, name: str, limit: i
             if len(found) == limit:
                 break
     return found
+
+
+def metrics_span(session: Session, job_id: str, after: int, name: str | None) -> tuple[int, int, int]:
+    """How many rows there are past `after` that hold a number of this name, the first and the last of them."""
+    statement = select(func.count(), func.min(Metric.seq), func.max(Metric.seq))
+    count, first, last = session.execute(statement.where(*_past(job_id, after, name))).one()
+    return count, first or 0, last or 0
+
+
+def metric_names(session: Session, job_id: str) -> list[str]:
+    """Names of all values, from the first and the last rows of each kind: a run logs the same ones throughout."""
+    names: dict[str, None] = {}
+    for kind in ("train", "eval"):
+        for order in (Metric.seq, Metric.seq.desc()):
+            of_kind = select(Metric).where(Metric.job_id == job_id, Metric.kind == kind).order_by(order).limit(20)
+            for row in session.scalars(of_kind):
+                names |= dict.fromkeys(row.values)
+    return list(names)
+
+
+def evaluations(session: Session, job_id: str, after: int, name: str | None) -> Sequence[int]:
+    """Sequence numbers of evaluations."""
+    return session.scalars(select(Metric.seq).where(*_past(job_id, after, name), Metric.kind == "eval")).all()
+
+
+def numbers(session: Session, job_id: str, after: int, name: str, kind: str) -> Iterator[tuple[int, float]]:
+    """(seq, value) of rows of a kind that hold a number of this name, in order, some at a time."""
+    value = Metric.values[name].as_float()
+    statement = select(Metric.seq, value).where(*_past(job_id, after, None), Metric.kind == kind)
+    for seq, found in session.execute(statement.order_by(Metric.seq).execution_options(yield_per=10_000)):
+        if found is not None:
+            yield seq, found
+
+
+def metrics_at(session: Session, job_id: str, places: list[int] | None, after: int, name: str | None) -> list[Metric]:
+    """Rows by their sequence numbers, in order; None for all past `after` that hold a number of this name."""
+    if places is None:
+        statement = select(Metric).where(*_past(job_id, after, name)).order_by(Metric.seq)
+        return list(session.scalars(statement))
+    found: list[Metric] = []
+    for start in range(0, len(places), CHUNK):
+        chunk = places[start : start + CHUNK]
+        statement = select(Metric).where(Metric.job_id == job_id, Metric.seq.in_(chunk)).order_by(Metric.seq)
+        found += session.scalars(statement)
+    return found
+
+
+def _past(job_id: str, after: int, name: str | None) -> list[ColumnElement[bool]]:
+    past: list[ColumnElement[bool]] = [Metric.job_id == job_id, Metric.seq > after]
+    return past if name is None else [*past, Metric.values[name].as_float().is_not(None)]
 
 
 def subspace_steps(session: Session, job_id: str) -> Sequence[int]:

@@ -31,7 +31,7 @@ export function Datasets({ id }) {
     <${Drop} send=${send} />
     <p role="status" class="muted">${busy}</p>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    <div class="scroll card" tabindex="0" role="region" aria-label="Data sets">
+    <div class="scroll card" tabindex="0" role="region" aria-label="Table of data sets">
       <table class="list">
         <thead><tr><th>Name</th><th>Format</th><th class="num">Rows</th><th class="num">Size</th><th class="num">Problems</th><th>Uploaded</th></tr></thead>
         <tbody>${(datasets ?? []).map(
@@ -95,7 +95,7 @@ function Dataset({ id, gone }) {
 
 function Columns({ columns, rows }) {
   const values = (column) => Object.entries(column.values ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 8);
-  return html`<div class="scroll card" tabindex="0" role="region" aria-label="Columns">
+  return html`<div class="scroll card" tabindex="0" role="region" aria-label="Table of columns">
     <table class="list">
       <thead><tr><th>Column</th><th>Type</th><th class="num">Empty</th><th class="num">Distinct</th><th class="num">Length</th><th>Values</th></tr></thead>
       <tbody>${columns.map(
@@ -112,7 +112,7 @@ function Columns({ columns, rows }) {
 
 function Problems({ dataset }) {
   return html`<h3>${number(dataset.problem_count)} problems</h3>
-    <div class="scroll card tall" tabindex="0" role="region" aria-label="Problems">
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of problems">
       <table class="list">
         <thead><tr><th class="num">Row</th><th>Column</th><th>Problem</th></tr></thead>
         <tbody>${dataset.problems.map((entry) => html`<tr key=${`${entry.row} ${entry.column}`}><td class="num">${entry.row}</td><td>${entry.column ?? ""}</td><td>${entry.message}</td></tr>`)}</tbody>
@@ -122,7 +122,7 @@ function Problems({ dataset }) {
 
 function Rows({ preview }) {
   const show = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
-  return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="First rows">
+  return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="Table of first rows">
     <table class="list">
       <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
       <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${show(row[name])}</td>`)}</tr>`)}</tbody>

@@ -49,7 +49,7 @@ function Head({ job }) {
       <h1>${job.name} ${status(job.status)}</h1>
       <${Actions} job=${job} />
     </div>
-    <p class="muted"><code>${job.id}</code></p>
+    <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert">${job.error.message} ${job.error.hint ?? ""}</p>` : null}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
@@ -85,9 +85,9 @@ function Artifacts({ job }) {
   if (!entries.length) return null;
   return html`<section aria-labelledby="artifacts">
     <h2 id="artifacts">Artifacts</h2>
-    <div class="scroll card" tabindex="0" role="region" aria-label="Artifacts">
+    <div class="scroll card" tabindex="0" role="region" aria-label="Table of artifacts">
       <table class="list">
-        <thead><tr><th>Name</th><th class="num">Size</th><th>SHA-256</th><th></th></tr></thead>
+        <thead><tr><th>Name</th><th class="num">Size</th><th>SHA-256</th><th><span class="visually-hidden">Download</span></th></tr></thead>
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.name}>
             <th scope="row">${entry.name}</th><td class="num">${bytes(entry.size_bytes)}</td>
@@ -107,7 +107,7 @@ function Worst({ job }) {
   return html`<section aria-labelledby="worst">
     <h2 id="worst">Worst examples</h2>
     <p class="muted">Held-out rows that the model finds hardest. Wrong labels show up here first.</p>
-    <div class="scroll card tall" tabindex="0" role="region" aria-label="Worst examples">
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of worst examples">
       <table class="list">
         <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th><th>Predicted</th><th class="num">Loss</th></tr></thead>
         <tbody>${entries.map(
@@ -124,7 +124,7 @@ function Worst({ job }) {
 function Events({ events }) {
   return html`<section aria-labelledby="events">
     <h2 id="events">Events</h2>
-    <ol class="card tall events scroll" tabindex="0" role="list" aria-label="Events">${[...events].reverse().map(
+    <ol class="card tall events scroll" tabindex="0" aria-label="What happened">${[...events].reverse().map(
       (event) => html`<li key=${event.seq}><time class="muted">${new Date(event.time).toLocaleTimeString()}</time> ${event.message}</li>`,
     )}</ol>
   </section>`;
@@ -144,7 +144,7 @@ function Checkpoints({ job }) {
   if (!entries.length) return null;
   return html`<section aria-labelledby="checkpoints">
     <h2 id="checkpoints">Checkpoints</h2>
-    <div class="scroll card" tabindex="0" role="region" aria-label="Checkpoints">
+    <div class="scroll card" tabindex="0" role="region" aria-label="Table of checkpoints">
       <table class="list">
         <thead><tr><th class="num">Step</th><th class="num">Attempt</th><th>Written</th><th>Evaluation</th></tr></thead>
         <tbody>${entries.map(

@@ -116,7 +116,7 @@ export function Jobs() {
         onClick=${(event) => chosen.length < 2 && event.preventDefault()}>Compare ${chosen.length || ""}</a>
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    <div class="scroll card" tabindex="0" role="region" aria-label="Jobs">
+    <div class="scroll card" tabindex="0" role="region" aria-label="Table of jobs">
       <table class="list">
         <thead>
           <tr>

@@ -1,6 +1,6 @@
 // What is known of one job: its history, thinned for plots, and then what the stream adds.
 import { useEffect, useRef, useState } from "./lib.js";
-import { all, get, orNull } from "./api.js";
+import { all, get } from "./api.js";
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 const POINTS = 2000; // rows of the history that are asked for
@@ -20,11 +20,11 @@ export function addRow(rows, row) {
 }
 
 async function load(id) {
-  const job = await get(`/jobs/${id}`);
   const metrics = await get(`/jobs/${id}/metrics`, { max_points: POINTS });
-  const [events, map] = await Promise.all([
+  const [job, events, map] = await Promise.all([
+    get(`/jobs/${id}`),
     all(`/jobs/${id}/events`, { limit: 1000 }),
-    orNull(get(`/jobs/${id}/subspaces`)),
+    metrics.data.length ? get(`/jobs/${id}/subspaces`) : null, // the first map comes before the first row
   ]);
   return { job, rows: metrics.data, after: metrics.next ?? 0, events, map };
 }

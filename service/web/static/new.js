@@ -149,6 +149,10 @@ function useDryRun(spec) {
   const running = useRef(null);
   const key = JSON.stringify(spec);
   useEffect(() => {
+    if (!spec.name || !spec.base_model || !spec.dataset?.train) {
+      setAnswer([null, { message: "A job needs a name, a base model and a data set." }]);
+      return undefined;
+    }
     const timer = setTimeout(async () => {
       running.current?.abort();
       const control = (running.current = new AbortController());

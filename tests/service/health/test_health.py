@@ -49,6 +49,8 @@ def test_numbers_for_prometheus(any_service: Service) -> None:
     assert 'adamss_jobs{status="cancelled"} 1.0' in text
     assert 'adamss_jobs{status="failed"} 0.0' in text
     assert "adamss_workers 1.0" in text
+    assert "adamss_workers_busy 0.0" in text
+    assert 'adamss_devices{device="cpu"} 1.0' in text
     assert "adamss_queue_age_seconds " in text
     assert 'adamss_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
     assert "job_abc" not in text

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from pyarrow import parquet
+from sqlalchemy import insert
 
-from service.db import Checkpoint, Metric, now
-from service.jobs.reports import thin
+from service.db import Checkpoint, Job, Metric, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
 
@@ -58,18 +61,63 @@ def test_thinning_keeps_ends_extremes_and_evaluations(service: Service) -> None:
     assert [row["seq"] for row in data] == sorted({row["seq"] for row in data})
 
 
-@pytest.mark.parametrize("points", range(1, 12))
 @pytest.mark.parametrize("evaluations", [0, 3, 30])
-def test_thinning_never_gives_more_than_asked(points: int, evaluations: int) -> None:
-    rows = [
-        Metric(seq=n, kind="eval" if n % 3 == 0 and n < 3 * evaluations else "train", values={"loss": float(-n)})
-        for n in range(90)
+def test_thinning_never_gives_more_than_asked(any_service: Service, evaluations: int) -> None:
+    job_id = any_service.submit()["id"]
+    report_metrics(any_service, job_id, [{"loss": float(-step), "grad_norm": 1.0} for step in range(60)])
+    report_metrics(any_service, job_id, [{"eval_loss": float(step)} for step in range(evaluations)], kind="eval")
+    report_metrics(any_service, job_id, [{"loss": 1.0}] * 30, first=100)
+    path = f"/jobs/{job_id}/metrics"
+    whole = get(any_service, path)["data"]
+    for points in (1, 2, 3, 4, 5, 8, 11, 89):
+        page = get(any_service, path, max_points=points)
+        kept = page["data"]
+        assert 1 <= len(kept) <= points
+        assert kept[0] == whole[0]
+        assert all(row in whole for row in kept)
+        assert not page["has_more"]
+        if points > 1:
+            assert kept[-1] == whole[-1]
+    assert get(any_service, path, max_points=10_000)["data"] == whole
+    named = get(any_service, path, max_points=4, name="eval_loss")["data"]
+    assert min(2, evaluations) <= len(named) <= 4
+    assert all(set(row["values"]) == {"eval_loss"} for row in named)
+
+
+def test_a_long_history_keeps_its_spikes(service: Service) -> None:
+    """100,000 steps in 500 points; what makes a plot worth looking at is among them."""
+    job_id = service.submit()["id"]
+    moment = now()
+    with service.db.write() as session:
+        row = {"job_id": job_id, "attempt": 1, "kind": "train", "epoch": 0.0, "time": moment}
+        values = [{"loss": 1.0 / (1 + step % 77), "grad_norm": 0.5} for step in range(100_000)]
+        values[41_234]["loss"], values[70_001]["grad_norm"] = 99.0, 1e6
+        rows = [row | {"seq": step + 10, "step": step, "values": value} for step, value in enumerate(values)]
+        session.execute(insert(Metric), rows)
+        session.get_one(Job, job_id).last_seq = 100_010
+    page = get(service, f"/jobs/{job_id}/metrics", max_points=500)
+    steps = [row["step"] for row in page["data"]]
+    assert len(steps) <= 500
+    assert (steps[0], steps[-1], page["next"], page["has_more"]) == (0, 99_999, 100_009, False)
+    assert {41_234, 70_001} <= set(steps)
+    assert max(after - before for before, after in pairwise(steps)) < 1_000
+
+
+def test_metrics_as_parquet(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    report_metrics(any_service, job_id, [{"loss": 1.0}, {"loss": 0.5, "grad_norm": 2.0}])
+    report_metrics(any_service, job_id, [{"eval_loss": 0.7}], kind="eval")
+    answer = any_service.client.get(f"/jobs/{job_id}/metrics.parquet")
+    assert answer.status_code == 200
+    rows = parquet.read_table(BytesIO(answer.content)).to_pylist()
+    assert [(row["kind"], row["step"], row["loss"], row["grad_norm"], row["eval_loss"]) for row in rows] == [
+        ("train", 1, 1.0, None, None),
+        ("train", 2, 0.5, 2.0, None),
+        ("eval", 1, None, None, 0.7),
     ]
-    kept = thin(rows, points, "loss")
-    assert 1 <= len(kept) <= points
-    assert kept[0] is rows[0]
-    if points > 1:
-        assert kept[-1] is rows[-1]
+    assert [row["seq"] for row in rows] == [row["seq"] for row in get(any_service, f"/jobs/{job_id}/metrics")["data"]]
+    empty = any_service.client.get(f"/jobs/{any_service.submit()['id']}/metrics.parquet")
+    assert parquet.read_table(BytesIO(empty.content)).num_rows == 0
 
 
 def test_events_are_in_order_and_paged(any_service: Service) -> None:

@@ -1,0 +1,115 @@
+"""One service with one finished job, and a browser that is signed in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.cli.serve import free_port
+from tests.browser import chromium
+from tests.e2e.conftest import ROOT, Up, wait_ready
+from tests.service.support import MODEL, build_model, rows
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+SECONDS = 120.0
+SPEC = {
+    "name": "pruned",
+    "base_model": MODEL,
+    "adamss": {
+        "num_subspaces": 4,
+        "target_modules": ["query", "value"],
+        "use_asa": True,
+        "asa_target_subspaces": 6,
+        "init_warmup": 4,
+        "final_warmup": 20,
+        "mask_interval": 4,
+    },
+    "training": {"epochs": 3, "batch_size": 4, "logging_steps": 1, "eval_steps": 10},
+}
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    home = tmp_path_factory.mktemp("browser") / "home"
+    build_model(home / "models" / MODEL)
+    data = home.parent / "rows.csv"
+    data.write_text(rows(40))
+    port = free_port("127.0.0.1")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    environ |= {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "service.cli", "up"]
+    process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL, text=True)
+    service = Up(f"http://127.0.0.1:{port}", home, environ, data)
+    try:
+        wait_ready(service, process)
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=120)
+
+
+@pytest.fixture(scope="session")
+def job(up: Up) -> dict[str, Any]:
+    """A job that has pruned and succeeded."""
+    with up.client() as client:
+        dataset = client.upload_dataset(up.rows)
+        made = client.submit({**SPEC, "dataset": {"train": dataset["id"], "eval_fraction": 0.2}})
+        done = client.wait(made["id"], timeout=SECONDS)
+        assert done["status"] == "succeeded", done["error"]
+        return dict(done)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium.find()
+    if path is None:
+        pytest.skip(chromium.MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(chromium.FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Tab:
+    """A page of the browser, and what it complained about."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, view: str) -> None:
+        """Shows a view, such as /jobs/..., and waits for its heading."""
+        self.page.goto(f"{self.url}/#{view}")
+        self.page.wait_for_selector("main h1")
+        self.page.wait_for_load_state("networkidle")
+
+    def note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def tab(browser: Browser, up: Up) -> Iterator[Tab]:
+    """A fresh tab, signed in by the link; a test with a complaint of the browser fails."""
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS * 1000)
+    tab = Tab(context.new_page(), up.url)
+    tab.page.on("console", tab.note)
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.page.goto(f"{up.url}/signin?token={up.key}")
+    yield tab
+    context.close()
+    assert tab.complaints == []

@@ -1,0 +1,166 @@
+"""The page in a real browser, on a real service with a real job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Tab
+from tests.e2e.conftest import Up
+
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+MAP = """() => [...document.querySelectorAll(".map tr")].map((row) => [row.dataset.module,
+    [...row.querySelectorAll("td")].map((cell) => [cell.className.startsWith("level-"), cell.textContent])])"""
+
+
+def view_of(name: str, job: dict[str, Any]) -> str:
+    dataset = job["spec"]["dataset"]["train"]
+    views = {
+        "jobs": "/",
+        "job": f"/jobs/{job['id']}",
+        "new": f"/new?from={job['id']}",
+        "compare": f"/compare?jobs={job['id']},{job['id']}&x=epoch",
+        "datasets": f"/datasets/{dataset}",
+    }
+    return views[name]
+
+
+@pytest.mark.parametrize("view", ["jobs", "job", "new", "compare", "datasets"])
+def test_every_view_opens_cleanly(tab: Tab, job: dict[str, Any], view: str) -> None:
+    """Without a complaint of the browser (the tab's fixture looks), readable for everyone, on narrow screens too."""
+    tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    tab.open(view_of(view, job))
+    if view in ("job", "compare"):
+        tab.page.wait_for_selector("[data-chart=loss] canvas")
+    tab.page.evaluate(AXE.read_text())  # as a file it would need an exception from the policy
+    assert violations(tab, {"resultTypes": ["violations"]}) == []
+    tab.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert violations(tab, {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}) == []
+    tab.page.set_viewport_size({"width": 380, "height": 800})
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert tab.page.evaluate(wider) <= 0
+
+
+def violations(tab: Tab, options: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Rules of accessibility that the page breaks, with the elements."""
+    found = tab.page.evaluate("(options) => axe.run(options)", options)["violations"]
+    return [(entry["id"], [node["html"] for node in entry["nodes"]]) for entry in found]
+
+
+def test_charts_hold_the_jobs_numbers(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("job", job))
+    with up.client() as client:
+        rows = client.metrics(job["id"])
+    train = {row["step"]: row["values"]["loss"] for row in rows if row["kind"] == "train"}
+    evaluated = {row["step"]: row["values"]["eval_loss"] for row in rows if row["kind"] == "eval"}
+    element = tab.page.wait_for_selector("[data-chart=loss]:has(canvas)")
+    assert element is not None
+    steps, losses, evaluations = element.evaluate("(element) => element.chart.data")
+    shown = dict(zip(steps, losses, strict=True))
+    assert {step: loss for step, loss in shown.items() if loss is not None} == train
+    shown = dict(zip(steps, evaluations, strict=True))
+    assert {step: loss for step, loss in shown.items() if loss is not None} == evaluated
+    label = element.get_attribute("aria-label")
+    assert label is not None
+    assert f"training: {len(train)} points" in label
+
+
+def test_the_map_dims_what_is_pruned(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("job", job))
+    with up.client() as client:
+        recorded = client.subspaces(job["id"])
+    for (module, cells), (name, subspaces) in zip(tab.page.evaluate(MAP), recorded["modules"].items(), strict=True):
+        assert module == name
+        assert [active for active, _ in cells] == [subspace["active"] for subspace in subspaces]
+        for (active, text), subspace in zip(cells, subspaces, strict=True):
+            assert active or text.endswith(str(subspace["pruned_at"]))
+    assert tab.page.inner_text("[data-testid=active]") == "6"
+
+
+def test_the_scrubber_replays_the_pruning(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("job", job))
+    with up.client() as client:
+        steps = client._get(f"/jobs/{job['id']}/subspaces")["steps"]
+        counts = {step: client.subspaces(job["id"], step)["active"] for step in steps}
+    assert counts[steps[0]] == 16
+    assert counts[steps[-1]] == 6
+    for place, step in enumerate(steps):
+        tab.page.locator("#scrubber").fill(str(place))
+        tab.page.wait_for_selector(f".map[data-step='{step}']")
+        assert tab.page.locator(".map td:not(.pruned)").count() == counts[step]
+    tab.page.get_by_role("button", name="Play").click()  # from the beginning, as it stands at the end
+    tab.page.wait_for_selector(".map[data-step='0']")
+    tab.page.wait_for_selector(f".map[data-step='{steps[1]}']")
+
+
+def test_what_if_is_marked_as_a_replay(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("job", job))
+    tab.page.locator("#what-if").fill("3")
+    note = tab.page.wait_for_selector(".replay-note")
+    assert note is not None
+    assert "Replay, not a training run" in note.inner_text()
+    assert tab.page.locator(".map td:not(.pruned)").count() == 3
+    tab.page.get_by_role("button", name="Back to the run").click()
+    tab.page.wait_for_selector(".replay-note", state="detached")
+    assert tab.page.locator(".map td:not(.pruned)").count() == 6
+
+
+def test_a_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("new", job))
+    page = tab.page
+    page.fill("#field-name", "from the page")
+    page.fill("#field-adamss-final_warmup", "999999")
+    wrong = page.wait_for_selector("#plan .error")
+    assert wrong is not None
+    assert "final_warmup" in wrong.inner_text()
+    page.fill("#field-adamss-final_warmup", "auto")
+    page.fill("#field-training-epochs", "1000")
+    page.wait_for_selector("#plan [data-chart=schedule] canvas")
+    tab.complaints.clear()  # the browser names the refused dry run
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_selector("h1:has-text('from the page')")
+    page.wait_for_selector(".status.running")  # nobody reloads: the stream says so
+    page.wait_for_selector("[data-chart=loss] canvas")
+    page.get_by_role("button", name="Cancel from the page").click()
+    page.wait_for_selector(".status.cancelled")
+    with up.client() as client:
+        assert [found["status"] for found in client.list_jobs(name="from the page")] == ["cancelled"]
+    tab.open("/")
+    page.get_by_label("Search").fill("from the page")
+    assert page.locator("tbody tr").count() == 1
+
+
+def test_a_model_is_tried_and_a_file_uploaded(tab: Tab, job: dict[str, Any], tmp_path: Path) -> None:
+    tab.open(view_of("job", job))
+    tab.page.fill("#try-text", "a good film")
+    tab.page.get_by_role("button", name="Predict").click()
+    answer = tab.page.wait_for_selector("[role=status] strong")
+    assert answer is not None
+    assert answer.inner_text() in ("label0", "label1")
+    file = tmp_path / "mine.csv"
+    file.write_text("text,label\n" + "good film,yes\nbad film,no\n" * 20)
+    tab.open("/datasets")
+    tab.page.set_input_files("input[type=file]", file)
+    tab.page.wait_for_selector("h2:has-text('mine.csv')")
+
+
+def test_the_keyboard_reaches_the_content(tab: Tab, job: dict[str, Any]) -> None:
+    tab.open("/")
+    tab.page.locator(".skip").focus()
+    tab.page.keyboard.press("Enter")
+    assert tab.page.evaluate("document.activeElement.tagName") == "MAIN"
+    tab.page.wait_for_selector("tbody tr")
+    tab.page.get_by_role("button", name="Name").focus()
+    tab.page.keyboard.press("Enter")
+    assert tab.page.locator("th[aria-sort=ascending]").inner_text().startswith("Name")
+
+
+def test_nothing_comes_from_elsewhere(tab: Tab, job: dict[str, Any]) -> None:
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.open(view_of("job", job))
+    tab.page.wait_for_selector("[data-chart=loss] canvas")
+    assert len(asked) > 5
+    assert all(url.startswith(tab.url) for url in asked)
