@@ -17,7 +17,6 @@ import queue
 import shutil
 import sys
 import time
-import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -177,19 +176,21 @@ def _bad_image(where: str, problem: str) -> TrainingError:
     return TrainingError("invalid_image", f"{where} {problem}.", hint=hint, where=where)
 
 
-def respond(predictor: Predictor, scratch: Path) -> dict[str, Any]:
+def respond(predictor: Predictor, scratch: Path) -> str:
     """One line of the protocol; whatever goes wrong is told, and the process lives on."""
     begin = time.perf_counter()
     try:
         answers = predictor.answer(Order.read(scratch))
+        seconds = round(time.perf_counter() - begin, 4)
+        return json.dumps({"answers": answers, "seconds": seconds}, allow_nan=False)
     except AdamssError as error:
         logger.warning("%s: %s", error.code, error.message)
-        return {"error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where}}
-    except Exception as error:  # a fault of ours, or of a library: the log has it
-        logger.error("prediction failed\n%s", traceback.format_exc())
-        message = f"The prediction broke off with an unexpected {type(error).__name__}."
-        return {"error": {"code": "predict_failed", "message": message, "hint": "", "where": None}}
-    return {"answers": answers, "seconds": round(time.perf_counter() - begin, 4)}
+        problem = {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where}
+    except Exception as error:  # a fault of ours, of a library, or of a model that answers with no numbers
+        logger.exception("the prediction failed")
+        message = f"The prediction broke off with an unexpected {type(error).__name__}; predict.log says more."
+        problem = {"code": "predict_failed", "message": message, "hint": "", "where": None}
+    return json.dumps({"error": problem})
 
 
 def _follow(lines: queue.SimpleQueue[bytes]) -> None:
@@ -211,8 +212,7 @@ def main(arguments: list[str]) -> int:
     predictor = Predictor(scratch)
     while True:
         wishes.get()
-        json.dump(respond(predictor, scratch), answers, allow_nan=False)
-        answers.write("\n")
+        answers.write(f"{respond(predictor, scratch)}\n")
         answers.flush()
 
 

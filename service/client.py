@@ -29,6 +29,7 @@ TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model wait
 UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads a file to its end before it answers
 PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
 RETRIED = frozenset({429, 502, 503, 504})
+BUSY = frozenset({429})
 PATIENCE = 60.0  # seconds that a service may be away while a job is followed: long enough for a restart
 PAGE = 1_000
 ALL_EVENTS = 100_000
@@ -261,7 +262,8 @@ class Client:
             options: max_new_tokens, temperature and seed of text-generation.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
-        answer = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True).json()
+        # Not after a timeout: the same inputs would take as long again.
+        answer = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True, retried=BUSY).json()
         return cast(list[dict[str, Any]], answer["data"])
 
     # Artifacts
@@ -343,6 +345,7 @@ class Client:
         path: str,
         *,
         repeat: bool = False,
+        retried: frozenset[int] = RETRIED,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
@@ -361,7 +364,7 @@ class Client:
                     raise self._unreachable(error) from error
                 time.sleep(pause)
                 continue
-            if answer.status_code in RETRIED and pause is not None:
+            if answer.status_code in retried and pause is not None:
                 time.sleep(max(pause, retry_after(answer)))
                 continue
             break

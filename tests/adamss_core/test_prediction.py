@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from adamss_core.prediction import MAX_PIXELS, opened
+from adamss_core.prediction import MAX_PIXELS, ORDER, Order, Predictor, opened, respond
 from adamss_core.training.errors import TrainingError
 
 
@@ -45,3 +48,19 @@ def test_bad_images_are_named(name: str) -> None:
     with pytest.raises(TrainingError) as caught:
         opened(bad_images()[name], "inputs[3]")
     assert (caught.value.code, caught.value.where) == ("invalid_image", "inputs[3].image")
+
+
+def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
+    """Without an order, with one that names no file, and with a model that answers no numbers."""
+
+    class Broken(Predictor):
+        def answer(self, order: Order) -> list[dict[str, Any]]:
+            return [{"value": float("nan")}]
+
+    assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
+    order = {"archive": "missing.zip", "sha256": "", "base": "", "revision": None, "inputs": [], "options": {}}
+    (tmp_path / ORDER).write_text(json.dumps(order))
+    assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
+    line = respond(Broken(tmp_path), tmp_path)
+    assert "NaN" not in line
+    assert json.loads(line)["error"]["code"] == "predict_failed"
