@@ -52,6 +52,7 @@ def test_row_17_same_crash_at_the_same_step_is_not_run_again(topology: Topology)
 @pytest.mark.core
 @pytest.mark.parametrize("at", [1, 15])
 def test_row_18_device_out_of_memory(topology: Topology, at: int) -> None:
+    topology.leave_out_dropout()
     topology.api()
     clean = topology.submit(20)
     worker = topology.start_worker()
@@ -64,7 +65,7 @@ def test_row_18_device_out_of_memory(topology: Topology, at: int) -> None:
     assert [(data["micro_batch"], data["step"]) for data in told] == [(2, at)]
     # The same effective batch: the same losses, up to the order of additions.
     expected, found = losses(topology, clean), losses(topology, job_id)
-    assert found == pytest.approx(expected, rel=1e-3)
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.core

@@ -111,14 +111,26 @@ class Topology(Service):
         shutil.copytree(model, self.settings.folder("models") / MODEL)
         upgrade(self.settings)
         self.db = Database(self.settings.resolved_database_url)
-        with self.db.write() as session:
-            base_models.keep(session, MODEL, fingerprint(self.settings.folder("models") / MODEL), facts)
+        self._facts = facts
+        self._know_model()
         self.http = httpx.Client(
             base_url=self.settings.resolved_url, headers={"authorization": f"Bearer {KEY}"}, timeout=60.0
         )
         self._started: list[Process] = []
         self.first: Process  # the worker that is about to suffer
         self._dataset: str | None = None
+
+    def leave_out_dropout(self) -> None:
+        """Of the base model: losses then do not depend on how many rows go through it at a time."""
+        path = self.settings.folder("models") / MODEL / "config.json"
+        none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        path.write_text(json.dumps(json.loads(path.read_text()) | none))
+        self._know_model()
+
+    def _know_model(self) -> None:
+        """Spares the API the inspection, which loads torch."""
+        with self.db.write() as session:
+            base_models.keep(session, MODEL, fingerprint(self.settings.folder("models") / MODEL), self._facts)
 
     def _as_composed(self, home: Path) -> dict[str, str]:
         """In production the environment of docker-compose.yml, with our addresses in the place of its own."""
