@@ -58,7 +58,14 @@ def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
             return [{"value": float("nan")}]
 
     assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
-    order = {"archive": "missing.zip", "sha256": "", "base": "", "revision": None, "inputs": [], "options": {}}
+    order: dict[str, Any] = {
+        "archive": "missing.zip",
+        "sha256": "",
+        "base": "",
+        "revision": None,
+        "inputs": [],
+        "options": {},
+    }
     (tmp_path / ORDER).write_text(json.dumps(order))
     assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
     line = respond(Broken(tmp_path), tmp_path)

@@ -112,7 +112,7 @@ def test_quality_batches() -> None:
 
 
 def test_rates() -> None:
-    examples = rates.read_examples(rates.DATA, 30)
+    examples = rates.read_examples(quality.DATA, 30)
     torch.manual_seed(0)
     assert sorted(rates.windows(examples)) == list(range(30))
     for goal in rates.GOALS.values():

@@ -52,7 +52,7 @@ def build_models(models: Path) -> list[str]:
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     }
-    roberta = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
+    roberta: dict[str, Any] = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
     smollm = LlamaConfig(
         vocab_size=49_152,
         hidden_size=576,
