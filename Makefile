@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-upload clean
+.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-upload audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,19 @@ lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@$(MAKE) --no-print-directory audit
+
+OSV := https://api.osv.dev
+audit: $(STAMP)  ## known vulnerabilities of what is installed; skipped where their data cannot be reached
+	@if $(BIN)/python -c "import httpx; httpx.get('$(OSV)', timeout=10)" 2>/dev/null; \
+	then $(BIN)/pip-audit -s osv --local --skip-editable --progress-spinner off; \
+	else echo "SKIPPED: pip-audit. $(OSV) cannot be reached: known vulnerabilities were NOT looked for." >&2; fi
+
+sbom: $(STAMP)  ## write the bill of materials of what is installed: sbom.cdx.json (CycloneDX)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json $(BIN)/python
+
+fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (hours; FUZZ="--uploads 100" is shorter)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)
 
 faults: $(STAMP)  ## kill, freeze, fill and cut off everything, on both set-ups, and print what held (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults

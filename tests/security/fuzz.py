@@ -1,0 +1,149 @@
+"""`make fuzz`: thousands of mutants and the whole schema against one running service; prints the numbers.
+
+    python -m tests.security.fuzz --uploads 4000 --files 6000 --examples 40
+
+Mutants of data sets, archives and images are uploaded over HTTP; mutants of adapters and checkpoints go to what reads
+them. It ends with 1 where the API was down, answered a 5xx, took what it should not, or kept memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.base_models import inspection
+from service.settings import Settings
+from tests.security import attacks
+from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served
+from tests.security.support import OTHERS, Target, memory, target
+from tests.service.support import build_model, copy_model
+
+AT_ONCE = 2
+GROWTH_BYTES = 100_000_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.security.fuzz", description="Fuzzes a service of its own.")
+    parser.add_argument("--uploads", type=int, default=4_000, help="mutants of data sets, archives and images")
+    parser.add_argument("--files", type=int, default=6_000, help="mutants of safetensors files and checkpoints")
+    parser.add_argument("--examples", type=int, default=40, help="requests for each call, caller and kind")
+    parser.add_argument("--seed", type=int, default=0)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder) / "home", requests_per_minute=0)
+        model = build_model(Path(folder) / "tiny")
+        copy_model(model, settings)
+        facts = inspection.inspect(str(model), None, local=True)
+        with target(settings, facts) as made, served(made.app) as url:
+            add_worker(made)
+            upload(made, url, 20, wanted.seed)  # what is made once is made before memory is looked at
+            before = memory()
+            problems = upload(made, url, wanted.uploads, wanted.seed)
+            problems += read_files(Path(folder), wanted.files, wanted.seed)
+            drive(made, url, wanted.examples, wanted.seed)
+            grown = memory() - before
+            alive = httpx.get(f"{url}/healthz", timeout=120).is_success
+            print(f"API {'up' if alive else 'DOWN'}; memory grew by {grown / 1e6:.1f} MB to {memory() / 1e6:.0f} MB")
+    for problem in problems[:20]:
+        print("PROBLEM", problem)
+    return int(bool(problems) or not alive or grown > GROWTH_BYTES)
+
+
+def upload(made: Target, url: str, count: int, seed: int) -> list[str]:
+    """Sends mutants of every format that is accepted; what is taken is deleted again."""
+    began, statuses, problems = time.monotonic(), Counter[str](), list[str]()
+    files = attacks.good_files()
+    each = -(-count // len(files))
+    sources = [((name, mutant) for mutant in attacks.mutants(content, each, seed)) for name, content in files.items()]
+    rounds = (item for items in zip(*sources, strict=True) for item in items)
+    headers = {"authorization": f"Bearer {made.keys['submit']}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=300) as client:
+
+        def send(item: tuple[str, bytes]) -> tuple[str, httpx.Response]:
+            answer = client.post("/datasets", files={"file": item})
+            if answer.status_code == 201:
+                client.delete(f"/datasets/{answer.json()['id']}")
+            return item[0], answer
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for name, answer in pool.map(send, islice(rounds, count)):
+                code = "taken" if answer.status_code == 201 else answer.json()["error"]["code"]
+                statuses[f"{answer.status_code} {code}"] += 1
+                if answer.status_code not in (201, 413, 422):
+                    problems.append(f"{name}: {answer.status_code} {answer.text[:200]}")
+    show(f"{count:,} mutants of data sets, archives and images", statuses, began)
+    return problems
+
+
+def read_files(folder: Path, count: int, seed: int) -> list[str]:
+    """Mutants of an adapter's weights, with and without a manifest, and of a checkpoint's files."""
+    from safetensors.torch import save
+    from torch import arange
+
+    from adamss_core.errors import AdamssError
+    from adamss_core.files import WEIGHTS, read_weights
+    from adamss_core.training.checkpoints import CheckpointStore
+
+    began, found, problems = time.monotonic(), Counter[str](), list[str]()
+    content = save({"a.weight": arange(64.0).reshape(8, 8), "b.weight": arange(8)}, {"format": "pt"})
+    (adapter := folder / "adapter").mkdir()
+    store = CheckpointStore(folder / "checkpoints", keep=2)
+    step = store.write(1, lambda place: _fill(place, content))
+    parts = sorted(path for path in step.iterdir() if path.is_file())
+    originals = {path: path.read_bytes() for path in parts}
+    mutants = attacks.mutants(content, count, seed)
+    sources = {path: attacks.mutants(originals[path], count, seed) for path in parts}
+    for number, part in zip(range(count), cycle([None, *parts]), strict=False):
+        try:
+            if part is None:
+                (adapter / WEIGHTS).write_bytes(next(mutants))
+                found["adapter taken" if read_weights(adapter) is not None else ""] += 1
+                continue
+            part.write_bytes(mutant := next(sources[part]))
+            problem = store.problem(1)
+            found["checkpoint refused" if problem else "checkpoint taken"] += 1
+            if problem is None and mutant != originals[part] and part.name != "checkpoint.json":
+                problems.append(f"mutant {number} of {part.name} was taken for the original")
+            part.write_bytes(originals[part])
+        except AdamssError:
+            found["adapter refused"] += 1
+        except Exception as error:
+            problems.append(f"mutant {number} of {part or WEIGHTS}: {error!r}")
+    show(f"{count:,} mutants of adapters and checkpoints", found, began)
+    return problems
+
+
+def _fill(place: Path, content: bytes) -> None:
+    (place / "optimizer.safetensors").write_bytes(content)
+    (place / "state.json").write_text('{"step": 1, "epoch": 0.5}')
+
+
+def drive(made: Target, url: str, examples: int, seed: int) -> None:
+    """The schema, as everybody; raises at the first answer that does not keep to it."""
+    for key in ("admin", None, OTHERS, "read"):
+        began, tally = time.monotonic(), Tally()
+        call_each(made, url, key, examples, seed, tally)
+        call_in_sequences(made, url, key, runs=examples, steps=20, number=seed, tally=tally)
+        caller = key or "nobody"
+        show(f"{tally.statuses.total():,} requests to {len(tally.operations)} calls as {caller}", tally.statuses, began)
+
+
+def show(what: str, counts: Counter[Any], began: float) -> None:
+    seconds = time.monotonic() - began
+    print(
+        f"{what}, {seconds:.0f} s: " + ", ".join(f"{count:,} {name}" for name, count in counts.most_common()),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
