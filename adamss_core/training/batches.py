@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +53,21 @@ class Encoded:
             units=self.units[indices],
             over_length=[],
         )
+
+
+def joined(pieces: Sequence[Encoded]) -> Encoded:
+    """One after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    starts = accumulate((len(piece) for piece in pieces), initial=0)
+    targets = [piece.targets for piece in pieces]
+    return Encoded(
+        list(chain.from_iterable(piece.features for piece in pieces)),
+        torch.cat(targets) if isinstance(targets[0], Tensor) else list(chain.from_iterable(targets)),
+        torch.cat([piece.lengths for piece in pieces]),
+        torch.cat([piece.units for piece in pieces]),
+        [start + place for start, piece in zip(starts, pieces, strict=False) for place in piece.over_length],
+    )
 
 
 class Collate(Protocol):

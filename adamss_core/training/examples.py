@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from adamss_core.training.batches import Encoded
+from adamss_core.training.batches import Encoded, joined
 from adamss_core.training.data import Data, Rows, count_and_hash
-from adamss_core.training.errors import bad_data
+from adamss_core.training.errors import Stopped, bad_data
 from adamss_core.training.request import Reporter
 from adamss_core.training.tasks import Task
 
 SHOWN = 5  # row numbers in an error
+PIECE = 20_000  # rows that are encoded at a time
 
 
 def within_limit(
@@ -53,7 +54,7 @@ def _encode(
 def _bearable(
     task: Task, data: Data, rows: Rows, which: str, processor: Any, limit: int, reporter: Reporter
 ) -> tuple[Rows, Encoded]:
-    encoded = task.encode(rows, data.classes, processor, limit)
+    encoded = _in_pieces(task, data, rows, which, processor, limit, reporter)
     long = encoded.over_length
     if not long:
         return rows, encoded
@@ -83,3 +84,19 @@ def _bearable(
         )
     reporter.event("rows_dropped", f"{len(long)} {which} rows are longer than {limit} tokens and are left out.", facts)
     return rows.take(kept), encoded.take(kept)
+
+
+def _in_pieces(
+    task: Task, data: Data, rows: Rows, which: str, processor: Any, limit: int, reporter: Reporter
+) -> Encoded:
+    """Says between pieces how far it is: minutes of silence would be taken for a process that hangs."""
+    pieces = []
+    for start in range(0, len(rows), PIECE):
+        end = min(start + PIECE, len(rows))
+        pieces.append(task.encode(rows.take(range(start, end)), data.classes, processor, limit))
+        if end < len(rows):
+            facts = {"rows": end, "of": len(rows), "data": which}
+            reporter.event("rows_encoded", f"{end} of {len(rows)} {which} rows are encoded.", facts)
+            if reporter.stop_requested():
+                raise Stopped("stopped while the data were encoded")
+    return joined(pieces)

@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from adamss_core.training import examples
 from adamss_core.training.batches import epoch_steps
-from adamss_core.training.data import Rows
+from adamss_core.training.data import Data, Rows
+from adamss_core.training.errors import Stopped
+from adamss_core.training.examples import within_limit
 from adamss_core.training.tasks import task_of
-from tests.adamss_core.training.support import build_tokenizer, job
+from tests.adamss_core.training.support import Recorder, build_tokenizer, job
 
 LENGTHS = torch.randint(3, 60, (203,), generator=torch.Generator().manual_seed(0))
 
@@ -53,3 +56,37 @@ def test_pairs_are_told_apart() -> None:
     rows = Rows({"text": ["fine"], "text_pair": ["dull dull"], "label": ["good"]}, [1])
     data = task_of(job()).encode(rows, ["good"], build_tokenizer(), 12)
     assert data.features[0]["token_type_ids"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+def test_rows_encoded_in_pieces_are_the_same_examples(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    rows = {
+        "text-classification": Rows(
+            {"text": ["fine " * n for n in range(1, 8)], "label": ["x"] * 7}, list(range(1, 8))
+        ),
+        "token-classification": Rows(
+            {"tokens": [["fine"] * n for n in range(1, 8)], "tags": [["x"] * n for n in range(1, 8)]}, list(range(1, 8))
+        ),
+    }[task]
+    data = Data(rows, rows.take([0]), ["x"], {})
+    spec = job(task=task, dataset={"train": "ds_" + "a" * 12})
+    wholes = within_limit(task_of(spec), data, build_tokenizer(), 6, Recorder())
+    monkeypatch.setattr(examples, "PIECE", 2)
+    recorder = Recorder()
+    _, pieces, _ = within_limit(task_of(spec), data, build_tokenizer(), 6, recorder)
+    whole = wholes[1]
+    assert [feature["input_ids"].tolist() for feature in pieces.features] == [
+        feature["input_ids"].tolist() for feature in whole.features
+    ]
+    assert [target.tolist() for target in pieces.targets] == [target.tolist() for target in whole.targets]
+    assert pieces.over_length == whole.over_length == [4, 5, 6]
+    assert torch.equal(pieces.lengths, whole.lengths)
+    assert torch.equal(pieces.units, whole.units)
+    assert recorder.event_types().count("rows_encoded") == 3
+    with pytest.raises(Stopped):
+        within_limit(task_of(spec), data, build_tokenizer(), 6, StopsAtOnce())
+
+
+class StopsAtOnce(Recorder):
+    def stop_requested(self) -> bool:
+        return True
