@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def test_cancel(up: Up, tmp_path: Path) -> None:
     up.adamss("init", str(spec))
     spec.write_text(spec.read_text().replace("epochs: 2", "epochs: 500"))
     job = up.adamss("jobs", "submit", str(spec), "--dataset", str(up.rows)).stdout.strip()
+    assert "adamss jobs resume" in up.adamss("jobs", "pause", job).stdout
+    with up.client() as client:
+        while client.get_job(job)["status"] != "paused":
+            time.sleep(0.2)
+    assert f"{job} is queued." in up.adamss("jobs", "resume", job).stdout
+    assert up.adamss("jobs", "resume", job).returncode == 2
     assert up.adamss("jobs", "cancel", job).returncode == 0
     result = up.adamss("jobs", "watch", job)
     assert result.returncode == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
-JOBS = ["submit", "list", "show", "watch", "cancel", "logs", "metrics"]
+JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]
 
 
 def adamss(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
