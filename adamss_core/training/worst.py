@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from adamss_core.training.data import Rows
+from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.evaluation import predict
 from adamss_core.training.setup import Setup
 
@@ -27,7 +28,14 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
         what the model says (None where it would have to write), and the loss; None where that is not a number.
     """
     device = setup.accelerator.device
-    found = predict(model.to(device), setup.task, setup.evaluation, setup.collate, batch_size, setup.accelerator)
+    try:
+        found = predict(model.to(device), setup.task, setup.evaluation, setup.collate, batch_size, setup.accelerator)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        model.to("cpu")  # a trained model must not be lost for a list
+        setup.reporter.event("warning", "The held-out rows with the highest loss are not listed: memory ran out.", {})
+        return []
     losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
     places = losses.topk(min(KEPT, len(losses))).indices.tolist()
     rows = setup.data.evaluation.take(places)

@@ -73,6 +73,9 @@ class Predictor:
                 self._start_timer()
 
     def close(self) -> None:
+        """At the end of the service, which a request at work must not hold up."""
+        if (child := self._child) is not None:
+            child.kill()
         with self._turn:
             self._stop_timer()
             self._end()
@@ -190,9 +193,12 @@ class Child:
             retry_after=RETRY_SECONDS,
         )
 
-    def close(self) -> None:
+    def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):

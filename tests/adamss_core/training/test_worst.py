@@ -30,6 +30,19 @@ def test_a_wrong_label_comes_first(model: Path, tmp_path: Path) -> None:
     json.dumps(worst, allow_nan=False)
 
 
+def test_a_lack_of_memory_costs_the_list_only(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("adamss_core.training.worst.predict", exhausted)
+    recorder = Recorder()
+    wish = request(model, tmp_path / "run", spec=job(training={"max_steps": 21}))
+    outcome = run(wish, recorder)
+    assert outcome.worst == []
+    assert len(outcome.artifacts) == 1
+    assert any("memory ran out" in message for _, message, _ in recorder.events)
+
+
 def test_held_out_rows_have_the_numbers_of_their_file(finished: FinishedRun) -> None:
     rows = [json.loads(line) for line in finished.request.train_file.read_text().splitlines()]
     worst = finished.outcome.worst

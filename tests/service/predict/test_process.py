@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.errors import TimedOut, TooManyRequests
+from service.errors import TimedOut, TooManyRequests, Unavailable
 from service.predict.process import LOCK, WAITING, Predictor, clear_orphans, environment, limit, open_log
 from service.settings import Settings
 
@@ -29,6 +30,16 @@ def test_time_is_limited_and_nothing_is_left(predictor: Predictor, tmp_path: Pat
     assert (caught.value.status, caught.value.code) == (504, "predict_timeout")
     assert predictor._child is None
     assert list((tmp_path / "cache" / "predict").iterdir()) == []
+
+
+def test_the_end_of_the_service_does_not_wait_for_an_answer(tmp_path: Path) -> None:
+    predictor = Predictor(Settings(home=tmp_path, predict_timeout_seconds=600.0))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(predictor.ask, {})
+        while predictor._child is None:  # it starts within milliseconds
+            threading.Event().wait(0.01)
+        predictor.close()
+        assert isinstance(asked.exception(60), Unavailable)
 
 
 def test_queue_is_bounded(predictor: Predictor) -> None:
