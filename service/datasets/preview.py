@@ -28,7 +28,7 @@ from service.validation import explain
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "adamss_core.training.preview")
-SECONDS = 90.0  # a chat template comes with the model and may never end
+SECONDS = 180.0  # a chat template comes with the model and may never end
 CPU_SECONDS = 60
 MEMORY_BYTES = 32 * 2**30  # of addresses: torch alone reserves much
 FILE_BYTES = 64 * 2**20

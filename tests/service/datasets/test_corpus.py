@@ -47,6 +47,11 @@ def test_listed(case: str, tmp_path: Path) -> None:
     assert len(kept) == found["rows"] > 0
 
 
+def test_a_bad_byte_is_named_by_line(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=r"Line 3 is not UTF-8 \(byte 2 of the line\)"):
+        read(tmp_path, "a.csv", b"text,label\na,b\nb\xff,b\n")
+
+
 def test_all_problems_are_in_the_refusal(tmp_path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         read(tmp_path, "a.csv", csv_of(*(f"a,{n}" for n in range(50)), *["a,b,c"] * 120))

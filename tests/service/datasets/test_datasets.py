@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from service.datasets.service import dataset_path
 from service.settings import Settings
+from tests.service.datasets.corpus import class_folders, zip_of
 from tests.service.support import Service, copy_model, error_of, jsonl, rows, running
 
 FORM = {"content-type": "multipart/form-data; boundary=b"}
@@ -56,18 +56,6 @@ def test_jsonl_keeps_types_and_fills_gaps(service: Service) -> None:
     assert kept(service, dataset)[1] == {"text": "b", "label": 2.0, "ok": None, "x": None}
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_separators_are_found_in_the_header(service: Service, separator: str) -> None:
-    dataset = service.upload(rows(5).replace(",", separator))
-    assert [column["name"] for column in dataset["columns"]] == ["text", "label"]
-
-
-@pytest.mark.parametrize("name", ["rows.csv", "rows.txt", "rows"])
-def test_a_byte_order_mark_is_no_part_of_the_header(service: Service, name: str) -> None:
-    dataset = service.upload(codecs.BOM_UTF8 + rows(3).encode(), name)
-    assert dataset["columns"][0]["name"] == "text"
-
-
 def test_bad_rows_are_left_out_and_named(service: Service) -> None:
     text = rows(40) + 'a,b,c\nonly\nx"y,"z"w\n'
     dataset = service.upload(text)
@@ -89,40 +77,16 @@ def test_only_the_first_hundred_problems_are_listed(service: Service) -> None:
     assert (dataset["problem_count"], len(dataset["problems"])) == (150, 100)
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "code"),
-    [
+def test_what_cannot_be_used_is_refused_and_leaves_nothing(service: Service) -> None:
+    """The corpus has many more; these go all the way."""
+    for content, name, code in (
         ("", "rows.csv", "empty_file"),
-        ("\n\n", "rows.csv", "empty_file"),
-        ("", "rows.jsonl", "empty_file"),
-        ("text,label\n", "rows.csv", "no_rows"),
-        ("1,2\n3,4\n", "rows.csv", "no_header"),
-        ("text,\na,b\n", "rows.csv", "no_header"),
-        ("text,text\na,b\n", "rows.csv", "duplicate_columns"),
         ("text,label\na,b\na,b,c\n", "rows.csv", "too_many_bad_rows"),
-        ('text,label\n"never closed,b\na,b\n', "rows.csv", "unclosed_quote"),
-        ("text,label\nfa\xe7ade,b\n".encode("latin-1"), "rows.csv", "not_utf8"),
         (b"PAR1" + bytes(20), "rows.csv", "damaged_parquet"),
-        (b"PK\x03\x04" + bytes(20), "rows.csv", "damaged_zip"),
-        (",".join(f"c{n}" for n in range(501)) + "\n", "rows.csv", "too_many_columns"),
-        ("".join(jsonl({f"c{n}": 1}) for n in range(501)), "rows.jsonl", "too_many_columns"),
-        ("[" * 100_000, "rows.jsonl", "invalid_json"),
-        ('{"a":' * 100_000, "rows.jsonl", "too_many_bad_rows"),
-        (bytes(1_000), "rows.csv", "no_header"),
-    ],
-)
-def test_files_that_cannot_be_used_are_refused(service: Service, content: str | bytes, name: str, code: str) -> None:
-    error = refused(service, content, name)
-    assert (error["code"], error["param"], error["type"]) == (code, "file", "invalid_request")
-    assert error["message"].endswith(".")
-
-
-def test_a_bad_byte_is_named_by_line(service: Service) -> None:
-    assert "Line 3 is not UTF-8" in refused(service, b"text,label\na,b\n\xff,b\n")["message"]
-
-
-def test_the_first_bad_row_is_named(service: Service) -> None:
-    assert "row 2 (line 3)" in refused(service, "text,label\na,b\na,b,c\n")["message"]
+        (zip_of({"../../evil.png": b""}), "rows.zip", "unsafe_zip"),
+    ):
+        error = refused(service, content, name)
+        assert (error["code"], error["param"], error["type"]) == (code, "file", "invalid_request")
 
 
 def test_a_missing_file_is_a_missing_field(service: Service) -> None:
@@ -141,15 +105,15 @@ def test_too_large_an_upload_is_413(settings: Settings, tiny_model: Any) -> None
         service.upload(rows(60_000))  # larger than other requests may be
 
 
-@pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "..\\evil.csv", "a\x00b.csv", "", "x" * 2_000 + ".csv", "%2e%2e/a"]
-)
-def test_a_file_name_names_no_file(service: Service, name: str) -> None:
-    response = service.client.post("/datasets", files={"file": (name or "x", rows(5))})
-    assert response.status_code == 201
-    assert "/" not in response.json()["name"]
+def test_a_file_name_names_no_file(service: Service) -> None:
+    ids = set()
+    for name in ("../../etc/passwd", "..\\evil.csv", "a\x00b.csv", "x", "x" * 2_000 + ".csv", "%2e%2e/a"):
+        response = service.client.post("/datasets", files={"file": (name, rows(5))})
+        assert response.status_code == 201
+        assert "/" not in response.json()["name"]
+        ids.add(response.json()["id"])
     names = {path.name for path in service.settings.folder("datasets").iterdir()}
-    assert names == {f"{response.json()['id']}.jsonl", f"{response.json()['id']}.hashes"}
+    assert names == {f"{dataset}.{suffix}" for dataset in ids for suffix in ("jsonl", "hashes")}
 
 
 def test_data_sets_are_listed_page_by_page(any_service: Service) -> None:
@@ -169,3 +133,30 @@ def test_an_upload_that_breaks_off_leaves_nothing(service: Service) -> None:
     response = service.client.post("/datasets", content=start.encode(), headers=FORM)
     assert response.status_code in (400, 422)
     assert list(service.settings.folder("datasets").iterdir()) == []
+
+
+def test_images_lie_beside_their_rows_until_they_are_deleted(service: Service) -> None:
+    dataset = service.upload(zip_of(class_folders(12)), "pets.zip")
+    assert (dataset["format"], dataset["rows"]) == ("images", 12)
+    assert dataset["columns"][1]["values"] == {"cat": 6, "dog": 6}
+    folder = service.settings.folder("datasets")
+    stored = {path.name for path in (folder / dataset["id"]).iterdir()}
+    assert {row["image"] for row in kept(service, dataset)} == stored
+    assert dataset["size_bytes"] > sum(path.stat().st_size for path in (folder / dataset["id"]).iterdir())
+    assert service.client.delete(f"/datasets/{dataset['id']}").status_code == 204
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_warns_of_equal_examples(service: Service) -> None:
+    train = service.upload(rows(40))["id"]
+    leaked = service.upload("text,label\n" + "a good film no 3,label1\nsomething else,label0\n" * 5)["id"]
+    twice = service.upload(rows(40) + rows(10).partition("\n")[2])["id"]
+
+    def warnings(**dataset: str) -> str:
+        response = service.client.post("/jobs?dry_run=true", json=service.spec(dataset=dataset))
+        assert response.status_code == 200, response.text
+        return " ".join(response.json()["warnings"])
+
+    assert "repeat" not in warnings(train=train)
+    assert "5 of 10 evaluation rows have the 'text' of a training row" in warnings(train=train, eval=leaked)
+    assert "10 of 50 rows repeat another row's 'text'" in warnings(train=twice)
