@@ -123,6 +123,13 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield path, method.upper(), operation
 
 
+def required_query(app: FastAPI, route: Route) -> dict[str, str]:
+    """A value for each query parameter that the route cannot do without."""
+    operation = app.openapi()["paths"].get(route.path, {}).get(route.method.lower(), {})
+    wanted = [one for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
+    return {one["name"]: str(one["schema"].get("minimum", one["schema"].get("default", 1))) for one in wanted}
+
+
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 

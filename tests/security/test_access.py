@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +19,7 @@ from service.keys import service as keys
 from service.keys.service import identify
 from service.origin import PAGE_HEADER, SAFE_METHODS
 from service.settings import Settings
-from tests.security.support import METHODS, OTHERS, PUBLIC, Target, files_below, paths_of, routes_of
+from tests.security.support import METHODS, OTHERS, PUBLIC, Target, files_below, paths_of, required_query, routes_of
 from tests.service.support import BASE_URL, error_of, rows
 
 
@@ -138,13 +139,12 @@ def test_04_another_projects_ids(session_target: Target) -> None:
             continue
         missing = set(route.parameters) - set(session_target.ids)
         assert not missing, f"give the fixture `target` an id for {missing}, for {route.path}"
-        body = {"json": {"inputs": ["a text"]}} if route.method == "POST" else {}
-        answer = theirs.request(route.method, route.fill(session_target.ids), **body)  # type: ignore[arg-type]
-        absent = theirs.request(
-            route.method,
-            route.fill(session_target.ids | dict.fromkeys(of_project, "x_absent")),
-            **body,  # type: ignore[arg-type]
-        )
+        more: dict[str, Any] = {"params": required_query(session_target.app, route)}
+        if route.method == "POST":
+            more["json"] = {"inputs": ["a text"]}
+        none_of_them = session_target.ids | dict.fromkeys(of_project, "x_absent")
+        answer = theirs.request(route.method, route.fill(session_target.ids), **more)
+        absent = theirs.request(route.method, route.fill(none_of_them), **more)
         assert answer.status_code == absent.status_code == 404, route
         if route.method != "HEAD":
             mine, none = error_of(answer.json()), error_of(absent.json())
