@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from queue import Empty
 from time import time_ns
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,9 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyped
                 return super()._get(queue)
             except ValueError as error:  # the file is out of the way by now
                 logger.warning("a message that is not JSON was dropped: %.200r", error)
+            except OSError as error:  # a folder that is gone for a while must not end the worker
+                logger.warning("the queue folder cannot be read: %r", error)
+                raise Empty from error
 
 
 class Transport(DropsWhatIsNoMessage, filesystem.Transport):  # type: ignore[misc]

@@ -14,7 +14,7 @@ import pytest
 
 from service.db import JobStatus
 from tests.faults.conftest import ALL
-from tests.faults.topology import Topology
+from tests.faults.topology import PATIENCE, Topology
 
 
 def test_row_17_job_that_always_crashes(topology: Topology) -> None:
@@ -123,6 +123,7 @@ def test_row_22_killed_at_any_step_it_ends_bit_equal(topology: Topology) -> None
     worker.kill()
     assert topology.http.post(f"/jobs/{broken}/resume").is_success
     topology.start_worker(FAILPOINT=f"mid_step:kill:{every}")
+    topology.wait(broken, seconds=5 * PATIENCE)  # each attempt loads torch
     job = topology.check_succeeded(broken, steps)
     assert job.attempt == (5 if ALL else 2)
     assert adapter(topology, broken) == adapter(topology, whole)
