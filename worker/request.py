@@ -40,6 +40,7 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         folder=job_folder(settings, job.id),
         cache=settings.folder("cache/decompositions"),
         keep_checkpoints=settings.keep_checkpoints,
+        init_from=settings.resolved_home / "artifacts" / spec.init_from / "adapter.zip" if spec.init_from else None,
     )
 
 

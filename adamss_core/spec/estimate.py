@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,8 @@ from adamss_core.spec.plan import Plan
 FLOAT = 4  # bytes; what is trained is fp32
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
 IMAGE_TOKENS = 197  # of a model that does not say: 224 pixels in patches of 16
+QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales included
+BLOCK = re.compile(r".*?\.\d+(?=\.)")  # a layer of the body, from the names of its modules
 MAX_SCHEDULE = 500  # mask steps that are listed
 
 
@@ -159,16 +162,24 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
 
 
 def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int) -> int:
-    """Frozen weights and bases; weights, gradients and two moments of what is trained; activations of a batch."""
+    """Frozen weights and bases; weights, gradients and two moments of what is trained; activations of a batch.
+
+    Padded or packed, a batch has at most batch_size rows of max_length tokens.
+    """
+    training = spec.training
     basis = sum(shape.basis * shape.columns for shape in shapes)
-    if spec.task == "image-classification":
-        tokens = facts.image_tokens or IMAGE_TOKENS
-    else:
-        tokens = min(spec.training.max_length, facts.max_positions or spec.training.max_length)
+    tokens = training.batch_size * min(training.max_length, facts.max_positions or training.max_length)
     # Each linear layer keeps its input or output for the backward pass; attention keeps about as much again.
     widths = sum(module.in_features + module.out_features for module in facts.linear_modules)
-    activations = spec.training.batch_size * tokens * widths * (2 if spec.training.precision in ("bf16", "fp16") else 4)
-    return FLOAT * (facts.parameters + basis + 4 * trained) + activations
+    if training.gradient_checkpointing:
+        blocks = len({found.group() for module in facts.linear_modules if (found := BLOCK.match(module.name))}) or 1
+        widths = widths // blocks + blocks * (facts.hidden_size or 0)  # one block at a time, and what goes into each
+    activations = tokens * widths * (2 if training.precision in ("bf16", "fp16") else 4)
+    if spec.task == "text-generation":  # scores of every token of the vocabulary, their gradient, and the softmax
+        activations += 3 * FLOAT * tokens * (facts.vocab_size or 0)
+    linear = sum(module.in_features * module.out_features for module in facts.linear_modules)
+    saved = int(linear * (FLOAT - QUANTISED.get(training.quantization or "", FLOAT)))
+    return FLOAT * (facts.parameters + basis + 4 * trained) - saved + activations
 
 
 def _artifacts(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], adapter: int, head: int) -> ArtifactBytes:

@@ -17,6 +17,7 @@ from adamss_core.errors import AdamssWarning
 from adamss_core.inspection import default_targets, head_modules, is_usable, linear_modules, load_options
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.training.errors import TrainingError, is_out_of_memory
+from adamss_core.training.quantization import quantization_config, settle
 from adamss_core.training.request import Reporter, RunRequest
 
 # What PEFT trains in full for a task type without being asked.
@@ -31,12 +32,14 @@ class Source:
         path: a local folder's path, or a hub id.
         name: what cards, configs and manifests say; never a path of this machine.
         classes: class names in the order of their ids.
+        quantization: "4bit" or "8bit" while it is trained on; what is published fits the base in full precision.
     """
 
     path: str
     revision: str | None
     name: str
     classes: tuple[str, ...]
+    quantization: str | None = None
 
     @classmethod
     def of(cls, request: RunRequest, classes: list[str]) -> Source:
@@ -90,7 +93,7 @@ def load_tokenizer(source: Source, **options: Any) -> PreTrainedTokenizerBase:
 def load_pretrained(
     auto_model: Any, source: Source, head: dict[str, Any], task: str
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The base in fp32 with its head, and the names of the modules that its files hold no weights for.
+    """The base in fp32, or quantised, with its head, and the names of the modules that its files hold no weights for.
 
     Those start at random, so they must be trained and saved with the adapter. The random values come from torch's
     global seed.
@@ -100,14 +103,16 @@ def load_pretrained(
         head: arguments that shape the head.
 
     Raises:
-        TrainingError: model_load_failed.
+        TrainingError: model_load_failed, quantization_unavailable.
     """
+    quantised = quantization_config(source.quantization)
     try:
         with quiet_loading():
             model, info = auto_model.from_pretrained(
                 source.path,
                 use_safetensors=True,
                 dtype=torch.float32,
+                **({} if quantised is None else {"quantization_config": quantised}),
                 ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
                 output_loading_info=True,
                 **head,
@@ -123,6 +128,8 @@ def load_pretrained(
             "safetensors.",
             where="base_model",
         ) from error
+    if quantised is not None:
+        settle(model)
     missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
     _check_weights(model, missing, source)
     model.config._name_or_path = model.name_or_path = source.name

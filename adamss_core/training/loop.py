@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from adamss_core.training.batches import epoch_steps
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import evaluate
+from adamss_core.training.modes import compile_model
 from adamss_core.training.optimizer import make_optimizer, make_schedule
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
@@ -42,11 +44,13 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, training, setup.plan.total_steps)
         self.progress = Progress(micro_batch=training.batch_size)
         self.window = Window(accelerator.device)
+        if training.compile:
+            compile_model(setup, self.wrapped)
         self.step_function = OptimizerStep(setup, self.wrapped, self.accelerated, self.schedule)
         self.config = model.peft_config["default"]
         self.layers = list(model.base_model.adapted_layers("default").values())
         self.total_subspaces = sum(layer.layouts["default"].num_subspaces for layer in self.layers)
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._epochs: dict[int, list[list[int]]] = {}  # number -> the rows of each step
         self._trainable: int | None = None
         self._started, self._started_at = time.monotonic(), 0
         self._saved_at = self._started
@@ -82,10 +86,11 @@ class Trainer:
         self.wrapped.train()
         if not self.finished:
             self._stop_if_asked(saved=True)
-        while not self.finished:
-            outcome = self._one_step()
-            saved = self._after_step(outcome)
-            self._stop_if_asked(saved=saved)
+        with closing(self.step_function):
+            while not self.finished:
+                outcome = self._one_step()
+                saved = self._after_step(outcome)
+                self._stop_if_asked(saved=saved)
 
     @property
     def finished(self) -> bool:
@@ -100,7 +105,7 @@ class Trainer:
     def _one_step(self) -> StepOutcome:
         begun = time.monotonic()
         progress = self.progress
-        outcome = self.step_function(self._rows(), progress)
+        outcome = self.step_function(self._rows(progress.step), self._rows(progress.step + 1), progress)
         progress.step += 1
         self._update_subspaces()
         self.accelerated.zero_grad()
@@ -109,15 +114,18 @@ class Trainer:
         self.window.add(outcome.loss, outcome.units, outcome.rows, outcome.tokens, seconds)
         return outcome
 
-    def _rows(self) -> list[int]:
-        """Rows of the next step, over all processes."""
-        number, position = divmod(self.progress.step, self.setup.plan.steps_per_epoch)
-        if self._epoch[0] != number:
+    def _rows(self, step: int) -> list[int]:
+        """Rows of the step that follows `step` others, over all processes; none after the last one."""
+        if step >= self.setup.plan.total_steps:
+            return []
+        number, position = divmod(step, self.setup.plan.steps_per_epoch)
+        if number not in self._epochs:
             training = self.setup.training
             per_step = training.batch_size * training.gradient_accumulation_steps
             per_step *= self.setup.accelerator.num_processes
-            self._epoch = (number, epoch_steps(self.setup.train.lengths, per_step, training.seed, number))
-        return self._epoch[1][position]
+            steps = epoch_steps(self.setup.train.lengths, per_step, training.seed, number)
+            self._epochs = {kept: self._epochs[kept] for kept in self._epochs if kept == number - 1} | {number: steps}
+        return self._epochs[number][position]
 
     def _update_subspaces(self) -> None:
         """ASA after the optimizer's step; its picture is reported where it pruned."""

@@ -25,6 +25,7 @@ class RunRequest:
         revision: of a hub model.
         folder: the run's own folder; `checkpoints/` and `artifacts/` are made below it.
         cache: folder for finished decompositions.
+        init_from: zip of the adapter that the run starts from.
         keep_checkpoints: how many of the newest checkpoints are kept, beside the best one.
     """
 
@@ -37,6 +38,7 @@ class RunRequest:
     folder: Path
     cache: Path | None
     keep_checkpoints: int = 2
+    init_from: Path | None = None
 
     def to_json(self) -> str:
         fields = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
@@ -45,8 +47,8 @@ class RunRequest:
     @classmethod
     def from_json(cls, text: str) -> RunRequest:
         fields = json.loads(text)
-        for name in ("train_file", "eval_file", "folder", "cache"):
-            fields[name] = None if fields[name] is None else Path(fields[name])
+        for name in ("train_file", "eval_file", "folder", "cache", "init_from"):
+            fields[name] = None if fields.get(name) is None else Path(fields[name])
         return cls(**fields | {"spec": JobSpec.model_validate(fields["spec"])})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -16,7 +17,9 @@ from adamss_core.training.checkpoints import CheckpointStore, hash_file
 from adamss_core.training.data import Data
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.examples import within_limit
+from adamss_core.training.inheritance import inherit
 from adamss_core.training.loop import Trainer
+from adamss_core.training.modes import save_activations
 from adamss_core.training.progress import Progress
 from adamss_core.training.request import Reporter, RunRequest, RunResult
 from adamss_core.training.setup import Setup, make_accelerator
@@ -51,6 +54,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
     model = _build_model(request, reporter, task, data, source, processor, store, start)
+    if request.spec.training.gradient_checkpointing:
+        save_activations(model, reporter)
     limit = task.limit(processor, model.config)
     data, train, evaluation = within_limit(task, data, processor, limit, reporter)
     subspaces = model.base_model.asa_summary()["total"]
@@ -107,10 +112,19 @@ def _build_model(
     store: CheckpointStore,
     start: int | None,
 ) -> PeftModel:
+    source = replace(source, quantization=request.spec.training.quantization)
     base, fresh = task.load_base(source, processor)
     if start is None:
         task.prepare_head(base, data)
-        return add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
+        model = add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
+        if request.init_from is not None:
+            inherit(model, request.init_from)
+            reporter.event(
+                "adapter_inherited",
+                f"Training starts from the adapter of job {request.spec.init_from}.",
+                {"job": request.spec.init_from},
+            )
+        return model
     model = load_adapter(base, store.path(start) / ADAPTER)
     config = model.peft_config["default"]
     config.modules_to_save = (
@@ -155,10 +169,14 @@ def _published_model(setup: Setup, trainer: Trainer, store: CheckpointStore) -> 
     best = progress.best_step
     live = setup.accelerator.unwrap_model(trainer.wrapped, keep_fp32_wrapper=False)
     setup.accelerator.free_memory()
-    if best is not None and best != progress.step:
+    quantised = setup.training.quantization is not None  # published for the same base in full precision
+    if best is None and quantised:
+        best = progress.step
+    if best is not None and (best != progress.step or quantised):
         if (problem := store.problem(best)) is None:
             base, _ = setup.task.load_base(setup.source, setup.processor)
-            return load_adapter(base, store.path(best) / ADAPTER, is_trainable=False), best
+            folder = store.path(best) / ADAPTER
+            return load_adapter(base, folder, is_trainable=False, allow_other_base=quantised), best
         setup.reporter.event(
             "checkpoint_damaged",
             f"The best checkpoint, of step {best}, cannot be read ({problem}); the last state is published instead.",

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import TrainingError, is_out_of_memory
+from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 
@@ -49,10 +50,20 @@ class OptimizerStep:
     def __init__(self, setup: Setup, model: nn.Module, optimizer: AcceleratedOptimizer, schedule: LRScheduler) -> None:
         self.setup, self.model, self.optimizer, self.schedule = setup, model, optimizer, schedule
         self.device = setup.accelerator.device
+        self.batches = Prefetch(setup.training_collate, setup.train, setup.training.dataloader_workers)
+        self._upcoming: list[int] = []
         self._unchecked: list[Tensor] = []
 
-    def __call__(self, rows: list[int], progress: Progress) -> StepOutcome:
-        """Raises TrainingError nan_loss, or torch's own error where memory does not suffice for a single row."""
+    def close(self) -> None:
+        self.batches.close()
+
+    def __call__(self, rows: list[int], upcoming: list[int], progress: Progress) -> StepOutcome:
+        """Raises TrainingError nan_loss, or torch's own error where memory does not suffice for a single row.
+
+        Args:
+            upcoming: rows of the step after this one.
+        """
+        self._upcoming = upcoming
         loss, tokens = self._gradients_within_memory(rows, progress)
         if failpoint("loss"):
             loss = loss * math.nan
@@ -94,14 +105,15 @@ class OptimizerStep:
         """Mean loss over all terms, (), and this process's tokens; gradients of that mean are in the parameters."""
         accelerator = self.setup.accelerator
         # A process without rows of its own still takes part in the exchange, with weight zero.
-        own = rows[accelerator.process_index :: accelerator.num_processes]
+        own = self._own(rows)
         mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
-        pieces = [mine[start : start + micro_batch] for start in range(0, len(mine), micro_batch)]
+        pieces, later = _cut(mine, micro_batch), _cut(self._own(self._upcoming), micro_batch)
         total = torch.zeros((), device=self.device)
         units = max(1, int(self.setup.train.units[rows].sum()))
         tokens = 0
         for number, piece in enumerate(pieces):
-            inputs, targets = self.setup.training_collate(self.setup.train, piece)
+            self.batches.expect([*pieces[number:], *later])
+            inputs, targets = self.batches(piece)
             last = number == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
@@ -114,6 +126,10 @@ class OptimizerStep:
         if accelerator.num_processes > 1:
             total = accelerator.reduce(total, reduction="sum")
         return total, tokens
+
+    def _own(self, rows: list[int]) -> list[int]:
+        accelerator = self.setup.accelerator
+        return rows[accelerator.process_index :: accelerator.num_processes]
 
     def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
         """Before the update, so that a CPU run's parameters stay good; under fp16 the scaler skips large gradients."""
@@ -142,3 +158,7 @@ class OptimizerStep:
             "training.warmup_ratio; with precision fp16, use bf16 or fp32.",
             where=f"step {first}",
         )
+
+
+def _cut(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -24,6 +24,7 @@ from service.datasets.repetition import leakage_warnings
 from service.db import Dataset
 from service.errors import InvalidRequest
 from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
+from service.jobs.inheritance import check_init_from
 from service.jobs.rows import scan
 from service.jobs.schemas import PlanOut
 
@@ -48,6 +49,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     """
     train = _dataset(caller, spec.dataset.train, "dataset.train")
     spec = with_defaults(with_usual_columns(spec, [column["name"] for column in train.profile["columns"]]))
+    check_init_from(caller, spec)
     counts = count_rows(caller, spec, train)
     facts = caller.catalog.facts(spec.base_model, spec.revision)
     _check_model(spec, facts)

@@ -101,6 +101,7 @@ def generation_job(*, training: dict[str, Any] | None = None, **fields: Any) -> 
             "training": {
                 "epochs": 2,
                 "batch_size": 8,
+                "gradient_accumulation_steps": 1,
                 "learning_rate": 0.02,
                 "max_length": 64,
                 "precision": "fp32",

@@ -1,0 +1,56 @@
+"""Base models in 4 or 8 bits."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig
+
+from adamss_core.training.errors import TrainingError
+
+
+def quantization_config(bits: str | None) -> Any:
+    """transformers' configuration of a base in "4bit" or "8bit"; None in full precision.
+
+    Raises:
+        TrainingError: quantization_unavailable.
+    """
+    if bits is None:
+        return None
+    if find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            "quantization_unavailable",
+            f"The job asks for a base in {bits}, but the worker has no bitsandbytes.",
+            hint="Install it there (pip install 'adamss[quantized]'), or leave training.quantization out.",
+            where="training.quantization",
+        )
+    if bits == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if _has_bf16() else torch.float32,
+    )
+
+
+def settle(model: nn.Module) -> None:
+    """Keeps a quantised model's weights as they were loaded.
+
+    On some CPUs bitsandbytes rearranges 4-bit weights in place at the first evaluation, and then they can neither be
+    trained on nor read. Its 8-bit product says at every call that it casts its input.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _has_bf16() -> bool:
+    """On a CPU the products are made in fp32: only the weights are small there."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,45 @@
+"""What changes the memory that a job is said to need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adamss_core.spec import JobSpec, LinearModule, ModelFacts, estimate, make_plan
+
+VOCABULARY, WIDTH, BLOCKS = 1_000, 64, 4
+
+
+def memory(task: str = "text-generation", **training: Any) -> int:
+    names = [f"model.layers.{block}.{name}" for block in range(BLOCKS) for name in ("self_attn.q_proj", "mlp.up_proj")]
+    shape: dict[str, Any] = {"kind": "Linear", "in_features": WIDTH, "out_features": WIDTH, "bias": False}
+    linear = [LinearModule(name=name, **shape) for name in names]
+    facts = ModelFacts(
+        model_type="llama", parameters=10**6, linear_modules=linear, vocab_size=VOCABULARY, hidden_size=WIDTH
+    )
+    spec = JobSpec.model_validate(
+        {
+            "name": "estimate",
+            "task": task,
+            "base_model": "tiny",
+            "dataset": {"train": "ds_" + "a" * 8},
+            "training": {"batch_size": 8, "max_length": 128, "precision": "fp32", **training},
+        }
+    )
+    plan = make_plan(spec, 100, 8)
+    return estimate(plan, facts, linear[:1], 2, 100, 10).memory_bytes
+
+
+def test_the_scores_of_the_vocabulary_count_where_text_is_generated() -> None:
+    assert memory() - memory("text-classification") == 3 * 4 * 8 * 128 * VOCABULARY
+
+
+def test_packing_changes_nothing() -> None:
+    assert memory(packing=True) == memory(packing=False)
+
+
+def test_what_saves_memory() -> None:
+    linear = 2 * BLOCKS * WIDTH * WIDTH
+    assert memory() - memory(quantization="8bit") == 3 * linear
+    assert memory(quantization="4bit") < memory(quantization="8bit")
+    kept = 4 * 8 * 128 * WIDTH  # bytes of one activation of the batch
+    assert memory() - memory(gradient_checkpointing=True) == kept * (4 * BLOCKS - 4 - BLOCKS)

@@ -1,0 +1,56 @@
+"""Starting a job from the adapter of another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.db import Artifact, Job, now
+from tests.service.support import Service, error_of
+from worker.request import build_request
+
+
+def with_adapter(service: Service, job_id: str) -> None:
+    with service.db.write() as session:
+        path = f"artifacts/{job_id}/adapter.zip"
+        sizes: dict[str, Any] = {"size_bytes": 3, "sha256": "0" * 64, "manifest": {}}
+        session.add(Artifact(job_id=job_id, name="adapter", path=path, created_at=now(), **sizes))
+
+
+def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> None:
+    source = service.submit()["id"]
+    with_adapter(service, source)
+    job = service.submit(init_from=source)
+    with service.db.read() as session:
+        request = build_request(session.get_one(Job, job["id"]), service.settings)
+    assert request.init_from == service.settings.resolved_home / "artifacts" / source / "adapter.zip"
+    assert type(request).from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"adamss": {"num_subspaces": 7}}, "adamss.num_subspaces"),
+        ({"adamss": {"target_modules": ["key"]}}, "adamss.target_modules"),
+    ],
+)
+def test_a_job_of_another_shape(service: Service, changes: dict[str, Any], param: str) -> None:
+    source = service.submit()["id"]
+    with_adapter(service, source)
+    refused = service.refused(init_from=source, **changes)
+    assert (refused["code"], refused["param"]) == ("init_from_differs", param)
+
+
+def test_jobs_that_cannot_be_started_from(service: Service) -> None:
+    waiting = service.submit()["id"]
+    assert service.refused(init_from=waiting)["code"] == "no_adapter"
+    assert service.refused(init_from="job_nothere1234")["code"] == "unknown_job"
+    with_adapter(service, waiting)
+    spec = service.spec(init_from=waiting)
+    key = {"Authorization": f"Bearer {service.key_for('elsewhere')}"}
+    dataset = service.client.post(
+        "/datasets", files={"file": ("a.csv", "text,label\n" + "a,1\nb,2\n" * 9)}, headers=key
+    )
+    other = service.client.post("/jobs", json=spec | {"dataset": {"train": dataset.json()["id"]}}, headers=key)
+    assert (other.status_code, error_of(other.json())["code"]) == (422, "unknown_job")
