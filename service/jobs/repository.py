@@ -98,18 +98,19 @@ def metric_names(session: Session, job_id: str) -> list[str]:
     return list(names)
 
 
-def evaluations(session: Session, job_id: str, after: int, name: str | None) -> Sequence[int]:
-    """Sequence numbers of evaluations."""
-    return session.scalars(select(Metric.seq).where(*_past(job_id, after, name), Metric.kind == "eval")).all()
+def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
+    """Sequence numbers of evaluations; by the index of kinds and steps, not by a look at every row."""
+    of_job = (Metric.job_id == job_id, Metric.kind == "eval", Metric.seq > after)
+    return session.scalars(select(Metric.seq).where(*of_job)).all()
 
 
-def numbers(session: Session, job_id: str, after: int, name: str, kind: str) -> Iterator[tuple[int, float]]:
-    """(seq, value) of rows of a kind that hold a number of this name, in order, some at a time."""
-    value = Metric.values[name].as_float()
-    statement = select(Metric.seq, value).where(*_past(job_id, after, None), Metric.kind == kind)
-    for seq, found in session.execute(statement.order_by(Metric.seq).execution_options(yield_per=10_000)):
-        if found is not None:
-            yield seq, found
+def numbers(session: Session, job_id: str, after: int, names: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """(seq, value of each name) of all rows in order; read some at a time, without the rows around them."""
+    values = [Metric.values[name].as_float() for name in names]
+    statement = select(Metric.seq, *values).where(*_past(job_id, after, None)).order_by(Metric.seq)
+    result = session.connection().execute(statement.execution_options(yield_per=10_000))
+    for rows in result.partitions():
+        yield from rows
 
 
 def metrics_at(session: Session, job_id: str, places: list[int] | None, after: int, name: str | None) -> list[Metric]:

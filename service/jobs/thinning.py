@@ -50,26 +50,26 @@ def thinned(session: Session, job_id: str, after: int, points: int, name: str | 
         return repository.metrics_at(session, job_id, None, after, name)
     if points <= 2:
         return repository.metrics_at(session, job_id, [first, last][:points], after, name)
-    room = points - 2
-    kept = _evaluations(session, job_id, after, room // 2, name)
-    names = EXTREMES if name is None else (name,)
-    stretches = (room - len(kept)) // (2 * len(names))
-    for wanted in names if stretches else ():
-        kept |= _extremes(session, job_id, after, wanted, "train", stretches)
+    kept = _choose(session, job_id, after, points - 2, name, (first, last))
     return repository.metrics_at(session, job_id, sorted({first, *kept, last}), after, name)
 
 
-def _evaluations(session: Session, job_id: str, after: int, room: int, name: str | None) -> set[int]:
-    places = repository.evaluations(session, job_id, after, name)
-    if len(places) <= room:
-        return set(places)
-    wanted = name or "eval_loss"
-    return _extremes(session, job_id, after, wanted, "eval", room // 2) if room >= 2 else set()
-
-
-def _extremes(session: Session, job_id: str, after: int, name: str, kind: str, stretches: int) -> set[int]:
-    _, first, last = repository.metrics_span(session, job_id, after, None)
-    found = Extremes(first, last, stretches)
-    for seq, value in repository.numbers(session, job_id, after, name, kind):
-        found.add(seq, value)
-    return found.chosen()
+def _choose(session: Session, job_id: str, after: int, room: int, name: str | None, span: tuple[int, int]) -> set[int]:
+    """What to keep besides the first and the last row."""
+    if name is not None:
+        names: tuple[str, ...] = (name,)
+        kept: set[int] = set()
+    else:
+        names = EXTREMES
+        kept = set(repository.evaluations(session, job_id, after))
+        if len(kept) > room // 2:
+            kept = set(sorted(kept)[:: -(-len(kept) // max(1, room // 2))][: room // 2])
+    stretches = (room - len(kept)) // (2 * len(names))
+    if not stretches:
+        return kept
+    found = [Extremes(*span, stretches) for _ in names]
+    for seq, *values in repository.numbers(session, job_id, after, names):
+        for value, extremes in zip(values, found, strict=True):
+            if value is not None:
+                extremes.add(seq, value)
+    return kept.union(*(extremes.chosen() for extremes in found))

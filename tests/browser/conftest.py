@@ -34,6 +34,7 @@ SPEC = {
         "mask_interval": 4,
     },
     "training": {"epochs": 3, "batch_size": 4, "logging_steps": 1, "eval_steps": 10},
+    "artifacts": ["lora"],
 }
 
 

@@ -26,6 +26,15 @@ def test_a_job_is_shown_with_its_numbers(up: Up, finished: str) -> None:
     assert finished not in up.adamss("jobs", "list", "--status", "failed").stdout
 
 
+def test_a_replay_of_the_own_target_gives_the_runs_masks(up: Up, finished: str) -> None:
+    with up.client() as client:
+        recorded = client.subspaces(finished)
+        answer = client._get(f"/jobs/{finished}/subspaces/replay", {"target": recorded["target"]})
+    assert recorded["active"] == recorded["target"] < recorded["total"]
+    assert answer["modules"] == recorded["modules"]
+    assert answer["exact"] is True
+
+
 def test_metrics_as_csv_and_json(up: Up, finished: str) -> None:
     rows = list(csv.DictReader(io.StringIO(up.adamss("jobs", "metrics", finished, "--csv").stdout)))
     assert float(rows[0]["loss"]) > 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
+from pathlib import Path
 
 from service.db import Worker, now
 from service.settings import Settings
@@ -54,3 +57,18 @@ def test_numbers_for_prometheus(any_service: Service) -> None:
     assert "adamss_queue_age_seconds " in text
     assert 'adamss_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
     assert "job_abc" not in text
+
+
+def test_the_dashboard_asks_for_numbers_that_exist(service: Service) -> None:
+    dashboard = json.loads(Path("docs/grafana/adamss.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"adamss_\w+", target["expr"])
+    }
+    beat(service, 1)
+    service.client.get("/jobs")  # a counter is there from the first request on
+    text = service.client.get("/metrics").text
+    assert len(asked) >= 6
+    assert {name for name in asked if f"\n{name}" not in text} == set()

@@ -1,0 +1,129 @@
+"""How long a job with a long history takes to open: what the page asks for, from an API process of its own.
+
+python -m benchmarks.long_job --steps 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import psutil
+from sqlalchemy import insert
+
+from benchmarks.report import Limit, Section, write_json
+from service.cli.serve import free_port
+from service.db import Database, Job, JobStatus, Metric, Project, now
+from service.keys.service import own_key
+from service.settings import Settings
+
+JOB = "job_benchmarklonghistory"
+BATCH = 10_000
+POINTS = 2_000  # as the page asks
+REPEATS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--json", type=Path, default=None)
+    wish = parser.parse_args()
+    with TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
+        environ = os.environ | {"ADAMSS_HOME": home, "ADAMSS_PORT": str(settings.port)}
+        process = subprocess.Popen([sys.executable, "-m", "service.cli", "api"], env=environ)
+        try:
+            rows = measure(settings, wish.steps, psutil.Process(process.pid))
+        finally:
+            process.terminate()
+            process.wait()
+    whole, work = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    section = Section(
+        f"Opening a job of {wish.steps:,} steps", ["call", "seconds (median)", "CPU seconds (mean)", "bytes"]
+    )
+    section.rows = [[*row] for row in rows]
+    section.limits = [Limit("seconds for all calls", whole, 1.0), Limit("of these, the API's work", work, 1.0)]
+    print(section.render())
+    if wish.json:
+        write_json(wish.json, [section], steps=wish.steps)
+
+
+def measure(settings: Settings, steps: int, api: psutil.Process) -> list[tuple[str, float, float, int]]:
+    with httpx.Client(base_url=settings.resolved_url, timeout=120) as client:
+        wait(client)
+        client.headers["authorization"] = f"Bearer {own_key(settings)}"
+        fill(settings, steps)
+        paths = [f"/jobs/{JOB}/metrics?max_points={POINTS}", f"/jobs/{JOB}", f"/jobs/{JOB}/events?limit=1000"]
+        return [timed(client, api, path) for path in paths]
+
+
+def wait(client: httpx.Client) -> None:
+    for _ in range(600):
+        try:
+            if client.get("/healthz").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit("the API did not start")
+
+
+def timed(client: httpx.Client, api: psutil.Process, path: str) -> tuple[str, float, float, int]:
+    seconds = []
+    size = 0
+    before = api.cpu_times()
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        answer = client.get(path)
+        seconds.append(time.perf_counter() - begin)
+        answer.raise_for_status()
+        size = len(answer.content)
+    after = api.cpu_times()
+    work = (after.user + after.system - before.user - before.system) / REPEATS
+    return path.replace(JOB, "{id}"), sorted(seconds)[REPEATS // 2], work, size
+
+
+def fill(settings: Settings, steps: int) -> None:
+    """A job's rows as a run would have written them."""
+    db = Database(settings.resolved_database_url)
+    moment = now()
+    with db.write() as session:
+        project = session.query(Project).first()
+        assert project is not None
+        job = Job(
+            id=JOB, project_id=project.id, name="long", status=JobStatus.SUCCEEDED, spec={}, resolved={"spec": {}}
+        )
+        job.created_at = job.queued_at = moment
+        job.retries, job.total_steps, job.step, job.last_seq = 0, steps, steps, steps
+        session.add(job)
+        session.flush()
+        for start in range(1, steps + 1, BATCH):
+            session.execute(insert(Metric), [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))])
+    db.close()
+
+
+def row(step: int, moment: object) -> dict[str, object]:
+    values = {
+        "loss": 2 / math.sqrt(step),
+        "learning_rate": 1e-3,
+        "grad_norm": 1 + math.sin(step),
+        "samples_per_second": 100.0,
+        "tokens_per_second": 1e4,
+        "memory_bytes": 10**9,
+        "active_subspaces": 60,
+        "target_subspaces": 60,
+        "trainable_parameters": 10_000,
+    }
+    fixed: dict[str, object] = {"job_id": JOB, "attempt": 1, "kind": "train", "epoch": 0.0, "time": moment}
+    return fixed | {"seq": step, "step": step, "values": values}
+
+
+if __name__ == "__main__":
+    main()
