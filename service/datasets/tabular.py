@@ -83,7 +83,8 @@ def _rows(reader: Iterator[list[str]], header: list[str], skipped: int) -> Itera
                 number,
                 line,
                 None,
-                f"has {len(cells)} cells where the header has {width}; put text that holds the separator in quotes",
+                f"has {len(cells)} cell{'s' * (len(cells) > 1)} where the header has {width}; put text that holds the "
+                "separator in quotes",
             )
 
 
