@@ -94,11 +94,11 @@ class TrainingSpec(SpecModel):
     gradient_checkpointing: Annotated[bool, Field(strict=True)] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
     compile: Annotated[bool, Field(strict=True)] = False
-    """Run the model through torch.compile: minutes at the start, faster steps afterwards."""
+    """Run the model through torch.compile: minutes at the start and after each pruning, faster steps afterwards."""
     quantization: Literal["4bit", "8bit"] | None = None
     """Load the base model in 4 or 8 bits, where bitsandbytes is installed."""
     dataloader_workers: Annotated[StrictInt, Field(ge=0, le=16)] = 0
-    """Processes that prepare batches ahead; 0 prepares them in the training process."""
+    """Threads that prepare batches ahead, which helps with images; 0 prepares each batch when it is needed."""
     eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
     """Evaluate every so many steps, or at the end of each epoch."""
     logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
