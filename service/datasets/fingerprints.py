@@ -37,6 +37,11 @@ def fingerprint(value: Any) -> int:
 NOTHING = fingerprint(None)
 
 
+def nothing(columns: int) -> int:
+    """The hash of a row without a value in any of so many columns."""
+    return _mixed([array("Q", [NOTHING])] * columns)[0]
+
+
 class FingerprintWriter:
     """Collects the hashes of rows, column by column; of wide tables, the first columns."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.datasets.fingerprints import Fingerprints
+from service.datasets.fingerprints import Fingerprints, nothing
 
 BUCKETS = 256
 
@@ -29,17 +29,19 @@ class Overlap:
 
 def repeated_within(data: Fingerprints, columns: Sequence[str]) -> Overlap:
     """Rows that repeat an earlier row in these columns; a row without any value in them repeats none."""
-    buckets = _buckets(data.of(columns))
+    empty = nothing(len(columns))
+    buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
     return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
 
 
 def repeated_between(train: Fingerprints, evaluation: Fingerprints, columns: Sequence[str]) -> Overlap:
-    """Rows of the evaluation data that are in the training data as well."""
+    """Rows of the evaluation data that are in the training data as well, those without any value excepted."""
+    empty = nothing(len(columns))
     known, asked = _buckets(train.of(columns)), _buckets(evaluation.of(columns))
     repeated = 0
     for theirs, ours in zip(known, asked, strict=True):
         if ours:
-            present = set(theirs)
+            present = set(theirs) - {empty}
             repeated += sum(value in present for value in ours)
     return Overlap(evaluation.rows, repeated)
 

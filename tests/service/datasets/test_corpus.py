@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.datasets.convert import PARTS, ROWS, Order, convert
+from service.datasets.convert import HASHES, PARTS, ROWS, Order, convert
+from service.datasets.fingerprints import Fingerprints
+from service.datasets.leakage import repeated_between, repeated_within
 from service.errors import ServiceError
 from tests.service.datasets import corpus
 from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
@@ -132,6 +134,14 @@ def test_lengths_and_duplicates(tmp_path: Path) -> None:
     duplicates = found["profile"]["duplicates"]
     assert duplicates == {"rows": 2, "examples": [{"row": 4, "repeats": 1}, {"row": 6, "repeats": 1}]}
     assert found["profile"]["repeated"]["text"] == 3
+
+
+def test_empty_cells_repeat_nothing(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, "a.csv", csv_of(",1", ",2", ",3", "a,4", "a,5"))
+    assert found["profile"]["repeated"] == {"text": 1}
+    hashes = Fingerprints(tmp_path / HASHES)
+    assert repeated_within(hashes, ["text", "label"]).repeated == 0
+    assert repeated_between(hashes, hashes, ["text"]).repeated == 2
 
 
 def test_lists_and_chats_are_kept(tmp_path: Path) -> None:
