@@ -82,7 +82,7 @@ def test_12_forged_messages(service: Service, tmp_path: Path) -> None:
     """Pickles, foreign tasks, callbacks and rubbish among the messages: nothing of it runs, each is dropped and logged,
     and the job that is there for real succeeds.
 
-    Seen to fail: with "pickle" among `accept_content`, the bait's file is there.
+    Seen to fail: with "pickle" among `accept_content`; without `_forget`, after which nothing more is fetched.
     """
     canary = tmp_path / "canary"
     forge(service, canary)
@@ -101,7 +101,7 @@ def test_14_secrets_of_the_worker(tmp_path: Path) -> None:
     """Canaries in the worker's environment and settings: the training process has none of them in its environment or
     its arguments, and no file of the home folder and no row of the database holds one.
 
-    Seen to fail: with `dict(os.environ)` for the training process's environment.
+    Seen to fail: with all of the environment passed on by `for_libraries`.
     """
     service = Service(scaled_settings(tmp_path / "home", api_key=SecretStr(CANARY)))
     job_id = service.add_job("steps=10000")
