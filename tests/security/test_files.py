@@ -164,7 +164,7 @@ def test_06_traversal_in_specs(session_target: Target, secret: Path) -> None:
 def test_06_traversal_in_uploads(session_target: Target, secret: Path) -> None:
     """File names of uploads, members of zips and their file_name column: nothing lies or is read outside.
 
-    Not yet seen to fail; meant to: with `_safe_name` left out; with members taken as they are named.
+    Seen to fail: with `_safe_name` left out.
     """
     client, home = session_target.client("submit"), session_target.service.settings.resolved_home
     before = {path for path in files_below(secret.parents[1]) if home not in path.parents}
@@ -211,7 +211,7 @@ def test_07_bombs(session_target: Target) -> None:
     """Gzip, Parquet, zips and images that unpack to a thousand times their size: 413 or 422, and the memory of the API
     stays as it is.
 
-    Not yet seen to fail; meant to: with `limit` left out where gzip is unpacked, or with the reading done in this process.
+    Not yet seen to fail; meant to: without `limit` where gzip is unpacked, or with the reading in this process.
     """
     unpacked = 300_000_000
     found = attacks.bombs(unpacked)
