@@ -63,7 +63,7 @@ def test_stock_peft_gives_the_same_outputs(case: str, tmp_path: Path) -> None:
     ours = give_effect(get_adamss_model(make(), config(**fields)))
     manifest = export_lora(ours, tmp_path)
     stock = PeftModel.from_pretrained(make(), tmp_path)
-    effect = (outputs(stock) - outputs(make())).abs().max()
+    effect = float((outputs(stock) - outputs(make())).abs().max())
     assert effect > 3e-4
     assert (outputs(stock) - outputs(ours)).abs().max() < max(1e-5, 1e-4 * effect)
 
@@ -225,7 +225,7 @@ def test_merged_model_is_the_plain_base_with_the_same_outputs(case: str) -> None
     assert {n: type(m) for n, m in merged.named_modules()} == {n: type(m) for n, m in make().named_modules()}
     assert merged.state_dict().keys() == make().state_dict().keys()
     assert not hasattr(merged, "peft_config")
-    effect = (outputs(make()) - expected).abs().max()
+    effect = float((outputs(make()) - expected).abs().max())
     assert effect > 3e-4
     # Of fp32's rounding: all-linear adapts a dozen layers, each of which adds some.
     assert (outputs(merged) - expected).abs().max() < max(1e-5, 1e-4 * effect)

@@ -141,10 +141,10 @@ def test_a_port_that_is_taken_is_said(up: Up) -> None:
 
 
 def test_the_written_spec_is_valid() -> None:
-    from service.cli.init import FIRST, commented_spec
+    from service.cli.init import PRUNING, commented_spec
 
     spec = JobSpec.model_validate(yaml.safe_load(commented_spec("text-classification")))
-    assert spec.model_dump(mode="json")["adamss"]["num_subspaces"] == FIRST["adamss"]["num_subspaces"]
+    assert spec.adamss.asa_target_subspaces == PRUNING["asa_target_subspaces"]
 
 
 def test_every_field_of_the_written_spec_can_be_switched_on() -> None:

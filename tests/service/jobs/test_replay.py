@@ -17,7 +17,7 @@ SECOND = [0.1, 0.5, 0.6, 0.3, 0.2, 0.4]  # at step 3; the run has pruned the fif
 def record(service: Service, job_id: str, step: int, scores: list[float], pruned: dict[int, int]) -> None:
     modules: dict[str, list[dict[str, Any]]] = {}
     for place, score in enumerate(scores):
-        entry = {"index": place % 3, "rows": 8, "rank": 1, "importance": score}
+        entry: dict[str, Any] = {"index": place % 3, "rows": 8, "rank": 1, "importance": score}
         entry |= {"active": place not in pruned, "pruned_at": pruned.get(place)}
         modules.setdefault(ATTENTION[place // 3], []).append(entry)
     summary = {"total": 6, "active": 6 - len(pruned), "target": 4, "modules": modules, "schedule": []}
