@@ -239,7 +239,7 @@ def test_08_pickles_and_remote_code(session_target: Target, tmp_path: Path, tiny
     """A model's folder with pickled weights, with code of its own and a config that asks for it; a pickle as a data
     set; a pickle in place of an optimizer's state: each is refused and nothing runs.
 
-    Not yet seen to fail; meant to: with trust_remote_code=True in the inspection.
+    Seen to fail: with trust_remote_code=True in the inspection.
     """
     canary = tmp_path / "canary"
     folder = tmp_path / "evil"
