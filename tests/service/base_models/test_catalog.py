@@ -28,7 +28,7 @@ def test_models_are_listed_with_what_is_known(service: Service) -> None:
     (model,) = listed["data"]
     assert (model["name"], model["model_type"], model["problem"]) == (MODEL, "bert", None)
     assert model["parameters"] > 10_000
-    assert model["tasks"] == ["text-classification"]
+    assert model["tasks"] == ["text-classification", "token-classification"]
 
 
 def test_facts_are_found_out_once_and_again_when_the_folder_changes(
