@@ -22,6 +22,7 @@ from service.origin import SAFE_METHODS, check_host, check_origin, check_page
 from service.rates import RateLimits
 from service.rendering import error_response
 from service.settings import Settings
+from service.web.page import sign_in_page
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 ADMIN_PATHS = frozenset({"/audit"})
@@ -47,7 +48,8 @@ class AccessMiddleware:
         try:
             key = await self._check(scope)
         except ServiceError as error:
-            await error_response(error)(scope, receive, send)
+            answer = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
+            await answer(scope, receive, send)
             return
         if key is None:
             await self.app(scope, receive, send)
@@ -114,6 +116,15 @@ class AccessMiddleware:
         db: Database = scope["app"].state.context.db
         with db.read() as session:
             return identify(session, self.settings, key)
+
+
+def wants_page(scope: Scope, error: ServiceError) -> bool:
+    """Whether it is a browser that has not signed in."""
+    return (
+        isinstance(error, Unauthorized)
+        and scope["path"] == "/"
+        and "text/html" in Headers(scope=scope).get("accept", "")
+    )
 
 
 class KeyEnded(Exception):

@@ -73,6 +73,19 @@ def test_the_sign_in_link_sets_a_cookie_that_scripts_cannot_read(service: Servic
     assert browser.get("/signin").status_code in (401, 422)
 
 
+def test_a_browser_without_a_key_is_asked_for_one(service: Service) -> None:
+    browser = TestClient(service.app, base_url=BASE_URL, headers={"accept": "text/html,*/*;q=0.8"})
+    page = browser.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert 'action="/signin"' in page.text
+    assert "script" not in page.text
+    assert "This needs a key" in page.text
+    assert error_of(browser.get("/jobs").json())["code"] == "key_missing"
+    signed_in = browser.get("/signin", params={"token": own_key(service.settings)})  # what the form sends
+    assert signed_in.url == f"{BASE_URL}/"
+    assert signed_in.status_code == 200
+
+
 def test_a_change_by_cookie_must_come_from_our_own_pages(service: Service) -> None:
     browser = TestClient(service.app, base_url=BASE_URL)
     browser.cookies.set(cookie_name(service.settings), own_key(service.settings) or "")
