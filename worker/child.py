@@ -32,6 +32,8 @@ def child_environment(worker: dict[str, str], device: str | None = None) -> dict
     """
     kept = for_libraries(worker)
     kept["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
+    # Threads that spin while they wait cost a busy machine four times the step's time, and save a quiet one 2 %.
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     kept.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
     if device is not None:
         kept["CUDA_VISIBLE_DEVICES"] = device

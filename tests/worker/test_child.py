@@ -31,6 +31,8 @@ def test_environment_is_what_libraries_need() -> None:
     assert {"PATH", "HF_HUB_OFFLINE", "LC_ALL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"} <= set(kept)
     assert "PATHOLOGY" not in kept
     assert "CUDA_VISIBLE_DEVICES" not in child_environment(own)
+    assert child_environment(own)["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert child_environment(own | {"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
