@@ -1,13 +1,14 @@
 # syntax=docker/dockerfile:1
-# One image for API and worker. For GPUs: docker build --build-arg TORCH_INDEX=https://pypi.org/simple .
+# One image for API and worker, on CPU and GPU. Where pip is to look is pip's own setting: --build-arg PIP_INDEX_URL=...
 FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
 WORKDIR /src
 RUN python -m venv /opt/adamss
 ENV PATH=/opt/adamss/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # What it needs first: these layers stay while only our code changes.
 COPY constraints.txt ./
-RUN pip install -c constraints.txt --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch
+RUN pip install -c constraints.txt torch
 COPY pyproject.toml README.md ./
 COPY adamss_core adamss_core
 COPY service service

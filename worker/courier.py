@@ -13,7 +13,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from random import uniform
-from threading import Event, Thread
 
 import httpx
 from sqlalchemy import select, update
@@ -24,6 +23,7 @@ from service.db import Database, Delivery, Job, now
 from service.jobs.states import add_event
 from service.settings import Settings
 from service.webhooks import signed_headers, signing_secret
+from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -35,26 +35,20 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _GONE = 410  # the receiver wants no more
 
 
-class Courier:
-    """A thread that looks for due deliveries at start-up, every `sweep_seconds`, and when it is woken."""
+class Courier(Rounds):
+    """Looks for due deliveries, every `sweep_seconds` and when it is woken."""
+
+    join_seconds = 2.0  # what is on its way is sent again by another worker
 
     def __init__(self, settings: Settings, db: Database) -> None:
+        super().__init__("courier", settings.sweep_seconds)
         self._settings, self._db = settings, db
-        self._wake = Event()
-        self._closing = False
-        self._thread = Thread(target=self._run, name="courier", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Look now, such as when a job has ended."""
-        self._wake.set()
-
-    def close(self) -> None:
-        self._closing = True
-        self._wake.set()
-        self._thread.join(timeout=2.0)
+    def round(self) -> None:
+        try:
+            self.deliver()
+        except (SQLAlchemyError, OSError) as error:
+            logger.warning("webhooks put off: %r", error)
 
     def deliver(self) -> None:
         """One try of everything that is due."""
@@ -66,15 +60,6 @@ class Courier:
                 return
             if (delivery := self._take(message_id)) is not None:
                 self._record(delivery, *self._send(delivery))
-
-    def _run(self) -> None:
-        while not self._closing:
-            try:
-                self.deliver()
-            except (SQLAlchemyError, OSError) as error:
-                logger.warning("webhooks put off: %r", error)
-            self._wake.wait(self._settings.sweep_seconds)
-            self._wake.clear()
 
     def _take(self, message_id: str) -> Delivery | None:
         """None where another worker was quicker."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
 from time import time
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
@@ -21,6 +20,7 @@ from service.clock import database_now
 from service.db import TERMINAL, Artifact, Database, Dataset, Job, JobStatus, Worker, now
 from service.jobs.states import expire_leases
 from service.settings import Settings
+from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ FORGET_WORKERS_SECONDS = 86_400.0
 COLLECT_EVERY = 20  # sweeps between two looks at the files
 
 
-class Sweeper:
-    """A thread that sweeps at start-up, every `sweep_seconds`, and when it is woken.
+class Sweeper(Rounds):
+    """Sweeps every `sweep_seconds`, and when it is woken.
 
     Args:
         worker_id: the id under which the worker claims jobs and is listed.
@@ -49,26 +49,15 @@ class Sweeper:
         send: Callable[[str], None],
         free: Callable[[], int],
     ) -> None:
+        super().__init__("sweeper", settings.sweep_seconds)
         self._settings, self._db, self._send, self._free = settings, db, send, free
         self._worker_id, self._devices = worker_id, devices
         self._started_at = now()
-        self._wake = Event()
-        self._closing = False
         self._sweeps = 0
-        self._thread = Thread(target=self._run, name="sweeper", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Sweep now, such as when a job has ended and another could begin."""
-        self._wake.set()
 
     def close(self) -> None:
         """Ends the thread and takes the worker off the list."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join(timeout=5.0)
+        super().close()
         with suppress(SQLAlchemyError), self._db.write() as session:
             session.execute(delete(Worker).where(Worker.id == self._worker_id))
 
@@ -99,11 +88,8 @@ class Sweeper:
                 for path in folder.glob(pattern):
                     _remove(path, before)
 
-    def _run(self) -> None:
-        while not self._closing:
-            self.sweep()
-            self._wake.wait(self._settings.sweep_seconds)
-            self._wake.clear()
+    def round(self) -> None:
+        self.sweep()
 
     def _show_up(self) -> None:
         with self._db.write() as session:

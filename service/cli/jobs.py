@@ -117,33 +117,21 @@ def watch(job: JobId, as_json: Json = False) -> None:
 def cancel(job: JobId, as_json: Json = False) -> None:
     """Stop a job for good."""
     with connect() as client:
-        found = client.cancel(job)
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{job} is {found['status']}.")
+        _print_state(client.cancel(job), as_json)
 
 
 @app.command()
 def pause(job: JobId, as_json: Json = False) -> None:
     """Have a job write a checkpoint and free its device, until it is resumed."""
     with connect() as client:
-        found = client.pause(job)
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{job} is {found['status']}. Go on later: adamss jobs resume {job}")
+        _print_state(client.pause(job), as_json, f" Go on later: adamss jobs resume {job}")
 
 
 @app.command()
 def resume(job: JobId, as_json: Json = False) -> None:
     """Let a paused job go on from its checkpoint."""
     with connect() as client:
-        found = client.resume(job)
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{job} is {found['status']}.")
+        _print_state(client.resume(job), as_json)
 
 
 @app.command()
@@ -288,6 +276,13 @@ def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
     print_fields(fields)
     for warning in answer.get("warnings") or []:
         print(f"warning: {warning}")
+
+
+def _print_state(job: Job, as_json: bool, more: str = "") -> None:
+    if as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']} is {job['status']}.{more}")
 
 
 def _steps(job: Job) -> str:

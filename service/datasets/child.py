@@ -12,12 +12,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import IO, Any
 
+from service import children
 from service.datasets.convert import ANSWER, ORDER, Order
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.errors import InvalidRequest, TooLarge, Unavailable
@@ -74,7 +74,7 @@ def _run(file: IO[bytes] | None, folder: Path, seconds: float) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            _end(process)
+            children.end(process)
 
 
 def _answer(folder: Path, code: int | None) -> dict[str, Any]:
@@ -115,10 +115,3 @@ def environment(folder: Path) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

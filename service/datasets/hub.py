@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from service import children
 from service.context import Caller
 from service.datasets import child
 from service.datasets.convert import ANSWER, ORDER, PARTS
@@ -80,10 +79,7 @@ def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
         except subprocess.TimeoutExpired as error:
             raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
         finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            children.end(process)
     answer = _read_answer(folder)
     if problem := answer.get("refused"):
         kinds = {422: InvalidRequest, 413: TooLarge}

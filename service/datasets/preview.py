@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, with_defaults
+from service import children
 from service.context import Caller
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import dataset_path, get, images_path
-from service.environment import for_libraries
 from service.errors import InvalidRequest, Unavailable
 from service.validation import explain
 
@@ -29,9 +26,7 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "adamss_core.training.preview")
 SECONDS = 180.0  # a chat template comes with the model and may never end
-CPU_SECONDS = 60
-MEMORY_BYTES = 32 * 2**30  # of addresses: torch alone reserves much
-FILE_BYTES = 64 * 2**20
+LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
 SHOWN = 5
 
@@ -84,18 +79,17 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
     (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-    environment = for_libraries(os.environ) | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [*COMMAND, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment | ({"HF_HUB_OFFLINE": "1"} if local else {}),
+            env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
         try:
-            _limit(process.pid)
+            children.limit(process.pid, LIMITS)
             process.wait(SECONDS)
         except subprocess.TimeoutExpired as error:
             raise InvalidRequest(
@@ -104,10 +98,7 @@ def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
                 param="base_model",
             ) from error
         finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            children.end(process)
     return _read(folder)
 
 
@@ -122,17 +113,3 @@ def _read(folder: Path) -> dict[str, Any]:
         where = str(problem.get("where") or "dataset")
         raise InvalidRequest(message, code=str(problem["code"]), param="dataset" if " " in where else where)
     return answer
-
-
-def _limit(pid: int) -> None:
-    if sys.platform != "linux":  # elsewhere only the time limit holds
-        return
-    limits = {
-        resource.RLIMIT_CPU: CPU_SECONDS,
-        resource.RLIMIT_AS: MEMORY_BYTES,
-        resource.RLIMIT_FSIZE: FILE_BYTES,
-        resource.RLIMIT_CORE: 0,
-    }
-    with suppress(ProcessLookupError):
-        for kind, value in limits.items():
-            resource.prlimit(pid, kind, (value, value))

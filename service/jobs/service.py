@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
@@ -85,10 +86,7 @@ def cancel(caller: Caller, job_id: str) -> JobOut:
     Raises:
         Conflict: the job has ended.
     """
-    with caller.db.write() as session:
-        job = get(session, caller, job_id, lock=True)
-        states.cancel(session, job)
-        return schemas.render(job)
+    return _change(caller, job_id, states.cancel)
 
 
 def pause(caller: Caller, job_id: str) -> JobOut:
@@ -97,10 +95,7 @@ def pause(caller: Caller, job_id: str) -> JobOut:
     Raises:
         Conflict: the job has ended, is being cancelled, or is paused.
     """
-    with caller.db.write() as session:
-        job = get(session, caller, job_id, lock=True)
-        states.pause(session, job)
-        return schemas.render(job)
+    return _change(caller, job_id, states.pause)
 
 
 def resume(caller: Caller, job_id: str) -> JobOut:
@@ -109,10 +104,7 @@ def resume(caller: Caller, job_id: str) -> JobOut:
     Raises:
         Conflict: the job is not paused.
     """
-    with caller.db.write() as session:
-        job = get(session, caller, job_id, lock=True)
-        states.resume(session, job)
-        answer = schemas.render(job)
+    answer = _change(caller, job_id, states.resume)
     caller.hints.send(job_id)
     return answer
 
@@ -146,6 +138,13 @@ def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) ->
     if job is None:
         raise NotFound(f"There is no job {job_id}. GET /jobs lists yours.", code="job_not_found")
     return job
+
+
+def _change(caller: Caller, job_id: str, transition: Callable[[Session, Job], None]) -> JobOut:
+    with caller.db.write() as session:
+        job = get(session, caller, job_id, lock=True)
+        transition(session, job)
+        return schemas.render(job)
 
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:

@@ -14,7 +14,6 @@ import os
 import resource
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from threading import Condition, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
-from service.environment import for_libraries
+from service import children
 from service.errors import TimedOut, TooManyRequests, Unavailable
 from service.settings import Settings
 
@@ -139,10 +138,13 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment(settings),
+                env=children.model_environment(offline=not (settings.hub_allowed or settings.hub_models)),
                 start_new_session=True,
             )
-        limit(self._process.pid, settings)
+        # The kernel refuses memory beyond the limit, so that a prediction cannot bring the machine down. Private,
+        # writable memory: the whole address space would count what torch reserves and never uses.
+        memory = settings.predict_memory_bytes
+        children.limit(self._process.pid, {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0})
 
     @property
     def alive(self) -> bool:
@@ -194,8 +196,7 @@ class Child:
         )
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        children.kill(self._process)
 
     def close(self) -> None:
         self.kill()
@@ -221,23 +222,6 @@ def clear_orphans(folder: Path) -> None:
         with suppress(OSError), lock.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """Without our settings, which may hold keys and passwords, and without the devices, which belong to training."""
-    kept = for_libraries(os.environ)
-    kept |= {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
-    return kept if settings.hub_allowed or settings.hub_models else kept | {"HF_HUB_OFFLINE": "1"}
-
-
-def limit(pid: int, settings: Settings) -> None:
-    """The kernel refuses memory beyond the limit, so that a prediction cannot bring the machine down."""
-    if sys.platform != "linux":  # elsewhere only the time limit holds
-        return
-    with suppress(ProcessLookupError):
-        # Private, writable memory; the whole address space would count what torch reserves and never uses.
-        resource.prlimit(pid, resource.RLIMIT_DATA, (settings.predict_memory_bytes, settings.predict_memory_bytes))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
 def _busy() -> TooManyRequests:

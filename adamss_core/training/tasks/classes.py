@@ -8,13 +8,49 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from adamss_core.training.data import Rows
+from adamss_core.training.batches import Encoded
+from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.metrics import class_scores
-from adamss_core.training.request import Reporter
+from adamss_core.training.request import Reporter, Values
+from adamss_core.training.tasks.base import Found, Task
 
 SHOWN = 20  # scores of an answer
+
+
+class ExclusiveClasses(Task):
+    """Cross-entropy over classes that exclude each other, whatever is classified; the column is `label`."""
+
+    def class_names(self, rows: Rows) -> list[str]:
+        counts = Counter(rows["label"])
+        check_classes(counts, self.spec.dataset.label)
+        return in_order(counts)
+
+    def strata(self, rows: Rows) -> list[str]:
+        return rows["label"]
+
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
+        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
+
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
+
+    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+        return {"logits": outputs.logits.float(), "targets": targets}
+
+    def metrics(self, found: Found, classes: list[str]) -> Values:
+        return class_scores(found["logits"].argmax(1), found["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
+        return majority(train.targets, evaluation.targets, classes)
+
+
+def class_ids(labels: Sequence[str], classes: list[str]) -> Tensor:
+    """(n,) int64, the place of each label among the classes."""
+    ids = {name: i for i, name in enumerate(classes)}
+    return torch.tensor([ids[label] for label in labels])
 
 
 def check_classes(counts: Counter[str], column: str) -> None:

@@ -11,24 +11,21 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from adamss_core.spec.cells import Cells, image_path
 from adamss_core.training.base_model import Source, first_line
 from adamss_core.training.batches import Encoded, Inputs
-from adamss_core.training.data import Rows, in_order
+from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError, bad_data
-from adamss_core.training.metrics import class_scores
-from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Found, Task, Usage
-from adamss_core.training.tasks.classes import answers, check_classes, known_classes, majority
+from adamss_core.training.tasks.base import Usage
+from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids
 
 MISSING = "whose image file is missing"
 
 
-class ImageClassification(Task):
-    """Cross-entropy over classes; images are decoded batch by batch, as they are, without augmentation."""
+class ImageClassification(ExclusiveClasses):
+    """Images are decoded batch by batch, as they are, without augmentation."""
 
     peft_type = None  # PEFT has none for images
     auto_model = AutoModelForImageClassification
@@ -43,17 +40,6 @@ class ImageClassification(Task):
             return rows
         left_out = rows.left_out + Counter({MISSING: len(rows) - len(kept)})
         return replace(rows.take(kept), left_out=left_out)
-
-    def class_names(self, rows: Rows) -> list[str]:
-        counts = Counter(rows["label"])
-        check_classes(counts, self.spec.dataset.label)
-        return in_order(counts)
-
-    def strata(self, rows: Rows) -> list[str]:
-        return rows["label"]
-
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
 
     def load_processor(self, source: Source) -> Any:
         """Raises TrainingError missing_image_processor."""
@@ -74,28 +60,13 @@ class ImageClassification(Task):
     # --- examples ---------------------------------------------------------------------------------------------------
 
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
-        ids = {name: i for i, name in enumerate(classes)}
         paths = [_path(rows, name) for name in rows["image"]]
-        targets = torch.tensor([ids[label] for label in rows["label"]])
+        targets = class_ids(rows["label"], classes)
         ones = torch.ones(len(rows), dtype=torch.int64)
         return Encoded(paths, targets, ones, ones)
 
     def collator(self, processor: Any, device: torch.device) -> Pixels:
         return Pixels(processor, device)
-
-    # --- loss and metrics -------------------------------------------------------------------------------------------
-
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
-
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
-        return {"logits": outputs.logits.float(), "targets": targets}
-
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return class_scores(found["logits"].argmax(1), found["targets"])
-
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        return majority(train.targets, evaluation.targets, classes)
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 

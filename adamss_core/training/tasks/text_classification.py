@@ -18,10 +18,10 @@ from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
-from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
+from adamss_core.training.metrics import label_set_scores, number_scores
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.tasks.base import Found, Usage
-from adamss_core.training.tasks.classes import answers, check_classes, known_classes, majority
+from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask
 
 
@@ -104,37 +104,16 @@ class PaddedTexts:
         return inputs, data.targets[rows].to(self._device)
 
 
-class OneClass(TextClassification):
-    """Cross-entropy over classes that exclude each other."""
+class OneClass(ExclusiveClasses, TextClassification):
+    """One class for each text."""
 
     answer_code = (
         "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
         "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
     )
 
-    def class_names(self, rows: Rows) -> list[str]:
-        counts = Counter(rows["label"])
-        check_classes(counts, self.spec.dataset.label)
-        return in_order(counts)
-
-    def strata(self, rows: Rows) -> list[str]:
-        return rows["label"]
-
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
-
     def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
-        ids = {name: i for i, name in enumerate(classes)}
-        return torch.tensor([ids[label] for label in labels])
-
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
-
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return class_scores(found["logits"].argmax(1), found["targets"])
-
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        return majority(train.targets, evaluation.targets, classes)
+        return class_ids(labels, classes)
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         return answers(logits.softmax(-1), names)

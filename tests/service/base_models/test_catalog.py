@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -114,4 +115,4 @@ def test_limits_hold_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
         "print(json.dumps({'cpu': resource.getrlimit(resource.RLIMIT_CPU)[0]}))"
     )
     monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
-    assert inspection.inspect("tiny", None, local=True) == {"cpu": inspection.CPU_SECONDS}
+    assert inspection.inspect("tiny", None, local=True) == {"cpu": inspection.LIMITS[resource.RLIMIT_CPU]}

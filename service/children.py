@@ -1,0 +1,48 @@
+"""What the processes share that the API starts to read models and files: their environment, limits and end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+from service.environment import for_libraries
+
+# Of a process that reads a model's config, tokenizer or template, and computes little.
+READER_LIMITS = {
+    resource.RLIMIT_CPU: 60,  # seconds
+    resource.RLIMIT_AS: 32 * 2**30,  # of addresses: torch alone reserves much
+    resource.RLIMIT_CORE: 0,
+}
+
+
+def model_environment(*, offline: bool) -> dict[str, str]:
+    """Without our settings, which may hold keys and passwords, and without the devices, which belong to training."""
+    kept = for_libraries(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    return kept | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+
+
+def limit(pid: int, limits: Mapping[int, int]) -> None:
+    """Sets resource limits of another process; only on Linux, elsewhere its time limit alone holds."""
+    if sys.platform != "linux":
+        return
+    with suppress(ProcessLookupError):
+        for kind, value in limits.items():
+            resource.prlimit(pid, kind, (value, value))
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that was started in a session of its own, and whatever it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """The same for one that may have ended, and waits for it."""
+    if process.poll() is None:
+        kill(process)
+        process.communicate()
