@@ -7,6 +7,7 @@ Every writing transaction on SQLite begins with BEGIN IMMEDIATE: with deferred o
 from __future__ import annotations
 
 import errno
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 Json = dict[str, Any]
 
 
@@ -318,8 +320,10 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether the disk of the database, or of the files beside it, has no room left."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    text = str(error).lower()
-    return isinstance(error, DBAPIError) and ("is full" in text or "no space left" in text)
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)  # by codes: PostgreSQL's words are in the server's language
+    return code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlstate", None) == _DISK_FULL
 
 
 def make_engine(url: str) -> Engine:

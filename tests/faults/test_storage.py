@@ -11,28 +11,49 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
 from sqlalchemy import text
 
 from service.db import Dataset, Job, JobStatus, Worker
+from tests.faults.postgres import Postgres
 from tests.faults.topology import KEY, Topology
 from tests.worker.support import FAKE_CORE, is_alive
 
 SMALL_DISK_MB = 48
+DATABASE_DISK_MB = 128  # an empty database and its log take 60
+
+
+@contextmanager
+def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of its own, where this machine lets us mount one."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=777", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own at the home folder, where this machine lets us mount one."""
+    """For the home folder."""
     home = tmp_path / "home"
     home.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m,mode=777", "tmpfs", str(home)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield home
-    subprocess.run(["umount", "-l", str(home)], check=False)
+    with mounted(home, SMALL_DISK_MB):
+        yield home
+
+
+@pytest.fixture
+def small_database_disk() -> Iterator[Path]:
+    """For PostgreSQL; not below pytest's folder, which another user cannot enter."""
+    folder = Path(mkdtemp(prefix="adamss-small-"))
+    with mounted(folder, DATABASE_DISK_MB):
+        yield folder
+    folder.rmdir()
 
 
 @pytest.mark.core
@@ -71,6 +92,36 @@ def test_row_20_disk_full_for_everything(small_disk: Path, topology: Topology) -
     topology.check_succeeded(job_id, steps=400)
     left = [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".partial") or ".writing-" in path.name]
     assert left == []
+
+
+class TestDatabaseDisk:
+    """PostgreSQL on a disk of its own."""
+
+    @pytest.fixture
+    def own_postgres(self, small_database_disk: Path) -> Iterator[Postgres]:
+        (folder := small_database_disk / "data").mkdir()
+        server = Postgres(folder)
+        yield server
+        server.close()
+
+    @pytest.mark.only("production")
+    def test_row_20_disk_full_for_the_database(self, small_database_disk: Path, topology: Topology) -> None:
+        topology.api()
+        spec, accepted = topology.spec(3), []
+        ballast = fill(small_database_disk)
+        for _ in range(500):  # what has room in pages that are there is still taken
+            answer = topology.http.post("/jobs", json=spec)
+            if not answer.is_success:
+                break
+            accepted.append(answer.json()["id"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "disk_full")
+        assert [topology.http.get(f"/jobs/{job_id}").status_code for job_id in accepted] == [200] * len(accepted)
+        assert topology.http.get("/jobs").is_success
+        ballast.unlink()
+        accepted.append(topology.submit(3))
+        topology.start_worker()
+        for job_id in accepted[-2:]:
+            topology.check_succeeded(job_id, steps=3)
 
 
 def fill(folder: Path) -> Path:
