@@ -46,6 +46,8 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+# As many stay open as requests are at work at a time: each one made anew costs milliseconds, just when many ask.
+_POOL = {"pool_size": 20, "max_overflow": 20}
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 Json = dict[str, Any]
 
@@ -329,8 +331,8 @@ def is_disk_full(error: BaseException) -> bool:
 def make_engine(url: str) -> Engine:
     """An engine for SQLite (WAL, foreign keys, BEGIN IMMEDIATE for writers) or PostgreSQL."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        return create_engine(url, **_POOL, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
+    engine = create_engine(url, **_POOL, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:

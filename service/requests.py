@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -19,6 +20,7 @@ from service.db import is_disk_full
 from service.errors import TooLarge, Unavailable
 from service.headers import protect
 from service.keys.service import Identity
+from service.origin import SAFE_METHODS
 from service.rendering import error_response, internal_error
 from service.settings import Settings
 
@@ -72,7 +74,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self._serve(scope, receive, send_with_id, lambda: bool(status))
         except Exception as error:  # the last net: answered without details, logged with all of them
             response = _answer(error, request_id)
             if status:  # the answer has begun; all that is left is to break it off
@@ -91,6 +93,20 @@ class RequestMiddleware:
                     "seconds": round(seconds, 4),
                 },
             )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, begun: Callable[[], bool]) -> None:
+        """What only reads is asked once more where its connection to the database was cut, as by a server that
+        restarts; the pool has a new one by then."""
+        as_received = dict(scope)
+        try:
+            await self.app(scope, receive, send)
+        except DBAPIError as error:
+            if begun() or not error.connection_invalidated or scope["method"] not in SAFE_METHODS:
+                raise
+            logger.warning("read once more, as the database broke off: %r", error.orig)
+            scope.clear()
+            scope.update(as_received)
+            await self.app(scope, receive, send)
 
 
 class BodyLimitMiddleware:

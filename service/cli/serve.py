@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 API_STOP_SECONDS = 10.0
+# Longer than readers pause and proxies keep connections (60 s in nginx): who asks must be the one who closes, as a
+# request on its way into a connection that is being closed has no answer.
+KEEP_ALIVE_SECONDS = 75
 WORKER_EXTRA_SECONDS = 15.0  # beyond the training process's grace, for the worker itself
 TICK_SECONDS = 0.2
 
@@ -74,6 +77,7 @@ def api() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(API_STOP_SECONDS / 2),
     )
 

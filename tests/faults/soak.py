@@ -1,12 +1,12 @@
 """Row 28: random kills and stops for a time given, with many readers: `python -m tests.faults.soak 600`.
 
-Training is a stand-in's, so that the machine's cores are the service's and its readers'; it reports a row every 20 ms.
+Training is a stand-in's, so that the machine's cores are the service's and its readers'. A job takes ten seconds: with
+a job a second it would be the start of processes that is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import shutil
 import signal
@@ -17,23 +17,22 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from os import kill
 from pathlib import Path
 from threading import Event, Thread
-
-import httpx
 
 from service.base_models import inspection
 from service.db import TERMINAL, Job, JobStatus
 from tests.faults import compose
 from tests.faults.postgres import Postgres
+from tests.faults.readers import Answers, read_all
 from tests.faults.topology import KEY, Process, SetUp, Topology
 from tests.service.support import build_model
 from tests.worker.redis_server import RedisServer
 
 POLLERS, WORKERS, WAITING = 200, 3, 6
-STEPS = 100
-PAUSE = 2.0  # seconds between two looks of one reader
+STEPS, STEP_SECONDS = 100, 0.1
 P99_SECONDS, DRIFT = 0.25, 0.10
 
 
@@ -41,15 +40,14 @@ P99_SECONDS, DRIFT = 0.25, 0.10
 class Numbers:
     """What was counted."""
 
-    seconds: list[float] = field(default_factory=list)  # of each answer
-    statuses: Counter[int] = field(default_factory=Counter)
-    no_answer: int = 0
+    answers: Answers = field(default_factory=Answers)
     faults: Counter[str] = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)  # bytes of the API, each second
 
     @property
     def p99(self) -> float:
-        return statistics.quantiles(self.seconds, n=100)[98] if len(self.seconds) > 1 else 0.0
+        seconds = self.answers.seconds
+        return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else 0.0
 
     @property
     def drift(self) -> float:
@@ -74,17 +72,24 @@ class Soak:
         api = self.topology.api()
         self._workers = [self.topology.start_worker() for _ in range(WORKERS)]
         self._feed()
-        threads = [Thread(target=self._watch_memory, args=(api.pid,)), Thread(target=lambda: asyncio.run(self._poll()))]
-        for thread in threads:
-            thread.start()
+        spawn = get_context("spawn")
+        over, found = spawn.Event(), spawn.Queue()
+        readers = spawn.Process(
+            target=read_all, args=(self.topology.settings.resolved_url, KEY, POLLERS, over, found), daemon=True
+        )
+        readers.start()
+        memory = Thread(target=self._watch_memory, args=(api.pid,))
+        memory.start()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._harm()
             self._feed()
             self._over.wait(random.uniform(0.5, 2.5))
         self._over.set()
-        for thread in threads:
-            thread.join()
+        over.set()
+        self.numbers.answers = found.get(timeout=120)
+        readers.join()
+        memory.join()
         assert api.is_alive
 
     def settle(self) -> None:
@@ -108,9 +113,10 @@ class Soak:
                     found.append(f"X, F or A: {job_id}: {error}")
             elif self.topology.artifacts(job_id):
                 found.append(f"A: {job_id} is {job.status} and has artifacts")
-        errors = {status: count for status, count in self.numbers.statuses.items() if status >= 500}
-        if errors or self.numbers.no_answer:
-            found.append(f"5xx: {errors}, no answer: {self.numbers.no_answer}")
+        answers = self.numbers.answers
+        errors = {status: count for status, count in answers.statuses.items() if status >= 500}
+        if errors or answers.missing:
+            found.append(f"5xx: {errors}, no answer: {dict(answers.missing)}")
         if self.numbers.p99 > P99_SECONDS:
             found.append(f"p99 is {1000 * self.numbers.p99:.0f} ms, allowed are {1000 * P99_SECONDS:.0f}")
         if self.numbers.drift > DRIFT:
@@ -120,7 +126,7 @@ class Soak:
     def _feed(self) -> None:
         waiting = sum(self.topology.job(job_id).status not in TERMINAL for job_id in self.job_ids[-50:])
         for _ in range(max(0, WAITING - waiting)):
-            self.job_ids.append(self.topology.submit(STEPS, retries=20))
+            self.job_ids.append(self.topology.submit(STEPS, STEP_SECONDS, retries=20))
 
     def _harm(self) -> None:
         harms = [self._kill_worker, self._stop_worker, self._freeze_worker, self._kill_training, self._freeze_training]
@@ -194,31 +200,6 @@ class Soak:
         self.topology.redis.start()
         return True
 
-    async def _poll(self) -> None:
-        limits = httpx.Limits(max_connections=POLLERS, max_keepalive_connections=POLLERS)
-        headers = {"authorization": f"Bearer {KEY}"}
-        url = self.topology.settings.resolved_url
-        async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30.0) as client:
-            await asyncio.gather(*(self._read(client) for _ in range(POLLERS)))
-
-    async def _read(self, client: httpx.AsyncClient) -> None:
-        await asyncio.sleep(random.uniform(0, PAUSE))
-        seen: dict[str, int] = {}
-        while not self._over.is_set():
-            job_id = random.choice(self.job_ids[-20:])
-            path = random.choice((f"/jobs/{job_id}", f"/jobs/{job_id}/metrics?after={seen.get(job_id, 0)}", "/jobs"))
-            begin = time.monotonic()
-            try:
-                answer = await client.get(path)
-            except httpx.TransportError:
-                self.numbers.no_answer += 1
-            else:
-                self.numbers.seconds.append(time.monotonic() - begin)
-                self.numbers.statuses[answer.status_code] += 1
-                if "metrics" in path and answer.is_success and (rows := answer.json()["data"]):
-                    seen[job_id] = rows[-1]["seq"]
-            await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
-
     def _watch_memory(self, pid: int) -> None:
         while not self._over.wait(1.0):
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -251,15 +232,16 @@ def soak(set_up: SetUp, seconds: float, facts: dict[str, object], model: Path) -
 
 
 def report(run: Soak, set_up: SetUp, seconds: float) -> None:
-    numbers = run.numbers
+    numbers, answers = run.numbers, run.numbers.answers
     jobs = [run.topology.job(job_id) for job_id in run.job_ids]
     ends = Counter(str(job.status) for job in jobs)
     attempts = sum(job.attempt for job in jobs)
     print(f"{set_up}: {seconds:g} s, {POLLERS} readers, {WORKERS} workers")
     print(f"  faults    {', '.join(f'{count} x {name}' for name, count in sorted(numbers.faults.items()))}")
     print(f"  jobs      {len(jobs)}, {dict(ends)}, {attempts} attempts")
-    print(f"  requests  {len(numbers.seconds)}, by status {dict(numbers.statuses)}, without answer {numbers.no_answer}")
-    middle = statistics.median(numbers.seconds) if numbers.seconds else 0.0
+    missing = answers.missing.total()
+    print(f"  requests  {len(answers.seconds)}, by status {dict(answers.statuses)}, without answer {missing}")
+    middle = statistics.median(answers.seconds) if answers.seconds else 0.0
     print(f"  latency   median {1000 * middle:.1f} ms, p99 {1000 * numbers.p99:.0f} ms")
     last = numbers.memory[-1] / 1e6 if numbers.memory else 0.0
     print(f"  memory    API {last:.0f} MB, drift {numbers.drift:+.1%}", flush=True)

@@ -133,6 +133,37 @@ def test_what_may_pass_is_503(service: Service, monkeypatch: pytest.MonkeyPatch,
     assert "canary" not in response.text
 
 
+def cut_off() -> OperationalError:
+    return OperationalError("select", {}, Exception("terminating connection"), connection_invalidated=True)
+
+
+def test_what_only_reads_survives_a_cut_connection(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    show, asked = jobs.show, []
+
+    def broken_once(caller: Any, job_id: str) -> Any:
+        asked.append(job_id)
+        if len(asked) == 1:
+            raise cut_off()
+        return show(caller, job_id)
+
+    monkeypatch.setattr(jobs, "show", broken_once)
+    assert service.client.get("/jobs/job_1").status_code == 404  # the answer of the second look
+    assert asked == ["job_1", "job_1"]
+
+
+def test_what_changes_something_is_not_done_twice(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def broken(_: Any, job_id: str) -> Any:
+        asked.append(job_id)
+        raise cut_off()
+
+    monkeypatch.setattr(jobs, "cancel", broken)
+    response = service.client.post("/jobs/job_1/cancel")
+    assert (response.status_code, error_of(response.json())["code"]) == (503, "database_unavailable")
+    assert asked == ["job_1"]
+
+
 def test_a_request_is_one_line_without_keys(service: Service, log: io.StringIO) -> None:
     service.client.get("/signin?token=canary-in-query")
     service.client.get("/jobs/a%0A%7B%22level%22:%22error%22%7D", headers={"authorization": "Bearer canary-in-header"})
