@@ -206,11 +206,18 @@ class Client:
         self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
     ) -> Iterator[MetricRow]:
         """Every row once, in order; with `follow`, until the job has ended."""
+        for rows in self.iter_pages(job, follow, after, poll_seconds):
+            yield from rows
+
+    def iter_pages(
+        self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
+    ) -> Iterator[list[MetricRow]]:
+        """As `iter_metrics`, in the pieces in which rows arrive."""
         while True:
             # Asked before the rows: what an ended job has written is then all there.
             ended = not follow or patiently(lambda: self.get_job(job))["status"] in ENDED
             while rows := patiently(lambda: self.metrics(job, after)):  # noqa: B023 - called at once
-                yield from rows
+                yield rows
                 after = rows[-1]["seq"]
             if ended:
                 return
@@ -275,7 +282,7 @@ class Client:
         """Downloads an artifact, going on where an earlier try stopped, and checks its sha256.
 
         Args:
-            name: adapter, lora or merged.
+            name: adapter, lora, merged or metrics.
             folder: made if needed.
             extract: unpack it, for `from_pretrained` and `load_adapter`.
 

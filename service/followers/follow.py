@@ -29,6 +29,9 @@ class Follower(Protocol):
 
     def take(self, row: MetricRow) -> None: ...
 
+    def flush(self) -> None:
+        """What was taken can be looked at within seconds."""
+
     def close(self, job: Job) -> None:
         """The job has ended, or is not followed any longer."""
 
@@ -60,9 +63,11 @@ def follow(client: Client, job_id: str, follower: Follower) -> int:
     """Hands over every row once, until the job has ended; how many there were."""
     count = 0
     try:
-        for row in client.iter_metrics(job_id, after=follower.after):
-            follower.take(row)
-            count += 1
+        for rows in client.iter_pages(job_id, after=follower.after):
+            for row in rows:
+                follower.take(row)
+            follower.flush()
+            count += len(rows)
     finally:
         follower.close(client.get_job(job_id))
     return count

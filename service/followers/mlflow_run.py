@@ -45,16 +45,16 @@ class MlflowRun:
         self._waiting += [Metric(name, value, moment, row["step"]) for name, value in named(row).items()]
         self.after = row["seq"]
         if len(self._waiting) >= BATCH:
-            self._write()
+            self.flush()
 
-    def close(self, job: Job) -> None:
-        self._write()
-        if job["status"] in STATUS:
-            self._client.set_terminated(self._run, STATUS[job["status"]])
-
-    def _write(self) -> None:
+    def flush(self) -> None:
         self._client.log_batch(self._run, metrics=self._waiting, tags=[RunTag(PLACE, str(self.after))])
         self._waiting = []
+
+    def close(self, job: Job) -> None:
+        self.flush()
+        if job["status"] in STATUS:
+            self._client.set_terminated(self._run, STATUS[job["status"]])
 
 
 def flat(value: object, path: str = "") -> dict[str, str]:

@@ -30,6 +30,9 @@ class TensorBoardRun:
             self._writer.add_scalar(name, value, row["step"], walltime=moment)
         self.after = row["seq"]
 
+    def flush(self) -> None:
+        """Its own thread writes every two seconds, and cannot be waited for: the place is only kept at the end."""
+
     def close(self, job: Job) -> None:
         self._writer.close()
         self._place.write_text(str(self.after))

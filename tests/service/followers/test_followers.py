@@ -9,12 +9,14 @@ import os
 import struct
 import sys
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal
 
 import pytest
 
 from service.answers import Job, MetricRow
 from service.followers import MissingExtra, open_follower
+from service.ids import new_id
 
 JOB: Any = {"id": "job_aaaaaaaaaaaaaaaaaaaa", "name": "reviews", "status": "succeeded"}
 JOB |= {"resolved": {"spec": {"base_model": "tiny", "training": {"epochs": 2}}}}
@@ -34,9 +36,8 @@ def row(seq: int, kind: Literal["train", "eval"] = "train", **values: float | No
 ROWS = [row(1, loss=0.5), row(2, loss=None), row(3, "eval", eval_accuracy=0.75), row(4, loss=0.25)]
 
 
-def copy_twice(target: Any, folder: Path) -> None:
+def copy_twice(target: Any, folder: Path, job: Job = JOB) -> None:
     """In two runs of the follower, as after Ctrl-C."""
-    job: Job = JOB
     follower = open_follower(target, job, folder)
     assert follower.after == 0
     for entry in ROWS[:2]:
@@ -59,6 +60,19 @@ def test_tensorboard_reads_the_numbers(tmp_path: Path) -> None:
     ]
 
 
+def test_tensorboard_is_live(tmp_path: Path) -> None:
+    """What was copied is on disk while the follower goes on."""
+    pytest.importorskip("tensorboardX")
+    follower = open_follower("tensorboard", JOB, tmp_path)
+    for entry in ROWS[:2]:
+        follower.take(entry)
+    follower.flush()
+    while not scalars(tmp_path / JOB["id"]):
+        sleep(0.1)
+    assert scalars(tmp_path / JOB["id"]) == [("train/loss", 10, 0.5)]
+    follower.close(JOB)
+
+
 def scalars(folder: Path) -> list[tuple[str, int, float]]:
     """From event files: records of a length, its checksum, an Event message, and its checksum."""
     from tensorboardX.proto.event_pb2 import Event
@@ -78,10 +92,11 @@ def test_mlflow_has_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     mlflow = pytest.importorskip("mlflow")
     uri = os.environ.get("TEST_MLFLOW_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    copy_twice("mlflow", tmp_path)
+    job: Any = {**JOB, "id": new_id("job")}  # a server may have those of an earlier test run
+    copy_twice("mlflow", tmp_path, job)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("adamss").experiment_id
-    (run,) = client.search_runs([experiment], f"tags.`adamss.job` = '{JOB['id']}'")
+    (run,) = client.search_runs([experiment], f"tags.`adamss.job` = '{job['id']}'")
     assert run.info.status == "FINISHED"
     assert run.data.params == {"base_model": "tiny", "training.epochs": "2"}
     history = client.get_metric_history(run.info.run_id, "train/loss")
@@ -97,6 +112,7 @@ def test_wandb_keeps_the_numbers_offline(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_missing_tool_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "service.followers.mlflow_run", raising=False)  # of a test before
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtra, match=r'pip install "adamss\[mlflow\]"'):
         open_follower("mlflow", JOB, tmp_path)
