@@ -1,7 +1,7 @@
 """From nothing to a finished fine-tune: `make demo`, or `python -m examples.demo`.
 
 Starts the service on its embedded defaults (or uses the one that runs), trains MiniLM on movie reviews with AdaMSS and
-ASA, shows the pruning live, downloads the three artifacts and puts them to use. It stops what it started.
+ASA, shows the pruning live, downloads the artifacts and puts them to use. It stops what it started.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run(console: Console, arguments: argparse.Namespace) -> None:
         data = few_rows(settings.folder("demo")) if arguments.quick else DATA
         job = train(console, client, data, arguments)
         show_result(console, job)
-        console.rule("the three artifacts")
+        console.rule("the artifacts")
         folder = download(console, client, job["id"], settings.folder("demo"))
         agree(console, base, folder)
 

@@ -127,7 +127,7 @@ class SubspaceMap(TypedDict):
 class Artifact(TypedDict):
     """A file that a job left: one zip."""
 
-    name: Literal["adapter", "lora", "merged"]
+    name: Literal["adapter", "lora", "merged", "metrics"]
     size_bytes: int
     sha256: str
     manifest: dict[str, Any]

@@ -265,7 +265,7 @@ class Checkpoint(Base):
 class Artifact(Base):
     __tablename__ = "artifacts"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(20), primary_key=True)  # adapter, lora, merged
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)  # adapter, lora, merged, metrics
     path: Mapped[str] = mapped_column(String(300))  # of the zip, below the home folder
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))

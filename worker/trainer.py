@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
@@ -28,6 +28,7 @@ from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest, RunResult
 from service.db import Database, is_disk_full
+from worker.metrics_file import metrics_file
 from worker.outcome import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, Outcome
 from worker.publish import publish
 from worker.reporter import Reporter
@@ -114,8 +115,12 @@ class TrainingProcess:
             return self._stopped()
         failpoint("before_publish")
         deadline = monotonic() + self.orders.lease_seconds
+        complete = False
         while True:
             try:
+                if not complete:
+                    measured = metrics_file(db, self.folder, job_id)
+                    result, complete = replace(result, artifacts=[*result.artifacts, measured]), True
                 won = publish(db, self.orders.home, job_id, self.orders.attempt, result)
             except SQLAlchemyError as error:
                 if monotonic() > deadline:

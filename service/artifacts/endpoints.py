@@ -15,7 +15,7 @@ from service.paging import Page
 
 router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
 
-Name = Annotated[str, Path(description="adapter, lora or merged.", max_length=60)]
+Name = Annotated[str, Path(description="adapter, lora, merged or metrics.", max_length=60)]
 
 
 @router.get("", responses=errors(404, 422))

@@ -14,7 +14,7 @@ app = typer.Typer(help="List and download what a job has made.", no_args_is_help
 
 @app.command(name="list")
 def list_artifacts(job: JobId, as_json: Json = False) -> None:
-    """List a job's artifacts: adapter, lora, merged."""
+    """List a job's artifacts: adapter, lora, merged, and metrics as a Parquet file."""
     with connect() as client:
         found = client.artifacts(job)
     if as_json:
@@ -28,12 +28,13 @@ def list_artifacts(job: JobId, as_json: Json = False) -> None:
     epilog=examples(
         "adamss artifacts download JOB                           all, as zip files",
         "adamss artifacts download JOB lora --to out --extract   out/lora, for PeftModel.from_pretrained",
+        "adamss artifacts download JOB metrics --extract         metrics/metrics.parquet, for pandas.read_parquet",
     )
 )
 def download(
     job: JobId,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]…", help="adapter, lora, merged. Default: all there are.")
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="adapter, lora, merged, metrics. Default: all.")
     ] = None,
     to: Annotated[Path, typer.Option(file_okay=False, help="Folder to write to.")] = Path(),
     extract: Annotated[bool, typer.Option("--extract", help="Unpack each into a folder of its name.")] = False,

@@ -141,8 +141,9 @@ def get_metrics(
 
 @router.get("/{job_id}/metrics.parquet", responses={**errors(404, 422), **parquet.CONTENT}, response_class=Response)
 def get_metrics_parquet(caller: CallerDep, job_id: JobId) -> Response:
-    """Everything that was measured as one Parquet file: a row for each step and kind, a column for each value."""
-    return Response(parquet.table(caller, job_id), media_type=parquet.MEDIA_TYPE)
+    """Everything that was measured so far as one Parquet file: a row for each step and kind, a column for each value.
+    A job that has succeeded has it among its artifacts as well, as `metrics`."""
+    return Response(reports.parquet_file(caller, job_id), media_type=parquet.MEDIA_TYPE)
 
 
 @router.get("/{job_id}/subspaces", responses=errors(404, 422))

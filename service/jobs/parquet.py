@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
-from service.context import Caller
+from sqlalchemy.orm import Session
+
 from service.db import Metric
 from service.jobs import repository
-from service.jobs.service import get
 
+NAME = "metrics.parquet"
 MEDIA_TYPE = "application/vnd.apache.parquet"
 CONTENT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -16,25 +17,26 @@ CONTENT: dict[int | str, dict[str, Any]] = {
 PAGE = 10_000
 
 
-def table(caller: Caller, job_id: str) -> bytes:
-    """The file's content; read some rows at a time, each batch a row group."""
+def write(session: Session, job_id: str, file: IO[bytes]) -> dict[str, Any]:
+    """Writes a row for each step and kind, a column for each value; read some rows at a time, each batch a row group.
+
+    Returns:
+        How many rows there are, and the names of the columns.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    with caller.db.read() as session:
-        get(session, caller, job_id)
-        names = repository.metric_names(session, job_id)
-        fields = [("seq", pa.int64()), ("kind", pa.string()), ("step", pa.int64()), ("epoch", pa.float64())]
-        fields += [("time", pa.timestamp("us", tz="UTC")), *((name, pa.float64()) for name in names)]
-        schema = pa.schema(fields)
-        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-            after = 0
-            while rows := repository.after_seq(session, Metric, job_id, after, PAGE):
-                writer.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=schema))
-                after = rows[-1].seq
-                session.expunge_all()
-    return bytes(sink.getvalue())
+    fields = [("seq", pa.int64()), ("kind", pa.string()), ("step", pa.int64()), ("epoch", pa.float64())]
+    fields += [("time", pa.timestamp("us", tz="UTC"))]
+    fields += [(name, pa.float64()) for name in repository.metric_names(session, job_id)]
+    schema = pa.schema(fields)
+    count = after = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while rows := repository.after_seq(session, Metric, job_id, after, PAGE):
+            writer.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=schema))
+            count, after = count + len(rows), rows[-1].seq
+            session.expunge_all()
+    return {"rows": count, "columns": [name for name, _ in fields]}
 
 
 def _flat(row: Metric) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 
 from service.context import Caller
 from service.db import Checkpoint, Event, Metric, SubspaceMap
 from service.errors import NotFound
-from service.jobs import repository
+from service.jobs import parquet, repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
@@ -31,6 +32,15 @@ def metrics(
     rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
+
+
+def parquet_file(caller: Caller, job_id: str) -> bytes:
+    """All rows so far as one file."""
+    file = BytesIO()
+    with caller.db.read() as session:
+        get(session, caller, job_id)
+        parquet.write(session, job_id, file)
+    return file.getvalue()
 
 
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:

@@ -54,7 +54,7 @@ def test_watching_a_job_that_has_ended_returns_at_once(up: Up, finished: str) ->
 
 def test_artifacts_are_listed_and_downloaded(up: Up, finished: str, tmp_path: Path) -> None:
     listed = json.loads(up.adamss("artifacts", "list", finished, "--json").stdout)
-    assert [artifact["name"] for artifact in listed] == ["adapter", "lora", "merged"]
+    assert [artifact["name"] for artifact in listed] == ["adapter", "lora", "merged", "metrics"]
     result = up.adamss("artifacts", "download", finished, "lora", "adapter", "--to", str(tmp_path))
     assert result.returncode == 0, result.stderr
     for name in ("lora", "adapter"):

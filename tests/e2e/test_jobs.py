@@ -43,7 +43,7 @@ def test_job_trains_prunes_and_publishes(service: Service) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
-    assert len(service.artifacts(job_id)) == 3
+    assert len(service.artifacts(job_id)) == 4
     for checkpoint in service.checkpoints(job_id):
         assert (service.settings.resolved_home / "jobs" / job_id / checkpoint.path).is_dir()
 

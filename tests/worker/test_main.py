@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from service.db import JobStatus, Worker
 from service.queue import QUEUE, RUN_JOB, make_celery
@@ -34,13 +37,19 @@ def test_job_succeeds_with_artifacts(service: Service) -> None:
     assert job.asa == {"total": 8, "active": 2, "target": 2}
     assert job.result == {"eval_accuracy": 1.0, "eval_loss": None}
     artifacts = service.artifacts(job_id)
-    assert [artifact.name for artifact in artifacts] == ["adapter", "lora", "merged"]
+    assert [artifact.name for artifact in artifacts] == ["adapter", "lora", "merged", "metrics"]
     for artifact in artifacts:
         content = (service.settings.resolved_home / artifact.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (artifact.size_bytes, artifact.sha256)
     metrics = service.metrics(job_id)
     assert [row.step for row in metrics] == list(range(1, 31))
     assert metrics[2].values == {"loss": None}
+    with zipfile.ZipFile(service.settings.resolved_home / artifacts[3].path) as archive:
+        rows = parquet.read_table(BytesIO(archive.read("metrics.parquet"))).to_pylist()
+    assert [(row["seq"], row["step"], row["loss"]) for row in rows] == [
+        (row.seq, row.step, row.values["loss"]) for row in metrics
+    ]
+    assert artifacts[3].manifest["rows"] == len(metrics)
     assert [event.type for event in service.events(job_id)] == ["started", "fake_run", "succeeded"]
     assert [(row.step, row.best) for row in service.checkpoints(job_id)] == [(10, False), (20, False), (30, True)]
 
@@ -171,7 +180,7 @@ def test_killed_with_a_job_in_hand(service: Service, place: str) -> None:
     with service.worker():
         job = wait_for(service, job_id, JobStatus.SUCCEEDED)
     assert job.failures == 1
-    assert len(service.artifacts(job_id)) == 3
+    assert len(service.artifacts(job_id)) == 4
 
 
 def test_messages_that_name_no_job_are_dropped(service: Service) -> None:

@@ -35,7 +35,7 @@ def test_succeeds_is_stopped_and_is_killed(service: Service) -> None:
         job = wait_for(service, first, JobStatus.SUCCEEDED, JobStatus.FAILED)
         assert job.status == JobStatus.SUCCEEDED, job.error
         assert [row.step for row in service.metrics(first)] == list(range(1, 21))
-        assert len(service.artifacts(first)) == 3
+        assert len(service.artifacts(first)) == 4
         wait_until(lambda: service.job(second).step > 0)
         assert stop(worker) == 0
     job = service.job(second)
