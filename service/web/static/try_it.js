@@ -1,9 +1,15 @@
 // Asks the trained model.
 import { html, useState } from "./lib.js";
 import { post, upload } from "./api.js";
+import { Chat } from "./chat.js";
 import { number } from "./format.js";
 
 export function TryIt({ job }) {
+  const { task, dataset } = job.resolved.spec;
+  return task === "text-generation" && dataset.messages ? html`<${Chat} job=${job} />` : html`<${Single} job=${job} />`;
+}
+
+function Single({ job }) {
   const { task, dataset } = job.resolved.spec;
   const [text, setText] = useState("");
   const [pair, setPair] = useState("");
