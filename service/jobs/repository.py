@@ -104,13 +104,13 @@ def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
     return session.scalars(select(Metric.seq).where(*of_job)).all()
 
 
-def numbers(session: Session, job_id: str, after: int, names: Sequence[str]) -> Iterator[Sequence[Any]]:
-    """(seq, value of each name) of all rows in order; read some at a time, without the rows around them."""
+def numbers(session: Session, job_id: str, after: int, names: Sequence[str]) -> Iterator[list[Sequence[Any]]]:
+    """Columns of all rows in order, some rows at a time: their numbers, then their values of each name."""
     values = [Metric.values[name].as_float() for name in names]
     statement = select(Metric.seq, *values).where(*_past(job_id, after, None)).order_by(Metric.seq)
     result = session.connection().execute(statement.execution_options(yield_per=10_000))
     for rows in result.partitions():
-        yield from rows
+        yield list(zip(*rows, strict=True))
 
 
 def metrics_at(session: Session, job_id: str, places: list[int] | None, after: int, name: str | None) -> list[Metric]:
