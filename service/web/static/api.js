@@ -28,7 +28,8 @@ async function call(method, path, { json, form, signal } = {}) {
 
 export function query(values) {
   const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return given.length ? "?" + new URLSearchParams(given) : "";
+  const pairs = given.flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  return pairs.length ? "?" + new URLSearchParams(pairs) : "";
 }
 
 export const get = (path, values = {}, signal) => call("GET", path + query(values), { signal });

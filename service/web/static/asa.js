@@ -10,7 +10,8 @@ const WIDE_CELLS = 20; // with more subspaces a module the cells are too narrow 
 // encoder.layer.3.attention.query -> layer 3, query
 export function place(module) {
   const found = /^(.*?)\.(\d+)\.(.+)$/.exec(module);
-  return found ? { layer: Number(found[2]), kind: found[3].split(".").at(-1) } : { layer: null, kind: module };
+  if (!found) return { layer: null, kind: module, rest: module };
+  return { layer: Number(found[2]), kind: found[3].split(".").at(-1), rest: found[3] };
 }
 
 // The middle nine tenths of the logarithms of the scores, so that one outlier does not darken the rest.
@@ -41,19 +42,34 @@ function Cell({ subspace, level, wide }) {
   </td>`;
 }
 
+// Short names of a layer's modules; whole ones where short ones are the same, as of attention.output.dense and output.dense.
+export function kinds(modules) {
+  const places = modules.map(place);
+  const short = places.map(({ layer, kind }) => `${layer} ${kind}`);
+  return modules.map((module, index) => {
+    const alone = short.filter((name) => name === short[index]).length === 1;
+    return alone ? places[index].kind : places[index].rest;
+  });
+}
+
 export function SubspaceMap({ map }) {
   const level = scale(map);
   const modules = Object.entries(map.modules);
   const most = Math.max(...modules.map(([, subspaces]) => subspaces.length));
   const wide = most <= WIDE_CELLS;
+  const names = kinds(modules.map(([module]) => module));
   return html`<div class="scroll map-box" tabindex="0" role="region" aria-label="Map of subspaces">
     <table class=${wide ? "map" : "map narrow"} data-step=${map.step}>
       <caption class="visually-hidden">
         A row for each module, a cell for each subspace, brighter where it matters more; pruned ones carry their step.
       </caption>
+      <thead aria-hidden="true">
+        <tr><th></th>${Array.from({ length: most }, (_, index) => html`<td key=${index}>${wide || index % 8 === 0 ? index : ""}</td>`)}</tr>
+      </thead>
       <tbody>
-        ${modules.map(([module, subspaces]) => {
-          const { layer, kind } = place(module);
+        ${modules.map(([module, subspaces], row) => {
+          const { layer } = place(module);
+          const kind = names[row];
           return html`<tr key=${module} data-module=${module}>
             <th scope="row" title=${module}>${layer === null ? "" : html`<b>${layer}</b> `}${kind}</th>
             ${subspaces.map((subspace) => html`<${Cell} key=${subspace.index} ...${{ subspace, level, wide }} />`)}
@@ -64,9 +80,9 @@ export function SubspaceMap({ map }) {
   </div>`;
 }
 
-export function Legend() {
+function Legend() {
   const shades = Array.from({ length: LEVELS }, (_, index) => html`<i class=${`level-${index}`}></i>`);
-  return html`<p class="legend" aria-hidden="true">less important ${shades} more important <i class="pruned">40</i> pruned at step 40</p>`;
+  return html`<p class="legend" aria-hidden="true">A row for each module, a column for each subspace; less important ${shades} more important <i class="pruned">40</i> pruned at step 40</p>`;
 }
 
 // The map as it was at each recorded step; the newest until someone moves the scrubber.
@@ -128,8 +144,9 @@ export function Pruning({ id, map: newest, rows }) {
         ? html`<p class="replay-note" role="status"><strong>Replay, not a training run.</strong> Kept by this run's
             recorded scores with a target of ${whatIf.target}${whatIf.exact ? "." : "; where the run had pruned a subspace, its last score stands in."}</p>`
         : null}
+      ${newest.target === null ? html`<p class="muted">This job does not prune: without <code>use_asa</code> all subspaces are trained to the end.</p>` : null}
       <${SubspaceMap} map=${shown} />
-      <${Legend} />
+      ${newest.target === null ? null : html`<${Legend} />`}
       ${steps.length > 1 && !whatIf
         ? html`<div class="row scrubber">
             <button onClick=${play} aria-pressed=${playing}>${playing ? "Pause" : "Play"}</button>
@@ -146,13 +163,13 @@ export function Pruning({ id, map: newest, rows }) {
         ? html`<${WhatIf} id=${id} map=${newest} active=${whatIf !== null} show=${setWhatIf} />`
         : null}
     </div>
-    <div class="charts">
+    ${newest.target === null ? null : html`<div class="charts">
       <${Chart} name="active" title="Active subspaces: scheduled and actual" lines=${counts(newest, rows)} />
-      <${Chart} name="trainable" title="Parameters that are trained" lines=${[
+      <${Chart} name="trainable" title="Trained parameters, head included" lines=${[
         { label: "parameters", points: points(rows, "trainable_parameters"), stepped: true },
       ]} />
       <${Layers} map=${shown} />
-    </div>
+    </div>`}
   </section>`;
 }
 

@@ -3,7 +3,9 @@ import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useRef } from "./lib.js";
 import { number } from "./format.js";
 
-const HEIGHT = 190;
+const HEIGHT = 200;
+const WHOLE = Array.from({ length: 24 }, (_, place) => [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3)); // between ticks
+const DASHES = [undefined, [6, 4], [2, 3], [9, 3, 2, 3]]; // so that lines over one another, and without colours, differ
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
 
@@ -30,8 +32,8 @@ function options(lines, width, xLabel) {
     cursor: { points: { size: 6 }, sync: { key: "step" } },
     legend: { live: true },
     axes: [
-      { ...axis, size: 28 },
-      { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 3))) },
+      { ...axis, size: 30, label: xLabel, labelSize: 16, labelGap: -4, labelFont: "12px system-ui", incrs: xLabel === "step" ? WHOLE : undefined },
+      { ...axis, size: 60, values: (_, ticks, _axis, _space, incr) => ticks.map((tick) => (tick === null ? "" : tickText(tick, incr))) },
     ],
     series: [
       { label: xLabel, value: (_, value) => number(value) },
@@ -39,7 +41,7 @@ function options(lines, width, xLabel) {
         label: line.label,
         stroke: style(COLOURS[index % COLOURS.length]),
         width: 1.6,
-        dash: line.dashed ? [5, 4] : undefined,
+        dash: line.dashed ? [5, 4] : line.compared ? DASHES[index % DASHES.length] : undefined,
         spanGaps: true,
         paths: line.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
         points: { show: line.points.length < 30, size: 5 },
@@ -47,6 +49,12 @@ function options(lines, width, xLabel) {
       })),
     ],
   };
+}
+
+// With as many digits as tell neighbours apart.
+function tickText(tick, incr) {
+  const digits = tick === 0 ? 1 : Math.ceil(Math.log10(Math.abs(tick) / incr) + 1.01);
+  return number(tick, Math.min(7, Math.max(3, digits)));
 }
 
 function summary(line) {

@@ -4,21 +4,25 @@ import { get } from "./api.js";
 import { flat, words } from "./format.js";
 import { Chart, points } from "./charts.js";
 import { status } from "./jobs.js";
+import { ENDED, useEvery } from "./live.js";
 
 const POINTS = 1000;
+const RELOAD_SECONDS = 5; // while one of them runs
 
 export function Compare({ ids, axis }) {
   const [jobs, setJobs] = useState(null);
   const [problem, setProblem] = useState(null);
+  const running = Boolean(jobs?.some(({ job }) => !ENDED.includes(job.status)));
 
-  useEffect(() => {
-    setJobs(null);
+  useEffect(() => setJobs(null), [ids.join()]);
+  useEvery(running ? RELOAD_SECONDS : 3600, () => {
     const load = async (id) => ({
       job: await get(`/jobs/${id}`),
       rows: (await get(`/jobs/${id}/metrics`, { max_points: POINTS })).data,
     });
-    Promise.all(ids.map(load)).then(setJobs, (error) => setProblem(error.message));
-  }, [ids.join()]);
+    const show = (found) => (setJobs(found), setProblem(null));
+    Promise.all(ids.map(load)).then(show, (error) => setProblem(error.message));
+  }, [ids.join(), running]);
 
   const choose = (event) => {
     location.hash = `#/compare?jobs=${ids.join()}&x=${event.target.value}`;
@@ -30,6 +34,7 @@ export function Compare({ ids, axis }) {
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${ids.length < 2 ? html`<p class="muted">Tick two or more jobs on the <a href="#/">list</a>.</p>` : null}
+    ${ids.length && !jobs && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
     ${jobs ? html`<${Overlays} jobs=${jobs} axis=${axis} /><${Differences} jobs=${jobs} />` : null}
   </main>`;
 }
@@ -44,11 +49,12 @@ function Overlays({ jobs, axis }) {
   const names = [...new Set(jobs.flatMap(({ rows }) => rows.flatMap((row) => Object.keys(row.values))))];
   const wanted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
   return html`<div class="charts">${wanted.map(
-    (name) => html`<${Chart} key=${name + axis} name=${name} title=${words(name)} xLabel=${axis === "time" ? "seconds" : axis}
-      lines=${jobs.map(({ job, rows }) => ({ label: label(job), points: points(rows, name, place(axis, rows)) }))} />`,
+    (name) => html`<${Chart} key=${name + axis} name=${name} title=${title(name)} xLabel=${axis === "time" ? "seconds" : axis}
+      lines=${jobs.map(({ job, rows }) => ({ label: label(job), compared: true, points: points(rows, name, place(axis, rows)) }))} />`,
   )}</div>`;
 }
 
+const title = (name) => words(name)[0].toUpperCase() + words(name).slice(1);
 const label = (job) => `${job.name} ${job.id.slice(-4)}`;
 
 function Differences({ jobs }) {

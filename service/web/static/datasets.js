@@ -1,7 +1,7 @@
 // Data sets: upload, profile, problems, preview.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
-import { bytes, number, when } from "./format.js";
+import { bytes, cell, number, when } from "./format.js";
 
 export function Datasets({ id }) {
   const [datasets, setDatasets] = useState(null);
@@ -43,6 +43,8 @@ export function Datasets({ id }) {
         )}</tbody>
       </table>
     </div>
+    ${datasets === null && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
+    ${datasets?.length === 0 ? html`<p class="muted">No data sets yet.</p>` : null}
     ${id ? html`<${Dataset} key=${id} id=${id} gone=${load} />` : null}
   </main>`;
 }
@@ -80,7 +82,7 @@ function Dataset({ id, gone }) {
       setProblem(error.message);
     }
   };
-  if (!dataset) return problem ? html`<p class="error" role="alert">${problem}</p>` : null;
+  if (!dataset) return problem ? html`<p class="error" role="alert">${problem}</p>` : html`<p class="muted" role="status">Loading…</p>`;
   return html`<section aria-labelledby="dataset">
     <div class="row head"><h2 id="dataset">${dataset.name}</h2>
       <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on it</a><button onClick=${drop}>Delete</button></span></div>
@@ -101,7 +103,7 @@ function Columns({ columns, rows }) {
       <tbody>${columns.map(
         (column) => html`<tr key=${column.name}>
           <th scope="row">${column.name}</th><td>${column.type}</td><td class="num">${number(column.empty)}</td>
-          <td class="num">${number(column.distinct)}${column.distinct_capped ? "+" : ""}</td>
+          <td class="num">${column.distinct ? number(column.distinct) : "–"}${column.distinct_capped ? "+" : ""}</td>
           <td class="num">${column.min_length}–${column.max_length}, mean ${number(column.mean_length, 3)}</td>
           <td>${values(column).map(([value, count]) => html`<span class="tag" key=${value}>${value} ${Math.round((100 * count) / Math.max(1, rows))} %</span> `)}</td>
         </tr>`,
@@ -121,11 +123,10 @@ function Problems({ dataset }) {
 }
 
 function Rows({ preview }) {
-  const show = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
   return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="Table of first rows">
     <table class="list">
       <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
-      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${show(row[name])}</td>`)}</tr>`)}</tbody>
+      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${cell(row[name])}</td>`)}</tr>`)}</tbody>
     </table>
   </div>`;
 }
@@ -136,6 +137,7 @@ function AsSeen({ id }) {
   const [wish, setWish] = useState({ task: "text-classification", base_model: "" });
   const [answer, setAnswer] = useState(null);
   const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
   useEffect(() => {
     all("/models").then((found) => {
       setModels(found);
@@ -144,19 +146,23 @@ function AsSeen({ id }) {
   }, []);
   const ask = async (event) => {
     event.preventDefault();
+    setBusy(true);
+    setAnswer(null);
     setProblem(null);
     try {
       setAnswer(await post(`/datasets/${id}/preview`, wish));
     } catch (error) {
       setProblem(error.message);
     }
+    setBusy(false);
   };
   const tasks = ["text-classification", "token-classification", "image-classification", "text-generation"];
   return html`<h3>As the model sees it</h3>
     <form class="row" onSubmit=${ask}>
       <label>Task <select value=${wish.task} onChange=${(event) => setWish({ ...wish, task: event.target.value })}>${tasks.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
       <label>Model <select value=${wish.base_model} onChange=${(event) => setWish({ ...wish, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
-      <button>Show</button>
+      <button disabled=${busy}>Show</button>
+      <span role="status" class="muted">${busy ? "The model's tokenizer is loaded, which takes some seconds…" : ""}</span>
     </form>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${answer ? html`<p class="muted">${number(answer.checked)} rows looked at, ${number(answer.over_length)} longer than ${number(answer.limit)} tokens.</p>
@@ -166,7 +172,8 @@ function AsSeen({ id }) {
 function Example({ example }) {
   const { row, tokens, ...rest } = example;
   const shown = Object.entries(rest).filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length));
-  return html`<div class="example"><b>Row ${row}</b>
-    ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => html`<code key=${index}>${typeof token === "string" ? token : token.text ?? token.token ?? JSON.stringify(token)}</code> `)}</p>` : null}
+  const marked = Array.isArray(tokens) && tokens.some((token) => token.trained);
+  return html`<div class="example"><b>Row ${row}</b>${marked ? html` <span class="muted">underlined tokens are learnt, the others only read</span>` : null}
+    ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => html`<code key=${index} class=${token.trained ? "trained" : ""}>${typeof token === "string" ? token : token.text ?? token.token ?? JSON.stringify(token)}</code> `)}</p>` : null}
     <dl class="facts narrow">${shown.map(([name, value]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "object" ? JSON.stringify(value).slice(0, 400) : String(value)}</dd></div>`)}</dl></div>`;
 }

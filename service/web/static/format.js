@@ -28,7 +28,20 @@ export function duration(seconds) {
 }
 
 export function when(time) {
-  return time ? new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }) : "–";
+  if (!time) return "–";
+  const parts = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const moment = new Date(time);
+  return moment.toLocaleString(undefined, moment.getFullYear() === new Date().getFullYear() ? parts : { year: "numeric", ...parts });
+}
+
+// What a cell of a data set holds: a chat as its turns, other lists as JSON.
+export function cell(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return value;
+  if (Array.isArray(value) && value.length && value.every((turn) => turn?.role)) {
+    return value.map((turn) => `${turn.role}: ${turn.content}`).join("\n");
+  }
+  return JSON.stringify(value);
 }
 
 export const words = (name) => name.replaceAll("_", " ");

@@ -1,7 +1,7 @@
 // One job.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull } from "./api.js";
-import { bytes, duration, number, when, words } from "./format.js";
+import { bytes, cell, duration, number, when, words } from "./format.js";
 import { Chart, points } from "./charts.js";
 import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
@@ -15,9 +15,9 @@ export function Job({ id }) {
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
   return html`<main id="main" data-job=${id}>
-    <${Head} job=${job} />
-    ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows} />` : null}
-    <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} rows=${rows} /></section>
+    <${Head} job=${job} map=${map} />
+    ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
+    <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
     <${Worst} job=${job} />
@@ -30,7 +30,10 @@ export function Job({ id }) {
   </main>`;
 }
 
-function Head({ job }) {
+function Head({ job, map }) {
+  useEffect(() => {
+    document.title = `${job.name} · AdaMSS`;
+  }, [job.name]);
   const { step, total_steps: total, epoch, eta_seconds: eta } = job.progress;
   const found = best(job);
   const facts = [
@@ -39,7 +42,7 @@ function Head({ job }) {
     ["step", `${number(step)} of ${number(total)}`],
     ["epoch", epoch.toFixed(2)],
     ...(job.status === "running" && eta ? [["left", duration(eta)]] : []),
-    ...(job.asa ? [["subspaces", `${job.asa.active} of ${job.asa.total}`]] : []),
+    ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(found ? [[`eval ${words(found[0])}`, number(found[1])]] : []),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
@@ -51,16 +54,20 @@ function Head({ job }) {
     </div>
     <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
-    ${job.error ? html`<p class="error" role="alert">${job.error.message} ${job.error.hint ?? ""}</p>` : null}
+    ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-function Curves({ rows }) {
+function Curves({ job, rows }) {
+  if (rows === null) return html`<p class="muted" role="status">Loading…</p>`;
   const names = [...new Set(rows.filter((row) => row.kind === "eval").flatMap((row) => Object.keys(row.values)))];
   const scores = names.filter((name) => name !== "eval_loss" && !/second|rows|examples/.test(name));
   const train = rows.filter((row) => row.kind === "train");
   const line = (name, label = words(name)) => ({ label, points: points(train, name) });
-  if (!rows.length) return html`<p class="muted">Nothing is measured yet.</p>`;
+  if (!rows.length) {
+    const why = { queued: "The job waits for a worker.", running: "The model and the data are being loaded." }[job.status];
+    return html`<p class="muted">Nothing is measured yet. ${why}</p>`;
+  }
   return html`<div class="charts">
     <${Chart} name="loss" title="Loss" lines=${[line("loss", "training"), { label: "evaluation", points: points(rows, "eval_loss") }]} />
     <${Chart} name="scores" title="Evaluation" lines=${scores.slice(0, 6).map((name) => ({ label: words(name.replace("eval_", "")), points: points(rows, name) }))} />
@@ -91,7 +98,7 @@ function Artifacts({ job }) {
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.name}>
             <th scope="row">${entry.name}</th><td class="num">${bytes(entry.size_bytes)}</td>
-            <td><code class="hash">${entry.sha256}</code></td>
+            <td class="text"><code class="hash">${entry.sha256}</code></td>
             <td><a class="button" href=${`/jobs/${job.id}/artifacts/${entry.name}`} download>Download ${entry.name}</a></td>
           </tr>`,
         )}</tbody>
@@ -103,17 +110,17 @@ function Artifacts({ job }) {
 function Worst({ job }) {
   const entries = useList(job, "worst");
   if (!entries.length) return null;
-  const show = (value) => (value === null ? "–" : typeof value === "string" ? value : JSON.stringify(value));
+  const predicted = entries.some((entry) => entry.predicted !== null); // of generated text there is only a loss
   return html`<section aria-labelledby="worst">
     <h2 id="worst">Worst examples</h2>
     <p class="muted">Held-out rows that the model finds hardest. Wrong labels show up here first.</p>
     <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of worst examples">
       <table class="list">
-        <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th><th>Predicted</th><th class="num">Loss</th></tr></thead>
+        <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th>${predicted ? html`<th>Predicted</th>` : null}<th class="num">Loss</th></tr></thead>
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.place}>
-            <td class="num">${entry.row}</td><td class="text">${Object.values(entry.input).map(show).join(" · ")}</td>
-            <td>${show(entry.expected)}</td><td>${show(entry.predicted)}</td><td class="num">${number(entry.loss)}</td>
+            <td class="num">${entry.row}</td><td class="text">${Object.values(entry.input).map(cell).join(" · ")}</td>
+            <td>${cell(entry.expected)}</td>${predicted ? html`<td>${cell(entry.predicted)}</td>` : null}<td class="num">${number(entry.loss)}</td>
           </tr>`,
         )}</tbody>
       </table>
@@ -125,7 +132,7 @@ function Events({ events }) {
   return html`<section aria-labelledby="events">
     <h2 id="events">Events</h2>
     <ol class="card tall events scroll" tabindex="0" aria-label="What happened">${[...events].reverse().map(
-      (event) => html`<li key=${event.seq}><time class="muted">${new Date(event.time).toLocaleTimeString()}</time> ${event.message}</li>`,
+      (event) => html`<li key=${event.seq}><time class="muted">${when(event.time)}</time> ${event.message}</li>`,
     )}</ol>
   </section>`;
 }
@@ -150,7 +157,7 @@ function Checkpoints({ job }) {
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.step}>
             <td class="num">${entry.step}</td><td class="num">${entry.attempt}</td><td>${when(entry.created_at)}</td>
-            <td>${Object.entries(entry.values).map(([name, value]) => `${words(name.replace("eval_", ""))} ${number(value)}`).join(", ")}${entry.best ? html` <strong>best</strong>` : ""}</td>
+            <td class="text">${Object.entries(entry.values).map(([name, value]) => `${words(name.replace("eval_", ""))} ${number(value)}`).join(", ")}${entry.best ? html` <strong>best</strong>` : ""}</td>
           </tr>`,
         )}</tbody>
       </table>

@@ -1,10 +1,11 @@
 // The list of jobs.
 import { html, useState } from "./lib.js";
-import { all, get, post } from "./api.js";
+import { post } from "./api.js";
 import { duration, number, when } from "./format.js";
-import { ENDED, useEvery } from "./live.js";
+import { useJobs } from "./job_list.js";
+import { ENDED } from "./live.js";
 
-const RELOAD_SECONDS = 2;
+const ROWS = 100; // that are shown at first
 
 export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
 
@@ -69,32 +70,23 @@ function Row({ job, chosen, choose, reload }) {
     <td>${job.resolved.spec.base_model}</td>
     <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
     <td class="num">${found ? html`${number(found[1])}<br /><span class="muted">${found[0]}</span>` : "–"}</td>
-    <td>${when(job.created_at)}</td>
+    <td class="when">${when(job.created_at)}</td>
     <td><${Actions} job=${job} done=${reload} /></td>
   </tr>`;
 }
 
 export function Jobs() {
-  const [jobs, setJobs] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [jobs, problem, load] = useJobs();
   const [text, setText] = useState("");
   const [only, setOnly] = useState("");
   const [order, setOrder] = useState(["created", -1]);
   const [chosen, setChosen] = useState([]);
-
-  const load = async () => {
-    try {
-      setJobs(await all("/jobs", { status: only || undefined }));
-      setProblem(null);
-    } catch (error) {
-      setProblem(error.message);
-    }
-  };
-  useEvery(RELOAD_SECONDS, load, [only]);
+  const [room, setRoom] = useState(ROWS);
 
   const value = COLUMNS.find(([name]) => name === order[0])[2];
   const wanted = text.toLowerCase();
   const shown = (jobs ?? [])
+    .filter((job) => !only || job.status === only)
     .filter((job) => `${job.name} ${job.id} ${job.resolved.spec.base_model} ${job.resolved.spec.task}`.toLowerCase().includes(wanted))
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
@@ -117,7 +109,7 @@ export function Jobs() {
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     <div class="scroll card" tabindex="0" role="region" aria-label="Table of jobs">
-      <table class="list">
+      <table class="list jobs">
         <thead>
           <tr>
             <th><span class="visually-hidden">Compare</span></th>
@@ -130,10 +122,13 @@ export function Jobs() {
           </tr>
         </thead>
         <tbody>
-          ${shown.map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} />`)}
+          ${shown.slice(0, room).map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} />`)}
         </tbody>
       </table>
     </div>
-    ${jobs && !shown.length ? html`<p class="muted">${jobs.length ? "No job fits the search." : "No jobs yet."}</p>` : null}
+    ${shown.length > room ? html`<p class="row"><span class="muted">${number(room)} of ${number(shown.length)} jobs</span>
+      <button onClick=${() => setRoom(room + 10 * ROWS)}>Show more</button></p>` : null}
+    ${jobs === null && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
+    ${jobs && !shown.length ? html`<p class="muted">${jobs.length ? "No job fits the search." : html`No jobs yet. <a href="#/new">Submit the first.</a>`}</p>` : null}
   </main>`;
 }

@@ -19,14 +19,26 @@ export function addRow(rows, row) {
   return [...rows.slice(0, end), row];
 }
 
-async function load(id) {
-  const metrics = await get(`/jobs/${id}/metrics`, { max_points: POINTS });
-  const [job, events, map] = await Promise.all([
-    get(`/jobs/${id}`),
+// What is read quickly however long the run is.
+async function facts(id) {
+  const job = await get(`/jobs/${id}`);
+  const begun = job.progress.step > 0 || (await get(`/jobs/${id}/subspaces/history`, { limit: 1 })).data.length > 0;
+  const [events, map] = await Promise.all([
     all(`/jobs/${id}/events`, { limit: 1000 }),
-    metrics.data.length ? get(`/jobs/${id}/subspaces`) : null, // the first map comes before the first row
+    begun ? get(`/jobs/${id}/subspaces`) : null,
   ]);
-  return { job, rows: metrics.data, after: metrics.next ?? 0, events, map };
+  return { job, events, map };
+}
+
+// Shows the quick part first. Of a job that runs, it is read again after the rows, from whose end the stream goes on.
+async function load(id, show) {
+  const history = get(`/jobs/${id}/metrics`, { max_points: POINTS });
+  history.catch(() => {}); // it is awaited below
+  const quick = await facts(id);
+  show({ ...quick, rows: null });
+  const { data: rows, next } = await history;
+  const known = ENDED.includes(quick.job.status) ? quick : await facts(id);
+  return { ...known, rows, after: next ?? 0 };
 }
 
 export function useJob(id) {
@@ -38,6 +50,7 @@ export function useJob(id) {
     let source = null;
     let timer = null;
     let closed = false;
+    known.current = null;
     setShown(null);
     setError(null);
 
@@ -75,7 +88,7 @@ export function useJob(id) {
     const start = async () => {
       source?.close();
       try {
-        known.current = await load(id);
+        known.current = await load(id, (quick) => closed || known.current || setShown(quick));
         if (closed) return;
         setShown(known.current);
         if (!ENDED.includes(known.current.job.status)) listen();

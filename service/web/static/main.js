@@ -1,6 +1,5 @@
 // The shell of the page, and which view an address after # shows.
 import { html, render, useEffect, useState } from "./lib.js";
-import { get } from "./api.js";
 import { Compare } from "./compare.js";
 import { Datasets } from "./datasets.js";
 import { Job } from "./job.js";
@@ -36,8 +35,9 @@ function App() {
     return () => removeEventListener("hashchange", move);
   }, []);
   useEffect(() => {
+    if (route.view === "jobs" && route.id) return; // it has its name
     document.title = `${TITLES[route.view] ?? "Jobs"} · AdaMSS`;
-  }, [route.view]);
+  }, [route.view, route.id]);
   const current = (views) => (views.includes(route.view) ? "page" : undefined);
   const skip = (event) => {
     event.preventDefault(); // the address after # is the view's
@@ -70,7 +70,10 @@ function Ready() {
   }, []);
   if (!state || state.ready) return null;
   const missing = ["database", "broker", "worker"].filter((part) => !state[part]);
-  return html`<p class="notice" role="status">Not heard from: ${missing.join(", ")}.</p>`;
+  const only = missing.join() === "worker";
+  return html`<p class="notice" role="status">${only
+    ? html`No worker is heard from: jobs wait. Start one with <code>adamss worker</code>, or see <code>adamss doctor</code>.`
+    : html`Not heard from: ${missing.join(", ") || "the service"}. <code>adamss doctor</code> says what to do.`}</p>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -46,7 +46,7 @@ export function NewJob({ from, dataset }) {
   return html`<main id="main">
     <h1>New job</h1>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    ${known ? html`<${Form} ...${known} />` : null}
+    ${known ? html`<${Form} ...${known} />` : problem ? null : html`<p class="muted" role="status">Loading…</p>`}
   </main>`;
 }
 
@@ -57,6 +57,7 @@ function Form({ components, datasets, models, presets, start }) {
   const [plan, problem] = useDryRun(spec);
   const [refused, setRefused] = useState(null);
   const error = refused ?? problem;
+  const atFault = fields.find(([path]) => error?.param?.split("[")[0] === path)?.[0]; // adamss.target_modules[0]
 
   const set = (path, value) => {
     setRefused(null);
@@ -78,17 +79,18 @@ function Form({ components, datasets, models, presets, start }) {
     }
   };
   const field = ([path, schema]) => html`<${Field} key=${path} path=${path} schema=${schema} value=${values[path] ?? ""}
-    set=${set} wrong=${error?.param === path ? error.message : null} lists=${{ datasets, models }} />`;
+    set=${set} wrong=${atFault === path ? error.message : null} lists=${{ datasets, models }} />`;
   const block = (name) => fields.filter(([path]) => (path.includes(".") ? path.split(".")[0] : "job") === name);
   return html`<form class="new" onSubmit=${submit}>
     <div>
+      ${datasets.length ? null : html`<p class="notice">There is no data set yet: <a href="#/datasets">upload one</a>, and come back.</p>`}
       <label>Preset <select id="preset" onChange=${usePreset}><option value="">choose one to begin with</option>
         ${presets.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
       ${["job", ...BLOCKS].map(
         (name) => html`<fieldset class="card" key=${name}>
           <legend>${words(name)}</legend>
           <div class="fields">${block(name).filter(([path]) => SHOWN.has(path)).map(field)}</div>
-          <details><summary>more of ${words(name)}</summary><div class="fields">${block(name).filter(([path]) => !SHOWN.has(path)).map(field)}</div></details>
+          <details open=${block(name).some(([path]) => path === atFault && !SHOWN.has(path)) || undefined}><summary>more of ${words(name)}</summary><div class="fields">${block(name).filter(([path]) => !SHOWN.has(path)).map(field)}</div></details>
         </fieldset>`,
       )}
     </div>
