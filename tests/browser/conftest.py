@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.cli.serve import free_port
+from tests.adamss_core.training.chats import build_llama, chats, generation_job
 from tests.browser import chromium
 from tests.e2e.conftest import ROOT, Up, wait_ready
 from tests.service.support import MODEL, build_model, rows
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 SECONDS = 120.0
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "pruned",
     "base_model": MODEL,
     "adamss": {
@@ -65,6 +67,21 @@ def job(up: Up) -> dict[str, Any]:
     with up.client() as client:
         dataset = client.upload_dataset(up.rows)
         made = client.submit({**SPEC, "dataset": {"train": dataset["id"], "eval_fraction": 0.2}})
+        done = client.wait(made["id"], timeout=SECONDS)
+        assert done["status"] == "succeeded", done["error"]
+        return dict(done)
+
+
+@pytest.fixture(scope="session")
+def chat_job(up: Up) -> dict[str, Any]:
+    """A small language model that has learnt a little of what to answer, without pruning."""
+    build_llama(up.home / "models" / "tiny-llama")
+    file = up.home.parent / "chats.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in chats(40)))
+    with up.client() as client:
+        dataset = client.upload_dataset(file)["id"]
+        spec = generation_job(training={"epochs": 1, "logging_steps": 1}).model_dump(mode="json", exclude_unset=True)
+        made = client.submit({**spec, "dataset": {"train": dataset, "eval_fraction": 0.1}})
         done = client.wait(made["id"], timeout=SECONDS)
         assert done["status"] == "succeeded", done["error"]
         return dict(done)

@@ -1,0 +1,26 @@
+"""The page's benchmark at a tiny size: that it sees what it measures, never how fast that is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page
+from tests.browser import chromium
+
+
+@pytest.mark.skipif(chromium.find() is None, reason=chromium.MISSING)
+def test_the_benchmark_sees_rows_steps_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "OPENED", 1)
+    monkeypatch.setattr(page, "LISTED_SECONDS", 3)
+    wish = ["--steps", "60", "--rows", "3", "--jobs", "8", "--json", str(tmp_path / "page.json")]
+    monkeypatch.setattr(sys, "argv", ["page", *wish])
+    page.main()
+    opened, drawn, listed = json.loads((tmp_path / "page.json").read_text())["sections"]
+    assert [row["browser"] for row in opened["rows"]] == ["without a cache", "with its cache"]
+    assert drawn["rows"][0]["rows"] == 3
+    assert drawn["rows"][0]["min"] > 0
+    assert listed["rows"][0]["kB each second"] > 0

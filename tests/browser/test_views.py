@@ -1,0 +1,183 @@
+"""Single parts of the page in a real browser: the list, pausing, chats, comparisons, data sets, the form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.browser.conftest import SPEC, Tab
+from tests.e2e.conftest import Up
+
+CHART = "(element) => element.chart.data"
+CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
+    [...row.children].map((cell) => cell.innerText))"""
+TURNS = """() => [...document.querySelectorAll(".chat li")].map((turn) =>
+    [turn.className, turn.querySelector(".said").textContent])"""
+
+
+def test_the_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any], chat_job: dict[str, Any]) -> None:
+    tab.open("/")
+    page = tab.page
+    row = page.locator("tbody tr", has_text=job["id"])
+    text = row.inner_text()
+    assert "6 of 16, target 6" in text
+    assert f"{job['result']['eval_accuracy']:.4g}" in text
+    assert "accuracy" in text
+    page.get_by_label("Search").fill("tiny-llama")
+    assert page.locator("tbody tr").all_inner_texts()[0].split()[0] == "tiny-chat"
+    assert job["id"] not in page.inner_text("tbody")
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Status").select_option("paused")
+    page.wait_for_selector("text=No job fits the search.")
+    page.get_by_label("Status").select_option("succeeded")
+    for _ in range(2):
+        page.get_by_role("button", name="Subspaces").click()
+    counts = page.locator("tbody tr td:nth-child(7)").all_inner_texts()
+    assert not counts[0].startswith("6")  # the other way round a job without pruning is the last
+    assert counts[-1].startswith("6")
+
+
+def test_a_job_is_paused_and_resumed_by_its_buttons(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    spec = {**SPEC, "name": "to be paused", "dataset": job["spec"]["dataset"]}
+    with up.client() as client:
+        made = client.submit({**spec, "training": {**SPEC["training"], "epochs": 1000}})
+        tab.open(f"/jobs/{made['id']}")
+        page = tab.page
+        page.wait_for_selector(".status.running")
+        page.wait_for_selector("dt:text-is('left')")  # the time that is left, once a step was made
+        page.get_by_role("button", name="Pause to be paused").click()
+        page.wait_for_selector(".status.paused")
+        step = client.get_job(made["id"])["progress"]["step"]
+        assert client.checkpoints(made["id"])[-1]["step"] == step
+        page.get_by_role("button", name="Resume to be paused").click()
+        page.wait_for_selector(".status.running")
+        shown = page.wait_for_function(
+            "(step) => document.querySelector('[data-chart=loss]')?.chart?.data[0].at(-1) > step", arg=step
+        )
+        assert shown.json_value()
+        client.cancel(made["id"])
+        page.wait_for_selector(".status.cancelled")
+
+
+def test_a_model_is_talked_to(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
+    """Each answer is the API's to all that was said before."""
+    asked: list[Any] = []
+    tab.page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.url.endswith("/predict") else None)
+    tab.open(f"/jobs/{chat_job['id']}")
+    page = tab.page
+    questions = ["What colour is sky?", "What colour is snow?"]
+    messages: list[dict[str, str]] = []
+    with up.client() as client:
+        for number, question in enumerate(questions, start=1):
+            page.fill("#try-text", question)
+            page.keyboard.press("Enter") if number == 1 else page.get_by_role("button", name="Send").click()
+            page.wait_for_selector(f".chat li.assistant:nth-child({2 * number})")
+            messages.append({"role": "user", "content": question})
+            assert asked[-1] == {"inputs": [{"messages": messages}]}
+            (answer,) = client.predict(chat_job["id"], [{"messages": messages}])
+            messages.append({"role": "assistant", "content": answer["text"]})
+    assert page.evaluate(TURNS) == [[turn["role"], turn["content"] or "(nothing)"] for turn in messages]
+    assert page.input_value("#try-text") == ""
+    page.get_by_role("button", name="Clear").click()
+    assert page.evaluate(TURNS) == []
+
+
+def test_an_answer_that_fails_leaves_the_message_to_be_sent_again(tab: Tab, chat_job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{chat_job['id']}")
+    page = tab.page
+    body = json.dumps({"error": {"type": "x", "code": "busy", "message": "Too many wait.", "param": None}})
+    page.route("**/predict", lambda route: route.fulfill(status=429, body=body, content_type="application/json"))
+    page.fill("#try-text", "Hello")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_selector("form .error:has-text('Too many wait.')")
+    assert page.input_value("#try-text") == "Hello"
+    assert page.evaluate(TURNS) == []
+    tab.complaints.clear()  # the browser names the refused request
+
+
+def test_jobs_are_compared_by_their_numbers_and_specs(
+    tab: Tab, up: Up, job: dict[str, Any], chat_job: dict[str, Any]
+) -> None:
+    tab.open(f"/compare?jobs={job['id']},{chat_job['id']}")
+    page = tab.page
+    steps, *lines = page.wait_for_selector("[data-chart=loss]:has(canvas)").evaluate(CHART)  # type: ignore[union-attr]
+    with up.client() as client:
+        for shown, ended in zip(lines, (job, chat_job), strict=True):
+            found = {step: loss for step, loss in zip(steps, shown, strict=True) if loss is not None}
+            rows = client.metrics(ended["id"])
+            assert found == {row["step"]: row["values"]["loss"] for row in rows if row["kind"] == "train"}
+    for axis, last in (("epoch", job["progress"]["epoch"]), ("time", None)):
+        page.get_by_label("by").select_option(axis)
+        page.wait_for_url(f"**x={axis}")
+        label = "seconds" if axis == "time" else axis
+        page.wait_for_selector(f"[data-chart=loss]:has-text('{label}')")
+        places = page.locator("[data-chart=loss]").evaluate(CHART)[0]
+        assert last is None or places[-1] == last
+        assert places[0] >= 0
+    table = {row[0]: row[1:] for row in page.evaluate(CELLS)}
+    assert table["base_model"] == ['"tiny"', '"tiny-llama"']
+    assert table["adamss.use_asa"] == ["true", "false"]
+    assert "training.seed" not in table  # the same in both
+
+
+def test_a_data_set_shows_its_problems_by_row_and_what_the_model_sees(tab: Tab, tmp_path: Path, job: Any) -> None:
+    file = tmp_path / "partly.csv"
+    file.write_text("text,label\n" + "good film,yes\nbad film,no\n" * 20 + "too,many,cells\n")
+    tab.open("/datasets")
+    page = tab.page
+    page.set_input_files("input[type=file]", file)
+    page.wait_for_selector("h3:has-text('1 problem')")
+    (problem,) = page.locator("[aria-label='Table of problems'] tbody tr").all_inner_texts()
+    assert problem.split()[0] == "41"
+    assert "3 cells where the header has 2" in problem
+    columns = page.inner_text("[aria-label='Table of columns']")
+    assert "yes 50 %" in columns
+    page.get_by_label("Model").select_option("tiny")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_selector(".example")
+    assert page.locator(".example").first.locator(".tokens code").all_inner_texts()[:2] == ["good", "film"]
+
+
+def test_presets_fill_the_form_and_the_schedule_is_drawn(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/new?from={job['id']}")
+    page = tab.page
+    chart = page.wait_for_selector("#plan [data-chart=schedule]:has(canvas)")
+    assert chart is not None
+    steps, wanted = chart.evaluate(CHART)
+    with up.client() as client:
+        plan = client.dry_run(job["spec"])
+    drawn = dict(zip(steps, wanted, strict=True))
+    assert {entry["step"]: entry["wanted"] for entry in plan["schedule"]}.items() <= drawn.items()
+    assert f"{plan['estimate']['steps']:,}" in page.inner_text("#plan")
+    page.select_option("#preset", "regression")
+    assert page.input_value("#field-problem_type") == "regression"
+    assert page.input_value("#field-name") == job["name"]
+    page.wait_for_selector("#plan .error")  # the labels are words
+    tab.complaints.clear()  # the browser names the refused dry run
+
+
+def test_the_page_says_that_no_worker_is_there(tab: Tab, job: dict[str, Any]) -> None:
+    body = json.dumps({"ready": False, "database": True, "broker": True, "worker": False})
+    tab.page.route("**/readyz", lambda route: route.fulfill(body=body, content_type="application/json"))
+    tab.open("/")
+    tab.page.reload()
+    tab.page.wait_for_selector("header .notice:has-text('No worker is heard from')")
+
+
+def test_a_job_that_failed_says_why(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    with up.client() as client:
+        (up.home / "models" / "broken").mkdir()
+        for file in (up.home / "models" / "tiny").iterdir():
+            (up.home / "models" / "broken" / file.name).write_bytes(file.read_bytes())
+        spec = {**SPEC, "name": "fails", "base_model": "broken", "dataset": job["spec"]["dataset"], "retries": 0}
+        client.dry_run(spec)
+        (up.home / "models" / "broken" / "model.safetensors").write_bytes(b"damaged")
+        failed = client.wait(client.submit(spec)["id"], timeout=120)
+    assert failed["status"] == "failed"
+    assert failed["error"] is not None
+    tab.open(f"/jobs/{failed['id']}")
+    shown = tab.page.wait_for_selector("main .error")
+    assert shown is not None
+    assert failed["error"]["message"] in shown.inner_text()
+    assert str(failed["error"]["hint"]) in shown.inner_text()
