@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload audit sbom fuzz clean
+.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
 
 bench-upload: $(STAMP)  ## memory and time of an upload of 1 GB
 	$(BIN)/python -m benchmarks.upload
+
+bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 1,000 jobs costs
+	$(BIN)/python -m benchmarks.page
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates

@@ -11,8 +11,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import psutil
@@ -20,11 +23,13 @@ from sqlalchemy import insert
 
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
-from service.db import Database, Job, JobStatus, Metric, Project, now
+from service.db import Database, Job, JobStatus, Metric, Project, SubspaceMap, now
 from service.keys.service import own_key
 from service.settings import Settings
 
 JOB = "job_benchmarklonghistory"
+SPEC = {"task": "text-classification", "base_model": "minilm", "dataset": {"train": "ds_aaaaaaaaaaaaaaaaaaaa"}}
+LAYERS, SUBSPACES, MAPS = 12, 10, 20  # the map: query and value of each layer
 BATCH = 10_000
 POINTS = 2_000  # as the page asks
 REPEATS = 5
@@ -37,13 +42,8 @@ def main() -> None:
     wish = parser.parse_args()
     with TemporaryDirectory() as home:
         settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
-        environ = os.environ | {"ADAMSS_HOME": home, "ADAMSS_PORT": str(settings.port)}
-        process = subprocess.Popen([sys.executable, "-m", "service.cli", "api"], env=environ)
-        try:
-            rows = measure(settings, wish.steps, psutil.Process(process.pid))
-        finally:
-            process.terminate()
-            process.wait()
+        with running_api(settings) as api:
+            rows = measure(settings, wish.steps, api)
     whole, work = sum(row[1] for row in rows), sum(row[2] for row in rows)
     section = Section(
         f"Opening a job of {wish.steps:,} steps", ["call", "seconds (median)", "CPU seconds (mean)", "bytes"]
@@ -55,9 +55,23 @@ def main() -> None:
         write_json(wish.json, [section], steps=wish.steps)
 
 
+@contextmanager
+def running_api(settings: Settings) -> Iterator[psutil.Process]:
+    """A process of the API alone; without a worker, so that nothing else takes time."""
+    environ = os.environ | {"ADAMSS_HOME": str(settings.home), "ADAMSS_PORT": str(settings.port)}
+    command = [sys.executable, "-m", "service.cli", "api"]
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=settings.resolved_url, timeout=120) as client:
+            wait(client)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def measure(settings: Settings, steps: int, api: psutil.Process) -> list[tuple[str, float, float, int]]:
     with httpx.Client(base_url=settings.resolved_url, timeout=120) as client:
-        wait(client)
         client.headers["authorization"] = f"Bearer {own_key(settings)}"
         fill(settings, steps)
         paths = [f"/jobs/{JOB}/metrics?max_points={POINTS}", f"/jobs/{JOB}", f"/jobs/{JOB}/events?limit=1000"]
@@ -98,15 +112,31 @@ def fill(settings: Settings, steps: int) -> None:
         project = session.query(Project).first()
         assert project is not None
         job = Job(
-            id=JOB, project_id=project.id, name="long", status=JobStatus.SUCCEEDED, spec={}, resolved={"spec": {}}
+            id=JOB, project_id=project.id, name="long", status=JobStatus.SUCCEEDED, spec=SPEC, resolved={"spec": SPEC}
         )
         job.created_at = job.queued_at = moment
-        job.retries, job.total_steps, job.step, job.last_seq = 0, steps, steps, steps
+        job.retries, job.total_steps, job.step, job.last_seq = 0, steps, steps, steps + MAPS
         session.add(job)
         session.flush()
+        session.add_all(subspace_map(place, steps * place // MAPS, steps + 1 + place) for place in range(MAPS))
         for start in range(1, steps + 1, BATCH):
             session.execute(insert(Metric), [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))])
     db.close()
+
+
+def subspace_map(place: int, step: int, seq: int) -> SubspaceMap:
+    """Half of the subspaces are pruned, one after the other."""
+    names = [f"encoder.layer.{layer}.attention.{kind}" for layer in range(LAYERS) for kind in ("query", "value")]
+    total = len(names) * SUBSPACES
+    pruned = total * place // (2 * MAPS)
+    modules: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for number in range(total):
+        entry: dict[str, Any] = {"index": number // len(names), "rows": 40, "rank": 1, "importance": 1 / (1 + number)}
+        active = number < total - pruned
+        entry |= {"active": active, "pruned_at": None if active else step}
+        modules[names[number % len(names)]].append(entry)
+    summary = {"total": total, "active": total - pruned, "target": total // 2, "modules": modules, "schedule": []}
+    return SubspaceMap(job_id=JOB, step=step, attempt=1, seq=seq, summary=summary)
 
 
 def row(step: int, moment: object) -> dict[str, object]:

@@ -1,0 +1,202 @@
+"""What the page costs its readers, in real Chromium: how soon a logged row is drawn, how long a job with a long history
+takes to open, and what an open list of many jobs asks of the API.
+
+python -m benchmarks.page --steps 100000 --rows 60 --jobs 1000
+
+Rows go the way of a training process: through its reporter, which gathers them for a second, into the database; from
+there through the stream into the chart. Nothing on that way is asked to hurry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import psutil
+
+from benchmarks.long_job import JOB, SPEC, fill, row, running_api
+from benchmarks.report import Limit, Section, write_json
+from service.cli.serve import free_port
+from service.db import Database, Job, JobStatus, now
+from service.keys.service import own_key
+from service.settings import Settings
+from tests.browser import chromium
+from worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+OPENED = 5  # times that a job is opened
+LIVE_JOBS = 5
+LISTED_SECONDS = 20  # that the list stays open
+PAUSE = 0.5  # seconds between two rows, on average: the pace of a small model on a CPU
+# Looks before each frame which steps the loss chart has, and notes when it saw them first.
+WATCH = """() => { window.seen = {};
+    const look = () => {
+        const steps = document.querySelector("[data-chart=loss]")?.chart?.data[0] ?? [];
+        for (let i = steps.length - 1; i >= 0 && !(steps[i] in seen); i--) seen[steps[i]] = Date.now();
+        requestAnimationFrame(look);
+    }; look(); }"""
+# Milliseconds since the navigation began, once loss chart and map are there.
+DRAWN = """() => document.querySelector("[data-chart=loss] canvas") && document.querySelector(".map tbody td")
+    && performance.now()"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=60)
+    parser.add_argument("--jobs", type=int, default=1_000)
+    parser.add_argument("--json", type=Path, default=None)
+    wish = parser.parse_args()
+    with TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
+        with running_api(settings) as api, started_browser() as browser:
+            fill(settings, wish.steps)
+            first, again = opening(browser, settings)
+            waits = live(browser, settings, wish.steps, wish.rows)
+            add_jobs(settings, wish.jobs)
+            listed = listing(browser, settings, api)
+    sections = [opening_section(wish.steps, first, again), live_section(waits), listing_section(wish.jobs, *listed)]
+    for section in sections:
+        print(section.render())
+    if wish.json:
+        write_json(wish.json, sections, steps=wish.steps, rows=wish.rows, jobs=wish.jobs)
+
+
+def opening_section(steps: int, first: list[float], again: list[float]) -> Section:
+    section = Section(f"Opening a job of {steps:,} steps (seconds)", ["browser", "min", "median", "max"])
+    section.rows = [["without a cache", *spread(first)], ["with its cache", *spread(again)]]
+    section.limits = [Limit("largest", max(first + again), 1.0)]
+    return section
+
+
+def live_section(waits: list[float]) -> Section:
+    section = Section("From logged to drawn (seconds)", ["rows", "min", "median", "max"])
+    section.rows = [[len(waits), *spread(waits)]]
+    section.limits = [Limit("largest", max(waits), 2.0)]
+    return section
+
+
+def listing_section(jobs: int, seconds: float, share: float, size: float) -> Section:
+    columns = ["seconds to the first row", "of a CPU while it is open, the API", "kB each second"]
+    section = Section(f"The list of {jobs:,} jobs, {LIVE_JOBS} of them waiting", columns)
+    section.rows = [[seconds, share, size / 1000]]
+    return section
+
+
+def spread(values: list[float]) -> list[float]:
+    return [min(values), median(values), max(values)]
+
+
+@contextmanager
+def started_browser() -> Iterator[Browser]:
+    path = chromium.find()
+    if path is None:
+        raise SystemExit(chromium.MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(chromium.FLAGS))
+        yield browser
+        browser.close()
+
+
+def opening(browser: Browser, settings: Settings) -> tuple[list[float], list[float]]:
+    """Seconds until loss chart and map are drawn, in a browser that has seen nothing yet, and then again."""
+    first: list[float] = []
+    again: list[float] = []
+    for _ in range(OPENED):
+        page = signed_in(browser, settings)
+        for found in (first, again):
+            page.goto("about:blank")
+            page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
+            found.append(float(page.wait_for_function(DRAWN).json_value()) / 1000)
+        page.context.close()
+    return first, again
+
+
+def signed_in(browser: Browser, settings: Settings) -> Page:
+    """A page whose browser has the cookie, and none of the page's files."""
+    page = browser.new_context().new_page()
+    page.request.get(f"{settings.resolved_url}/signin?token={own_key(settings)}")
+    return page
+
+
+def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[float]:
+    """Seconds for each row, from the moment that the run handed it over."""
+    db = Database(settings.resolved_database_url)
+    with db.write() as session:
+        job = session.get_one(Job, JOB)
+        job.status, job.attempt, job.started_at = JobStatus.RUNNING, 1, now()
+    folder = settings.folder("jobs") / JOB
+    folder.mkdir(parents=True)
+    page = signed_in(browser, settings)
+    page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
+    page.wait_for_function(DRAWN)
+    page.evaluate(WATCH)
+    logged = log_rows(Reporter(db, JOB, 1, folder, lease_seconds=60), step, rows)
+    page.wait_for_function("(step) => step in window.seen", arg=max(logged))
+    seen = page.evaluate("() => window.seen")
+    db.close()
+    return [seen[str(step)] / 1000 - moment for step, moment in logged.items()]
+
+
+def add_jobs(settings: Settings, count: int) -> None:
+    """Ended ones but for a few, each as large as a real one."""
+    db = Database(settings.resolved_database_url)
+    schedule = [{"step": step, "wanted": 120 - step} for step in range(20)]
+    resolved = {"spec": {**SPEC, **{f"field_{number}": "some value" for number in range(80)}}, "schedule": schedule}
+    with db.write() as session:
+        project = session.get_one(Job, JOB).project_id
+        for number in range(count):
+            status = JobStatus.QUEUED if number < LIVE_JOBS else JobStatus.SUCCEEDED
+            job = Job(id=f"job_{number:020}", project_id=project, name=f"run {number}", status=status, spec=SPEC)
+            job.resolved, job.result = resolved, {"eval_accuracy": number / count}
+            job.created_at = job.queued_at = now()
+            job.retries, job.total_steps, job.step, job.last_seq = 0, 100, 100, 0
+            session.add(job)
+    db.close()
+
+
+def listing(browser: Browser, settings: Settings, api: psutil.Process) -> tuple[float, float, float]:
+    """Seconds until the list shows a job; then the API's share of a CPU and bytes a second, while nothing happens."""
+    page = signed_in(browser, settings)
+    page.goto("about:blank")
+    page.goto(f"{settings.resolved_url}/#/")
+    seconds = float(
+        page.wait_for_function("() => document.querySelector('tbody tr') && performance.now()").json_value()
+    )
+    sizes: list[int] = []
+    page.wait_for_timeout(1_000)
+    page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length", 0))))
+    before, begin = api.cpu_times(), time.monotonic()
+    page.wait_for_timeout(1_000 * LISTED_SECONDS)
+    after, took = api.cpu_times(), time.monotonic() - begin
+    work = after.user + after.system - before.user - before.system
+    return seconds / 1000, work / took, sum(sizes) / took
+
+
+def log_rows(reporter: Reporter, step: int, rows: int) -> dict[int, float]:
+    """When each step was logged; as a run does, with its progress."""
+    source, logged = random.Random(0), {}
+    for number in range(step + 1, step + 1 + rows):
+        logged[number] = time.time()
+        values = row(number, None)["values"]
+        assert isinstance(values, dict)
+        reporter.metrics(kind="train", step=number, epoch=1.0, values=values)
+        reporter.progress(step=number, total_steps=2 * number, epoch=1.0, eta_seconds=60.0, asa=None)
+        time.sleep(source.uniform(0, 2 * PAUSE))
+    reporter.close(60)
+    return logged
+
+
+if __name__ == "__main__":
+    main()
