@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from service.db import Metric
 from service.jobs import repository
 
+RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
+_recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number
 EXTREMES = ("loss", "grad_norm")  # whose spikes stay where no name is asked for
 
 
@@ -61,8 +63,14 @@ def thinned(session: Session, job_id: str, after: int, points: int, name: str | 
         return repository.metrics_at(session, job_id, None, after, name)
     if points <= 2:
         return repository.metrics_at(session, job_id, [first, last][:points], after, name)
-    kept = _choose(session, job_id, after, points - 2, name, (first, last))
-    return repository.metrics_at(session, job_id, sorted({first, *kept, last}), after, name)
+    key = (str(session.connection().engine.url), job_id, after, points, name, count, first, last)
+    places = _recent.get(key)
+    if places is None:
+        kept = _choose(session, job_id, after, points - 2, name, (first, last))
+        places = _recent[key] = sorted({first, *kept, last})
+        while len(_recent) > RECENT:
+            _recent.pop(next(iter(_recent)), None)
+    return repository.metrics_at(session, job_id, places, after, name)
 
 
 def _choose(session: Session, job_id: str, after: int, room: int, name: str | None, span: tuple[int, int]) -> set[int]:

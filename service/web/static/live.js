@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "./lib.js";
 import { all, get } from "./api.js";
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
-const POINTS = 2000; // rows of the history that are asked for
+const POINTS = 1000; // rows of the history that are asked for: charts are a few hundred pixels wide
 const MOST_ROWS = 2 * POINTS; // then the history is thinned again
 const DRAW_MS = 250;
 

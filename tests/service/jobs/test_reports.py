@@ -84,6 +84,18 @@ def test_thinning_never_gives_more_than_asked(any_service: Service, evaluations:
     assert all(set(row["values"]) == {"eval_loss"} for row in named)
 
 
+def test_what_is_remembered_of_a_history_ends_with_it(service: Service) -> None:
+    job_id = service.submit()["id"]
+    report_metrics(service, job_id, [{"loss": 1.0}] * 50)
+    path = f"/jobs/{job_id}/metrics"
+    first = get(service, path, max_points=20)
+    assert get(service, path, max_points=20) == first
+    report_metrics(service, job_id, [{"loss": 9.0}] + [{"loss": 1.0}] * 9, first=51)
+    longer = get(service, path, max_points=20)["data"]
+    assert 9.0 in [row["values"]["loss"] for row in longer]
+    assert longer[-1]["step"] == 60
+
+
 def test_a_long_history_keeps_its_spikes(service: Service) -> None:
     """100,000 steps in 500 points; what makes a plot worth looking at is among them."""
     job_id = service.submit()["id"]
