@@ -73,7 +73,8 @@ def main() -> None:
 
 def opening_section(steps: int, first: list[float], again: list[float]) -> Section:
     section = Section(f"Opening a job of {steps:,} steps (seconds)", ["browser", "min", "median", "max"])
-    section.rows = [["without a cache", *spread(first)], ["with its cache", *spread(again)]]
+    section.rows = [["the first of all", *spread(first[:1])]]  # the API has not looked at the job either
+    section.rows += [["without a cache", *spread(first[1:])], ["with its cache", *spread(again)]]
     section.limits = [Limit("largest", max(first + again), 1.0)]
     return section
 

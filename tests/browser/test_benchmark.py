@@ -14,13 +14,13 @@ from tests.browser import chromium
 
 @pytest.mark.skipif(chromium.find() is None, reason=chromium.MISSING)
 def test_the_benchmark_sees_rows_steps_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "OPENED", 1)
+    monkeypatch.setattr(page, "OPENED", 2)
     monkeypatch.setattr(page, "LISTED_SECONDS", 3)
     wish = ["--steps", "60", "--rows", "3", "--jobs", "8", "--json", str(tmp_path / "page.json")]
     monkeypatch.setattr(sys, "argv", ["page", *wish])
     page.main()
     opened, drawn, listed = json.loads((tmp_path / "page.json").read_text())["sections"]
-    assert [row["browser"] for row in opened["rows"]] == ["without a cache", "with its cache"]
+    assert [row["browser"] for row in opened["rows"]] == ["the first of all", "without a cache", "with its cache"]
     assert drawn["rows"][0]["rows"] == 3
     assert drawn["rows"][0]["min"] > 0
     assert listed["rows"][0]["kB each second"] > 0

@@ -176,8 +176,8 @@ export function Pruning({ id, map: newest, rows }) {
 function counts(map, rows) {
   const scheduled = map.schedule.map(({ step, wanted }) => [step, wanted]);
   return [
-    { label: "scheduled", points: scheduled.length ? [[0, map.total], ...scheduled] : [], stepped: true, dashed: true },
     { label: "actual", points: points(rows, "active_subspaces"), stepped: true },
+    { label: "scheduled", points: scheduled.length ? [[0, map.total], ...scheduled] : [], stepped: true, dashed: true },
   ];
 }
 
