@@ -130,8 +130,9 @@ def test_a_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[st
     with up.client() as client:
         assert [found["status"] for found in client.list_jobs(name="from the page")] == ["cancelled"]
     tab.open("/")
+    page.wait_for_selector("tbody tr:has-text('from the page')")
     page.get_by_label("Search").fill("from the page")
-    assert page.locator("tbody tr").count() == 1
+    page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 1")
 
 
 def test_a_model_is_tried_and_a_file_uploaded(tab: Tab, job: dict[str, Any], tmp_path: Path) -> None:
