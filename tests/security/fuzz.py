@@ -3,7 +3,8 @@
     python -m tests.security.fuzz --uploads 4000 --files 6000 --examples 40
 
 Mutants of data sets, archives and images are uploaded over HTTP; mutants of adapters and checkpoints go to what reads
-them. It ends with 1 where the API was down, answered a 5xx, took what it should not, or kept memory.
+them. The API is a process of its own. It ends with 1 where the API was down, answered a 5xx, took what it should not,
+or holds more memory, files or processes at the end than after the warm-up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -23,50 +25,88 @@ import httpx
 from service.base_models import inspection
 from service.settings import Settings
 from tests.security import attacks
-from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served
-from tests.security.support import OTHERS, Target, memory, target
+from tests.security.fuzzed import Api, started
+from tests.security.schema import Surface, Tally, call_each, call_in_sequences
+from tests.security.support import OTHERS
 from tests.service.support import build_model, copy_model
 
 AT_ONCE = 2
-GROWTH_BYTES = 100_000_000
+WARM_UP = 70  # uploads before memory is looked at: what is made once is made by then
+SETTLE_SECONDS = 6.0  # uvicorn keeps an idle connection for five
+DRIFT_BYTES = 20_000_000
+SPARE_FILES = 8
 
 
 def main() -> int:
+    wanted = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder) / "home", requests_per_minute=0)
+        model = build_model(Path(folder) / "tiny")
+        copy_model(model, settings)
+        with started(settings.home, inspection.inspect(str(model), None, local=True)) as api:
+            upload(api, max(WARM_UP, wanted.uploads // 10), wanted.seed + 1)
+            before = held(api)
+            problems = upload(api, wanted.uploads, wanted.seed)
+            problems += drifted("uploads", before, held(api))
+            problems += read_files(Path(folder), wanted.files, wanted.seed)
+            problems += drive(api.surface, 2, wanted.seed + 1)
+            before = held(api)
+            problems += drive(api.surface, wanted.examples, wanted.seed)
+            problems += drifted("requests by the schema", before, held(api))
+            if not (alive := httpx.get(f"{api.surface.url}/healthz", timeout=120).is_success):
+                problems.append("the API does not answer")
+            print(f"API {'up' if alive else 'DOWN'}, at most {api.peak() / 1e6:.0f} MB")
+    for problem in problems[:20]:
+        print("PROBLEM", problem)
+    return int(bool(problems))
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.security.fuzz", description="Fuzzes a service of its own.")
     parser.add_argument("--uploads", type=int, default=4_000, help="mutants of data sets, archives and images")
     parser.add_argument("--files", type=int, default=6_000, help="mutants of safetensors files and checkpoints")
     parser.add_argument("--examples", type=int, default=40, help="requests for each call, caller and kind")
     parser.add_argument("--seed", type=int, default=0)
-    wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(home=Path(folder) / "home", requests_per_minute=0)
-        model = build_model(Path(folder) / "tiny")
-        copy_model(model, settings)
-        facts = inspection.inspect(str(model), None, local=True)
-        with target(settings, facts) as made, served(made.app) as url:
-            add_worker(made)
-            upload(made, url, 20, wanted.seed)  # what is made once is made before memory is looked at
-            before = memory()
-            problems = upload(made, url, wanted.uploads, wanted.seed)
-            problems += read_files(Path(folder), wanted.files, wanted.seed)
-            drive(made, url, wanted.examples, wanted.seed)
-            grown = memory() - before
-            alive = httpx.get(f"{url}/healthz", timeout=120).is_success
-            print(f"API {'up' if alive else 'DOWN'}; memory grew by {grown / 1e6:.1f} MB to {memory() / 1e6:.0f} MB")
-    for problem in problems[:20]:
-        print("PROBLEM", problem)
-    return int(bool(problems) or not alive or grown > GROWTH_BYTES)
+    return parser.parse_args()
 
 
-def upload(made: Target, url: str, count: int, seed: int) -> list[str]:
+@dataclass(frozen=True)
+class Held:
+    """What the process of the API holds while nobody asks for anything."""
+
+    memory: int
+    files: int
+    children: int
+
+
+def held(api: Api) -> Held:
+    """Once connections that were closed are gone from it too."""
+    time.sleep(SETTLE_SECONDS)
+    return Held(api.memory(), api.files(), api.children())
+
+
+def drifted(during: str, before: Held, after: Held) -> list[str]:
+    """Memory is flat where what it holds after the warm-up is what it holds at the end; files and processes as well."""
+    grown = after.memory - before.memory
+    print(
+        f"the API during {during}: {before.memory / 1e6:.0f} MB after the warm-up, {after.memory / 1e6:.0f} MB after; "
+        f"open files {before.files}, {after.files}; processes {before.children}, {after.children}",
+        flush=True,
+    )
+    problems = [] if grown <= DRIFT_BYTES else [f"memory grew by {grown / 1e6:.0f} MB during {during}"]
+    if after.files > before.files + SPARE_FILES:
+        problems.append(f"{after.files - before.files} files stayed open during {during}")
+    return problems + ([f"{after.children} processes are left"] if after.children > before.children else [])
+
+
+def upload(api: Api, count: int, seed: int) -> list[str]:
     """Sends mutants of every format that is accepted; what is taken is deleted again."""
     began, statuses, problems = time.monotonic(), Counter[str](), list[str]()
     files = attacks.good_files()
     each = -(-count // len(files))
     sources = [((name, mutant) for mutant in attacks.mutants(content, each, seed)) for name, content in files.items()]
     rounds = (item for items in zip(*sources, strict=True) for item in items)
-    headers = {"authorization": f"Bearer {made.keys['submit']}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=300) as client:
+    with httpx.Client(base_url=api.surface.url, headers=api.surface.headers("submit"), timeout=300) as client:
 
         def send(item: tuple[str, bytes]) -> tuple[str, httpx.Response]:
             answer = client.post("/datasets", files={"file": item})
@@ -127,14 +167,17 @@ def _fill(place: Path, content: bytes) -> None:
     (place / "state.json").write_text('{"step": 1, "epoch": 0.5}')
 
 
-def drive(made: Target, url: str, examples: int, seed: int) -> None:
-    """The schema, as everybody; raises at the first answer that does not keep to it."""
+def drive(surface: Surface, examples: int, seed: int) -> list[str]:
+    """The schema, as everybody."""
+    problems = []
     for key in ("admin", None, OTHERS, "read"):
         began, tally = time.monotonic(), Tally()
-        call_each(made, url, key, examples, seed, tally)
-        call_in_sequences(made, url, key, runs=examples, steps=20, number=seed, tally=tally)
+        call_each(surface, key, examples, seed, tally)
+        call_in_sequences(surface, key, runs=examples, steps=20, number=seed, tally=tally)
         caller = key or "nobody"
         show(f"{tally.statuses.total():,} requests to {len(tally.operations)} calls as {caller}", tally.statuses, began)
+        problems += [f"as {caller}: {problem}" for problem in tally.problems]
+    return problems
 
 
 def show(what: str, counts: Counter[Any], began: float) -> None:

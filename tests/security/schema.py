@@ -16,10 +16,11 @@ import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -47,10 +48,19 @@ class Tally:
 
     statuses: Counter[int] = field(default_factory=Counter)
     operations: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
 
     def count(self, case: Any, status: int) -> None:
         self.statuses[status] += 1
         self.operations.add(f"{case.method} {case.path}")
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Notes an answer that does not keep to the schema, with the request that it answers, and goes on."""
+        try:
+            yield
+        except (FailureGroup, Failure, Flaky) as error:
+            self.problems.append(str(error))
 
 
 def rules(examples: int, phases: tuple[Phase, ...] = (Phase.generate,)) -> settings:
@@ -86,33 +96,53 @@ def add_worker(target: Target) -> None:
         session.add(Worker(id="w", host="h", pid=1, devices=["cpu"], started_at=moment, seen_at=moment))
 
 
-def load(app: FastAPI, url: str) -> Any:
-    schema = schemathesis.openapi.from_dict(app.openapi())
-    schema.config.update(base_url=url)
+@dataclass(frozen=True)
+class Surface:
+    """A running service as its callers know it."""
+
+    url: str
+    schema: dict[str, Any]
+    ids: dict[str, str]
+    keys: dict[str, str]
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        return {} if key is None else {"authorization": f"Bearer {self.keys[key]}"}
+
+
+def surface_of(target: Target, url: str) -> Surface:
+    return Surface(url, target.app.openapi(), target.ids, target.keys)
+
+
+def load(surface: Surface) -> Any:
+    schema = schemathesis.openapi.from_dict(surface.schema)
+    schema.config.update(base_url=surface.url)
     return schema.exclude(path_regex=STREAM)
 
 
-def call_each(target: Target, url: str, key: str | None, examples: int, number: int, tally: Tally) -> None:
+def call_each(surface: Surface, key: str | None, examples: int, number: int, tally: Tally) -> None:
     """Every call, with what the schema allows and with what it does not; ids are made up, or those of the target, but
     where that deletes it, or starts a process to load an artifact that is none."""
-    headers = caller_headers(target, key)
-    for result in load(target.app, url).get_all_operations():
+    headers = surface.headers(key)
+    for result in load(surface).get_all_operations():
         operation = result.ok()
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             strategy = operation.as_strategy(generation_mode=mode)
-            with suppress(
-                *([Unsatisfiable] if mode.is_negative else [])
-            ):  # a call without parameters has no wrong ones
-                _exercise(target, strategy, headers, rules(examples), number, tally)
+            # A call without parameters has no wrong ones.
+            with tally.kept(), suppress(*([Unsatisfiable] if mode.is_negative else [])):
+                _exercise(surface, strategy, headers, rules(examples), number, tally)
 
 
-def _exercise(target: Target, strategy: Any, headers: dict[str, str], how: settings, number: int, tally: Tally) -> None:
+def _exercise(
+    surface: Surface, strategy: Any, headers: dict[str, str], how: settings, number: int, tally: Tally
+) -> None:
+    ids = surface.ids
+
     @seed(number)
     @how
     @given(case=strategy, real=st.booleans())
     def exercise(case: Any, real: bool) -> None:
         if real and case.path_parameters and case.method != "DELETE" and not case.path.endswith("/predict"):
-            case.path_parameters.update({name: target.ids[name] for name in case.path_parameters if name in target.ids})
+            case.path_parameters.update({name: ids[name] for name in case.path_parameters if name in ids})
         answer = case.call(headers=headers, timeout=TIMEOUT)
         tally.count(case, answer.status_code)
         case.validate_response(answer, checks=CHECKS)
@@ -120,12 +150,10 @@ def _exercise(target: Target, strategy: Any, headers: dict[str, str], how: setti
     exercise()
 
 
-def call_in_sequences(
-    target: Target, url: str, key: str | None, runs: int, steps: int, number: int, tally: Tally
-) -> None:
+def call_in_sequences(surface: Surface, key: str | None, runs: int, steps: int, number: int, tally: Tally) -> None:
     """Calls that follow on another, with ids that the API has answered."""
-    headers = caller_headers(target, key)
-    base: Any = load(target.app, url).as_state_machine()
+    headers = surface.headers(key)
+    base: Any = load(surface).as_state_machine()
 
     class Sequences(base):
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
@@ -136,8 +164,5 @@ def call_in_sequences(
             case.validate_response(response, checks=CHECKS)
 
     how = settings(rules(runs), stateful_step_count=steps)
-    run_state_machine_as_test(seed(number)(Sequences), settings=how)
-
-
-def caller_headers(target: Target, key: str | None) -> dict[str, str]:
-    return {} if key is None else {"authorization": f"Bearer {target.keys[key]}"}
+    with tally.kept():
+        run_state_machine_as_test(seed(number)(Sequences), settings=how)

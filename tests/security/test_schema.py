@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.settings import Settings
-from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served
+from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served, surface_of
 from tests.security.support import OTHERS, Target, operations, target
 from tests.service.support import copy_model
 
@@ -20,7 +20,7 @@ SEED = 7
 def fuzzed(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_facts: dict[str, Any]
 ) -> Iterator[tuple[Target, str]]:
-    settings = Settings(home=tmp_path_factory.mktemp("fuzzed") / "home", requests_per_minute=0)
+    settings = Settings(home=tmp_path_factory.mktemp("fuzzed") / "home", requests_per_minute=0, allow_hub=False)
     copy_model(tiny_model, settings)
     with target(settings, tiny_facts) as made, served(made.app) as url:
         add_worker(made)
@@ -36,7 +36,8 @@ def test_17_every_call_keeps_to_its_schema(fuzzed: tuple[Target, str], key: str 
     """
     made, url = fuzzed
     tally = Tally()
-    call_each(made, url, key, examples, SEED, tally)
+    call_each(surface_of(made, url), key, examples, SEED, tally)
+    assert tally.problems == []
     documented = {f"{method} {path}" for path, method, _ in operations(made.app) if not path.endswith("/stream")}
     assert tally.operations == documented
     if key is None:
@@ -51,5 +52,6 @@ def test_17_sequences_keep_to_the_schema(fuzzed: tuple[Target, str], key: str) -
     """
     made, url = fuzzed
     tally = Tally()
-    call_in_sequences(made, url, key, runs=3, steps=8, number=SEED, tally=tally)
+    call_in_sequences(surface_of(made, url), key, runs=3, steps=8, number=SEED, tally=tally)
+    assert tally.problems == []
     assert tally.statuses.total() > 10
