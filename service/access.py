@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from threading import Lock
-from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
@@ -18,27 +18,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.db import Database, Role
 from service.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
 from service.keys.service import Identity, identify
+from service.keys.sessions import identify_session
 from service.origin import SAFE_METHODS, check_host, check_origin, check_page
 from service.rates import RateLimits
 from service.rendering import error_response
 from service.settings import Settings
-from service.web.page import sign_in_page
+from service.web.page import asks_for_page, sign_in_page
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 ADMIN_PATHS = frozenset({"/audit"})
-SIGN_IN = "/signin"
+SIGN_IN, SIGN_OUT = "/signin", "/signout"
+OWN_PATHS = frozenset({SIGN_OUT})  # change nothing but who the caller is, so any role will do
 RECHECK_SECONDS = 2.0  # how long an answer that is under way outlives its key
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
 
+@dataclass(frozen=True)
+class Credential:
+    """What a request shows: a key, or the token of a browser's session."""
+
+    secret: str
+    from_cookie: bool
+
+
 class AccessMiddleware:
     """Lets a request through to the app with `state.identity` set, or answers it in the app's place."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings = app, settings
-        self.rates = RateLimits(settings)
-        self._rechecked: dict[str, tuple[bool, float]] = {}  # key: whether it was valid, and when
+    def __init__(self, app: ASGIApp, settings: Settings, rates: RateLimits) -> None:
+        self.app, self.settings, self.rates = app, settings, rates
+        self._rechecked: dict[Credential, tuple[bool, float]] = {}  # whether it was valid, and when
         self._rechecking = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,12 +55,12 @@ class AccessMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            key = await self._check(scope)
+            shown = await self._check(scope)
         except ServiceError as error:
             answer = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
             await answer(scope, receive, send)
             return
-        if key is None:
+        if shown is None:
             await self.app(scope, receive, send)
             return
         checked = time.monotonic()
@@ -59,7 +68,7 @@ class AccessMiddleware:
         async def send_while_valid(message: Message) -> None:
             nonlocal checked
             if time.monotonic() - checked >= RECHECK_SECONDS:
-                if not await run_sync(self._still_valid, scope, key):
+                if not await run_sync(self._still_valid, scope, shown):
                     raise KeyEnded
                 checked = time.monotonic()
             await send(message)
@@ -67,64 +76,75 @@ class AccessMiddleware:
         with suppress(KeyEnded):  # the answer is broken off
             await self.app(scope, receive, send_while_valid)
 
-    async def _check(self, scope: Scope) -> str | None:
-        """The key that lets the request in; None for what is public."""
+    async def _check(self, scope: Scope) -> Credential | None:
+        """What lets the request in; None for what is public."""
         headers = Headers(scope=scope)
         check_host(self.settings, headers.get("host", ""))
         check_origin(self.settings, scope, headers)
-        if scope["path"] in PUBLIC_PATHS:
+        if scope["path"] in PUBLIC_PATHS or is_sign_in(scope):
             return None
-        key, from_cookie = credential(self.settings, scope, headers)
-        if from_cookie:
+        shown = credential(self.settings, headers)
+        if shown.from_cookie:
             check_page(scope, headers)
-        identity = await run_sync(self._admit, scope, key)
+        identity = await run_sync(self._admit, scope, shown)
         check_role(scope, identity)
         state = scope.setdefault("state", {})
         state["identity"], state["project_id"] = identity, identity.project_id
-        return key
+        return shown
 
-    def _admit(self, scope: Scope, key: str) -> Identity:
-        identity = self._identify(scope, key)
+    def _admit(self, scope: Scope, shown: Credential) -> Identity:
+        identity = self._identify(scope, shown)
+        if identity is None and shown.from_cookie:
+            raise Unauthorized(
+                "This browser is signed out: its session has expired or was ended, or the key it was opened with has "
+                "expired or was revoked. Sign in again; `adamss link` prints a link.",
+                code="session_ended",
+            )
         if identity is None:
             raise Unauthorized(
                 "The key is not valid: unknown, expired or revoked. `adamss keys list` shows which are valid; `adamss "
                 "keys create` makes one.",
                 code="invalid_key",
             )
-        if seconds := self.rates.wait_seconds(identity.key_id):
-            raise TooManyRequests(
-                f"This key sends more than {self.settings.requests_per_minute} requests a minute. Try again in "
-                f"{seconds} s.",
-                code="rate_limited",
-                retry_after=seconds,
-            )
+        check_rate(self.rates, self.settings, identity)
         return identity
 
-    def _still_valid(self, scope: Scope, key: str) -> bool:
+    def _still_valid(self, scope: Scope, shown: Credential) -> bool:
         """Asked once for all answers that are under way with the same key: hundreds may watch one job."""
         with self._rechecking:
-            valid, since = self._rechecked.get(key, (True, 0.0))
+            valid, since = self._rechecked.get(shown, (True, 0.0))
             if valid and time.monotonic() - since >= RECHECK_SECONDS:
-                valid = self._identify(scope, key) is not None
+                valid = self._identify(scope, shown) is not None
                 self._rechecked = {
                     other: entry for other, entry in self._rechecked.items() if time.monotonic() - entry[1] < 60
                 }
-                self._rechecked[key] = valid, time.monotonic()
+                self._rechecked[shown] = valid, time.monotonic()
             return valid
 
-    def _identify(self, scope: Scope, key: str) -> Identity | None:
+    def _identify(self, scope: Scope, shown: Credential) -> Identity | None:
         db: Database = scope["app"].state.context.db
         with db.read() as session:
-            return identify(session, self.settings, key)
+            find = identify_session if shown.from_cookie else identify
+            return find(session, self.settings, shown.secret)
 
 
 def wants_page(scope: Scope, error: ServiceError) -> bool:
     """Whether it is a browser that has not signed in."""
-    return (
-        isinstance(error, Unauthorized)
-        and scope["path"] == "/"
-        and "text/html" in Headers(scope=scope).get("accept", "")
-    )
+    return isinstance(error, Unauthorized) and scope["path"] == "/" and asks_for_page(Headers(scope=scope))
+
+
+def is_sign_in(scope: Scope) -> bool:
+    """Whether the route itself looks at what is shown, which is in the query or the body."""
+    return scope["path"] == SIGN_IN and scope["method"] in ("GET", "POST")
+
+
+def check_rate(rates: RateLimits, settings: Settings, identity: Identity) -> None:
+    if seconds := rates.wait_seconds(identity.key_id):
+        raise TooManyRequests(
+            f"This key sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
+            code="rate_limited",
+            retry_after=seconds,
+        )
 
 
 class KeyEnded(Exception):
@@ -135,7 +155,7 @@ def required_role(scope: Scope) -> Role:
     """By method, so that a route that is added later asks for the right one: whoever only reads changes nothing."""
     if scope["path"] in ADMIN_PATHS:
         return Role.ADMIN
-    return Role.READ if scope["method"] in SAFE_METHODS else Role.SUBMIT
+    return Role.READ if scope["method"] in SAFE_METHODS or scope["path"] in OWN_PATHS else Role.SUBMIT
 
 
 def check_role(scope: Scope, identity: Identity) -> None:
@@ -148,26 +168,22 @@ def check_role(scope: Scope, identity: Identity) -> None:
         )
 
 
-def credential(settings: Settings, scope: Scope, headers: Headers) -> tuple[str, bool]:
-    """The key of a request, and whether it came by cookie.
+def credential(settings: Settings, headers: Headers) -> Credential:
+    """What a request shows; a key goes before a cookie.
 
     Raises:
-        Unauthorized: there is none.
+        Unauthorized: nothing.
     """
-    if scope["path"] == SIGN_IN:
-        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if token:
-            return token, False
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if key:
         if scheme.lower() != "bearer":
             raise Unauthorized("Send the key as `Authorization: Bearer <key>`.", code="invalid_key")
-        return key.strip(), False
-    cookie = _cookie(headers, cookie_name(settings))
-    if cookie:
-        return cookie, True
+        return Credential(key.strip(), from_cookie=False)
+    if token := session_token(settings, headers):
+        return Credential(token, from_cookie=True)
     raise Unauthorized(
-        "This needs a key: send `Authorization: Bearer <key>`, or open the sign-in link that `adamss up` prints.",
+        "This needs a key: send `Authorization: Bearer <key>`, or open the sign-in link that `adamss up` or `adamss "
+        "link` prints.",
         code="key_missing",
     )
 
@@ -177,9 +193,10 @@ def cookie_name(settings: Settings) -> str:
     return f"adamss_{settings.port}"
 
 
-def _cookie(headers: Headers, name: str) -> str | None:
+def session_token(settings: Settings, headers: Headers) -> str | None:
+    """What the browser's cookie holds."""
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(cookie_name(settings))
     except CookieError:
         return None
     return None if morsel is None else morsel.value

@@ -31,6 +31,7 @@ from service.predict.endpoints import router as predict
 from service.predict.process import Predictor
 from service.presets import router as presets
 from service.queue import Hints
+from service.rates import RateLimits
 from service.rendering import add_error_handlers
 from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
 from service.settings import Settings, get_settings
@@ -68,10 +69,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.registry = registry
     app.state.settings = settings
+    app.state.rates = RateLimits(settings)
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(AuditMiddleware)
-    app.add_middleware(AccessMiddleware, settings=settings)
+    app.add_middleware(AccessMiddleware, settings=settings, rates=app.state.rates)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
     for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):

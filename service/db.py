@@ -127,6 +127,17 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class SignIn(Base):
+    """A browser that is signed in, or a link that signs one in; valid as long as its key is."""
+
+    __tablename__ = "sign_ins"
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # sha256 of 256 random bits
+    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # as `ApiKey.hash`, or of the configured key
+    is_link: Mapped[bool]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
 class AuditEntry(Base):
     """Who changed, deleted or downloaded what; never changed, and kept when key or project are gone."""
 

@@ -31,13 +31,14 @@ class AuditMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        identity: Identity | None = scope.get("state", {}).get("identity")
-        if scope["type"] != "http" or identity is None:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
         async def recorded(message: Message) -> None:
-            if message["type"] == "http.response.start" and _is_recorded(scope):
+            # Looked at now: whoever signs in is known only after the route has looked.
+            identity: Identity | None = scope.get("state", {}).get("identity")
+            if message["type"] == "http.response.start" and identity is not None and _is_recorded(scope):
                 db: Database = scope["app"].state.context.db
                 await run_sync(_write, db, _entry(scope, identity, message["status"]))
             await send(message)

@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.up)
+app.command()(serve.link)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)

@@ -123,7 +123,7 @@ def watch(parts: Sequence[Part], stop: StopSignals) -> bool:
 
 def greet(settings: Settings, wait: Callable[[], bool]) -> None:
     """Prints where the service is, once it answers; `wait` is called until then, and ends the waiting with False."""
-    from service.keys.service import signin_link
+    from service.errors import NotFound
 
     until = time.monotonic() + START_SECONDS
     while not answers(settings):
@@ -132,10 +132,46 @@ def greet(settings: Settings, wait: Callable[[], bool]) -> None:
         if time.monotonic() > until:
             raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.folder('logs')}")
     say(f"AdaMSS is up at {settings.resolved_url}")
-    if link := signin_link(settings):
-        say(f"  sign in   {link}")
+    try:
+        if link := new_link(settings):
+            say(f"  sign in   {link}")
+    except NotFound as error:  # no reason not to serve those who have a key
+        say(f"  sign in   {error.message}")
     say(f"  docs      {settings.resolved_url}/docs")
     say(f"  files     {settings.resolved_home}")
+
+
+def link() -> None:
+    """Print a link that signs one browser in; it works once, within half a day.
+
+    Run it where the service's database is (ADAMSS_HOME, ADAMSS_DATABASE_URL).
+    """
+    from service.keys.service import key_file
+    from service.settings import Settings
+
+    settings = Settings()
+    made = new_link(settings)
+    if made is None:
+        raise CliError(
+            f"There is no key to sign in with: {key_file(settings)} is not there and ADAMSS_API_KEY is not set. Make a "
+            "key with `adamss keys create NAME`, and paste it where the page asks for one."
+        )
+    print(made)
+
+
+def new_link(settings: Settings) -> str | None:
+    """Made in the database itself, by whoever operates the service."""
+    from service.db import Database
+    from service.keys.sessions import make_link
+    from service.migrate import upgrade
+
+    upgrade(settings)
+    db = Database(settings.resolved_database_url)
+    try:
+        with db.write() as session:
+            return make_link(session, settings)
+    finally:
+        db.close()
 
 
 def answers(settings: Settings) -> bool:

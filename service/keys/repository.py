@@ -1,13 +1,14 @@
-"""Queries on keys and projects."""
+"""Queries on keys, projects and sign-ins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
-from sqlalchemy import or_, select
+from sqlalchemy import CursorResult, delete, or_, select
 from sqlalchemy.orm import Session
 
-from service.db import ApiKey, Project, now
+from service.db import ApiKey, Project, SignIn, now
 
 
 def find_by_hash(session: Session, digest: str) -> tuple[ApiKey, Project] | None:
@@ -26,3 +27,22 @@ def list_all(session: Session) -> Sequence[tuple[ApiKey, str]]:
     """Keys with the names of their projects, oldest first."""
     statement = select(ApiKey, Project.name).join(Project, Project.id == ApiKey.project_id).order_by(ApiKey.created_at)
     return [(key, name) for key, name in session.execute(statement)]
+
+
+def find_sign_in(session: Session, digest: str, *, is_link: bool) -> SignIn | None:
+    """A session, or a link, that has not expired."""
+    found = session.get(SignIn, digest)
+    return found if found is not None and found.is_link == is_link and found.expires_at > now() else None
+
+
+def end_sign_in(session: Session, digest: str) -> bool:
+    """Whether it was there: of two that end it at the same time, one is told so."""
+    result = session.execute(delete(SignIn).where(SignIn.hash == digest))
+    return cast("CursorResult[Any]", result).rowcount == 1
+
+
+def drop_sign_ins(session: Session, key_hash: str, keep: int) -> None:
+    """Removes what has expired, and all but the newest of a key."""
+    session.execute(delete(SignIn).where(SignIn.expires_at <= now()))
+    newest = select(SignIn.hash).where(SignIn.key_hash == key_hash).order_by(SignIn.created_at.desc()).offset(keep)
+    session.execute(delete(SignIn).where(SignIn.hash.in_(session.scalars(newest).all())))

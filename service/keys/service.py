@@ -9,7 +9,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy.orm import Session
 
@@ -101,7 +100,11 @@ def revoke_key(session: Session, key_id: str) -> str:
 
 def identify(session: Session, settings: Settings, key: str) -> Identity | None:
     """Whose key it is; None for a key that is not valid, or not any more."""
-    digest = digest_of(key)
+    return identify_digest(session, settings, digest_of(key))
+
+
+def identify_digest(session: Session, settings: Settings, digest: str) -> Identity | None:
+    """The same by the key's hash, which is what a browser's session keeps of it."""
     if settings.api_key is not None and hmac.compare_digest(digest, digest_of(settings.api_key.get_secret_value())):
         project = session.get_one(Project, DEFAULT_PROJECT_ID)
         return _identity(settings, project, CONFIGURED_KEY_ID, "ADAMSS_API_KEY", Role.ADMIN)
@@ -127,7 +130,7 @@ def prepare_access(settings: Settings, db: Database) -> None:
         StartRefused: others could reach the service, and no key protects it.
     """
     with db.write() as session:
-        _project(session, DEFAULT_PROJECT)
+        ensure_project(session, DEFAULT_PROJECT)
         if settings.is_loopback:
             _keep_first_key(session, settings)
         elif settings.api_key is None and not repository.any_active(session):
@@ -145,12 +148,6 @@ def own_key(settings: Settings) -> str | None:
         return key_file(settings).read_text().strip() or None
     except OSError:
         return None
-
-
-def signin_link(settings: Settings) -> str | None:
-    """The link that signs a browser in; None where this user has no key."""
-    key = own_key(settings)
-    return None if key is None else f"{settings.resolved_url}/signin?token={quote(key)}"
 
 
 def key_file(settings: Settings) -> Path:
@@ -183,7 +180,7 @@ def _store(
 ) -> ApiKey:
     record = ApiKey(
         id=new_id("key"),
-        project_id=_project(session, project).id,
+        project_id=ensure_project(session, project).id,
         name=name,
         hash=digest_of(key),
         role=role.value,
@@ -196,7 +193,8 @@ def _store(
     return record
 
 
-def _project(session: Session, name: str) -> Project:
+def ensure_project(session: Session, name: str) -> Project:
+    """The project of this name, made if it is new."""
     found = find_by_name(session, name)
     if found is None:
         project_id = DEFAULT_PROJECT_ID if name == DEFAULT_PROJECT else new_id("proj")

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -47,6 +48,11 @@ def version() -> str:
     for path in sorted(STATIC.rglob("*.*")):
         digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def asks_for_page(headers: Headers) -> bool:
+    """Whether it is a browser that shows the answer to somebody."""
+    return "text/html" in headers.get("accept", "")
 
 
 def sign_in_page(reason: str) -> HTMLResponse:

@@ -127,7 +127,7 @@ def tab(browser: Browser, up: Up) -> Iterator[Tab]:
     tab = Tab(context.new_page(), up.url)
     tab.page.on("console", tab.note)
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.page.goto(f"{up.url}/signin?token={up.key}")
+    tab.page.goto(up.adamss("link").stdout.strip())
     yield tab
     context.close()
     assert tab.complaints == []

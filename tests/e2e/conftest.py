@@ -78,7 +78,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert output.rstrip().endswith("Stopped.")
-    assert f"{service.url}/signin?token=" in output
+    assert f"{service.url}/signin?code=" in output
 
 
 def wait_ready(service: Up, process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ PUBLIC = {
     "/healthz": "load balancers have no key",
     "/readyz": "load balancers have no key",
 }
+# Look at what they are shown themselves, which is in the query or the body; without it, 401 as everywhere.
+SIGN_INS = {"/signin"}
 OTHERS = "others"
 
 
@@ -90,6 +93,12 @@ class Target:
             client.headers["authorization"] = f"Bearer {self.keys.get(key, key)}"
         return client
 
+    def browser(self, key: str) -> TestClient:
+        """Signed in with one of `keys` at the page, by cookie."""
+        browser = self.client()
+        assert browser.post("/signin", data={"key": self.keys[key]}).status_code == 303
+        return browser
+
 
 @contextmanager
 def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
@@ -137,3 +146,23 @@ def files_below(folder: Path) -> list[Path]:
 def memory() -> int:
     """Bytes of memory that this process, which is also the API's, holds now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of all plain values."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, (*path, name))
+    elif isinstance(value, list) and value:
+        yield from leaves(value[0], (*path, 0))
+    else:
+        yield path
+
+
+def replaced(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
+    copy = json.loads(json.dumps(value))
+    inner = copy
+    for part in path[:-1]:
+        inner = inner[part]
+    inner[path[-1]] = new
+    return copy

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import hmac
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from service import access
-from service.access import ADMIN_PATHS, PUBLIC_PATHS, cookie_name
+from service.access import ADMIN_PATHS, OWN_PATHS, PUBLIC_PATHS
 from service.api import create_app
 from service.db import ApiKey, Role
 from service.errors import StartRefused
 from service.keys import service as keys
-from service.keys.service import identify
+from service.keys.sessions import sign_out
 from service.origin import PAGE_HEADER, SAFE_METHODS
 from service.settings import Settings
-from tests.security.support import METHODS, OTHERS, PUBLIC, Target, files_below, paths_of, required_query, routes_of
+from tests.security.support import (
+    METHODS,
+    OTHERS,
+    PUBLIC,
+    SIGN_INS,
+    Target,
+    files_below,
+    paths_of,
+    replaced,
+    required_query,
+    routes_of,
+)
 from tests.service.support import BASE_URL, error_of, rows
 
 
@@ -110,19 +124,21 @@ def test_03_changes_by_cookie_need_our_own_page(session_target: Target) -> None:
 
     Seen to fail: without `check_page`, DELETE /jobs/{job_id} answers 404 as for any caller.
     """
-    browser = session_target.client()
-    browser.cookies.set(cookie_name(session_target.service.settings), session_target.keys["submit"])
+    browser = session_target.browser("submit")
     absent = dict.fromkeys(session_target.ids, "job_none")
     from_page = {"origin": BASE_URL, PAGE_HEADER: "test"}
     for route in routes_of(session_target.app):
-        if route.method in SAFE_METHODS:
+        if route.method in SAFE_METHODS or route.path in SIGN_INS:  # where a cookie counts for nothing
             continue
         path = route.fill(absent)
         for headers in ({}, {"origin": BASE_URL}, {PAGE_HEADER: "test"}, {"sec-fetch-site": "same-origin"}):
             answer = browser.request(route.method, path, headers=headers)
             assert (answer.status_code, error_of(answer.json())["code"]) == (403, "not_from_page"), (route, headers)
-        assert browser.request(route.method, path, headers=from_page).status_code in (400, 404, 422), route
-    assert browser.get("/jobs").status_code == 200  # reading needs no more than the cookie
+        assert browser.get("/jobs").status_code == 200  # reading needs no more than the cookie
+        expected = {204} if route.path in OWN_PATHS else {400, 404, 422}
+        assert browser.request(route.method, path, headers=from_page).status_code in expected, route
+        if route.path in OWN_PATHS:
+            browser = session_target.browser("submit")
 
 
 def test_04_another_projects_ids(session_target: Target) -> None:
@@ -170,9 +186,29 @@ def test_04_another_projects_ids_in_lists_queries_and_bodies(session_target: Tar
         for wanted in (ids["job_id"], ids["dataset_id"]):
             assert wanted not in answer.text, route
     spec = mine.get(f"/jobs/{ids['job_id']}").json()["spec"]
-    for dry_run in ("false", "true"):
-        refused = theirs.post(f"/jobs?dry_run={dry_run}", json=spec)
-        assert (refused.status_code, error_of(refused.json())["code"]) == (422, "unknown_dataset")
+    own = theirs.post("/datasets", files={"file": ("a.csv", rows())}).json()["id"]
+    theirs_alone = replaced(spec, ("dataset", "train"), own)
+    assert theirs.post("/jobs?dry_run=true", json=theirs_alone).status_code == 200
+    mentions = 0
+    for place, kind in places_of_ids(session_target.app):
+        for dry_run in ("false", "true"):
+            refused = theirs.post(f"/jobs?dry_run={dry_run}", json=replaced(theirs_alone, place, ids[kind]))
+            error = error_of(refused.json())
+            assert (refused.status_code, error["param"]) == (422, ".".join(place)), place
+            assert error["code"] in ("unknown_dataset", "unknown_job"), place
+            mentions += 1
+    assert mentions >= 6
+    theirs.delete(f"/datasets/{own}")
+
+
+def places_of_ids(app: FastAPI) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Fields of a spec, as the schema has them, that hold an id of another thing, and which kind."""
+    models = app.openapi()["components"]["schemas"]
+    for name, path in (("JobSpec", ()), ("DatasetSpec", ("dataset",))):
+        for field, schema in models[name]["properties"].items():
+            for kind in ("dataset_id", "job_id"):
+                if f"^{'ds' if kind == 'dataset_id' else 'job'}_" in json.dumps(schema):
+                    yield (*path, field), kind
 
 
 def test_05_only_hashes_of_keys_are_kept(session_target: Target) -> None:
@@ -216,10 +252,13 @@ def test_roles(session_target: Target) -> None:
     """
     absent = dict.fromkeys(session_target.ids, "job_none")
     for route in routes_of(session_target.app):
+        if route.path in SIGN_INS:
+            continue
         path = route.fill(absent)
         for role in Role:
             answer = session_target.client(role.value).request(route.method, path)
-            needs = Role.READ if route.method in SAFE_METHODS else Role.SUBMIT
+            harmless = route.method in SAFE_METHODS or route.path in OWN_PATHS
+            needs = Role.READ if harmless else Role.SUBMIT
             needs = Role.ADMIN if route.path in ADMIN_PATHS else needs
             order = list(Role)
             refused = answer.status_code == 403
@@ -247,8 +286,9 @@ def test_a_key_ends_at_once(session_target: Target) -> None:
         assert (answer.status_code, error_of(answer.json())["code"]) == (401, "invalid_key")
 
 
-def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A download or stream that has begun is broken off within seconds of the key's end.
+@pytest.mark.parametrize("ended", ["key", "key of a browser", "session"])
+def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
+    """A download or stream that has begun is broken off within seconds of the end of the key, or of the session.
 
     Seen to fail: without `send_while_valid`, all of the file arrives.
     """
@@ -257,27 +297,43 @@ def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.
     service = session_target.service
     with service.db.write() as session:
         key = keys.create_key(session, "short")
-    real = identify
+    session_target.keys["short"] = key.key
+    caller = session_target.client("short") if ended == "key" else session_target.browser("short")
+    name = "identify" if ended == "key" else "identify_session"
+    real = getattr(access, name)
     calls = 0
 
-    def ends_after_the_first(*arguments: object) -> object:
+    def ends_after_the_first(*arguments: Any) -> object:
         nonlocal calls
         calls += 1
         if calls == 3:
             with service.db.write() as session:
-                keys.revoke_key(session, key.id)
-        return real(*arguments)  # type: ignore[arg-type]
+                if ended == "session":
+                    sign_out(session, arguments[-1])
+                else:
+                    keys.revoke_key(session, key.id)
+        return real(*arguments)
 
-    monkeypatch.setattr(access, "identify", ends_after_the_first)
-    answer = session_target.client(key.key).get(path)
-    assert len(answer.content) < 1000
-    assert session_target.client(key.key).get(path).status_code == 401
+    monkeypatch.setattr(access, name, ends_after_the_first)
+    assert len(caller.get(path).content) < 1000
+    assert caller.get(path).status_code == 401
 
 
 def test_uploads_of_keys_that_read_are_not_even_received(session_target: Target) -> None:
-    """A key without the right is refused before its body is read.
+    """A key without the right is refused before any of its body is read, on every route.
 
     Not yet seen to fail; meant to: with the check of roles moved into the routes.
     """
-    answer = session_target.client("read").post("/datasets", files={"file": ("a.csv", rows())})
-    assert answer.status_code == 403
+    received = []
+
+    def body() -> Iterator[bytes]:
+        received.append(1)
+        yield rows().encode()
+
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    for route in routes_of(session_target.app):
+        if route.method not in SAFE_METHODS and route.path not in SIGN_INS | OWN_PATHS:
+            path = route.fill(session_target.ids)
+            answer = session_target.client("read").request(route.method, path, content=body(), headers=form)
+            assert answer.status_code == 403, route
+    assert received == []

@@ -151,14 +151,14 @@ def test_what_was_done_is_written_down(own_target: Target) -> None:
     client.get("/jobs")
     client.get(f"/jobs/{ids['job_id']}/artifacts/lora")
     client.post("/jobs/job_none/cancel", headers={"x-request-id": "mine-1"})
-    client.get(f"/signin?token={own_target.keys['read']}")
+    own_target.browser("read")
     job = own_target.service.submit()
     client.post(f"/jobs/{job['id']}/cancel")
     assert client.get("/audit").status_code == 403
     page = own_target.client("admin").get("/audit?limit=6").json()
     found = [(entry["key_name"], entry["action"], entry["path"], entry["status"]) for entry in page["data"]]
     assert found[0] == ("a submit key", "POST /jobs/{job_id}/cancel", f"/jobs/{job['id']}/cancel", 200)
-    assert ("a read key", "GET /signin", "/signin", 303) in found
+    assert ("a read key", "POST /signin", "/signin", 303) in found
     assert ("a submit key", "POST /jobs/{job_id}/cancel", "/jobs/job_none/cancel", 404) in found
     artifact = ("a submit key", "GET /jobs/{job_id}/artifacts/{name}", f"/jobs/{ids['job_id']}/artifacts/lora", 200)
     assert artifact in found

@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 
 from service.access import cookie_name
 from service.headers import HEADERS, HSTS
-from service.keys.service import own_key, signin_link
+from service.keys.service import own_key
+from service.keys.sessions import make_link
 from service.logs import JsonFormatter
 from service.settings import Settings
-from tests.security.support import METHODS, Target, memory, paths_of, routes_of
-from tests.security.test_files import leaves, replaced
+from tests.security.support import METHODS, Target, leaves, memory, paths_of, replaced, routes_of
 from tests.service.support import BASE_URL, error_of, rows, running
 
 CACHING = ("no-store", "no-cache", "private, no-cache")  # never kept without asking
@@ -56,17 +56,19 @@ def test_13_multipart_abuse(session_target: Target) -> None:
     client = session_target.client("submit")
     good, end = part("file", rows().encode()), f"--{BOUNDARY}--\r\n".encode()
     field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n'.encode()
-    bodies = {
-        "many": part("x", b"1") * 20_000 + end,
-        "many fields": field * 5_000 + end,
-        "long header": part("file", b"a", "X-Long: " + "x" * 2_000_000 + "\r\n") + end,
-        "many headers": part("file", b"a", "X-A: b\r\n" * 50_000) + end,
+    bodies = {  # where it can, each has a good file in it, so that only what is around it can be the reason
+        "many": good + part("x", b"1") * 20_000 + end,
+        "twice": good + good + end,
+        "many fields": good + field * 5_000 + end,
+        "a field of megabytes": good + field.replace(b"\r\n1\r\n", b"\r\n" + b"1" * 3_000_000 + b"\r\n") + end,
+        "long header": part("file", rows().encode(), "X-Long: " + "x" * 2_000_000 + "\r\n") + end,
+        "many headers": part("file", rows().encode(), "X-A: b\r\n" * 50_000) + end,
         "no end": good,
-        "no start": b"x" * 1_000_000,
+        "name of a megabyte": good + part("file" + "x" * 1_000_000, b"a") + end,
         "other name": part("other", rows().encode()) + end,
+        "no start": b"x" * 1_000_000,
         "empty": b"",
         "only dashes": b"-" * 1_000_000,
-        "name of a megabyte": part("file" + "x" * 1_000_000, b"a") + end,
     }
     before = memory()
     for name, body in bodies.items():
@@ -139,17 +141,22 @@ def test_13_range_abuse(session_target: Target) -> None:
 
 
 def test_14_secrets_in_answers_and_logs(session_target: Target, log: io.StringIO) -> None:
-    """Keys in headers, cookies, queries and links, right ones and wrong ones, on every path: in no answer and no log.
+    """Keys, sessions and codes of links in headers, cookies, queries and forms, right ones and wrong ones, on every
+    path: in no answer and no log.
 
     Seen to fail: with the query in the log line of a request.
     """
     settings = session_target.service.settings
-    first, link = own_key(settings), signin_link(settings)
+    first = own_key(settings)
     assert first is not None
-    assert link is not None
+    with session_target.service.db.write() as session:
+        code = (make_link(session, settings) or "").partition("code=")[2]
+    assert code
+    token = session_target.browser("read").cookies[cookie_name(settings)]
     canary = "adamss_canary0000000000000000000000000000000"
     answers = []
-    for key in (canary, first, session_target.keys["read"]):
+    secrets = (canary, first, session_target.keys["read"], token, code)
+    for key in secrets:
         for path in paths_of(session_target.app):
             if path.endswith("/stream"):
                 continue
@@ -158,13 +165,14 @@ def test_14_secrets_in_answers_and_logs(session_target: Target, log: io.StringIO
                 ({"authorization": f"Bearer {key}"}, ""),
                 ({"authorization": f"Basic {key}"}, ""),
                 ({"cookie": f"{cookie_name(settings)}={key}"}, ""),
-                ({}, f"?token={key}&api_key={key}"),
+                ({}, f"?token={key}&api_key={key}&code={key}"),
             ):
                 answer = stranger.get(path.replace("{", "").replace("}", "") + query, headers=headers)
                 answers.append(answer.text)
+            answers.append(stranger.post(path.replace("{", "").replace("}", ""), data={"key": key}).text)
     ours = [line for line in log.getvalue().splitlines() if json.loads(line)["logger"] not in ("httpx", "httpx2")]
     assert len(ours) > 100
-    for key in (canary, first, session_target.keys["read"]):
+    for key in secrets:
         assert key not in "".join(answers)
         assert key not in "".join(ours)
 
@@ -274,7 +282,7 @@ def test_https_adds_its_own(settings: Settings) -> None:
     for url, secure in (("https://127.0.0.1:8642", True), (None, False)):
         with running(settings.model_copy(update={"url": url})) as service:
             browser = TestClient(service.app, base_url=BASE_URL, follow_redirects=False)
-            answer = browser.get(f"/signin?token={own_key(settings)}")
+            answer = browser.post("/signin", data={"key": own_key(settings)})
             cookie = answer.headers["set-cookie"].lower()
             assert ("; secure" in cookie) == secure
             assert "httponly" in cookie

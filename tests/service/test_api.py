@@ -165,7 +165,7 @@ def test_what_changes_something_is_not_done_twice(service: Service, monkeypatch:
 
 
 def test_a_request_is_one_line_without_keys(service: Service, log: io.StringIO) -> None:
-    service.client.get("/signin?token=canary-in-query")
+    service.client.get("/signin?code=canary-in-query")
     service.client.get("/jobs/a%0A%7B%22level%22:%22error%22%7D", headers={"authorization": "Bearer canary-in-header"})
     found = [line for line in lines(log) if line["message"] == "request"]
     assert [line["status"] for line in found] == [401, 401]

@@ -1,5 +1,6 @@
 // The shell of the page, and which view an address after # shows.
 import { html, render, useEffect, useState } from "./lib.js";
+import { post } from "./api.js";
 import { Compare } from "./compare.js";
 import { Datasets } from "./datasets.js";
 import { Job } from "./job.js";
@@ -54,6 +55,7 @@ function App() {
         <a href="#/datasets" aria-current=${current(["datasets"])}>Data sets</a>
         <a href="/docs">API</a>
       </nav>
+      <button class="plain" onClick=${() => post("/signout").then(() => location.assign("/"))}>Sign out</button>
       <${Ready} />
     </header>
     <${View} ...${route} />`;

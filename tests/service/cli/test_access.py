@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.cli.output import CliError
+from service.errors import NotFound
 
 
 @pytest.fixture
@@ -60,3 +61,19 @@ def test_quotas_and_the_record_of_them(runner: CliRunner) -> None:
         "keys create ci",
     ]
     assert "projects quota" in runner.invoke(app, ["audit"]).stdout
+
+
+def test_a_link_that_signs_in(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is not in it; without a key the sentence says how to get one."""
+    without = runner.invoke(app, ["link"])
+    assert isinstance(without.exception, CliError)
+    assert "adamss keys create" in str(without.exception)
+    (tmp_path / "api_key").write_text("adamss_of_another_database\n")
+    foreign = runner.invoke(app, ["link"])
+    assert isinstance(foreign.exception, NotFound)
+    assert "adamss keys create" in str(foreign.exception)
+    monkeypatch.setenv("ADAMSS_API_KEY", "configured-key")
+    one, other = (runner.invoke(app, ["link"]).stdout.strip() for _ in range(2))
+    assert one.startswith("http://127.0.0.1:8642/signin?code=")
+    assert one != other
+    assert "configured-key" not in one

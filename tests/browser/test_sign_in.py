@@ -1,0 +1,35 @@
+"""Signing in and out in a real browser, which adds headers of its own to what a form sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.browser.conftest import SECONDS
+from tests.e2e.conftest import Up
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+def test_by_key_and_by_link_and_out_again(browser: Browser, up: Up) -> None:
+    """Neither key nor code stay in the address; a link that is clicked again leads to the page."""
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS * 1000)
+    page = context.new_page()
+    page.goto(up.url)
+    page.get_by_label("Key").fill(up.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_selector("main h1")
+    assert page.url == f"{up.url}/"
+    (cookie,) = context.cookies()
+    assert up.key not in cookie["value"]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Key").wait_for()
+    assert context.cookies() == []
+    link = up.adamss("link").stdout.strip()
+    for _ in range(2):
+        page.goto(link)
+        page.get_by_role("button", name="Sign out").wait_for()
+        assert page.url == f"{up.url}/"
+    context.close()
