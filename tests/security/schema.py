@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -39,6 +40,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 TIMEOUT = 120.0
+ID_PATTERNS = {"job_id": r"\bjob_[a-z0-9]{8,40}\b", "dataset_id": r"\bds_[a-z0-9]{8,40}\b"}
 STREAM = r".*/stream$"  # does not end while its job waits
 
 
@@ -151,16 +153,26 @@ def _exercise(
 
 
 def call_in_sequences(surface: Surface, key: str | None, runs: int, steps: int, number: int, tally: Tally) -> None:
-    """Calls that follow on another, with ids that the API has answered."""
+    """Calls that follow on another. Ids that are made up give way to ids that the API has answered."""
     headers = surface.headers(key)
     base: Any = load(surface).as_state_machine()
+    known = {kind: [surface.ids[kind]] for kind in ID_PATTERNS}
 
     class Sequences(base):
+        def before_call(self, case: Any) -> None:
+            for kind, ids in known.items():
+                # What the next callers need stays there, and no process is started for an artifact that is none.
+                usable = ids[1:] if case.method == "DELETE" or case.path.endswith("/predict") else ids
+                if kind in (case.path_parameters or {}) and usable and case.path_parameters[kind] not in ids:
+                    case.path_parameters[kind] = usable[tally.statuses.total() % len(usable)]
+
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
             return {"headers": headers, "timeout": TIMEOUT}
 
         def validate_response(self, response: Any, case: Any, additional_checks: Any = None, **_: Any) -> None:
             tally.count(case, response.status_code)
+            for kind, pattern in ID_PATTERNS.items():
+                known[kind] += {*re.findall(pattern, response.text)} - {*known[kind]}
             case.validate_response(response, checks=CHECKS)
 
     how = settings(rules(runs), stateful_step_count=steps)

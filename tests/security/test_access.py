@@ -29,6 +29,7 @@ from tests.security.support import (
     SIGN_INS,
     Target,
     files_below,
+    operations,
     paths_of,
     replaced,
     required_query,
@@ -40,7 +41,8 @@ from tests.service.support import BASE_URL, error_of, rows
 def test_01_a_route_without_auth(session_target: Target) -> None:
     """Every path of the application, known and unknown, with every method: 401 without a key.
 
-    Seen to fail: with "/metrics" added to PUBLIC_PATHS, which the difference names.
+    Seen to fail: with "/metrics" added to PUBLIC_PATHS, and with a mount added that needs no key: the difference names
+    them.
     """
     assert set(PUBLIC_PATHS) == set(PUBLIC)
     stranger = session_target.client()
@@ -145,14 +147,15 @@ def test_04_another_projects_ids(session_target: Target) -> None:
     """Every route with an id in its path, with every method it takes and another project's key: 404, which says
     nothing of whether there is such a thing.
 
-    Seen to fail: with `Job.project_id == project_id` left out of `repository.find`, every route of a job answers.
+    Seen to fail: with `Job.project_id == project_id` left out of `repository.find`, every route of a job answers; with
+    a route added that reads a job by its id alone.
     """
     theirs = session_target.client(OTHERS)
     seen = 0
     for route in routes_of(session_target.app):
-        of_project = [name for name in route.parameters if name.endswith("_id")]
-        if not of_project:
+        if not route.parameters:
             continue
+        of_project = [name for name in route.parameters if name != "name"]  # an artifact's, below its job
         missing = set(route.parameters) - set(session_target.ids)
         assert not missing, f"give the fixture `target` an id for {missing}, for {route.path}"
         more: dict[str, Any] = {"params": required_query(session_target.app, route)}
@@ -169,10 +172,36 @@ def test_04_another_projects_ids(session_target: Target) -> None:
     assert seen >= 15
 
 
-def test_04_another_projects_ids_in_lists_queries_and_bodies(session_target: Target) -> None:
+def test_04_another_projects_ids_in_queries(session_target: Target) -> None:
+    """Every query parameter that takes a text, with an id of another project: the answer is that to an id that never
+    was, but for the id itself.
+
+    Seen to fail: with a route added that looks a job up by an id in its query, without the project.
+    """
+    theirs, ids = session_target.client(OTHERS), session_target.ids
+    seen = 0
+    for path, method, operation in operations(session_target.app):
+        if "{" in path or path in PUBLIC:
+            continue
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] != "query" or "string" not in json.dumps(parameter["schema"]):
+                continue
+            for real in (ids["job_id"], ids["dataset_id"]):
+                made_up = real[:-1] + ("a" if real[-1] != "a" else "b")
+                answers = [theirs.request(method, path, params={parameter["name"]: one}) for one in (real, made_up)]
+                found, absent = (
+                    answer.text.replace(one, "ID") for answer, one in zip(answers, (real, made_up), strict=True)
+                )
+                assert (answers[0].status_code, found) == (answers[1].status_code, absent), (path, parameter["name"])
+                seen += 1
+    assert seen >= 4
+
+
+def test_04_another_projects_ids_in_lists_and_bodies(session_target: Target) -> None:
     """Lists are empty, and ids in a body or an Idempotency-Key of another project are not there.
 
-    Not yet seen to fail; meant to: with the project left out of the data sets' queries.
+    Seen to fail: with the project left out of `datasets.repository.page` (GET /datasets lists them), of its `find` (a
+    dry run takes the data set), and of the look at the job in `check_init_from` (another code, which tells of it).
     """
     theirs, mine = session_target.client(OTHERS), session_target.client("submit")
     ids = session_target.ids
@@ -202,19 +231,20 @@ def test_04_another_projects_ids_in_lists_queries_and_bodies(session_target: Tar
 
 
 def places_of_ids(app: FastAPI) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Fields of a spec, as the schema has them, that hold an id of another thing, and which kind."""
-    models = app.openapi()["components"]["schemas"]
-    for name, path in (("JobSpec", ()), ("DatasetSpec", ("dataset",))):
-        for field, schema in models[name]["properties"].items():
-            for kind in ("dataset_id", "job_id"):
-                if f"^{'ds' if kind == 'dataset_id' else 'job'}_" in json.dumps(schema):
-                    yield (*path, field), kind
+    """Fields, as the schema has them, that take an id of another thing, and which kind."""
+    places: dict[str, tuple[str, ...]] = {"JobSpec": (), "DatasetSpec": ("dataset",)}
+    for name, model in app.openapi()["components"]["schemas"].items():
+        for field, schema in model.get("properties", {}).items():
+            for kind, pattern in (("dataset_id", "^ds_"), ("job_id", "^job_")):
+                if pattern in json.dumps(schema):
+                    assert name in places, f"say where in a spec a {name} stands, for its {field}"
+                    yield (*places[name], field), kind
 
 
 def test_05_only_hashes_of_keys_are_kept(session_target: Target) -> None:
     """No key is in any file of the home folder but the first one in its owner's own file; it is shown once.
 
-    Not yet seen to fail; meant to: with the key kept in place of its hash.
+    Seen to fail: with `digest_of` that returns the key, which then stands in the database's files.
     """
     home = session_target.service.settings.resolved_home
     for key in session_target.keys.values():
@@ -290,7 +320,7 @@ def test_a_key_ends_at_once(session_target: Target) -> None:
 def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
     """A download or stream that has begun is broken off within seconds of the end of the key, or of the session.
 
-    Seen to fail: without `send_while_valid`, all of the file arrives.
+    Seen to fail: without `send_while_valid`, all of the file arrives, in each of the three cases.
     """
     monkeypatch.setattr(access, "RECHECK_SECONDS", 0.0)
     path = f"/jobs/{session_target.ids['job_id']}/artifacts/lora"
@@ -322,7 +352,7 @@ def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.
 def test_uploads_of_keys_that_read_are_not_even_received(session_target: Target) -> None:
     """A key without the right is refused before any of its body is read, on every route.
 
-    Not yet seen to fail; meant to: with the check of roles moved into the routes.
+    Seen to fail: with `check_role` called where a route gets its caller: the upload's form has been read by then.
     """
     received = []
 
