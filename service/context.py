@@ -30,9 +30,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Caller(Context):
-    """The parts, and the project that the request's key belongs to: nothing of another project is ever shown."""
+    """The parts, and the project that the request's key belongs to: nothing of another project is ever shown.
+
+    Attributes:
+        upload_bytes: largest data set that the project may upload.
+    """
 
     project_id: str
+    upload_bytes: int
 
 
 # Access itself is checked for every route by the middleware; this puts the lock into the interactive docs.
@@ -54,6 +59,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         predictor=context.predictor,
         streams=context.streams,
         project_id=request.state.project_id,
+        upload_bytes=request.state.identity.upload_bytes,
     )
 
 

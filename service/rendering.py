@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from service.errors import ServiceError
+from service.errors import ServiceError, TooLarge
 from service.validation import explain
 
 # What Starlette and FastAPI answer themselves, in our words.
@@ -17,6 +17,14 @@ _HTTP = {
     405: ("invalid_request", "method_not_allowed", "This address does not take this method. /docs lists the calls."),
     413: ("too_large", "too_large", "The request is larger than the service accepts."),
 }
+
+
+class BodyTooLarge(HTTPException):
+    """The one kind of error that FastAPI lets through while it reads a body; `reason` is what is answered."""
+
+    def __init__(self, reason: TooLarge) -> None:
+        super().__init__(reason.status)
+        self.reason = reason
 
 
 def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -49,6 +57,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> Response:
+        if isinstance(error, BodyTooLarge):
+            return error_response(error.reason)
         family, code, message = _HTTP.get(error.status_code, ("invalid_request", "http_error", str(error.detail)))
         body = {"type": family, "code": code, "message": message, "param": None}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=dict(error.headers or {}))

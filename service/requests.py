@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +20,7 @@ from service.errors import TooLarge, Unavailable
 from service.headers import protect
 from service.keys.service import Identity
 from service.origin import SAFE_METHODS
-from service.rendering import error_response, internal_error
+from service.rendering import BodyTooLarge, error_response, internal_error
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class BodyLimitMiddleware:
         limit = _body_limit(scope)
         claimed = Headers(scope=scope).get("content-length", "")
         if claimed.isdecimal() and int(claimed[:19]) > limit:
-            await error_response(too_large(limit))(scope, receive, send)
+            await error_response(too_large(scope, limit))(scope, receive, send)
             return
         received = 0
 
@@ -131,7 +130,7 @@ class BodyLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise HTTPException(413)  # the one kind of error that FastAPI lets through while it reads a body
+                raise BodyTooLarge(too_large(scope, limit))
             return message
 
         await self.app(scope, counted, send)
@@ -154,7 +153,14 @@ def _upload_bytes(scope: Scope) -> int:
     return 0 if identity is None else identity.upload_bytes
 
 
-def too_large(limit: int) -> TooLarge:
+def too_large(scope: Scope, limit: int) -> TooLarge:
+    if scope["path"] == UPLOAD_PATH and _is_form(scope):
+        return TooLarge(
+            f"The file is larger than the {_upload_bytes(scope):,} bytes that this project may upload. Split it, or "
+            "have the operator raise the limit (ADAMSS_MAX_UPLOAD_BYTES, and adamss projects quota PROJECT "
+            "--upload-bytes NUMBER).",
+            param="file",
+        )
     return TooLarge(f"The request is larger than the {limit:,} bytes that the service accepts.")
 
 

@@ -83,7 +83,7 @@ def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
         file, name = unpack(file, limit), name.lower().removesuffix(".gz")
         head = file.read(16)
     elif not head.startswith(tuple(mark for mark, _ in MARKS)) and _size(file) > limit:
-        raise too_large("too_large", f"The file is larger than the {limit:,} bytes that the service accepts.")
+        raise too_large("too_large", f"The file is larger than the {limit:,} bytes that the service accepts. Split it.")
     _refuse_foreign(head)
     return _open_text(open_text(file), name)
 

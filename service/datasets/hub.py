@@ -43,8 +43,8 @@ def fetch(caller: Caller, wanted: HubDatasetIn) -> DatasetOut:
     check_allowed(caller.settings, wanted.hub_id)
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        commit = _download(wanted, folder, caller.settings.max_upload_bytes)
-        found = child.read_upload(None, wanted.hub_id, folder, caller.settings.max_upload_bytes)
+        commit = _download(wanted, folder, caller.upload_bytes)
+        found = child.read_upload(None, wanted.hub_id, folder, caller.upload_bytes)
         origin = f"From the hub: {wanted.hub_id} at {commit}, split {wanted.split}."
         found["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
         return keep(caller, dataset_id, f"{wanted.hub_id.replace('/', ' ')} {wanted.split}", folder, found)

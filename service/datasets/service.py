@@ -45,7 +45,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
     """
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        found = child.read_upload(file, filename, folder, caller.settings.max_upload_bytes)
+        found = child.read_upload(file, filename, folder, caller.upload_bytes)
         return keep(caller, dataset_id, filename, folder, found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,15 +84,25 @@ def test_running_jobs_of_a_project(own_target: Target) -> None:
 def test_storage_and_uploads_of_a_project(own_target: Target) -> None:
     """Uploads beyond a project's own limit, and data beyond its room: 413, and nothing is kept.
 
-    Seen to fail: with `check_storage` left out.
+    Seen to fail: with `check_storage` left out; with the service's limit in place of the project's in `upload`.
     """
     service, client = own_target.service, own_target.client("submit")
     folder = service.settings.folder("datasets")
     before = set(folder.iterdir())
     with service.db.write() as session:
         set_quotas(session, "default", {"upload_bytes": 1_000})
-    large = client.post("/datasets", files={"file": ("a.csv", rows(5_000))})
-    assert (large.status_code, error_of(large.json())["code"]) == (413, "too_large")
+    packed = gzip.compress(rows(200).encode())
+    assert len(packed) < 1_000
+    for name, content, limit in (
+        ("a.csv", rows(5_000).encode(), "the 1,000 bytes that this project may upload"),
+        ("b.csv", rows(200).encode(), "the 1,000 bytes"),  # what a form may have around a file is not for the file
+        ("c.csv.gz", packed, "unpacks to more than the 1,000 bytes"),
+    ):
+        large = client.post("/datasets", files={"file": (name, content)})
+        error = error_of(large.json())
+        assert (large.status_code, error["param"]) == (413, "file"), name
+        assert limit in error["message"]
+        assert "Split it" in error["message"]
     theirs = own_target.client("others").post("/datasets", files={"file": ("a.csv", rows(5_000))})
     assert theirs.status_code == 201
     with service.db.write() as session:
