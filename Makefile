@@ -40,7 +40,7 @@ audit: $(STAMP)  ## known vulnerabilities of what is installed; skipped where th
 sbom: $(STAMP)  ## write the bill of materials of what is installed: sbom.cdx.json (CycloneDX)
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json $(BIN)/python
 
-fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (hours; FUZZ="--uploads 100" is shorter)
+fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (40 minutes; FUZZ="--uploads 100" is shorter)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)
 
 faults: $(STAMP)  ## kill, freeze, fill and cut off everything, on both set-ups, and print what held (half an hour)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,28 @@ for attempt in {ATTEMPTS!r}:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.splitlines() == ["not allowed"] * len(ATTEMPTS)
+
+
+def test_a_readers_network_is_empty(tmp_path: Path) -> None:
+    """For code of a library too, which asks the system past the interpreter.
+
+    Seen to fail: without `unshare`, it connects.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-Un", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets users have no network of their own")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"""
+import ctypes, struct
+from service.datasets import sandbox
+libc = ctypes.CDLL(None)
+place = struct.pack("=H", {int(socket.AF_INET)}) + struct.pack("!H", {server.getsockname()[1]}) + bytes([127, 0, 0, 1])
+print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), place + bytes(8), 16))
+sandbox.enter(2**31, 60, 2**20)
+print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), place + bytes(8), 16))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.split() == ["0", "-1"]
 
 
 def test_a_reader_has_bounds(tmp_path: Path) -> None:
