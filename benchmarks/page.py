@@ -25,7 +25,7 @@ from benchmarks.long_job import JOB, SPEC, fill, row, running_api
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
 from service.db import Database, Job, JobStatus, now
-from service.keys.service import own_key
+from service.keys.sessions import make_link
 from service.settings import Settings
 from tests.browser import chromium
 from worker.reporter import Reporter
@@ -127,7 +127,12 @@ def opening(browser: Browser, settings: Settings) -> tuple[list[float], list[flo
 def signed_in(browser: Browser, settings: Settings) -> Page:
     """A page whose browser has the cookie, and none of the page's files."""
     page = browser.new_context().new_page()
-    page.request.get(f"{settings.resolved_url}/signin?token={own_key(settings)}")
+    db = Database(settings.resolved_database_url)
+    with db.write() as session:
+        link = make_link(session, settings)
+    db.close()
+    assert link
+    assert page.request.get(link).ok
     return page
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Double,
     Engine,
     Float,
     ForeignKey,
@@ -220,6 +221,16 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime]
 
 
+def _value_of(name: str) -> Callable[[Any], float | None]:
+    """Of a row of metrics that is being inserted."""
+
+    def value(context: Any) -> float | None:
+        found = context.get_current_parameters()["values"].get(name)
+        return None if found is None else float(found)
+
+    return value
+
+
 class Metric(Base):
     """One logged step, or one evaluation at a step."""
 
@@ -232,6 +243,9 @@ class Metric(Base):
     epoch: Mapped[float]
     time: Mapped[datetime]
     values: Mapped[Json]
+    # Copies out of `values`, which take a fifth of the time to read: long histories are thinned by them.
+    loss: Mapped[float | None] = mapped_column(Double, default=_value_of("loss"))
+    grad_norm: Mapped[float | None] = mapped_column(Double, default=_value_of("grad_norm"))
 
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)
 

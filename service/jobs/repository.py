@@ -24,6 +24,7 @@ from service.db import (
 
 Record = TypeVar("Record", Metric, Event, SubspaceMap)
 CHUNK = 5_000  # numbers in one statement
+_COPIED: dict[str, ColumnElement[Any]] = {name: Metric.__table__.c[name] for name in ("loss", "grad_norm")}
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -106,8 +107,7 @@ def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
 
 def numbers(session: Session, job_id: str, after: int, names: Sequence[str]) -> Iterator[list[Sequence[Any]]]:
     """Columns of all rows in order, some rows at a time: their numbers, then their values of each name."""
-    values = [Metric.values[name].as_float() for name in names]
-    statement = select(Metric.seq, *values).where(*_past(job_id, after, None)).order_by(Metric.seq)
+    statement = select(Metric.seq, *map(_number, names)).where(*_past(job_id, after, None)).order_by(Metric.seq)
     result = session.connection().execute(statement.execution_options(yield_per=10_000))
     for rows in result.partitions():
         yield list(zip(*rows, strict=True))
@@ -128,7 +128,11 @@ def metrics_at(session: Session, job_id: str, places: list[int] | None, after: i
 
 def _past(job_id: str, after: int, name: str | None) -> list[ColumnElement[bool]]:
     past: list[ColumnElement[bool]] = [Metric.job_id == job_id, Metric.seq > after]
-    return past if name is None else [*past, Metric.values[name].as_float().is_not(None)]
+    return past if name is None else [*past, _number(name).is_not(None)]
+
+
+def _number(name: str) -> ColumnElement[Any]:
+    return _COPIED[name] if name in _COPIED else Metric.values[name].as_float()
 
 
 def subspace_steps(session: Session, job_id: str) -> Sequence[int]:

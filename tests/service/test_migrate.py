@@ -8,9 +8,9 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import Column, inspect, select, table
 
-from service.db import Base, Database, make_engine
+from service.db import Base, Database, Metric, make_engine, now
 from service.migrate import _config, upgrade
 from service.settings import Settings
 
@@ -45,4 +45,26 @@ def test_the_way_back_leaves_nothing(any_settings: Settings) -> None:
     with engine.execution_options(adamss_write=True).begin() as connection:
         command.downgrade(_config(any_settings, connection), "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_metrics_of_an_older_database_keep_their_numbers(any_settings: Settings) -> None:
+    """What 0007 copies out of the JSON, rows without it and values that were no number among them."""
+    upgrade(any_settings)
+    engine = make_engine(any_settings.resolved_database_url)
+    own = {"job_id": "job_1", "attempt": 1, "kind": "train", "epoch": 0.0, "time": now()}
+    logged: list[dict[str, float | None]] = [{"loss": 0.5, "grad_norm": 2.0}, {"loss": None}, {"loss": 1}]
+    rows = [own | {"seq": step, "step": step, "values": values} for step, values in enumerate(logged)]
+    with engine.execution_options(adamss_write=True).begin() as connection:
+        command.downgrade(_config(any_settings, connection), "0006")
+        connection.execute(Base.metadata.tables["projects"].insert(), {"id": "p", "name": "p", "created_at": now()})
+        job = {"id": "job_1", "project_id": "p", "name": "j", "status": "running", "spec": {}, "resolved": {}}
+        times = {"created_at": now(), "queued_at": now()}
+        connection.execute(Base.metadata.tables["jobs"].insert(), job | times | {"retries": 0, "total_steps": 3})
+        before = [column for column in Metric.__table__.columns if column.name not in ("loss", "grad_norm")]
+        older = table("metrics", *(Column(column.name, column.type) for column in before))
+        connection.execute(older.insert(), rows)
+        command.upgrade(_config(any_settings, connection), "head")
+        found = connection.execute(select(Metric.loss, Metric.grad_norm).order_by(Metric.seq)).all()
+    assert [tuple(row) for row in found] == [(0.5, 2.0), (None, None), (1.0, None)]
     engine.dispose()
