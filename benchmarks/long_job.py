@@ -104,7 +104,7 @@ def timed(client: httpx.Client, api: psutil.Process, path: str) -> tuple[str, fl
     return path.replace(JOB, "{id}"), sorted(seconds)[REPEATS // 2], work, size
 
 
-def fill(settings: Settings, steps: int) -> None:
+def fill(settings: Settings, steps: int, job_id: str = JOB) -> None:
     """A job's rows as a run would have written them."""
     db = Database(settings.resolved_database_url)
     moment = now()
@@ -112,19 +112,26 @@ def fill(settings: Settings, steps: int) -> None:
         project = session.query(Project).first()
         assert project is not None
         job = Job(
-            id=JOB, project_id=project.id, name="long", status=JobStatus.SUCCEEDED, spec=SPEC, resolved={"spec": SPEC}
+            id=job_id,
+            project_id=project.id,
+            name="long",
+            status=JobStatus.SUCCEEDED,
+            spec=SPEC,
+            resolved={"spec": SPEC},
         )
         job.created_at = job.queued_at = moment
         job.retries, job.total_steps, job.step, job.last_seq = 0, steps, steps, steps + MAPS
         session.add(job)
         session.flush()
-        session.add_all(subspace_map(place, steps * place // MAPS, steps + 1 + place) for place in range(MAPS))
+        for place in range(MAPS):
+            session.add(subspace_map(job_id, place, steps * place // MAPS, steps + 1 + place))
         for start in range(1, steps + 1, BATCH):
-            session.execute(insert(Metric), [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))])
+            rows = [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))]
+            session.execute(insert(Metric), [entry | {"job_id": job_id} for entry in rows])
     db.close()
 
 
-def subspace_map(place: int, step: int, seq: int) -> SubspaceMap:
+def subspace_map(job_id: str, place: int, step: int, seq: int) -> SubspaceMap:
     """Half of the subspaces are pruned, one after the other."""
     names = [f"encoder.layer.{layer}.attention.{kind}" for layer in range(LAYERS) for kind in ("query", "value")]
     total = len(names) * SUBSPACES
@@ -136,7 +143,7 @@ def subspace_map(place: int, step: int, seq: int) -> SubspaceMap:
         entry |= {"active": active, "pruned_at": None if active else step}
         modules[names[number % len(names)]].append(entry)
     summary = {"total": total, "active": total - pruned, "target": total // 2, "modules": modules, "schedule": []}
-    return SubspaceMap(job_id=JOB, step=step, attempt=1, seq=seq, summary=summary)
+    return SubspaceMap(job_id=job_id, step=step, attempt=1, seq=seq, summary=summary)
 
 
 def row(step: int, moment: object) -> dict[str, object]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db import (
@@ -105,12 +105,26 @@ def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
     return session.scalars(select(Metric.seq).where(*of_job)).all()
 
 
-def numbers(session: Session, job_id: str, after: int, names: Sequence[str]) -> Iterator[list[Sequence[Any]]]:
-    """Columns of all rows in order, some rows at a time: their numbers, then their values of each name."""
-    statement = select(Metric.seq, *map(_number, names)).where(*_past(job_id, after, None)).order_by(Metric.seq)
-    result = session.connection().execute(statement.execution_options(yield_per=10_000))
-    for rows in result.partitions():
-        yield list(zip(*rows, strict=True))
+def extremes(
+    session: Session, job_id: str, after: int, names: Sequence[str], span: tuple[int, int], stretches: int
+) -> set[int]:
+    """Sequence numbers of the lowest and the highest value of each name in each of so many equal parts of a span.
+
+    Found by the database in two passes, so that no row comes here but the chosen ones.
+    """
+    first, last = span
+    place = (cast(Metric.seq, BigInteger) - first) * stretches // (last - first + 1)
+    values = [_number(name) for name in names]
+    bounds = [kind(value) for value in values for kind in (func.min, func.max)]
+    labelled = [bound.label(f"bound_{number}") for number, bound in enumerate(bounds)]
+    parts = select(place.label("place"), *labelled).where(*_past(job_id, after, None)).group_by(place).subquery()
+    held = [
+        func.min(case((value == parts.c[f"bound_{2 * number + end}"], Metric.seq)))
+        for number, value in enumerate(values)
+        for end in (0, 1)
+    ]
+    found = select(*held).join(parts, parts.c.place == place).where(*_past(job_id, after, None)).group_by(place)
+    return {seq for row in session.execute(found) for seq in row if seq is not None}
 
 
 def metrics_at(session: Session, job_id: str, places: list[int] | None, after: int, name: str | None) -> list[Metric]:

@@ -1,10 +1,8 @@
-"""Long histories in few points: one pass over the numbers alone, in bounded memory, then the rows that were chosen."""
+"""Long histories in few points: the database finds the extremes, and only the rows that were chosen are read."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
@@ -14,40 +12,6 @@ from service.jobs import repository
 RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
 _recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number
 EXTREMES = ("loss", "grad_norm")  # whose spikes stay where no name is asked for
-
-
-@dataclass
-class Extremes:
-    """The rows with the lowest and the highest value in each of so many stretches of the sequence.
-
-    The numbers are extracted by the database, so a million rows cost seconds, not gigabytes.
-    """
-
-    first: int
-    last: int
-    stretches: int
-    low: dict[int, tuple[float, int]] = field(default_factory=dict)  # stretch -> value, seq
-    high: dict[int, tuple[float, int]] = field(default_factory=dict)
-
-    def add(self, seqs: Sequence[int], values: Sequence[float | None]) -> None:
-        """Rows in order; `min` and `max` over a stretch at a time take a tenth of the time of a look at each row."""
-        begin = 0
-        while begin < len(seqs):
-            place = (seqs[begin] - self.first) * self.stretches // (self.last - self.first + 1)
-            beyond = self.first + -(-(place + 1) * (self.last - self.first + 1) // self.stretches)
-            end = bisect_left(seqs, beyond, begin)
-            rows = zip(values[begin:end], seqs[begin:end], strict=True)
-            pairs = [(value, seq) for value, seq in rows if value is not None]
-            begin = end
-            if pairs:
-                self._note(place, min(pairs), max(pairs))
-
-    def _note(self, place: int, low: tuple[float, int], high: tuple[float, int]) -> None:
-        self.low[place] = min(low, self.low.get(place, low))
-        self.high[place] = max(high, self.high.get(place, high))
-
-    def chosen(self) -> set[int]:
-        return {seq for _, seq in (*self.low.values(), *self.high.values())}
 
 
 def thinned(session: Session, job_id: str, after: int, points: int, name: str | None) -> Sequence[Metric]:
@@ -86,8 +50,4 @@ def _choose(session: Session, job_id: str, after: int, room: int, name: str | No
     stretches = (room - len(kept)) // (2 * len(names))
     if not stretches:
         return kept
-    found = [Extremes(*span, stretches) for _ in names]
-    for seqs, *columns in repository.numbers(session, job_id, after, names):
-        for values, extremes in zip(columns, found, strict=True):
-            extremes.add(seqs, values)
-    return kept.union(*(extremes.chosen() for extremes in found))
+    return kept | repository.extremes(session, job_id, after, names, span, stretches)

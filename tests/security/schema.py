@@ -172,7 +172,7 @@ def call_in_sequences(surface: Surface, key: str | None, runs: int, steps: int, 
         def validate_response(self, response: Any, case: Any, additional_checks: Any = None, **_: Any) -> None:
             tally.count(case, response.status_code)
             for kind, pattern in ID_PATTERNS.items():
-                known[kind] += {*re.findall(pattern, response.text)} - {*known[kind]}
+                known[kind] += {*re.findall(pattern, response.content.decode(errors="replace"))} - {*known[kind]}
             case.validate_response(response, checks=CHECKS)
 
     how = settings(rules(runs), stateful_step_count=steps)
