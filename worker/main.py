@@ -17,6 +17,9 @@ from worker.devices import device_names, gpu_indices
 from worker.sweeper import Sweeper
 from worker.tasks import Runner
 
+# Training takes all the cores there are; on a machine that also answers people, they come first.
+NICENESS = 5
+
 
 def run_worker(settings: Settings) -> int:
     """Works until SIGTERM or SIGINT; running jobs are left checkpointed and queued. Returns the exit status."""
@@ -47,6 +50,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def main() -> int:
+    os.nice(NICENESS)
     configure_logging()
     return run_worker(get_settings())
 
