@@ -87,8 +87,9 @@ def chat_job(up: Up) -> dict[str, Any]:
         return dict(done)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed after each file: Playwright's loop runs on in this thread, where other tests want one of their own."""
     path = chromium.find()
     if path is None:
         pytest.skip(chromium.MISSING)
