@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -57,9 +55,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--json", type=Path, default=None)
     wish = parser.parse_args()
+    path = chromium.find()
+    if path is None:
+        raise SystemExit(chromium.MISSING)
     with TemporaryDirectory() as home:
         settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
-        with running_api(settings) as api, started_browser() as browser:
+        with running_api(settings) as api, chromium.launched(path) as browser:
             fill(settings, wish.steps)
             for job_id in UNSEEN:
                 fill(settings, wish.steps, job_id)
@@ -98,19 +99,6 @@ def listing_section(jobs: int, seconds: float, share: float, size: float) -> Sec
 
 def spread(values: list[float]) -> list[float]:
     return [min(values), median(values), max(values)]
-
-
-@contextmanager
-def started_browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        raise SystemExit(chromium.MISSING)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(chromium.FLAGS))
-        yield browser
-        browser.close()
 
 
 def from_the_list(browser: Browser, settings: Settings) -> list[float]:

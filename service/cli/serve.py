@@ -161,17 +161,11 @@ def link() -> None:
 
 def new_link(settings: Settings) -> str | None:
     """Made in the database itself, by whoever operates the service."""
-    from service.db import Database
+    from service.cli.keys import database
     from service.keys.sessions import make_link
-    from service.migrate import upgrade
 
-    upgrade(settings)
-    db = Database(settings.resolved_database_url)
-    try:
-        with db.write() as session:
-            return make_link(session, settings)
-    finally:
-        db.close()
+    with database() as db, db.write() as session:
+        return make_link(session, settings)
 
 
 def answers(settings: Settings) -> bool:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -26,3 +32,14 @@ def find() -> str | None:
         return None
     given = os.environ.get("CHROMIUM")
     return given or next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def launched(path: str) -> Iterator[Browser]:
+    """The browser at a path. Only one at a time in a thread, and no other event loop in that thread meanwhile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()

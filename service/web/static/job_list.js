@@ -1,14 +1,13 @@
 // All jobs of the project, kept up to date by asking for what can have changed.
 import { useRef, useState } from "./lib.js";
 import { all, get, orNull } from "./api.js";
-import { ENDED, useEvery } from "./live.js";
+import { ENDED, LIVE, useEvery } from "./live.js";
 
 const RELOAD_SECONDS = 2;
 const EVERYTHING_SECONDS = 60; // ended jobs do not change, but may be deleted elsewhere
 const MOST = 10000;
 const PAGE = 1000;
 const NEWEST = 20; // a job that came and ended between two looks is among these
-const LIVE = ["queued", "running", "pausing", "paused", "cancelling"];
 
 async function changed(known) {
   const [newest, live] = await Promise.all([get("/jobs", { limit: NEWEST }), all("/jobs", { status: LIVE, limit: PAGE }, MOST)]);

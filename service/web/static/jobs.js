@@ -3,7 +3,7 @@ import { html, useState } from "./lib.js";
 import { post } from "./api.js";
 import { duration, number, when } from "./format.js";
 import { useJobs } from "./job_list.js";
-import { ENDED } from "./live.js";
+import { ENDED, LIVE } from "./live.js";
 
 const ROWS = 100; // that are shown at first
 
@@ -101,7 +101,7 @@ export function Jobs() {
       <label>Status
         <select value=${only} onChange=${(event) => setOnly(event.target.value)}>
           <option value="">all</option>
-          ${["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"].map((name) => html`<option value=${name}>${name}</option>`)}
+          ${[...LIVE, ...ENDED].map((name) => html`<option value=${name}>${name}</option>`)}
         </select>
       </label>
       <a class="button" href=${`#/compare?jobs=${chosen.join(",")}`} aria-disabled=${chosen.length < 2}

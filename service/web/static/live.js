@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "./lib.js";
 import { all, get } from "./api.js";
 
+export const LIVE = ["queued", "running", "pausing", "paused", "cancelling"];
 export const ENDED = ["succeeded", "failed", "cancelled"];
 const POINTS = 1000; // rows of the history that are asked for: charts are a few hundred pixels wide
 const MOST_ROWS = 2 * POINTS; // then the history is thinned again
