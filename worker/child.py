@@ -60,7 +60,8 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is the worker's to handle
+                # Ctrl-C in a terminal is the worker's to handle; a session of its own would leave the worker's niceness.
+                process_group=0,
             )
         assert self._process.stdin is not None
         self._pipe: IO[bytes] = self._process.stdin

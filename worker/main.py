@@ -14,11 +14,9 @@ from service.settings import Settings, get_settings
 from worker.app import make_app, run_app
 from worker.courier import Courier
 from worker.devices import device_names, gpu_indices
+from worker.niceness import give_way
 from worker.sweeper import Sweeper
 from worker.tasks import Runner
-
-# Training takes all the cores there are; on a machine that also answers people, they come first.
-NICENESS = 5
 
 
 def run_worker(settings: Settings) -> int:
@@ -50,7 +48,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def main() -> int:
-    os.nice(NICENESS)
+    give_way()
     configure_logging()
     return run_worker(get_settings())
 

@@ -253,6 +253,7 @@ def main() -> int:
     parser.add_argument("--set-up", choices=("embedded", "production"), action="append")
     parser.add_argument("--seed", type=int, default=None, help="of the choice of faults")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing that was started is left behind
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="adamss-soak-model-") as folder:
         model = build_model(Path(folder) / "tiny")
