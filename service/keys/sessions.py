@@ -60,6 +60,11 @@ def make_link(session: Session, settings: Settings) -> str | None:
     return f"{settings.resolved_url}/signin?code={code}"
 
 
+def is_link(session: Session, code: str) -> bool:
+    """Whether it is the code of a link that has not been used or expired."""
+    return repository.find_sign_in(session, digest_of(code), is_link=True) is not None
+
+
 def follow_link(session: Session, settings: Settings, code: str) -> NewSession | None:
     """Signs in by the code of a link, which is used up; None for one that is not valid, or not any more."""
     link = repository.find_sign_in(session, digest_of(code), is_link=True)
