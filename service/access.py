@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.db import Database, Role
+from service.db import Database
 from service.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
 from service.keys.service import Identity, identify
 from service.keys.sessions import identify_session
@@ -23,6 +23,7 @@ from service.origin import SAFE_METHODS, check_host, check_origin, check_page
 from service.rates import RateLimits
 from service.rendering import error_response
 from service.settings import Settings
+from service.tables import Role
 from service.web.page import ENTER_SCRIPT, asks_for_page, sign_in_page
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", ENTER_SCRIPT})

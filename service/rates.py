@@ -1,5 +1,5 @@
-"""Requests per minute of a key, or of an address that signs in: counted in memory, or in Redis, where the broker is one,
-for all API processes."""
+"""Requests per minute of a key, or of an address that signs in: counted in memory, or for all API processes in Redis,
+where the broker is one."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ HOME = "/"
 def open_link(request: Request, code: Annotated[str, Query(max_length=200)] = "") -> Response:
     """Where a link leads: a page that sends its code on by itself.
 
-    So a program that only looks at links, as chats and mail scanners do, uses none up; and the next request comes from a
-    page of ours, with the cookie, which a browser leaves out when a page elsewhere has the link.
+    So a program that only looks at links, as chats and mail scanners do, uses none up; and the next request comes from
+    a page of ours, with the cookie, which a browser leaves out when a page elsewhere has the link.
     """
     return enter_page(code) if code else _refused(request, "This link is not complete: it has no code.", "link_ended")
 

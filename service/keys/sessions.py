@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from service.db import SignIn, now
 from service.errors import NotFound
 from service.keys import repository
 from service.keys.service import (
@@ -24,6 +23,7 @@ from service.keys.service import (
     own_key,
 )
 from service.settings import Settings
+from service.tables import SignIn, now
 
 TOKEN_BYTES = 32
 LINK_HOURS = 12

@@ -36,8 +36,7 @@ def test_by_key_and_by_link_and_out_again(browser: Browser, up: Up) -> None:
 
 
 def test_a_link_on_another_sites_page(browser: Browser, up: Up) -> None:
-    """As in a chat: the browser sends no cookie of ours with the click, and keeps none from before it. Going back leads to
-    the chat, not to the link."""
+    """As in a chat: the browser sends no cookie of ours with the click. Going back leads there, not to the link."""
     chat = "http://chat.example/"
     link = up.adamss("link").stdout.strip()
     context = browser.new_context()

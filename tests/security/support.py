@@ -16,9 +16,9 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from service.db import Role
 from service.keys.service import create_key
 from service.settings import Settings
+from service.tables import Role
 from tests.service.support import BASE_URL, Service, finish, report_map, report_metrics, run_job, running
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")

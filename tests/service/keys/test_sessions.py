@@ -17,12 +17,13 @@ from sqlalchemy import select
 
 from service.access import cookie_name
 from service.api import create_app
-from service.db import Database, SignIn, now
+from service.db import Database
 from service.errors import NotFound
 from service.keys import sessions
 from service.keys.service import list_keys, own_key, revoke_key
 from service.origin import PAGE_HEADER
 from service.settings import Settings
+from service.tables import SignIn, now
 from tests.service.support import BASE_URL, Service, error_of
 
 PAGE = {"accept": "text/html,*/*;q=0.8"}
