@@ -22,9 +22,10 @@ import psutil
 from benchmarks.long_job import JOB, SPEC, fill, row, running_api
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
-from service.db import Database, Job, JobStatus, now
+from service.db import Database
 from service.keys.sessions import make_link
 from service.settings import Settings
+from service.tables import Job, JobStatus, now
 from tests.browser import chromium
 from worker.reporter import Reporter
 

@@ -1,1 +1,1 @@
-"""Alembic migrations of the database in `service.db`."""
+"""Alembic migrations of the database in `service.tables`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from service.db import Base, make_engine
+from service.db import make_engine
 from service.settings import get_settings
+from service.tables import Base
 
 
 def run(connection: Connection) -> None:

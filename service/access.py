@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.db import Database, Role
+from service.db import Database
 from service.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
 from service.keys.service import Identity, identify
 from service.keys.sessions import identify_session
@@ -23,9 +23,10 @@ from service.origin import SAFE_METHODS, check_host, check_origin, check_page
 from service.rates import RateLimits
 from service.rendering import error_response
 from service.settings import Settings
-from service.web.page import asks_for_page, sign_in_page
+from service.tables import Role
+from service.web.page import ENTER_SCRIPT, asks_for_page, sign_in_page
 
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", ENTER_SCRIPT})
 ADMIN_PATHS = frozenset({"/audit"})
 SIGN_IN, SIGN_OUT = "/signin", "/signout"
 OWN_PATHS = frozenset({SIGN_OUT})  # change nothing but who the caller is, so any role will do
@@ -106,7 +107,7 @@ class AccessMiddleware:
                 "keys create` makes one.",
                 code="invalid_key",
             )
-        check_rate(self.rates, self.settings, identity)
+        check_rate(self.rates, self.settings, identity.key_id)
         return identity
 
     def _still_valid(self, scope: Scope, shown: Credential) -> bool:
@@ -134,14 +135,19 @@ def wants_page(scope: Scope, error: ServiceError) -> bool:
 
 
 def is_sign_in(scope: Scope) -> bool:
-    """Whether the route itself looks at what is shown, which is in the query or the body."""
+    """Whether the route itself looks at what is shown, which is in the body."""
     return scope["path"] == SIGN_IN and scope["method"] in ("GET", "POST")
 
 
-def check_rate(rates: RateLimits, settings: Settings, identity: Identity) -> None:
-    if seconds := rates.wait_seconds(identity.key_id):
+def check_rate(rates: RateLimits, settings: Settings, sender: str, named: str = "This key") -> None:
+    """Counts a request of a sender's.
+
+    Raises:
+        TooManyRequests: it was one too many.
+    """
+    if seconds := rates.wait_seconds(sender):
         raise TooManyRequests(
-            f"This key sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
+            f"{named} sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
             code="rate_limited",
             retry_after=seconds,
         )

@@ -24,10 +24,11 @@ from tempfile import mkdtemp
 
 from sqlalchemy import select
 
-from service.db import HELD, Database, Job
+from service.db import Database
 from service.jobs import states
 from service.migrate import upgrade
 from service.settings import Settings
+from service.tables import HELD, Job
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
 DATABASE = "adamss.db"

@@ -18,11 +18,12 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.clock import database_now
-from service.db import HELD, Database, Delivery, Job, JobStatus, Worker
+from service.db import Database
 from service.health.repository import live_workers
 from service.migrate import migrations_folder
 from service.queue import broker_answers
 from service.settings import Settings
+from service.tables import HELD, Delivery, Job, JobStatus, Worker
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
 DEVICE_SECONDS = 60.0

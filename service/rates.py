@@ -1,4 +1,5 @@
-"""Requests per key and minute: counted in memory, or in Redis, where the broker is one, for all API processes."""
+"""Requests per minute of a key, or of an address that signs in: counted in memory, or for all API processes in Redis,
+where the broker is one."""
 
 from __future__ import annotations
 
@@ -31,22 +32,22 @@ class RateLimits:
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.broker_url))
         self._shared_from = 0.0
 
-    def wait_seconds(self, key_id: str) -> int:
+    def wait_seconds(self, sender: str) -> int:
         """Counts a request; 0 where it may go on, else the seconds after which one may be sent again."""
         if self._per_minute == 0:
             return 0
         if self._shared is not None and time.monotonic() >= self._shared_from:
             try:
-                return self._count(self._shared, key_id)
+                return self._count(self._shared, sender)
             except Exception as error:  # whatever Redis' client raises
                 logger.warning("rate limits: Redis does not answer: %s", type(error).__name__)
                 self._shared_from = time.monotonic() + PAUSE_SECONDS
-        return self._count(self._own, key_id)
+        return self._count(self._own, sender)
 
-    def _count(self, limiter: SlidingWindowCounterRateLimiter, key_id: str) -> int:
-        if limiter.hit(self._item, key_id):
+    def _count(self, limiter: SlidingWindowCounterRateLimiter, sender: str) -> int:
+        if limiter.hit(self._item, sender):
             return 0
-        reset = limiter.get_window_stats(self._item, key_id).reset_time
+        reset = limiter.get_window_stats(self._item, sender).reset_time
         return max(1, math.ceil(reset - time.time()))
 
 

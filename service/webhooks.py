@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import Delivery, Job, now
 from service.errors import InvalidRequest
 from service.ids import new_id
 from service.settings import Settings
+from service.tables import Delivery, Job, now
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32

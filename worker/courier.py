@@ -19,9 +19,10 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.clock import database_now
-from service.db import Database, Delivery, Job, now
+from service.db import Database
 from service.jobs.states import add_event
 from service.settings import Settings
+from service.tables import Delivery, Job, now
 from service.webhooks import signed_headers, signing_secret
 from worker.rounds import Rounds
 

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.clock import database_now
-from service.db import Database, Worker
+from service.db import Database
 from service.settings import Settings, get_settings
+from service.tables import Worker
 
 
 def is_alive(settings: Settings) -> bool:

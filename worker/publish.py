@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.request import RunResult
-from service.db import Artifact, Database, Job, JobStatus, WorstExample, now
+from service.db import Database
 from service.jobs import states
+from service.tables import Artifact, Job, JobStatus, WorstExample, now
 from worker.clean_json import clean
 
 

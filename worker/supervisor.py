@@ -21,9 +21,10 @@ from sqlalchemy.orm import Session
 
 from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
-from service.db import Database, Job, JobStatus, Json, is_disk_full
+from service.db import Database, is_disk_full
 from service.jobs import states
 from service.settings import Settings
+from service.tables import Job, JobStatus, Json
 from worker.child import LOG, Child, child_environment
 from worker.outcome import DISK_FULL, FILE, REPEATABLE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, repeated
 from worker.reporter import ALIVE, STEP

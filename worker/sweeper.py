@@ -17,9 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import TERMINAL, Artifact, Database, Dataset, Job, JobStatus, Worker, now
+from service.db import Database
 from service.jobs.states import expire_leases
 from service.settings import Settings
+from service.tables import TERMINAL, Artifact, Dataset, Job, JobStatus, Worker, now
 from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)

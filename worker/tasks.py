@@ -12,11 +12,12 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from service.db import Database, Job
+from service.db import Database
 from service.ids import ALPHABET, LENGTH
 from service.jobs import states
 from service.queue import RUN_JOB
 from service.settings import Settings
+from service.tables import Job
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 from service.artifacts import repository
 from service.artifacts.schemas import ArtifactOut
 from service.context import Caller
-from service.db import Artifact
 from service.errors import NotFound, RangeNotSatisfiable
 from service.jobs.service import get
 from service.paging import Page
 from service.rendering import error_response
+from service.tables import Artifact
 
 RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
 RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")

@@ -13,15 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.audit import repository
 from service.audit.schemas import AuditOut
 from service.context import Caller
-from service.db import AuditEntry, Database, now
+from service.db import Database
 from service.keys.service import Identity
 from service.origin import SAFE_METHODS
 from service.paging import Page, split
+from service.tables import AuditEntry, now
 
 logger = logging.getLogger(__name__)
 
-# Reading is not recorded, but for what lets someone in and what carries a trained model out.
-RECORDED_READS = frozenset({"/signin", "/jobs/{job_id}/artifacts/{name}"})
+# Reading is not recorded, but for what carries a trained model out.
+RECORDED_READS = frozenset({"/jobs/{job_id}/artifacts/{name}"})
 
 
 class AuditMiddleware:

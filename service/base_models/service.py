@@ -12,9 +12,10 @@ from adamss_core.spec import FACTS_FORMAT, ModelFacts
 from adamss_core.spec.job import MODEL_NAME
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
-from service.db import Database, Json
+from service.db import Database
 from service.errors import InvalidRequest, ServiceError
 from service.settings import Settings
+from service.tables import Json
 from service.validation import column_names
 
 CONFIG = "config.json"

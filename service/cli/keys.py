@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class RoleName(StrEnum):
-    """As `service.db.Role`, which would cost the command line half a second at each start."""
+    """As `service.tables.Role`, which would cost the command line half a second at each start."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -53,9 +53,9 @@ def create(
 ) -> None:
     """Create a key. It is shown this once: only its hash is kept."""
     from service.audit.service import record_command
-    from service.db import Role
     from service.keys.service import create_key
     from service.projects.service import find_project
+    from service.tables import Role
 
     lifetime = None if expires is None else parse_lifetime(expires)
     with database() as db, db.write() as session:

@@ -14,12 +14,12 @@ from service.context import Caller
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
-from service.db import Dataset, now
 from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
 from service.settings import Settings
+from service.tables import Dataset, now
 
 
 def dataset_path(settings: Settings, dataset_id: str) -> Path:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import HELD, Job, JobStatus, Worker
+from service.tables import HELD, Job, JobStatus, Worker
 
 
 def answers(session: Session) -> bool:

@@ -10,11 +10,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.context import Context
-from service.db import Database, now
+from service.db import Database
 from service.health import repository
 from service.health.schemas import ReadyOut
 from service.queue import broker_answers
 from service.settings import Settings
+from service.tables import now
 
 
 def readiness(context: Context) -> ReadyOut:

@@ -7,9 +7,9 @@ import math
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import reader_of, why_left_out
 from service.datasets.profiling import MAX_DISTINCT
-from service.db import Dataset
 from service.errors import InvalidRequest
 from service.jobs.rows import NESTED, Scan
+from service.tables import Dataset
 from service.validation import column_names
 
 MIN_ROWS = 4

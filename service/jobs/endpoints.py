@@ -8,7 +8,6 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 
 from adamss_core.spec import JobSpec
 from service.context import CallerDep
-from service.db import JobStatus
 from service.jobs import parquet, replay, reports, service, worst
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.schemas import (
@@ -25,6 +24,7 @@ from service.jobs.schemas import (
 from service.jobs.worst import WorstOut
 from service.openapi import errors
 from service.paging import After, Limit, Page
+from service.tables import JobStatus
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -6,8 +6,8 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
-from service.db import Metric
 from service.jobs import repository
+from service.tables import Metric
 
 NAME = "metrics.parquet"
 MEDIA_TYPE = "application/vnd.apache.parquet"

@@ -21,12 +21,12 @@ from adamss_core.spec.split import held_out
 from service.context import Caller
 from service.datasets import repository as datasets
 from service.datasets.repetition import leakage_warnings
-from service.db import Dataset
 from service.errors import InvalidRequest
 from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
 from service.jobs.inheritance import check_init_from
 from service.jobs.rows import scan
 from service.jobs.schemas import PlanOut
+from service.tables import Dataset
 
 WITH_LABEL = ("text-classification", "image-classification")
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from adamss_core.spec import AdamssSpec, JobSpec, kept_after
 from service.context import Caller
-from service.db import Json, SubspaceMap
 from service.errors import InvalidRequest
 from service.jobs import repository
 from service.jobs.schemas import ReplayOut, ReplayStepOut
 from service.jobs.service import get
+from service.tables import Json, SubspaceMap
 
 Place = tuple[str, int]  # module, and position in it
 

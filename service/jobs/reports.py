@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from service.context import Caller
-from service.db import Checkpoint, Event, Metric, SubspaceMap
 from service.errors import NotFound
 from service.jobs import parquet, repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
 from service.paging import Page, split
+from service.tables import Checkpoint, Event, Metric, SubspaceMap
 
 LOG_NAME = "train.log"
 

@@ -15,7 +15,6 @@ from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
 from service.clock import database_now
 from service.context import Caller
-from service.db import TERMINAL, IdempotencyKey, Job, JobStatus, now
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.ids import new_id
 from service.jobs import repository, schemas, states
@@ -23,6 +22,7 @@ from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
 from service.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_submit
+from service.tables import TERMINAL, IdempotencyKey, Job, JobStatus, now
 from service.webhooks import check_webhook
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
-from service.db import HELD, TERMINAL, Event, Job, JobStatus, Json, Project, now
 from service.errors import Conflict
+from service.tables import HELD, TERMINAL, Event, Job, JobStatus, Json, Project, now
 from service.webhooks import announce
 
 FULL_SECONDS = 10.0  # until jobs are looked at again that waited because their project ran as many as it may

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from service.db import Metric
 from service.jobs import repository
+from service.tables import Metric
 
 RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
 _recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from service.context import Caller
-from service.db import WorstExample
 from service.jobs.schemas import Out
 from service.jobs.service import get
 from service.paging import Page, split
+from service.tables import WorstExample
 
 
 class WorstOut(Out):

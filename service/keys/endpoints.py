@@ -13,8 +13,9 @@ from service.context import Context, ContextDep
 from service.errors import Unauthorized
 from service.headers import is_https
 from service.keys import sessions
+from service.keys.service import identify
 from service.keys.sessions import NewSession
-from service.web.page import asks_for_page, sign_in_page
+from service.web.page import asks_for_page, enter_page, sign_in_page
 
 router = APIRouter(tags=["access"])
 
@@ -22,33 +23,21 @@ HOME = "/"
 
 
 @router.get("/signin", include_in_schema=False)
-def follow_link(request: Request, context: ContextDep, code: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """A link works once. To a browser that it has signed in already, it stays a way to the page."""
-    with context.db.write() as session:
-        opened = sessions.follow_link(session, context.settings, code)
-    if opened is not None:
-        return _signed_in(request, context, opened)
-    token = session_token(context.settings, request.headers)
-    with context.db.read() as session:
-        if token and sessions.identify_session(session, context.settings, token):
-            return RedirectResponse(HOME, status_code=303)
-    return _refused(request, "This link was used already, or is too old. `adamss link` prints a new one.", "link_ended")
+def open_link(request: Request, code: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Where a link leads: a page that sends its code on by itself.
+
+    So a program that only looks at links, as chats and mail scanners do, uses none up; and the next request comes from
+    a page of ours, with the cookie, which a browser leaves out when a page elsewhere has the link.
+    """
+    return enter_page(code) if code else _refused(request, "This link is not complete: it has no code.", "link_ended")
 
 
 @router.post("/signin", include_in_schema=False)
 async def sign_in(request: Request, context: ContextDep) -> Response:
-    """What the sign-in page sends: a key, in the body, where no address or log keeps it."""
+    """What these pages send: a link's code, or a key, in the body, where no address or log keeps it."""
     async with request.form(max_files=0, max_fields=4) as form:
-        key = str(form.get("key", "")).strip()
-
-    def check() -> Response:
-        with context.db.write() as session:
-            opened = sessions.sign_in(session, context.settings, key)
-        if opened is None:
-            return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
-        return _signed_in(request, context, opened)
-
-    return await run_sync(check)
+        key, code = (str(form.get(name, "")).strip() for name in ("key", "code"))
+    return await run_sync(_take_code if code else _take_key, request, context, code or key)
 
 
 @router.post("/signout", include_in_schema=False, status_code=204)
@@ -62,10 +51,45 @@ def sign_out(request: Request, context: ContextDep) -> Response:
     return response
 
 
+def _take_code(request: Request, context: Context, code: str) -> Response:
+    """A link works once. To a browser that it has signed in already, it stays a way to the page."""
+    _check_address(request, context)
+    with context.db.read() as session:
+        known = sessions.is_link(session, code)
+    if known:
+        with context.db.write() as session:
+            opened = sessions.follow_link(session, context.settings, code)
+        if opened is not None:
+            return _signed_in(request, context, opened)
+    token = session_token(context.settings, request.headers)
+    with context.db.read() as session:
+        if token and sessions.identify_session(session, context.settings, token):
+            return RedirectResponse(HOME, status_code=303)
+    return _refused(request, "This link was used already, or is too old. `adamss link` prints a new one.", "link_ended")
+
+
+def _take_key(request: Request, context: Context, key: str) -> Response:
+    _check_address(request, context)
+    with context.db.read() as session:
+        known = identify(session, context.settings, key) is not None
+    if known:
+        with context.db.write() as session:
+            opened = sessions.sign_in(session, context.settings, key)
+        if opened is not None:
+            return _signed_in(request, context, opened)
+    return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
+
+
+def _check_address(request: Request, context: Context) -> None:
+    """Whoever shows nothing valid has no key to count their requests by."""
+    host = "unknown" if request.client is None else request.client.host
+    check_rate(request.app.state.rates, context.settings, f"address {host}", "This address")
+
+
 def _signed_in(request: Request, context: Context, opened: NewSession) -> Response:
     """To the page, so that the address is forgotten; the cookie is one that scripts cannot read."""
     request.state.identity = opened.identity  # for the audit log
-    check_rate(request.app.state.rates, context.settings, opened.identity)
+    check_rate(request.app.state.rates, context.settings, opened.identity.key_id)
     response = RedirectResponse(HOME, status_code=303)
     response.set_cookie(
         cookie_name(context.settings),

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from service.db import ApiKey, Database, Project, Role, now
+from service.db import Database
 from service.errors import NotFound, StartRefused
 from service.ids import new_id
 from service.keys import repository
 from service.projects.repository import find_by_name
 from service.projects.service import upload_limit
 from service.settings import Settings
+from service.tables import ApiKey, Project, Role, now
 
 PREFIX = "adamss_"
 KEY_BYTES = 32

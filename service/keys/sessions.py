@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from service.db import SignIn, now
 from service.errors import NotFound
 from service.keys import repository
 from service.keys.service import (
@@ -24,6 +23,7 @@ from service.keys.service import (
     own_key,
 )
 from service.settings import Settings
+from service.tables import SignIn, now
 
 TOKEN_BYTES = 32
 LINK_HOURS = 12
@@ -58,6 +58,11 @@ def make_link(session: Session, settings: Settings) -> str | None:
         )
     code = _store(session, digest_of(key), now() + timedelta(hours=LINK_HOURS), is_link=True)
     return f"{settings.resolved_url}/signin?code={code}"
+
+
+def is_link(session: Session, code: str) -> bool:
+    """Whether it is the code of a link that has not been used or expired."""
+    return repository.find_sign_in(session, digest_of(code), is_link=True) is not None
 
 
 def follow_link(session: Session, settings: Settings, code: str) -> NewSession | None:

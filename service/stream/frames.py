@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from service.db import Event as EventRow
-from service.db import Job, Metric
 from service.jobs.schemas import EventOut, MetricOut, render, show_map
 from service.stream.repository import Row
+from service.tables import Event as EventRow
+from service.tables import Job, Metric
 
 HEARTBEAT = b": still here\n\n"
 END = b"event: end\ndata: {}\n\n"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
+ENTER_SCRIPT = "/enter.js"  # of the page that a sign-in link opens: read before anybody has signed in
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -26,6 +27,10 @@ def add(app: FastAPI) -> None:
         html = (STATIC / "index.html").read_text(encoding="utf-8")
         addressed = html.replace('"/static/', f'"/static/{version()}/')
         return HTMLResponse(addressed, headers={"cache-control": "no-cache"})
+
+    @app.get(ENTER_SCRIPT, include_in_schema=False)
+    def enter_script() -> FileResponse:
+        return FileResponse(STATIC / "enter.js", media_type="text/javascript")
 
 
 class Files(StaticFiles):
@@ -53,6 +58,12 @@ def version() -> str:
 def asks_for_page(headers: Headers) -> bool:
     """Whether it is a browser that shows the answer to somebody."""
     return "text/html" in headers.get("accept", "")
+
+
+def enter_page(code: str) -> HTMLResponse:
+    """What a sign-in link opens: it sends the link's code on."""
+    page = (STATIC / "enter.html").read_text(encoding="utf-8")
+    return HTMLResponse(page.replace("{code}", escape(code)))
 
 
 def sign_in_page(reason: str) -> HTMLResponse:

@@ -33,3 +33,21 @@ def test_by_key_and_by_link_and_out_again(browser: Browser, up: Up) -> None:
         page.get_by_role("button", name="Sign out").wait_for()
         assert page.url == f"{up.url}/"
     context.close()
+
+
+def test_a_link_on_another_sites_page(browser: Browser, up: Up) -> None:
+    """As in a chat: the browser sends no cookie of ours with the click. Going back leads there, not to the link."""
+    chat = "http://chat.example/"
+    link = up.adamss("link").stdout.strip()
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS * 1000)
+    context.route(chat, lambda route: route.fulfill(content_type="text/html", body=f'<a href="{link}">come</a>'))
+    page = context.new_page()
+    for _ in range(2):
+        page.goto(chat)
+        page.get_by_role("link", name="come").click()
+        page.get_by_role("button", name="Sign out").wait_for()
+        assert page.url == f"{up.url}/"
+        page.go_back()
+        page.wait_for_url(chat)
+    context.close()

@@ -11,7 +11,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from service.db import JobStatus
+from service.tables import JobStatus
 from tests.faults.conftest import ALL
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
@@ -111,7 +111,8 @@ RACE = """
 import multiprocessing, random, sys, time
 from pathlib import Path
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.db import Database, Job
+from service.db import Database
+from service.tables import Job
 from service.errors import Conflict
 from service.jobs import states
 from worker.publish import publish

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from service.db import Job, JobStatus, Worker
+from service.tables import Job, JobStatus, Worker
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
 

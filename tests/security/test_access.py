@@ -16,12 +16,12 @@ from pydantic import SecretStr
 from service import access
 from service.access import ADMIN_PATHS, OWN_PATHS, PUBLIC_PATHS
 from service.api import create_app
-from service.db import ApiKey, Role
 from service.errors import StartRefused
 from service.keys import service as keys
 from service.keys.sessions import sign_out
 from service.origin import PAGE_HEADER, SAFE_METHODS
 from service.settings import Settings
+from service.tables import ApiKey, Role
 from tests.security.support import (
     METHODS,
     OTHERS,

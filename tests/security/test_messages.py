@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.db import JobStatus
 from service.queue import QUEUE, RUN_JOB, make_celery
+from service.tables import JobStatus
 from tests.security import attacks
 from tests.security.support import files_below
 from tests.worker.redis_server import RedisServer

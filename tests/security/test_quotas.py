@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from service import rates
-from service.db import Job, JobStatus
 from service.jobs import states
 from service.projects.service import set_quotas
 from service.rates import RateLimits
 from service.settings import Settings
+from service.tables import Job, JobStatus
 from tests.security.support import Target, target
 from tests.service.support import copy_model, error_of, rows, run_job
 from tests.worker.redis_server import RedisServer

@@ -17,10 +17,11 @@ from service.api import create_app
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
 from service.context import Context
-from service.db import Artifact, Database, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.db import Database
 from service.jobs import states
 from service.keys.service import own_key
 from service.settings import Settings
+from service.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from service.backup import BackupError, backup, restore
-from service.db import JobStatus
 from service.settings import Settings
+from service.tables import JobStatus
 from tests.service.support import MODEL, Service, finish, report_metrics, run_job, running
 
 

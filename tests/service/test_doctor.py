@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from service import doctor
 from service.cli.app import app
 from service.clock import database_now
-from service.db import Worker, make_engine, now
+from service.db import make_engine
 from service.doctor import Finding, examine
 from service.settings import Settings
+from service.tables import Worker, now
 from tests.service.support import Service, run_job
 
 

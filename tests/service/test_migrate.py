@@ -10,9 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, inspect, select, table
 
-from service.db import Base, Database, Metric, make_engine, now
+from service.db import Database, make_engine
 from service.migrate import _config, upgrade
 from service.settings import Settings
+from service.tables import Base, Metric, now
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

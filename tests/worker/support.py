@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from adamss_core.spec import JobSpec
-from service.db import Artifact, Base, Checkpoint, Database, Event, Job, JobStatus, Metric, Project, now
+from service.db import Database
 from service.ids import new_id
 from service.settings import Settings
+from service.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from service.db import JobStatus, Worker
 from service.queue import QUEUE, RUN_JOB, make_celery
+from service.tables import JobStatus, Worker
 from tests.worker.support import Service, is_alive, stop, wait_for, wait_until
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx import Response
 from pydantic import SecretStr
 from sqlalchemy import select
 
 from service.access import cookie_name
 from service.api import create_app
-from service.db import SignIn, now
+from service.db import Database
 from service.errors import NotFound
 from service.keys import sessions
 from service.keys.service import list_keys, own_key, revoke_key
 from service.origin import PAGE_HEADER
 from service.settings import Settings
+from service.tables import SignIn, now
 from tests.service.support import BASE_URL, Service, error_of
 
 PAGE = {"accept": "text/html,*/*;q=0.8"}
@@ -32,13 +37,22 @@ def link_of(service: Service) -> str:
     return link.removeprefix(BASE_URL)
 
 
+def follow(browser: TestClient, link: str, **headers: str) -> Response:
+    """Opens a link, and sends on what its page sends by itself."""
+    page = browser.get(link, headers=PAGE)
+    assert page.status_code == 200
+    assert '<form action="/signin" method="post">' in page.text
+    (code,) = re.findall(r'name="code" value="([^"]*)"', page.text)
+    return browser.post("/signin", data={"code": html.unescape(code)}, headers=headers)
+
+
 def browser_of(service: Service) -> TestClient:
     return TestClient(service.app, base_url=BASE_URL, follow_redirects=False)
 
 
 def signed_in(service: Service) -> TestClient:
     browser = browser_of(service)
-    assert browser.get(link_of(service)).status_code == 303
+    assert follow(browser, link_of(service)).status_code == 303
     assert browser.get("/jobs").status_code == 200
     return browser
 
@@ -51,7 +65,7 @@ def another_process(settings: Settings) -> Iterator[TestClient]:
 
 def test_a_link_leads_to_the_page_and_leaves_a_cookie_that_is_no_key(any_service: Service) -> None:
     browser = browser_of(any_service)
-    response = browser.get(link_of(any_service))
+    response = follow(browser, link_of(any_service))
     assert (response.status_code, response.headers["location"]) == (303, "/")
     cookie = response.headers["set-cookie"]
     assert cookie.startswith(f"{cookie_name(any_service.settings)}=")
@@ -73,25 +87,51 @@ def test_a_link_works_once_and_for_its_own_browser_again(any_service: Service) -
     """Also after a restart, and at another process of the service."""
     link, unused = link_of(any_service), link_of(any_service)
     browser, other = browser_of(any_service), browser_of(any_service)
-    assert browser.get(link).status_code == 303
-    assert browser.get(link).headers["location"] == "/"
-    refused = other.get(link)
+    assert follow(browser, link).status_code == 303
+    assert follow(browser, link).headers["location"] == "/"
+    refused = follow(other, link)
     assert (refused.status_code, error_of(refused.json())["code"]) == (401, "link_ended")
-    page = other.get(link, headers=PAGE)
+    page = follow(other, link, **PAGE)
     assert (page.status_code, "adamss link" in page.text) == (401, True)
-    for wrong in ("/signin", "/signin?code=", "/signin?code=wrong", f"/signin?token={own_key(any_service.settings)}"):
+    for wrong in ("/signin", "/signin?code=", f"/signin?token={own_key(any_service.settings)}"):
         assert other.get(wrong).status_code == 401
+    assert follow(other, "/signin?code=wrong").status_code == 401
     with another_process(any_service.settings) as later:
-        assert later.get(unused).status_code == 303
+        assert follow(later, unused).status_code == 303
         later.cookies.update(browser.cookies)
         assert later.get("/jobs").status_code == 200
+
+
+def test_looking_at_a_link_does_not_use_it_up(any_service: Service) -> None:
+    """A chat that shows what a link leads to, or a mail scanner, leaves it to its reader; what it is told holds nothing
+    that was not in the link, and no markup of the link's maker."""
+    link = link_of(any_service)
+    for _ in range(2):
+        assert "set-cookie" not in browser_of(any_service).get(link, headers=PAGE).headers
+    assert follow(browser_of(any_service), link).status_code == 303
+    page = browser_of(any_service).get("/signin", params={"code": '"><script>'}, headers=PAGE)
+    assert "<script>" not in page.text
+
+
+def test_an_address_that_only_guesses_is_slowed_down(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, requests_per_minute=5)
+    with another_process(settings) as guesser:
+        answers = [guesser.post("/signin", data={name: "wrong"}) for name in ("key", "code") * 4]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 3
+    assert int(answers[-1].headers["retry-after"]) > 0
+
+
+def test_guesses_do_not_reach_the_databases_one_writer(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    guesser = browser_of(any_service)
+    monkeypatch.setattr(Database, "write", None)
+    assert [guesser.post("/signin", data={name: "wrong"}).status_code for name in ("key", "code")] == [401, 401]
 
 
 def test_a_code_is_no_session_and_a_session_no_code(any_service: Service) -> None:
     browser, link = signed_in(any_service), link_of(any_service)
     name = cookie_name(any_service.settings)
     stranger = browser_of(any_service)
-    assert stranger.get(f"/signin?code={browser.cookies[name]}").status_code == 401
+    assert follow(stranger, f"/signin?code={browser.cookies[name]}").status_code == 401
     stranger.cookies.set(name, link.partition("=")[2])
     assert stranger.get("/jobs").status_code == 401
 
@@ -134,7 +174,7 @@ def test_sessions_and_links_end_with_their_key(any_service: Service) -> None:
         (info,) = list_keys(session)
         revoke_key(session, info.id)
     assert browser.get("/jobs").status_code == 401
-    assert browser_of(any_service).get(link).status_code == 401
+    assert follow(browser_of(any_service), link).status_code == 401
     with any_service.db.write() as session, pytest.raises(NotFound, match="adamss keys create"):
         sessions.make_link(session, any_service.settings)
 
@@ -161,7 +201,7 @@ def test_sessions_and_links_expire(any_service: Service) -> None:
             assert row.expires_at - row.created_at < timedelta(days=sessions.SESSION_DAYS, minutes=1)
             row.expires_at = now()
     assert browser.get("/jobs").status_code == 401
-    assert browser_of(any_service).get(link).status_code == 401
+    assert follow(browser_of(any_service), link).status_code == 401
     link_of(any_service)
     with any_service.db.read() as session:
         assert len(session.scalars(select(SignIn)).all()) == 1  # what has expired is removed

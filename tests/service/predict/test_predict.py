@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.db import JobStatus
+from service.tables import JobStatus
 from tests.service.predict.conftest import AddJob
 from tests.service.support import Service, error_of
 
