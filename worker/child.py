@@ -60,7 +60,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                # Ctrl-C in a terminal is the worker's to handle; a session of its own would leave the worker's niceness.
+                # Ctrl-C is the worker's to handle; a session of its own would leave the worker's niceness.
                 process_group=0,
             )
         assert self._process.stdin is not None

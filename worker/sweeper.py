@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from service.clock import database_now
 from service.db import Database
-from service.jobs.states import expire_leases
+from service.jobs.states import expire_leases, may_run
 from service.settings import Settings
-from service.tables import TERMINAL, Artifact, Dataset, Job, JobStatus, Worker, now
+from service.tables import TERMINAL, Artifact, Dataset, Job, Worker, now
 from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)
@@ -185,8 +185,7 @@ def _waiting(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool]
     """Conditions on a job that may run now and whose last hint, if any, seems to be lost."""
     stale = moment - timedelta(seconds=hint_seconds)
     return (
-        Job.status == JobStatus.QUEUED,
-        or_(Job.not_before.is_(None), Job.not_before <= moment),
+        *may_run(moment),
         or_(
             Job.hinted_at.is_(None),
             Job.hinted_at <= stale,

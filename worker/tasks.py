@@ -1,4 +1,4 @@
-"""The one task: a hint that a job may be waiting. The job's row decides whether there is anything to do."""
+"""The one task: a hint that a job may be waiting. The jobs' rows decide what there is to do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
+CLAIMS = 3  # tries to find a job to run, where other workers are quicker
 _JOB_ID = re.compile(f"job_[{ALPHABET}]{{{LENGTH}}}")
 
 
@@ -45,31 +46,38 @@ class Runner:
         return 0 if self._stopping.is_set() else self._settings.worker_concurrency - len(self._running)
 
     def run(self, job_id: str) -> None:
-        """Runs the job if it waits to be run; returns when the attempt has ended."""
-        if self._stopping.is_set():
+        """Runs the job if it waits to be run, else the one that has waited longest; returns when the attempt has ended.
+
+        A hint may have been overtaken, by another hint for the same job or by a cancel. A worker that then did nothing
+        would leave jobs waiting behind a queue of such hints, which a broker that comes back may be full of.
+        """
+        wanted: str | None = job_id
+        for _ in range(CLAIMS):
+            if wanted is None or self._stopping.is_set():
+                break
+            failpoint("before_claim")
+            claimed_at = monotonic()
+            try:
+                job = self._claim(wanted)
+                if job is None:
+                    with self._db.read() as session:
+                        wanted = states.oldest_waiting(session)
+                    continue
+            except SQLAlchemyError as error:
+                logger.warning("%s was not claimed, a sweeper will ask again: %r", wanted, error)
+                return
+            self._supervise(job, claimed_at)
             return
-        failpoint("before_claim")
-        claimed_at = monotonic()
-        try:
-            with self._db.write() as session:
-                job = states.claim(
-                    session,
-                    job_id,
-                    self._worker_id,
-                    self._settings.lease_seconds,
-                    self._settings.project_running_jobs,
-                )
-                if job is not None:
-                    states.add_event(
-                        session, job, "started", f"Attempt {job.attempt} runs.", {"worker": self._worker_id}
-                    )
-        except SQLAlchemyError as error:
-            logger.warning("%s was not claimed, a sweeper will ask again: %r", job_id, error)
-            return
-        if job is None:
-            logger.info("nothing to do for %s", job_id)
-            return
-        self._supervise(job, claimed_at)
+        logger.info("nothing to do for %s", job_id)
+
+    def _claim(self, job_id: str) -> Job | None:
+        with self._db.write() as session:
+            limit = self._settings.project_running_jobs
+            job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
+            if job is not None:
+                told = {"worker": self._worker_id}
+                states.add_event(session, job, "started", f"Attempt {job.attempt} runs.", told)
+            return job
 
     def stop(self) -> None:
         """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""

@@ -11,10 +11,10 @@ attempt has begun. A function that returns None or False changed nothing.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.clock import database_now
@@ -45,8 +45,7 @@ def claim(
     changed = _set(
         session,
         update(Job)
-        .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
-        .where((Job.not_before.is_(None)) | (Job.not_before <= moment))
+        .where(Job.id == job_id, *may_run(moment))
         .values(
             status=JobStatus.RUNNING,
             attempt=Job.attempt + 1,
@@ -58,6 +57,17 @@ def claim(
         ),
     )
     return session.get(Job, job_id, populate_existing=True) if changed else None
+
+
+def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on a job that waits for nothing but a worker."""
+    return Job.status == JobStatus.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= moment)
+
+
+def oldest_waiting(session: Session) -> str | None:
+    """The job that could be claimed and has waited longest."""
+    statement = select(Job.id).where(*may_run(database_now(session))).order_by(Job.queued_at).limit(1)
+    return session.execute(statement).scalar_one_or_none()
 
 
 def _has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from service.queue import QUEUE, RUN_JOB, make_celery
+from service.queue import QUEUE, RUN_JOB, Hints, make_celery
 from service.tables import JobStatus, Worker
-from tests.worker.support import Service, is_alive, stop, wait_for, wait_until
+from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
+from worker.niceness import NICENESS
 
 
 def test_worker_process_never_imports_torch() -> None:
@@ -52,6 +53,44 @@ def test_job_succeeds_with_artifacts(service: Service) -> None:
     assert artifacts[3].manifest["rows"] == len(metrics)
     assert [event.type for event in service.events(job_id)] == ["started", "fake_run", "succeeded"]
     assert [(row.step, row.best) for row in service.checkpoints(job_id)] == [(10, False), (20, False), (30, True)]
+
+
+def test_a_hint_that_was_overtaken_finds_the_next_job(tmp_path: Path) -> None:
+    """Behind a hundred hints for a job that has ended, another one does not wait for its own: there is none here.
+
+    Seen to fail: with the worker doing nothing on them, as it did. Under the soak a broker that had been restarted was
+    full of them, each free worker took one a second, and sent two.
+    """
+    service = Service(scaled_settings(tmp_path, sweep_seconds=60.0))
+    ended = service.add_job()
+    service.set_status(ended, JobStatus.CANCELLED)
+    with service.worker() as worker:
+        wait_until(lambda: service.count(Worker) == 1)
+        job_id = service.add_job("steps=5")
+        hints = Hints(service.settings)
+        for _ in range(100):
+            hints.send(ended)
+        wait_for(service, job_id, JobStatus.SUCCEEDED)
+        hints.close()
+        assert stop(worker) == 0
+
+
+def test_training_gives_way_to_whoever_answers_people(service: Service) -> None:
+    job_id = service.add_job("steps=1000")
+    with service.worker() as worker:
+        pid = service.trainer_pid(job_id)
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) >= NICENESS
+        assert os.getpriority(os.PRIO_PROCESS, pid) >= NICENESS
+        assert os.getsid(pid) == os.getsid(worker.pid)  # between sessions Linux may weigh the sessions instead
+        assert os.getpgid(pid) == pid  # Ctrl-C in the worker's terminal is not for it
+        assert stop(worker) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not weigh sessions")
+def test_a_worker_that_leads_a_session_lowers_the_session() -> None:
+    code = "from worker.niceness import give_way; give_way(); print(open('/proc/self/autogroup').read())"
+    told = subprocess.check_output([sys.executable, "-c", code], text=True, start_new_session=True)
+    assert told.split()[-2:] == ["nice", str(NICENESS)]
 
 
 def test_hint_wakes_the_worker(service: Service) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -37,7 +37,7 @@ def link_of(service: Service) -> str:
     return link.removeprefix(BASE_URL)
 
 
-def follow(browser: TestClient, link: str, **headers: str) -> Response:
+def follow(browser: TestClient, link: str, **headers: str) -> Any:
     """Opens a link, and sends on what its page sends by itself."""
     page = browser.get(link, headers=PAGE)
     assert page.status_code == 200
