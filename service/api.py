@@ -37,6 +37,7 @@ from service.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumb
 from service.settings import Settings, get_settings
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
+from service.turns import TurnsMiddleware
 from service.web import page
 
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(AuditMiddleware)
     app.add_middleware(AccessMiddleware, settings=settings, rates=app.state.rates)
+    app.add_middleware(TurnsMiddleware)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
     for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):
