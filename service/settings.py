@@ -6,9 +6,9 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
@@ -18,6 +18,11 @@ def _signing_key(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret.get_secret_value()):
         raise ValueError("must be whsec_ and at least 24 bytes in base64")
     return secret
+
+
+def _no_empty_key(secret: SecretStr | None) -> SecretStr | None:
+    """An empty variable is an absent one: as a key it would let everybody in."""
+    return secret if secret is not None and secret.get_secret_value().strip() else None
 
 
 class Settings(BaseSettings):
@@ -40,7 +45,7 @@ class Settings(BaseSettings):
     """Address to listen on. Beyond loopback a key must exist."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8642
     """Port to listen on."""
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr | None, AfterValidator(_no_empty_key)] = None
     """A key that is valid besides those in the database; also what the CLI signs in with."""
     url: str | None = None
     """Address of the service for the CLI and client. Default: http://host:port."""
@@ -51,9 +56,9 @@ class Settings(BaseSettings):
     allow_hub: bool | None = None
     """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""
     hub_models: list[str] = []
-    """Hub ids of models that are allowed where `allow_hub` is false."""
+    """Hub ids of models that are allowed where `allow_hub` is false, as a JSON list."""
     hub_datasets: list[str] = []
-    """Hub ids of data sets that are allowed where `allow_hub` is false."""
+    """Hub ids of data sets that are allowed where `allow_hub` is false, as a JSON list."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest data set file that is accepted."""
 
@@ -94,6 +99,15 @@ class Settings(BaseSettings):
     """How long the process that predicts keeps its model after the last prediction."""
     predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
     """Memory that the process that predicts may take."""
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"ADAMSS_LEASE_SECONDS ({self.lease_seconds:g}) must be at least twice ADAMSS_HEARTBEAT_SECONDS "
+                f"({self.heartbeat_seconds:g}), or healthy jobs would be taken from their workers"
+            )
+        return self
 
     @property
     def resolved_home(self) -> Path:

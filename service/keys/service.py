@@ -101,7 +101,7 @@ def revoke_key(session: Session, key_id: str) -> str:
 
 def identify(session: Session, settings: Settings, key: str) -> Identity | None:
     """Whose key it is; None for a key that is not valid, or not any more."""
-    return identify_digest(session, settings, digest_of(key))
+    return identify_digest(session, settings, digest_of(key)) if key else None
 
 
 def identify_digest(session: Session, settings: Settings, digest: str) -> Identity | None:
