@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
 
 
 def gpu_indices() -> list[str]:
@@ -26,3 +32,38 @@ def gpu_indices() -> list[str]:
 def device_names(gpus: list[str]) -> list[str]:
     """As listed in the `workers` table."""
     return [f"cuda:{index}" for index in gpus] or ["cpu"]
+
+
+class Gpus:
+    """Gives each running job a GPU of its own, over all worker processes of this machine that share a home folder.
+
+    Args:
+        indices: of those that this worker may use.
+        folder: where the locks lie; the system lets go of those of a worker that dies.
+    """
+
+    def __init__(self, indices: Sequence[str], folder: Path) -> None:
+        self._indices, self._folder = list(indices), folder
+        self._shared = cycle(self._indices)
+
+    @contextmanager
+    def one(self) -> Iterator[str | None]:
+        """The index of one that no other job has, or of one to share where all are taken; None leaves a single GPU, or
+        the CPU, to torch."""
+        if len(self._indices) < 2:
+            yield None
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for index in self._indices:
+            handle = os.open(self._folder / f"{socket.gethostname()}-{index}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # taken
+                os.close(handle)
+                continue
+            try:
+                yield index
+            finally:
+                os.close(handle)
+            return
+        yield next(self._shared)

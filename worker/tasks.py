@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Event
 from time import monotonic
 
 from celery import Celery
@@ -18,6 +18,7 @@ from service.jobs import states
 from service.queue import RUN_JOB
 from service.settings import Settings
 from service.tables import Job
+from worker.devices import Gpus
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,13 @@ class Runner:
     """Claims jobs and supervises them, `worker_concurrency` at a time, one thread each.
 
     Args:
-        gpus: indices of the GPUs; with several, each running job has one of them to itself.
+        gpus: indices of the GPUs; with several, each running job has one of them to itself while there are enough.
     """
 
     def __init__(self, settings: Settings, db: Database, worker_id: str, gpus: list[str]) -> None:
         self._settings, self._db, self._worker_id = settings, db, worker_id
-        self._gpus = gpus
-        self._lock = Lock()
-        self._running: dict[str, tuple[Supervisor, str | None]] = {}
+        self._gpus = Gpus(gpus, settings.resolved_home / "devices")
+        self._running: dict[str, Supervisor] = {}
         self._stopping = Event()
         self.on_done: Callable[[], None] = lambda: None
 
@@ -82,30 +82,19 @@ class Runner:
     def stop(self) -> None:
         """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""
         self._stopping.set()
-        for supervisor, _ in tuple(self._running.values()):
+        for supervisor in tuple(self._running.values()):
             supervisor.shut_down()
 
     def _supervise(self, job: Job, claimed_at: float) -> None:
-        with self._lock:
-            device = self._free_gpu()
-            supervisor = Supervisor(self._settings, self._db, job, claimed_at, device)
-            self._running[job.id] = (supervisor, device)
-        if self._stopping.is_set():  # it was set between the claim and the line above
-            supervisor.shut_down()
         try:
-            supervisor.run()
+            with self._gpus.one() as device:
+                supervisor = self._running[job.id] = Supervisor(self._settings, self._db, job, claimed_at, device)
+                if self._stopping.is_set():  # it was set between the claim and the line above
+                    supervisor.shut_down()
+                supervisor.run()
         finally:
-            with self._lock:
-                self._running.pop(job.id, None)
+            self._running.pop(job.id, None)
             self.on_done()
-
-    def _free_gpu(self) -> str | None:
-        """One that no other job has; None leaves a single GPU, or the CPU, to torch."""
-        if len(self._gpus) < 2:
-            return None
-        taken = {device for _, device in self._running.values()}
-        free = [index for index in self._gpus if index not in taken]
-        return free[0] if free else self._gpus[len(self._running) % len(self._gpus)]
 
 
 def register(app: Celery, runner: Runner) -> None:
