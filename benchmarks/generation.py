@@ -117,7 +117,7 @@ class Bench:
         self.files = {"train": made[HELD_OUT:], "eval": made[:HELD_OUT]}
         for name, part in self.files.items():
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
-        self.task, self.accelerator = TextGeneration(self.spec), make_accelerator(self.spec.training)
+        self.task, self.accelerator = TextGeneration(self.spec), make_accelerator(self.spec)
         self.source = Source(str(self.model), None, "smollm2", ())
         self.processor = self.task.load_processor(self.source)
         self.rows = {name: self.task.read(folder / f"{name}.jsonl") for name in self.files}
@@ -130,7 +130,7 @@ class Bench:
     def measure(self, name: str, model: Any, seconds: float) -> tuple[list[Any], list[str]]:
         """A row of the table, and what the model writes."""
         model.eval()
-        values = evaluate(model, self.task, self.data["eval"], [], self.collate, BATCH, self.accelerator).values
+        values = evaluate(model, self.task, self.data["eval"], [], self.collate, BATCH, self.accelerator)
         samples = self.task.samples(model, self.processor, self.rows["eval"], LENGTH)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad) if seconds else 0
         row = [name, RATES.get(name, 0.0), values["eval_loss"], values["eval_perplexity"], trained, seconds]

@@ -89,9 +89,6 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def join(self, timeout: float) -> None:
-        self._waiter.join(timeout)
-
     def close(self) -> None:
         """Leaves nothing of the group behind."""
         self.kill()

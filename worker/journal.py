@@ -48,9 +48,6 @@ class Journal:
         with suppress(OSError):
             os.ftruncate(self._handle, 0)
 
-    def close(self) -> None:
-        os.close(self._handle)
-
     def _read(self) -> list[tuple[str, Row]]:
         try:
             lines = self._path.read_text().splitlines()

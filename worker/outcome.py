@@ -76,7 +76,25 @@ DISK_FULL: Failure = {
 }
 DISK_FULL_STATUS = 28  # the exit status of a process that cannot even write its outcome
 # The same of these at the same step, twice, is the job's own doing.
-REPEATABLE = frozenset({"process_crashed", "process_killed", "process_exited", "internal_error", "stalled"})
+REPEATABLE = frozenset(
+    {"process_crashed", "process_killed", "process_exited", "internal_error", "stalled", "out_of_memory"}
+)
+
+
+def is_repeated(last: dict[str, Any] | None, error: Failure, step: int | None) -> bool:
+    """Whether an attempt met the end that the last one met, so that another would only meet it again.
+
+    Args:
+        last: how the last attempt that was charged ended: {reason, step}.
+        step: the last step of this one; None before the first.
+    """
+    if last is None or last["reason"] is None or error["code"] not in REPEATABLE:
+        return False
+    # Killed, or silent, while it was loading says little: anybody may have killed it, and a download goes on from where
+    # it was.
+    if error["code"] in ("process_killed", "stalled") and step is None:
+        return False
+    return bool(last["reason"]["code"] == error["code"] and last.get("step") == step)
 
 
 def repeated(error: Failure, step: int | None) -> Failure:

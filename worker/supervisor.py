@@ -24,9 +24,9 @@ from adamss_core.failpoints import failpoint
 from service.db import Database, is_disk_full
 from service.jobs import states
 from service.settings import Settings
-from service.tables import Job, JobStatus, Json
+from service.tables import Job, JobStatus
 from worker.child import LOG, Child, child_environment
-from worker.outcome import DISK_FULL, FILE, REPEATABLE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, repeated
+from worker.outcome import DISK_FULL, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, is_repeated, repeated
 from worker.reporter import ALIVE, STEP
 from worker.request import FILE as REQUEST
 from worker.request import build_request, job_folder, needed_bytes
@@ -221,7 +221,7 @@ class Supervisor:
     def _retry(self, session: Session, error: Failure) -> None:
         """Another attempt after a while, unless it would only meet the same end."""
         step = self._last_step()
-        if self._repeats(states.last_charged(session, self._job.id), error, step):
+        if is_repeated(states.last_charged(session, self._job.id), error, step):
             self._fail(session, repeated(error, step))
             return
         longest = min(self._settings.heartbeat_seconds * 2**self._job.failures, self._settings.lease_seconds)
@@ -229,14 +229,6 @@ class Supervisor:
         states.give_back(
             session, self._job.id, self._job.attempt, charge=True, error=dict(error), delay=delay, step=step
         )
-
-    def _repeats(self, last: Json | None, error: Failure, step: int | None) -> bool:
-        if last is None or last["reason"] is None or error["code"] not in REPEATABLE:
-            return False
-        # Killed while it was loading says little: anybody may have done it, and it cost little.
-        if error["code"] == "process_killed" and step is None:
-            return False
-        return bool(last["reason"]["code"] == error["code"] and last.get("step") == step)
 
     def _last_step(self) -> int | None:
         """Of this attempt; None where it made none."""

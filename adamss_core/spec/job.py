@@ -90,7 +90,7 @@ class TrainingSpec(SpecModel):
     sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How many prompts of the evaluation data are completed, as an event, at each evaluation (text-generation)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Mixed precision; "auto" takes bf16 where the device has it, else fp32."""
+    """Mixed precision; "auto" takes bf16 where the device has it, else fp32, which regression always gets."""
     gradient_checkpointing: Annotated[bool, Field(strict=True)] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
     compile: Annotated[bool, Field(strict=True)] = False

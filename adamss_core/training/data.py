@@ -60,10 +60,6 @@ class Data:
     classes: list[str]
     held_out: dict[str, Any]
 
-    @property
-    def ids(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.classes)}
-
 
 def read_rows(path: Path, reader: Reader) -> Rows:
     """Raises TrainingError bad_data for a file that is not JSONL or lacks a column."""

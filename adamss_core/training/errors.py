@@ -86,6 +86,7 @@ def _known(error: Exception) -> TrainingError | None:
             f"Memory ran out: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}",
             hint="Use a smaller training.batch_size with more training.gradient_accumulation_steps, a shorter "
             "training.max_length, or a smaller base model.",
+            deterministic=False,  # another program may have had the device's memory; a second time at this step decides
         )
     # Rust libraries (safetensors, tokenizers) report a full disk by text only.
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or _NO_SPACE in str(error).lower():

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adamss_core.training.batches import IGNORED, Collate, Encoded
+from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.request import Values
 from adamss_core.training.tasks import Task
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Values of all rows, and the loss of each.
-
-    Attributes:
-        values: eval_loss and the task's metrics with the prefix eval_.
-        losses: (n,) mean over each row's terms, fp32 on the CPU.
-    """
-
-    values: Values
-    losses: Tensor
 
 
 def evaluate(
@@ -34,37 +22,63 @@ def evaluate(
     collate: Collate,
     batch_size: int,
     accelerator: Accelerator,
-) -> Evaluation:
-    """Every process predicts its share; all of them see the result for all rows."""
-    found = predict(model, task, data, collate, batch_size, accelerator)
-    losses = found["losses"]
-    values: Values = {"loss": float(losses.double().sum() / data.units.sum()), **task.metrics(found, classes)}
-    return Evaluation({f"eval_{name}": value for name, value in values.items()}, losses / data.units.clamp(min=1))
+    alive: Callable[[], object] = lambda: None,
+) -> Values:
+    """eval_loss and the task's metrics with the prefix eval_, of all rows; every process predicts its share."""
+    found = predict(model, task, data, collate, batch_size, accelerator, alive)
+    loss = float(found["losses"].double().sum() / data.units.sum())
+    return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(found, classes)}.items()}
 
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, task: Task, data: Encoded, collate: Collate, batch_size: int, accelerator: Accelerator
+    model: nn.Module,
+    task: Task,
+    data: Encoded,
+    collate: Collate,
+    batch_size: int,
+    accelerator: Accelerator,
+    alive: Callable[[], object] = lambda: None,
 ) -> dict[str, Tensor]:
-    """The task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in the rows' order."""
+    """The task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in the rows' order.
+
+    Args:
+        batch_size: rows at a time; halved where memory runs out, as held-out rows may be longer than those trained on.
+        alive: called before each batch: minutes of silence would be taken for a process that hangs.
+    """
     was_training = model.training
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
     mine = order[accelerator.process_index :: accelerator.num_processes]
     found: dict[str, list[Tensor]] = {}
-    for start in range(0, len(mine), batch_size):
-        rows = mine[start : start + batch_size]
-        inputs, targets = collate(data, rows)
-        with accelerator.autocast():
-            outputs = model(**inputs)
-        part = task.predictions(outputs, targets) | {"losses": task.losses(outputs, targets)}
-        part["row"] = torch.tensor(rows, device=targets.device)
+    done = 0
+    while done < len(mine):
+        alive()
+        rows = mine[done : done + batch_size]
+        try:
+            part = _predicted(model, task, data, collate, rows, accelerator)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(rows) == 1:
+                raise
+            batch_size = -(-len(rows) // 2)
+            continue
+        done += len(rows)
         for name, value in part.items():
             found.setdefault(name, []).append(value)
     model.train(was_training)
     whole = {name: _gathered(accelerator, _joined(parts)) for name, parts in found.items()}
     places = torch.argsort(whole.pop("row"))
     return {name: value[places] for name, value in whole.items()}
+
+
+def _predicted(
+    model: nn.Module, task: Task, data: Encoded, collate: Collate, rows: list[int], accelerator: Accelerator
+) -> dict[str, Tensor]:
+    inputs, targets = collate(data, rows)
+    with accelerator.autocast():
+        outputs = model(**inputs)
+    part = task.predictions(outputs, targets) | {"losses": task.losses(outputs, targets)}
+    return part | {"row": torch.tensor(rows, device=targets.device)}
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -168,7 +168,8 @@ class Trainer:
             setup.collate,
             progress.micro_batch,
             setup.accelerator,
-        ).values
+            setup.reporter.stop_requested,
+        )
         values = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
         qualifies = not self.config.use_asa or progress.step >= self.config.final_warmup
         progress.evaluated(values, setup.training, qualifies=qualifies)

@@ -31,6 +31,13 @@ def compile_model(setup: Setup, wrapped: nn.Module) -> None:
     why."""
     reason = None if _has_compiler(setup.accelerator.device) else "there is no compiler on this machine"
     if reason is None:
+        # Each pruning is another shape of the parameters, in training and in evaluation; past the limit dynamo would go
+        # on without compiling, and say so in a log line only.
+        adamss = setup.plan.spec.adamss
+        span, interval = int(adamss.final_warmup) - int(adamss.init_warmup), int(adamss.mask_interval)
+        prunings = span // interval + 1 if adamss.use_asa else 0
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, 2 * (prunings + 4))
         wrapped.compile(dynamic=True)
         reason = _failure(setup, wrapped)
     if reason is None:

@@ -37,11 +37,12 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> AdamW:
 
 
 def make_schedule(optimizer: AdamW, training: TrainingSpec, total_steps: int) -> LRScheduler:
-    """Rates rise from zero over the warm-up, then follow the job's curve to the last step."""
+    """Rates rise from zero over the warm-up, then follow the job's curve to the last step. A job of one step has no
+    warm-up: its only rate would be zero."""
     schedule: LRScheduler = get_scheduler(
         SCHEDULES[training.lr_scheduler],
         optimizer,
-        num_warmup_steps=math.ceil(training.warmup_ratio * total_steps),
+        num_warmup_steps=min(math.ceil(training.warmup_ratio * total_steps), total_steps - 1),
         num_training_steps=total_steps,
     )
     return schedule

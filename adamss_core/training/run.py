@@ -42,7 +42,7 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
 def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     begun = time.monotonic()
-    accelerator = make_accelerator(request.spec.training)
+    accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
         reporter = SilentReporter()
     store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
@@ -168,6 +168,7 @@ def _published_model(setup: Setup, trainer: Trainer, store: CheckpointStore) -> 
     progress: Progress = trainer.progress
     best = progress.best_step
     live = setup.accelerator.unwrap_model(trainer.wrapped, keep_fp32_wrapper=False)
+    live._compiled_call_impl = None  # a few answers on the CPU are not worth compiling for it
     setup.accelerator.free_memory()
     quantised = setup.training.quantization is not None  # published for the same base in full precision
     if best is None and quantised:

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-from adamss_core.spec import Plan, TrainingSpec
+from adamss_core.spec import JobSpec, Plan, TrainingSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import Collate, Encoded
 from adamss_core.training.data import Data
@@ -42,21 +42,25 @@ class Setup:
         return self.plan.spec.training
 
 
-def make_accelerator(training: TrainingSpec) -> Accelerator:
+def make_accelerator(spec: JobSpec) -> Accelerator:
     """Raises TrainingError where the device cannot do the precision asked for."""
-    cpu = not torch.accelerator.is_available()  # said outright: accelerate joins CPU processes only then
+    # Said outright, as accelerate joins CPU processes only then. Apple's GPUs lack operations that the adapter needs.
+    found = torch.accelerator.current_accelerator(check_available=True)
+    cpu = found is None or found.type == "mps"
     device = PartialState(cpu=cpu).device
-    precision = _precision(training, device)
+    precision = _precision(spec, device)
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:
         AcceleratorState._reset_state()  # an earlier run in this process; there is one state for all Accelerators
     return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
-def _precision(training: TrainingSpec, device: torch.device) -> str:
+def _precision(spec: JobSpec, device: torch.device) -> str:
     """accelerate's name: no, bf16 or fp16."""
+    training = spec.training
     if training.precision == "auto":
-        return "bf16" if has_bf16(device) else "no"
+        # A regression's outputs are on the scale of its data: in bf16 a year could only be told to the nearest eight.
+        return "bf16" if has_bf16(device) and spec.problem_type != "regression" else "no"
     if training.precision == "fp16" and device.type == "cpu":
         raise TrainingError(
             "unsupported_precision",

@@ -15,7 +15,7 @@ from adamss_core.training.evaluation import predict
 from adamss_core.training.setup import Setup
 
 KEPT = 100
-BATCH = 8  # rows that are asked at a time
+BATCH = 8  # rows that are asked at a time, at most
 SHOWN = 400  # characters of a text
 EXPECTED = ("label", "tags", "completion")
 
@@ -29,17 +29,25 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
     """
     device = setup.accelerator.device
     try:
-        found = predict(model.to(device), setup.task, setup.evaluation, setup.collate, batch_size, setup.accelerator)
+        found = predict(
+            model.to(device),
+            setup.task,
+            setup.evaluation,
+            setup.collate,
+            batch_size,
+            setup.accelerator,
+            setup.reporter.stop_requested,
+        )
+        losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+        places = losses.topk(min(KEPT, len(losses))).indices.tolist()
+        rows = setup.data.evaluation.take(places)
+        said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         model.to("cpu")  # a trained model must not be lost for a list
         setup.reporter.event("warning", "The held-out rows with the highest loss are not listed: memory ran out.", {})
         return []
-    losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
-    places = losses.topk(min(KEPT, len(losses))).indices.tolist()
-    rows = setup.data.evaluation.take(places)
-    said = _said(setup, model, rows) if setup.accelerator.is_main_process else []
     model.to("cpu")
     return [
         {
@@ -64,7 +72,7 @@ def _shown(rows: Rows, place: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _said(setup: Setup, model: nn.Module, rows: Rows) -> list[Any]:
+def _said(setup: Setup, model: nn.Module, rows: Rows, batch_size: int) -> list[Any]:
     """(n,) the answers in short."""
     if setup.request.spec.task == "text-generation":
         return [None] * len(rows)
@@ -73,8 +81,8 @@ def _said(setup: Setup, model: nn.Module, rows: Rows) -> list[Any]:
         for i in range(len(rows))
     ]
     answers: list[Mapping[str, Any]] = []
-    for start in range(0, len(asked), BATCH):
-        answers += setup.task.predict(model, setup.processor, asked[start : start + BATCH], setup.limit)
+    for start in range(0, len(asked), batch_size):
+        answers += setup.task.predict(model, setup.processor, asked[start : start + batch_size], setup.limit)
     return [
         _short(next(answer[name] for name in ("label", "labels", "value", "tags") if name in answer))
         for answer in answers

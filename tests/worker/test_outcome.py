@@ -7,7 +7,7 @@ import pytest
 
 from adamss_core.errors import ConfigError
 from adamss_core.training.errors import TrainingError
-from worker.outcome import FILE, Outcome, from_exit
+from worker.outcome import FILE, Outcome, from_exit, is_repeated
 from worker.trainer import describe
 
 
@@ -65,3 +65,21 @@ def test_errors_in_words(error: Exception, code: str, deterministic: bool) -> No
     assert (failure["code"], final) == (code, deterministic)
     assert failure["message"]
     assert failure["hint"]
+
+
+@pytest.mark.parametrize(
+    ("code", "last_code", "last_step", "step", "expected"),
+    [
+        ("stalled", "stalled", 7, 7, True),
+        ("stalled", "stalled", 7, 8, False),
+        ("stalled", "stalled", None, None, False),  # a model that comes slowly
+        ("out_of_memory", "out_of_memory", 3, 3, True),
+        ("out_of_memory", "out_of_memory", None, None, True),
+        ("out_of_memory", "stalled", 3, 3, False),
+        ("disk_full", "disk_full", 3, 3, False),
+    ],
+)
+def test_the_same_end_twice(code: str, last_code: str, last_step: int | None, step: int | None, expected: bool) -> None:
+    last = {"reason": {"code": last_code}, "step": last_step}
+    assert is_repeated(last, {"code": code, "message": "", "hint": ""}, step) is expected
+    assert not is_repeated(None, {"code": code, "message": "", "hint": ""}, step)

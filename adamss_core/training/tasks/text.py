@@ -25,8 +25,10 @@ class TextTask(Task):
 
     def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
         model, fresh = super().load_base(source, processor)
-        if model.config.pad_token_id is None:
-            model.config.pad_token_id = processor.pad_token_id
+        # Rows are filled up with the tokenizer's, whatever the model's configuration says: a decoder that classifies
+        # looks for the last token that is none of it.
+        if processor.pad_token_id is not None:
+            model.config.get_text_config().pad_token_id = model.config.pad_token_id = processor.pad_token_id
         return model, fresh
 
     def limit(self, processor: Any, config: Any) -> int:

@@ -95,22 +95,33 @@ def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBa
         return Rendered(found, marks, complete=True)
     whole = _rendered(messages, tokenizer)
     spans: list[Span] = []
+    passed = 0  # the end of what was asked before, as far as it is shown as it is
     for place, message in enumerate(messages):
         if message["role"] == "assistant":
-            spans.append(_turn(messages, place, whole, spans[-1][1] if spans else 0, tokenizer))
+            spans.append(_turn(messages, place, whole, spans[-1][1] if spans else 0, passed, tokenizer))
+            passed = spans[-1][1]
+        elif (at := whole.find(message["content"].strip(), passed)) >= 0:
+            passed = at + len(message["content"].strip())
     return Rendered(whole, spans, complete=True)
 
 
 def _turn(
-    messages: list[dict[str, Any]], place: int, whole: str, after: int, tokenizer: PreTrainedTokenizerBase
+    messages: list[dict[str, Any]], place: int, whole: str, after: int, passed: int, tokenizer: PreTrainedTokenizerBase
 ) -> Span:
+    """
+    Args:
+        after: the end of the turn before.
+        passed: the end of the question; a short answer may stand in it as well.
+    """
     before = _rendered(messages[:place], tokenizer, answer=True)
     through = whole if place == len(messages) - 1 else _rendered(messages[: place + 1], tokenizer)
     begin = len(before) if whole.startswith(before) and len(before) >= after else None
     if begin is not None and whole.startswith(through):
         return begin, begin + len(whole[begin : len(through)].rstrip())
     content = messages[place]["content"].strip()
-    at = whole.find(content, begin or after)
+    at = whole.find(content, passed if begin is None else begin)
+    if at < 0 and begin is None:
+        at = whole.find(content, after)
     if at < 0:
         raise UnusableChat(f"has an answer (message {place + 1}) that the model's chat template does not show as it is")
     return at if begin is None else begin, _end_of_turn(whole, at + len(content), tokenizer)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from adamss_core.training import evaluation
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.loop import Trainer
@@ -87,6 +88,36 @@ def test_no_memory_for_a_single_row_is_an_error(model: Path, tmp_path: Path, mon
     with pytest.raises(TrainingError, match="Memory ran out") as caught:
         run(request(model, tmp_path), Recorder())
     assert caught.value.code == "out_of_memory"
+
+
+def test_held_out_rows_that_are_too_much_at_once_go_in_smaller_pieces(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same result; and before each piece the run says that it is alive."""
+    spec = job(training={"max_steps": 21, "batch_size": 8})
+    plain = run(request(model, tmp_path / "plain", spec=spec), Recorder())
+    original, sizes = evaluation._predicted, list[int]()
+
+    def scarce(*arguments: Any) -> Any:
+        sizes.append(len(arguments[4]))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(*arguments)
+
+    asked: list[int] = []
+    recorder = Recorder()
+
+    def stop_requested() -> bool:
+        asked.append(len(sizes))
+        return False
+
+    monkeypatch.setattr(recorder, "stop_requested", stop_requested)
+    monkeypatch.setattr(evaluation, "_predicted", scarce)
+    outcome = run(request(model, tmp_path / "scarce", spec=spec), recorder)
+    assert outcome.result["eval_loss"] == pytest.approx(plain.result["eval_loss"], rel=1e-5)
+    assert [row["row"] for row in outcome.worst] == [row["row"] for row in plain.worst]
+    assert {8, 4, 2} <= set(sizes)
+    assert set(range(len(sizes))) <= set(asked)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")

@@ -36,6 +36,10 @@ LAST_THINKS = (
     "{{ 'hm. ' }}{% endif %}{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{{ '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+OPENS_A_THOUGHT = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}"
+    "{{ '<|end|>' }}{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>hm. ' }}{% endif %}"
+)
 STRICT = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system here') }}{% endif %}" + TEMPLATE
 
 
@@ -65,6 +69,23 @@ def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> No
         "It is white.<|end|>",
         "hm. It is black.<|end|>",
     ]
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_a_short_answer_that_stands_in_its_question_too(answer: str) -> None:
+    """Where the prompt ends in something that finished turns do not have, the answer is looked for behind the question.
+
+    Seen to fail: the word was learnt in the question, and the answer was not.
+    """
+    tokenizer = build_chat_tokenizer(OPENS_A_THOUGHT)
+    talk = [
+        {"role": "user", "content": "Is 2 even? Answer yes or no."},
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": "And 3, yes or no?"},
+        {"role": "assistant", "content": "no"},
+    ]
+    example = tokens_of({"messages": talk}, tokenizer)
+    assert learnt(example, tokenizer) == [f"{answer}<|end|>", "no<|end|>"]
 
 
 def test_a_template_without_end_tokens() -> None:

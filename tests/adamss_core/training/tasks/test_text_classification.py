@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from itertools import islice
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from adamss_core.spec.cells import Unusable, classes_of, number_of
+from adamss_core.training.base_model import Source
 from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
 from adamss_core.training.run import run
+from adamss_core.training.tasks import task_of
 from examples.demo_model import install_model
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
 from tests.adamss_core.training.tasks.support import card_answers, predicted, task_job
@@ -77,6 +80,37 @@ def test_a_number(model: Path, tmp_path: Path) -> None:
     assert answers == [pytest.approx(answers[0], abs=1e-3)] * 3
     high, low = predicted(outcome, spec, tmp_path, [{"text": "fine great"}, {"text": "dull cold"}])
     assert high["value"] > low["value"] + 2
+
+
+def test_years_are_published(model: Path, tmp_path: Path) -> None:
+    """Seen to fail: with the same allowance for years as for logits of usual size, `lora` answered "differently"."""
+    rows = [{"text": text, "label": 1990 + 2 * value} for text, _, _, value in words(2, 240)]
+    spec = task_job(TASK, problem_type="regression", training={"epochs": 5, "learning_rate": 0.03})
+    outcome = run(request(model, tmp_path, rows, spec=spec), Recorder())
+    assert [artifact.name for artifact in outcome.artifacts] == ["adapter", "lora", "merged"]
+    assert outcome.result["eval_loss"] < 0.4 * outcome.result["baseline"]["loss"]
+
+
+def test_a_job_of_one_step_learns_something(model: Path, tmp_path: Path) -> None:
+    """Its one rate is not the zero that a warm-up begins with; without a change there would be no LoRA to export."""
+    rows: list[dict[str, Any]] = [{"text": "fine" if i % 2 else "dull", "label": i % 2} for i in range(20)]
+    spec = task_job(TASK, training={"max_steps": 1}, artifacts=["lora"])
+    recorder = Recorder()
+    assert len(run(request(model, tmp_path, rows, spec=spec), recorder).artifacts) == 1
+    assert [row["learning_rate"] for row in recorder.of("train").values()] == [spec.training.learning_rate]
+
+
+def test_rows_are_filled_up_with_the_tokenizers_token(model: Path) -> None:
+    """Seen to fail: with a configuration that names another, which was believed."""
+    task, source = task_of(task_job(TASK)), Source(str(model), None, "tiny", ("a", "b"))
+    tokenizer = task.load_processor(source)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"pad_token_id": 3}))
+    try:
+        base, _ = task.load_base(source, tokenizer)
+    finally:
+        (model / "config.json").write_text(json.dumps(config))
+    assert base.config.pad_token_id == tokenizer.pad_token_id != 3
 
 
 def test_the_mood_of_real_reviews_as_a_number(tmp_path: Path) -> None:
