@@ -81,6 +81,14 @@ def _validate_targets(config: AdamssConfig) -> None:
     _validate_layers(config)
 
 
+def drop_saved_targets(config: AdamssConfig) -> None:
+    """Takes names out of a list of targets that `modules_to_save` has as well, which is what PEFT goes by: "all-linear"
+    becomes such a list, and it is saved."""
+    if isinstance(config.target_modules, (list, set)) and config.modules_to_save:
+        saved = set(config.modules_to_save)
+        config.target_modules = type(config.target_modules)(name for name in config.target_modules if name not in saved)
+
+
 def _validate_layers(config: AdamssConfig) -> None:
     layers, patterns = config.layers_to_transform, config.layers_pattern
     if patterns:

@@ -41,7 +41,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         for all modules), adapted and dropped modules.
 
     Raises:
-        ExportError: the adapter has no effect at all, or cannot be written as one LoRA.
+        ExportError: the adapter has no effect at all, or the folder holds an AdaMSS adapter.
     """
     adapter = adapter_name or active_adapter(model)
     if (Path(folder) / MANIFEST).exists():

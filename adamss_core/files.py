@@ -19,6 +19,7 @@ from peft.utils import PeftType
 from torch import Tensor, nn
 
 from adamss_core.atomic import write_atomically
+from adamss_core.config import drop_saved_targets
 from adamss_core.decomposition import Decomposition
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.layout import SubspaceLayout
@@ -78,6 +79,7 @@ def load_adapter(
     """
     folder = Path(folder)
     config = read_config(folder)
+    drop_saved_targets(config)
     tensors = read_weights(folder)
     config.inference_mode = not is_trainable
     if allow_other_base:

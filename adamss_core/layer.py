@@ -249,7 +249,8 @@ class AdamssLayer(BaseTunerLayer):
         return self.lora_factors(adapter_name)[2]
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        return True
+        """Only without a bias: PEFT's conversion takes no change of it along, `export_lora` does."""
+        return self.base_bias() is None
 
     # --- merging --------------------------------------------------------------------------------------------------
 
@@ -344,7 +345,9 @@ class AdamssLinear(nn.Module, AdamssLayer):
         pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
         # Not through nn.Module's attributes, which would take a tenth of a small layer's forward.
         held: dict[str, Any] = self._modules
-        a, b = held["adamss_A"]._parameters[name], held["adamss_B"]._parameters[name]
+        a, b = held["adamss_A"]._parameters.get(name), held["adamss_B"]._parameters.get(name)
+        if a is None:  # a replica of nn.DataParallel, which holds its parameters as plain attributes
+            a, b = held["adamss_A"][name], held["adamss_B"][name]
         if a.numel() == 0:
             # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
             # made after loading holds the same list of parameters as the one made before.
@@ -375,7 +378,9 @@ class AdamssLinear(nn.Module, AdamssLayer):
         ):
             return None
         parameters: dict[str, Any] = base._parameters
-        weight, bias = parameters["weight"], parameters["bias"]
+        weight, bias = parameters.get("weight"), parameters.get("bias")
+        if weight is None:  # a replica of nn.DataParallel
+            return None
         trained = weight.requires_grad or (bias is not None and bias.requires_grad)
         return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
 

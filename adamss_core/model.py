@@ -28,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
 from adamss_core.asa_state import ACTIVE, NEVER
-from adamss_core.config import check_adapter_name, validate_config
+from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
 from adamss_core.layer import AdamssLayer, AdamssLinear
@@ -85,6 +85,7 @@ class AdamssModel(BaseTuner):
         config = self._prepare_adapter_config(config, self.get_model_config(model))
         self._check_layer_indices(model, config)
         config = _maybe_include_all_linear_layers(config, model)
+        drop_saved_targets(config)
         self._layers = None
         self._planned = {
             name: self._decompose_target(name, target, config) for name, target in self._find_targets(model, config)

@@ -414,3 +414,39 @@ def test_the_base_can_be_used_after_a_refusal(folder: Path, saved: Path) -> None
         load_adapter(base, folder)
     assert torch.equal(outputs(base), outputs(Mlp()))
     assert torch.equal(outputs(load_adapter(base, saved)), outputs(load_adapter(Mlp(), saved)))
+
+
+def test_a_head_beside_all_linear_layers_comes_back(tmp_path: Path) -> None:
+    """ "all-linear" becomes a list of names when layers are found, and is saved as one, the head's name among them.
+
+    Seen to fail: loading refused the list, as the head cannot be adapted and trained in full both.
+    """
+    model = get_adamss_model(tiny_bert(), config(target_modules="all-linear", modules_to_save=["classifier"]))
+    give_effect(model)
+    save_adapter(model, tmp_path)
+    fields = json.loads((tmp_path / CONFIG).read_text())
+    assert "classifier" not in fields["target_modules"]
+    fields["target_modules"] = [*fields["target_modules"], "classifier"]  # as stock PEFT, and we, used to write it
+    (tmp_path / CONFIG).write_text(json.dumps(fields))
+    (tmp_path / MANIFEST).unlink()
+    loaded = load_adapter(tiny_bert(), tmp_path, is_trainable=False)
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, model.eval()(ids).logits)
+
+
+def test_a_replica_of_data_parallel_answers_alike() -> None:
+    """Which holds its parameters as plain attributes. nn.DataParallel itself needs two GPUs."""
+    model = adapted_mlp()
+
+    torch.testing.assert_close(outputs(_replica(model)), outputs(model))
+
+
+def _replica(module: torch.nn.Module) -> torch.nn.Module:
+    """As torch.nn.parallel.replicate makes it, on the same device."""
+    replica: torch.nn.Module = module._replicate_for_data_parallel()
+    for name, value in module._parameters.items():
+        object.__setattr__(replica, name, value)
+    for name, child in module._modules.items():
+        replica._modules[name] = None if child is None else _replica(child)
+    return replica
