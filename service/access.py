@@ -6,7 +6,6 @@ What is not on the list of public paths needs a key, so that a route added later
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from threading import Lock
@@ -16,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.db import Database
-from service.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
+from service.errors import Forbidden, InvalidRequest, ServiceError, TooManyRequests, Unauthorized
 from service.keys.service import Identity, identify
 from service.keys.sessions import identify_session
 from service.origin import SAFE_METHODS, check_host, check_origin, check_page
@@ -64,18 +63,22 @@ class AccessMiddleware:
         if shown is None:
             await self.app(scope, receive, send)
             return
-        checked = time.monotonic()
+        checked, begun = time.monotonic(), False
 
         async def send_while_valid(message: Message) -> None:
-            nonlocal checked
+            nonlocal checked, begun
             if time.monotonic() - checked >= RECHECK_SECONDS:
                 if not await run_sync(self._still_valid, scope, shown):
                     raise KeyEnded
                 checked = time.monotonic()
+            begun = True
             await send(message)
 
-        with suppress(KeyEnded):  # the answer is broken off
+        try:
             await self.app(scope, receive, send_while_valid)
+        except KeyEnded:  # an answer that has begun is broken off
+            if not begun:
+                await error_response(_ended(shown))(scope, receive, send)
 
     async def _check(self, scope: Scope) -> Credential | None:
         """What lets the request in; None for what is public."""
@@ -89,24 +92,15 @@ class AccessMiddleware:
             check_page(scope, headers)
         identity = await run_sync(self._admit, scope, shown)
         check_role(scope, identity)
+        check_text(scope)
         state = scope.setdefault("state", {})
         state["identity"], state["project_id"] = identity, identity.project_id
         return shown
 
     def _admit(self, scope: Scope, shown: Credential) -> Identity:
         identity = self._identify(scope, shown)
-        if identity is None and shown.from_cookie:
-            raise Unauthorized(
-                "This browser is signed out: its session has expired or was ended, or the key it was opened with has "
-                "expired or was revoked. Sign in again; `adamss link` prints a link.",
-                code="session_ended",
-            )
         if identity is None:
-            raise Unauthorized(
-                "The key is not valid: unknown, expired or revoked. `adamss keys list` shows which are valid; `adamss "
-                "keys create` makes one.",
-                code="invalid_key",
-            )
+            raise _ended(shown)
         check_rate(self.rates, self.settings, identity.key_id)
         return identity
 
@@ -153,6 +147,20 @@ def check_rate(rates: RateLimits, settings: Settings, sender: str, named: str = 
         )
 
 
+def _ended(shown: Credential) -> Unauthorized:
+    if shown.from_cookie:
+        return Unauthorized(
+            "This browser is signed out: its session has expired or was ended, or the key it was opened with has "
+            "expired or was revoked. Sign in again; `adamss link` prints a link.",
+            code="session_ended",
+        )
+    return Unauthorized(
+        "The key is not valid: unknown, expired or revoked. `adamss keys list` shows which are valid; `adamss keys "
+        "create` makes one.",
+        code="invalid_key",
+    )
+
+
 class KeyEnded(Exception):
     """The key of a request was revoked, or expired, while it was answered."""
 
@@ -172,6 +180,12 @@ def check_role(scope: Scope, identity: Identity) -> None:
             f"one: adamss keys create NAME --role {required.value}",
             code="role_too_low",
         )
+
+
+def check_text(scope: Scope) -> None:
+    """Raises InvalidRequest for a NUL in path or query: no id or name has one, and PostgreSQL takes it in no text."""
+    if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        raise InvalidRequest("The address holds a NUL character (%00), which no id or name has.", code="bad_address")
 
 
 def credential(settings: Settings, headers: Headers) -> Credential:

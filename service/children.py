@@ -7,10 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
 
 from service.environment import for_libraries
+from service.errors import TooManyRequests
 
 # Of a process that reads a model's config, tokenizer or template, and computes little.
 READER_LIMITS = {
@@ -18,6 +20,31 @@ READER_LIMITS = {
     resource.RLIMIT_AS: 32 * 2**30,  # of addresses: torch alone reserves much
     resource.RLIMIT_CORE: 0,
 }
+
+
+PLACES = 8
+RETRY_SECONDS = 5
+_places = BoundedSemaphore(PLACES)
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """One of the few places for processes that somebody waits for: each takes memory, and a thread of those that answer
+    everybody.
+
+    Raises:
+        TooManyRequests: all are taken.
+    """
+    if not _places.acquire(blocking=False):
+        raise TooManyRequests(
+            f"The service reads {PLACES} models and files at a time, and does so now. Try again in {RETRY_SECONDS} s.",
+            code="busy",
+            retry_after=RETRY_SECONDS,
+        )
+    try:
+        yield
+    finally:
+        _places.release()
 
 
 def model_environment(*, offline: bool) -> dict[str, str]:

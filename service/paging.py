@@ -53,11 +53,11 @@ def parse_cursor(text: str | None) -> tuple[datetime, str] | None:
         plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
         moment, _, identity = plain.partition(" ")
         parsed = datetime.fromisoformat(moment)
-    except (ValueError, binascii.Error) as error:
+        if parsed.tzinfo is None or not identity.isprintable():
+            raise _bad_cursor()
+        return parsed.astimezone(UTC), identity
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise _bad_cursor() from error
-    if parsed.tzinfo is None:
-        raise _bad_cursor()
-    return parsed, identity
 
 
 def split(rows: Sequence[T], limit: int) -> tuple[list[T], bool]:

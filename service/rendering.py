@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -52,8 +55,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_: Request, error: RequestValidationError) -> Response:
-        return error_response(explain(error.errors(), error.body))
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        return error_response(explain(error.errors(), error.body, _body_model(request)))
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> Response:
@@ -62,3 +65,11 @@ def add_error_handlers(app: FastAPI) -> None:
         family, code, message = _HTTP.get(error.status_code, ("invalid_request", "http_error", str(error.detail)))
         body = {"type": family, "code": code, "message": message, "param": None}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=dict(error.headers or {}))
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """What the route takes as its body, where that is one model."""
+    endpoint = request.scope.get("endpoint")
+    hints = {} if endpoint is None else get_type_hints(endpoint)
+    models = (kind for name, kind in hints.items() if name != "return" and isinstance(kind, type))
+    return next((kind for kind in models if issubclass(kind, BaseModel)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from asyncio import Semaphore
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +12,8 @@ from service.origin import SAFE_METHODS
 # Python runs one thread at a time, and each that could run waits for all others that could: forty threads, which the
 # framework allows, answer nobody sooner than eight, and the last one much later.
 AT_A_TIME = 8
-ALWAYS = frozenset({"/healthz"})  # says that the process lives, also while all turns wait for a database
+# These say how it is also while all turns wait for a database, and these may wait for a process that reads a model.
+NEVER = re.compile(r"/healthz|/readyz|/models(/.*)?")
 
 
 class TurnsMiddleware:
@@ -23,7 +25,7 @@ class TurnsMiddleware:
         self._turns = Semaphore(AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in SAFE_METHODS or scope["path"] in ALWAYS:
+        if scope["type"] != "http" or scope["method"] not in SAFE_METHODS or NEVER.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
         await self._turns.acquire()

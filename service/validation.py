@@ -56,8 +56,12 @@ _PATTERNS = {
 }
 
 
-def explain(errors: Sequence[Error], body: Any) -> ServiceError:
-    """The error of the first field at fault; of a union, what each of its branches asks for."""
+def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> ServiceError:
+    """The error of the first field at fault; of a union, what each of its branches asks for.
+
+    Args:
+        model: what the body was checked against, for the names of its fields.
+    """
     first = errors[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it could not be parsed")
@@ -69,7 +73,7 @@ def explain(errors: Sequence[Error], body: Any) -> ServiceError:
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="body_missing"
         )
-    sentences = list(dict.fromkeys(_sentence(error, path) for error in here))
+    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in here))
     message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(here)}."
     others = len({render(field_path(error, body)) for error in errors}) - 1
     if others:
@@ -108,10 +112,10 @@ def render(path: Sequence[str | int]) -> str:
     return text
 
 
-def _sentence(error: Error, path: tuple[str | int, ...]) -> str:
+def _sentence(error: Error, path: tuple[str | int, ...], model: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_field(path)
+        return _unknown_field(path, model)
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind == "string_pattern_mismatch":
@@ -133,8 +137,9 @@ def _got(errors: Sequence[Error]) -> str:
     return f", but is {value!r}" if plain and shown else ""
 
 
-def _unknown_field(path: tuple[str | int, ...]) -> str:
-    model: Any = JobSpec
+def _unknown_field(path: tuple[str | int, ...], model: Any) -> str:
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        model = None
     for part in path[:-1]:
         model = _model_at(model, part)
     if model is None:

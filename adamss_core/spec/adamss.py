@@ -14,6 +14,7 @@ StrictInt = Annotated[int, Field(strict=True)]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Step = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 ModuleName = Annotated[str, Field(min_length=1, max_length=300)]
+Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
 
 class AdamssSpec(BaseModel):
@@ -64,17 +65,17 @@ class AdamssSpec(BaseModel):
     """Seed of the randomized SVD."""
 
     # PeftConfig's own fields, so that an adapter_config.json can be pasted.
-    task_type: str | None = None
+    task_type: Pasted | None = None
     """Set by the job's task; accepted so that an adapter_config.json can be pasted."""
     peft_type: Literal["ADAMSS"] | None = None
     """"ADAMSS" or absent."""
-    auto_mapping: dict[str, Any] | None = None
+    auto_mapping: dict[Pasted, Pasted | None] | None = None
     """Written by PEFT; has no effect here."""
-    peft_version: str | None = None
+    peft_version: Pasted | None = None
     """Written by PEFT; has no effect here."""
-    base_model_name_or_path: str | None = None
+    base_model_name_or_path: Pasted | None = None
     """Serves as the base model where the job names none."""
-    revision: str | None = None
+    revision: Pasted | None = None
     """Serves as the base model's revision where the job names none."""
     inference_mode: Annotated[bool, Field(strict=True)] = False
     """Written by PEFT; a job always trains."""

@@ -12,6 +12,7 @@ from adamss_core.spec.tasks import metrics_of
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
 # in about ten prunings.
 RAMP_BEGIN, RAMP_END, PRUNINGS = 0.1, 0.5, 10
+MAX_STEPS = 10_000_000
 
 
 class SpecProblem(Exception):
@@ -56,6 +57,14 @@ def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: i
     per_step = training.batch_size * training.gradient_accumulation_steps * processes
     steps_per_epoch = max(1, math.ceil(train_rows / per_step))
     total_steps = training.max_steps or max(1, math.ceil(steps_per_epoch * training.epochs))
+    if total_steps > MAX_STEPS:
+        raise SpecProblem(
+            "training.epochs",
+            f"epochs is {training.epochs:g}, which makes {total_steps:,} optimizer steps of {train_rows:,} rows; "
+            f"at most {MAX_STEPS:,} are possible. Use at most {MAX_STEPS / steps_per_epoch:.3g} epochs, max_steps, or "
+            "a larger batch_size.",
+            "too_many_steps",
+        )
     warnings: list[str] = []
     if training.metric_for_best == "auto":
         spec = spec.model_copy(

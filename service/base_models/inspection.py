@@ -27,24 +27,25 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
         Unavailable: the inspection itself failed, such as by its time limit.
     """
     arguments = [*COMMAND, model, *(["--revision", revision] if revision else [])]
-    process = subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    try:
-        children.limit(process.pid, LIMITS)
-        output, log = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(
-            f"Inspecting the model took longer than {SECONDS:.0f} s. Try again; a slow disk or network may be why.",
-            code="inspection_timeout",
-        ) from error
-    finally:
-        children.end(process)
+    with children.place():
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        try:
+            children.limit(process.pid, LIMITS)
+            output, log = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable(
+                f"Inspecting the model took longer than {SECONDS:.0f} s. Try again; a slow disk or network may be why.",
+                code="inspection_timeout",
+            ) from error
+        finally:
+            children.end(process)
     return _read(output, log, process.returncode)
 
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 from service import children
 from service.datasets.convert import ANSWER, ORDER, Order
 from service.datasets.rows import MEBIBYTE, refuse, too_large
-from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.errors import InvalidRequest, TooLarge, TooManyRequests, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,10 @@ WALL = 4  # times the CPU time: other uploads may be read meanwhile
 KEEP_FACTOR = 4  # rows as JSON are larger than in their file
 MAX_ANSWER_BYTES = 64 * MEBIBYTE
 AT_ONCE = 4
+WAITING = 12  # each holds a thread of those that answer everybody
+RETRY_SECONDS = 10
 
-_turn = BoundedSemaphore(AT_ONCE)
+_line, _turn = BoundedSemaphore(AT_ONCE + WAITING), BoundedSemaphore(AT_ONCE)
 
 
 def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> dict[str, Any]:
@@ -52,8 +54,17 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
         file.seek(0)
     order = Order(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     (folder / ORDER).write_text(json.dumps(asdict(order)), encoding="utf-8")
-    with _turn:
-        code = _run(file, folder, WALL * seconds)
+    if not _line.acquire(blocking=False):
+        raise TooManyRequests(
+            f"The service reads {AT_ONCE} files at a time, and {WAITING} more wait. Try again in {RETRY_SECONDS} s.",
+            code="busy",
+            retry_after=RETRY_SECONDS,
+        )
+    try:
+        with _turn:
+            code = _run(file, folder, WALL * seconds)
+    finally:
+        _line.release()
     return _answer(folder, code)
 
 

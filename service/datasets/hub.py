@@ -62,24 +62,25 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 
 def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
     """Has the files put into the folder's `parts`; returns the commit."""
-    order = wanted.model_dump() | {"limit": limit}
-    (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
-    with (folder / child.LOG).open("wb") as log:
-        process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
-            start_new_session=True,
-        )
-        try:
-            process.wait(SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
-        finally:
-            children.end(process)
+    with children.place():
+        order = wanted.model_dump() | {"limit": limit}
+        (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
+        with (folder / child.LOG).open("wb") as log:
+            process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+                start_new_session=True,
+            )
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
+            finally:
+                children.end(process)
     answer = _read_answer(folder)
     if problem := answer.get("refused"):
         kinds = {422: InvalidRequest, 413: TooLarge}

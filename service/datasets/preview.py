@@ -78,27 +78,29 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
-    (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*COMMAND, str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-        try:
-            children.limit(process.pid, LIMITS)
-            process.wait(SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise InvalidRequest(
-                f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not come to an end.",
-                code="preview_timeout",
-                param="base_model",
-            ) from error
-        finally:
-            children.end(process)
+    with children.place():
+        (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*COMMAND, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+            try:
+                children.limit(process.pid, LIMITS)
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise InvalidRequest(
+                    f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not come to an "
+                    "end.",
+                    code="preview_timeout",
+                    param="base_model",
+                ) from error
+            finally:
+                children.end(process)
     return _read(folder)
 
 

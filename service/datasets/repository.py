@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from service.tables import TERMINAL, Dataset, Job
 
 
-def find(session: Session, project_id: str, dataset_id: str) -> Dataset | None:
-    dataset = session.get(Dataset, dataset_id)
+def find(session: Session, project_id: str, dataset_id: str, *, lock: bool = False) -> Dataset | None:
+    dataset = session.get(Dataset, dataset_id, with_for_update=True if lock else None)
     if dataset is None or dataset.project_id != project_id or dataset.deleted_at is not None:
         return None
     return dataset

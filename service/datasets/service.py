@@ -114,7 +114,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
         Conflict: a job that has not ended uses it.
     """
     with caller.db.write() as session:
-        dataset = repository.find(session, caller.project_id, dataset_id)
+        dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit holds it, too
         if dataset is None:
             raise not_found(dataset_id)
         for job in repository.unfinished_jobs(session, caller.project_id):
@@ -124,6 +124,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
                     code="dataset_in_use",
                 )
         dataset.deleted_at = now()
+        dataset.profile = {}  # it has rows in it
     remove_files(caller.settings, dataset_id)
 
 

@@ -29,6 +29,7 @@ from service.tables import JobStatus
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(description="Id of a job, such as job_7m3k9x2pqr.", max_length=60)]
+NAME = r'^[^"\\\x00]*$'  # of a metric; SQLite knows no other paths into JSON
 Seq = Annotated[int, Query(ge=0, le=2**31 - 1, description="The last `seq` seen; 0 for all.")]
 Rows = Annotated[int, Query(ge=1, le=10_000, description="Largest number of rows that are returned.")]
 Points = Annotated[
@@ -131,7 +132,8 @@ def get_metrics(
     limit: Rows = 1_000,
     max_points: Points = None,
     name: Annotated[
-        str | None, Query(max_length=100, description="Only rows with this value, and only it, such as loss.")
+        str | None,
+        Query(max_length=100, pattern=NAME, description="Only rows with this value, and only it, such as loss."),
     ] = None,
 ) -> Response:
     """What was measured, in order. To follow a job, ask again with the last `seq` seen as `after`: no row is missed or

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, sele
 from sqlalchemy.orm import Session
 
 from service.tables import (
+    TERMINAL,
     Artifact,
     Checkpoint,
     Dataset,
@@ -51,12 +52,18 @@ def page(
     return session.scalars(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
 
 
-def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> int:
-    """Holds data sets against deletion until the transaction ends; how many of them there are."""
+def waits_for_adapter(session: Session, project_id: str, job_id: str) -> str | None:
+    """A job that has not ended and starts from the adapter of `job_id`."""
+    statement = select(Job.id, Job.spec).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))
+    return next((other for other, spec in session.execute(statement) if spec.get("init_from") == job_id), None)
+
+
+def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:
+    """Holds data sets against deletion until the transaction ends; those of them that there are."""
     statement = select(Dataset.id).where(
         Dataset.id.in_(ids), Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
     )
-    return len(session.scalars(statement.with_for_update(read=True)).all())
+    return set(session.scalars(statement.with_for_update(read=True)))
 
 
 def find_idempotency_key(session: Session, project_id: str, key: str) -> IdempotencyKey | None:

@@ -123,6 +123,12 @@ def delete(caller: Caller, job_id: str) -> None:
                 code=f"job_{job.status}",
                 param="status",
             )
+        waiting = repository.waits_for_adapter(session, caller.project_id, job_id)
+        if waiting is not None:
+            raise Conflict(
+                f"Job {waiting} has not ended and starts from this job's adapter. Cancel it, or wait for its end.",
+                code="job_in_use",
+            )
         repository.remove(session, job_id)
     for folder in ("jobs", "artifacts"):
         shutil.rmtree(caller.settings.folder(folder) / job_id, ignore_errors=True)
@@ -150,9 +156,12 @@ def _change(caller: Caller, job_id: str, transition: Callable[[Session, Job], No
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
     wanted = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
-    if repository.lock_datasets(session, caller.project_id, list(wanted.values())) < len(set(wanted.values())):
-        param, missing = next(iter(wanted.items()))
-        raise unknown_dataset(missing, param)
+    held = repository.lock_datasets(session, caller.project_id, list(wanted.values()))
+    for param, dataset_id in wanted.items():
+        if dataset_id not in held:
+            raise unknown_dataset(dataset_id, param)
+    if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
+        raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
     moment = now()
     job = Job(
         id=new_id("job"),

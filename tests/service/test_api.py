@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -222,3 +223,39 @@ def test_the_docs_load_nothing_from_elsewhere(service: Service) -> None:
     for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
         assert f"/docs/assets/{name}" in page
         assert service.client.get(f"/docs/assets/{name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs/%00",
+        "/jobs?name=a%00b",
+        "/datasets/ds_%00",
+        "/jobs/{job}/metrics?max_points=5&name=%5C",
+        "/jobs/{job}/metrics?max_points=5&name=loss%22",
+        "/jobs?after=" + urlsafe_b64encode(b"0001-01-01T00:00:00+14:00 x").decode().rstrip("="),
+        "/jobs?after=" + urlsafe_b64encode(b"2026-01-01T00:00:00+00:00 \0").decode().rstrip("="),
+    ],
+)
+def test_what_no_name_or_place_can_be_is_refused(any_service: Service, path: str) -> None:
+    """Seen to fail: each was answered with 500 or 503, by one database or both."""
+    answer = any_service.client.get(path.format(job=any_service.submit()["id"]))
+    assert answer.status_code == 422, answer.text
+    assert error_of(answer.json())["message"]
+
+
+def test_text_that_no_json_can_hold_is_refused(service: Service) -> None:
+    """Seen to fail: the job was made, and neither it nor the list of jobs could be shown any more."""
+    body = json.dumps({**service.spec(), "adamss": {"auto_mapping": {"a": "\ud800"}}})
+    answer = service.client.post("/jobs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert service.client.get("/jobs").json()["data"] == []
+
+
+def test_an_unknown_field_is_compared_with_those_of_its_own_call(service: Service) -> None:
+    job = service.submit()["id"]
+    answer = service.client.post(f"/jobs/{job}/predict", json={"inputs": [{"text": "x"}], "top_q": 3})
+    message = error_of(answer.json())["message"]
+    assert answer.status_code == 422
+    assert "inputs" in message
+    assert "base_model" not in message

@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
 from service import children
+from service.errors import TooManyRequests
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
@@ -30,3 +32,15 @@ def test_end_takes_what_it_started() -> None:
     children.end(process)  # communicate() inside would wait for the pipe that the grandchild holds
     assert process.returncode != 0
     children.end(process)  # once more costs nothing
+
+
+def test_there_are_few_places_and_who_finds_none_is_told_when_to_come_back() -> None:
+    """Seen to fail: forty at once held all the threads there are, and nobody else was answered."""
+    with ExitStack() as stack:
+        for _ in range(children.PLACES):
+            stack.enter_context(children.place())
+        with pytest.raises(TooManyRequests) as caught, children.place():
+            pass
+        assert caught.value.retry_after == children.RETRY_SECONDS
+    with children.place():
+        pass

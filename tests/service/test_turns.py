@@ -63,7 +63,17 @@ def test_a_few_reads_are_worked_on_and_the_others_follow() -> None:
     run(test)
 
 
-@pytest.mark.parametrize(("path", "method"), [("/healthz", "GET"), ("/jobs", "POST"), ("/jobs/1", "DELETE")])
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/healthz", "GET"),
+        ("/readyz", "GET"),
+        ("/models", "GET"),
+        ("/models/tiny", "GET"),
+        ("/jobs", "POST"),
+        ("/jobs/1", "DELETE"),
+    ],
+)
 def test_what_takes_no_turn_waits_for_none(path: str, method: str) -> None:
     async def test(app: App) -> None:
         asked = [app.ask(f"/jobs/{number}") for number in range(3 * AT_A_TIME)]

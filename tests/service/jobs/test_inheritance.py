@@ -54,3 +54,16 @@ def test_jobs_that_cannot_be_started_from(service: Service) -> None:
     )
     other = service.client.post("/jobs", json=spec | {"dataset": {"train": dataset.json()["id"]}}, headers=key)
     assert (other.status_code, error_of(other.json())["code"]) == (422, "unknown_job")
+
+
+def test_an_adapter_that_a_job_waits_for_is_not_deleted(any_service: Service) -> None:
+    """Seen to fail: the deletion was taken, and the job failed when its turn came."""
+    source = any_service.submit()["id"]
+    with_adapter(any_service, source)
+    any_service.client.post(f"/jobs/{source}/cancel")
+    waiting = any_service.submit(init_from=source)["id"]
+    refused = any_service.client.delete(f"/jobs/{source}")
+    assert (refused.status_code, error_of(refused.json())["code"]) == (409, "job_in_use")
+    assert waiting in error_of(refused.json())["message"]
+    any_service.client.post(f"/jobs/{waiting}/cancel")
+    assert any_service.client.delete(f"/jobs/{source}").status_code == 204

@@ -178,3 +178,11 @@ def test_a_missing_field_is_named(service: Service) -> None:
     error = error_of(response.json())
     assert (error["code"], error["param"]) == ("field_missing", "dataset.train")
     assert error["message"] == "dataset.train is required."
+
+
+def test_more_steps_than_a_job_can_have(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a thousand passes over millions of rows; PostgreSQL had no room for the number."""
+    monkeypatch.setattr("adamss_core.spec.plan.MAX_STEPS", 50)
+    refused = service.refused(training={"epochs": 1000, "batch_size": 1})
+    assert (refused["code"], refused["param"]) == ("too_many_steps", "training.epochs")
+    assert "at most 50 are possible" in refused["message"]

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
+from sqlalchemy import select
 
+from service.tables import Dataset
 from tests.service.support import Service, error_of, events_of, finish, report_metrics, run_job
 
 
@@ -129,6 +131,8 @@ def test_a_data_set_in_use_cannot_be_deleted(any_service: Service) -> None:
     assert any_service.client.delete(path).status_code == 204
     assert any_service.client.get(path).status_code == 404
     assert not list(any_service.settings.folder("datasets").iterdir())
+    with any_service.db.read() as session:
+        assert session.scalars(select(Dataset.profile)).all() == [{}]  # which holds rows, too
 
 
 @pytest.mark.parametrize("path", ["", "/metrics", "/events", "/logs", "/subspaces", "/checkpoints", "/artifacts"])
