@@ -83,9 +83,14 @@ def restore(settings: Settings, source: Path) -> int:
     """Puts a backup into an empty home folder; jobs that ran go back to the queue. Returns the number of files.
 
     Raises:
-        BackupError: the home folder is in use, or the file is damaged or no backup.
+        BackupError: the home folder is in use, the file is damaged or no backup, or the database is another one.
     """
     home = settings.resolved_home
+    if settings.resolved_database_url != f"sqlite:///{home / DATABASE}":
+        raise BackupError(
+            "ADAMSS_DATABASE_URL names another database, which restoring would not fill but change. Unset it: a backup "
+            "holds a database of its own."
+        )
     if (home / DATABASE).exists():
         raise BackupError(
             f"{home} holds a database already. Restore into an empty folder: set ADAMSS_HOME to a new one."
@@ -94,9 +99,11 @@ def restore(settings: Settings, source: Path) -> int:
     stage = Path(mkdtemp(prefix=".restore-", dir=home))
     try:
         count = _unpack(source, stage)
-        for path in sorted(stage.iterdir(), key=lambda path: path.name == DATABASE):  # the database comes last
+        found = sorted(stage.iterdir(), key=lambda path: path.name == DATABASE)  # the database comes last
+        for path in found:
             if (home / path.name).exists():
                 raise BackupError(f"{home / path.name} is there already. Restore into an empty folder.")
+        for path in found:
             path.replace(home / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -146,6 +153,8 @@ def _named_files(home: Path, database: sqlite3.Connection) -> Iterator[str]:
         yield f"datasets/{dataset}.jsonl"
         if (home / "datasets" / dataset).is_dir():
             yield f"datasets/{dataset}"
+        if (home / "datasets" / f"{dataset}.hashes").exists():
+            yield f"datasets/{dataset}.hashes"
     for (path,) in database.execute("SELECT path FROM artifacts"):
         yield path
 

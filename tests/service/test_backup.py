@@ -48,6 +48,8 @@ def test_a_running_service_comes_back_whole(service: Service, tmp_path: Path, ti
         assert not (fresh.folder("datasets") / "ds_unregistered.jsonl").exists()
         dataset = jobs[going]["spec"]["dataset"]["train"]
         assert (fresh.folder("datasets") / f"{dataset}.jsonl").read_text()
+        # Without it, evaluation rows that training would see are not warned of any more.
+        assert (fresh.folder("datasets") / f"{dataset}.hashes").exists()
     with pytest.raises(BackupError, match="holds a database already"):
         restore(fresh, made.path)
 
@@ -102,3 +104,22 @@ def test_where_there_is_nothing_to_back_up(tmp_path: Path) -> None:
     elsewhere = Settings(home=tmp_path, database_url="postgresql+psycopg://user@127.0.0.1/adamss")
     with pytest.raises(BackupError, match="pg_dump"):
         backup(elsewhere, tmp_path / "b.tar")
+
+
+def test_a_restore_leaves_another_database_alone(service: Service, tmp_path: Path) -> None:
+    """Seen to fail: its running jobs were given back, and the home folder was filled beside it."""
+    made = backup(service.settings, tmp_path / "b.tar")
+    elsewhere = Settings(home=tmp_path / "other", database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with pytest.raises(BackupError, match="ADAMSS_DATABASE_URL"):
+        restore(elsewhere, made.path)
+    assert not elsewhere.resolved_home.exists()
+
+
+def test_a_restore_is_whole_or_not_at_all(service: Service, tmp_path: Path) -> None:
+    service.submit()
+    made = backup(service.settings, tmp_path / "b.tar")
+    fresh = Settings(home=tmp_path / "other")
+    (fresh.folder("models") / "mine").mkdir()
+    with pytest.raises(BackupError, match="there already"):
+        restore(fresh, made.path)
+    assert [path.name for path in fresh.resolved_home.iterdir()] == ["models"]
