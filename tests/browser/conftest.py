@@ -123,8 +123,10 @@ def tab(browser: Browser, up: Up) -> Iterator[Tab]:
     context.set_default_timeout(SECONDS * 1000)
     tab = Tab(context.new_page(), up.url)
     tab.page.on("console", tab.note)
+    tab.page.on("dialog", lambda dialog: dialog.accept())  # what cannot be taken back is asked for
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     tab.page.goto(up.adamss("link").stdout.strip())
+    tab.page.wait_for_url(f"{up.url}/")  # the link's page sends its code on by itself
     yield tab
     context.close()
     assert tab.complaints == []

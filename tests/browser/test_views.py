@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.browser.conftest import SPEC, Tab
+from tests.browser.conftest import SECONDS, SPEC, Tab
 from tests.e2e.conftest import Up
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+PATTERN = r".*layer\.[0-1]{1,2}\..*(query|value)"
 CHART = "(element) => element.chart.data"
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
@@ -181,3 +185,60 @@ def test_a_job_that_failed_says_why(tab: Tab, up: Up, job: dict[str, Any]) -> No
     assert shown is not None
     assert failed["error"]["message"] in shown.inner_text()
     assert str(failed["error"]["hint"]) in shown.inner_text()
+
+
+def test_the_page_goes_on_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """As a proxy answers while the service is restarted: the browser by itself would not ask again.
+
+    Seen to fail: the job stayed as it was until the page was loaded anew.
+    """
+    page = tab.page
+    answers = iter([502, 503])
+
+    def stream(route: Route) -> None:
+        status = next(answers, None)
+        if status is None:
+            route.continue_()
+        else:
+            route.fulfill(status=status, body="the service is away")
+
+    page.route("**/stream?*", stream)
+    spec = {**SPEC, "name": "behind a proxy", "dataset": job["spec"]["dataset"]}
+    with up.client() as client:
+        made = client.submit({**spec, "training": {**SPEC["training"], "epochs": 1000}})
+        with page.expect_response(lambda answer: answer.status == 503):
+            tab.open(f"/jobs/{made['id']}")
+        page.wait_for_selector(".status.running")
+        client.cancel(made["id"])
+        page.wait_for_selector(".status.cancelled")
+    tab.complaints[:] = [text for text in tab.complaints if "50" not in text]  # Chromium tells of the two answers
+
+
+def test_a_job_is_cloned_as_it_was_and_deleted(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """Null says something, a pattern is no list, and a second click on Submit is not a second job.
+
+    Seen to fail: the clone clipped gradients that the job did not clip, and its pattern was split at the comma.
+    """
+    page = tab.page
+    given = {"target_modules": PATTERN, "init_weights": None, "num_subspaces": 4}
+    spec = {"name": "a pattern", "base_model": SPEC["base_model"], "dataset": job["spec"]["dataset"], "adamss": given}
+    training = {"max_steps": 3, "max_grad_norm": None, "head_learning_rate": None}
+    with up.client() as client:
+        made = client.submit({**spec, "training": training, "artifacts": ["lora"]})
+        client.wait(made["id"], timeout=SECONDS)
+        tab.open(f"/new?from={made['id']}")
+        page.wait_for_selector("#plan >> text=subspaces")
+        page.get_by_role("button", name="Submit").dblclick()
+        page.wait_for_selector("main[data-job]")
+        copies = [one for one in client.list_jobs(limit=20) if one["id"] != made["id"] and "pattern" in one["name"]]
+        assert len(copies) == 1
+        for block in ("adamss", "training"):
+            for name, value in made["spec"][block].items():
+                assert copies[0]["spec"][block][name] == value, name
+        client.wait(copies[0]["id"], timeout=SECONDS)
+        page.get_by_role("button", name="Delete").click()
+        page.wait_for_selector("h1:text-is('Jobs')")
+        row = page.locator("tbody tr", has_text=made["id"])
+        row.get_by_role("button", name="Delete").click()
+        row.wait_for(state="detached")
+        assert not {made["id"], copies[0]["id"]} & {one["id"] for one in client.list_jobs(limit=50)}

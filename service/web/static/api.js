@@ -9,8 +9,9 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, { json, form, signal } = {}) {
+async function call(method, path, { json, form, signal, key } = {}) {
   const headers = { "x-adamss-page": "web" };
+  if (key) headers["idempotency-key"] = key; // sent again, it makes nothing new
   if (json !== undefined) headers["content-type"] = "application/json";
   const body = json !== undefined ? JSON.stringify(json) : form;
   const answer = await fetch(path, { method, headers, body, signal });
@@ -33,7 +34,7 @@ export function query(values) {
 }
 
 export const get = (path, values = {}, signal) => call("GET", path + query(values), { signal });
-export const post = (path, json, signal) => call("POST", path, { json, signal });
+export const post = (path, json, signal, key) => call("POST", path, { json, signal, key });
 export const upload = (path, form) => call("POST", path, { form });
 export const remove = (path) => call("DELETE", path);
 

@@ -11,18 +11,19 @@ export function Datasets({ id }) {
   useEffect(() => void load(), []);
 
   const send = async (files) => {
+    const refused = [];
     for (const file of files) {
       setBusy(`Uploading ${file.name}…`);
       const form = new FormData();
       form.append("file", file);
       try {
         const made = await upload("/datasets", form);
-        setProblem(null);
         location.hash = `#/datasets/${made.id}`;
       } catch (error) {
-        setProblem(error.message);
+        refused.push(files.length > 1 ? `${file.name}: ${error.message}` : error.message);
       }
     }
+    setProblem(refused.join(" ") || null);
     setBusy("");
     await load();
   };
@@ -59,7 +60,11 @@ function Drop({ send }) {
   return html`<div class=${over ? "card drop over" : "card drop"} onDrop=${drop}
     onDragOver=${(event) => (event.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)}>
     <label>Drop a file here, or choose one: CSV, TSV, JSONL, Parquet, or a zip of images
-      <input type="file" onChange=${(event) => send([...event.target.files])} />
+      <input type="file" multiple onChange=${(event) => {
+        const files = [...event.target.files];
+        event.target.value = ""; // so that the same file, put right, can be chosen again
+        send(files);
+      }} />
     </label>
   </div>`;
 }
@@ -117,7 +122,7 @@ function Problems({ dataset }) {
     <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of problems">
       <table class="list">
         <thead><tr><th class="num">Row</th><th>Column</th><th>Problem</th></tr></thead>
-        <tbody>${dataset.problems.map((entry) => html`<tr key=${`${entry.row} ${entry.column}`}><td class="num">${entry.row}</td><td>${entry.column ?? ""}</td><td>${entry.message}</td></tr>`)}</tbody>
+        <tbody>${dataset.problems.map((entry) => html`<tr key=${`${entry.file} ${entry.row} ${entry.column}`}><td class="num">${entry.file ?? entry.row}</td><td>${entry.column ?? ""}</td><td>${entry.message}</td></tr>`)}</tbody>
       </table>
     </div>`;
 }

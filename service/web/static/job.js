@@ -50,7 +50,7 @@ function Head({ job, map }) {
   ];
   return html`<div class="row head">
       <h1>${job.name} ${status(job.status)}</h1>
-      <${Actions} job=${job} />
+      <${Actions} job=${job} gone=${() => (location.hash = "#/")} />
     </div>
     <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>

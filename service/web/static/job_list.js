@@ -19,14 +19,18 @@ async function changed(known) {
   return jobs;
 }
 
-// [jobs, problem, look now]
+// [jobs, problem, look now, leave out one that is deleted]
 export function useJobs() {
   const [jobs, setJobs] = useState(null);
   const [problem, setProblem] = useState(null);
   const known = useRef(null);
   const read = useRef(0); // when all were
 
+  const loading = useRef(false);
+
   const load = async () => {
+    if (loading.current) return; // a slow answer is not asked for on top of itself
+    loading.current = true;
     try {
       const due = Date.now() - read.current > EVERYTHING_SECONDS * 1000;
       if (due) {
@@ -41,7 +45,12 @@ export function useJobs() {
     } catch (error) {
       setProblem(error.message);
     }
+    loading.current = false;
+  };
+  const forget = (id) => {
+    known.current?.delete(id);
+    setJobs([...known.current.values()]);
   };
   useEvery(RELOAD_SECONDS, load, []);
-  return [jobs, problem, load];
+  return [jobs, problem, load, forget];
 }

@@ -1,6 +1,6 @@
 // The list of jobs.
 import { html, useState } from "./lib.js";
-import { post } from "./api.js";
+import { post, remove } from "./api.js";
 import { duration, number, when } from "./format.js";
 import { useJobs } from "./job_list.js";
 import { ENDED, LIVE } from "./live.js";
@@ -32,30 +32,43 @@ export function actions(job) {
   if (["queued", "running"].includes(job.status)) found.push(["Pause", "pause"]);
   if (job.status === "paused") found.push(["Resume", "resume"]);
   if (!ENDED.includes(job.status) && job.status !== "cancelling") found.push(["Cancel", "cancel"]);
+  if (ENDED.includes(job.status)) found.push(["Delete", "delete"]);
   return found;
 }
 
-export function Actions({ job, done }) {
+// What cannot be taken back is asked for.
+function isMeant(job, name) {
+  if (name === "cancel" && job.progress.step > 0) return confirm(`Cancel ${job.name} for good? A paused job could be resumed.`);
+  if (name === "delete") return confirm(`Delete ${job.name}, with its metrics, checkpoints and artifacts?`);
+  return true;
+}
+
+export function Actions({ job, done, gone = done }) {
   const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
   const act = async (name) => {
+    if (!isMeant(job, name)) return;
+    setBusy(true);
     try {
-      await post(`/jobs/${job.id}/${name}`);
+      if (name === "delete") await remove(`/jobs/${job.id}`);
+      else await post(`/jobs/${job.id}/${name}`);
       setProblem(null);
-      done?.();
+      (name === "delete" ? gone : done)?.(job.id);
     } catch (error) {
       setProblem(error.message);
     }
+    setBusy(false);
   };
   return html`<span class="row tight">
     ${actions(job).map(
-      ([label, name]) => html`<button key=${name} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
+      ([label, name]) => html`<button key=${name} disabled=${busy} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
     )}
     <a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}
   </span>`;
 }
 
-function Row({ job, chosen, choose, reload }) {
+function Row({ job, chosen, choose, reload, forget }) {
   const { step, total_steps: total, eta_seconds: eta } = job.progress;
   const found = best(job);
   return html`<tr>
@@ -71,12 +84,12 @@ function Row({ job, chosen, choose, reload }) {
     <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
     <td class="num">${found ? html`${number(found[1])}<br /><span class="muted">${found[0]}</span>` : "–"}</td>
     <td class="when">${when(job.created_at)}</td>
-    <td><${Actions} job=${job} done=${reload} /></td>
+    <td><${Actions} job=${job} done=${reload} gone=${forget} /></td>
   </tr>`;
 }
 
 export function Jobs() {
-  const [jobs, problem, load] = useJobs();
+  const [jobs, problem, load, forget] = useJobs();
   const [text, setText] = useState("");
   const [only, setOnly] = useState("");
   const [order, setOrder] = useState(["created", -1]);
@@ -122,7 +135,7 @@ export function Jobs() {
           </tr>
         </thead>
         <tbody>
-          ${shown.slice(0, room).map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} />`)}
+          ${shown.slice(0, room).map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} forget=${forget} />`)}
         </tbody>
       </table>
     </div>

@@ -1,12 +1,13 @@
 // What is known of one job: its history, thinned for plots, and then what the stream adds.
 import { useEffect, useRef, useState } from "./lib.js";
-import { all, get } from "./api.js";
+import { all, ApiError, get } from "./api.js";
 
 export const LIVE = ["queued", "running", "pausing", "paused", "cancelling"];
 export const ENDED = ["succeeded", "failed", "cancelled"];
 const POINTS = 1000; // rows of the history that are asked for: charts are a few hundred pixels wide
 const MOST_ROWS = 2 * POINTS; // then the history is thinned again
 const DRAW_MS = 250;
+const RETRY_MS = [1000, 2000, 5000, 10000, 30000]; // pauses between tries to reach a service that does not answer
 
 // A row replaces those of its kind from its step on: a new attempt goes on from its checkpoint.
 export function addRow(rows, row) {
@@ -50,6 +51,8 @@ export function useJob(id) {
   useEffect(() => {
     let source = null;
     let timer = null;
+    let retry = null;
+    let failures = 0;
     let closed = false;
     known.current = null;
     setShown(null);
@@ -70,6 +73,10 @@ export function useJob(id) {
       });
     const listen = () => {
       source = new EventSource(`/jobs/${id}/stream?after=${known.current.after}`);
+      source.addEventListener("open", () => (failures = 0));
+      // A browser connects again by itself where a connection broke off, but not after any answer other than 200, such as
+      // a proxy's while the service is restarted.
+      source.addEventListener("error", () => source.readyState === EventSource.CLOSED && again());
       on("state", (job) => (known.current.job = job));
       on("metrics", (row) => {
         known.current.rows = addRow(known.current.rows, row);
@@ -86,21 +93,31 @@ export function useJob(id) {
       });
       on("end", () => source.close());
     };
+    const again = () => {
+      clearTimeout(retry);
+      retry = setTimeout(start, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+    };
     const start = async () => {
       source?.close();
       try {
         known.current = await load(id, (quick) => closed || known.current || setShown(quick));
         if (closed) return;
         setShown(known.current);
+        setError(null);
         if (!ENDED.includes(known.current.job.status)) listen();
       } catch (problem) {
-        if (!closed) setError(problem);
+        if (closed) return;
+        const passing = !(problem instanceof ApiError) || problem.status === 429 || problem.status >= 500;
+        // What is shown already stays while the service is away; what cannot get better by itself is said.
+        if (!passing || !known.current) setError(problem);
+        if (passing) again();
       }
     };
     start();
     return () => {
       closed = true;
       clearTimeout(timer);
+      clearTimeout(retry);
       source?.close();
     };
   }, [id]);

@@ -61,17 +61,19 @@ function App() {
     <${View} ...${route} />`;
 }
 
+const AWAY = { ready: false, away: true };
+
 // Whether jobs would run now.
 function Ready() {
   const [state, setState] = useState(null);
   useEffect(() => {
-    const ask = () => fetch("/readyz").then((answer) => answer.json()).then(setState, () => setState({}));
+    const ask = () => fetch("/readyz").then((answer) => answer.json()).then(setState, () => setState(AWAY));
     ask();
     const timer = setInterval(ask, 15000);
     return () => clearInterval(timer);
   }, []);
   if (!state || state.ready) return null;
-  const missing = ["database", "broker", "worker"].filter((part) => !state[part]);
+  const missing = state.away ? [] : ["database", "broker", "worker"].filter((part) => !state[part]);
   const only = missing.join() === "worker";
   return html`<p class="notice" role="status">${only
     ? html`No worker is heard from: jobs wait. Start one with <code>adamss worker</code>, or see <code>adamss doctor</code>.`

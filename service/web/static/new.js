@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
 import { bytes, flat, number, words } from "./format.js";
 import { Chart } from "./charts.js";
-import { choices, nested, parse, resolve, text } from "./schema.js";
+import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
 const DRY_RUN_MS = 400;
 const BLOCKS = ["dataset", "adamss", "training"];
@@ -56,6 +56,8 @@ function Form({ components, datasets, models, presets, start }) {
   const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [values]);
   const [plan, problem] = useDryRun(spec);
   const [refused, setRefused] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const sent = useRef({}); // the spec that was sent last, and its key
   const error = refused ?? problem;
   const atFault = fields.find(([path]) => error?.param?.split("[")[0] === path)?.[0]; // adamss.target_modules[0]
 
@@ -71,11 +73,16 @@ function Form({ components, datasets, models, presets, start }) {
   };
   const submit = async (event) => {
     event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    const body = JSON.stringify(spec);
+    if (sent.current.body !== body) sent.current = { body, key: newKey() }; // the same again is not another job
     try {
-      const job = await post("/jobs", spec);
+      const job = await post("/jobs", spec, undefined, sent.current.key);
       location.hash = `#/jobs/${job.id}`;
     } catch (found) {
       setRefused(found);
+      setBusy(false);
     }
   };
   const field = ([path, schema]) => html`<${Field} key=${path} path=${path} schema=${schema} value=${values[path] ?? ""}
@@ -95,7 +102,7 @@ function Form({ components, datasets, models, presets, start }) {
       )}
     </div>
     <aside class="card" aria-label="What it would do">
-      <button class="primary" type="submit">Submit</button>
+      <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
         ? html`<p class="error">${error.param ? html`<code>${error.param}</code>: ` : ""}${error.message}</p>`
         : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
@@ -104,7 +111,13 @@ function Form({ components, datasets, models, presets, start }) {
 }
 
 function texts(spec) {
-  return Object.fromEntries(Object.entries(flat(spec)).map(([path, value]) => [path, text(value)]));
+  const given = Object.entries(flat(spec)).filter(([path, value]) => value !== null || !path.startsWith("dataset."));
+  return Object.fromEntries(given.map(([path, value]) => [path, text(value)]));
+}
+
+// Not randomUUID, which browsers leave out of pages without TLS.
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function listFields(components) {
@@ -135,7 +148,7 @@ function Field({ path, schema, value, set, wrong, lists }) {
       ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}</select>`;
   } else if (options) {
     control = html`<select ...${common}><option value="">${standard === "" ? "default" : `default: ${standard}`}</option>
-      ${options.map((option) => html`<option value=${String(option)}>${String(option)}</option>`)}</select>`;
+      ${[...options, ...(nullable(schema) ? [null] : [])].map((option) => html`<option value=${String(option)}>${String(option)}</option>`)}</select>`;
   } else {
     control = html`<input type="text" ...${common} placeholder=${standard} list=${path === "base_model" ? "models" : undefined} autocomplete="off" spellcheck=${false} />
       ${path === "base_model" ? html`<datalist id="models">${lists.models.map((model) => html`<option value=${model.name}></option>`)}</datalist>` : null}`;

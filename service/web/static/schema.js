@@ -17,8 +17,11 @@ export function choices(schema) {
   return null;
 }
 
+// Whether null says something of its own, such as "no clipping", which a field that is left out would not.
+export const nullable = (schema) => (schema.anyOf ?? []).some((kind) => kind.type === "null");
+
 export function text(value) {
-  if (value === undefined || value === null) return "";
+  if (value === undefined) return "";
   if (Array.isArray(value)) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
@@ -27,11 +30,13 @@ export function text(value) {
 export function parse(schema, given) {
   const trimmed = given.trim();
   if (trimmed === "") return undefined;
+  if (trimmed === "null" && nullable(schema)) return null;
   const options = choices(schema);
   if (options) return options.find((option) => String(option) === trimmed);
   const found = kinds(schema);
   const types = new Set(found.map((kind) => kind.type));
-  if (types.has("array") && trimmed !== "all-linear") {
+  const isPattern = types.has("string") && (trimmed === "all-linear" || /[^\w.,\s-]/.test(trimmed));
+  if (types.has("array") && !isPattern) {
     const items = found.find((kind) => kind.type === "array").items;
     return trimmed.split(",").map((entry) => entry.trim()).filter(Boolean).map((entry) => parse(items, entry));
   }
