@@ -166,6 +166,10 @@ class Client:
         """Lets a paused job go on from its checkpoint."""
         return cast(Job, self._send("POST", f"/jobs/{job}/resume").json())
 
+    def delete_job(self, job: str) -> None:
+        """Removes a job that has ended, with its metrics, checkpoints and artifacts."""
+        self._send("DELETE", f"/jobs/{job}")
+
     def wait(
         self,
         job: str,
@@ -375,8 +379,15 @@ class Client:
                 time.sleep(max(pause, retry_after(answer)))
                 continue
             break
-        if answer.is_error:
+        if not answer.is_success:
             raise api_error(answer)
+        if "html" in answer.headers.get("content-type", ""):
+            raise ApiError(
+                f"What answers at {self.url} is not this service. Is ADAMSS_URL its address, and does a proxy's "
+                "sign-in page stand before it?",
+                status=answer.status_code,
+                code="not_the_service",
+            )
         return answer
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
@@ -416,6 +427,8 @@ def api_error(answer: httpx.Response) -> ApiError:
         message, code, param = error["message"], error["code"], error.get("param")
     except (ValueError, KeyError, TypeError):
         message, code, param = f"HTTP {answer.status_code}: {answer.text[:200]}", "http_error", None
+        if answer.is_redirect:
+            message = f"{answer.url} leads on to {answer.headers.get('location', '')}: set ADAMSS_URL to that address."
     return ApiError(message, status=answer.status_code, code=code, param=param, request_id=request_id)
 
 

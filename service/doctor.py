@@ -73,7 +73,12 @@ def _versions() -> Iterator[Finding]:
         if not wanted.specifier.contains(have, prereleases=True):
             wrong.append(f"{wanted.name} is {have}, needed is {wanted.specifier}")
     if wrong:
-        yield Finding("versions", "problem", "; ".join(wrong) + ".", "Install again: pip install -U adamss")
+        yield Finding(
+            "versions",
+            "problem",
+            "; ".join(wrong) + ".",
+            "Install again, in the checkout: pip install -U -c constraints.txt .",
+        )
     else:
         python = ".".join(map(str, sys.version_info[:3]))
         yield Finding("versions", "ok", f"adamss {version('adamss')} on Python {python}, with all it needs.")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from service.cli import artifacts, audit, backup, datasets, doctor, init, jobs, keys, models, predict, projects, serve
 from service.cli.output import examples, report
 
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"adamss {version('adamss')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="adamss",
-    help="Fine-tune transformer models with AdaMSS adapters, on a service of your own.",
     epilog=examples(
         "adamss up                                     start the service here",
         "adamss init                                   write a commented job spec",
@@ -23,6 +31,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Fine-tune transformer models with AdaMSS adapters, on a service of your own.
+
+    Exit codes: 0 done, 1 the job failed, 2 a mistake in the call or spec, 3 no service, 4 not there or not yours, 130
+    interrupted.
+    """
+
+
 app.command()(serve.up)
 app.command()(serve.link)
 app.command()(serve.api)
@@ -42,7 +65,7 @@ app.command(name="audit")(audit.audit)
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 the job failed, 2 a mistake in the call or spec, 3 no service, 4 not there or not yours."""
+    """The command; its exit codes are told by `adamss --help`."""
     try:
         app()
     except Exception as error:

@@ -135,12 +135,9 @@ def _column(column: dict[str, Any]) -> list[object]:
 def _spec(file: Path | None, model: str | None) -> dict[str, Any] | None:
     if file is None:
         return None if model is None else {"base_model": model}
-    import yaml
+    from service.cli.jobs import read_spec
 
-    body = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(body, dict):
-        raise CliError(f"{file} is not a job spec. `adamss init` writes one.")
-    return body | ({} if model is None else {"base_model": model})
+    return read_spec(file) | ({} if model is None else {"base_model": model})
 
 
 def _print_examples(found: dict[str, Any]) -> None:

@@ -134,6 +134,15 @@ def resume(job: JobId, as_json: Json = False) -> None:
         _print_state(client.resume(job), as_json)
 
 
+@app.command(epilog=examples("adamss jobs delete JOB", "adamss jobs delete JOB OTHER_JOB"))
+def delete(jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs that have ended.")]) -> None:
+    """Remove jobs that have ended, with their metrics, checkpoints and artifacts."""
+    with connect() as client:
+        for job in jobs:
+            client.delete_job(job)
+            print(f"{job} is deleted.")
+
+
 @app.command()
 def logs(
     job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
@@ -225,7 +234,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
     name = "standard input" if str(path) == "-" else str(path)
     try:
-        spec = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text())
+        spec = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise CliError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(spec, dict):
@@ -254,8 +263,11 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     try:
         job = watch_json(client, job_id) if as_json else watch_display(client, job_id, Console())
     except KeyboardInterrupt:
-        print(f"\nThe job goes on. Look again: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}")
-        raise typer.Exit(Exit.OK) from None
+        print(
+            f"\nThe job goes on. Look again: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(Exit.INTERRUPTED) from None
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
     if not as_json:

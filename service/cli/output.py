@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class Exit(IntEnum):
     USAGE = 2  # a mistake in the call, or in the spec
     NO_SERVICE = 3  # not reachable, or it cannot answer now
     FORBIDDEN = 4  # not there, or not yours
+    INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 
 class CliError(Exception):
@@ -63,6 +65,10 @@ def report(error: Exception) -> int:
         code, line = Exit.USAGE, f"{error.param}: {error.message}" if error.param else error.message
     elif isinstance(error, OSError):
         code, line = Exit.USAGE, f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    elif type(error).__name__ == "SettingsError":  # a list that is not one; its cause is JSON's
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"ADAMSS_{field[1].upper()}" if field else "An ADAMSS_ variable"
+        code, line = Exit.USAGE, f'{name}: must be a JSON list, such as ["one", "two"]'
     elif type(error).__module__.startswith("pydantic"):
         code, line = Exit.USAGE, "; ".join(_settings_problem(problem) for problem in error.errors())  # type: ignore[attr-defined]
     else:

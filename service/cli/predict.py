@@ -66,7 +66,7 @@ def predict(
             write_csv(as_csv, answered)
         else:
             lines = [[shown(row), *answer_cells(answer).values()] for row, answer in answered]
-            print_table(["INPUT", "ANSWER", "SCORE"][: max(map(len, lines))], lines, "No rows.")
+            print_table(["INPUT", "ANSWER", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
 
 
 def spec_of(client: Client, job: str) -> JobSpec:
@@ -124,8 +124,16 @@ def cell_of(field: str, value: Any, folder: Path) -> Any:
     if field == "image":
         return base64.b64encode((folder / str(value)).read_bytes()).decode()
     if field == "messages":
-        return json.loads(value) if isinstance(value, str) and value.startswith("[") else as_chat(value)
+        return chat_of(value) if isinstance(value, str) and value.startswith("[") else as_chat(value)
     return value if isinstance(value, list) else str(value)
+
+
+def chat_of(text: str) -> Any:
+    """A chat that is written as JSON; what only begins like one is what a user says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return as_chat(text)
 
 
 def as_chat(value: Any) -> Any:

@@ -4,9 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from pydantic_settings import SettingsError
+from typer.testing import CliRunner
+
+from service.cli.app import app
+from service.cli.output import Exit, report
+from service.settings import Settings
 
 COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
 JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]
@@ -90,3 +97,18 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     assert adamss("init", str(file)).returncode == 0
     assert adamss("init", str(file)).returncode == 2
     assert adamss("init", str(file), "--force").returncode == 0
+
+
+def test_it_says_which_version_it_is() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"adamss {version('adamss')}\n")
+    assert "130 interrupted" in " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+
+
+def test_a_list_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seen to fail: with a traceback of the library that reads the variable."""
+    monkeypatch.setenv("ADAMSS_HUB_MODELS", "org/name")
+    with pytest.raises(SettingsError) as caught:
+        Settings()
+    assert report(caught.value) == Exit.USAGE
+    assert 'ADAMSS_HUB_MODELS: must be a JSON list, such as ["one", "two"]' in capsys.readouterr().err
