@@ -31,6 +31,10 @@ echo "$status"
 call "$url/jobs/$job/metrics?max_points=5"; echo
 call "$url/jobs/$job/subspaces" | field active
 call "$url/jobs/$job/artifacts" | field object
-call -o lora.zip -C - "$url/jobs/$job/artifacts/lora"
-ls -l lora.zip
+zip=$job-lora.zip  # a name of its own: -C - goes on with the part that an earlier try has left
+call -o "$zip" -C - "$url/jobs/$job/artifacts/lora"
+ls -l "$zip"
+call "$url/jobs/$job/artifacts" | python3 -c 'import hashlib, json, sys
+known = {entry["name"]: entry["sha256"] for entry in json.load(sys.stdin)["data"]}
+assert hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() == known["lora"], "damaged on the way"' "$zip"
 [[ $status == succeeded ]]

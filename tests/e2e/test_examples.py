@@ -39,7 +39,7 @@ def test_client(up: Up, tmp_path: Path) -> None:
 def test_curl(up: Up, tmp_path: Path) -> None:
     environ = up.run("bash", str(ROOT / "examples" / "curl.sh"), str(up.rows), cwd=tmp_path)
     assert environ.returncode == 0, environ.stdout + environ.stderr
-    assert (tmp_path / "lora.zip").is_file()
+    assert len(list(tmp_path.glob("job_*-lora.zip"))) == 1
     assert "succeeded" in environ.stdout
 
 
