@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
 
@@ -35,9 +36,9 @@ def run_worker(settings: Settings) -> int:
 
     runner.on_done = on_done
     app = make_app(settings, runner)
-    sweeper.start()
-    courier.start()
     try:
+        sweeper.start()
+        courier.start()
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
@@ -49,6 +50,7 @@ def run_worker(settings: Settings) -> int:
 
 def main() -> int:
     give_way()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, there is nothing to be ended
     configure_logging()
     return run_worker(get_settings())
 

@@ -37,7 +37,8 @@ class Rounds(ABC):
     def close(self) -> None:
         self._closing = True
         self._wake.set()
-        self._thread.join(timeout=self.join_seconds)
+        if self._thread.is_alive():
+            self._thread.join(timeout=self.join_seconds)
 
     def _run(self) -> None:
         while not self._closing:

@@ -29,7 +29,7 @@ def open_link(request: Request, code: Annotated[str, Query(max_length=200)] = ""
     So a program that only looks at links, as chats and mail scanners do, uses none up; and the next request comes from
     a page of ours, with the cookie, which a browser leaves out when a page elsewhere has the link.
     """
-    return enter_page(code) if code else _refused(request, "This link is not complete: it has no code.", "link_ended")
+    return enter_page() if code else _refused(request, "This link is not complete: it has no code.", "link_ended")
 
 
 @router.post("/signin", include_in_schema=False)

@@ -60,10 +60,9 @@ def asks_for_page(headers: Headers) -> bool:
     return "text/html" in headers.get("accept", "")
 
 
-def enter_page(code: str) -> HTMLResponse:
-    """What a sign-in link opens: it sends the link's code on."""
-    page = (STATIC / "enter.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("{code}", escape(code)))
+def enter_page() -> HTMLResponse:
+    """What a sign-in link opens: it sends the link's code, which it finds in its own address, on."""
+    return HTMLResponse((STATIC / "enter.html").read_text(encoding="utf-8"))
 
 
 def sign_in_page(reason: str) -> HTMLResponse:

@@ -45,9 +45,9 @@ def test_a_link_on_another_sites_page(browser: Browser, up: Up) -> None:
     page = context.new_page()
     for _ in range(2):
         page.goto(chat)
+        places = page.evaluate("history.length")
         page.get_by_role("link", name="come").click()
         page.get_by_role("button", name="Sign out").wait_for()
         assert page.url == f"{up.url}/"
-        page.go_back()
-        page.wait_for_url(chat)
+        assert page.evaluate("history.length") == places + 1
     context.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,8 +40,7 @@ def follow(browser: TestClient, link: str, **headers: str) -> Any:
     page = browser.get(link, headers=PAGE)
     assert page.status_code == 200
     assert '<form action="/signin" method="post">' in page.text
-    (code,) = re.findall(r'name="code" value="([^"]*)"', page.text)
-    return browser.post("/signin", data={"code": html.unescape(code)}, headers=headers)
+    return browser.post("/signin", data={"code": link.partition("code=")[2]}, headers=headers)
 
 
 def browser_of(service: Service) -> TestClient:
@@ -103,14 +100,12 @@ def test_a_link_works_once_and_for_its_own_browser_again(any_service: Service) -
 
 
 def test_looking_at_a_link_does_not_use_it_up(any_service: Service) -> None:
-    """A chat that shows what a link leads to, or a mail scanner, leaves it to its reader; what it is told holds nothing
-    that was not in the link, and no markup of the link's maker."""
+    """A chat that shows what a link leads to, or a mail scanner, leaves it to its reader; it is told nothing of it."""
     link = link_of(any_service)
     for _ in range(2):
         assert "set-cookie" not in browser_of(any_service).get(link, headers=PAGE).headers
     assert follow(browser_of(any_service), link).status_code == 303
-    page = browser_of(any_service).get("/signin", params={"code": '"><script>'}, headers=PAGE)
-    assert "<script>" not in page.text
+    assert "canary" not in browser_of(any_service).get("/signin?code=canary", headers=PAGE).text
 
 
 def test_an_address_that_only_guesses_is_slowed_down(tmp_path: Path) -> None:

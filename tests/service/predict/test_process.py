@@ -15,6 +15,7 @@ import pytest
 from service.errors import TimedOut, TooManyRequests, Unavailable
 from service.predict.process import LOCK, WAITING, Child, Predictor, clear_orphans, open_log
 from service.settings import Settings
+from tests.worker.support import wait_until
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_secrets_and_devices_stay_here_and_memory_is_limited(monkeypatch: pytest
     monkeypatch.setenv("ADAMSS_API_KEY", "adamss_secret")
     child = Child(Settings(home=tmp_path, allow_hub=False, predict_memory_bytes=2**30))
     about = Path(f"/proc/{child._process.pid}")
+    wait_until(lambda: (about / "environ").read_bytes() != b"")  # it has none while it becomes another program
     variables = (about / "environ").read_bytes().split(b"\0")
     data = resource.prlimit(child._process.pid, resource.RLIMIT_DATA)
     child.close()
