@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 PATTERN = r".*layer\.[0-1]{1,2}\..*(query|value)"
 CHART = "(element) => element.chart.data"
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
 TURNS = """() => [...document.querySelectorAll(".chat li")].map((turn) =>
@@ -242,3 +246,21 @@ def test_a_job_is_cloned_as_it_was_and_deleted(tab: Tab, up: Up, job: dict[str, 
         row.get_by_role("button", name="Delete").click()
         row.wait_for(state="detached")
         assert not {made["id"], copies[0]["id"]} & {one["id"] for one in client.list_jobs(limit=50)}
+
+
+def test_a_tab_that_nobody_looks_at_keeps_no_connection(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """A browser has six to a service: with six jobs open, nothing else was answered. Looked at again, it catches up."""
+    page = tab.page
+    spec = {**SPEC, "name": "in the background", "dataset": job["spec"]["dataset"]}
+    with up.client() as client:
+        made = client.submit({**spec, "training": {**SPEC["training"], "epochs": 1000}})
+        with page.expect_request("**/stream?*") as watched:
+            tab.open(f"/jobs/{made['id']}")
+        page.wait_for_selector(".status.running")
+        with page.expect_event("requestfailed", lambda request: request == watched.value):
+            page.evaluate(HIDDEN, True)
+        client.cancel(made["id"])
+        client.wait(made["id"], timeout=SECONDS)
+        assert page.locator(".status.running").count() == 1
+        page.evaluate(HIDDEN, False)
+        page.wait_for_selector(".status.cancelled")

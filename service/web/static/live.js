@@ -113,9 +113,16 @@ export function useJob(id) {
         if (passing) again();
       }
     };
+    // A browser has six connections to a service for all its tabs: one that nobody looks at keeps none.
+    const look = () => {
+      if (document.hidden) source?.close();
+      else if (known.current && !ENDED.includes(known.current.job.status)) start();
+    };
+    document.addEventListener("visibilitychange", look);
     start();
     return () => {
       closed = true;
+      document.removeEventListener("visibilitychange", look);
       clearTimeout(timer);
       clearTimeout(retry);
       source?.close();
