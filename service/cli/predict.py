@@ -54,16 +54,21 @@ def predict(
         raise CliError("Give inputs, or a file of rows with --file.")
     if as_csv is not None and file is None:
         raise CliError("--csv goes with --file.")
+    names: list[str] = []
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)
-        rows = from_file(spec, file) if file is not None else from_arguments(spec, inputs or [])
+        if file is not None:
+            names = columns_of(spec, file)  # every row is looked at before the first is asked
+            rows: Iterable[tuple[Row, Row]] = from_file(spec, file)
+        else:
+            rows = from_arguments(spec, inputs or [])
         answered = answers(client, job, rows, options)
         if as_json:
             print_json([answer for _, answer in answered])
         elif as_csv is not None:
-            write_csv(as_csv, answered)
+            write_csv(as_csv, answered, names)
         else:
             lines = [[shown(row), *answer_cells(answer).values()] for row, answer in answered]
             print_table(["INPUT", "ANSWER", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
@@ -106,6 +111,15 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
         yield row, {field: cell_of(field, row[name], file.parent) for field, name in columns.items()}
 
 
+def columns_of(spec: JobSpec, file: Path) -> list[str]:
+    """The names of all columns, once every row was looked at.
+
+    Raises:
+        CliError: as `from_file`.
+    """
+    return list(dict.fromkeys(name for row, _ in from_file(spec, file) for name in row))
+
+
 def read_rows(file: Path) -> Iterator[Row]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -140,13 +154,11 @@ def as_chat(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-def answers(client: Client, job: str, rows: Iterable[tuple[Row, Row]], options: Row) -> list[tuple[Row, Row]]:
-    """Each row with its answer."""
-    found: list[tuple[Row, Row]] = []
+def answers(client: Client, job: str, rows: Iterable[tuple[Row, Row]], options: Row) -> Iterator[tuple[Row, Row]]:
+    """Each row with its answer, as they come."""
     for batch in batches(rows):
         answer = client.predict(job, [sent for _, sent in batch], **options)
-        found += [(row, one) for (row, _), one in zip(batch, answer, strict=True)]
-    return found
+        yield from ((row, one) for (row, _), one in zip(batch, answer, strict=True))
 
 
 def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
@@ -181,14 +193,18 @@ def shown(row: Row) -> str:
     return " | ".join(str(value) for value in row.values())
 
 
-def write_csv(path: Path, answered: Sequence[tuple[Row, Row]]) -> None:
-    """The rows with the answers as further columns, which begin with `predicted_`."""
-    lines = [row | {f"predicted_{name}": cell for name, cell in answer_cells(one).items()} for row, one in answered]
-    names = list(dict.fromkeys(name for line in lines for name in line))
+def write_csv(path: Path, answered: Iterable[tuple[Row, Row]], columns: Sequence[str]) -> None:
+    """The rows with the answers as further columns, which begin with `predicted_`; each is in the file as soon as it is
+    known, so that whatever goes wrong later takes none of them along."""
     with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: as_cell(value) for name, value in line.items()} for line in lines)
+        writer: csv.DictWriter[str] | None = None
+        for row, one in answered:
+            cells = {f"predicted_{name}": cell for name, cell in answer_cells(one).items()}
+            if writer is None:
+                writer = csv.DictWriter(out, [*columns, *cells], lineterminator="\n")
+                writer.writeheader()
+            writer.writerow({name: as_cell(value) for name, value in (row | cells).items()})
+            out.flush()
 
 
 def as_cell(value: object) -> object:

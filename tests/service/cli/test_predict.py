@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from adamss_core.spec import JobSpec
 from service.cli.output import CliError
-from service.cli.predict import BATCH, answer_cells, batches, from_arguments, from_file, write_csv
+from service.cli.predict import BATCH, answer_cells, batches, columns_of, from_arguments, from_file, write_csv
+from service.client import ApiError
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -63,6 +65,27 @@ def test_file_that_does_not_fit(tmp_path: Path) -> None:
         list(from_file(spec(), file))
 
 
+def test_answers_are_kept_whatever_comes_after_them(tmp_path: Path) -> None:
+    """Seen to fail: they were written at the end, and an hour of them was gone with the first error."""
+
+    def answered() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        yield {"id": "1", "text": "a"}, {"value": 1.25}
+        raise ApiError("The model takes too long.", status=504, code="predict_timeout")
+
+    with pytest.raises(ApiError):
+        write_csv(tmp_path / "out.csv", answered(), ["id", "text"])
+    assert (tmp_path / "out.csv").read_text() == "id,text,predicted_value\n1,a,1.25\n"
+
+
+def test_all_rows_are_looked_at_before_one_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,id\na,1\n,2\n")
+    with pytest.raises(CliError, match="row 2"):
+        columns_of(spec(), file)
+    file.write_text("text,id\na,1\nb,2\n")
+    assert columns_of(spec(), file) == ["text", "id"]
+
+
 def test_requests_stay_small() -> None:
     few: list[Any] = [({}, {"text": "a"})] * (2 * BATCH + 1)
     assert [len(batch) for batch in batches(few)] == [BATCH, BATCH, 1]
@@ -81,7 +104,7 @@ def test_answers_of_every_task(tmp_path: Path) -> None:
     ]
     cells = [list(answer_cells(answer).values()) for answer in answers]
     assert cells == [["good", "0.9800"], ["a, b"], ["1.25"], ["O -"], ["a haiku"]]
-    write_csv(tmp_path / "out.csv", [({"id": "1", "text": ["x", "é"]}, answers[0])])
+    write_csv(tmp_path / "out.csv", [({"id": "1", "text": ["x", "é"]}, answers[0])], ["id", "text"])
     with (tmp_path / "out.csv").open() as file:
         assert list(csv.DictReader(file)) == [
             {"id": "1", "text": '["x", "é"]', "predicted_label": "good", "predicted_score": "0.9800"}
