@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +12,7 @@ from service.tables import Metric
 
 RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
 _recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number
+_keeping = Lock()
 EXTREMES = ("loss", "grad_norm")  # whose spikes stay where no name is asked for
 
 
@@ -31,9 +33,11 @@ def thinned(session: Session, job_id: str, after: int, points: int, name: str | 
     places = _recent.get(key)
     if places is None:
         kept = _choose(session, job_id, after, points - 2, name, (first, last))
-        places = _recent[key] = sorted({first, *kept, last})
-        while len(_recent) > RECENT:
-            _recent.pop(next(iter(_recent)), None)
+        places = sorted({first, *kept, last})
+        with _keeping:
+            _recent[key] = places
+            while len(_recent) > RECENT:
+                _recent.pop(next(iter(_recent)))
     return repository.metrics_at(session, job_id, places, after, name)
 
 
