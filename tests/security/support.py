@@ -26,7 +26,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 PUBLIC = {
     "/healthz": "load balancers have no key",
     "/readyz": "load balancers have no key",
-    "/enter.js": "one line, of the page that a sign-in link opens",
+    "/enter.js": "a few lines, of the page that a sign-in link opens",
 }
 # Look at what they are shown themselves, which is in the body; without it, 401 as everywhere.
 SIGN_INS = {"/signin"}
