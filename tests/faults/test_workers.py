@@ -239,8 +239,9 @@ def test_row_14_training_process_hangs_and_ignores_sigterm(topology: Topology) -
     topology.until(lambda: process_state(pid) == "T")  # a stopped process hears no SIGTERM
     topology.until(lambda: topology.job(job_id).failures == 1)
     assert not is_alive(pid)
-    reasons = [event.data["reason"]["code"] for event in topology.events(job_id) if event.type == "requeued"]
-    assert reasons == ["stalled"]
+    # What is not charged is the machine's: beside other work a lease of three seconds may end.
+    returned = [event.data for event in topology.events(job_id) if event.type == "requeued"]
+    assert [data["reason"]["code"] for data in returned if data["charged"]] == ["stalled"]
     # From the checkpoint of step 10 it does not come by fifteen steps again before a later checkpoint; it gets on.
     job = topology.wait(job_id)
     assert job.attempt >= 2
