@@ -419,7 +419,7 @@ def test_the_base_can_be_used_after_a_refusal(folder: Path, saved: Path) -> None
 def test_a_head_beside_all_linear_layers_comes_back(tmp_path: Path) -> None:
     """ "all-linear" becomes a list of names when layers are found, and is saved as one, the head's name among them.
 
-    Seen to fail: loading refused the list, as the head cannot be adapted and trained in full both.
+    Before: loading refused the list, as the head cannot be adapted and trained in full both.
     """
     model = get_adamss_model(tiny_bert(), config(target_modules="all-linear", modules_to_save=["classifier"]))
     give_effect(model)

@@ -194,7 +194,7 @@ def test_a_job_that_failed_says_why(tab: Tab, up: Up, job: dict[str, Any]) -> No
 def test_the_page_goes_on_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     """As a proxy answers while the service is restarted: the browser by itself would not ask again.
 
-    Seen to fail: the job stayed as it was until the page was loaded anew.
+    Before: the job stayed as it was until the page was loaded anew.
     """
     page = tab.page
     answers = iter([502, 503])
@@ -221,7 +221,7 @@ def test_the_page_goes_on_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, A
 def test_a_job_is_cloned_as_it_was_and_deleted(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     """Null says something, a pattern is no list, and a second click on Submit is not a second job.
 
-    Seen to fail: the clone clipped gradients that the job did not clip, and its pattern was split at the comma.
+    Before: the clone clipped gradients that the job did not clip, and its pattern was split at the comma.
     """
     page = tab.page
     given = {"target_modules": PATTERN, "init_weights": None, "num_subspaces": 4}

@@ -238,14 +238,14 @@ def test_the_docs_load_nothing_from_elsewhere(service: Service) -> None:
     ],
 )
 def test_what_no_name_or_place_can_be_is_refused(any_service: Service, path: str) -> None:
-    """Seen to fail: each was answered with 500 or 503, by one database or both."""
+    """Before: each was answered with 500 or 503, by one database or both."""
     answer = any_service.client.get(path.format(job=any_service.submit()["id"]))
     assert answer.status_code == 422, answer.text
     assert error_of(answer.json())["message"]
 
 
 def test_text_that_no_json_can_hold_is_refused(service: Service) -> None:
-    """Seen to fail: the job was made, and neither it nor the list of jobs could be shown any more."""
+    """Before: the job was made, and neither it nor the list of jobs could be shown any more."""
     body = json.dumps({**service.spec(), "adamss": {"auto_mapping": {"a": "\ud800"}}})
     answer = service.client.post("/jobs", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422

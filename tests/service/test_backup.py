@@ -107,7 +107,7 @@ def test_where_there_is_nothing_to_back_up(tmp_path: Path) -> None:
 
 
 def test_a_restore_leaves_another_database_alone(service: Service, tmp_path: Path) -> None:
-    """Seen to fail: its running jobs were given back, and the home folder was filled beside it."""
+    """Before: its running jobs were given back, and the home folder was filled beside it."""
     made = backup(service.settings, tmp_path / "b.tar")
     elsewhere = Settings(home=tmp_path / "other", database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
     with pytest.raises(BackupError, match="ADAMSS_DATABASE_URL"):

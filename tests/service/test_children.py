@@ -35,7 +35,7 @@ def test_end_takes_what_it_started() -> None:
 
 
 def test_there_are_few_places_and_who_finds_none_is_told_when_to_come_back() -> None:
-    """Seen to fail: forty at once held all the threads there are, and nobody else was answered."""
+    """Before: forty at once held all the threads there are, and nobody else was answered."""
     with ExitStack() as stack:
         for _ in range(children.PLACES):
             stack.enter_context(children.place())

@@ -18,7 +18,7 @@ from tests.service.support import BASE_URL
 def test_an_empty_key_is_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty: str) -> None:
     """As by a variable of the shell that is not set.
 
-    Seen to fail: the service started for everybody, and an empty form signed in as admin.
+    Before: the service started for everybody, and an empty form signed in as admin.
     """
     monkeypatch.setenv("ADAMSS_API_KEY", empty)
     settings = Settings(home=tmp_path / "open", host="0.0.0.0")

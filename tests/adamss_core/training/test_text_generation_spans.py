@@ -75,7 +75,7 @@ def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> No
 def test_a_short_answer_that_stands_in_its_question_too(answer: str) -> None:
     """Where the prompt ends in something that finished turns do not have, the answer is looked for behind the question.
 
-    Seen to fail: the word was learnt in the question, and the answer was not.
+    Before: the word was learnt in the question, and the answer was not.
     """
     tokenizer = build_chat_tokenizer(OPENS_A_THOUGHT)
     talk = [

@@ -106,7 +106,7 @@ def test_it_says_which_version_it_is() -> None:
 
 
 def test_a_list_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Seen to fail: with a traceback of the library that reads the variable."""
+    """Before: with a traceback of the library that reads the variable."""
     monkeypatch.setenv("ADAMSS_HUB_MODELS", "org/name")
     with pytest.raises(SettingsError) as caught:
         Settings()

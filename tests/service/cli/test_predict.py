@@ -66,7 +66,7 @@ def test_file_that_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_answers_are_kept_whatever_comes_after_them(tmp_path: Path) -> None:
-    """Seen to fail: they were written at the end, and an hour of them was gone with the first error."""
+    """Before: they were written at the end, and an hour of them was gone with the first error."""
 
     def answered() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         yield {"id": "1", "text": "a"}, {"value": 1.25}

@@ -57,7 +57,7 @@ def test_jobs_that_cannot_be_started_from(service: Service) -> None:
 
 
 def test_an_adapter_that_a_job_waits_for_is_not_deleted(any_service: Service) -> None:
-    """Seen to fail: the deletion was taken, and the job failed when its turn came."""
+    """Before: the deletion was taken, and the job failed when its turn came."""
     source = any_service.submit()["id"]
     with_adapter(any_service, source)
     any_service.client.post(f"/jobs/{source}/cancel")

@@ -83,7 +83,7 @@ def test_a_number(model: Path, tmp_path: Path) -> None:
 
 
 def test_years_are_published(model: Path, tmp_path: Path) -> None:
-    """Seen to fail: with the same allowance for years as for logits of usual size, `lora` answered "differently"."""
+    """Before: with the same allowance for years as for logits of usual size, `lora` answered "differently"."""
     rows = [{"text": text, "label": 1990 + 2 * value} for text, _, _, value in words(2, 240)]
     spec = task_job(TASK, problem_type="regression", training={"epochs": 5, "learning_rate": 0.03})
     outcome = run(request(model, tmp_path, rows, spec=spec), Recorder())
@@ -101,7 +101,7 @@ def test_a_job_of_one_step_learns_something(model: Path, tmp_path: Path) -> None
 
 
 def test_rows_are_filled_up_with_the_tokenizers_token(model: Path) -> None:
-    """Seen to fail: with a configuration that names another, which was believed."""
+    """Before: with a configuration that names another, which was believed."""
     task, source = task_of(task_job(TASK)), Source(str(model), None, "tiny", ("a", "b"))
     tokenizer = task.load_processor(source)
     config = json.loads((model / "config.json").read_text())
