@@ -44,10 +44,10 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, training, setup.plan.total_steps)
         self.progress = Progress(micro_batch=training.batch_size)
         self.window = Window(accelerator.device)
-        if training.compile:
-            compile_model(setup, self.wrapped)
-        self.step_function = OptimizerStep(setup, self.wrapped, self.accelerated, self.schedule)
         self.config = model.peft_config["default"]
+        if training.compile:
+            compile_model(setup, self.wrapped, self.config)
+        self.step_function = OptimizerStep(setup, self.wrapped, self.accelerated, self.schedule)
         self.layers = list(model.base_model.adapted_layers("default").values())
         self.total_subspaces = sum(layer.layouts["default"].num_subspaces for layer in self.layers)
         self._epochs: dict[int, list[list[int]]] = {}  # number -> the rows of each step

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from peft import AdamssConfig
 from torch import nn
 
+from adamss_core.asa import mask_steps
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.request import Reporter
 from adamss_core.training.setup import Setup
@@ -26,18 +28,16 @@ def save_activations(model: Any, reporter: Reporter) -> None:
         )
 
 
-def compile_model(setup: Setup, wrapped: nn.Module) -> None:
+def compile_model(setup: Setup, wrapped: nn.Module, adamss: AdamssConfig) -> None:
     """torch.compile, tried on the shortest training row; the model stays as it is where that fails, and an event says
     why."""
     reason = None if _has_compiler(setup.accelerator.device) else "there is no compiler on this machine"
     if reason is None:
         # Each pruning is another shape of the parameters, in training and in evaluation; past the limit dynamo would go
         # on without compiling, and say so in a log line only.
-        adamss = setup.plan.spec.adamss
-        span, interval = int(adamss.final_warmup) - int(adamss.init_warmup), int(adamss.mask_interval)
-        prunings = span // interval + 1 if adamss.use_asa else 0
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 2 * (prunings + 4))
+        prunings = len(mask_steps(adamss)) if adamss.use_asa else 0
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(limits.recompile_limit, 2 * (prunings + 4))
         wrapped.compile(dynamic=True)
         reason = _failure(setup, wrapped)
     if reason is None:

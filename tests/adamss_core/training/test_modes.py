@@ -83,9 +83,7 @@ def test_without_a_compiler_the_model_is_trained_as_it_is(
     assert adapter_of(result) == adapter_of(plain)
 
 
-def test_a_compiler_that_fails_leaves_the_model_and_the_random_numbers_as_they_are(
-    plain: RunResult, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: torch.nn.Module, **_: Any) -> None:
         def refuse(*_: Any, **__: Any) -> None:
             raise RuntimeError("cannot generate code")
@@ -94,6 +92,22 @@ def test_a_compiler_that_fails_leaves_the_model_and_the_random_numbers_as_they_a
 
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
     monkeypatch.setattr(modes, "_has_compiler", lambda _: True)
+
+
+def test_a_schedule_that_nobody_follows_does_not_stop_compiling(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ASA its fields stay "auto"."""
+    break_compiler(monkeypatch)
+    idle = {"use_asa": False, "init_warmup": "auto", "final_warmup": "auto", "mask_interval": "auto"}
+    _, recorder = trained(llama, tmp_path, adamss=idle, compile=True)
+    assert "compile_off" in recorder.event_types()
+
+
+def test_a_compiler_that_fails_leaves_the_model_and_the_random_numbers_as_they_are(
+    plain: RunResult, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_compiler(monkeypatch)
     result, recorder = trained(llama, tmp_path, compile=True)
     (reason,) = [text for kind, text, _ in recorder.events if kind == "compile_off"]
     assert "cannot generate code" in reason
