@@ -72,6 +72,7 @@ export function useJob(id) {
         draw();
       });
     const listen = () => {
+      source?.close(); // of another start that was quicker
       source = new EventSource(`/jobs/${id}/stream?after=${known.current.after}`);
       source.addEventListener("open", () => (failures = 0));
       // A browser connects again by itself where a connection broke off, but not after any answer other than 200, such as
@@ -104,7 +105,7 @@ export function useJob(id) {
         if (closed) return;
         setShown(known.current);
         setError(null);
-        if (!ENDED.includes(known.current.job.status)) listen();
+        if (!ENDED.includes(known.current.job.status) && !document.hidden) listen();
       } catch (problem) {
         if (closed) return;
         const passing = !(problem instanceof ApiError) || problem.status === 429 || problem.status >= 500;
