@@ -24,27 +24,33 @@ READER_LIMITS = {
 
 PLACES = 8
 RETRY_SECONDS = 5
-_places = BoundedSemaphore(PLACES)
 
 
-@contextmanager
-def place() -> Iterator[None]:
-    """One of the few places for processes that somebody waits for: each takes memory, and a thread of those that answer
-    everybody.
+class Places:
+    """A few for processes that somebody waits for: each takes memory, and a thread of those that answer everybody.
 
-    Raises:
-        TooManyRequests: all are taken.
+    Args:
+        said: what whoever finds none is told, before when to come back.
     """
-    if not _places.acquire(blocking=False):
-        raise TooManyRequests(
-            f"The service reads {PLACES} models and files at a time, and does so now. Try again in {RETRY_SECONDS} s.",
-            code="busy",
-            retry_after=RETRY_SECONDS,
-        )
-    try:
-        yield
-    finally:
-        _places.release()
+
+    def __init__(self, count: int, said: str, retry_seconds: int = RETRY_SECONDS) -> None:
+        self._free = BoundedSemaphore(count)
+        self._said, self._retry_seconds = said, retry_seconds
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises TooManyRequests where all are taken."""
+        if not self._free.acquire(blocking=False):
+            raise TooManyRequests(
+                f"{self._said} Try again in {self._retry_seconds} s.", code="busy", retry_after=self._retry_seconds
+            )
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+READERS = Places(PLACES, f"The service reads {PLACES} models and files at a time, and does so now.")
 
 
 def model_environment(*, offline: bool) -> dict[str, str]:

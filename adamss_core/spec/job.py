@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
 from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, check_task_fields
 
+MAX_STEPS = 10_000_000  # optimizer steps of a job
 DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
 JOB_ID = r"^job_[a-z0-9]{8,40}$"
 # A hub id ("org/name"), or the name of a folder below the models folder. Never a path, never a URL.
@@ -62,7 +63,7 @@ class TrainingSpec(SpecModel):
 
     epochs: Annotated[float, Field(gt=0, le=1_000)] = 3
     """Passes over the training rows; ignored where `max_steps` is given."""
-    max_steps: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    max_steps: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | None = None
     """Number of optimizer steps."""
     batch_size: Annotated[StrictInt, Field(ge=1, le=4_096)] = 32
     """Examples per optimizer step and device, before accumulation."""

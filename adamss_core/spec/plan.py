@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adamss_core.spec.job import JobSpec
+from adamss_core.spec.job import MAX_STEPS, JobSpec
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.tasks import metrics_of
 
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
 # in about ten prunings.
 RAMP_BEGIN, RAMP_END, PRUNINGS = 0.1, 0.5, 10
-MAX_STEPS = 10_000_000
 
 
 class SpecProblem(Exception):

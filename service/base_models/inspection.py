@@ -27,7 +27,7 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
         Unavailable: the inspection itself failed, such as by its time limit.
     """
     arguments = [*COMMAND, model, *(["--revision", revision] if revision else [])]
-    with children.place():
+    with children.READERS.one():
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,

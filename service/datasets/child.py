@@ -20,7 +20,7 @@ from typing import IO, Any
 from service import children
 from service.datasets.convert import ANSWER, ORDER, Order
 from service.datasets.rows import MEBIBYTE, refuse, too_large
-from service.errors import InvalidRequest, TooLarge, TooManyRequests, Unavailable
+from service.errors import InvalidRequest, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ AT_ONCE = 4
 WAITING = 12  # each holds a thread of those that answer everybody
 RETRY_SECONDS = 10
 
-_line, _turn = BoundedSemaphore(AT_ONCE + WAITING), BoundedSemaphore(AT_ONCE)
+_line = children.Places(
+    AT_ONCE + WAITING, f"The service reads {AT_ONCE} files at a time, and {WAITING} more wait.", RETRY_SECONDS
+)
+_turn = BoundedSemaphore(AT_ONCE)
 
 
 def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> dict[str, Any]:
@@ -54,17 +57,8 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
         file.seek(0)
     order = Order(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     (folder / ORDER).write_text(json.dumps(asdict(order)), encoding="utf-8")
-    if not _line.acquire(blocking=False):
-        raise TooManyRequests(
-            f"The service reads {AT_ONCE} files at a time, and {WAITING} more wait. Try again in {RETRY_SECONDS} s.",
-            code="busy",
-            retry_after=RETRY_SECONDS,
-        )
-    try:
-        with _turn:
-            code = _run(file, folder, WALL * seconds)
-    finally:
-        _line.release()
+    with _line.one(), _turn:
+        code = _run(file, folder, WALL * seconds)
     return _answer(folder, code)
 
 

@@ -62,7 +62,7 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 
 def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
     """Has the files put into the folder's `parts`; returns the commit."""
-    with children.place():
+    with children.READERS.one():
         order = wanted.model_dump() | {"limit": limit}
         (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
         with (folder / child.LOG).open("wb") as log:

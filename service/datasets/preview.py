@@ -78,7 +78,7 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
-    with children.place():
+    with children.READERS.one():
         (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

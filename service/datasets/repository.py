@@ -27,5 +27,5 @@ def page(session: Session, project_id: str, after: tuple[datetime, str] | None, 
 
 
 def unfinished_jobs(session: Session, project_id: str) -> Sequence[Job]:
-    """Jobs of the project that may still read their data sets."""
+    """Jobs of the project that may still read what they were made of: data sets, and the adapter of another."""
     return session.scalars(select(Job).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))).all()

@@ -10,7 +10,6 @@ from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, sele
 from sqlalchemy.orm import Session
 
 from service.tables import (
-    TERMINAL,
     Artifact,
     Checkpoint,
     Dataset,
@@ -50,12 +49,6 @@ def page(
     if after is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < after)
     return session.scalars(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
-
-
-def waits_for_adapter(session: Session, project_id: str, job_id: str) -> str | None:
-    """A job that has not ended and starts from the adapter of `job_id`."""
-    statement = select(Job.id, Job.spec).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))
-    return next((other for other, spec in session.execute(statement) if spec.get("init_from") == job_id), None)
 
 
 def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:

@@ -15,6 +15,7 @@ from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
 from service.clock import database_now
 from service.context import Caller
+from service.datasets import repository as datasets
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.ids import new_id
 from service.jobs import repository, schemas, states
@@ -123,12 +124,12 @@ def delete(caller: Caller, job_id: str) -> None:
                 code=f"job_{job.status}",
                 param="status",
             )
-        waiting = repository.waits_for_adapter(session, caller.project_id, job_id)
-        if waiting is not None:
-            raise Conflict(
-                f"Job {waiting} has not ended and starts from this job's adapter. Cancel it, or wait for its end.",
-                code="job_in_use",
-            )
+        for other in datasets.unfinished_jobs(session, caller.project_id):
+            if other.spec.get("init_from") == job_id:
+                raise Conflict(
+                    f"Job {other.id} has not ended and starts from this job's adapter. Cancel it, or wait for its end.",
+                    code="job_in_use",
+                )
         repository.remove(session, job_id)
     for folder in ("jobs", "artifacts"):
         shutil.rmtree(caller.settings.folder(folder) / job_id, ignore_errors=True)

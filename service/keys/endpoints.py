@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from service.access import check_rate, cookie_name, session_token
@@ -15,6 +17,7 @@ from service.headers import is_https
 from service.keys import sessions
 from service.keys.service import identify
 from service.keys.sessions import NewSession
+from service.settings import Settings
 from service.web.page import asks_for_page, enter_page, sign_in_page
 
 router = APIRouter(tags=["access"])
@@ -54,13 +57,8 @@ def sign_out(request: Request, context: ContextDep) -> Response:
 def _take_code(request: Request, context: Context, code: str) -> Response:
     """A link works once. To a browser that it has signed in already, it stays a way to the page."""
     _check_address(request, context)
-    with context.db.read() as session:
-        known = sessions.is_link(session, code)
-    if known:
-        with context.db.write() as session:
-            opened = sessions.follow_link(session, context.settings, code)
-        if opened is not None:
-            return _signed_in(request, context, opened)
+    if opened := _opened(context, sessions.is_link, sessions.follow_link, code):
+        return _signed_in(request, context, opened)
     token = session_token(context.settings, request.headers)
     with context.db.read() as session:
         if token and sessions.identify_session(session, context.settings, token):
@@ -70,14 +68,23 @@ def _take_code(request: Request, context: Context, code: str) -> Response:
 
 def _take_key(request: Request, context: Context, key: str) -> Response:
     _check_address(request, context)
-    with context.db.read() as session:
-        known = identify(session, context.settings, key) is not None
-    if known:
-        with context.db.write() as session:
-            opened = sessions.sign_in(session, context.settings, key)
-        if opened is not None:
-            return _signed_in(request, context, opened)
+    if opened := _opened(context, identify, sessions.sign_in, key):
+        return _signed_in(request, context, opened)
     return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
+
+
+def _opened(
+    context: Context,
+    known: Callable[[Session, Settings, str], object],
+    opening: Callable[[Session, Settings, str], NewSession | None],
+    secret: str,
+) -> NewSession | None:
+    """Looked up first, so that whoever guesses does not reach the database's one writer."""
+    with context.db.read() as session:
+        if not known(session, context.settings, secret):
+            return None
+    with context.db.write() as session:
+        return opening(session, context.settings, secret)
 
 
 def _check_address(request: Request, context: Context) -> None:

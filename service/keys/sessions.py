@@ -60,7 +60,7 @@ def make_link(session: Session, settings: Settings) -> str | None:
     return f"{settings.resolved_url}/signin?code={code}"
 
 
-def is_link(session: Session, code: str) -> bool:
+def is_link(session: Session, _: Settings, code: str) -> bool:
     """Whether it is the code of a link that has not been used or expired."""
     return repository.find_sign_in(session, digest_of(code), is_link=True) is not None
 

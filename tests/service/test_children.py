@@ -38,9 +38,9 @@ def test_there_are_few_places_and_who_finds_none_is_told_when_to_come_back() -> 
     """Before: forty at once held all the threads there are, and nobody else was answered."""
     with ExitStack() as stack:
         for _ in range(children.PLACES):
-            stack.enter_context(children.place())
-        with pytest.raises(TooManyRequests) as caught, children.place():
+            stack.enter_context(children.READERS.one())
+        with pytest.raises(TooManyRequests) as caught, children.READERS.one():
             pass
         assert caught.value.retry_after == children.RETRY_SECONDS
-    with children.place():
+    with children.READERS.one():
         pass
