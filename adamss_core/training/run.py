@@ -112,7 +112,11 @@ def _build_model(
     store: CheckpointStore,
     start: int | None,
 ) -> PeftModel:
-    source = replace(source, quantization=request.spec.training.quantization)
+    source = replace(
+        source,
+        quantization=request.spec.training.quantization,
+        unquantised=tuple(request.spec.adamss.modules_to_save or ()),
+    )
     base, fresh = task.load_base(source, processor)
     if start is None:
         task.prepare_head(base, data)
