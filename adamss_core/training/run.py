@@ -9,11 +9,12 @@ from typing import Any
 from accelerate.utils import set_seed
 from peft import PeftModel
 
+from adamss_core.fileio.hashing import sha256_of
 from adamss_core.files import load_adapter
 from adamss_core.spec import make_plan
 from adamss_core.training.artifacts import publish
 from adamss_core.training.base_model import Source, add_adapter
-from adamss_core.training.checkpoints import CheckpointStore, hash_file
+from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.data import Data
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.examples import within_limit
@@ -136,8 +137,8 @@ def _build_model(
 def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
     """What must be the same for a checkpoint's position to mean the same."""
     return {
-        "train": hash_file(request.train_file),
-        "eval": hash_file(request.eval_file) if request.eval_file else "",
+        "train": sha256_of(request.train_file),
+        "eval": sha256_of(request.eval_file) if request.eval_file else "",
         "seed": request.spec.training.seed,
         "total_steps": total_steps,
     }
