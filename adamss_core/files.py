@@ -18,7 +18,7 @@ from peft import AdamssConfig, PeftConfig, PeftModel, get_peft_model_state_dict,
 from peft.utils import PeftType
 from torch import Tensor, nn
 
-from adamss_core.config import drop_saved_targets
+from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
 from adamss_core.decomposition import Decomposition
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.fileio.atomic import write_atomically
@@ -58,7 +58,7 @@ def load_adapter(
     base_model: nn.Module,
     folder: str | Path,
     *,
-    adapter_name: str = "default",
+    adapter_name: str = DEFAULT_ADAPTER,
     is_trainable: bool = True,
     allow_other_base: bool = False,
     decomposition_cache: str | Path | None = None,

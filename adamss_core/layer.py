@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import fingerprint
 from adamss_core.asa_state import AVERAGES, AsaState, check_exported
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, extended_weight
 from adamss_core.delta import assemble
 from adamss_core.errors import MergeError
@@ -249,7 +250,7 @@ class AdamssLayer(BaseTunerLayer):
         """delta b (out,), or None where the base has no bias."""
         return self.lora_factors(adapter_name)[2]
 
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+    def supports_lora_conversion(self, adapter_name: str = DEFAULT_ADAPTER) -> bool:
         """Only without a bias: PEFT's conversion takes no change of it along, `export_lora` does."""
         return self.base_bias() is None
 
