@@ -8,8 +8,8 @@ from pathlib import Path
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.zipping import write_zip
 from adamss_core.training.request import ArtifactFile
-from service.db import Database
-from service.jobs import parquet
+from service.shared.database.engine import Database
+from service.shared.jobs import metrics_parquet as parquet
 
 NAME = "metrics"
 
