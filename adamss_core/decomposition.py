@@ -24,8 +24,8 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from adamss_core import fingerprint
-from adamss_core.atomic import write_atomically
 from adamss_core.errors import AdamssWarning, WeightError
+from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it

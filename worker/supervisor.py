@@ -19,8 +19,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.atomic import write_atomically
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from adamss_core.fileio.fsync import sync_folder
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
@@ -70,7 +70,7 @@ def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: di
     ):
         if (folder / name).exists():
             (folder / name).rename(target)
-    _sync_folder(settings.folder("datasets"))
+    sync_folder(settings.folder("datasets"))
     try:
         with caller.db.write() as session:
             check_storage(session, settings, caller.project_id, found["size_bytes"])
@@ -149,11 +149,3 @@ def _safe_name(filename: str) -> str:
     """For showing only: the file on disk is named by the id."""
     name = re.sub(r"[^\w .()+-]", "_", filename.replace("\\", "/").rpartition("/")[2])
     return name[-200:].strip() or "upload"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

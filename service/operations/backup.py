@@ -8,7 +8,6 @@ staged as hard links, which a job that is deleted meanwhile cannot take away.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,9 @@ from tempfile import mkdtemp
 
 from sqlalchemy import select
 
+from adamss_core.fileio.fsync import sync_open_file
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.walk import files_below
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.database.tables import HELD, Job
@@ -160,8 +162,7 @@ def _named_files(home: Path, database: sqlite3.Connection) -> Iterator[str]:
 
 
 def _pack(stage: Path, target: Path) -> BackupSummary:
-    files = sorted(path for path in stage.rglob("*") if path.is_file())
-    listed = {path.relative_to(stage).as_posix(): _sha256(path) for path in files}
+    listed = {path.relative_to(stage).as_posix(): sha256_of(path) for path in files_below(stage)}
     made = datetime.now(UTC).isoformat()
     manifest = json.dumps({"format": FORMAT, "version": VERSION, "created_at": made, "files": listed}).encode()
     partial = target.with_name(f".{target.name}.partial")
@@ -174,8 +175,7 @@ def _pack(stage: Path, target: Path) -> BackupSummary:
                 archive.addfile(entry, BytesIO(manifest))
                 for name in listed:
                     archive.add(stage / name, name, recursive=False)
-            out.flush()
-            os.fsync(out.fileno())
+            sync_open_file(out)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -190,7 +190,7 @@ def _unpack(source: Path, stage: Path) -> int:
         files: dict[str, str] = manifest["files"]
         if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
             raise BackupError(f"{source} was written by another version of the service.")
-        damaged = [name for name, digest in files.items() if _sha256(stage / name) != digest]
+        damaged = [name for name, digest in files.items() if sha256_of(stage / name) != digest]
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{source} is no backup that can be read ({type(error).__name__}: {error}).") from error
     if damaged:
@@ -226,8 +226,3 @@ def _link(source: str | Path, target: str | Path) -> str:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
