@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from adamss_core.training.request import ArtifactFile
-from service.db import Database
-from service.jobs import parquet
+from service.shared.database.engine import Database
+from service.shared.jobs import metrics_parquet as parquet
 
 NAME = "metrics"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal content gives equal files

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.request import RunResult
-from service.db import Database
-from service.jobs import states
-from service.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.jobs import states
 from worker.clean_json import clean
 
 

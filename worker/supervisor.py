@@ -21,10 +21,10 @@ from sqlalchemy.orm import Session
 
 from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
-from service.db import Database, is_disk_full
-from service.jobs import states
-from service.settings import Settings
-from service.tables import Job, JobStatus
+from service.shared.database.engine import Database, is_disk_full
+from service.shared.database.tables import Job, JobStatus
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from worker.child import LOG, Child, child_environment
 from worker.outcome import DISK_FULL, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, is_repeated, repeated
 from worker.reporter import ALIVE, STEP

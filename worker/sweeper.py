@@ -16,11 +16,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.clock import database_now
-from service.db import Database
-from service.jobs import states
-from service.settings import Settings
-from service.tables import TERMINAL, Artifact, Dataset, Job, Worker, now
+from service.shared.database.clock import database_now
+from service.shared.database.engine import Database
+from service.shared.database.tables import TERMINAL, Artifact, Dataset, Job, Worker, now
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)

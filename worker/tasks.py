@@ -12,12 +12,12 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from service.db import Database
-from service.ids import ALPHABET, LENGTH
-from service.jobs import states
-from service.queue import RUN_JOB
-from service.settings import Settings
-from service.tables import Job
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job
+from service.shared.ids import ALPHABET, LENGTH
+from service.shared.jobs import states
+from service.shared.jobs.queue import RUN_JOB
+from service.shared.settings import Settings
 from worker.devices import Gpus
 from worker.supervisor import Supervisor
 

@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.audit import repository
 from service.audit.schemas import AuditOut
-from service.context import Caller
-from service.db import Database
+from service.http.context import Caller
+from service.http.gate.origin import SAFE_METHODS
+from service.http.paging import Page, split
 from service.keys.service import Identity
-from service.origin import SAFE_METHODS
-from service.paging import Page, split
-from service.tables import AuditEntry, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import AuditEntry, now
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from adamss_core.spec import FACTS_FORMAT, ModelFacts
 from adamss_core.spec.job import MODEL_NAME
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
-from service.db import Database
-from service.errors import InvalidRequest, ServiceError
-from service.settings import Settings
-from service.tables import Json
-from service.validation import column_names
+from service.http.gate.validation import column_names
+from service.shared.database.engine import Database
+from service.shared.database.tables import Json
+from service.shared.errors import InvalidRequest, ServiceError
+from service.shared.settings import Settings
 
 CONFIG = "config.json"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: what facts are read from

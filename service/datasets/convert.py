@@ -25,7 +25,7 @@ from service.datasets.formats import Opened, open_rows
 from service.datasets.leakage import first_pairs, repeated_within
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
-from service.errors import ServiceError
+from service.shared.errors import ServiceError
 
 ORDER, ANSWER, ROWS, HASHES, IMAGES, PARTS = "order.json", "answer.json", "rows.jsonl", "hashes", "images", "parts"
 MAX_BAD_SHARE = 0.1

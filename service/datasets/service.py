@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from service.context import Caller
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
-from service.errors import Conflict, NotFound
-from service.ids import new_id
-from service.paging import Page, cursor, parse_cursor, split
+from service.http.context import Caller
+from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.settings import Settings
-from service.tables import Dataset, now
+from service.shared.database.tables import Dataset, now
+from service.shared.errors import Conflict, NotFound
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 
 
 def dataset_path(settings: Settings, dataset_id: str) -> Path:

@@ -7,10 +7,10 @@ import math
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import reader_of, why_left_out
 from service.datasets.profiling import MAX_DISTINCT
-from service.errors import InvalidRequest
+from service.http.gate.validation import column_names
 from service.jobs.rows import NESTED, Scan
-from service.tables import Dataset
-from service.validation import column_names
+from service.shared.database.tables import Dataset
+from service.shared.errors import InvalidRequest
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from adamss_core.spec import JobSpec
 from service.artifacts import repository as artifacts
-from service.context import Caller
-from service.errors import InvalidRequest
+from service.http.context import Caller
 from service.jobs import repository
+from service.shared.errors import InvalidRequest
 
 ADAPTER = "adapter"
 SAME = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")  # what shapes an adapter

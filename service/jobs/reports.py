@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from service.context import Caller
-from service.errors import NotFound
-from service.jobs import parquet, repository
+from service.http.context import Caller
+from service.http.paging import Page, split
+from service.jobs import repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
-from service.paging import Page, split
-from service.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.database.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.errors import NotFound
+from service.shared.jobs import metrics_parquet as parquet
 
 LOG_NAME = "train.log"
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.tables import (
+from service.shared.database.tables import (
     Artifact,
     Checkpoint,
     Dataset,

@@ -15,8 +15,8 @@ from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import Cells, Unusable, image_path, reader_of
 from service.datasets.profiling import MAX_DISTINCT
 from service.datasets.service import dataset_path
-from service.settings import Settings
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
+from service.shared.settings import Settings
 
 MISSING_IMAGE = "whose image file is missing"
 CACHED = 64  # scans that are remembered; data sets never change

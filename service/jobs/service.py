@@ -13,16 +13,17 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
-from service.context import Caller
 from service.datasets import repository as datasets
-from service.errors import Conflict, InvalidRequest, NotFound
-from service.jobs import repository, schemas, states
+from service.http.context import Caller
+from service.http.paging import Page, cursor, parse_cursor, split
+from service.jobs import repository, schemas
 from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
-from service.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_submit
-from service.tables import TERMINAL, IdempotencyKey, Job, JobStatus
-from service.webhooks import check_webhook
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
+from service.shared.errors import Conflict, InvalidRequest, NotFound
+from service.shared.jobs import states
+from service.shared.jobs.webhooks import check_webhook
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from service import access
-from service.access import ADMIN_PATHS, OWN_PATHS, PUBLIC_PATHS
-from service.api import create_app
-from service.errors import StartRefused
+from service.http.app import create_app
+from service.http.gate import access
+from service.http.gate.access import ADMIN_PATHS, OWN_PATHS, PUBLIC_PATHS
+from service.http.gate.origin import PAGE_HEADER, SAFE_METHODS
 from service.keys import service as keys
 from service.keys.sessions import sign_out
-from service.origin import PAGE_HEADER, SAFE_METHODS
-from service.settings import Settings
-from service.tables import ApiKey, Role
+from service.shared.database.tables import ApiKey, Role
+from service.shared.errors import StartRefused
+from service.shared.settings import Settings
 from tests.security.support import (
     METHODS,
     OTHERS,

@@ -10,9 +10,9 @@ from time import monotonic
 import pytest
 from sqlalchemy import func, select, update
 
-from service.db import Database
-from service.jobs import states
-from service.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.jobs import states
 from tests.worker.support import Service, wait_until
 from worker.reporter import ALIVE, Reporter
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import insert
 
-from service.tables import Checkpoint, Job, Metric, now
+from service.shared.database.tables import Checkpoint, Job, Metric, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
 
