@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from service.shared.database.engine import Database
 from service.shared.database.tables import TERMINAL, Artifact, Dataset, Job
+from service.shared.storage.home import Home
 
 logger = logging.getLogger(__name__)
 
@@ -19,26 +20,20 @@ TEMPORARY_SECONDS = 3_600.0  # age from which a temporary file belongs to no run
 
 
 class FileCollector:
-    """Collect orphaned files.
+    """Collect orphaned files."""
 
-    Args:
-        home: the service's home folder.
-    """
-
-    def __init__(self, db: Database, home: Path) -> None:
-        self._db, self._home = db, home
+    def __init__(self, db: Database, files: Home) -> None:
+        self._db, self._files = db, files
 
     def collect(self) -> None:
         """Remove orphaned artifacts, job folders, data sets and temporary files."""
-        self._collect_artifacts(self._home / "artifacts")
-        self._collect_jobs(self._home / "jobs")
-        self._collect_datasets(self._home / "datasets")
+        self._collect_artifacts(self._files.artifacts)
+        self._collect_jobs(self._files.jobs)
+        self._collect_datasets(self._files.datasets)
         self._collect_temporary()
 
     def _collect_artifacts(self, folder: Path) -> None:
         """Remove zips of a transaction that failed; in a job that has not ended, the next attempt replaces them."""
-        if not folder.is_dir():
-            return
         for job_folder in folder.iterdir():
             zips = [path for path in job_folder.glob("*.zip") if path.is_file()]
             registered = self._registered(job_folder.name)
@@ -87,11 +82,11 @@ class FileCollector:
     def _collect_temporary(self) -> None:
         """Remove messages that were received, and files that a process began to write and never renamed."""
         before = time() - TEMPORARY_SECONDS
-        for path in (self._home / "queue" / "processed").glob("*.msg"):
+        for path in self._files.queue_processed.glob("*.msg"):
             _remove(path, before)
-        for name in ("datasets", "artifacts", "cache"):
+        for folder in (self._files.datasets, self._files.artifacts, self._files.cache):
             for pattern in (".*.tmp", "*/.*.tmp", "*.partial", "*/*.partial"):
-                for path in (self._home / name).glob(pattern):
+                for path in folder.glob(pattern):
                     _remove(path, before)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adamss_core.atomic import write_atomically
+from adamss_core.fileio.atomic import write_atomically
 from worker.failures import Failure
 
 FILE = "outcome.json"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
@@ -61,18 +61,9 @@ def _register(session: Session, folder: Path, job_id: str, result: RunResult) ->
             )
         )
     for changed in (folder, folder.parent):
-        _sync(changed)
+        sync_folder(changed)
 
 
 def _already_done(session: Session, job_id: str, attempt: int) -> bool:
     job = session.get(Job, job_id, populate_existing=True)
     return job is not None and job.status == JobStatus.SUCCEEDED and job.attempt == attempt
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.atomic import write_atomically
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states
@@ -28,7 +28,7 @@ from worker.failures import STALLED, TIME_LIMIT, Failure, from_exit, from_failed
 from worker.heartbeat import HeartbeatMonitor, last_step
 from worker.outcome import FILE, Outcome, is_repeated, repeated
 from worker.request import FILE as REQUEST
-from worker.request import build_request, job_folder, needed_bytes
+from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, db: Database, job: Job, claimed_at: float, device: str | None) -> None:
         self._settings, self._db, self._job, self._device = settings, db, job, device
-        self._folder = job_folder(settings, job.id)
+        self._folder = settings.files.job(job.id).path
         self._wake = Event()
         self._shutdown = Event()
         self._reason: StopReason | None = None

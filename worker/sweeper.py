@@ -53,7 +53,7 @@ class Sweeper(PeriodicThread):
         super().__init__("sweeper", settings.sweep_seconds)
         self._settings, self._db, self._send, self._free = settings, db, send, free
         self._worker_id, self._devices = worker_id, devices
-        self._collector = FileCollector(db, settings.resolved_home)
+        self._collector = FileCollector(db, settings.files)
         self._started_at = now()
         self._sweeps = 0
 

@@ -36,7 +36,7 @@ class Runner:
 
     def __init__(self, settings: Settings, db: Database, worker_id: str, gpus: list[str]) -> None:
         self._settings, self._db, self._worker_id = settings, db, worker_id
-        self._gpus = Gpus(gpus, settings.resolved_home / "devices")
+        self._gpus = Gpus(gpus, settings.files.devices)
         self._running: dict[str, Supervisor] = {}
         self._stopping = Event()
         self.on_done: Callable[[], None] = lambda: None

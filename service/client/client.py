@@ -393,5 +393,6 @@ def retry_after(answer: httpx.Response) -> float:
 
 
 def sha256_of(path: Path) -> str:
+    # A copy of adamss_core.fileio.hashing's, on purpose: the client imports only httpx and the standard library.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

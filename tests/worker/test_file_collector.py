@@ -10,7 +10,7 @@ from worker.file_collector import TEMPORARY_SECONDS, FileCollector
 
 
 def artifact_file(service: Service, job_id: str, name: str) -> Path:
-    path = service.settings.folder("artifacts") / job_id / f"{name}.zip"
+    path = service.settings.files.artifact(job_id, name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"zip")
     return path
@@ -27,7 +27,7 @@ def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
         session.add(row)
     renamed_by_a_run = artifact_file(service, running, "adapter")
     orphans = [artifact_file(service, ended, "merged"), artifact_file(service, unknown, "lora")]
-    FileCollector(service.db, service.settings.resolved_home).collect()
+    FileCollector(service.db, service.settings.files).collect()
     assert registered.exists()
     assert renamed_by_a_run.exists()
     assert not any(path.exists() for path in orphans)
@@ -37,14 +37,14 @@ def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
 def test_folders_of_deleted_jobs_go(service: Service) -> None:
     kept, gone = service.add_job(), "job_gone"
     for job_id in (kept, gone):
-        (service.settings.folder("jobs") / job_id / "checkpoints").mkdir(parents=True)
-    FileCollector(service.db, service.settings.resolved_home).collect()
-    assert [path.name for path in service.settings.folder("jobs").iterdir()] == [kept]
+        service.settings.files.job(job_id).checkpoints.mkdir(parents=True)
+    FileCollector(service.db, service.settings.files).collect()
+    assert [path.name for path in service.settings.files.jobs.iterdir()] == [kept]
 
 
 def test_temporary_and_unregistered_files_go_after_an_hour(service: Service) -> None:
-    folder = service.settings.folder("datasets")
-    processed = service.settings.folder("queue/processed")
+    folder = service.settings.files.datasets
+    processed = service.settings.files.queue_processed
     old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg", folder / "ds_unregistered.jsonl"]
     young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg", folder / "ds_uploading.jsonl"]
     kept = [folder / f"{DATASET}.jsonl"]
@@ -56,5 +56,5 @@ def test_temporary_and_unregistered_files_go_after_an_hour(service: Service) -> 
         path.write_text("x")
     for path in (*old, *kept):
         os.utime(path, (time() - TEMPORARY_SECONDS - 60,) * 2)
-    FileCollector(service.db, service.settings.resolved_home).collect()
+    FileCollector(service.db, service.settings.files).collect()
     assert [path.exists() for path in (*old, *young, *kept)] == [False] * 3 + [True] * 4

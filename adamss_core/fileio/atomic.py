@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files that are either whole or absent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from adamss_core.fileio.fsync import sync_folder, sync_open_file
+
 
 def write_atomically(files: Mapping[Path, bytes]) -> None:
-    """Writes all files under temporary names beside their own, fsyncs them, and only then renames them, in order.
+    """Write all files under temporary names beside their own, fsync them, and only then rename them, in order.
 
     A full disk or an interrupt before the first rename leaves every old file as it was.
     """
@@ -20,8 +22,7 @@ def write_atomically(files: Mapping[Path, bytes]) -> None:
             staged.append((Path(name), path))
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                sync_open_file(file)
         for temporary, path in staged:
             temporary.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared folder
             temporary.replace(path)
@@ -30,13 +31,4 @@ def write_atomically(files: Mapping[Path, bytes]) -> None:
             temporary.unlink(missing_ok=True)
         raise
     for folder in dict.fromkeys(path.parent for path in files):
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames in it last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(folder)
