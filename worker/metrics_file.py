@@ -1,4 +1,4 @@
-"""What a run measured, as an artifact beside the model's: `metrics`, a zip with `metrics.parquet`."""
+"""Write the metrics of a run as an artifact beside the model's: `metrics`, a zip with `metrics.parquet`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NAME = "metrics"
 
 
 def metrics_file(db: Database, folder: Path, job_id: str) -> ArtifactFile:
-    """Writes the artifact below `folder/artifacts`, complete and on disk, from the rows that the database has.
+    """Write the artifact below `folder/artifacts` from the rows of the database, and sync it to disk.
 
-    It is called once all rows are written, and before the job ends: nothing may hold the database's lock so long.
+    Called once all rows are written, before the transaction that ends the job: it would hold the lock too long.
     """
     folder = folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)

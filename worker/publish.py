@@ -1,4 +1,4 @@
-"""Makes the artifacts of a run visible: files and rows appear together with the end of the job, or not at all."""
+"""Publish the artifacts of a run: files and rows appear together with the end of the job, or not at all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from worker.clean_json import clean
 
 
 def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResult) -> bool:
-    """Renames the zips into place and registers them in the transaction that ends the job.
+    """Rename the zips into place and register them in the transaction that ends the job.
 
     The job's row is locked before the first rename, so a stale attempt never touches the files of a newer one. When
-    the transaction breaks off, its files stay where no row names them: calling this again goes on from there, and a
-    sweeper removes what is never registered.
+    the transaction fails, its files stay unregistered: another call registers them, or a sweeper removes them.
 
     Returns:
-        False where the job was cancelled or taken away meanwhile; the zips are gone then, and nothing was published.
+        False if the job was cancelled or the lease lost; the zips are deleted then, and nothing is published.
     """
     folder = home / "artifacts" / job_id
     with db.write() as session:
@@ -36,7 +35,7 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
             )
             session.flush()
             failpoint("before_commit")
-        elif _already_done(session, job_id, attempt):  # the connection broke after the commit, before its answer
+        elif _already_done(session, job_id, attempt):  # the connection broke between the commit and its response
             return True
     if not won:
         for artifact in result.artifacts:
