@@ -18,7 +18,6 @@ import safetensors
 import safetensors.torch
 import sklearn
 import torch
-import xxhash
 from peft import AdamssConfig
 from scipy.linalg.lapack import ssyevr
 from threadpoolctl import ThreadpoolController
@@ -223,6 +222,8 @@ def _content_hash(values: Tensor) -> str:
 
     Nobody is kept out by it: who could forge a weight with the hash of another one puts models into the folder.
     """
+    import xxhash  # for the cache only
+
     values = values.detach()
     transposed = values.dim() == 2 and values.t().is_contiguous() and not values.is_contiguous()
     stored = (values.t() if transposed else values).contiguous().cpu()

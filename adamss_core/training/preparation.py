@@ -80,7 +80,11 @@ def _adapted_model(
     checkpoint: Path | None,
 ) -> PeftModel:
     """Load the base with a fresh adapter, or with the checkpoint's."""
-    source = replace(source, quantization=request.spec.training.quantization)
+    source = replace(
+        source,
+        quantization=request.spec.training.quantization,
+        unquantised=tuple(request.spec.adamss.modules_to_save or ()),
+    )
     base, fresh = task.load_base(source, processor)
     if checkpoint is not None:
         return _resumed_adapter(base, checkpoint / ADAPTER)
