@@ -14,11 +14,11 @@ from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.loop import Trainer
+from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import Reporter, RunRequest, RunResult
 from adamss_core.training.setup import make_accelerator
-from adamss_core.training.silent import SilentReporter
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.worst import worst_examples
 
@@ -38,7 +38,7 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     begun = time.monotonic()
     accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
-        reporter = SilentReporter()
+        reporter = NullReporter()
     store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
     with accelerator.main_process_first():  # it removes what the others must not see
         start = _starting_point(store, reporter)
