@@ -213,10 +213,7 @@ class Supervisor:
             self._retry(session, error)
 
     def _fail(self, session: Session, error: Failure) -> None:
-        if states.fail(session, self._job.id, self._job.attempt, dict(error)):
-            job = session.get_one(Job, self._job.id, populate_existing=True)
-            if job.status == JobStatus.FAILED:
-                states.add_event(session, job, "failed", error["message"], dict(error))
+        states.fail(session, self._job.id, self._job.attempt, dict(error))
 
     def _retry(self, session: Session, error: Failure) -> None:
         """Another attempt after a while, unless it would only meet the same end."""

@@ -73,11 +73,7 @@ class Runner:
     def _claim(self, job_id: str) -> Job | None:
         with self._db.write() as session:
             limit = self._settings.project_running_jobs
-            job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
-            if job is not None:
-                told = {"worker": self._worker_id}
-                states.add_event(session, job, "started", f"Attempt {job.attempt} runs.", told)
-            return job
+            return states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
 
     def stop(self) -> None:
         """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""

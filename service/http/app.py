@@ -9,10 +9,10 @@ from importlib.metadata import version
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
 
 from service.artifacts.endpoints import router as artifacts
 from service.audit.endpoints import router as audit
-from service.audit.service import AuditMiddleware
 from service.base_models.endpoints import router as base_models
 from service.base_models.service import Catalog
 from service.datasets.endpoints import router as datasets
@@ -21,10 +21,12 @@ from service.health.endpoints import router as health
 from service.http import docs
 from service.http.context import Context
 from service.http.gate.access import AccessMiddleware
+from service.http.gate.audit_log import AuditMiddleware
+from service.http.gate.body_limit import BodyLimitMiddleware
 from service.http.gate.rates import RateLimits
-from service.http.gate.read_limit import TurnsMiddleware
+from service.http.gate.read_limit import ReadLimitMiddleware
 from service.http.gate.rendering import add_error_handlers
-from service.http.gate.requests import BodyLimitMiddleware, RequestMiddleware, RequestNumbers
+from service.http.gate.requests import RequestMiddleware, RequestNumbers
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
 from service.jobs.presets import router as presets
@@ -45,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; database, threads and files are opened when it starts, not here."""
     settings = settings or get_settings()
     registry = CollectorRegistry()
+    rates = RateLimits(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,16 +70,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
         telemetry={"tracing": False},
+        middleware=[  # in the order in which a request meets them
+            Middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings),
+            Middleware(ReadLimitMiddleware),
+            Middleware(AccessMiddleware, settings=settings, rates=rates),
+            Middleware(AuditMiddleware),
+            Middleware(BodyLimitMiddleware),
+        ],
     )
     app.state.registry = registry
     app.state.settings = settings
-    app.state.rates = RateLimits(settings)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(AuditMiddleware)
-    app.add_middleware(AccessMiddleware, settings=settings, rates=app.state.rates)
-    app.add_middleware(TurnsMiddleware)
-    app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
+    app.state.rates = rates
     add_error_handlers(app)
     for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):
         app.include_router(router)

@@ -1,24 +1,26 @@
-"""What a request needs: made once at start-up, handed to the service functions as one argument."""
+"""Parts that a request's code works with: made once at start-up, handed to the service functions as one argument."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from service.base_models.service import Catalog
-from service.predict.process import Predictor
 from service.shared.database.engine import Database
 from service.shared.jobs.queue import Hints
 from service.shared.settings import Settings
-from service.stream.feed import Streams
+
+if TYPE_CHECKING:  # by type only: domains import this module, so it must import none of them
+    from service.base_models.service import Catalog
+    from service.predict.process import Predictor
+    from service.stream.feed import Streams
 
 
 @dataclass(frozen=True)
 class Context:
-    """The parts that live as long as the process."""
+    """Parts that live as long as the process."""
 
     settings: Settings
     db: Database
@@ -30,7 +32,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Caller(Context):
-    """The parts, and the project that the request's key belongs to: nothing of another project is ever shown.
+    """Parts, and the project that the request's key belongs to: nothing of another project is ever shown.
 
     Attributes:
         upload_bytes: largest data set that the project may upload.

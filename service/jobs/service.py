@@ -20,10 +20,8 @@ from service.jobs import repository, schemas
 from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
 from service.projects.service import check_submit
-from service.shared.database.clock import database_now
-from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus, now
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
 from service.shared.errors import Conflict, InvalidRequest, NotFound
-from service.shared.ids import new_id
 from service.shared.jobs import states
 from service.shared.jobs.webhooks import check_webhook
 
@@ -164,29 +162,15 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
             raise unknown_dataset(dataset_id, param)
     if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
         raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
-    moment = now()
-    job = Job(
-        id=new_id("job"),
-        project_id=caller.project_id,
+    return states.submit(
+        session,
+        caller.project_id,
         name=spec.name,
-        status=JobStatus.QUEUED,
         spec=spec.model_dump(mode="json", exclude_unset=True),
         resolved=plan.model_dump(mode="json"),
-        created_at=moment,
-        queued_at=moment,
-        hinted_at=database_now(session),  # the hint goes out right after the commit
         retries=spec.retries,
         total_steps=plan.estimate.steps,
-        attempt=0,
-        failures=0,
-        step=0,
-        epoch=0.0,
-        last_seq=0,
     )
-    session.add(job)
-    session.flush()
-    states.add_event(session, job, "queued", "The job waits for a worker.", {})
-    return job
 
 
 def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Job) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 
 class ServiceError(Exception):
     """Base of the tree.
@@ -70,3 +73,9 @@ class TimedOut(ServiceError):
 
 class StartRefused(Exception):
     """The service would be open to others, so it does not start."""
+
+
+def quoted_names(names: Sequence[str], limit: int = 20) -> str:
+    """Quote names for an error's message, the first few of them."""
+    shown = ", ".join(re.sub(r"\s+", " ", f"'{name}'") for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

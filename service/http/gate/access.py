@@ -1,6 +1,6 @@
-"""Who may come in: host, origin, key, rate and role, checked for every route, mount and page in one place.
+"""Access control: host, origin, key, rate and role, checked for every route, mount and page in one place.
 
-What is not on the list of public paths needs a key, so that a route added later cannot be forgotten.
+Paths without a policy of their own need a key (see `service.http.routes`).
 """
 
 from __future__ import annotations
@@ -14,21 +14,18 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.origin import SAFE_METHODS, check_host, check_origin, check_page
+from service.http.gate.origin import check_host, check_origin, check_page
 from service.http.gate.rates import RateLimits
 from service.http.gate.rendering import error_response
+from service.http.routes import policy_of
 from service.keys.service import Identity, identify
 from service.keys.sessions import identify_session
 from service.shared.database.engine import Database
 from service.shared.database.tables import Role
 from service.shared.errors import Forbidden, InvalidRequest, ServiceError, TooManyRequests, Unauthorized
 from service.shared.settings import Settings
-from service.web.page import ENTER_SCRIPT, asks_for_page, sign_in_page
+from service.web.page import asks_for_page, sign_in_page
 
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", ENTER_SCRIPT})
-ADMIN_PATHS = frozenset({"/audit"})
-SIGN_IN, SIGN_OUT = "/signin", "/signout"
-OWN_PATHS = frozenset({SIGN_OUT})  # change nothing but who the caller is, so any role will do
 RECHECK_SECONDS = 2.0  # how long an answer that is under way outlives its key
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
@@ -85,7 +82,7 @@ class AccessMiddleware:
         headers = Headers(scope=scope)
         check_host(self.settings, headers.get("host", ""))
         check_origin(self.settings, scope, headers)
-        if scope["path"] in PUBLIC_PATHS or is_sign_in(scope):
+        if policy_of(scope["path"]).is_public(scope["method"]):
             return None
         shown = credential(self.settings, headers)
         if shown.from_cookie:
@@ -128,11 +125,6 @@ def wants_page(scope: Scope, error: ServiceError) -> bool:
     return isinstance(error, Unauthorized) and scope["path"] == "/" and asks_for_page(Headers(scope=scope))
 
 
-def is_sign_in(scope: Scope) -> bool:
-    """Whether the route itself looks at what is shown, which is in the body."""
-    return scope["path"] == SIGN_IN and scope["method"] in ("GET", "POST")
-
-
 def check_rate(rates: RateLimits, settings: Settings, sender: str, named: str = "This key") -> None:
     """Counts a request of a sender's.
 
@@ -165,15 +157,9 @@ class KeyEnded(Exception):
     """The key of a request was revoked, or expired, while it was answered."""
 
 
-def required_role(scope: Scope) -> Role:
-    """By method, so that a route that is added later asks for the right one: whoever only reads changes nothing."""
-    if scope["path"] in ADMIN_PATHS:
-        return Role.ADMIN
-    return Role.READ if scope["method"] in SAFE_METHODS or scope["path"] in OWN_PATHS else Role.SUBMIT
-
-
 def check_role(scope: Scope, identity: Identity) -> None:
-    required = required_role(scope)
+    """Raise Forbidden where the route needs a higher role than the key has."""
+    required = policy_of(scope["path"]).required_role(scope["method"])
     if _RANK[identity.role] < _RANK[required]:
         raise Forbidden(
             f"This needs a key with the role `{required.value}`; yours has `{identity.role.value}`. The operator makes "

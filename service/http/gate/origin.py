@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from service.http.routes import SAFE_METHODS
 from service.shared.errors import BadRequest, Forbidden
 from service.shared.settings import Settings
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ANY_HOST = "*"
 

@@ -1,48 +1,47 @@
-"""Reads take turns: a few are worked on at a time, the others wait in order."""
+"""Limits how many reads are worked on at a time; the others wait in order."""
 
 from __future__ import annotations
 
-import re
 from asyncio import Semaphore
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.origin import SAFE_METHODS
+from service.http.routes import policy_of
 
-# Python runs one thread at a time, and each that could run waits for all others that could: forty threads, which the
-# framework allows, answer nobody sooner than eight, and the last one much later.
-AT_A_TIME = 8
-# These say how it is also while all turns wait for a database, and these may wait for a process that reads a model.
-NEVER = re.compile(r"/healthz|/readyz|/models(/.*)?")
+# Under the GIL, the forty threads that the framework allows serve nobody faster than eight do, and make the slowest
+# request much slower.
+MAX_READS = 8
 
 
-class TurnsMiddleware:
-    """What a GET has to find out, it does in its turn, which ends when its answer begins: streams and downloads keep
-    none. Changes take none, as they may wait for a lock or for another process."""
+class ReadLimitMiddleware:
+    """Holds a place for each read until its answer begins, so that streams and downloads keep none.
+
+    Changes need no place: they may wait for a lock or for another process.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._turns = Semaphore(AT_A_TIME)
+        self._places = Semaphore(MAX_READS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in SAFE_METHODS or NEVER.fullmatch(scope["path"]):
+        if scope["type"] != "http" or not policy_of(scope["path"]).is_read_limited(scope["method"]):
             await self.app(scope, receive, send)
             return
-        await self._turns.acquire()
-        has_turn = True
+        await self._places.acquire()
+        holds_place = True
 
-        def end_turn() -> None:
-            nonlocal has_turn
-            if has_turn:
-                has_turn = False
-                self._turns.release()
+        def release() -> None:
+            nonlocal holds_place
+            if holds_place:
+                holds_place = False
+                self._places.release()
 
-        async def answer(message: Message) -> None:
+        async def send_and_release(message: Message) -> None:
             if message["type"] == "http.response.start":
-                end_turn()
+                release()
             await send(message)
 
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, send_and_release)
         finally:
-            end_turn()
+            release()

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its log line, its numbers, and the last net under an error."""
+"""Around every request: its id, its log line, its numbers, and the last net under an error."""
 
 from __future__ import annotations
 
@@ -16,20 +16,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.gate.headers import protect
-from service.http.gate.origin import SAFE_METHODS
-from service.http.gate.rendering import BodyTooLarge, error_response, internal_error
-from service.keys.service import Identity
+from service.http.gate.rendering import error_response, internal_error
+from service.http.routes import SAFE_METHODS
 from service.shared.database.engine import is_disk_full
-from service.shared.errors import TooLarge, Unavailable
+from service.shared.errors import Unavailable
 from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-UPLOAD_PATH = "/datasets"
-MAX_JSON_BYTES = 1024 * 1024
-MULTIPART_BYTES = 64 * 1024  # what a form puts around a file
-PREDICT_PATH = re.compile(r"/jobs/[^/]+/predict")
-PREDICT_BYTES = 8 * 1024 * 1024  # a few images
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -75,7 +68,7 @@ class RequestMiddleware:
         try:
             await self._serve(scope, receive, send_with_id, lambda: bool(status))
         except Exception as error:  # the last net: answered without details, logged with all of them
-            response = _answer(error, request_id)
+            response = _render(error, request_id)
             if status:  # the answer has begun; all that is left is to break it off
                 raise
             await response(scope, receive, send_with_id)
@@ -94,74 +87,18 @@ class RequestMiddleware:
             )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, begun: Callable[[], bool]) -> None:
-        """What only reads is asked once more where its connection to the database was cut, as by a server that
-        restarts; the pool has a new one by then."""
+        """Repeat a read once where its connection to the database was cut, as by a server that restarts; the pool has
+        a new connection by then."""
         as_received = dict(scope)
         try:
             await self.app(scope, receive, send)
         except DBAPIError as error:
             if begun() or not error.connection_invalidated or scope["method"] not in SAFE_METHODS:
                 raise
-            logger.warning("read once more, as the database broke off: %r", error.orig)
+            logger.warning("read repeated, as the database broke off: %r", error.orig)
             scope.clear()
             scope.update(as_received)
             await self.app(scope, receive, send)
-
-
-class BodyLimitMiddleware:
-    """Refuses bodies that are too large: by what they claim, else as soon as they are."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit = _body_limit(scope)
-        claimed = Headers(scope=scope).get("content-length", "")
-        if claimed.isdecimal() and int(claimed[:19]) > limit:
-            await error_response(too_large(scope, limit))(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise BodyTooLarge(too_large(scope, limit))
-            return message
-
-        await self.app(scope, counted, send)
-
-
-def _body_limit(scope: Scope) -> int:
-    # Files of a form go to the disk as they arrive; any other body is read into memory.
-    if scope["path"] == UPLOAD_PATH and _is_form(scope):
-        return _upload_bytes(scope) + MULTIPART_BYTES
-    return PREDICT_BYTES if PREDICT_PATH.fullmatch(scope["path"]) else MAX_JSON_BYTES
-
-
-def _is_form(scope: Scope) -> bool:
-    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
-
-
-def _upload_bytes(scope: Scope) -> int:
-    """What the project of the request's key may send."""
-    identity: Identity | None = scope.get("state", {}).get("identity")
-    return 0 if identity is None else identity.upload_bytes
-
-
-def too_large(scope: Scope, limit: int) -> TooLarge:
-    if scope["path"] == UPLOAD_PATH and _is_form(scope):
-        return TooLarge(
-            f"The file is larger than the {_upload_bytes(scope):,} bytes that this project may upload. Split it, or "
-            "have the operator raise the limit (ADAMSS_MAX_UPLOAD_BYTES, and adamss projects quota PROJECT "
-            "--upload-bytes NUMBER).",
-            param="file",
-        )
-    return TooLarge(f"The request is larger than the {limit:,} bytes that the service accepts.")
 
 
 def _request_id(scope: Scope) -> str:
@@ -169,7 +106,7 @@ def _request_id(scope: Scope) -> str:
     return sent if REQUEST_ID.fullmatch(sent) else uuid4().hex
 
 
-def _answer(error: Exception, request_id: str) -> Response:
+def _render(error: Exception, request_id: str) -> Response:
     logger.error("request failed", exc_info=error, extra={"request_id": request_id})
     if is_disk_full(error):
         full = Unavailable("The disk is full. Delete old jobs or data sets, or make room.", code="disk_full")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -157,9 +156,3 @@ def _model_at(model: Any, part: str | int) -> type[BaseModel] | None:
         return None
     candidates = [field.annotation, *get_args(field.annotation)]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-
-
-def column_names(names: Sequence[str], limit: int = 20) -> str:
-    """For messages: quoted names, the first few."""
-    shown = ", ".join(re.sub(r"\s+", " ", f"'{name}'") for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

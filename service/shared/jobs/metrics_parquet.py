@@ -6,8 +6,8 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
-from service.jobs import repository
 from service.shared.database.tables import Metric
+from service.shared.jobs.report_queries import after_seq, metric_names
 
 NAME = "metrics.parquet"
 MEDIA_TYPE = "application/vnd.apache.parquet"
@@ -28,11 +28,11 @@ def write(session: Session, job_id: str, file: IO[bytes]) -> dict[str, Any]:
 
     fields = [("seq", pa.int64()), ("kind", pa.string()), ("step", pa.int64()), ("epoch", pa.float64())]
     fields += [("time", pa.timestamp("us", tz="UTC"))]
-    fields += [(name, pa.float64()) for name in repository.metric_names(session, job_id)]
+    fields += [(name, pa.float64()) for name in metric_names(session, job_id)]
     schema = pa.schema(fields)
     count = after = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        while rows := repository.after_seq(session, Metric, job_id, after, PAGE):
+        while rows := after_seq(session, Metric, job_id, after, PAGE):
             writer.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=schema))
             count, after = count + len(rows), rows[-1].seq
             session.expunge_all()
