@@ -25,7 +25,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import epoch_steps

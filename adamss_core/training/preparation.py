@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import PeftModel
 
+from adamss_core.adapter_files import active_adapter, load_adapter
 from adamss_core.fileio.hashing import sha256_of
-from adamss_core.files import active_adapter, load_adapter
 from adamss_core.spec import make_plan
 from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.base_model import Source, add_adapter

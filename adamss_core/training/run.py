@@ -8,7 +8,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from peft import PeftModel
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore

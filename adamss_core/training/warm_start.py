@@ -9,8 +9,16 @@ from pathlib import Path
 from peft import AdamssConfig, PeftModel, set_peft_model_state_dict
 from torch import Tensor
 
+from adamss_core.adapter_files import (
+    CONFIG,
+    MANIFEST,
+    WEIGHTS,
+    active_adapter,
+    check_complete,
+    read_config,
+    read_weights,
+)
 from adamss_core.errors import AdamssError
-from adamss_core.files import CONFIG, MANIFEST, WEIGHTS, active_adapter, check_complete, read_config, read_weights
 from adamss_core.training.errors import TrainingError
 
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
