@@ -142,7 +142,7 @@ def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[flo
     with db.write() as session:
         job = session.get_one(Job, JOB)
         job.status, job.attempt, job.started_at = JobStatus.RUNNING, 1, now()
-    folder = settings.folder("jobs") / JOB
+    folder = settings.files.job(JOB).path
     folder.mkdir(parents=True)
     page = signed_in(browser, settings)
     page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")

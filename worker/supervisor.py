@@ -29,7 +29,7 @@ from worker.child import LOG, Child, child_environment
 from worker.outcome import DISK_FULL, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, is_repeated, repeated
 from worker.reporter import ALIVE, STEP
 from worker.request import FILE as REQUEST
-from worker.request import build_request, job_folder, needed_bytes
+from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, db: Database, job: Job, claimed_at: float, device: str | None) -> None:
         self._settings, self._db, self._job, self._device = settings, db, job, device
-        self._folder = job_folder(settings, job.id)
+        self._folder = settings.files.job(job.id).path
         self._wake = Event()
         self._shutdown = Event()
         self._reason: Reason | None = None

@@ -20,6 +20,7 @@ from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
 from adamss_core.training.base_model import quiet_loading
@@ -42,7 +43,7 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[Arti
         TrainingError: verification_failed.
         Stopped: the reporter asked for it.
     """
-    folder = setup.request.folder / "artifacts"
+    folder = RunFolder(setup.request.folder).artifacts
     folder.mkdir(parents=True, exist_ok=True)
     probe = Probe.of(setup, model)
     made: dict[str, ArtifactFile] = {}

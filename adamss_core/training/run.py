@@ -9,6 +9,7 @@ from accelerate.utils import set_seed
 from peft import PeftModel
 
 from adamss_core.adapter_files import load_adapter
+from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
@@ -39,7 +40,7 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
         reporter = NullReporter()
-    store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
+    store = CheckpointStore(RunFolder(request.folder).checkpoints, request.keep_checkpoints)
     with accelerator.main_process_first():  # it removes what the others must not see
         start = _starting_point(store, reporter)
     checkpoint = None if start is None else store.path(start)

@@ -108,7 +108,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:
-    if db.is_sqlite and not (settings.resolved_home / "adamss.db").is_file():
+    if db.is_sqlite and not settings.files.database.is_file():
         yield Finding("database", "problem", "There is no database yet.", "Start the service once: adamss up")
         return
     try:

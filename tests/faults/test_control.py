@@ -49,7 +49,7 @@ def test_row_15_in_every_state(topology: Topology) -> None:
     topology.wait(paused, JobStatus.PAUSED)
     assert ask(topology, paused, "cancel").json()["status"] == "cancelled"
     assert topology.http.delete(f"/jobs/{paused}").status_code == 204
-    assert not (topology.settings.resolved_home / "jobs" / paused).exists()
+    assert not (topology.settings.files.job(paused).path).exists()
 
 
 @pytest.mark.parametrize("place", ["loading", "mid_step", "before_publish"])
@@ -155,7 +155,7 @@ def test_row_16_cancel_racing_finish_two_hundred_times(topology: Topology) -> No
     first = topology.submit()
     job_ids = topology.copies(first, 200)
     for job_id in job_ids:
-        folder = topology.settings.folder("jobs") / job_id
+        folder = topology.settings.files.job(job_id).path
         folder.mkdir()
         (folder / "adapter.zip").write_bytes(b"zip")
     topology.mark_running(job_ids)

@@ -93,7 +93,7 @@ def test_row_21_newest_checkpoint_damaged(topology: Topology, damage: str) -> No
     first = topology.start_worker()
     topology.wait_step(job_id, 21)
     first.stop()
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     older, newest = sorted(folder.glob("step-*"))[-2:]
     weights = newest / "adapter" / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())

@@ -80,7 +80,7 @@ def test_row_08_killed_in_a_checkpoint(topology: Topology) -> None:
     topology.wait_attempt(job_id, 1)
     topology.until(lambda: topology.job(job_id).failures == 1)
     first.kill()
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     assert any(path.name.startswith(".writing-") for path in folder.iterdir())
     topology.start_worker()
     topology.check_succeeded(job_id, steps=30)
@@ -98,7 +98,7 @@ def test_row_09_killed_between_training_and_commit(topology: Topology, place: st
     topology.until(lambda: topology.job(job_id).failures == 1)
     first.kill()
     topology.check_nothing_published(job_id)
-    folder = topology.settings.resolved_home / "artifacts" / job_id
+    folder = topology.settings.files.job_artifacts(job_id)
     assert place == "before_publish" or list(folder.glob("*.zip"))  # renamed, and named by no row
     topology.start_worker()
     topology.check_succeeded(job_id, steps=40)
@@ -110,7 +110,7 @@ def test_row_09_orphan_of_a_job_that_is_never_run_again_is_collected(topology: T
     first = topology.start_worker(FAILPOINT="before_commit:kill")
     topology.wait(job_id, JobStatus.FAILED)
     first.kill()
-    folder = topology.settings.resolved_home / "artifacts" / job_id
+    folder = topology.settings.files.job_artifacts(job_id)
     assert list(folder.glob("*.zip"))
     topology.start_worker()  # collects when it starts
     topology.until(lambda: not folder.exists())

@@ -245,7 +245,7 @@ def test_07_bombs(session_target: Target) -> None:
             assert error["param"] == "file"
             assert BOMBS[name] in error["message"]
             assert memory() - before < 50_000_000 + 3 * len(content), name
-    assert not list(session_target.service.settings.folder("datasets").glob("*.partial"))
+    assert not list(session_target.service.settings.files.datasets.glob("*.partial"))
 
 
 @contextmanager

@@ -120,14 +120,14 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
         service = Service(app, client, settings)
         if facts is not None:
             with service.db.write() as session:
-                folder = settings.folder("models") / MODEL
+                folder = settings.files.model(MODEL)
                 base_models.keep(session, MODEL, fingerprint(folder), facts)
         yield service
 
 
 def copy_model(source: Path, settings: Settings) -> None:
     """With its times, so that its fingerprint stays the same."""
-    shutil.copytree(source, settings.folder("models") / MODEL)
+    shutil.copytree(source, settings.files.model(MODEL))
 
 
 def error_of(answer: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def finish(service: Service, job_id: str, content: bytes) -> str:
     """Ends a claimed job with one artifact; returns the artifact's sha256."""
     import hashlib
 
-    folder = service.settings.folder("artifacts") / job_id
+    folder = service.settings.files.job_artifacts(job_id)
     folder.mkdir()
     (folder / "lora.zip").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()

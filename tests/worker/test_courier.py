@@ -227,4 +227,4 @@ def test_a_secret_is_made_once_and_readable_by_nobody_else(service: Service) -> 
     secret = signing_secret(settings)
     assert signing_secret(settings) == secret
     assert secret.startswith("whsec_")
-    assert (settings.resolved_home / "webhook_secret").stat().st_mode & 0o077 == 0
+    assert (settings.files.webhook_secret).stat().st_mode & 0o077 == 0

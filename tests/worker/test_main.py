@@ -228,7 +228,7 @@ def test_messages_that_name_no_job_are_dropped(service: Service) -> None:
         app.send_task(RUN_JOB, args=args, queue=QUEUE)
     app.send_task("celery.map", args=["adamss.run_job", []], queue=QUEUE)
     app.send_task("os.system", args=["true"], queue=QUEUE)
-    messages = service.settings.folder("queue/messages")
+    messages = service.settings.files.queue_messages
     whole = json.loads(next(messages.glob("*.msg")).read_text())
     forged = ["", "[]", "null", "{}", '"text"', "\ud83d", json.dumps(whole | {"headers": None})]
     forged += [json.dumps(whole | {"content-type": "application/x-python-serialize"}), json.dumps(whole | {"body": 7})]

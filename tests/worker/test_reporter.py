@@ -14,13 +14,13 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus, Metric, SubspaceMap
 from service.shared.jobs import states
 from tests.worker.support import Service, wait_until
-from worker.reporter import ALIVE, Reporter
+from worker.reporter import Reporter
 
 
 @pytest.fixture
 def job(service: Service) -> Job:
     job_id = service.add_job()
-    (service.settings.folder("jobs") / job_id).mkdir()
+    (service.settings.files.job(job_id).path).mkdir()
     return claim(service.db, job_id)
 
 
@@ -32,7 +32,7 @@ def reporter(service: Service, job: Job) -> Iterator[Reporter]:
 
 
 def make(service: Service, job: Job, **fields: object) -> Reporter:
-    folder = service.settings.folder("jobs") / job.id
+    folder = service.settings.files.job(job.id).path
     options = {"lease_seconds": 10.0, "interval": 0.05, **fields}
     return Reporter(service.db, job.id, job.attempt, folder, **options)  # type: ignore[arg-type]
 
@@ -151,7 +151,7 @@ def test_a_step_reported_twice_is_there_once(service: Service, job: Job, reporte
 
 
 def test_one_best_checkpoint_and_none_that_is_gone(service: Service, job: Job, reporter: Reporter) -> None:
-    folder = service.settings.folder("jobs") / job.id / "checkpoints"
+    folder = service.settings.files.job(job.id).checkpoints
     for step in (10, 20, 30):
         (folder / str(step)).mkdir(parents=True)
         reporter.checkpoint(step=step, path=f"checkpoints/{step}", best=step < 30, values={})
@@ -206,7 +206,7 @@ def test_outage_longer_than_the_lease_ends_the_run(service: Service, job: Job) -
 
 
 def test_signs_of_life_come_with_progress_only(service: Service, job: Job, reporter: Reporter) -> None:
-    alive = service.settings.folder("jobs") / job.id / ALIVE
+    alive = service.settings.files.job(job.id).heartbeat
     wait_until(alive.exists, seconds=5)
     written = alive.stat().st_mtime_ns
     reporter.stop_requested()
@@ -258,7 +258,7 @@ def test_what_a_killed_process_had_not_written_is_written_by_the_next(service: S
     dead.metrics(kind="eval", step=3, epoch=0.3, values={"eval_loss": float("nan")})
     dead.subspaces(step=2, summary={"active": 3})
     dead.event("micro_batch_halved", "Memory ran out.", {"step": 2})
-    with (service.settings.folder("jobs") / job.id / "reports.jsonl").open("a") as file:
+    with (service.settings.files.job(job.id).reports).open("a") as file:
         file.write('{"kind": "metric", "row": {"kind": "tr')  # cut off by the kill
     newer = make(service, claim_again(service, job))
     newer.resumed(3)
@@ -271,6 +271,6 @@ def test_what_a_killed_process_had_not_written_is_written_by_the_next(service: S
     assert [event.type for event in service.events(job.id)].count("micro_batch_halved") == 1
     assert service.count(SubspaceMap) == 1
     assert newer.close(5)
-    assert (service.settings.folder("jobs") / job.id / "reports.jsonl").read_text() == ""
+    assert (service.settings.files.job(job.id).reports).read_text() == ""
     dead.stale.set()
     dead.close(0)

@@ -134,7 +134,7 @@ def test_dead_database_is_survived(service: Service, caplog: pytest.LogCaptureFi
 
 
 def artifact_file(service: Service, job_id: str, name: str) -> Path:
-    path = service.settings.folder("artifacts") / job_id / f"{name}.zip"
+    path = service.settings.files.artifact(job_id, name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"zip")
     return path
@@ -161,14 +161,14 @@ def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
 def test_folders_of_deleted_jobs_go(service: Service) -> None:
     kept, gone = service.add_job(), "job_gone"
     for job_id in (kept, gone):
-        (service.settings.folder("jobs") / job_id / "checkpoints").mkdir(parents=True)
+        (service.settings.files.job(job_id).checkpoints).mkdir(parents=True)
     Sweep(service).sweeper.collect()
-    assert [path.name for path in service.settings.folder("jobs").iterdir()] == [kept]
+    assert [path.name for path in service.settings.files.jobs.iterdir()] == [kept]
 
 
 def test_temporary_and_unregistered_files_go_after_an_hour(service: Service) -> None:
-    folder = service.settings.folder("datasets")
-    processed = service.settings.folder("queue/processed")
+    folder = service.settings.files.datasets
+    processed = service.settings.files.queue_processed
     old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg", folder / "ds_unregistered.jsonl"]
     young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg", folder / "ds_uploading.jsonl"]
     kept = [folder / f"{DATASET}.jsonl"]

@@ -38,4 +38,4 @@ def test_mistakes_name_their_field(service: Service) -> None:
         assert response.status_code == 422, response.text
         assert error_of(response.json())["param"] == param
     assert service.client.post("/datasets/ds_nothere22/preview").status_code == 404
-    assert list(service.settings.folder("run").glob("preview-*")) == []
+    assert list(service.settings.files.scratch.glob("preview-*")) == []

@@ -31,7 +31,7 @@ ROWS = 400
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(home=tmp_path_factory.mktemp("home"))
-    names = build_models(settings.folder("models"))
+    names = build_models(settings.files.models)
     with running(settings) as service:
         keep_facts(service, names)
         yield service
@@ -94,7 +94,7 @@ def keep_facts(service: Service, names: list[str]) -> None:
 
     with service.db.write() as session:
         for name in names:
-            folder = service.settings.folder("models") / name
+            folder = service.settings.files.model(name)
             base_models.keep(session, name, fingerprint(folder), inspect_model(folder))
 
 
