@@ -16,13 +16,13 @@ import torch
 import transformers
 from peft import PeftModel
 
+from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
-from adamss_core.files import save_adapter
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import Stopped

@@ -29,14 +29,14 @@ class Encoded:
         features: (n,) what a batch is made of; for texts unpadded ids by name, for images a path.
         targets: (n, ...) or (n,) arrays of their own length each: what the loss compares with.
         lengths: (n,) int64 tokens; 1 for an image.
-        units: (n,) int64 how many terms of the loss an example has: 1, or its labelled tokens.
+        loss_terms: (n,) int64 number of loss terms of each example: 1, or its trained tokens.
         over_length: positions of the examples that were longer than allowed, and were cut.
     """
 
     features: Sequence[Any]
     targets: Any
     lengths: Tensor
-    units: Tensor
+    loss_terms: Tensor
     over_length: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Encoded:
             features=[self.features[i] for i in indices],
             targets=targets,
             lengths=self.lengths[indices],
-            units=self.units[indices],
+            loss_terms=self.loss_terms[indices],
             over_length=[],
         )
 
@@ -65,7 +65,7 @@ def joined(pieces: Sequence[Encoded]) -> Encoded:
         list(chain.from_iterable(piece.features for piece in pieces)),
         torch.cat(targets) if isinstance(targets[0], Tensor) else list(chain.from_iterable(targets)),
         torch.cat([piece.lengths for piece in pieces]),
-        torch.cat([piece.units for piece in pieces]),
+        torch.cat([piece.loss_terms for piece in pieces]),
         [start + place for start, piece in zip(starts, pieces, strict=False) for place in piece.over_length],
     )
 

@@ -14,7 +14,7 @@ _TITLES = {
 }
 _WHAT = {
     "adapter": "An AdaMSS (NeurIPS 2025) adapter in PEFT's file format, with the row "
-    "placement, a fingerprint of the base model and the pruning state beside PEFT's own tensors.",
+    "placement, a sketch of the base weights and the pruning state beside PEFT's own tensors.",
     "lora": "A plain PEFT LoRA with the same outputs as the AdaMSS adapter it was exported from. It needs no AdaMSS "
     "code.",
     "merged": "The whole model with the AdaMSS update added to its weights. It needs transformers only.",

@@ -26,7 +26,7 @@ def evaluate(
 ) -> Values:
     """eval_loss and the task's metrics with the prefix eval_, of all rows; every process predicts its share."""
     found = predict(model, task, data, collate, batch_size, accelerator, alive)
-    loss = float(found["losses"].double().sum() / data.units.sum())
+    loss = float(found["losses"].double().sum() / data.loss_terms.sum())
     return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(found, classes)}.items()}
 
 

@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.optim import Optimizer
 
-from adamss_core.files import save_adapter
+from adamss_core.adapter_files import save_adapter
 from adamss_core.training.checkpoints import read_json
 
 ADAPTER, OPTIMIZER, RANDOM, STATE = "adapter", "optimizer.safetensors", "random.safetensors", "state.json"

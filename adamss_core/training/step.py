@@ -28,14 +28,14 @@ class StepOutcome:
         loss: mean over the step's terms, () on the device: one for each row, or for each of its labelled tokens.
         grad_norm: L2 norm of all gradients before clipping, ().
         learning_rate: of A and B, with which this step was made.
-        units: terms of the loss.
+        loss_terms: number of them.
         rows, tokens: over all processes (tokens: of this process times their number).
     """
 
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
-    units: int
+    loss_terms: int
     rows: int
     tokens: int
 
@@ -76,8 +76,8 @@ class OptimizerStep:
         self.optimizer.step()
         if not self.optimizer.step_was_skipped:
             self.schedule.step()
-        units = int(self.setup.train.units[rows].sum())
-        return StepOutcome(loss, norm, rate, units, len(rows), tokens * accelerator.num_processes)
+        loss_terms = int(self.setup.train.loss_terms[rows].sum())
+        return StepOutcome(loss, norm, rate, loss_terms, len(rows), tokens * accelerator.num_processes)
 
     def _gradients_within_memory(self, rows: list[int], progress: Progress) -> tuple[Tensor, int]:
         """Where memory runs out, the same step again in half as large pieces: the gradients' sum stays the same."""
@@ -109,7 +109,7 @@ class OptimizerStep:
         mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
         pieces, later = _cut(mine, micro_batch), _cut(self._own(self._upcoming), micro_batch)
         total = torch.zeros((), device=self.device)
-        units = max(1, int(self.setup.train.units[rows].sum()))
+        loss_terms = max(1, int(self.setup.train.loss_terms[rows].sum()))
         tokens = 0
         for number, piece in enumerate(pieces):
             self.batches.expect([*pieces[number:], *later])
@@ -118,7 +118,7 @@ class OptimizerStep:
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
                     outputs = self.model(**inputs)
-                loss = self.setup.task.losses(outputs, targets).sum() * (weight / units)
+                loss = self.setup.task.losses(outputs, targets).sum() * (weight / loss_terms)
                 # Data-parallel training takes the mean over processes, of what is a share of the mean already.
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError

@@ -38,7 +38,7 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+        losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
         places = losses.topk(min(KEPT, len(losses))).indices.tolist()
         rows = setup.data.evaluation.take(places)
         said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []

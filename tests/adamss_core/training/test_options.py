@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, load_file, save_file
 
-from adamss_core.training import modes
+from adamss_core.training import compilation
 from adamss_core.training.batches import Encoded
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.prefetch import Prefetch
@@ -25,7 +25,7 @@ ADAMSS = {"r": 16, "num_subspaces": 3, "target_modules": "all-linear", "subspace
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_llama(tmp_path_factory.mktemp("modes") / "model")
+    return build_llama(tmp_path_factory.mktemp("options") / "model")
 
 
 def trained(llama: Path, folder: Path, *, adamss: dict[str, Any] = ASA, **training: Any) -> tuple[RunResult, Recorder]:
@@ -112,7 +112,7 @@ def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         self._compiled_call_impl = refuse
 
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
-    monkeypatch.setattr(modes, "_has_compiler", lambda _: True)
+    monkeypatch.setattr(compilation, "_has_compiler", lambda _: True)
 
 
 def test_a_schedule_that_nobody_follows_does_not_stop_compiling(
