@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.errors import AdamssError
 from adamss_core.failpoints import failpoint
+from adamss_core.lean import leave_out_bitsandbytes
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest, RunResult
 from service.db import Database, is_disk_full
@@ -99,6 +100,8 @@ class TrainingProcess:
             reporter.stopping.set()
         try:
             failpoint("loading")
+            if request.spec.training.quantization is None:
+                leave_out_bitsandbytes()
             from adamss_core.training.run import run  # torch: only here, and only now
 
             result = run(request, reporter)
