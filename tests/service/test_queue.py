@@ -14,6 +14,8 @@ import pytest
 from service.queue import QUEUE, RUN_JOB, Hints, broker_answers, celery_config, make_celery
 from service.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SOON = 0.05  # seconds
 
 
