@@ -1,8 +1,8 @@
 """The order in which the processes of a test run are handed their files.
 
-Files are handed out whole, as `--dist loadfile` does, with two differences: files whose tests share a service of the session
-go to one process together, which then starts one service and trains one job for all of them; and what takes longest
-begins first, so that no process is left alone with a long file at the end.
+Files are handed out whole, as by `--dist loadfile`, with two differences: files whose tests share a service of the
+session go to one process together, which then starts one service and trains one job for all of them; and what takes
+longest begins first, so that no process is left alone with a long file at the end.
 """
 
 from __future__ import annotations
