@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,16 @@ import pytest
 from tests import scheduling
 from tests.browser import chromium
 from tests.tiny import tiny_facts, tiny_model  # noqa: F401 - fixtures
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make unit` does not even import folders that it runs nothing of."""
+    if "not slow" not in config.option.markexpr or not collection_path.is_dir():
+        return None
+    folder = collection_path.relative_to(ROOT).as_posix() if collection_path.is_relative_to(ROOT) else ""
+    return scheduling.is_slow(f"{folder}/") or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,11 +22,13 @@ from service.context import Context
 from service.db import Database
 from service.jobs import states
 from service.keys.service import own_key
+from service.migrate import upgrade
 from service.settings import Settings
 from service.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"
+DATABASE = "adamss.db"
 ATTENTION = [f"bert.encoder.layer.{layer}.attention.self.{name}" for layer in (0, 1) for name in ("query", "value")]
 
 
@@ -109,9 +113,20 @@ class Service:
             return create_key(session, "test", project).key
 
 
+@cache
+def _migrated_database() -> bytes:
+    """An empty database as the migrations leave it: to run them again for each of 600 services takes half a minute."""
+    with TemporaryDirectory() as home:
+        settings = Settings(home=Path(home))
+        upgrade(settings)
+        return (Path(home) / DATABASE).read_bytes()
+
+
 @contextmanager
 def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator[Service]:
     """Starts an app; with `facts`, what the real inspection found out about the tiny model is known already."""
+    if settings.database_url is None and not (database := settings.folder(".") / DATABASE).exists():
+        database.write_bytes(_migrated_database())
     app = create_app(settings)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
