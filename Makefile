@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
+.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,8 +21,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## install, then fine-tune a real model on real data while you watch
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP)  ## install, then run all tests
+unit: $(STAMP)  ## the inner loop: tests without services, browsers or long training (about a minute)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not compat"
+
+test: $(STAMP)  ## install, then run all tests but the long matrices of compat and faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+compat: $(STAMP)  ## the long matrices: every case that test leaves out, but those of faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compat
 
 lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff check .

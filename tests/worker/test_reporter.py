@@ -197,7 +197,7 @@ class AnswerLost(ReportStore):
 
 
 def test_commit_whose_answer_was_lost_is_not_written_twice(service: Service, job: Job) -> None:
-    store = AnswerLost(service.db, job.id, job.attempt, service.settings.folder("jobs") / job.id)
+    store = AnswerLost(service.db, job.id, job.attempt, service.settings.files.job(job.id).path)
     reporter = BufferedReporter(store, lease_seconds=10.0, interval=0.05)
     metric(reporter, 1)
     reporter.event("step", "one", {})

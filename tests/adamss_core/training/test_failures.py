@@ -19,6 +19,8 @@ from adamss_core.training.run import run
 from adamss_core.training.step import OptimizerStep
 from tests.adamss_core.training.support import Recorder, build_model, job, request, texts
 
+pytestmark = pytest.mark.slow
+
 Gradients = Callable[[OptimizerStep, list[int], int], tuple[Tensor, int]]
 
 

@@ -27,6 +27,8 @@ from tests.adamss_core.training.chats import build_llama, chats, completions, ge
 from tests.adamss_core.training.support import FinishedRun, Recorder, request, write_rows
 from tests.models import tiny_gpt2, tiny_llama
 
+pytestmark = pytest.mark.slow
+
 ALL: list[Any] = ["adapter", "lora", "merged"]
 
 

@@ -11,6 +11,8 @@ from adamss_core.training.run import run
 from adamss_core.training.worst import KEPT, SHOWN
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request, texts, write_rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_wrong_label_comes_first(model: Path, tmp_path: Path) -> None:
     rows = texts(KEPT + 20, seed=5)

@@ -19,6 +19,8 @@ from adamss_core.training.tasks.token_classification import entities, tag_scores
 from tests.adamss_core.training.support import Recorder, build_tokenizer, request
 from tests.adamss_core.training.tasks.support import card_answers, predicted, tagged, task_job
 
+pytestmark = pytest.mark.slow
+
 TASK = "token-classification"
 
 
