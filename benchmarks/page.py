@@ -143,8 +143,8 @@ def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[flo
     with db.write() as session:
         job = session.get_one(Job, JOB)
         job.status, job.attempt, job.started_at = JobStatus.RUNNING, 1, now()
-    folder = settings.files.job(JOB).path
-    folder.mkdir(parents=True)
+    folder = settings.files.job(JOB)
+    folder.path.mkdir(parents=True)
     page = signed_in(browser, settings)
     page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
     page.wait_for_function(DRAWN)

@@ -14,13 +14,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
 from service.shared.processes.environment import for_libraries
-
-LOG = "train.log"
+from service.shared.storage.home import JobFolder
 
 
 def child_environment(worker: dict[str, str], device: str | None = None) -> dict[str, str]:
@@ -51,11 +49,11 @@ class TrainerChild:
     """
 
     def __init__(
-        self, folder: Path, start_message: dict[str, Any], environment: dict[str, str], on_exit: Callable[[], None]
+        self, folder: JobFolder, start_message: dict[str, Any], environment: dict[str, str], on_exit: Callable[[], None]
     ) -> None:
-        with (folder / LOG).open("ab") as log:
+        with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(folder)],
+                [sys.executable, "-m", "worker.trainer", str(folder.path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+from service.shared.storage.home import JobFolder
+
 logger = logging.getLogger(__name__)
 
-FILE = "lock"
 _LOCK_SECONDS = 20.0
 _YIELD_SECONDS = 3.0  # a process that still reports finds out within a second that its attempt is over
 
@@ -29,11 +30,11 @@ class FolderLock:
     itself.
     """
 
-    def __init__(self, folder: Path, timeout: float = _LOCK_SECONDS) -> None:
+    def __init__(self, folder: JobFolder, timeout: float = _LOCK_SECONDS) -> None:
         self._folder, self._timeout = folder, timeout
 
     def __enter__(self) -> None:
-        self._handle = os.open(self._folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._handle = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         begin = monotonic()
         while not self._taken():
             waited = monotonic() - begin
@@ -62,7 +63,7 @@ class FolderLock:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        if b"worker.trainer" in arguments and os.fsencode(self._folder) in arguments:
+        if b"worker.trainer" in arguments and os.fsencode(self._folder.path) in arguments:
             logger.warning("ending process %d, which an earlier attempt left behind", pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

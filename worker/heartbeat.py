@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 
-logger = logging.getLogger(__name__)
+from service.shared.storage.home import JobFolder
 
-ALIVE = "alive"  # touched while the run makes progress
-STEP = "step"  # the attempt and its last step
+logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
     """Write the files, in the training process."""
 
-    def __init__(self, folder: Path, attempt: int) -> None:
-        self._alive, self._attempt = folder / ALIVE, attempt
-        self._step = os.open(folder / STEP, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def __init__(self, folder: JobFolder, attempt: int) -> None:
+        self._alive, self._attempt = folder.heartbeat, attempt
+        self._step = os.open(folder.step, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def touch(self) -> None:
         """Show that the run makes progress."""
@@ -37,8 +35,8 @@ class Heartbeat:
 class HeartbeatMonitor:
     """Measure in the supervisor how long the heartbeat is silent, by the steady clock: the wall clock may jump."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / ALIVE
+    def __init__(self, folder: JobFolder) -> None:
+        self._path = folder.heartbeat
         self._seen = self._time()
         self._changed_at = monotonic()
 
@@ -55,10 +53,10 @@ class HeartbeatMonitor:
         return 0
 
 
-def last_step(folder: Path, attempt: int) -> int | None:
+def last_step(folder: JobFolder, attempt: int) -> int | None:
     """Return the last completed step of this attempt; None before its first."""
     try:
-        writer, step = (folder / STEP).read_text().split()
+        writer, step = folder.step.read_text().split()
     except (OSError, ValueError):
         return None
     return int(step) if int(writer) == attempt else None

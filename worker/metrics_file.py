@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.zipping import write_zip
 from adamss_core.training.request import ArtifactFile
 from service.shared.database.engine import Database
 from service.shared.jobs import metrics_parquet as parquet
+from service.shared.storage.home import JobFolder
 
 NAME = "metrics"
 
 
-def metrics_file(db: Database, folder: Path, job_id: str) -> ArtifactFile:
-    """Write the artifact below `folder/artifacts` from the rows of the database, and sync it to disk.
+def metrics_file(db: Database, job_folder: JobFolder, job_id: str) -> ArtifactFile:
+    """Write the artifact to the job's folder from the rows of the database, and sync it to disk.
 
     Called once all rows are written, before the transaction that ends the job: it would hold the lock too long.
     """
-    folder = folder / "artifacts"
+    folder = job_folder.artifacts
     folder.mkdir(parents=True, exist_ok=True)
     content, staged, final = folder / f".{parquet.NAME}", folder / f".{NAME}.zip", folder / f"{NAME}.zip"
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from adamss_core.fileio.atomic import write_atomically
+from service.shared.storage.home import JobFolder
 from worker.failures import Failure
 
-FILE = "outcome.json"
 # A failure of this kind at the same step, twice, is the job's own fault.
 REPEATABLE = frozenset(
     {"process_crashed", "process_killed", "process_exited", "internal_error", "stalled", "out_of_memory"}
@@ -33,15 +32,15 @@ class Outcome:
     error: Failure | None = None
     deterministic: bool = False
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: JobFolder) -> None:
         """Write the file atomically."""
-        write_atomically({folder / FILE: json.dumps(asdict(self)).encode()})
+        write_atomically({folder.outcome: json.dumps(asdict(self)).encode()})
 
     @classmethod
-    def read(cls, folder: Path, attempt: int) -> Outcome | None:
+    def read(cls, folder: JobFolder, attempt: int) -> Outcome | None:
         """Return the attempt's outcome; None if the process left none that is readable and its own."""
         try:
-            fields: dict[str, Any] = json.loads((folder / FILE).read_bytes())
+            fields: dict[str, Any] = json.loads(folder.outcome.read_bytes())
             outcome = cls(**fields)
         except (OSError, ValueError, TypeError):
             return None

@@ -12,6 +12,7 @@ from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
 from service.shared.jobs import states
+from service.shared.storage.home import Home
 from worker.clean_json import clean
 
 
@@ -24,11 +25,11 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
     Returns:
         False if the job was cancelled or the lease lost; the zips are deleted then, and nothing is published.
     """
-    folder = home / "artifacts" / job_id
+    files = Home(home)
     with db.write() as session:
         won = states.succeed(session, job_id, attempt, clean(result.result))
         if won:
-            _register(session, folder, job_id, result)
+            _register(session, files, job_id, result)
             session.add_all(
                 WorstExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.worst, start=1)
@@ -43,17 +44,18 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
     return won
 
 
-def _register(session: Session, folder: Path, job_id: str, result: RunResult) -> None:
+def _register(session: Session, files: Home, job_id: str, result: RunResult) -> None:
+    folder = files.job_artifacts(job_id)
     folder.mkdir(parents=True, exist_ok=True)
     for artifact in result.artifacts:
-        target = folder / f"{artifact.name}.zip"
+        target = files.artifact(job_id, artifact.name)
         if artifact.path.exists() or not target.exists():
             artifact.path.replace(target)
         session.add(
             Artifact(
                 job_id=job_id,
                 name=artifact.name,
-                path=f"artifacts/{job_id}/{target.name}",
+                path=files.relative(target),
                 size_bytes=artifact.size_bytes,
                 sha256=artifact.sha256,
                 manifest=clean(artifact.manifest),

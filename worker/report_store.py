@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.database.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap
+from service.shared.storage.home import JobFolder
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
 
@@ -45,7 +45,7 @@ class ReportStore:
         folder: the job's folder; checkpoints that are gone from it are removed from the list.
     """
 
-    def __init__(self, db: Database, job_id: str, attempt: int, folder: Path) -> None:
+    def __init__(self, db: Database, job_id: str, attempt: int, folder: JobFolder) -> None:
         self._db, self._job_id = db, job_id
         self.attempt, self.folder = attempt, folder
 
@@ -163,7 +163,7 @@ class ReportStore:
                 row["best"] = False
         self._replace(session, Checkpoint, rows)
         listed = select(Checkpoint.step, Checkpoint.path).where(Checkpoint.job_id == self._job_id)
-        gone = [step for step, path in session.execute(listed) if not (self.folder / path).exists()]
+        gone = [step for step, path in session.execute(listed) if not (self.folder.path / path).exists()]
         if gone:
             session.execute(delete(Checkpoint).where(Checkpoint.job_id == self._job_id, Checkpoint.step.in_(gone)))
 

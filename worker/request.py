@@ -7,8 +7,6 @@ from adamss_core.training.request import RunRequest
 from service.shared.database.tables import Job
 from service.shared.settings import Settings
 
-FILE = "request.json"
-
 
 def build_request(job: Job, settings: Settings) -> RunRequest:
     """Build the request; it holds no secrets.

@@ -23,11 +23,10 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states
 from service.shared.settings import Settings
-from worker.child import LOG, TrainerChild, child_environment
+from worker.child import TrainerChild, child_environment
 from worker.failures import STALLED, TIME_LIMIT, Failure, from_exit, from_failed_start, from_unreadable_spec
 from worker.heartbeat import HeartbeatMonitor, last_step
-from worker.outcome import FILE, Outcome, is_repeated, repeated
-from worker.request import FILE as REQUEST
+from worker.outcome import Outcome, is_repeated, repeated
 from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, db: Database, job: Job, claimed_at: float, device: str | None) -> None:
         self._settings, self._db, self._job, self._device = settings, db, job, device
-        self._folder = settings.files.job(job.id).path
+        self._folder = settings.files.job(job.id)
         self._wake = Event()
         self._shutdown = Event()
         self._reason: StopReason | None = None
@@ -106,12 +105,12 @@ class Supervisor:
 
     def _start(self) -> TrainerChild:
         failpoint("after_claim")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / FILE).unlink(missing_ok=True)
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._folder.outcome.unlink(missing_ok=True)
         self._require_space()
         request = build_request(self._job, self._settings)
-        write_atomically({self._folder / REQUEST: request.to_json().encode()})
-        with (self._folder / LOG).open("a") as log:
+        write_atomically({self._folder.request: request.to_json().encode()})
+        with self._folder.log.open("a") as log:
             log.write(f"--- attempt {self._job.attempt} on {self._job.worker}\n")
         start_message = {
             "database_url": self._settings.resolved_database_url,
@@ -125,7 +124,7 @@ class Supervisor:
         return child
 
     def _require_space(self) -> None:
-        needed, free = needed_bytes(self._job, self._settings), disk_usage(self._folder).free
+        needed, free = needed_bytes(self._job, self._settings), disk_usage(self._folder.path).free
         if free < needed:
             raise OSError(
                 errno.ENOSPC, f"the run needs about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
@@ -196,7 +195,7 @@ class Supervisor:
 
     def _record(self, session: Session, outcome: Outcome | None, returncode: int) -> None:
         failed = outcome is not None and outcome.ended == "failed"
-        error = (outcome.error if outcome else None) or from_exit(returncode, self._folder / LOG)
+        error = (outcome.error if outcome else None) or from_exit(returncode, self._folder.log)
         if failed and outcome is not None and outcome.deterministic:
             self._fail(session, error)
         elif self._reason is StopReason.TIME_LIMIT:

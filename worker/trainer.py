@@ -24,6 +24,7 @@ from adamss_core.lean import leave_out_bitsandbytes
 from adamss_core.training.errors import Stopped
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import Database, is_disk_full
+from service.shared.storage.home import JobFolder
 from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
@@ -32,7 +33,6 @@ from worker.parent_pipe import ParentPipe, die_with_parent, end_group
 from worker.publish import publish
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
-from worker.request import FILE as REQUEST
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ class StartMessage:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     die_with_parent()
-    return TrainingProcess(Path(sys.argv[1])).run()
+    return TrainingProcess(JobFolder(Path(sys.argv[1]))).run()
 
 
 class TrainingProcess:
     """Connect the core's run to signals, the parent's messages, reports and the outcome file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self._reporter: BufferedReporter | None = None
         self._stop_asked = Event()
@@ -82,7 +82,7 @@ class TrainingProcess:
         return 0
 
     def _train(self, db: Database) -> Outcome:
-        request = RunRequest.from_json((self.folder / REQUEST).read_text())
+        request = RunRequest.from_json(self.folder.request.read_text())
         store = ReportStore(db, request.job_id, self.start.attempt, self.folder)
         lease_seconds = self.start.lease_seconds
         reporter = self._reporter = BufferedReporter(store, lease_seconds=lease_seconds, on_stale=end_group)

@@ -12,13 +12,11 @@ import logging
 import os
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
+from service.shared.storage.home import JobFolder
 from worker.batch import Row
 
 logger = logging.getLogger(__name__)
-
-FILE = "reports.jsonl"
 
 
 class WriteAheadLog:
@@ -28,8 +26,8 @@ class WriteAheadLog:
         left: (kind, row) that earlier attempts left behind, in the order of their reports.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: JobFolder) -> None:
+        self._path = folder.reports
         self.left = list(self._read())
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         if self.left:

@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from worker.outcome import FILE, Outcome, is_repeated
+from service.shared.storage.home import JobFolder
+from worker.outcome import Outcome, is_repeated
 
 
 def test_outcome_comes_back(tmp_path: Path) -> None:
     outcome = Outcome(2, "failed", {"code": "c", "message": "m", "hint": "h"}, deterministic=True)
-    outcome.write(tmp_path)
-    assert Outcome.read(tmp_path, 2) == outcome
+    outcome.write(JobFolder(tmp_path))
+    assert Outcome.read(JobFolder(tmp_path), 2) == outcome
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"attempt": 1}', '{"attempt": 2, "ended": "stopped"}'])
 def test_nothing_is_believed_that_is_not_this_attempts(tmp_path: Path, content: str | None) -> None:
     if content is not None:
-        (tmp_path / FILE).write_text(content)
-    assert Outcome.read(tmp_path, 1) is None
+        JobFolder(tmp_path).outcome.write_text(content)
+    assert Outcome.read(JobFolder(tmp_path), 1) is None
 
 
 @pytest.mark.parametrize(

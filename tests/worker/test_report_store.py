@@ -14,7 +14,7 @@ from worker.report_store import DatabaseUnavailable, ReportStore, StaleAttempt
 @pytest.fixture
 def job(service: Service) -> Job:
     job_id = service.add_job()
-    (service.settings.files.job(job_id).path).mkdir()
+    service.settings.files.job(job_id).path.mkdir()
     return claim(service, job_id)
 
 
@@ -26,7 +26,7 @@ def claim(service: Service, job_id: str) -> Job:
 
 
 def store_of(service: Service, job: Job) -> ReportStore:
-    return ReportStore(service.db, job.id, job.attempt, service.settings.files.job(job.id).path)
+    return ReportStore(service.db, job.id, job.attempt, service.settings.files.job(job.id))
 
 
 def metric(step: int, loss: float = 1.0) -> Row:
