@@ -20,7 +20,7 @@ SHOWN = 400  # characters of a text
 EXPECTED = ("label", "tags", "completion")
 
 
-def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
+def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
     """The rows with the highest mean loss, the highest first; every process must call it.
 
     Returns:
