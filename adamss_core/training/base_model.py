@@ -122,9 +122,9 @@ def load_pretrained(
 
 
 def _unquantised(auto_model: Any, source: Source) -> list[str]:
-    """Modules of a base to be quantised that are trained in full: of the head, and those that the job names.
+    """Return the modules to keep in full precision in a quantised base: the head's, and those that the job names.
 
-    transformers would quantise a classifier too.
+    They are trained in full, but transformers would quantise them too.
     """
     if source.quantization is None:
         return []
@@ -137,7 +137,7 @@ def _unquantised(auto_model: Any, source: Source) -> list[str]:
 def _load(
     auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
 ) -> tuple[PreTrainedModel, set[str]]:
-    """The model and the names of the parameters that its files hold no values for."""
+    """Load the model; return it and the names of the parameters that its files have no values for."""
     quantised = quantization_config(source.quantization, unquantised)
     try:
         with quiet_loading():
@@ -234,7 +234,7 @@ def modules_to_save(
 
 
 def _inside(name: str, modules: Iterable[str]) -> bool:
-    """Whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
+    """Return whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
     return any(f".{module}." in f".{name}." for module in modules)
 
 
