@@ -1,4 +1,4 @@
-"""The model card of an artifact: what it is, what it was measured at, how to load it, what it is not for."""
+"""Write the model card of an artifact: description, scores, data, method, code to load it, limits."""
 
 from __future__ import annotations
 
@@ -169,5 +169,5 @@ def _number(value: float | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text from users, kept from being markup."""
+    """Escape Markdown in users' text."""
     return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in text.replace("\n", " "))

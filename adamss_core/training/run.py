@@ -14,6 +14,7 @@ from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
+from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -21,7 +22,6 @@ from adamss_core.training.reports import report_start
 from adamss_core.training.request import Reporter, RunRequest, RunResult
 from adamss_core.training.setup import make_accelerator
 from adamss_core.training.snapshot import ADAPTER
-from adamss_core.training.worst import worst_examples
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -53,9 +53,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(trainer, store)
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
-    worst = worst_examples(setup, published, trainer.adapter.progress.micro_batch)
+    hardest = hardest_examples(setup, published, trainer.adapter.progress.micro_batch)
     artifacts = publish(setup, published, result) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts, worst=worst)
+    return RunResult(result=result, artifacts=artifacts, hardest=hardest)
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:

@@ -12,8 +12,8 @@ import torch
 
 from adamss_core.spec.cells import Unusable, classes_of, number_of
 from adamss_core.training.base_model import Source
-from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
 from adamss_core.training.run import run
+from adamss_core.training.scores import class_scores, label_set_scores, number_scores
 from adamss_core.training.tasks import task_of
 from examples.demo_model import install_model
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
