@@ -22,7 +22,7 @@ demo: $(STAMP)  ## install, then fine-tune a real model on real data while you w
 	$(BIN)/python -m examples.demo
 
 unit: $(STAMP)  ## the inner loop: tests without services, browsers or long training (about a minute)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not compat"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not compat"
 
 test: $(STAMP)  ## install, then run all tests but the long matrices of compat and faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
