@@ -32,7 +32,7 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
             _register(session, files, job_id, result)
             session.add_all(
                 WorstExample(job_id=job_id, place=place, **clean(row))
-                for place, row in enumerate(result.worst, start=1)
+                for place, row in enumerate(result.hardest, start=1)
             )
             session.flush()
             failpoint("before_commit")

@@ -81,7 +81,6 @@ def test_row_15_in_every_phase(topology: Topology, place: str) -> None:
     topology.check_succeeded(paused, steps=1_000 if place == "mid_step" else 40)
 
 
-@pytest.mark.quick("production")
 def test_row_15_cancel_while_pausing_and_pause_on_another_worker(topology: Topology) -> None:
     topology.api()
     first = topology.start_worker()

@@ -60,7 +60,6 @@ def test_row_07c_worker_killed_while_loading_the_model(topology: Topology) -> No
 
 
 @pytest.mark.core_in_full
-@pytest.mark.quick("embedded")
 def test_row_07d_worker_killed_mid_step(topology: Topology) -> None:
     job_id, pid = claimed_and_frozen(topology, "mid_step:stop:25")
     topology.first.kill()
@@ -167,7 +166,6 @@ def test_row_10_two_workers_one_job_five_hundred_times(topology: Topology) -> No
         assert set(session.scalars(select(Job.attempt))) == {1}
 
 
-@pytest.mark.quick("production")
 def test_row_11_worker_frozen_past_its_lease(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(1_000)

@@ -297,8 +297,8 @@ def test_08_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save
 
+    from adamss_core.adapter_files import WEIGHTS, read_weights
     from adamss_core.errors import AdamssError
-    from adamss_core.files import WEIGHTS, read_weights
     from adamss_core.training.snapshot import OPTIMIZER, RANDOM, STATE, restore_snapshot
 
     canary, model = tmp_path / "canary", torch.nn.Linear(1, 1)

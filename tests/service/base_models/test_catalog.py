@@ -16,6 +16,8 @@ from service.shared.errors import Unavailable
 from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, copy_model, rows, running
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_inspection_says_what_the_plan_needs(tiny_facts: dict[str, Any]) -> None:
     assert tiny_facts["model_type"] == "bert"

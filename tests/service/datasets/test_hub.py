@@ -13,6 +13,8 @@ from tests.service.datasets.corpus import GOOD, parquet_of
 from tests.service.datasets.hub_server import COMMIT, serving
 from tests.service.support import error_of, running
 
+pytestmark = pytest.mark.slow
+
 PARTS = ["x/train/0.parquet", "x/train/1.parquet"]
 FILES = {
     "README.md": b"# Reviews",

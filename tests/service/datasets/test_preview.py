@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.service.support import MODEL, Service, error_of, rows
+
+pytestmark = pytest.mark.slow
 
 
 def examples(service: Service, dataset: dict[str, Any], **spec: Any) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from service.cli.init import commented_spec
 from service.shared.settings import Settings
 from tests.service.support import Service, jsonl, running
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SPECS = sorted((EXAMPLES / "specs").glob("*.yaml"))
 PAPER = sorted((EXAMPLES / "paper").glob("*.yaml"))

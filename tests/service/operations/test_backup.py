@@ -14,6 +14,8 @@ from service.shared.database.tables import JobStatus
 from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, finish, report_metrics, run_job, running
 
+pytestmark = pytest.mark.slow
+
 
 def checkpoint(service: Service, job_id: str, step: int) -> Path:
     folder = service.settings.files.job(job_id).checkpoints / f"step-{step:08d}"

@@ -12,6 +12,8 @@ from service.shared.database.tables import JobStatus
 from tests.service.predict.conftest import AddJob
 from tests.service.support import Service, error_of
 
+pytestmark = pytest.mark.slow
+
 GOOD, BAD = "word1 great word2 lovely", "awful word3 dull word4"
 
 

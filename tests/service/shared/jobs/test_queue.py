@@ -14,6 +14,8 @@ import pytest
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, broker_answers, celery_config, make_celery
 from service.shared.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SOON = 0.05  # seconds
 
 
