@@ -30,6 +30,7 @@ from service.openapi import DESCRIPTION, TAGS
 from service.predict.endpoints import router as predict
 from service.predict.process import Predictor
 from service.presets import router as presets
+from service.presets import tasks
 from service.queue import Hints
 from service.rates import RateLimits
 from service.rendering import add_error_handlers
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TurnsMiddleware)
     app.add_middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings)
     add_error_handlers(app)
-    for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, tasks, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     page.add(app)

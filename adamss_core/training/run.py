@@ -116,7 +116,7 @@ def _build_model(
     base, fresh = task.load_base(source, processor)
     if start is None:
         task.prepare_head(base, data)
-        model = add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
+        model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
         if request.init_from is not None:
             inherit(model, request.init_from)
             reporter.event(
