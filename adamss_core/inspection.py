@@ -31,7 +31,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
-from adamss_core.spec import FACTS_FORMAT, TaskRecord
+from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
 
@@ -74,7 +74,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     tokenizer = _tokenizer(source, options)
     text = config.get_text_config()
     return {
-        "format": FACTS_FORMAT,
+        "format": facts_format(),
         "model_type": config.model_type,
         "architectures": list(config.architectures or []),
         "tasks": list(by_task),

@@ -39,6 +39,8 @@ class TaskInputOut(Out):
     """Its name, in the inputs of `POST /jobs/{id}/predict` and in the job's `dataset` block."""
     kind: str
     """text, words, image, or chat."""
+    title: str
+    """Its name for people."""
 
 
 class TaskOut(Out):
@@ -68,7 +70,8 @@ class TaskOut(Out):
     @classmethod
     def of(cls, record: TaskRecord) -> Self:
         inputs = [
-            [TaskInputOut(name=name, kind=record.field_kinds[name]) for name in names] for names in record.input_sets
+            [TaskInputOut(name=name, kind=record.field_kinds[name], title=record.title_of(name)) for name in names]
+            for names in record.input_sets
         ]
         return cls(
             name=record.name,

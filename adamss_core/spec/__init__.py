@@ -5,18 +5,17 @@ API schema, CLI help and documentation come from these fields; bounds are in the
 
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_after, schedule, total_subspaces
-from adamss_core.spec.facts import FACTS_FORMAT, LinearModule, ModelFacts
+from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, make_plan
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.targets import check_modules_to_save, match_targets
-from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, metrics_of, reader_of, record_of
+from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
 __all__ = [
-    "FACTS_FORMAT",
     "AdamssSpec",
     "DatasetSpec",
     "Estimate",
@@ -34,6 +33,7 @@ __all__ = [
     "all_presets",
     "check_modules_to_save",
     "estimate",
+    "facts_format",
     "kept_after",
     "make_plan",
     "match_targets",

@@ -35,7 +35,7 @@ class ModelFacts(TaskFacts):
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
-    format: int = 1
+    format: int | str = 1
     model_type: str
     architectures: list[str] = []
     max_positions: int | None = None
@@ -57,4 +57,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # stored facts of an older format are inspected again
+FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again

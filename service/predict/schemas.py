@@ -49,18 +49,17 @@ HELP: dict[FieldKind, str] = {
 
 def _fields() -> dict[str, Any]:
     """Return the input fields of all tasks, each optional, for pydantic's `create_model`."""
-    kinds: dict[str, FieldKind] = {}
+    helps: dict[str, str] = {}
+    types: dict[str, Any] = {}
     owners: dict[str, dict[str, None]] = {}
     for record in all_records():
         for name in dict.fromkeys(name for names in record.input_sets for name in names):
-            kinds[name] = record.field_kinds[name]
+            kind = record.field_kinds[name]
+            helps[name], types[name] = f"{record.title_of(name)}{HELP[kind]}", TYPES[kind]
             owners.setdefault(name, {})[record.name] = None
     return {
-        name: (
-            TYPES[kind] | None,
-            Field(None, description=f"{name.replace('_', ' ').capitalize()}{HELP[kind]} ({', '.join(owners[name])})."),
-        )
-        for name, kind in kinds.items()
+        name: (types[name] | None, Field(None, description=f"{helps[name]} ({', '.join(owners[name])})."))
+        for name in types
     }
 
 

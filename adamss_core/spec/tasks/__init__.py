@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Reader
+from adamss_core.spec.facts import FACTS_FORMAT
 from adamss_core.spec.model import OneOf
 from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
 from adamss_core.spec.tasks.base import TaskRecord
@@ -109,6 +110,11 @@ def all_metrics() -> dict[str, Metric]:
 
 def all_presets() -> list[Preset]:
     return [preset for record in all_records() for preset in record.presets]
+
+
+def facts_format() -> str:
+    """Return the format of a model's facts: facts that were stored before a task was added are inspected again."""
+    return f"{FACTS_FORMAT}: {', '.join(task_names())}"
 
 
 def field_owners() -> dict[str, tuple[str, ...]]:

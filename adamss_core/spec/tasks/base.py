@@ -66,6 +66,7 @@ class TaskRecord(ABC):
         column_sets: alternative sets of fields of the `dataset` block that hold a row; a job reads the first set whose
             fields all name a column.
         field_kinds: field -> what its cells hold.
+        field_titles: field -> its name for people, where that is not the field's own.
         target: field of the label; None where the model is trained on its own input.
         answers: fields that are predicted, so that an input to predict lacks them.
         dataset_options, training_fields: further fields of the blocks `dataset` and `training` that only some tasks
@@ -100,6 +101,7 @@ class TaskRecord(ABC):
 
     column_sets: ClassVar[tuple[tuple[str, ...], ...]]
     field_kinds: ClassVar[Mapping[str, FieldKind]]
+    field_titles: ClassVar[Mapping[str, str]] = {}
     target: ClassVar[str | None] = None
     answers: ClassVar[frozenset[str]]
     dataset_options: ClassVar[tuple[str, ...]] = ()
@@ -220,6 +222,10 @@ class TaskRecord(ABC):
         return 0
 
     # --- prediction -------------------------------------------------------------------------------------------------
+
+    def title_of(self, field: str) -> str:
+        """Return a field's name for people."""
+        return self.field_titles.get(field, field.replace("_", " ").capitalize())
 
     @property
     def input_sets(self) -> tuple[tuple[str, ...], ...]:

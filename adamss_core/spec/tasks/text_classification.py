@@ -74,6 +74,7 @@ class TextClassification(TaskRecord):
     title = "Text classification"
     column_sets = (("text", "label", "text_pair"), ("text", "label"))
     field_kinds: ClassVar[Mapping[str, FieldKind]] = {"text": "text", "label": "label", "text_pair": "text"}
+    field_titles: ClassVar[Mapping[str, str]] = {"text_pair": "Second text"}
     target = "label"
     answers = frozenset({"label"})
     dataset_options = ("label_separator",)

@@ -73,6 +73,7 @@ class TextGeneration(TaskRecord):
         "completion": "text",
         "text": "text",
     }
+    field_titles: ClassVar[Mapping[str, str]] = {"messages": "Chat"}
     answers = frozenset({"completion"})
     training_fields = ("packing", "sample_prompts")
     needs = "anything to learn"

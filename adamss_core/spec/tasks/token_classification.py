@@ -31,6 +31,7 @@ class TokenClassification(TaskRecord):
     training_half = "adamss_core.training.tasks.token_classification:TokenClassification"
     column_sets = (("tokens", "tags"),)
     field_kinds: ClassVar[Mapping[str, FieldKind]] = {"tokens": "words", "tags": "label"}
+    field_titles: ClassVar[Mapping[str, str]] = {"tokens": "Words"}
     target = "tags"
     answers = frozenset({"tags"})
     needs = "words and as many tags"
