@@ -9,7 +9,6 @@ Importance and uncertainty follow AdaLoRA (Zhang et al., ICLR 2023) as AdaMSS us
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import torch
 from peft import AdamssConfig
@@ -19,9 +18,7 @@ from torch.nn.utils import get_total_norm
 
 from adamss_core.asa_state import AsaState
 from adamss_core.errors import AsaStateError
-
-if TYPE_CHECKING:
-    from adamss_core.layer import AdamssLayer
+from adamss_core.layer import AdamssLayer
 
 
 def is_mask_step(step: int, config: AdamssConfig) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 
 from adamss_core.errors import ConfigError
 
+DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
 _FRACTIONS = ("asa_importance_beta", "asa_uncertainty_beta", "svd_threshold")
@@ -118,7 +119,7 @@ def check_adapter_name(name: str, model: nn.Module) -> None:
     if not name or "." in name or name.isdigit() or name in _RESERVED or name in _module_names(model):
         raise ConfigError(
             f"{name!r} cannot be an adapter's name: it is empty, a number, has a dot, or names a module or tensor.",
-            hint="Use another name, such as 'default'.",
+            hint=f"Use another name, such as '{DEFAULT_ADAPTER}'.",
             where="adapter_name",
         )
 

@@ -18,15 +18,14 @@ import safetensors
 import safetensors.torch
 import sklearn
 import torch
-import xxhash
 from peft import AdamssConfig
 from scipy.linalg.lapack import ssyevr
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from adamss_core import fingerprint
-from adamss_core.atomic import write_atomically
 from adamss_core.errors import AdamssWarning, WeightError
+from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
@@ -223,6 +222,8 @@ def _content_hash(values: Tensor) -> str:
 
     Nobody is kept out by it: who could forge a weight with the hash of another one puts models into the folder.
     """
+    import xxhash  # for the cache only
+
     values = values.detach()
     transposed = values.dim() == 2 and values.t().is_contiguous() and not values.is_contiguous()
     stored = (values.t() if transposed else values).contiguous().cpu()

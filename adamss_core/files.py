@@ -18,10 +18,10 @@ from peft import AdamssConfig, PeftConfig, PeftModel, get_peft_model_state_dict,
 from peft.utils import PeftType
 from torch import Tensor, nn
 
-from adamss_core.atomic import write_atomically
-from adamss_core.config import drop_saved_targets
+from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
 from adamss_core.decomposition import Decomposition
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
+from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 from adamss_core.peft_model import build_peft_model, restored_on_error
@@ -58,7 +58,7 @@ def load_adapter(
     base_model: nn.Module,
     folder: str | Path,
     *,
-    adapter_name: str = "default",
+    adapter_name: str = DEFAULT_ADAPTER,
     is_trainable: bool = True,
     allow_other_base: bool = False,
     decomposition_cache: str | Path | None = None,

@@ -1,10 +1,9 @@
-"""The adapted linear layer: packed parameters, forward, merge, and the stock file format of its state."""
+"""The adapters of one target module: packed parameters, ASA's state, factors of the delta, and merging."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,10 +15,10 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import fingerprint
 from adamss_core.asa_state import AVERAGES, AsaState, check_exported
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, extended_weight
-from adamss_core.delta import AdaptedLinear, assemble
+from adamss_core.delta import assemble
 from adamss_core.errors import MergeError
-from adamss_core.layer_state import load_layer_state, unpack_layer_state
 from adamss_core.layout import SubspaceLayout
 
 
@@ -39,6 +38,9 @@ class AdamssLayer(BaseTunerLayer):
     get_base_layer: Callable[[], Any]
     set_adapter: Callable[..., None]
     active_adapters: list[str]
+    # Set by the class that knows the base layer's kind.
+    in_features: int
+    out_features: int
 
     def _init_adapters(self, base_layer: nn.Module, module_name: str) -> None:
         self.base_layer = base_layer
@@ -248,7 +250,7 @@ class AdamssLayer(BaseTunerLayer):
         """delta b (out,), or None where the base has no bias."""
         return self.lora_factors(adapter_name)[2]
 
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+    def supports_lora_conversion(self, adapter_name: str = DEFAULT_ADAPTER) -> bool:
         """Only without a bias: PEFT's conversion takes no change of it along, `export_lora` does."""
         return self.base_bias() is None
 
@@ -300,92 +302,6 @@ class AdamssLayer(BaseTunerLayer):
         self.set_base_weight(new_weight)
         if bias is not None and new_bias is not None:
             bias.data = new_bias
-
-
-class AdamssLinear(nn.Module, AdamssLayer):
-    """AdaMSS on nn.Linear, transformers' Conv1D or a bitsandbytes linear."""
-
-    def __init__(self, base_layer: nn.Module, module_name: str) -> None:
-        super().__init__()
-        self._init_adapters(base_layer, module_name)
-        base = self.get_base_layer()
-        if isinstance(base, Conv1D):
-            self.in_features, self.out_features = base.weight.shape
-        else:
-            self.in_features, self.out_features = base.in_features, base.out_features
-        self.register_state_dict_post_hook(unpack_layer_state)
-        self.register_load_state_dict_pre_hook(load_layer_state)
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(..., in) -> (..., out)."""
-        if self.disable_adapters and self.merged:
-            self.unmerge()
-        held = self.adamss_A
-        adapters = [name for name in self.active_adapters if name in held]
-        if self.disable_adapters or self.merged or not adapters:
-            return self.base_layer(x, *args, **kwargs)
-
-        autocast = torch.is_autocast_enabled(x.device.type)
-        frozen = self._fusable(x, held[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
-        if frozen is not None:
-            return self._delta(adapters[0], x, None, *frozen)
-
-        result = self.base_layer(x, *args, **kwargs)
-        dtype = result.dtype
-        for name in adapters:
-            compute = torch.get_autocast_dtype(x.device.type) if autocast else held[name].dtype
-            with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-                result = self._delta(name, x.to(compute), result.to(compute), None, None)
-        return result.to(dtype)
-
-    def _delta(
-        self, name: str, x: Tensor, base_out: Tensor | None, weight: Tensor | None, bias: Tensor | None
-    ) -> Tensor:
-        state = self.asa_state(name)
-        pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
-        # Not through nn.Module's attributes, which would take a tenth of a small layer's forward.
-        held: dict[str, Any] = self._modules
-        a, b = held["adamss_A"]._parameters.get(name), held["adamss_B"]._parameters.get(name)
-        if a is None:  # a replica of nn.DataParallel, which holds its parameters as plain attributes
-            a, b = held["adamss_A"][name], held["adamss_B"][name]
-        if a.numel() == 0:
-            # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
-            # made after loading holds the same list of parameters as the one made before.
-            a, b = a.detach(), b.detach()
-        out: Tensor = AdaptedLinear.apply(
-            x,
-            base_out,
-            weight,
-            bias,
-            a,
-            b,
-            held["adamss_newB"]._buffers[name],
-            held["adamss_cells"]._buffers[name],
-            *pruned,
-        )
-        return out
-
-    def _fusable(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None] | None:
-        """Weight and bias of a base whose product may be taken in: a plain frozen nn.Linear nobody listens to."""
-        base = self.base_layer
-        if (
-            type(base) is not nn.Linear
-            or "forward" in base.__dict__  # patched, as accelerate's offloading does
-            or base._forward_hooks
-            or base._forward_pre_hooks
-            or base._backward_hooks
-            or base._backward_pre_hooks
-        ):
-            return None
-        parameters: dict[str, Any] = base._parameters
-        weight, bias = parameters.get("weight"), parameters.get("bias")
-        if weight is None:  # a replica of nn.DataParallel
-            return None
-        trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-        return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
-
-    def __repr__(self) -> str:
-        return "adamss." + super().__repr__()
 
 
 def replace_data(parameter: nn.Parameter, value: Tensor) -> None:

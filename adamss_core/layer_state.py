@@ -7,24 +7,22 @@ layer's state dict, every way PEFT and transformers save or load an adapter goes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from adamss_core import fingerprint
 from adamss_core.errors import BaseMismatchError, PlacementError, TensorShapeError
+from adamss_core.layer import AdamssLayer
 from adamss_core.layout import SubspaceLayout
-
-if TYPE_CHECKING:
-    from adamss_core.layer import AdamssLinear
 
 # Largest relative difference between the basis in a stock file and the one computed here that is still the same basis.
 SAME_BASIS = 1e-3
 SAME_BASIS_ROUNDED = 4e-3  # where the file's basis was rounded to half precision
 
 
-def unpack_layer_state(layer: AdamssLinear, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
+def unpack_layer_state(layer: AdamssLayer, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
     """State-dict post-hook: packed parameters -> one A and one B per subspace, plus ASA's state."""
     for adapter, layout in layer.layouts.items():
         state_dict.pop(f"{prefix}adamss_A.{adapter}", None)
@@ -38,7 +36,7 @@ def unpack_layer_state(layer: AdamssLinear, state_dict: dict[str, Tensor], prefi
                 state_dict[f"{prefix}adamss_asa.{adapter}.{name}"] = value
 
 
-def load_layer_state(layer: AdamssLinear, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+def load_layer_state(layer: AdamssLayer, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
     """Load pre-hook: takes an adapter's tensors out of `state_dict`, checks them and puts them in place.
 
     Raises:
@@ -83,7 +81,7 @@ def _take(state_dict: dict[str, Any], prefix: str, adapter: str) -> dict[str, An
     return taken
 
 
-def _check_base(layer: AdamssLinear, saved: Tensor) -> None:
+def _check_base(layer: AdamssLayer, saved: Tensor) -> None:
     current = layer.base_record()
     if saved.shape != current.shape:
         raise _wrong_shape(layer, "adamss_sketch", saved.shape, current.shape)
@@ -98,7 +96,7 @@ def _check_base(layer: AdamssLinear, saved: Tensor) -> None:
         )
 
 
-def _install(layer: AdamssLinear, adapter: str, tensors: dict[str, Any]) -> None:
+def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
     current = layer.layouts[adapter]
     device, dtype = layer.get_base_layer().weight.device, layer.parameter_dtype
     a_list: list[Tensor] = tensors["a"]
@@ -129,7 +127,7 @@ def _install(layer: AdamssLinear, adapter: str, tensors: dict[str, Any]) -> None
         layer.restore_asa(adapter, tensors["asa"])
 
 
-def _checked_rows(layer: AdamssLinear, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _checked_rows(layer: AdamssLayer, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
     rows = rows.cpu().long()
     if rows.shape != (layer.out_features,):
         raise _wrong_shape(layer, "adamss_rows", rows.shape, (layer.out_features,))
@@ -140,7 +138,7 @@ def _checked_rows(layer: AdamssLinear, rows: Tensor, sizes: tuple[int, ...]) -> 
     return rows
 
 
-def _check_placement(layer: AdamssLinear, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:
+def _check_placement(layer: AdamssLayer, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:
     """A stock file does not say which rows a B_k belongs to; only the very decomposition it came from does."""
     weight: Tensor = layer.get_base_layer().weight
     if layer.quantization_backend is not None or weight.dtype in (torch.float16, torch.bfloat16):
@@ -158,7 +156,7 @@ def _check_placement(layer: AdamssLinear, adapter: str, basis: Tensor, sizes: tu
         raise _uncertain(layer, "its subspaces have other sizes than the ones found in this base")
 
 
-def _uncertain(layer: AdamssLinear, reason: str) -> PlacementError:
+def _uncertain(layer: AdamssLayer, reason: str) -> PlacementError:
     return PlacementError(
         f"The adapter was written by stock PEFT, which does not save which rows a subspace has, and they cannot be "
         f"found with certainty for '{layer.module_name}': {reason}.",
@@ -168,7 +166,7 @@ def _uncertain(layer: AdamssLinear, reason: str) -> PlacementError:
     )
 
 
-def _wrong_shape(layer: AdamssLinear, tensor: str, found: Any, expected: Any) -> TensorShapeError:
+def _wrong_shape(layer: AdamssLayer, tensor: str, found: Any, expected: Any) -> TensorShapeError:
     return TensorShapeError(
         f"Tensor '{layer.module_name}.{tensor}' has shape {tuple(found)}, but {tuple(expected)} is needed.",
         hint="The adapter was made for another model or its files were altered: use the base model it was trained on, "

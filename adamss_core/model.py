@@ -31,7 +31,8 @@ from adamss_core.asa_state import ACTIVE, NEVER
 from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
-from adamss_core.layer import AdamssLayer, AdamssLinear
+from adamss_core.layer import AdamssLayer
+from adamss_core.linear import AdamssLinear
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 

@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.errors import ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 
@@ -95,7 +96,7 @@ def restored_on_error(base_model: nn.Module) -> Iterator[None]:
 def get_adamss_model(
     base_model: nn.Module,
     config: AdamssConfig,
-    adapter_name: str = "default",
+    adapter_name: str = DEFAULT_ADAPTER,
     *,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:

@@ -30,10 +30,10 @@ from peft import PeftModel
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
+from adamss_core.fileio.hashing import sha256_of
 from adamss_core.files import load_adapter
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source, quiet_loading
-from adamss_core.training.checkpoints import hash_file
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.tasks import Task, task_of
 
@@ -111,7 +111,7 @@ def load(order: Order, folder: Path) -> Loaded:
     Raises:
         TrainingError: artifact_damaged, or what keeps the model from loading.
     """
-    if hash_file(order.archive) != order.sha256:
+    if sha256_of(order.archive) != order.sha256:
         raise TrainingError(
             "artifact_damaged",
             "The file of the trained model is not what was published.",

@@ -22,10 +22,10 @@ import psutil
 from benchmarks.long_job import JOB, SPEC, fill, row, running_api
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
-from service.db import Database
 from service.keys.service import own_key
-from service.settings import Settings
-from service.tables import Job, JobStatus, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, now
+from service.shared.settings import Settings
 from tests.browser import chromium
 from worker.reporter import Reporter
 

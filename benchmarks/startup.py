@@ -16,7 +16,7 @@ from torch import nn
 
 from adamss_core import get_adamss_model
 from adamss_core.decomposition import decompose
-from adamss_core.layer import AdamssLinear
+from adamss_core.linear import AdamssLinear
 from benchmarks.report import Limit, Section
 from benchmarks.timing import Step, interleaved, quiet, typical
 from benchmarks.training_step import TARGETS, Encoder

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_model import BASE_MODEL, DemoError, install_model
-from service.answers import ENDED, Job
 from service.cli.jobs import dataset_id
 from service.cli.serve import free_port
 from service.cli.watch import watch
 from service.client import ApiError, Client
-from service.settings import Settings
+from service.client.types import ENDED, Job
+from service.shared.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data" / "movie_reviews_demo.csv"

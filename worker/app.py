@@ -15,8 +15,8 @@ from celery import Celery, bootsteps, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 
-from service.queue import make_celery
-from service.settings import Settings
+from service.shared.jobs.queue import make_celery
+from service.shared.settings import Settings
 from worker.tasks import Runner, register
 
 POLL_SECONDS = 0.25  # between looks into the folder of the filesystem transport; kombu's default is 1 s

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-from service.environment import for_libraries
+from service.shared.processes.environment import for_libraries
 
 LOG = "train.log"
 

@@ -18,12 +18,12 @@ import httpx
 from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.clock import database_now
-from service.db import Database
-from service.jobs.states import add_event
-from service.settings import Settings
-from service.tables import Delivery, Job, now
-from service.webhooks import signed_headers, signing_secret
+from service.shared.database.clock import database_now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Delivery, Job, now
+from service.shared.jobs.states import add_event
+from service.shared.jobs.webhooks import signed_headers, signing_secret
+from service.shared.settings import Settings
 from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.clock import database_now
-from service.db import Database
-from service.settings import Settings, get_settings
-from service.tables import Worker
+from service.shared.database.clock import database_now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Worker
+from service.shared.settings import Settings, get_settings
 
 
 def is_alive(settings: Settings) -> bool:

@@ -8,10 +8,10 @@ import signal
 import socket
 import sys
 
-from service.db import Database
-from service.logs import configure_logging
-from service.queue import Hints
-from service.settings import Settings, get_settings
+from service.shared.database.engine import Database
+from service.shared.jobs.queue import Hints
+from service.shared.logs import configure_logging
+from service.shared.settings import Settings, get_settings
 from worker.app import make_app, run_app
 from worker.courier import Courier
 from worker.devices import device_names, gpu_indices

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from adamss_core.atomic import write_atomically
+from adamss_core.fileio.atomic import write_atomically
 
 FILE = "outcome.json"
 _LOG_TAIL_BYTES = 4_096

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
-from service.db import Database
-from service.jobs import states
-from service.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.jobs import states
 from worker.clean_json import clean
 
 
@@ -34,8 +34,7 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
                 WorstExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.worst, start=1)
             )
-            job = session.get_one(Job, job_id, populate_existing=True)
-            states.add_event(session, job, "succeeded", "The job is done; its artifacts are ready.", {})
+            session.flush()
             failpoint("before_commit")
         elif _already_done(session, job_id, attempt):  # the connection broke after the commit, before its answer
             return True
@@ -63,18 +62,9 @@ def _register(session: Session, folder: Path, job_id: str, result: RunResult) ->
             )
         )
     for changed in (folder, folder.parent):
-        _sync(changed)
+        sync_folder(changed)
 
 
 def _already_done(session: Session, job_id: str, attempt: int) -> bool:
     job = session.get(Job, job_id, populate_existing=True)
     return job is not None and job.status == JobStatus.SUCCEEDED and job.attempt == attempt
-
-
-def _sync(folder: Path) -> None:
-    """Makes renames in it last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,8 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
-from service.db import Database, is_disk_full
-from service.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap, now
+from service.shared.database.engine import Database, is_disk_full
+from service.shared.database.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap, now
 from worker.clean_json import clean
 from worker.journal import Journal
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunRequest
-from service.settings import Settings
-from service.tables import Job
+from service.shared.database.tables import Job
+from service.shared.settings import Settings
 
 FILE = "request.json"
 

@@ -19,12 +19,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from adamss_core.atomic import write_atomically
 from adamss_core.failpoints import failpoint
-from service.db import Database, is_disk_full
-from service.jobs import states
-from service.settings import Settings
-from service.tables import Job, JobStatus
+from adamss_core.fileio.atomic import write_atomically
+from service.shared.database.engine import Database, is_disk_full
+from service.shared.database.tables import Job, JobStatus
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from worker.child import LOG, Child, child_environment
 from worker.outcome import DISK_FULL, FILE, STALLED, TIME_LIMIT, Failure, Outcome, from_exit, is_repeated, repeated
 from worker.reporter import ALIVE, STEP
@@ -213,10 +213,7 @@ class Supervisor:
             self._retry(session, error)
 
     def _fail(self, session: Session, error: Failure) -> None:
-        if states.fail(session, self._job.id, self._job.attempt, dict(error)):
-            job = session.get_one(Job, self._job.id, populate_existing=True)
-            if job.status == JobStatus.FAILED:
-                states.add_event(session, job, "failed", error["message"], dict(error))
+        states.fail(session, self._job.id, self._job.attempt, dict(error))
 
     def _retry(self, session: Session, error: Failure) -> None:
         """Another attempt after a while, unless it would only meet the same end."""

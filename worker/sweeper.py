@@ -8,19 +8,19 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from time import time
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.clock import database_now
-from service.db import Database
-from service.jobs.states import expire_leases, may_run
-from service.settings import Settings
-from service.tables import TERMINAL, Artifact, Dataset, Job, Worker, now
+from service.shared.database.clock import database_now
+from service.shared.database.engine import Database
+from service.shared.database.tables import TERMINAL, Artifact, Dataset, Job, Worker, now
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from worker.rounds import Rounds
 
 logger = logging.getLogger(__name__)
@@ -113,28 +113,21 @@ class Sweeper(Rounds):
             if not _any_expired(session):
                 return
         with self._db.write() as session:
-            queued = expire_leases(session)
+            queued = states.expire_leases(session)
         if queued:
             logger.warning("workers of these jobs were lost; they are queued again: %s", ", ".join(queued))
 
     def _hint(self) -> None:
-        wanted = self._free()
-        if wanted <= 0:
+        free = self._free()
+        if free <= 0:
             return
+        hint_seconds = self._settings.sweep_seconds
         with self._db.read() as session:
-            moment = database_now(session)
-            waiting = session.execute(
-                select(Job.id)
-                .where(*_waiting(moment, self._settings.sweep_seconds))
-                .order_by(Job.queued_at)
-                .limit(2 * wanted)
-            )
-            job_ids = list(waiting.scalars())
+            moment, job_ids = states.waiting_for_hint(session, hint_seconds, limit=2 * free)
         for job_id in job_ids:
             with self._db.write() as session:
-                statement = update(Job).where(Job.id == job_id, *_waiting(moment, self._settings.sweep_seconds))
-                changed = session.execute(statement.values(hinted_at=moment).returning(Job.id)).first()
-            if changed:
+                taken = states.take_hint(session, job_id, moment, hint_seconds)
+            if taken:
                 self._send(job_id)
 
     def _collect_artifacts(self, folder: Path) -> None:
@@ -179,19 +172,6 @@ class Sweeper(Rounds):
                     continue
                 logger.info("removing %s, which belongs to no data set", path)
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _waiting(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on a job that may run now and whose last hint, if any, seems to be lost."""
-    stale = moment - timedelta(seconds=hint_seconds)
-    return (
-        *may_run(moment),
-        or_(
-            Job.hinted_at.is_(None),
-            Job.hinted_at <= stale,
-            and_(Job.not_before.is_not(None), Job.hinted_at < Job.not_before),
-        ),
-    )
 
 
 def _any_expired(session: Session) -> bool:

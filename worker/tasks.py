@@ -12,12 +12,12 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from service.db import Database
-from service.ids import ALPHABET, LENGTH
-from service.jobs import states
-from service.queue import RUN_JOB
-from service.settings import Settings
-from service.tables import Job
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job
+from service.shared.ids import ALPHABET, LENGTH
+from service.shared.jobs import states
+from service.shared.jobs.queue import RUN_JOB
+from service.shared.settings import Settings
 from worker.devices import Gpus
 from worker.supervisor import Supervisor
 
@@ -73,11 +73,7 @@ class Runner:
     def _claim(self, job_id: str) -> Job | None:
         with self._db.write() as session:
             limit = self._settings.project_running_jobs
-            job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
-            if job is not None:
-                told = {"worker": self._worker_id}
-                states.add_event(session, job, "started", f"Attempt {job.attempt} runs.", told)
-            return job
+            return states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
 
     def stop(self) -> None:
         """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""

@@ -27,7 +27,7 @@ from adamss_core.errors import AdamssError
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest, RunResult
-from service.db import Database, is_disk_full
+from service.shared.database.engine import Database, is_disk_full
 from worker.metrics_file import metrics_file
 from worker.outcome import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, Outcome
 from worker.publish import publish

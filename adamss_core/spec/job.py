@@ -120,7 +120,7 @@ class JobSpec(SpecModel):
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)
-    artifacts: list[ArtifactName] = Field(["adapter", "lora", "merged"], min_length=1, max_length=3)
+    artifacts: list[ArtifactName] = Field(default=["adapter", "lora", "merged"], min_length=1, max_length=3)
     """What is written at the end: the adapter, an exactly equivalent LoRA, the merged model."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,19 @@ import transformers
 from peft import PeftModel
 
 from adamss_core.export import export_lora, merge_adapter
+from adamss_core.fileio.fsync import sync_folder
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.walk import files_below
+from adamss_core.fileio.zipping import zip_folder
 from adamss_core.files import save_adapter
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
-from adamss_core.training.checkpoints import files_below, hash_file, sync_and_hash, sync_folder
 from adamss_core.training.errors import Stopped
 from adamss_core.training.request import ArtifactFile
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
 
 MANIFEST, CARD = "manifest.json", "README.md"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal content gives equal files
 
 
 def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[ArtifactFile]:
@@ -72,12 +73,12 @@ def _publish_one(
         manifest = _manifest(name, setup, result, facts, difference, probe)
         (content / CARD).write_text(model_card(name, manifest, setup.task.usage(manifest)), encoding="utf-8")
         manifest["files"] = {
-            path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": hash_file(path)}
+            path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in files_below(content)
         }
         (content / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
-        write_zip(content, staged)
-        digest = sync_and_hash(staged)
+        zip_folder(content, staged)
+        digest = sha256_of(staged)
         final = folder / f"{name}.zip"
         staged.replace(final)
         sync_folder(folder)
@@ -85,17 +86,6 @@ def _publish_one(
         shutil.rmtree(content, ignore_errors=True)
         staged.unlink(missing_ok=True)
     return ArtifactFile(name, final, final.stat().st_size, digest, manifest)
-
-
-def write_zip(folder: Path, path: Path) -> None:
-    """All files below `folder`, by name, uncompressed (weights do not compress), with fixed times and modes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in files_below(folder):
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.file_size = file.stat().st_size
-            with file.open("rb") as source, archive.open(entry, "w") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:

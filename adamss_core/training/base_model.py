@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import AdamssConfig, PeftModel
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssWarning
@@ -33,6 +33,7 @@ class Source:
         name: what cards, configs and manifests say; never a path of this machine.
         classes: class names in the order of their ids.
         quantization: "4bit" or "8bit" while it is trained on; what is published fits the base in full precision.
+        unquantised: modules that stay in full precision beside the head, because they are trained in full.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Source:
     name: str
     classes: tuple[str, ...]
     quantization: str | None = None
+    unquantised: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: RunRequest, classes: list[str]) -> Source:
@@ -105,7 +107,34 @@ def load_pretrained(
     Raises:
         TrainingError: model_load_failed, quantization_unavailable.
     """
-    quantised = quantization_config(source.quantization)
+    kept = _unquantised(auto_model, source)
+    model, missing = _load(auto_model, source, head, task, kept)
+    fresh = sorted({key.rpartition(".")[0] for key in missing})
+    if source.quantization is not None and (more := [name for name in fresh if not _inside(name, kept)]):
+        # Random, so trained in full: no gradient reaches a quantised weight.
+        model, _ = _load(auto_model, source, head, task, [*kept, *more])
+    model.config._name_or_path = model.name_or_path = source.name
+    return model, fresh
+
+
+def _unquantised(auto_model: Any, source: Source) -> list[str]:
+    """Modules of a base to be quantised that are trained in full: of the head, and those that the job names.
+
+    transformers would quantise a classifier too.
+    """
+    if source.quantization is None:
+        return []
+    config = AutoConfig.from_pretrained(source.path, **source.options)
+    with torch.device("meta"):
+        model = auto_model.from_config(config, trust_remote_code=False)
+    return [*head_modules(model), *source.unquantised]
+
+
+def _load(
+    auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
+) -> tuple[PreTrainedModel, set[str]]:
+    """The model and the names of the parameters that its files hold no values for."""
+    quantised = quantization_config(source.quantization, unquantised)
     try:
         with quiet_loading():
             model, info = auto_model.from_pretrained(
@@ -132,8 +161,7 @@ def load_pretrained(
         settle(model)
     missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
     _check_weights(model, missing, source)
-    model.config._name_or_path = model.name_or_path = source.name
-    return model, sorted({key.rpartition(".")[0] for key in missing})
+    return model, missing
 
 
 def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) -> None:
@@ -193,9 +221,14 @@ def modules_to_save(
     # A parent comes before what is inside it.
     candidates = [*(head_modules(model) if heads else []), *sorted(filter(None, fresh))]
     for name in candidates:
-        if not any(f".{kept}." in f".{name}." for kept in (*own, *names)):
+        if not _inside(name, (*own, *names)):
             names.append(name)
     return names or None
+
+
+def _inside(name: str, modules: Iterable[str]) -> bool:
+    """Whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
+    return any(f".{module}." in f".{name}." for module in modules)
 
 
 def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: list[str]) -> list[str] | str | None:
@@ -203,7 +236,7 @@ def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: lis
     if not isinstance(targets, str) or targets.lower() != "all-linear":
         return targets
     names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in heads)]
+    return [name for name in names if not _inside(name, heads)]
 
 
 def first_line(error: Exception, source: Source) -> str:

@@ -160,3 +160,27 @@ def epoch_steps(lengths: Tensor, per_step: int, seed: int, epoch: int) -> list[l
     longest = max(range(len(shuffled)), key=lambda i: max(int(lengths[row]) for row in shuffled[i]))
     shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
     return shuffled
+
+
+class StepRows:
+    """The rows of each step of a run; the orders of two epochs are kept, as the next step's rows are read ahead.
+
+    Args:
+        lengths: (n,) tokens of each row.
+        per_step: rows of one optimizer step, over all processes.
+    """
+
+    def __init__(self, lengths: Tensor, per_step: int, seed: int, total_steps: int) -> None:
+        self._lengths, self._per_step, self._seed, self._total_steps = lengths, per_step, seed, total_steps
+        self._steps_per_epoch = -(-len(lengths) // per_step)
+        self._epochs: dict[int, list[list[int]]] = {}  # number -> the rows of each of its steps
+
+    def __call__(self, step: int) -> list[int]:
+        """Return the rows of the step that follows `step` others; none after the last one."""
+        if step >= self._total_steps:
+            return []
+        epoch, position = divmod(step, self._steps_per_epoch)
+        if epoch not in self._epochs:
+            before = {number: steps for number, steps in self._epochs.items() if number == epoch - 1}
+            self._epochs = before | {epoch: epoch_steps(self._lengths, self._per_step, self._seed, epoch)}
+        return self._epochs[epoch][position]

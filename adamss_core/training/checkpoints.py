@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.fsync import sync_file, sync_folder
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.walk import files_below
 from adamss_core.training.errors import TrainingError, disk_full
 
 MANIFEST = "checkpoint.json"
@@ -48,10 +49,10 @@ class CheckpointStore:
         temporary.mkdir()
         try:
             fill(temporary)
-            files = {path.relative_to(temporary).as_posix(): sync_and_hash(path) for path in files_below(temporary)}
+            files = {path.relative_to(temporary).as_posix(): _sync_and_hash(path) for path in files_below(temporary)}
             manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
-            sync_and_hash(temporary / MANIFEST)
+            sync_file(temporary / MANIFEST)
             failpoint("checkpoint")
             for path in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
                 sync_folder(path)
@@ -84,7 +85,7 @@ class CheckpointStore:
             if (manifest["format"], manifest["version"], manifest["step"]) != (FORMAT, VERSION, step):
                 return f"{MANIFEST} is of another format or step"
             for name, digest in expected.items():
-                if hash_file(folder / name) != digest:
+                if sha256_of(folder / name) != digest:
                     return f"{name} was altered or cut off"
         except OSError as error:
             return f"{Path(error.filename or MANIFEST).name} cannot be read ({error.strerror})"
@@ -118,28 +119,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def sync_and_hash(path: Path) -> str:
-    """Makes a file last through a power cut; returns its sha256."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync_and_hash(path: Path) -> str:
+    sync_file(path)
+    return sha256_of(path)
 
 
 def _remove(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from peft import PeftModel, set_peft_model_state_dict
 
 from adamss_core.errors import AdamssError
-from adamss_core.files import CONFIG, MANIFEST, WEIGHTS, check_complete, read_config, read_weights
+from adamss_core.files import CONFIG, MANIFEST, WEIGHTS, active_adapter, check_complete, read_config, read_weights
 from adamss_core.training.errors import TrainingError
 
 SAME = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # what shapes A and B
@@ -40,7 +40,8 @@ def inherit(model: PeftModel, archive: Path) -> None:
             raise _unusable(
                 f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
             ) from error
-    mine = model.peft_config["default"]
+    adapter = active_adapter(model)
+    mine = model.peft_config[adapter]
     for field in SAME:
         if getattr(config, field) != getattr(mine, field):
             raise _unusable(
@@ -49,8 +50,8 @@ def inherit(model: PeftModel, archive: Path) -> None:
             )
     fresh = {key: value for key, value in tensors.items() if ".adamss_asa." not in key}
     try:
-        check_complete(model, "default", fresh)
-        set_peft_model_state_dict(model, fresh, adapter_name="default")
+        check_complete(model, adapter, fresh)
+        set_peft_model_state_dict(model, fresh, adapter_name=adapter)
     except (RuntimeError, KeyError) as error:
         raise _unusable(
             f"its weights do not fit ({str(error).strip().splitlines()[-1][:200]})", "The classes may differ."

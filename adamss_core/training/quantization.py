@@ -13,8 +13,11 @@ from transformers import BitsAndBytesConfig
 from adamss_core.training.errors import TrainingError
 
 
-def quantization_config(bits: str | None) -> Any:
+def quantization_config(bits: str | None, unquantised: list[str]) -> Any:
     """transformers' configuration of a base in "4bit" or "8bit"; None in full precision.
+
+    Args:
+        unquantised: names of modules that stay as they are; none leaves the choice to transformers.
 
     Raises:
         TrainingError: quantization_unavailable.
@@ -29,9 +32,10 @@ def quantization_config(bits: str | None) -> Any:
             where="training.quantization",
         )
     if bits == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=unquantised or None)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=unquantised or None,  # of 4 bits too, whatever its name says
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if _has_bf16() else torch.float32,

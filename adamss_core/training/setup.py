@@ -1,4 +1,4 @@
-"""Everything a run holds that does not change while it trains."""
+"""The inputs of one adapter's training, and the accelerator."""
 
 from __future__ import annotations
 
@@ -20,26 +20,42 @@ from adamss_core.training.tasks import Task
 
 @dataclass(frozen=True)
 class Setup:
-    """A run's inputs, made ready."""
+    """One adapter's inputs, ready for training.
 
+    `accelerator`, `source` and `processor` are the base model's; adapters that are trained on one base share them.
+
+    Attributes:
+        name: of the adapter in the model.
+        processor: tokenizer or image processor.
+        limit: tokens per example; 0 where examples have no length.
+        identity: values that must match before a checkpoint is resumed.
+    """
+
+    name: str
     request: RunRequest
     reporter: Reporter
     accelerator: Accelerator
     task: Task
     source: Source
-    processor: Any  # tokenizer or image processor
+    processor: Any
     data: Data
     train: Encoded
     evaluation: Encoded
     collate: Collate
     training_collate: Collate
-    limit: int  # tokens per example; 0 where examples have no length
+    limit: int
     plan: Plan
-    identity: dict[str, str | int]  # what a checkpoint must agree with to be gone on from
+    identity: dict[str, str | int]
 
     @property
     def training(self) -> TrainingSpec:
         return self.plan.spec.training
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimizer step, over all processes."""
+        training = self.training
+        return training.batch_size * training.gradient_accumulation_steps * self.accelerator.num_processes
 
 
 def make_accelerator(spec: JobSpec) -> Accelerator:

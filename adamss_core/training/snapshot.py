@@ -21,9 +21,9 @@ ADAPTER, OPTIMIZER, RANDOM, STATE = "adapter", "optimizer.safetensors", "random.
 SEPARATOR = "|"  # between a parameter's name and its slot; no module has it in its name
 
 
-def write_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Adapter with ASA's state, optimizer, random generators, and `state` (JSON values)."""
-    save_adapter(model, folder / ADAPTER)
+def write_snapshot(folder: Path, model: PeftModel, name: str, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Write the adapter `name` with ASA's state, the optimizer, random generators, and `state` (JSON values)."""
+    save_adapter(model, folder / ADAPTER, name)
     slots = optimizer_tensors(model, optimizer)
     (folder / OPTIMIZER).write_bytes(safetensors.torch.save(slots, metadata={"format": "pt"}))
     (folder / RANDOM).write_bytes(safetensors.torch.save(_random_tensors()))

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-from service import children
-from service.errors import InvalidRequest, Unavailable
+from service.shared.errors import InvalidRequest, Unavailable
+from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, with_defaults
-from service import children
-from service.context import Caller
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import dataset_path, get, images_path
-from service.errors import InvalidRequest, Unavailable
-from service.validation import explain
+from service.http.context import Caller
+from service.http.gate.validation import explain
+from service.shared.errors import InvalidRequest, Unavailable
+from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from adamss_core.spec import JobSpec, record_of
-from service.context import Caller
 from service.datasets.child import environment
 from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
 from service.datasets.service import hashes_path
+from service.http.context import Caller
 
 HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
 SECONDS = 300.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,16 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from service.context import Caller
+from adamss_core.fileio.fsync import sync_folder
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
-from service.errors import Conflict, NotFound
-from service.ids import new_id
-from service.paging import Page, cursor, parse_cursor, split
+from service.http.context import Caller
+from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.settings import Settings
-from service.tables import Dataset, now
+from service.shared.database.tables import Dataset, now
+from service.shared.errors import Conflict, NotFound
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 
 
 def dataset_path(settings: Settings, dataset_id: str) -> Path:
@@ -70,7 +70,7 @@ def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: di
     ):
         if (folder / name).exists():
             (folder / name).rename(target)
-    _sync_folder(settings.folder("datasets"))
+    sync_folder(settings.folder("datasets"))
     try:
         with caller.db.write() as session:
             check_storage(session, settings, caller.project_id, found["size_bytes"])
@@ -149,11 +149,3 @@ def _safe_name(filename: str) -> str:
     """For showing only: the file on disk is named by the id."""
     name = re.sub(r"[^\w .()+-]", "_", filename.replace("\\", "/").rpartition("/")[2])
     return name[-200:].strip() or "upload"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ from typing import Any
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
 from adamss_core.spec.split import held_out
 from adamss_core.spec.survey import Survey
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.survey import Survey
 from service.jobs.case import Case, DataWarning, ModelRule, Rule
-from service.tables import Dataset
-from service.validation import column_names
+from service.shared.database.tables import Dataset
+from service.shared.errors import quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
@@ -30,7 +30,7 @@ def column_problem(spec: JobSpec, dataset: Dataset, param: str) -> SpecProblem |
         if name not in types:
             return SpecProblem(
                 f"dataset.{field}",
-                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {column_names(list(types))}.",
+                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.",
                 "unknown_column",
             )
         if (problem := record.column_problem(field, name, types[name])) is not None:
@@ -48,7 +48,7 @@ def training_columns_fit(case: Case) -> SpecProblem | None:
 def training_rows_are_usable(case: Case) -> SpecProblem | None:
     if case.training_rows.usable:
         return None
-    names = column_names(list(case.record.columns(case.spec).values()))
+    names = quoted_names(list(case.record.columns(case.spec).values()))
     reasons = why_left_out(case.training_rows.left_out) or "the data set is empty"
     return SpecProblem(
         "dataset.train",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from adamss_core.spec import JobSpec, SpecProblem
-from service.artifacts import repository as artifacts
-from service.context import Caller
+from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.case import Ancestor, Case, Rule
 
@@ -21,7 +20,7 @@ def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
         job = repository.find(session, caller.project_id, job_id)
         if job is None:
             return Ancestor(job_id)
-        has_adapter = artifacts.find(session, job.id, ADAPTER) is not None
+        has_adapter = repository.has_artifact(session, job.id, ADAPTER)
         return Ancestor(job_id, job.status, job.resolved.get("spec") or job.spec, has_adapter)
 
 

@@ -18,16 +18,16 @@ from adamss_core.spec import (
     total_subspaces,
     with_defaults,
 )
-from service.context import Caller
 from service.datasets import repository as datasets
 from service.datasets.repetition import leakage_warnings
-from service.errors import InvalidRequest
+from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
 from service.jobs.inheritance import WARM_START_RULES, find_ancestor
 from service.jobs.rows import survey_rows
 from service.jobs.schemas import PlanOut
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
+from service.shared.errors import InvalidRequest
 
 
 def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:

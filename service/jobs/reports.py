@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from service.context import Caller
-from service.errors import NotFound
-from service.jobs import parquet, repository
+from service.http.context import Caller
+from service.http.paging import Page, split
+from service.jobs import repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
-from service.paging import Page, split
-from service.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.database.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.errors import NotFound
+from service.shared.jobs import metrics_parquet as parquet
+from service.shared.jobs.report_queries import after_seq
 
 LOG_NAME = "train.log"
 
@@ -28,7 +30,7 @@ def metrics(
         elif name is not None:
             found = repository.metrics_named(session, job_id, after, name, limit + 1)
         else:
-            found = repository.after_seq(session, Metric, job_id, after, limit + 1)
+            found = after_seq(session, Metric, job_id, after, limit + 1)
     rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -46,7 +48,7 @@ def parquet_file(caller: Caller, job_id: str) -> bytes:
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:
     with caller.db.read() as session:
         get(session, caller, job_id)
-        found = repository.after_seq(session, Event, job_id, after, limit + 1)
+        found = after_seq(session, Event, job_id, after, limit + 1)
     rows, more = split(found, limit)
     data = [EventOut.model_validate(row, from_attributes=True) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -74,7 +76,7 @@ def maps(caller: Caller, job_id: str, after: int, limit: int) -> Page[MapOut]:
     """Maps past a sequence number, in order."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-        found = repository.after_seq(session, SubspaceMap, job_id, after, limit + 1)
+        found = after_seq(session, SubspaceMap, job_id, after, limit + 1)
     rows, more = split(found, limit)
     return Page(data=[show_map(row) for row in rows], has_more=more, next=rows[-1].seq if rows else after)
 

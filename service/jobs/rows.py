@@ -15,8 +15,8 @@ from adamss_core.spec.cells import Unusable
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.base import NESTED
 from service.datasets.service import dataset_path
-from service.settings import Settings
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
+from service.shared.settings import Settings
 
 CACHED = 64  # surveys that are remembered; data sets never change
 

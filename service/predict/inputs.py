@@ -11,8 +11,8 @@ from typing import Any
 from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.tasks import all_records
 from adamss_core.spec.tasks.base import FieldKind
-from service.errors import InvalidRequest
 from service.predict.schemas import InputIn, PredictIn
+from service.shared.errors import InvalidRequest
 
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,")
 OPTIONS = frozenset(PredictIn.model_fields) - {"inputs"}

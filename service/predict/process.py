@@ -24,9 +24,9 @@ from threading import Condition, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
-from service import children
-from service.errors import TimedOut, TooManyRequests, Unavailable
-from service.settings import Settings
+from service.shared.errors import TimedOut, TooManyRequests, Unavailable
+from service.shared.processes import subprocesses as children
+from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.adamss_core.training import support as core
 from tests.worker.support import DATASET, Service, is_alive, scaled_settings, stop, wait_for, wait_until
 

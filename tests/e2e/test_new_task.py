@@ -17,7 +17,7 @@ import pytest
 from adamss_core.inspection import inspect_model
 from adamss_core.spec.tasks import register, unregister
 from service.cli.init import commented_spec
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, build_model, error_of, jsonl, running
 from tests.toy_task.record import NAME, RECORDS
 from tests.worker.support import wait_until

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from service.base_models import inspection
-from service.tables import TERMINAL, Job, JobStatus
+from service.shared.database.tables import TERMINAL, Job, JobStatus
 from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.readers import Answers, read_all

@@ -11,7 +11,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.faults.conftest import ALL
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
@@ -111,10 +111,10 @@ RACE = """
 import multiprocessing, random, sys, time
 from pathlib import Path
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.db import Database
-from service.tables import Job
-from service.errors import Conflict
-from service.jobs import states
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job
+from service.shared.errors import Conflict
+from service.shared.jobs import states
 from worker.publish import publish
 
 url, home = sys.argv[1], Path(sys.argv[2])

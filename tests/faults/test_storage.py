@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from service.tables import Dataset, Job, JobStatus, Worker
+from service.shared.database.tables import Dataset, Job, JobStatus, Worker
 from tests.faults.postgres import Postgres
 from tests.faults.topology import KEY, Topology
 from tests.worker.support import FAKE_CORE, is_alive

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from service.tables import Job, JobStatus, Worker
+from service.shared.database.tables import Job, JobStatus, Worker
 from tests.faults.topology import Topology
 
 SUBMIT_SECONDS = 0.3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.faults.conftest import ALL
 from tests.faults.topology import PATIENCE, Topology
 

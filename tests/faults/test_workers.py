@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from service.tables import Job, JobStatus, Worker
+from service.shared.database.tables import Job, JobStatus, Worker
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
 
@@ -119,8 +119,8 @@ def test_row_09_orphan_of_a_job_that_is_never_run_again_is_collected(topology: T
 CLAIMS = """
 import sys, time
 from pathlib import Path
-from service.db import Database
-from service.jobs import states
+from service.shared.database.engine import Database
+from service.shared.jobs import states
 url, gate, name = sys.argv[1:4]
 db = Database(url)
 Path(gate + "." + name).touch()

@@ -21,12 +21,12 @@ from sqlalchemy import update
 
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
-from service.db import Database
-from service.ids import new_id
-from service.migrate import upgrade
-from service.queue import QUEUE, RUN_JOB, make_celery
-from service.settings import Settings
-from service.tables import TERMINAL, Job, JobStatus, now
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.database.tables import TERMINAL, Job, JobStatus, now
+from service.shared.ids import new_id
+from service.shared.jobs.queue import QUEUE, RUN_JOB, make_celery
+from service.shared.settings import Settings
 from tests.faults.compose import SECRETS, environment
 from tests.faults.postgres import Postgres, free_port
 from tests.service.support import MODEL, rows

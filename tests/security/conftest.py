@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.base_models import inspection
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security.support import Target, target
 from tests.service.support import build_model, copy_model
 

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from service.base_models import inspection
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security import attacks
 from tests.security.fuzzed import Api, started
 from tests.security.schema import Surface, Tally, call_each, call_in_sequences

@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from service.keys.service import create_key
-from service.settings import Settings
-from service.tables import Role
+from service.shared.database.tables import Role
+from service.shared.settings import Settings
 from tests.service.support import BASE_URL, Service, finish, report_map, report_metrics, run_job, running
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")

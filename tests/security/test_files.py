@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 
-from service.archive import unpack
 from service.base_models import inspection
+from service.client.archive import unpack
 from service.datasets import convert, service
-from service.errors import InvalidRequest
+from service.shared.errors import InvalidRequest
 from tests.security import attacks
 from tests.security.support import Target, files_below, leaves, memory, operations, paths_of, replaced
 from tests.service.support import error_of, rows

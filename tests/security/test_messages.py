@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.queue import QUEUE, RUN_JOB, make_celery
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
+from service.shared.jobs.queue import QUEUE, RUN_JOB, make_celery
 from tests.security import attacks
 from tests.security.support import files_below
 from tests.worker.redis_server import RedisServer

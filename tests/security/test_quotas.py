@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from service import rates
-from service.jobs import states
+from service.http.gate import rates
+from service.http.gate.rates import RateLimits
 from service.projects.service import set_quotas
-from service.rates import RateLimits
-from service.settings import Settings
-from service.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from tests.security.support import Target, target
 from tests.service.support import copy_model, error_of, rows, run_job
 from tests.worker.redis_server import RedisServer

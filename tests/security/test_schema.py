@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served, surface_of
 from tests.security.support import OTHERS, Target, operations, target
 from tests.service.support import copy_model

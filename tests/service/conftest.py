@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from service.base_models import inspection
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.support import Service, build_model, copy_model, running
 
 

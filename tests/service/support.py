@@ -13,15 +13,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.api import create_app
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
-from service.context import Context
-from service.db import Database
-from service.jobs import states
+from service.http.app import create_app
+from service.http.context import Context
 from service.keys.service import own_key
-from service.settings import Settings
-from service.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.jobs import states
+from service.shared.settings import Settings
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"

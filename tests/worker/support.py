@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from adamss_core.spec import JobSpec
-from service.db import Database
-from service.ids import new_id
-from service.settings import Settings
-from service.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"

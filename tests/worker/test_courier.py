@@ -15,11 +15,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from service.clock import database_now
-from service.errors import InvalidRequest
-from service.jobs import states
-from service.tables import Delivery, Job, JobStatus
-from service.webhooks import check_webhook, signed_headers, signing_secret
+from service.shared.database.clock import database_now
+from service.shared.database.tables import Delivery, Job, JobStatus
+from service.shared.errors import InvalidRequest
+from service.shared.jobs import states
+from service.shared.jobs.webhooks import check_webhook, signed_headers, signing_secret
 from tests.worker.support import Service, scaled_settings, stop, wait_for, wait_until
 from worker.courier import MOST_TRIES, Courier, ForbiddenAddress, is_public, public_address
 

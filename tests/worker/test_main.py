@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from service.queue import QUEUE, RUN_JOB, Hints, make_celery
-from service.tables import JobStatus, Worker
+from service.shared.database.tables import JobStatus, Worker
+from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, make_celery
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
 from worker.niceness import NICENESS
 

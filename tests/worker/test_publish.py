@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.errors import Conflict
-from service.jobs import states
-from service.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus
+from service.shared.errors import Conflict
+from service.shared.jobs import states
 from tests.worker.support import Service
 from worker.publish import publish
 

@@ -10,9 +10,9 @@ from time import monotonic
 import pytest
 from sqlalchemy import func, select, update
 
-from service.db import Database
-from service.jobs import states
-from service.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.jobs import states
 from tests.worker.support import Service, wait_until
 from worker.reporter import ALIVE, Reporter
 
@@ -63,8 +63,9 @@ def test_everything_reported_is_written_when_it_is_closed(service: Service, job:
     assert reporter.close(5)
     rows, events = service.metrics(job.id), service.events(job.id)
     assert [row.step for row in rows] == list(range(1, 501))
-    assert [row.seq for row in rows] + [events[0].seq] == list(range(1, 502))
-    assert (service.job(job.id).step, service.job(job.id).last_seq) == (500, 501)
+    assert [event.type for event in events] == ["started", "done"]
+    assert [events[0].seq, *(row.seq for row in rows), events[1].seq] == list(range(1, 503))
+    assert (service.job(job.id).step, service.job(job.id).last_seq) == (500, 502)
 
 
 def test_rows_are_at_most_an_interval_old(service: Service, job: Job, reporter: Reporter) -> None:
@@ -92,7 +93,7 @@ def test_json_is_valid_whatever_is_reported(service: Service, job: Job, reporter
     reporter.checkpoint(step=1, path="checkpoints/1", best=True, values={"eval_loss": float("nan")})
     assert reporter.flush(5)
     assert service.metrics(job.id)[0].values == {"loss": None, "grad_norm": None, "memory_bytes": 3}
-    assert service.events(job.id)[0].data == {"loss": None, "path": "x"}
+    assert service.events(job.id)[-1].data == {"loss": None, "path": "x"}
     with service.db.read() as session:
         raw = session.connection().exec_driver_sql("select summary from subspace_maps").scalar_one()
     assert json.loads(raw, parse_constant=pytest.fail) == {"importance": [0.5, None], "shape": [1, 2]}
@@ -108,7 +109,7 @@ def test_stale_attempt_writes_nothing_and_asks_to_stop(service: Service, job: Jo
     assert reporter.stop_requested()
     assert not reporter.close(1)
     assert service.metrics(job.id) == []
-    assert [event.type for event in service.events(job.id)] == ["requeued"]
+    assert [event.type for event in service.events(job.id)] == ["started", "requeued", "started"]
 
 
 def test_job_that_was_deleted_or_ended_takes_nothing(service: Service, job: Job) -> None:
@@ -176,7 +177,7 @@ def test_outage_is_waited_out_and_nothing_is_lost_or_doubled(service: Service, j
         connection.exec_driver_sql("alter table elsewhere rename to metrics")
     assert reporter.close(5)
     assert [row.step for row in service.metrics(job.id)] == [1, 2, 3, 4, 5]
-    assert [event.message for event in service.events(job.id)] == [f"step {step}" for step in range(1, 6)]
+    assert [event.message for event in service.events(job.id)[1:]] == [f"step {step}" for step in range(1, 6)]
 
 
 def test_commit_whose_answer_was_lost_is_not_written_twice(service: Service, job: Job) -> None:
@@ -191,7 +192,7 @@ def test_commit_whose_answer_was_lost_is_not_written_twice(service: Service, job
     reporter.event("step", "two", {})
     assert reporter.close(5)
     assert [row.step for row in service.metrics(job.id)] == [1]
-    assert [event.message for event in service.events(job.id)] == ["one", "two"]
+    assert [event.message for event in service.events(job.id)[1:]] == ["one", "two"]
 
 
 def test_outage_longer_than_the_lease_ends_the_run(service: Service, job: Job) -> None:

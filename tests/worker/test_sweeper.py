@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.db import Database
-from service.jobs import states
-from service.tables import Artifact, Dataset, Job, JobStatus, Worker, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Dataset, Job, JobStatus, Worker, now
+from service.shared.jobs import states
 from tests.worker.support import DATASET, PROJECT, Service, wait_until
 from worker.sweeper import TEMPORARY_SECONDS, Sweeper
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adamss_core.training import examples
-from adamss_core.training.batches import epoch_steps
+from adamss_core.training.batches import StepRows, epoch_steps
 from adamss_core.training.data import Data, Rows
 from adamss_core.training.errors import Stopped
 from adamss_core.training.examples import within_limit
@@ -38,6 +38,16 @@ def test_rows_of_a_step_are_of_like_length_and_the_longest_come_first() -> None:
 def test_few_rows(rows: int) -> None:
     steps = epoch_steps(LENGTHS[:rows], 8, seed=0, epoch=0)
     assert sorted(row for step in steps for row in step) == list(range(rows))
+
+
+def test_rows_of_a_step_follow_from_its_number() -> None:
+    rows = StepRows(LENGTHS, 8, seed=1, total_steps=60)  # 26 steps an epoch
+    epochs = [epoch_steps(LENGTHS, 8, seed=1, epoch=number) for number in range(3)]
+    expected = [step for epoch in epochs for step in epoch][:60]
+    ahead = [(rows(step), rows(step + 1)) for step in range(60)]
+    assert [now for now, _ in ahead] == expected
+    assert [upcoming for _, upcoming in ahead] == [*expected[1:], []]
+    assert StepRows(LENGTHS, 8, seed=1, total_steps=60)(40) == expected[40]  # as after a resume
 
 
 def test_texts_are_cut_counted_and_padded_to_the_longest_of_a_batch() -> None:

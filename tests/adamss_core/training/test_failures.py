@@ -126,7 +126,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(model: Path, tmp_path: Path, mon
 
     def write(self: Trainer, folder: Path) -> None:
         original(self, folder)
-        if self.progress.step == 4:
+        if self.adapter.progress.step == 4:
             Path("/dev/full").write_bytes(b"x")
 
     monkeypatch.setattr(Trainer, "_write", write)

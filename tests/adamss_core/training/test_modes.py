@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, load_file, save_file
 
 from adamss_core.training import modes
 from adamss_core.training.batches import Encoded
@@ -15,7 +17,7 @@ from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.request import RunResult
 from adamss_core.training.run import run
 from tests.adamss_core.training.chats import build_llama, chats, generation_job
-from tests.adamss_core.training.support import Recorder, request
+from tests.adamss_core.training.support import Recorder, build_model, job, request
 
 ASA = {"use_asa": True, "asa_target_subspaces": 20, "init_warmup": 1, "final_warmup": 5, "mask_interval": 2}
 ADAMSS = {"r": 16, "num_subspaces": 3, "target_modules": "all-linear", "subspace_rank": 2}
@@ -65,6 +67,25 @@ def test_rounder_numbers_learn_alike(
     assert result.result["eval_loss"] == pytest.approx(plain.result["eval_loss"], abs=gap)
     assert result.artifacts[0].manifest["verification"]["largest_difference"] < 1e-4
     assert "packing_off" not in recorder.event_types()
+
+
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_everything_trained_in_full_stays_in_full_precision(tmp_path: Path, bits: str) -> None:
+    """The head, a pooler that the base's files lack, a module that the job names: quantised, none could be trained."""
+    pytest.importorskip("bitsandbytes")
+    folder = build_model(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    save_file({n: t for n, t in weights.items() if "pooler" not in n}, folder / "model.safetensors", {"format": "pt"})
+    spec = job(
+        adamss={"modules_to_save": ["encoder.layer.0.output.dense"]}, training={"max_steps": 24, "quantization": bits}
+    )
+    result = run(request(folder, tmp_path / "run", spec=spec), Recorder())
+    assert result.artifacts[0].manifest["verification"]["largest_difference"] < 1e-4
+    with zipfile.ZipFile(result.artifacts[0].path) as archive:
+        saved = load(archive.read("adapter_model.safetensors"))
+    for name in ("classifier", "pooler.dense", "layer.0.output.dense"):
+        assert [t.dtype for n, t in saved.items() if n.endswith(f"{name}.weight")] == [torch.float32]
 
 
 def test_without_bitsandbytes(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.base_models import inspection
-from service.errors import Unavailable
-from service.settings import Settings
+from service.shared.errors import Unavailable
+from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, copy_model, rows, running
 
 

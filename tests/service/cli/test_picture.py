@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from service.answers import Job
 from service.cli.picture import BARS, View, picture, sparkline
+from service.client.types import Job
 
 
 def job(**changes: Any) -> Job:

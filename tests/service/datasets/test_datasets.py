@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.datasets.service import dataset_path
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.datasets.corpus import class_folders, zip_of
 from tests.service.support import Service, copy_model, error_of, jsonl, rows, running
 

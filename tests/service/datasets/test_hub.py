@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.datasets.hub import choose
-from service.errors import InvalidRequest
-from service.settings import Settings
+from service.shared.errors import InvalidRequest
+from service.shared.settings import Settings
 from tests.service.datasets.corpus import GOOD, parquet_of
 from tests.service.datasets.hub_server import COMMIT, serving
 from tests.service.support import error_of, running

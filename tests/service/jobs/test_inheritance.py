@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import Artifact, Job, now
+from service.shared.database.tables import Artifact, Job, now
 from tests.service.support import Service, error_of
 from worker.request import build_request
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import insert
 
-from service.tables import Checkpoint, Job, Metric, now
+from service.shared.database.tables import Checkpoint, Job, Metric, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
 
@@ -140,7 +140,7 @@ def test_events_are_in_order_and_paged(any_service: Service) -> None:
     assert [event["type"] for event in page["data"]] == ["queued"]
     assert page["has_more"] is True
     rest = get(any_service, f"/jobs/{job_id}/events", after=page["next"])
-    assert [event["type"] for event in rest["data"]] == ["cancelling"]
+    assert [event["type"] for event in rest["data"]] == ["started", "cancelling"]
 
 
 def test_the_newest_map_or_the_one_at_a_step(any_service: Service) -> None:

@@ -20,7 +20,7 @@ from adamss_core.spec.tasks import all_records
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
 from service.cli.init import commented_spec
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.support import Service, jsonl, running
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"

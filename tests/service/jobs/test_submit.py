@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
 from tests.service.support import Service, error_of, events_of, finish, report_metrics, run_job
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunResult
-from service.ids import new_id
 from service.keys.service import DEFAULT_PROJECT
-from service.settings import Settings
-from service.tables import Artifact, Job, JobStatus, now
+from service.shared.database.tables import Artifact, Job, JobStatus, now
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 from tests.service.support import Service, running
 
 AddJob = Callable[..., str]
@@ -73,7 +73,7 @@ def add_job(service: Service, trained: tuple[Path, JobSpec, RunResult]) -> AddJo
 def project_of(service: Service) -> str:
     from sqlalchemy import select
 
-    from service.tables import Project
+    from service.shared.database.tables import Project
 
     with service.db.read() as session:
         return session.scalars(select(Project.id).where(Project.name == DEFAULT_PROJECT)).one()

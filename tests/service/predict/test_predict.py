@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.service.predict.conftest import AddJob
 from tests.service.support import Service, error_of
 
