@@ -15,7 +15,7 @@ from adamss_core.layer_state import load_layer_state, unpack_layer_state
 
 
 class AdamssLinear(nn.Module, AdamssLayer):
-    """AdaMSS on nn.Linear, transformers' Conv1D or a bitsandbytes linear."""
+    """AdaMSS adapters on nn.Linear, transformers' Conv1D or a bitsandbytes linear."""
 
     def __init__(self, base_layer: nn.Module, module_name: str) -> None:
         super().__init__()
@@ -29,23 +29,23 @@ class AdamssLinear(nn.Module, AdamssLayer):
         self.register_load_state_dict_pre_hook(load_layer_state)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Apply the base and its active adapters: (..., in) -> (..., out)."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        held = self.adamss_A
-        adapters = [name for name in self.active_adapters if name in held]
+        parameters = self.adamss_A
+        adapters = [name for name in self.active_adapters if name in parameters]
         if self.disable_adapters or self.merged or not adapters:
             return self.base_layer(x, *args, **kwargs)
 
         autocast = torch.is_autocast_enabled(x.device.type)
-        frozen = self._fusable(x, held[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
+        frozen = self._fusable(x, parameters[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
         if frozen is not None:
             return self._delta(adapters[0], x, None, *frozen)
 
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         for name in adapters:
-            compute = torch.get_autocast_dtype(x.device.type) if autocast else held[name].dtype
+            compute = torch.get_autocast_dtype(x.device.type) if autocast else parameters[name].dtype
             with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
                 result = self._delta(name, x.to(compute), result.to(compute), None, None)
         return result.to(dtype)
@@ -55,14 +55,14 @@ class AdamssLinear(nn.Module, AdamssLayer):
     ) -> Tensor:
         state = self.asa_state(name)
         pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
-        # Not through nn.Module's attributes, which would take a tenth of a small layer's forward.
-        held: dict[str, Any] = self._modules
-        a, b = held["adamss_A"]._parameters.get(name), held["adamss_B"]._parameters.get(name)
-        if a is None:  # a replica of nn.DataParallel, which holds its parameters as plain attributes
-            a, b = held["adamss_A"][name], held["adamss_B"][name]
+        # Attribute access on nn.Module would take a tenth of a small layer's forward.
+        modules: dict[str, Any] = self._modules
+        a, b = modules["adamss_A"]._parameters.get(name), modules["adamss_B"]._parameters.get(name)
+        if a is None:  # a replica of nn.DataParallel, whose parameters are plain attributes
+            a, b = modules["adamss_A"][name], modules["adamss_B"][name]
         if a.numel() == 0:
-            # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
-            # made after loading holds the same list of parameters as the one made before.
+            # All pruned: no gradient is needed here. The parameters still require one, so that an optimizer made after
+            # loading has the same list of parameters as the one made before.
             a, b = a.detach(), b.detach()
         out: Tensor = AdaptedLinear.apply(
             x,
@@ -71,14 +71,17 @@ class AdamssLinear(nn.Module, AdamssLayer):
             bias,
             a,
             b,
-            held["adamss_newB"]._buffers[name],
-            held["adamss_cells"]._buffers[name],
+            modules["adamss_newB"]._buffers[name],
+            modules["adamss_cells"]._buffers[name],
             *pruned,
         )
         return out
 
     def _fusable(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None] | None:
-        """Weight and bias of a base whose product may be taken in: a plain frozen nn.Linear nobody listens to."""
+        """Return the base's weight and bias if its matmul can be fused into ours, else None.
+
+        That takes a plain, frozen nn.Linear without hooks, in the dtype of the adapter.
+        """
         base = self.base_layer
         if (
             type(base) is not nn.Linear

@@ -1,25 +1,25 @@
-"""What a run measured, as an artifact beside the model's: `metrics`, a zip with `metrics.parquet`."""
+"""Write the metrics of a run as an artifact beside the model's: `metrics`, a zip with `metrics.parquet`."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.zipping import write_zip
 from adamss_core.training.request import ArtifactFile
 from service.shared.database.engine import Database
 from service.shared.jobs import metrics_parquet as parquet
+from service.shared.storage.home import JobFolder
 
 NAME = "metrics"
 
 
-def metrics_file(db: Database, folder: Path, job_id: str) -> ArtifactFile:
-    """Writes the artifact below `folder/artifacts`, complete and on disk, from the rows that the database has.
+def metrics_file(db: Database, job_folder: JobFolder, job_id: str) -> ArtifactFile:
+    """Write the artifact to the job's folder from the rows of the database, and sync it to disk.
 
-    It is called once all rows are written, and before the job ends: nothing may hold the database's lock so long.
+    Called once all rows are written, before the transaction that ends the job: it would hold the lock too long.
     """
-    folder = folder / "artifacts"
+    folder = job_folder.artifacts
     folder.mkdir(parents=True, exist_ok=True)
     content, staged, final = folder / f".{parquet.NAME}", folder / f".{NAME}.zip", folder / f"{NAME}.zip"
     try:

@@ -9,12 +9,12 @@ from peft import PeftModel
 from torch.optim import AdamW
 
 from adamss_core.training.batches import StepRows
+from adamss_core.training.metric_accumulator import MetricAccumulator
 from adamss_core.training.optimizer import make_schedule
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 from adamss_core.training.step import StepOutcome
 from adamss_core.training.subspaces import Subspaces
-from adamss_core.training.window import Window
 
 
 class AdapterTraining:
@@ -27,7 +27,7 @@ class AdapterTraining:
         schedule: of the learning rates.
         subspaces: ASA of this adapter.
         progress: counts that checkpoints keep.
-        window: metrics since the last logged step.
+        metrics: sums since the last logged step.
     """
 
     def __init__(self, setup: Setup, model: PeftModel, optimizer: AdamW) -> None:
@@ -35,7 +35,7 @@ class AdapterTraining:
         self.schedule = make_schedule(optimizer, setup.training, setup.plan.total_steps)
         self.subspaces = Subspaces(model, setup.name)
         self.progress = Progress(micro_batch=setup.training.batch_size)
-        self.window = Window(setup.accelerator.device)
+        self.metrics = MetricAccumulator(setup.accelerator.device)
         self.rows_of_step = StepRows(
             setup.train.lengths, setup.rows_per_step, setup.training.seed, setup.plan.total_steps
         )
@@ -82,7 +82,7 @@ class AdapterTraining:
     def measure(self, outcome: StepOutcome, seconds: float) -> None:
         """Add a finished step to the metrics that the next log entry reports."""
         self.progress.seconds += seconds
-        self.window.add(outcome.loss, outcome.units, outcome.rows, outcome.tokens, seconds)
+        self.metrics.add(outcome.loss, outcome.loss_terms, outcome.rows, outcome.tokens, seconds)
 
     def report_subspaces(self) -> None:
         """Report the state of all subspaces."""
@@ -92,14 +92,14 @@ class AdapterTraining:
         """Return the state beside tensors and random generators, as JSON values."""
         return {
             "progress": self.progress.export(),
-            "window": self.window.export(),
+            "window": self.metrics.export(),  # the name in the checkpoint format
             "schedule": self.schedule.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `export` gave; the model and the optimizer's tensors are restored by then."""
         self.progress = Progress.restore(state["progress"])
-        self.window.restore(state["window"])
+        self.metrics.restore(state["window"])
         self.schedule.load_state_dict(state["schedule"])
         for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = rate

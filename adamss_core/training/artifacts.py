@@ -1,4 +1,4 @@
-"""What is left of a run: adapter, LoRA and merged model, each one zip with manifest and model card."""
+"""Write a run's artifacts: adapter, LoRA and merged model, each a zip with manifest and model card."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import torch
 import transformers
 from peft import PeftModel
 
+from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
-from adamss_core.files import save_adapter
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import Stopped
@@ -33,30 +34,30 @@ MANIFEST, CARD = "manifest.json", "README.md"
 
 
 def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[ArtifactFile]:
-    """Writes, verifies and zips the job's artifacts; nothing appears under its name before it is verified.
+    """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
 
     Args:
-        model: the trained model in fp32 on the CPU; merging uses it up.
+        model: the trained model in fp32 on the CPU; merging consumes it.
 
     Raises:
         TrainingError: verification_failed.
         Stopped: the reporter asked for it.
     """
-    folder = setup.request.folder / "artifacts"
+    folder = RunFolder(setup.request.folder).artifacts
     folder.mkdir(parents=True, exist_ok=True)
     probe = Probe.of(setup, model)
-    made: dict[str, ArtifactFile] = {}
+    artifacts: dict[str, ArtifactFile] = {}
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
         if setup.reporter.stop_requested():
             raise Stopped("stopped while the artifacts were written")
-        made[name] = _publish_one(name, folder, setup, model, probe, result)
+        artifacts[name] = _publish_one(name, folder, setup, model, probe, result)
         setup.reporter.event(
             "artifact_ready",
-            f"Artifact '{name}' is written and verified ({made[name].size_bytes / 1e6:.1f} MB).",
-            {"name": name, "size_bytes": made[name].size_bytes, "sha256": made[name].sha256},
+            f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
+            {"name": name, "size_bytes": artifacts[name].size_bytes, "sha256": artifacts[name].sha256},
         )
-    return [made[name] for name in setup.plan.spec.artifacts]
+    return [artifacts[name] for name in setup.plan.spec.artifacts]
 
 
 def _publish_one(
@@ -67,7 +68,7 @@ def _publish_one(
     content.mkdir()
     try:
         facts = _WRITERS[name](model, content)
-        # A fresh one: a tokenizer in use remembers padding and truncation.
+        # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)

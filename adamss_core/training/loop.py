@@ -15,9 +15,9 @@ from torch import Tensor
 from adamss_core.training import reports
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.checkpoints import CheckpointStore
+from adamss_core.training.compilation import compile_model
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import evaluate
-from adamss_core.training.modes import compile_model
 from adamss_core.training.optimizer import make_optimizer
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot

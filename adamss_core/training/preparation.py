@@ -10,18 +10,18 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import PeftModel
 
+from adamss_core.adapter_files import active_adapter, load_adapter
 from adamss_core.fileio.hashing import sha256_of
-from adamss_core.files import active_adapter, load_adapter
 from adamss_core.spec import make_plan
+from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.data import Data
-from adamss_core.training.examples import within_limit
-from adamss_core.training.inheritance import inherit
-from adamss_core.training.modes import save_activations
+from adamss_core.training.length_policy import encode_data
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.tasks import Task, task_of
+from adamss_core.training.warm_start import warm_start
 
 
 def prepare(
@@ -45,9 +45,9 @@ def prepare(
     set_seed(request.spec.training.seed)
     model = _adapted_model(request, reporter, task, data, source, processor, checkpoint)
     if request.spec.training.gradient_checkpointing:
-        save_activations(model, reporter)
+        checkpoint_activations(model, reporter)
     limit = task.limit(processor, model.config)
-    data, train, evaluation = within_limit(task, data, processor, limit, reporter)
+    data, train, evaluation = encode_data(task, data, processor, limit, reporter)
     subspaces = model.base_model.asa_summary()["total"]
     plan = make_plan(request.spec, len(train), subspaces, accelerator.num_processes)
     setup = Setup(
@@ -91,7 +91,7 @@ def _adapted_model(
     task.prepare_head(base, data)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        inherit(model, request.init_from)
+        warm_start(model, request.init_from)
         reporter.event(
             "adapter_inherited",
             f"Training starts from the adapter of job {request.spec.init_from}.",

@@ -26,8 +26,8 @@ ORDER, ANSWER = "order.json", "answer.json"
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked.
+class PreviewOrder:
+    """A job's spec and rows to preview.
 
     Attributes:
         rows: JSONL with the first rows of a data set; images lie in the folder of the same name without suffix.
@@ -42,13 +42,13 @@ class Order:
     count: int
 
     @classmethod
-    def read(cls, folder: Path) -> Order:
+    def read(cls, folder: Path) -> PreviewOrder:
         fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
         spec = JobSpec.model_validate(fields.pop("spec"))
         return cls(spec=spec, rows=Path(fields.pop("rows")), **fields)
 
 
-def preview(order: Order) -> dict[str, Any]:
+def preview(order: PreviewOrder) -> dict[str, Any]:
     """Plain values: the examples, and how many of the rows are cut or cannot be used.
 
     Raises:
@@ -102,7 +102,7 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         with translated_errors():
-            answer = preview(Order.read(folder))
+            answer = preview(PreviewOrder.read(folder))
     except TrainingError as error:
         answer = {
             "error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where},

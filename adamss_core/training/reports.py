@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from adamss_core.training.adapter import AdapterTraining
+from adamss_core.training.metric_accumulator import peak_memory_bytes
 from adamss_core.training.request import Values
 from adamss_core.training.step import StepOutcome
-from adamss_core.training.window import memory_bytes
 
 
 def report_start(adapter: AdapterTraining) -> None:
@@ -46,15 +46,15 @@ def report_progress(adapter: AdapterTraining) -> None:
 def report_step(adapter: AdapterTraining, outcome: StepOutcome) -> None:
     """Report the metrics since the last logged step, and begin to accumulate anew."""
     step = adapter.progress.step
-    values = adapter.window.values() | {
+    values = adapter.metrics.values() | {
         "learning_rate": outcome.learning_rate,
         "grad_norm": outcome.finite_grad_norm(),
-        "memory_bytes": memory_bytes(adapter.setup.accelerator.device),
+        "memory_bytes": peak_memory_bytes(adapter.setup.accelerator.device),
         "active_subspaces": adapter.subspaces.active,
         "target_subspaces": adapter.subspaces.scheduled(step),
         "trainable_parameters": adapter.trainable_parameters,
     }
-    adapter.window.restart()
+    adapter.metrics.restart()
     adapter.setup.reporter.metrics(kind="train", step=step, epoch=adapter.epoch, values=values)
 
 

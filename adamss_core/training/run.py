@@ -8,19 +8,20 @@ from typing import Any
 from accelerate.utils import set_seed
 from peft import PeftModel
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
+from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
+from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.loop import Trainer
+from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import Reporter, RunRequest, RunResult
 from adamss_core.training.setup import make_accelerator
-from adamss_core.training.silent import SilentReporter
 from adamss_core.training.snapshot import ADAPTER
-from adamss_core.training.worst import worst_examples
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -38,8 +39,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     begun = time.monotonic()
     accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
-        reporter = SilentReporter()
-    store = CheckpointStore(request.folder / "checkpoints", request.keep_checkpoints)
+        reporter = NullReporter()
+    store = CheckpointStore(RunFolder(request.folder).checkpoints, request.keep_checkpoints)
     with accelerator.main_process_first():  # it removes what the others must not see
         start = _starting_point(store, reporter)
     checkpoint = None if start is None else store.path(start)
@@ -52,9 +53,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(trainer, store)
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
-    worst = worst_examples(setup, published, trainer.adapter.progress.micro_batch)
+    hardest = hardest_examples(setup, published, trainer.adapter.progress.micro_batch)
     artifacts = publish(setup, published, result) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts, worst=worst)
+    return RunResult(result=result, artifacts=artifacts, hardest=hardest)
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:

@@ -59,20 +59,24 @@ class Setup:
 
 
 def make_accelerator(spec: JobSpec) -> Accelerator:
-    """Raises TrainingError where the device cannot do the precision asked for."""
-    # Said outright, as accelerate joins CPU processes only then. Apple's GPUs lack operations that the adapter needs.
-    found = torch.accelerator.current_accelerator(check_available=True)
-    cpu = found is None or found.type == "mps"
+    """Make the accelerator for this machine's device.
+
+    Raises:
+        TrainingError: unsupported_precision.
+    """
+    # `cpu` is passed explicitly, as accelerate joins CPU processes only then. Apple's GPUs lack operations we need.
+    available = torch.accelerator.current_accelerator(check_available=True)
+    cpu = available is None or available.type == "mps"
     device = PartialState(cpu=cpu).device
     precision = _precision(spec, device)
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:
-        AcceleratorState._reset_state()  # an earlier run in this process; there is one state for all Accelerators
+        AcceleratorState._reset_state()  # left by an earlier run in this process: all Accelerators share one state
     return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _precision(spec: JobSpec, device: torch.device) -> str:
-    """accelerate's name: no, bf16 or fp16."""
+    """Return accelerate's name of the precision: no, bf16 or fp16."""
     training = spec.training
     if training.precision == "auto":
         return "bf16" if has_bf16(device) and not record_of(spec).trains_in_fp32 else "no"
@@ -87,7 +91,7 @@ def _precision(spec: JobSpec, device: torch.device) -> str:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bf16 itself; emulated, it is slower than fp32."""
+    """Return whether the device has native bf16; emulated, it is slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

@@ -24,7 +24,7 @@ RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")
 
 
 def artifact_path(caller: Caller, artifact: Artifact) -> Path:
-    return caller.settings.resolved_home / artifact.path
+    return caller.settings.files.resolve(artifact.path)
 
 
 def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:

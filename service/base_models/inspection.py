@@ -14,7 +14,7 @@ from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.inspection")
+COMMAND = (sys.executable, "-m", "adamss_core.lean", "adamss_core.inspection")
 SECONDS = 90.0
 LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 

@@ -32,7 +32,7 @@ class Catalog:
 
     def folders(self) -> list[str]:
         """Names of the usable folders."""
-        root = self._settings.folder("models")
+        root = self._settings.files.models
         found = [path.parent.relative_to(root) for level in ("*", "*/*") for path in root.glob(f"{level}/{CONFIG}")]
         return sorted(name.as_posix() for name in found if re.fullmatch(MODEL_NAME, name.as_posix()))
 
@@ -61,7 +61,7 @@ class Catalog:
 
     def folder(self, name: str) -> Path | None:
         """The folder of a model, which wins over a hub model of the same name; None where there is none."""
-        path = self._settings.folder("models") / name
+        path = self._settings.files.model(name)
         return path if re.fullmatch(MODEL_NAME, name) and (path / CONFIG).is_file() else None
 
     def _require_hub(self, name: str) -> None:

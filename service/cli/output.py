@@ -62,6 +62,8 @@ def report(error: Exception) -> int:
         code, line = error.code, str(error)
     elif _is_service_error(error):
         code, line = Exit.USAGE, _service_error(error)
+    elif isinstance(error, ModuleNotFoundError) and error.name is not None:
+        code, line = Exit.USAGE, _missing_extra(error.name)
     elif isinstance(error, OSError):
         code, line = Exit.USAGE, f"{error.strerror}: {error.filename}" if error.filename else str(error)
     elif type(error).__name__ == "SettingsError":  # a list that is not one; its cause is JSON's
@@ -82,6 +84,11 @@ def exit_code(error: ApiError) -> Exit:
     if (error.status == 0 and error.code == "not_reachable") or error.status >= 500:
         return Exit.NO_SERVICE
     return Exit.USAGE
+
+
+def _missing_extra(module: str) -> str:
+    """Name the extra to install; all that a command may lack without one belongs to the service."""
+    return f'This command needs {module}, which is not installed. Install the service: pip install "adamss[service]"'
 
 
 def _is_service_error(error: Exception) -> bool:

@@ -41,9 +41,8 @@ def up(port: Port = None) -> None:
 
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
-    logs = settings.folder("logs")
     parts = [
-        Part(name, [sys.executable, "-m", "service.cli", name], env, logs / f"{name}.log", say)
+        Part(name, [sys.executable, "-m", "service.cli", name], env, settings.files.log(name), say)
         for name in ("api", "worker")
     ]
     api, worker = parts
@@ -130,7 +129,7 @@ def greet(settings: Settings, wait: Callable[[], bool]) -> None:
         if not wait():
             return
         if time.monotonic() > until:
-            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.folder('logs')}")
+            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.files.logs}")
     say(f"AdaMSS is up at {settings.resolved_url}")
     try:
         if link := new_link(settings):

@@ -20,21 +20,7 @@ from service.shared.database.tables import Dataset, now
 from service.shared.errors import Conflict, NotFound
 from service.shared.ids import new_id
 from service.shared.settings import Settings
-
-
-def dataset_path(settings: Settings, dataset_id: str) -> Path:
-    """The rows of a data set: one JSON object a line, UTF-8, every column in every row."""
-    return settings.folder("datasets") / f"{dataset_id}.jsonl"
-
-
-def hashes_path(settings: Settings, dataset_id: str) -> Path:
-    """The hashes of its cells."""
-    return dataset_path(settings, dataset_id).with_suffix(".hashes")
-
-
-def images_path(settings: Settings, dataset_id: str) -> Path:
-    """The folder of its images, where it has any."""
-    return dataset_path(settings, dataset_id).with_suffix("")
+from service.shared.storage.home import Home
 
 
 def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
@@ -52,7 +38,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
 @contextmanager
 def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
     """A folder for what is not complete; gone at the end."""
-    folder = dataset_path(settings, dataset_id).with_suffix(".partial")
+    folder = settings.files.dataset_partial(dataset_id)
     folder.mkdir()
     try:
         yield folder
@@ -62,18 +48,18 @@ def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
 
 def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: dict[str, Any]) -> DatasetOut:
     """Moves what was read into its place, and then makes it known."""
-    settings = caller.settings
+    files = caller.settings.files
     for name, target in (
-        (IMAGES, images_path(settings, dataset_id)),
-        (HASHES, hashes_path(settings, dataset_id)),
-        (ROWS, dataset_path(settings, dataset_id)),
+        (IMAGES, files.dataset_images(dataset_id)),
+        (HASHES, files.dataset_hashes(dataset_id)),
+        (ROWS, files.dataset_rows(dataset_id)),
     ):
         if (folder / name).exists():
             (folder / name).rename(target)
-    sync_folder(settings.folder("datasets"))
+    sync_folder(files.datasets)
     try:
         with caller.db.write() as session:
-            check_storage(session, settings, caller.project_id, found["size_bytes"])
+            check_storage(session, caller.settings, caller.project_id, found["size_bytes"])
             dataset = Dataset(
                 id=dataset_id,
                 project_id=caller.project_id,
@@ -84,15 +70,15 @@ def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: di
             )
             session.add(dataset)
     except BaseException:
-        remove_files(settings, dataset_id)
+        remove_files(files, dataset_id)
         raise
     return schemas.render(dataset)
 
 
-def remove_files(settings: Settings, dataset_id: str) -> None:
-    dataset_path(settings, dataset_id).unlink(missing_ok=True)
-    hashes_path(settings, dataset_id).unlink(missing_ok=True)
-    shutil.rmtree(images_path(settings, dataset_id), ignore_errors=True)
+def remove_files(files: Home, dataset_id: str) -> None:
+    files.dataset_rows(dataset_id).unlink(missing_ok=True)
+    files.dataset_hashes(dataset_id).unlink(missing_ok=True)
+    shutil.rmtree(files.dataset_images(dataset_id), ignore_errors=True)
 
 
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
@@ -125,7 +111,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
                 )
         dataset.deleted_at = now()
         dataset.profile = {}  # it has rows in it
-    remove_files(caller.settings, dataset_id)
+    remove_files(caller.settings.files, dataset_id)
 
 
 def not_found(dataset_id: str) -> NotFound:

@@ -16,8 +16,6 @@ from service.shared.errors import NotFound
 from service.shared.jobs import metrics_parquet as parquet
 from service.shared.jobs.report_queries import after_seq
 
-LOG_NAME = "train.log"
-
 
 def metrics(
     caller: Caller, job_id: str, after: int, limit: int, max_points: int | None, name: str | None
@@ -93,7 +91,7 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
     """A piece of the training log; without an offset, its end."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-    path = caller.settings.folder("jobs") / job_id / LOG_NAME
+    path = caller.settings.files.job(job_id).log
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

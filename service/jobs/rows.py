@@ -14,7 +14,6 @@ from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.cells import Unusable
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.base import NESTED
-from service.datasets.service import dataset_path
 from service.shared.database.tables import Dataset
 from service.shared.settings import Settings
 
@@ -39,7 +38,7 @@ def survey_rows(
         if values is not None:
             return _from_counts(Counter(values), known_classes)
     block = spec.dataset.model_dump_json(exclude={"train", "eval", "eval_fraction"})
-    return _survey(dataset_path(settings, dataset.id), spec.task, spec.problem_type, block, known_classes)
+    return _survey(settings.files.dataset_rows(dataset.id), spec.task, spec.problem_type, block, known_classes)
 
 
 def _from_counts(counts: Counter[str], known_classes: frozenset[str] | None) -> Survey:

@@ -130,8 +130,9 @@ def delete(caller: Caller, job_id: str) -> None:
                     code="job_in_use",
                 )
         repository.remove(session, job_id)
-    for folder in ("jobs", "artifacts"):
-        shutil.rmtree(caller.settings.folder(folder) / job_id, ignore_errors=True)
+    files = caller.settings.files
+    for folder in (files.job(job_id).path, files.job_artifacts(job_id)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> Job:

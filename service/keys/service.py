@@ -152,7 +152,7 @@ def own_key(settings: Settings) -> str | None:
 
 
 def key_file(settings: Settings) -> Path:
-    return settings.resolved_home / "api_key"
+    return settings.files.api_key
 
 
 def _keep_first_key(session: Session, settings: Settings) -> None:

@@ -31,10 +31,9 @@ from service.shared.database.migrate import upgrade
 from service.shared.database.tables import HELD, Job
 from service.shared.jobs import states
 from service.shared.settings import Settings
+from service.shared.storage.home import Home
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
-DATABASE = "adamss.db"
-SECRETS = ("api_key", "webhook_secret")
 TRIES = 5  # a file may go between the copy of the database and its own; then both are taken anew
 
 
@@ -58,27 +57,27 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
     Raises:
         BackupError: the service is not on SQLite, or has no database yet, or its files keep changing.
     """
-    home = settings.resolved_home
+    home = settings.files
     if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
         raise BackupError(
             "This service keeps its records in PostgreSQL. Back that up with pg_dump, and the folder "
-            f"{home} with your tool for files; docs/deploying.md has the order."
+            f"{home.root} with your tool for files; docs/deploying.md has the order."
         )
-    if not (home / DATABASE).is_file():
-        raise BackupError(f"There is no database in {home}. Set ADAMSS_HOME to the service's folder.")
+    if not home.database.is_file():
+        raise BackupError(f"There is no database in {home.root}. Set ADAMSS_HOME to the service's folder.")
     target = target.resolve()
-    stage = Path(mkdtemp(prefix=".backup-", dir=home))
+    stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
     try:
         _stage_jobs(home, stage)
         _stage_database(home, stage)
-        for name in SECRETS:
-            if (home / name).is_file():
-                _copy(home / name, stage / name)
-        if models and (home / "models").is_dir():
-            shutil.copytree(home / "models", stage / "models", copy_function=_link)
-        return _pack(stage, target)
+        for secret, copy in ((home.api_key, stage.api_key), (home.webhook_secret, stage.webhook_secret)):
+            if secret.is_file():
+                _copy(secret, copy)
+        if models:
+            shutil.copytree(home.models, stage.models, copy_function=_link, dirs_exist_ok=True)
+        return _pack(stage.root, target)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(stage.root, ignore_errors=True)
 
 
 def restore(settings: Settings, source: Path) -> int:
@@ -88,12 +87,13 @@ def restore(settings: Settings, source: Path) -> int:
         BackupError: the home folder is in use, the file is damaged or no backup, or the database is another one.
     """
     home = settings.resolved_home
-    if settings.resolved_database_url != f"sqlite:///{home / DATABASE}":
+    database = settings.files.database
+    if settings.resolved_database_url != f"sqlite:///{database}":
         raise BackupError(
             "ADAMSS_DATABASE_URL names another database, which restoring would not fill but change. Unset it: a backup "
             "holds a database of its own."
         )
-    if (home / DATABASE).exists():
+    if database.exists():
         raise BackupError(
             f"{home} holds a database already. Restore into an empty folder: set ADAMSS_HOME to a new one."
         )
@@ -101,7 +101,7 @@ def restore(settings: Settings, source: Path) -> int:
     stage = Path(mkdtemp(prefix=".restore-", dir=home))
     try:
         count = _unpack(source, stage)
-        found = sorted(stage.iterdir(), key=lambda path: path.name == DATABASE)  # the database comes last
+        found = sorted(stage.iterdir(), key=lambda path: path.name == database.name)  # the database comes last
         for path in found:
             if (home / path.name).exists():
                 raise BackupError(f"{home / path.name} is there already. Restore into an empty folder.")
@@ -114,35 +114,35 @@ def restore(settings: Settings, source: Path) -> int:
     return count
 
 
-def _stage_jobs(home: Path, stage: Path) -> None:
-    for folder in sorted((home / "jobs").glob("job_*")):
-        target = stage / "jobs" / folder.name
-        for checkpoint in sorted(folder.glob("checkpoints/step-*")):
+def _stage_jobs(home: Home, stage: Home) -> None:
+    for path in sorted(home.jobs.glob("job_*")):
+        job, target = home.job(path.name), stage.job(path.name)
+        for checkpoint in sorted(job.checkpoints.glob("step-*")):
             with suppress(FileNotFoundError):  # cleared away meanwhile; what is staged of it fails its own manifest
-                shutil.copytree(checkpoint, target / "checkpoints" / checkpoint.name, copy_function=_link)
-        for name in ("train.log", "reports.jsonl"):  # these grow: copied, after the checkpoints
-            if (folder / name).is_file():
-                _copy(folder / name, target / name)
+                shutil.copytree(checkpoint, target.checkpoints / checkpoint.name, copy_function=_link)
+        for growing, copy in ((job.log, target.log), (job.reports, target.reports)):  # after the checkpoints
+            if growing.is_file():
+                _copy(growing, copy)
 
 
-def _stage_database(home: Path, stage: Path) -> None:
+def _stage_database(home: Home, stage: Home) -> None:
     """The database as it is at one moment, with the files that it names."""
     missing = ""
     for _ in range(TRIES):
-        (stage / DATABASE).unlink(missing_ok=True)
+        stage.database.unlink(missing_ok=True)
         with (
-            closing(sqlite3.connect(home / DATABASE, timeout=30)) as live,
-            closing(sqlite3.connect(stage / DATABASE)) as copy,
+            closing(sqlite3.connect(home.database, timeout=30)) as live,
+            closing(sqlite3.connect(stage.database)) as copy,
         ):
             live.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, without its log beside it
             names = list(_named_files(home, copy))
         try:
             for name in names:
-                if (home / name).is_dir():
-                    shutil.copytree(home / name, stage / name, copy_function=_link, dirs_exist_ok=True)
+                if home.resolve(name).is_dir():
+                    shutil.copytree(home.resolve(name), stage.resolve(name), copy_function=_link, dirs_exist_ok=True)
                 else:
-                    _link(home / name, stage / name)
+                    _link(home.resolve(name), stage.resolve(name))
         except FileNotFoundError as error:  # deleted since: then the next copy of the database does not name it
             missing = str(error.filename)
         else:
@@ -150,13 +150,12 @@ def _stage_database(home: Path, stage: Path) -> None:
     raise BackupError(f"The database names {missing}, which is not there. `adamss doctor` may say more.")
 
 
-def _named_files(home: Path, database: sqlite3.Connection) -> Iterator[str]:
+def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
     for (dataset,) in database.execute("SELECT id FROM datasets WHERE deleted_at IS NULL"):
-        yield f"datasets/{dataset}.jsonl"
-        if (home / "datasets" / dataset).is_dir():
-            yield f"datasets/{dataset}"
-        if (home / "datasets" / f"{dataset}.hashes").exists():
-            yield f"datasets/{dataset}.hashes"
+        yield home.relative(home.dataset_rows(dataset))
+        for optional in (home.dataset_images(dataset), home.dataset_hashes(dataset)):
+            if optional.exists():
+                yield home.relative(optional)
     for (path,) in database.execute("SELECT path FROM artifacts"):
         yield path
 

@@ -27,6 +27,7 @@ from service.shared.settings import Settings
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
 DEVICE_SECONDS = 60.0
+EXTRAS = ("", "core", "service")  # of our own requirements, those that a service needs
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
 
 
@@ -63,7 +64,7 @@ def _versions() -> Iterator[Finding]:
     wrong = []
     for line in requires("adamss") or []:
         wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        if wanted.name == "adamss" or not _is_wanted(wanted):
             continue
         try:
             have = version(wanted.name)
@@ -77,11 +78,16 @@ def _versions() -> Iterator[Finding]:
             "versions",
             "problem",
             "; ".join(wrong) + ".",
-            "Install again, in the checkout: pip install -U -c constraints.txt .",
+            "Install again, in the checkout: pip install -U -c constraints.txt '.[service]'",
         )
     else:
         python = ".".join(map(str, sys.version_info[:3]))
         yield Finding("versions", "ok", f"adamss {version('adamss')} on Python {python}, with all it needs.")
+
+
+def _is_wanted(requirement: Requirement) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in EXTRAS)
 
 
 def _home(settings: Settings) -> Iterator[Finding]:
@@ -108,7 +114,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:
-    if db.is_sqlite and not (settings.resolved_home / "adamss.db").is_file():
+    if db.is_sqlite and not settings.files.database.is_file():
         yield Finding("database", "problem", "There is no database yet.", "Start the service once: adamss up")
         return
     try:

@@ -11,6 +11,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.shared.storage.home import Home
+
 BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
 
 
@@ -115,7 +117,7 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.resolved_home / 'adamss.db'}"
+        return self.database_url or f"sqlite:///{self.files.database}"
 
     @property
     def resolved_url(self) -> str:
@@ -135,11 +137,10 @@ class Settings(BaseSettings):
     def hub_allowed(self) -> bool:
         return self.is_loopback if self.allow_hub is None else self.allow_hub
 
-    def folder(self, name: str) -> Path:
-        """A folder of the home folder, made if needed: datasets, models, jobs, artifacts, queue, cache, run."""
-        path = self.resolved_home / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+    @property
+    def files(self) -> Home:
+        """Where each file of the home folder lies."""
+        return Home(self.resolved_home)
 
 
 @lru_cache(maxsize=1)

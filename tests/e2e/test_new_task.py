@@ -32,10 +32,10 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
     """A service whose processes all know the toy task."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SITE), str(ROOT)]))
     settings = Settings(home=tmp_path / "home", predict_timeout_seconds=240.0)
-    build_model(settings.folder("models") / MODEL)
+    build_model(settings.files.models / MODEL)
     register(RECORDS)
     try:
-        with running(settings, inspect_model(settings.folder("models") / MODEL)) as service:
+        with running(settings, inspect_model(settings.files.models / MODEL)) as service:
             yield service
     finally:
         unregister(NAME)

@@ -166,7 +166,7 @@ class Soak:
         found = []
         for (job_id,) in running:
             with suppress(OSError, ValueError):
-                found.append(int((self.topology.settings.resolved_home / "jobs" / job_id / "lock").read_text()))
+                found.append(int((self.topology.settings.files.job(job_id).lock).read_text()))
         return found
 
     def _kill_training(self) -> bool:

@@ -119,7 +119,7 @@ def fill(service: Service) -> dict[str, Any]:
     run_job(service, job["id"])
     report_metrics(service, job["id"], [{"loss": 0.7}, {"loss": 0.6}])
     report_map(service, job["id"], step=1, active=3)
-    folder = service.settings.folder("jobs") / job["id"]
+    folder = service.settings.files.job(job["id"]).path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.log").write_text("a line of the log\n")
     finish(service, job["id"], b"PK" + b"x" * 1000)

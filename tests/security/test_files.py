@@ -245,7 +245,7 @@ def test_07_bombs(session_target: Target) -> None:
             assert error["param"] == "file"
             assert BOMBS[name] in error["message"]
             assert memory() - before < 50_000_000 + 3 * len(content), name
-    assert not list(session_target.service.settings.folder("datasets").glob("*.partial"))
+    assert not list(session_target.service.settings.files.datasets.glob("*.partial"))
 
 
 @contextmanager
@@ -297,8 +297,8 @@ def test_08_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save
 
+    from adamss_core.adapter_files import WEIGHTS, read_weights
     from adamss_core.errors import AdamssError
-    from adamss_core.files import WEIGHTS, read_weights
     from adamss_core.training.snapshot import OPTIMIZER, RANDOM, STATE, restore_snapshot
 
     canary, model = tmp_path / "canary", torch.nn.Linear(1, 1)

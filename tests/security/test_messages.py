@@ -66,7 +66,7 @@ def forge(service: Service, canary: Path) -> None:
         for body, serializer, headers in bodies:
             producer.publish(body, serializer=serializer, headers=headers, routing_key=QUEUE, declare=[_queue(app)])
     app.close()
-    folder = service.settings.resolved_home / "queue" / "messages"
+    folder = service.settings.files.queue_messages
     if folder.is_dir():
         for place, content in enumerate((b"", b"{", b"\x80\x04", attacks.bait(canary), b"[1, 2]", b'{"body": 1}')):
             (folder / f"{place}.{QUEUE}.msg").write_bytes(content)

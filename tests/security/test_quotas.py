@@ -87,7 +87,7 @@ def test_storage_and_uploads_of_a_project(own_target: Target) -> None:
     Seen to fail: with `check_storage` left out; with the service's limit in place of the project's in `upload`.
     """
     service, client = own_target.service, own_target.client("submit")
-    folder = service.settings.folder("datasets")
+    folder = service.settings.files.datasets
     before = set(folder.iterdir())
     with service.db.write() as session:
         set_quotas(session, "default", {"upload_bytes": 1_000})

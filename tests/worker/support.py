@@ -93,7 +93,7 @@ class Service:
 
     def trainer_pid(self, job_id: str) -> int:
         """Of the training process that holds the job's folder."""
-        lock = self.settings.resolved_home / "jobs" / job_id / "lock"
+        lock = self.settings.files.job(job_id).lock
         wait_until(lambda: lock.exists() and lock.read_text() != "")
         return int(lock.read_text())
 
@@ -106,7 +106,7 @@ class Service:
             wait_until(lambda: all(process_state(pid) == "T" for pid in pids))
 
     def log(self, job_id: str) -> str:
-        return (self.settings.resolved_home / "jobs" / job_id / "train.log").read_text()
+        return (self.settings.files.job(job_id).log).read_text()
 
     @contextmanager
     def worker(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:

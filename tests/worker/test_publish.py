@@ -24,7 +24,7 @@ def claimed(service: Service) -> Job:
 
 
 def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
-    path = service.settings.folder("jobs") / job.id / "artifacts" / "adapter.zip"
+    path = service.settings.files.job(job.id).artifacts / "adapter.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -33,7 +33,7 @@ def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
 
 
 def published(service: Service, job: Job) -> Path:
-    return service.settings.resolved_home / "artifacts" / job.id / "adapter.zip"
+    return service.settings.files.artifact(job.id, "adapter")
 
 
 def test_files_rows_and_state_appear_together(service: Service) -> None:

@@ -51,6 +51,6 @@ def migrations_folder() -> Path:
 
 @contextmanager
 def _file_lock(settings: Settings) -> Iterator[None]:
-    with (settings.folder("run") / "migrate.lock").open("w") as file:
+    with settings.files.migration_lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -68,7 +68,7 @@ def make_celery(settings: Settings) -> Celery:
 def broker_answers(settings: Settings) -> bool:
     """Whether a message could be sent now; takes at most a few seconds."""
     if _in_folder(settings):
-        return os.access(settings.folder("queue"), os.W_OK)
+        return os.access(settings.files.queue, os.W_OK)
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -129,11 +129,11 @@ def _in_folder(settings: Settings) -> bool:
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if _in_folder(settings):
         return {
-            "data_folder_in": str(settings.folder("queue/messages")),
-            "data_folder_out": str(settings.folder("queue/messages")),
-            "control_folder": str(settings.folder("queue/control")),
+            "data_folder_in": str(settings.files.queue_messages),
+            "data_folder_out": str(settings.files.queue_messages),
+            "control_folder": str(settings.files.queue_control),
             # A rename inside the home folder; by default kombu moves messages through the system's /tmp.
             "store_processed": True,
-            "processed_folder": str(settings.folder("queue/processed")),
+            "processed_folder": str(settings.files.queue_processed),
         }
     return {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS, "socket_keepalive": True}

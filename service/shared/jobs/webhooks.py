@@ -81,7 +81,7 @@ def signing_secret(settings: Settings) -> str:
     """The operator's, else one that is made once and kept in the home folder, where receivers' owners can read it."""
     if settings.webhook_secret is not None:
         return settings.webhook_secret.get_secret_value()
-    path = settings.resolved_home / "webhook_secret"
+    path = settings.files.webhook_secret
     if not path.exists():
         made = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adamss_core.training import examples
+from adamss_core.training import length_policy
 from adamss_core.training.batches import StepRows, epoch_steps
 from adamss_core.training.data import Data, Rows
 from adamss_core.training.errors import Stopped
-from adamss_core.training.examples import within_limit
+from adamss_core.training.length_policy import encode_data
 from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import Recorder, build_tokenizer, job
 
@@ -80,10 +80,10 @@ def test_rows_encoded_in_pieces_are_the_same_examples(monkeypatch: pytest.Monkey
     }[task]
     data = Data(rows, rows.take([0]), ["x"], {})
     spec = job(task=task, dataset={"train": "ds_" + "a" * 12})
-    wholes = within_limit(task_of(spec), data, build_tokenizer(), 6, Recorder())
-    monkeypatch.setattr(examples, "PIECE", 2)
+    wholes = encode_data(task_of(spec), data, build_tokenizer(), 6, Recorder())
+    monkeypatch.setattr(length_policy, "PIECE", 2)
     recorder = Recorder()
-    _, pieces, _ = within_limit(task_of(spec), data, build_tokenizer(), 6, recorder)
+    _, pieces, _ = encode_data(task_of(spec), data, build_tokenizer(), 6, recorder)
     whole = wholes[1]
     assert [feature["input_ids"].tolist() for feature in pieces.features] == [
         feature["input_ids"].tolist() for feature in whole.features
@@ -91,10 +91,10 @@ def test_rows_encoded_in_pieces_are_the_same_examples(monkeypatch: pytest.Monkey
     assert [target.tolist() for target in pieces.targets] == [target.tolist() for target in whole.targets]
     assert pieces.over_length == whole.over_length == [4, 5, 6]
     assert torch.equal(pieces.lengths, whole.lengths)
-    assert torch.equal(pieces.units, whole.units)
+    assert torch.equal(pieces.loss_terms, whole.loss_terms)
     assert recorder.event_types().count("rows_encoded") == 3
     with pytest.raises(Stopped):
-        within_limit(task_of(spec), data, build_tokenizer(), 6, StopsAtOnce())
+        encode_data(task_of(spec), data, build_tokenizer(), 6, StopsAtOnce())
 
 
 class StopsAtOnce(Recorder):

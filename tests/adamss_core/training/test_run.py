@@ -12,6 +12,8 @@ from adamss_core.training import base_model
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request, texts
 
+pytestmark = pytest.mark.slow
+
 TRAIN_VALUES = {
     "loss",
     "learning_rate",

@@ -15,6 +15,8 @@ from service.cli.app import app
 from service.cli.output import Exit, report
 from service.shared.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
 JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]
 

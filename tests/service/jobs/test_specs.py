@@ -23,6 +23,8 @@ from service.cli.init import commented_spec
 from service.shared.settings import Settings
 from tests.service.support import Service, jsonl, running
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SPECS = sorted((EXAMPLES / "specs").glob("*.yaml"))
 PAPER = sorted((EXAMPLES / "paper").glob("*.yaml"))
@@ -32,7 +34,7 @@ ROWS = 400
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(home=tmp_path_factory.mktemp("home"))
-    names = build_models(settings.folder("models"))
+    names = build_models(settings.files.models)
     with running(settings) as service:
         keep_facts(service, names)
         yield service
@@ -95,7 +97,7 @@ def keep_facts(service: Service, names: list[str]) -> None:
 
     with service.db.write() as session:
         for name in names:
-            folder = service.settings.folder("models") / name
+            folder = service.settings.files.model(name)
             base_models.keep(session, name, fingerprint(folder), inspect_model(folder))
 
 

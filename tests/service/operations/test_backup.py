@@ -14,9 +14,11 @@ from service.shared.database.tables import JobStatus
 from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, finish, report_metrics, run_job, running
 
+pytestmark = pytest.mark.slow
+
 
 def checkpoint(service: Service, job_id: str, step: int) -> Path:
-    folder = service.settings.folder("jobs") / job_id / "checkpoints" / f"step-{step:08d}"
+    folder = service.settings.files.job(job_id).checkpoints / f"step-{step:08d}"
     folder.mkdir(parents=True)
     (folder / "state.json").write_text("{}")
     return folder
@@ -29,7 +31,7 @@ def test_a_running_service_comes_back_whole(service: Service, tmp_path: Path, ti
     run_job(service, going)
     report_metrics(service, going, [{"loss": 1.0}, {"loss": 0.5}])
     checkpoint(service, going, 2)
-    (service.settings.folder("datasets") / "ds_unregistered.jsonl").write_text("{}")
+    (service.settings.files.datasets / "ds_unregistered.jsonl").write_text("{}")
     made = backup(service.settings, tmp_path / "b.tar")
     assert made.path.stat().st_mode & 0o077 == 0
     assert not list(service.settings.resolved_home.glob(".backup-*"))
@@ -43,13 +45,13 @@ def test_a_running_service_comes_back_whole(service: Service, tmp_path: Path, ti
         answer = restored.client.get(f"/jobs/{done}/artifacts/lora")
         assert (answer.content, answer.headers["etag"]) == (b"an artifact", f'"{digest}"')
         assert len(restored.client.get(f"/jobs/{going}/metrics").json()["data"]) == 2
-        assert (fresh.folder("jobs") / going / "checkpoints" / "step-00000002" / "state.json").exists()
-        assert (fresh.folder("models") / MODEL / "config.json").exists()
-        assert not (fresh.folder("datasets") / "ds_unregistered.jsonl").exists()
+        assert (fresh.files.job(going).checkpoints / "step-00000002" / "state.json").exists()
+        assert (fresh.files.model(MODEL) / "config.json").exists()
+        assert not (fresh.files.datasets / "ds_unregistered.jsonl").exists()
         dataset = jobs[going]["spec"]["dataset"]["train"]
-        assert (fresh.folder("datasets") / f"{dataset}.jsonl").read_text()
+        assert (fresh.files.dataset_rows(dataset)).read_text()
         # Without it, evaluation rows that training would see are not warned of any more.
-        assert (fresh.folder("datasets") / f"{dataset}.hashes").exists()
+        assert (fresh.files.dataset_hashes(dataset)).exists()
     with pytest.raises(BackupError, match="holds a database already"):
         restore(fresh, made.path)
 
@@ -119,7 +121,7 @@ def test_a_restore_is_whole_or_not_at_all(service: Service, tmp_path: Path) -> N
     service.submit()
     made = backup(service.settings, tmp_path / "b.tar")
     fresh = Settings(home=tmp_path / "other")
-    (fresh.folder("models") / "mine").mkdir()
+    (fresh.files.model("mine")).mkdir()
     with pytest.raises(BackupError, match="there already"):
         restore(fresh, made.path)
     assert [path.name for path in fresh.resolved_home.iterdir()] == ["models"]

@@ -66,7 +66,7 @@ def test_a_database_that_is_not_there_too_old_or_damaged(service: Service) -> No
     assert found["database"].state == "problem"
     assert "ADAMSS_DATABASE_URL" in found["database"].remedy
     assert "workers" not in found
-    database = service.settings.resolved_home / "adamss.db"
+    database = service.settings.files.database
     service.db.close()
     database.write_bytes(database.read_bytes()[:4096] + b"\0" * 40_000)
     assert states(service.settings)["database"].state == "problem"

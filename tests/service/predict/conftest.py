@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, JobSpec, Ru
 def service(tmp_path_factory: pytest.TempPathFactory, trained: tuple[Path, JobSpec, RunResult]) -> Iterator[Service]:
     """A service with the base model in its models folder."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), predict_timeout_seconds=240.0)
-    shutil.copytree(trained[0], settings.folder("models") / "tiny-bert")
+    shutil.copytree(trained[0], settings.files.model("tiny-bert"))
     with running(settings) as service:
         yield service
 
@@ -47,7 +47,7 @@ def add_job(service: Service, trained: tuple[Path, JobSpec, RunResult]) -> AddJo
 
     def add(*names: str, status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> str:
         job_id = new_id("job")
-        folder = service.settings.folder("artifacts") / job_id
+        folder = service.settings.files.job_artifacts(job_id)
         folder.mkdir()
         own = JobSpec.model_validate(spec.model_dump() | changes).model_dump(mode="json")
         moment = now()

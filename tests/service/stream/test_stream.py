@@ -16,6 +16,8 @@ from sqlalchemy import event
 from service.stream import feed
 from tests.service.support import Service, error_of, finish, report_map, report_metrics, run_job
 
+pytestmark = pytest.mark.slow
+
 WATCHERS = 200
 TIMEOUT = httpx.Timeout(120.0)
 

@@ -40,9 +40,7 @@ def test_the_first_start_makes_a_key_that_only_its_owner_reads(service: Service,
     assert key is not None
     assert key.startswith("adamss_")
     assert len(key) >= len("adamss_") + 43  # 256 bits
-    stored = (settings.resolved_home / "adamss.db").read_bytes() + Path(
-        f"{settings.resolved_home}/adamss.db-wal"
-    ).read_bytes()
+    stored = (settings.files.database).read_bytes() + Path(f"{settings.resolved_home}/adamss.db-wal").read_bytes()
     assert key.encode() not in stored
 
 

@@ -18,6 +18,8 @@ from service.client.types import Job, MetricRow
 from service.operations.trackers import MissingExtra, open_follower
 from service.shared.ids import new_id
 
+pytestmark = pytest.mark.slow
+
 JOB: Any = {"id": "job_aaaaaaaaaaaaaaaaaaaa", "name": "reviews", "status": "succeeded"}
 JOB |= {"resolved": {"spec": {"base_model": "tiny", "training": {"epochs": 2}}}}
 

@@ -14,6 +14,8 @@ import pytest
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, broker_answers, celery_config, make_celery
 from service.shared.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SOON = 0.05  # seconds
 
 
@@ -48,7 +50,7 @@ def send(settings: Settings, job_id: str) -> None:
 
 def test_a_hint_names_a_job_and_nothing_else(settings: Settings) -> None:
     send(settings, "job_1")
-    (file,) = (settings.resolved_home / "queue" / "messages").iterdir()
+    (file,) = (settings.files.queue_messages).iterdir()
     assert "job_1" in json.loads(file.read_text())["headers"]["argsrepr"]
     found = receive(settings)
     assert found["task"] == RUN_JOB
@@ -60,7 +62,7 @@ def test_messages_stay_in_the_home_folder(settings: Settings) -> None:
     options = celery_config(settings)["broker_transport_options"]
     folders = [Path(value) for name, value in options.items() if "folder" in name]
     assert len(folders) == 4
-    assert all(folder.is_relative_to(settings.resolved_home / "queue") and folder.is_dir() for folder in folders)
+    assert all(folder.is_relative_to(settings.files.queue) and folder.is_dir() for folder in folders)
 
 
 def test_hints_go_through_redis(settings: Settings, redis_url: str) -> None:

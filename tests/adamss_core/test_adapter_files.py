@@ -332,7 +332,7 @@ def test_tampered_asa_state(name: str, folder: Path) -> None:
     assert refused(folder, AsaStateError, "first").where == "first"
 
 
-def test_tampered_fingerprint(folder: Path) -> None:
+def test_tampered_sketch(folder: Path) -> None:
     def edit(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"{KEY}sketch"].zero_()
 

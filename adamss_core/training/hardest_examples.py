@@ -1,4 +1,4 @@
-"""The held-out rows that the finished model finds hardest: wrong labels and odd rows show up there first."""
+"""Find the held-out rows with the highest loss: wrong labels and odd rows are among them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from adamss_core.training.evaluation import predict
 from adamss_core.training.setup import Setup
 
 KEPT = 100
-BATCH = 8  # rows that are asked at a time, at most
+BATCH = 8  # rows predicted at a time, at most
 SHOWN = 400  # characters of a text
 
 
-def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
-    """The rows with the highest mean loss, the highest first; every process must call it.
+def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
+    """Return the rows with the highest mean loss, the highest first; every process must call this.
 
     Returns:
-        For each row: its number in its file and which data that is ("eval" or "train"), its input, what was expected,
-        what the model says (None where it would have to write), and the loss; None where that is not a number.
+        For each row: its number in its file and the file ("eval" or "train"), its input, the expected output, the
+        model's prediction (None where it would have to generate text), and the loss (None where it is not a number).
     """
     device = setup.accelerator.device
     try:
@@ -38,7 +38,7 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        losses = (found["losses"] / setup.evaluation.units.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+        losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
         places = losses.topk(min(KEPT, len(losses))).indices.tolist()
         rows = setup.data.evaluation.take(places)
         shown = [_shown(setup, cells) for cells in rows.cells()]
@@ -46,7 +46,7 @@ def worst_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        model.to("cpu")  # a trained model must not be lost for a list
+        model.to("cpu")  # a failing list must not cost the trained model
         setup.reporter.event("warning", "The held-out rows with the highest loss are not listed: memory ran out.", {})
         return []
     model.to("cpu")
@@ -82,12 +82,12 @@ def _said(setup: Setup, model: nn.Module, rows: Rows, batch_size: int) -> list[A
 
 
 def _short(value: Any) -> Any:
-    """As it can be kept in a table: texts and lists cut, with a sign that they are."""
+    """Shorten a value for a table: long texts and lists are cut and marked."""
     if isinstance(value, (bool, int, float)) or value is None:
         return value
     if isinstance(value, (list, tuple)):
-        kept = [_short(entry) for entry in value[: SHOWN // 4]]
-        return kept if len(kept) == len(value) else [*kept, "…"]
+        shown = [_short(entry) for entry in value[: SHOWN // 4]]
+        return shown if len(shown) == len(value) else [*shown, "…"]
     if isinstance(value, dict):
         return {str(name): _short(entry) for name, entry in value.items()}
     text = str(value)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, load_file, save_file
 
-from adamss_core.training import modes
+from adamss_core.training import compilation
 from adamss_core.training.batches import Encoded
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.prefetch import Prefetch
@@ -18,6 +18,9 @@ from adamss_core.training.request import RunResult
 from adamss_core.training.run import run
 from tests.adamss_core.training.chats import build_llama, chats, generation_job
 from tests.adamss_core.training.support import Recorder, build_model, job, request
+from tests.marks import compat
+
+pytestmark = pytest.mark.slow
 
 ASA = {"use_asa": True, "asa_target_subspaces": 20, "init_warmup": 1, "final_warmup": 5, "mask_interval": 2}
 ADAMSS = {"r": 16, "num_subspaces": 3, "target_modules": "all-linear", "subspace_rank": 2}
@@ -25,7 +28,7 @@ ADAMSS = {"r": 16, "num_subspaces": 3, "target_modules": "all-linear", "subspace
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_llama(tmp_path_factory.mktemp("modes") / "model")
+    return build_llama(tmp_path_factory.mktemp("options") / "model")
 
 
 def trained(llama: Path, folder: Path, *, adamss: dict[str, Any] = ASA, **training: Any) -> tuple[RunResult, Recorder]:
@@ -55,7 +58,7 @@ def test_the_adapter_is_the_same_to_the_bit(
 @pytest.mark.filterwarnings("ignore:MatMul8bitLt")
 @pytest.mark.parametrize(
     ("training", "gap"),
-    [({"precision": "bf16"}, 0.05), ({"quantization": "8bit"}, 0.1), ({"quantization": "4bit"}, 1.0)],
+    [({"precision": "bf16"}, 0.05), compat({"quantization": "8bit"}, 0.1), ({"quantization": "4bit"}, 1.0)],
 )
 def test_rounder_numbers_learn_alike(
     plain: RunResult, llama: Path, tmp_path: Path, training: dict[str, Any], gap: float
@@ -112,7 +115,7 @@ def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         self._compiled_call_impl = refuse
 
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
-    monkeypatch.setattr(modes, "_has_compiler", lambda _: True)
+    monkeypatch.setattr(compilation, "_has_compiler", lambda _: True)
 
 
 def test_a_schedule_that_nobody_follows_does_not_stop_compiling(

@@ -1,10 +1,9 @@
-"""What trades time for memory or the other way round: activations computed twice, compiled models."""
+"""Compile the model with torch.compile, and fall back where that fails."""
 
 from __future__ import annotations
 
 import shutil
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from peft import AdamssConfig
@@ -12,34 +11,20 @@ from torch import nn
 
 from adamss_core.asa import mask_steps
 from adamss_core.training.errors import is_out_of_memory
-from adamss_core.training.request import Reporter
 from adamss_core.training.setup import Setup
 
 
-def save_activations(model: Any, reporter: Reporter) -> None:
-    """Gradient checkpointing, where the architecture has it."""
-    try:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    except ValueError as error:
-        reporter.event(
-            "gradient_checkpointing_off",
-            f"Activations are kept: {' '.join(str(error).split())[:200]}",
-            {"model_type": model.config.model_type},
-        )
-
-
 def compile_model(setup: Setup, wrapped: nn.Module, adamss: AdamssConfig) -> None:
-    """torch.compile, tried on the shortest training row; the model stays as it is where that fails, and an event says
-    why."""
+    """Compile the model and try it on the shortest training row; where that fails, undo it and report the reason."""
     reason = None if _has_compiler(setup.accelerator.device) else "there is no compiler on this machine"
     if reason is None:
-        # Each pruning is another shape of the parameters, in training and in evaluation; past the limit dynamo would go
-        # on without compiling, and say so in a log line only.
+        # Each pruning gives the parameters other shapes, in training and in evaluation; past the limit dynamo would
+        # continue uncompiled, with a log line only.
         prunings = len(mask_steps(adamss)) if adamss.use_asa else 0
         limits = torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, 2 * (prunings + 4))
         wrapped.compile(dynamic=True)
-        reason = _failure(setup, wrapped)
+        reason = _reason_of_failure(setup, wrapped)
     if reason is None:
         return
     wrapped._compiled_call_impl = None
@@ -54,8 +39,8 @@ def _has_compiler(device: torch.device) -> bool:
     return any(shutil.which(name) for name in config.cpp.cxx if name)
 
 
-def _failure(setup: Setup, wrapped: nn.Module) -> str | None:
-    """Why one forward and backward pass fails; random generators and gradients stay as they were."""
+def _reason_of_failure(setup: Setup, wrapped: nn.Module) -> str | None:
+    """Return why one forward and backward pass fails, or None; random generators and gradients stay as they were."""
     row = int(setup.train.lengths.argmin())
     inputs, targets = setup.training_collate(setup.train, [row])
     try:

@@ -21,7 +21,7 @@ from service.shared.errors import InvalidRequest
 from service.shared.jobs import states
 from service.shared.jobs.webhooks import check_webhook, signed_headers, signing_secret
 from tests.worker.support import Service, scaled_settings, stop, wait_for, wait_until
-from worker.courier import MOST_TRIES, Courier, ForbiddenAddress, is_public, public_address
+from worker.webhook_dispatcher import MOST_TRIES, ForbiddenAddress, WebhookDispatcher, is_public, public_address
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -95,10 +95,10 @@ def test_an_ended_job_is_told_of_signed(service: Service) -> None:
     with receiving() as receiver:
         job_id = service.add_job(webhook=receiver.url)
         end(service, job_id)
-        Courier(service.settings, service.db).deliver()
+        WebhookDispatcher(service.settings, service.db).deliver()
         ((headers, body),) = receiver.got
-    told = json.loads(body)
-    assert (told["type"], told["data"]["id"], told["data"]["status"]) == ("job.cancelled", job_id, "cancelled")
+    payload = json.loads(body)
+    assert (payload["type"], payload["data"]["id"], payload["data"]["status"]) == ("job.cancelled", job_id, "cancelled")
     expected = signed_headers(SECRET, headers["webhook-id"], int(headers["webhook-timestamp"]), body.decode())
     assert headers["webhook-signature"] == expected["webhook-signature"]
     assert headers["host"].startswith("localhost:")
@@ -109,16 +109,16 @@ def test_an_ended_job_is_told_of_signed(service: Service) -> None:
 
 
 def test_it_is_sent_again_under_the_same_id_until_it_arrives(service: Service) -> None:
-    courier = Courier(service.settings, service.db)
+    dispatcher = WebhookDispatcher(service.settings, service.db)
     with receiving(500, 307) as receiver:
         job_id = service.add_job(webhook=receiver.url)
         end(service, job_id)
         for tries in (1, 2, 3):
-            courier.deliver()
-            courier.deliver()  # not due: the pause grows
+            dispatcher.deliver()
+            dispatcher.deliver()  # not due: the pause grows
             assert len(receiver.got) == tries
             make_due(service)
-        courier.deliver()
+        dispatcher.deliver()
         assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
         assert len(receiver.got) == 3  # the redirect was not followed
     (delivery,) = deliveries(service)
@@ -131,9 +131,9 @@ def test_it_is_given_up(service: Service, how: str) -> None:
     with receiving(*([410] if how == "gone" else [500] * MOST_TRIES)) as receiver:
         job_id = service.add_job(webhook=receiver.url)
         end(service, job_id)
-        courier = Courier(service.settings, service.db)
+        dispatcher = WebhookDispatcher(service.settings, service.db)
         for _ in range(MOST_TRIES + 2):
-            courier.deliver()
+            dispatcher.deliver()
             make_due(service)
         assert len(receiver.got) == (1 if how == "gone" else MOST_TRIES)
     assert service.events(job_id)[-1].type == "webhook_failed"
@@ -208,7 +208,7 @@ def test_a_private_address_is_not_reached(service: Service) -> None:
     with receiving() as receiver:
         end(service, service.add_job(webhook=receiver.url))
         strict = service.settings.model_copy(update={"webhook_private": False})
-        Courier(strict, service.db).deliver()
+        WebhookDispatcher(strict, service.db).deliver()
         assert receiver.got == []
     assert "not a public address" in (deliveries(service)[0].problem or "")
 
@@ -227,4 +227,4 @@ def test_a_secret_is_made_once_and_readable_by_nobody_else(service: Service) -> 
     secret = signing_secret(settings)
     assert signing_secret(settings) == secret
     assert secret.startswith("whsec_")
-    assert (settings.resolved_home / "webhook_secret").stat().st_mode & 0o077 == 0
+    assert (settings.files.webhook_secret).stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""A reporter that says nothing: for processes beside the main one, and for runs nobody watches."""
+"""A reporter that drops every report: for processes beside the main one, and for runs without an observer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 from adamss_core.training.request import MetricKind, Values
 
 
-class SilentReporter:
+class NullReporter:
+    """Reporter without effect; it never asks the run to stop."""
+
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None: ...
 
     def progress(

@@ -1,4 +1,4 @@
-"""Scores of predictions, by libraries that everybody compares with."""
+"""Score predictions with the reference implementations of scikit-learn and SciPy."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from adamss_core.training.request import Values
 
 
 def class_scores(predicted: Tensor, labels: Tensor) -> Values:
-    """Shares of one for ids (n,): accuracy, F1 as a plain mean over the classes that occur, Matthews' correlation."""
-    expected, answered = labels.numpy(), predicted.numpy()
+    """Score class ids, (n,): accuracy, F1 as an unweighted mean over the classes that occur, Matthews' correlation."""
+    expected, given = labels.numpy(), predicted.numpy()
     return {
         "accuracy": float((predicted == labels).double().mean()),
-        "macro_f1": float(f1_score(expected, answered, average="macro", zero_division=0.0)),
-        "matthews": float(matthews_corrcoef(expected, answered)),
+        "macro_f1": float(f1_score(expected, given, average="macro", zero_division=0.0)),
+        "matthews": float(matthews_corrcoef(expected, given)),
     }
 
 
 def label_set_scores(predicted: Tensor, labels: Tensor) -> Values:
-    """For 0/1 per class, (n, classes): F1 over all answers and as a mean over classes; rows that are wholly right."""
-    expected, answered = labels.int().numpy(), predicted.int().numpy()
+    """Score 0/1 per class, (n, classes): micro and macro F1, and accuracy as the share of rows without any error."""
+    expected, given = labels.int().numpy(), predicted.int().numpy()
     return {
-        "micro_f1": float(f1_score(expected, answered, average="micro", zero_division=0.0)),
-        "macro_f1": float(f1_score(expected, answered, average="macro", zero_division=0.0)),
+        "micro_f1": float(f1_score(expected, given, average="micro", zero_division=0.0)),
+        "macro_f1": float(f1_score(expected, given, average="macro", zero_division=0.0)),
         "accuracy": float((predicted.bool() == labels.bool()).all(1).double().mean()),
     }
 
 
 def number_scores(predicted: Tensor, targets: Tensor) -> Values:
-    """Correlations of numbers, (n,); None where there is none, as when all answers are the same."""
-    expected, answered = targets.double().numpy(), predicted.double().numpy()
+    """Score numbers, (n,), by their correlations; None where one is undefined, as for constant predictions."""
+    expected, given = targets.double().numpy(), predicted.double().numpy()
     return {
-        "pearson": _correlation(stats.pearsonr, expected, answered),
-        "spearman": _correlation(stats.spearmanr, expected, answered),
+        "pearson": _correlation(stats.pearsonr, expected, given),
+        "spearman": _correlation(stats.spearmanr, expected, given),
     }
 
 

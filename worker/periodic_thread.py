@@ -1,4 +1,4 @@
-"""A thread that does something at start-up, every so often, and when it is woken."""
+"""Run a function in a thread at start-up, at an interval, and when woken."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from threading import Event, Thread
 from typing import ClassVar
 
 
-class Rounds(ABC):
-    """Goes its rounds once it is started.
+class PeriodicThread(ABC):
+    """Call `round` periodically once started.
 
     Args:
         name: of the thread.
@@ -25,16 +25,18 @@ class Rounds(ABC):
 
     @abstractmethod
     def round(self) -> None:
-        """What is done each time; raises nothing that may pass."""
+        """Do one round; an error that may pass is handled here, as any other one ends the thread."""
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Now, such as when a job has ended."""
+        """Begin the next round at once, such as when a job has ended."""
         self._wake.set()
 
     def close(self) -> None:
+        """End the thread, after the round under way."""
         self._closing = True
         self._wake.set()
         if self._thread.is_alive():

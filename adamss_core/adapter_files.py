@@ -1,7 +1,7 @@
-"""Adapters on disk: PEFT's two files, plus a manifest with the checksum.
+"""Adapter files: PEFT's two files, plus a manifest with checksums.
 
-`adapter_model.safetensors` holds stock PEFT's tensors and, beside them, the row placement, the base's fingerprint and
-ASA's state, so that no copy of the folder can lose them.
+`adapter_model.safetensors` holds stock PEFT's tensors and, beside them, the row placement, sketches of the base
+weights and ASA's state, so that no copy of the folder can lose them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ KEY_PREFIX = "base_model.model."
 
 
 def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
-    """Writes one adapter; each file appears whole or not at all, the manifest last.
+    """Write one adapter; each file appears whole or not at all, the manifest last.
 
     Args:
-        folder: made if needed. Stock PEFT loads it too.
+        folder: created if needed. Stock PEFT loads it too.
         adapter_name: the active adapter by default.
     """
     adapter = adapter_name or active_adapter(model)
@@ -63,19 +63,19 @@ def load_adapter(
     allow_other_base: bool = False,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:
-    """Puts a saved adapter on a base model of any precision. Nothing is decomposed for our own files.
+    """Put a saved adapter on a base model of any precision, without an SVD for files written by this package.
 
     Args:
         folder: written by `save_adapter`, by `PeftModel.save_pretrained` of our model, or by stock PEFT.
-        is_trainable: leave it trainable, ASA's state included, so that training can go on.
-        allow_other_base: load on a base that is not the one the adapter was trained on.
-        decomposition_cache: used for stock PEFT's files, which must be decomposed anew.
+        is_trainable: leave it trainable, ASA's state included, so that training can continue.
+        allow_other_base: load on another base than the adapter was trained on.
+        decomposition_cache: used for stock PEFT's files, whose base must be decomposed again.
 
     Raises:
         AdapterFileError: the folder holds no adapter, or its files are damaged.
         TensorShapeError: a tensor does not fit the base.
         BaseMismatchError: another base; the message names the first module that differs.
-        PlacementError: a stock file whose rows cannot be placed with certainty.
+        PlacementError: the rows of a stock file cannot be placed with certainty.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -104,7 +104,7 @@ def load_adapter(
 
 
 def active_adapter(model: PeftModel) -> str:
-    """The one active adapter.
+    """Return the name of the one active adapter.
 
     Raises:
         AdapterFileError: the model is not one of ours.
@@ -120,13 +120,13 @@ def active_adapter(model: PeftModel) -> str:
 
 
 def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
-    """The adapter's tensors under PEFT's file keys, contiguous and on the CPU, none sharing memory."""
+    """Return the adapter's tensors under PEFT's file keys, contiguous and on the CPU, none sharing memory."""
     state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:
-    """adapter_config.json of an adapter of `model` as `PeftModel.save_pretrained` writes it, marked for inference."""
+    """Return an adapter's adapter_config.json as `PeftModel.save_pretrained` writes it, marked for inference."""
     fields = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
     fields["inference_mode"] = True
     fields.pop("runtime_config", None)
@@ -137,16 +137,22 @@ def config_json(model: PeftModel, config: PeftConfig) -> bytes:
 
 
 def to_json(value: dict[str, Any]) -> bytes:
+    """Encode a value as indented JSON with sorted keys."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into a folder, each whole or not at all, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically({folder / name: content for name, content in files.items()})
 
 
 def read_config(folder: Path) -> AdamssConfig:
-    """Raises AdapterFileError where the folder is not an AdaMSS adapter."""
+    """Read an adapter's configuration.
+
+    Raises:
+        AdapterFileError: the folder is not an AdaMSS adapter.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise AdapterFileError(
@@ -178,7 +184,11 @@ def read_config(folder: Path) -> AdamssConfig:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Raises AdapterFileError for files that are missing, pickled, truncated or not what the manifest says."""
+    """Read an adapter's tensors.
+
+    Raises:
+        AdapterFileError: the file is missing, pickled, truncated or differs from the manifest.
+    """
     path = folder / WEIGHTS
     if not path.is_file():
         pickled = (folder / "adapter_model.bin").is_file()
@@ -197,7 +207,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_checked(path: Path) -> bytes:
-    """A file's content, compared with the manifest beside it where there is one."""
+    """Return a file's content, compared with the manifest beside it if there is one."""
     content, manifest = path.read_bytes(), path.with_name(MANIFEST)
     if not manifest.is_file():
         return content
@@ -217,7 +227,7 @@ def _read_checked(path: Path) -> bytes:
 
 
 def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
-    """Decompositions read from an adapter's own tensors instead of being computed."""
+    """Return a function that reads decompositions from an adapter's own tensors instead of computing them."""
 
     def read(module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> Decomposition:
         prefix = f"{KEY_PREFIX}{module}."
@@ -259,7 +269,12 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
 
 
 def check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
-    """Every module in the file is adapted, and every adapted module is in the file."""
+    """Check that the file and the model have the same adapted modules.
+
+    Raises:
+        TargetError: the file has a module that is not adapted.
+        AdapterFileError: an adapted module is not in the file.
+    """
     names = {key.removeprefix(KEY_PREFIX).rpartition(".adamss_A.")[0] for key in tensors if ".adamss_A." in key}
     adapted = set(model.base_model.adapted_layers(adapter))
     if unknown := sorted(names - adapted):
