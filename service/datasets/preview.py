@@ -1,4 +1,4 @@
-"""The first rows of a data set: as they are, or as a model will see them."""
+"""Preview of a data set's first rows: as stored, or as a model will see them."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def first_rows(caller: Caller, dataset_id: str) -> PreviewOut:
 
 
 def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None) -> ExamplesOut:
-    """The first rows through a job's tokenizer or image processor.
+    """Encode the first rows with a job's tokenizer or image processor.
 
     Args:
-        body: a job spec, of which name and dataset.train may be missing.
+        body: a job spec; name and dataset.train may be missing.
 
     Raises:
-        InvalidRequest: the spec is wrong, or the rows or the model do not fit it.
-        Unavailable: the process that makes the examples failed.
+        InvalidRequest: the spec is invalid, or the rows or the model do not fit it.
+        Unavailable: the encoding process failed.
     """
     get(caller, dataset_id)
     spec = _spec(dataset_id, body)
-    caller.catalog.facts(spec.base_model, spec.revision)  # that it may be used, and can be
+    caller.catalog.facts(spec.base_model, spec.revision)  # raises unless the model is allowed and supported
     folder = caller.catalog.folder(spec.base_model)
     with TemporaryDirectory(prefix="preview-", dir=caller.settings.files.scratch) as work:
         rows = Path(work) / "head.jsonl"
@@ -72,7 +72,7 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
     try:
         return with_defaults(JobSpec.model_validate(whole))
     except ValidationError as error:
-        raise explain([{**found, "loc": ("body", *found["loc"])} for found in error.errors()], whole) from error
+        raise explain([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()], whole) from error
 
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
@@ -81,13 +81,13 @@ def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
         reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
     if reply.exit_code is None:
         raise InvalidRequest(
-            f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not come to an end.",
+            f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not terminate.",
             code="preview_timeout",
             param="base_model",
         )
     if reply.answer is None:
         logger.error("preview failed: %s", reply.log)
-        raise Unavailable("The preview failed; the service's log says why.", code="preview_failed")
+        raise Unavailable("The preview failed; see the service's log.", code="preview_failed")
     if problem := reply.answer.get("error"):
         message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
         where = str(problem.get("where") or "dataset")

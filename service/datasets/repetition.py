@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from adamss_core.spec import JobSpec, record_of
 from service.datasets.child import environment
-from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
+from service.datasets.row_hashes import RowHashes
 from service.http.context import Caller
 from service.shared.processes.ask import ask, python
 
@@ -60,7 +60,7 @@ def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
 
 @lru_cache(maxsize=256)  # data sets never change
 def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
-    data = [Fingerprints(path) for path in paths]
+    data = [RowHashes(path) for path in paths]
     for one in data:
         one.require(columns)
     if sum(one.rows for one in data) > HERE_ROWS:
