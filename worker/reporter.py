@@ -24,10 +24,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
+from adamss_core.spec import Plan
 from service.db import Database, is_disk_full
 from service.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap, now
 from worker.clean_json import clean
 from worker.journal import Journal
+from worker.plan import resolved_by_run
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Batch:
     events: list[Row] = field(default_factory=list)
     progress: Row | None = None
     resumed: int | None = None
+    plan: tuple[Plan, int] | None = None  # and its number of subspaces
     tried: bool = False  # a transaction with it broke off, perhaps only after its commit
 
     def __bool__(self) -> bool:
@@ -62,6 +65,7 @@ class Batch:
             or self.events
             or self.progress
             or self.resumed is not None
+            or self.plan is not None
         )
 
     def followed_by(self, newer: Batch) -> Batch:
@@ -72,6 +76,7 @@ class Batch:
             events=self.events + newer.events,
             progress=newer.progress or self.progress,
             resumed=self.resumed if newer.resumed is None else newer.resumed,
+            plan=newer.plan or self.plan,
             tried=self.tried or newer.tried,
         )
 
@@ -169,6 +174,11 @@ class Reporter:
     def resumed(self, step: int) -> None:
         with self._changed:
             self._batch.resumed = step
+            self._progressed = True
+
+    def planned(self, plan: Plan, subspaces: int) -> None:
+        with self._changed:
+            self._batch.plan = (plan, subspaces)
             self._progressed = True
 
     def stop_requested(self) -> bool:
@@ -289,6 +299,10 @@ class Reporter:
             session.execute(insert(Event), numbered[Event])
         self._replace(session, SubspaceMap, numbered[SubspaceMap])
         self._store_checkpoints(session, [clean_row(row) | own for row in batch.checkpoints.values()])
+        if batch.plan is not None:
+            plan, subspaces = batch.plan
+            job.total_steps = plan.total_steps
+            job.resolved = resolved_by_run(job.resolved, plan, subspaces)
         for name, value in (batch.progress or {}).items():
             if name != "asa" or value is not None:
                 setattr(job, name, clean(value))

@@ -24,7 +24,11 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         pydantic.ValidationError: the row's spec is not one that this version understands.
     """
     spec = JobSpec.model_validate(job.resolved.get("spec") or job.spec)
-    spec = spec.model_copy(update={"webhook": None})  # its address may be a secret, and manifests carry the spec
+    # Planned numbers count all rows; the run derives its own from those that it trains on.
+    adamss = spec.adamss.model_copy(update=dict.fromkeys(job.resolved.get("auto", []), "auto"))
+    spec = spec.model_copy(
+        update={"adamss": adamss, "webhook": None}
+    )  # its address may be a secret, and manifests carry the spec
     datasets = settings.resolved_home / "datasets"
     held_out = spec.dataset.eval
     local = settings.resolved_home / "models" / spec.base_model

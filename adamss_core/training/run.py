@@ -8,13 +8,13 @@ from typing import Any
 
 from accelerate.utils import set_seed
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from adamss_core.files import load_adapter
-from adamss_core.spec import make_plan
+from adamss_core.spec import plan_steps
 from adamss_core.training.artifacts import publish
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.checkpoints import CheckpointStore, hash_file
-from adamss_core.training.data import Data
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.examples import within_limit
 from adamss_core.training.inheritance import inherit
@@ -53,13 +53,20 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     source = Source.of(request, data.classes)
     processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
-    model = _build_model(request, reporter, task, data, source, processor, store, start)
+    base, fresh = task.load_base(replace(source, quantization=request.spec.training.quantization), processor)
+    if start is None:
+        task.prepare_head(base, data)
+    limit = task.limit(processor, base.config)
+    data, train, evaluation = within_limit(task, data, processor, limit, reporter)
+    # The schedule's "auto" is derived here, from the rows that are left; the adapter's config takes numbers only.
+    plan = plan_steps(request.spec, len(train), accelerator.num_processes)
+    request = replace(request, spec=plan.spec)
+    model = _build_model(base, fresh, request, reporter, task, store, start)
+    subspaces = model.base_model.asa_summary()["total"]
+    plan = plan.for_subspaces(subspaces)
+    reporter.planned(plan, subspaces)
     if request.spec.training.gradient_checkpointing:
         save_activations(model, reporter)
-    limit = task.limit(processor, model.config)
-    data, train, evaluation = within_limit(task, data, processor, limit, reporter)
-    subspaces = model.base_model.asa_summary()["total"]
-    plan = make_plan(request.spec, len(train), subspaces, accelerator.num_processes)
     setup = Setup(
         request=request,
         reporter=reporter,
@@ -103,19 +110,15 @@ def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
 
 
 def _build_model(
+    base: PreTrainedModel,
+    fresh: list[str],
     request: RunRequest,
     reporter: Reporter,
     task: Task,
-    data: Data,
-    source: Source,
-    processor: Any,
     store: CheckpointStore,
     start: int | None,
 ) -> PeftModel:
-    source = replace(source, quantization=request.spec.training.quantization)
-    base, fresh = task.load_base(source, processor)
     if start is None:
-        task.prepare_head(base, data)
         model = add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
         if request.init_from is not None:
             inherit(model, request.init_from)

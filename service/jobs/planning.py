@@ -67,6 +67,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
         warnings=[*counts.warnings, *plan.warnings, *_model_warnings(spec, facts), *leakage_warnings(caller, spec)],
         estimate=estimate(plan, facts, modules, outputs, counts.train, counts.evaluation),
         schedule=schedule(plan.spec.adamss, subspaces),
+        auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
     )
 
 

@@ -28,6 +28,9 @@ class PlanOut(Out):
     """Parameters, steps, memory and sizes."""
     schedule: list[ScheduleStep]
     """The steps at which subspaces are pruned; empty without ASA."""
+    auto: list[str] = []
+    """Fields of `adamss` that were left at "auto": their numbers here are planned ones until the job runs, which
+    derives them from the steps that its rows make."""
 
 
 class ProgressOut(Out):
@@ -89,7 +92,8 @@ class JobOut(Out):
     spec: dict[str, Any]
     """The spec as it was sent."""
     resolved: dict[str, Any]
-    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule."""
+    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
+    job runs, the steps and the ASA schedule are those that the run has derived."""
     created_at: datetime
     """When it was submitted."""
     queued_at: datetime
