@@ -10,7 +10,7 @@ from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.plan import Plan, SpecProblem, make_plan, plan_steps
 from adamss_core.spec.presets import PRESETS, Preset, with_defaults
 from adamss_core.spec.targets import check_modules_to_save, match_targets
-from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, metrics_of
+from adamss_core.spec.tasks import Direction, MetricName, ProblemType, TaskName, direction_of, metrics_of
 
 __all__ = [
     "FACTS_FORMAT",
@@ -18,6 +18,7 @@ __all__ = [
     "SCHEDULE_FIELDS",
     "AdamssSpec",
     "DatasetSpec",
+    "Direction",
     "Estimate",
     "JobSpec",
     "LinearModule",
@@ -31,6 +32,7 @@ __all__ = [
     "TaskName",
     "TrainingSpec",
     "check_modules_to_save",
+    "direction_of",
     "estimate",
     "kept_after",
     "make_plan",

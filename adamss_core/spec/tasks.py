@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TaskName = Literal["text-classification", "token-classification", "image-classification", "text-generation"]
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 MetricName = Literal["loss", "accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "f1", "perplexity"]
+Direction = Literal["max", "min"]
 
 # Fields that mean something to some tasks only. A default is no statement: a spec is kept with all its fields.
 FIELDS_OF_TASKS: dict[str, tuple[TaskName, ...]] = {
@@ -71,3 +72,8 @@ def metrics_of(spec: JobSpec) -> tuple[str, ...]:
     if spec.problem == "multi_label_classification":
         return ("micro_f1", "macro_f1", "accuracy", "loss")
     return ("accuracy", "macro_f1", "matthews", "loss")
+
+
+def direction_of(metric: str) -> Direction:
+    """Whether a larger ("max") or a smaller ("min") value of an evaluation metric is better."""
+    return "min" if metric in ("loss", "perplexity") else "max"

@@ -50,7 +50,7 @@ def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
         _front_matter(name, manifest),
         f"# {_markdown(spec['name'])}\n\n{_TITLES[name]} for {spec['task']}, on `{manifest['base_model']['name']}`.\n\n"
         f"{_WHAT[name]}",
-        _results(result),
+        _results(spec, result),
         _data(spec, result),
         _method(manifest),
         f"## How to load it\n\n```python\n{_code(name, manifest, usage)}\n```",
@@ -71,20 +71,24 @@ def _front_matter(name: str, manifest: dict[str, Any]) -> str:
         *(f"- {tag}" for tag in tags),
         *(["- lora"] if name == "lora" else []),
         "metrics:",
-        *(f"- {metric}" for metric in dict.fromkeys(_HUB_METRICS[key] for key in _scores(manifest["result"]))),
+        *(
+            f"- {metric}"
+            for metric in dict.fromkeys(_HUB_METRICS[key] for key in _scores(manifest["spec"], manifest["result"]))
+        ),
     ]
     return "---\n" + "\n".join(lines) + "\n---"
 
 
-def _scores(result: dict[str, Any]) -> list[str]:
-    """Names of the metrics that the result has, the loss aside."""
-    return [key for key in _METRICS if f"eval_{key}" in result]
+def _scores(spec: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """Names of the metrics that the result has, the loss aside; the one that chose the checkpoint comes first."""
+    found = [key for key in _METRICS if f"eval_{key}" in result]
+    return sorted(found, key=lambda key: key != spec["training"]["metric_for_best"])
 
 
-def _results(result: dict[str, Any]) -> str:
+def _results(spec: dict[str, Any], result: dict[str, Any]) -> str:
     baseline = result["baseline"]
     rows = [
-        *((_METRICS[key], key, _number if key in _PLAIN else _share) for key in _scores(result)),
+        *((_METRICS[key], key, _number if key in _PLAIN else _share) for key in _scores(spec, result)),
         ("Loss", "loss", _number),
     ]
     table = "\n".join(

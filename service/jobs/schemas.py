@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from adamss_core.spec import Direction, Estimate, JobSpec, ScheduleStep, direction_of
 from service.tables import Job, JobStatus, SubspaceMap
 
 
@@ -68,6 +68,15 @@ class AsaOut(Out):
     """Left when pruning ends; null without ASA."""
 
 
+class BestMetricOut(Out):
+    """What decides which checkpoint of a job is the best."""
+
+    name: str
+    """The evaluation metric, `metric_for_best` of the spec; `result` has its value as eval_<name>."""
+    direction: Direction
+    """Whether larger ("max") or smaller ("min") values are better."""
+
+
 class JobOut(Out):
     """A fine-tuning job."""
 
@@ -83,6 +92,8 @@ class JobOut(Out):
     """How far it is."""
     asa: AsaOut | None
     """Its subspaces, once it runs."""
+    best_metric: BestMetricOut | None
+    """What its checkpoints are compared by."""
     result: dict[str, Any] | None
     """Evaluation of the finished model."""
     error: ProblemOut | None
@@ -237,6 +248,12 @@ def show_map(row: SubspaceMap) -> MapOut:
     return MapOut.model_validate({**row.summary, "seq": row.seq, "step": row.step})
 
 
+def best_metric(job: Job) -> BestMetricOut | None:
+    """Return the metric that the job's checkpoints are compared by; None where its plan names none."""
+    name = job.resolved.get("spec", {}).get("training", {}).get("metric_for_best", "auto")
+    return None if name == "auto" else BestMetricOut(name=name, direction=direction_of(name))
+
+
 def render(job: Job) -> JobOut:
     return JobOut.model_validate(
         {
@@ -250,6 +267,7 @@ def render(job: Job) -> JobOut:
                 "eta_seconds": job.eta_seconds,
             },
             "asa": job.asa,
+            "best_metric": best_metric(job),
             "result": job.result,
             "error": job.error,
             "attempt": job.attempt,

@@ -5,9 +5,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from adamss_core.spec import JobSpec, MetricName, TaskName, make_plan, metrics_of
+from adamss_core.spec import JobSpec, MetricName, TaskName, direction_of, make_plan, metrics_of
 from adamss_core.spec.cells import Unusable, image_path, reader_of
 from adamss_core.spec.tasks import FIELDS_OF_TASKS
+from adamss_core.training.progress import is_better
 
 TASKS = get_args(TaskName)
 
@@ -35,6 +36,13 @@ def test_auto_takes_the_first_metric_of_the_task(task: str) -> None:
     for name in set(get_args(MetricName)) - set(names):
         with pytest.raises(ValidationError, match="must be one of"):
             job(task=task, training={"metric_for_best": name})
+
+
+def test_losses_are_better_small_and_scores_large() -> None:
+    smaller = {name for name in get_args(MetricName) if direction_of(name) == "min"}
+    assert smaller == {"loss", "perplexity"}
+    for name in get_args(MetricName):
+        assert is_better({f"eval_{name}": 1.0}, {f"eval_{name}": 2.0}, name) is (name in smaller)
 
 
 @pytest.mark.parametrize(("path", "owners"), FIELDS_OF_TASKS.items())
