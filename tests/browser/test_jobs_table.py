@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from service.jobs.schemas import JobOut
 from tests.browser.conftest import Tab
 
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
+CUT_OFF = """() => {
+    const room = document.querySelector(".scroll.card").getBoundingClientRect();
+    const right = Math.min(room.right, document.documentElement.clientWidth);
+    return [...document.querySelectorAll("table.jobs button, table.jobs a")]
+        .filter((entry) => entry.getClientRects().length)
+        .map((entry) => [entry.ariaLabel ?? entry.innerText, entry.getBoundingClientRect()])
+        .filter(([, box]) => box.width < 1 || box.left < room.left || box.right > right)
+        .map(([name, box]) => `${name}: ${box.left} to ${box.right} of ${room.left} to ${right}`);
+}"""
 
 
 def listed(number: int, **changes: Any) -> dict[str, Any]:
@@ -55,3 +68,23 @@ def test_best_is_what_the_job_is_chosen_by_and_the_best_comes_first(tab: Tab) ->
         tab.page.get_by_role("button", name="Best").click()
     cells = [row[7].split("\n") for row in tab.page.evaluate(CELLS)]
     assert cells == [["0.75", "f1"], ["4.5", "perplexity"], ["20", "perplexity"], ["\u2013"]]
+
+
+@pytest.mark.parametrize("width", [820, 1024, 1280, 1440, 1920])
+def test_no_button_of_the_table_is_cut_off(tab: Tab, width: int) -> None:
+    model = "some-organisation/A-Model-With-A-Long-Name-7B-Instruct"
+    resolved = {"spec": {"task": "token-classification", "base_model": model}}
+    progress = {"step": 12_345, "total_steps": 100_000, "epoch": 1.0, "eta_seconds": 123_456.0}
+    long = {"resolved": resolved, "asa": {"total": 1920, "active": 1920, "target": 960}, "progress": progress}
+    names = ["a name of many words that goes on and on " * 3, "anamewithoutanyspaceinit" * 8, "short"]
+    states = ["running", "queued", "paused", "cancelling", "succeeded", "failed"]
+    perplexity = {"best_metric": {"name": "perplexity", "direction": "min"}, "result": {"eval_perplexity": 1234.5}}
+    jobs = [
+        listed(number, name=names[number % 3], status=status, **long, **perplexity)
+        for number, status in enumerate([*states, *reversed(states)])
+    ]
+    tab.page.set_viewport_size({"width": width, "height": 900})
+    show(tab, jobs)
+    if folder := os.environ.get("ADAMSS_TEST_PICTURES"):
+        tab.page.screenshot(path=Path(folder) / f"jobs-{width}.png")
+    assert tab.page.evaluate(CUT_OFF) == []

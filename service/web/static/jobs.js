@@ -112,7 +112,7 @@ export function Jobs() {
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 
-  return html`<main id="main">
+  return html`<main id="main" class="wide">
     <div class="row head">
       <h1>Jobs</h1>
       <a class="button primary" href="#/new">New job</a>
