@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adamss_core.notices import drop_kernel_notice
+
 if TYPE_CHECKING:
     from adamss_core.callback import AdamssAsaCallback
     from adamss_core.export import export_lora, merge_adapter
@@ -31,6 +33,8 @@ _HOMES = {
     "merge_adapter": "export",
     "save_adapter": "files",
 }
+
+drop_kernel_notice()  # before anything imports peft
 
 
 def __getattr__(name: str) -> Any:
