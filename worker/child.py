@@ -55,7 +55,7 @@ class Child:
     ) -> None:
         with (folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(folder)],
+                [sys.executable, "-P", "-m", "worker.trainer", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

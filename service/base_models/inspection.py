@@ -14,7 +14,7 @@ from service.errors import InvalidRequest, Unavailable
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.inspection")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.inspection")
 SECONDS = 90.0
 LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 

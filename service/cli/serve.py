@@ -43,7 +43,7 @@ def up(port: Port = None) -> None:
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
     logs = settings.folder("logs")
     parts = [
-        Part(name, [sys.executable, "-m", "service.cli", name], env, logs / f"{name}.log", say)
+        Part(name, [sys.executable, "-P", "-m", "service.cli", name], env, logs / f"{name}.log", say)
         for name in ("api", "worker")
     ]
     api, worker = parts
@@ -84,7 +84,7 @@ def api() -> None:
 
 def worker() -> None:
     """Start a worker alone; any number may share one database."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker.main"])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.main"])
 
 
 def prepare(port: int | None) -> Settings:

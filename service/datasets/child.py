@@ -24,7 +24,7 @@ from service.errors import InvalidRequest, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "service.datasets.convert")  # -P: its folder holds no code
+COMMAND = (sys.executable, "-P", "-m", "service.datasets.convert")
 LOG = "child.log"
 MEMORY_BYTES = 2 * 2**30
 CPU_SECONDS = 60  # and one more for each MiB

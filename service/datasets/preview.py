@@ -24,7 +24,7 @@ from service.validation import explain
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.training.preview")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.training.preview")
 SECONDS = 180.0  # a chat template comes with the model and may never end
 LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200

@@ -30,7 +30,7 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.prediction")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.prediction")
 ORDER = "order.json"
 LOCK = "lock"
 WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
