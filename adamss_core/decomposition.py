@@ -1,4 +1,4 @@
-"""From a weight to the frozen basis, the row sets and the first A: SVD, k-means, one small SVD per subspace.
+"""Decompose a weight into the frozen basis, the row sets and the initial A: SVD, k-means, one small SVD per subspace.
 
 Where the result must agree with stock PEFT's (the randomized SVD and its seed, the k-means call and its label order),
 the calls are the same; see docs/decisions.md.
@@ -18,16 +18,15 @@ import safetensors
 import safetensors.torch
 import sklearn
 import torch
-import xxhash
 from peft import AdamssConfig
 from scipy.linalg.lapack import ssyevr
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from adamss_core import fingerprint
-from adamss_core.atomic import write_atomically
 from adamss_core.errors import AdamssWarning, WeightError
+from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
+from adamss_core.weight_sketch import sketch_weight
 
 KMEANS_SEED = 123456789  # stock PEFT's constant: the row sets of its adapters depend on it
 KMEANS_ITERATIONS = 10
@@ -36,13 +35,13 @@ CACHE_FORMAT = "4"
 
 @dataclass(frozen=True)
 class Decomposition:
-    """What training starts from, for one layer.
+    """Starting point of one layer's adapter.
 
     Attributes:
         basis: V^T, (r, in[+1]), fp32, on the weight's device.
         layout: the row sets and ranks.
         a: packed A, (R, r), fp32, on the weight's device.
-        sketch: the weight's fingerprint (see `fingerprint.sketch`), where it is known.
+        sketch: of the weight (see `weight_sketch.sketch_weight`), where it is known.
     """
 
     basis: Tensor
@@ -52,12 +51,12 @@ class Decomposition:
 
 
 def extended_weight(weight: Tensor, bias: Tensor | None) -> Tensor:
-    """[W | b] in fp32, whatever the dtype of the base: (out, in[+1])."""
+    """Return [W | b] in fp32, whatever the dtype of the base: (out, in[+1])."""
     weight = weight.detach().float()
     if bias is None:
         return weight
     out_features, n_in = weight.shape
-    # Rows that begin on a multiple of 16 elements: one more column would cost the SVD's products a few percent.
+    # Rows begin on a multiple of 16 elements: an odd width would cost the SVD's products a few percent.
     extended = weight.new_empty(out_features, -(-(n_in + 1) // 16) * 16)[:, : n_in + 1]
     extended[:, :n_in] = weight
     extended[:, n_in] = bias.detach()
@@ -65,8 +64,8 @@ def extended_weight(weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def check_weight(module: str, extended: Tensor) -> None:
-    """Raises WeightError for a weight that has no meaningful SVD."""
-    low, high = (bound.item() for bound in torch.aminmax(extended))  # one pass; NaN comes through
+    """Raise WeightError for a weight without a meaningful SVD: NaN, infinite or all zero."""
+    low, high = (bound.item() for bound in torch.aminmax(extended))  # one pass; NaN is kept
     if not (math.isfinite(low) and math.isfinite(high)):
         raise WeightError(
             f"The weight of '{module}' holds NaN or infinite values.",
@@ -84,14 +83,14 @@ def check_weight(module: str, extended: Tensor) -> None:
 def decompose(
     module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig, cache: Path | None = None
 ) -> Decomposition:
-    """Decomposes [W | b], through the cache folder where one is given.
+    """Decompose [W | b], through the cache folder where one is given.
 
     Args:
         module: the module's name, for errors and warnings.
         weight: (out, in), any float dtype.
         bias: (out,), or None.
         config: r, num_subspaces, subspace_rank, use_dynamic_rank, svd_threshold and random_seed are used.
-        cache: folder of finished decompositions, by content.
+        cache: folder of finished decompositions, keyed by content.
 
     Raises:
         WeightError: NaN, infinite or all-zero weight.
@@ -105,18 +104,18 @@ def decompose(
             stacklevel=2,
         )
     path = None if cache is None else cache / f"{_cache_key(weight, bias, config)}.safetensors"
-    found = None if path is None else _read_cache(path, weight.device)
-    if found is None:
-        # Only now: putting W and b together is what a warm start of a large layer would wait for.
+    decomposition = None if path is None else _read_cache(path, weight.device)
+    if decomposition is None:
+        # Only on a cache miss: concatenating W and b is slow for a large layer.
         extended = extended_weight(weight, bias)
-        sketch = fingerprint.sketch(weight, bias)
-        # NaN, infinity and zeros show in the sketch; a sum that overflows or cancels is looked at closely.
+        sketch = sketch_weight(weight, bias)
+        # NaN, infinity and zeros show in the sketch; sums that overflow or cancel look alike, so check the weight.
         if not sketch.isfinite().all() or not sketch.any():
             check_weight(module, extended)
-        found = _compute(extended, config, sketch)
+        decomposition = _compute(extended, config, sketch)
         if path is not None:
-            _write_cache(path, found)
-    return found
+            _write_cache(path, decomposition)
+    return decomposition
 
 
 def _compute(extended: Tensor, config: AdamssConfig, sketch: Tensor) -> Decomposition:
@@ -131,10 +130,10 @@ def _compute(extended: Tensor, config: AdamssConfig, sketch: Tensor) -> Decompos
 
 
 def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:
-    """U (out, r) and V^T (r, in[+1]) by a seeded randomized SVD (Halko, Martinsson and Tropp, 2009)."""
+    """Return U (out, r) and V^T (r, in[+1]) of a seeded randomized SVD (Halko, Martinsson and Tropp, 2009)."""
     rank = min(r, *extended.shape)
     device = extended.device
-    # svd_lowrank takes no generator; the global stream is left as it was.
+    # svd_lowrank takes no generator, so seed the global one and restore it afterwards.
     devices = [] if device.type == "cpu" else [device]
     kind = "cuda" if device.type == "cpu" else device.type
     with torch.random.fork_rng(devices=devices, device_type=kind):
@@ -144,7 +143,7 @@ def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
-    """k-means on the rows of U (out, r): the subspace of each row, (out,) int64 on the CPU, none empty."""
+    """Cluster the rows of U (out, r) by k-means: the subspace of each row, (out,) int64 on the CPU, none empty."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -156,7 +155,7 @@ def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
         max_iter=KMEANS_ITERATIONS,
         random_state=KMEANS_SEED,
     )
-    # The points are sound and the arguments ours: checking them is a sixth of the time at 768 rows.
+    # Points and arguments are valid; checking them would take a sixth of the time at 768 rows.
     with warnings.catch_warnings(), sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         # Fewer distinct rows than clusters (repeated rows): the empty ones are dropped below.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -166,14 +165,14 @@ def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
 
 @cache
 def _blas_threads() -> ThreadpoolController:
-    """SciPy brings a BLAS of its own, whose threads fight with torch's for the cores: 48 ms for what one does in 1."""
+    """Return the controller of SciPy's own BLAS: its threads compete with torch's for cores (48 ms instead of 1)."""
     return ThreadpoolController()
 
 
 def _leading_directions(members: Tensor, config: AdamssConfig) -> Tensor:
-    """Orthonormal basis (r_k, r) of the leading right-singular directions of U[I_k] (|I_k|, r)."""
+    """Return an orthonormal basis (r_k, r) of the leading right-singular directions of U[I_k] (|I_k|, r)."""
     size, r = members.shape
-    # Only the smaller Gram matrix is decomposed, and of it only what is wanted: an eighth of the time of an SVD.
+    # Decompose only the smaller Gram matrix, and only its leading part: an eighth of the time of an SVD.
     few_rows = size <= r
     gram = members @ members.t() if few_rows else members.t() @ members
     rank = min(size, r, config.subspace_rank)
@@ -182,13 +181,13 @@ def _leading_directions(members: Tensor, config: AdamssConfig) -> Tensor:
         # Singular values of U[I_k] U[I_k]^T are the squares of U[I_k]'s.
         rank = max(1, int((squared > config.svd_threshold * squared[0]).sum()))
     leading = vectors[:, :rank]
-    if few_rows:  # left-singular so far; QR keeps the rows orthonormal where singular values vanish
+    if few_rows:  # these are left-singular; QR keeps the rows orthonormal where singular values vanish
         leading = torch.linalg.qr(members.t() @ leading)[0]
     return leading.t().contiguous()
 
 
 def _leading_eigenpairs(gram: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues (number,), descending, and their eigenvectors (n, number) of a symmetric (n, n)."""
+    """Return the largest eigenvalues (number,), descending, and eigenvectors (n, number) of a symmetric (n, n)."""
     n = len(gram)
     values, vectors, _, _, info = ssyevr(gram.cpu().numpy(), range="I", il=n - number + 1, iu=n)
     if info:  # LAPACK does not rule it out
@@ -198,7 +197,7 @@ def _leading_eigenpairs(gram: Tensor, number: int) -> tuple[Tensor, Tensor]:
 
 
 def _cache_key(weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> str:
-    """By content of weight and bias and by all that the result depends on, the computing libraries included."""
+    """Return a key over weight and bias and all else that the result depends on, the computing libraries included."""
     recipe = {
         "format": CACHE_FORMAT,
         "shape": list(weight.shape),
@@ -219,10 +218,12 @@ def _cache_key(weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> str
 
 
 def _content_hash(values: Tensor) -> str:
-    """XXH3 at the speed of memory: SHA-256 of its weight is what a warm start waited for (20 ms at 4096, now 2).
+    """Hash with XXH3, at the speed of memory: SHA-256 took ten times as long (20 ms instead of 2 at 4096 x 4096).
 
-    Nobody is kept out by it: who could forge a weight with the hash of another one puts models into the folder.
+    Not a security boundary: whoever can forge a collision can already place models in the folder.
     """
+    import xxhash  # for the cache only
+
     values = values.detach()
     transposed = values.dim() == 2 and values.t().is_contiguous() and not values.is_contiguous()
     stored = (values.t() if transposed else values).contiguous().cpu()
@@ -230,7 +231,7 @@ def _content_hash(values: Tensor) -> str:
 
 
 def _read_cache(path: Path, device: torch.device) -> Decomposition | None:
-    """A sound entry, or None: a missing or damaged one is computed and written anew."""
+    """Return a valid entry, or None: missing and damaged ones are computed and written again."""
     try:
         tensors = safetensors.torch.load(path.read_bytes())
         digest = tensors.pop("digest")
@@ -258,7 +259,7 @@ def _write_cache(path: Path, value: Decomposition) -> None:
 
 
 def _digest(tensors: dict[str, Tensor]) -> Tensor:
-    """SHA-256 over names, shapes and values, (32,) uint8: one flipped bit would be another adapter."""
+    """Return the SHA-256 over names, shapes and values, (32,) uint8: one flipped bit would give another adapter."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())

@@ -3,9 +3,9 @@
 y = W x + b + scatter_k(B_k A_k V^T [x; 1])          (AdaMSS, NeurIPS 2025; V^T is `basis`, (r, in[+1]))
 
 With a small R the basis is folded into A first: A V^T is (R, in[+1]), which is small beside the tokens, so the tokens
-meet a LoRA of rank R. With an R near r that would cost one more product of the tokens' size than projecting the tokens
-on the basis once, which backward needs instead of the tokens themselves (see `projects`). Nothing in here depends on
-the number of subspaces, and nothing waits for the device.
+pass through a LoRA of rank R. With R near r that would cost one more matmul of the tokens' size than projecting the
+tokens on the basis once, which backward needs instead of the tokens themselves (see `projects`). The cost does not
+depend on the number of subspaces, and the device is never waited for.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 
 def assemble(parameter: Tensor, frozen: Tensor | None, live: Tensor | None) -> Tensor:
-    """The packed tensor: trained entries from `parameter`, pruned ones from `frozen`.
+    """Return the packed tensor: trained entries from `parameter`, pruned ones from `frozen`.
 
-    `live` is a bool mask over `parameter` where it kept its full shape, or the positions of its rows in the packed
-    tensor where pruned rows were taken out of it. Without `frozen` nothing is pruned and the parameter is all.
+    `live` is a bool mask over a `parameter` of full shape, or the positions of its rows in the packed tensor where
+    pruned rows were removed from it. Without `frozen` nothing is pruned, and the parameter is the packed tensor.
     """
     if frozen is None or live is None:
         return parameter
@@ -32,7 +32,7 @@ def assemble(parameter: Tensor, frozen: Tensor | None, live: Tensor | None) -> T
 
 
 def restrict(gradient: Tensor, live: Tensor | None) -> Tensor:
-    """The gradient of `assemble`'s parameter, from the gradient of the packed tensor."""
+    """Return the gradient of `assemble`'s parameter, from the gradient of the packed tensor."""
     if live is None:
         return gradient
     if live.dtype == torch.bool:
@@ -41,9 +41,9 @@ def restrict(gradient: Tensor, live: Tensor | None) -> Tensor:
 
 
 def projects(total_rank: int, basis: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the tokens are projected on the basis, rather than the basis folded into A.
+    """Return whether the tokens are projected on the basis, rather than the basis folded into A.
 
-    Of the products of the tokens' size that touch `in`, folding makes three of width R (h, grad x, grad A), projecting
+    Of the matmuls of the tokens' size over `in`, folding makes three of width R (h, grad x, grad A), projecting
     two of width r (z, grad x). Half of r, not two thirds, because folding itself is not free. In half precision the
     basis is never rounded on its own, so there it is always folded, in fp32.
     """
@@ -51,9 +51,9 @@ def projects(total_rank: int, basis: Tensor, dtype: torch.dtype) -> bool:
 
 
 class AdaptedLinear(Function):
-    """`base_out` plus the delta; or, given `weight` instead of `base_out`, the base's own product as well.
+    """Autograd function of `base_out` plus the delta; given `weight` instead of `base_out`, of the whole layer.
 
-    Taking the frozen base product in saves one pass over the output forward and one over the input gradient backward,
+    Fusing the frozen base's matmul saves one pass over the output forward and one over the input gradient backward,
     which is where LoRA's overhead goes at many tokens.
     """
 
@@ -87,7 +87,7 @@ class AdaptedLinear(Function):
             left = F.linear(tokens, directions, column)  # (tokens, r)
             h = F.linear(left, down)
         else:
-            # Not as one product with the whole basis: its last column would be kept for backward too.
+            # Separately, as a product with the whole basis would keep the last column for backward too.
             down = _cast(packed_a.mm(directions), x.dtype)  # (R, in)
             left = x
             h = F.linear(tokens, down, None if column is None else _cast(packed_a.mv(column), x.dtype))
@@ -98,19 +98,19 @@ class AdaptedLinear(Function):
             assert base_out is not None
             out = base_out.reshape(-1, base_out.shape[-1])
         n_out = out.shape[-1]
-        # B^T, not B: with few directions the products of backward run three times as fast on rows of `out` elements.
+        # B^T, not B: with few directions backward's matmuls run three times as fast on rows of `out` elements.
         up = packed_b.new_full((total_rank * n_out,), 0.0).index_copy_(0, cells, packed_b)
         up = _cast(up.view(total_rank, n_out), x.dtype)
         out = out.addmm_(h, up) if weight is not None else torch.addmm(out, h, up)
 
         ctx.save_for_backward(left, h, down, up, weight)
-        # Constants of the layer: they take part in no gradient and live as long as the layer does.
+        # Constants of the layer: they have no gradient and live as long as the layer does.
         ctx.constants = (directions, column, cells, live_a, live_b, project, x.shape)
         return out if x.dim() == 2 else out.view(*x.shape[:-1], n_out)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # what `once_differentiable` says, at a tenth of its time
+        if torch.is_grad_enabled():  # as `once_differentiable` does, at a tenth of its time
             raise RuntimeError("AdaMSS layers have no second derivative: call backward without create_graph.")
         left, h, down, up, weight = ctx.saved_tensors
         directions, column, cells, live_a, live_b, project, shape = ctx.constants
@@ -140,10 +140,10 @@ class AdaptedLinear(Function):
 
 
 def _split(basis: Tensor, n_in: int) -> tuple[Tensor, Tensor | None]:
-    """The basis (r, in[+1]) as its part over x (r, in) and its part over the constant 1 (r,), if it has one."""
+    """Split the basis (r, in[+1]) into its part over x (r, in) and its part over the constant 1 (r,), or None."""
     return (basis[:, :n_in], basis[:, n_in]) if basis.shape[1] > n_in else (basis, None)
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value.to(dtype)`, which costs a dispatch even where there is nothing to do."""
+    """Return `value.to(dtype)`, without its dispatch where the dtype is the same."""
     return value if value.dtype == dtype else value.to(dtype)

@@ -1,4 +1,4 @@
-"""Every error the core raises on purpose: what is wrong, where, and what to do about it.
+"""The errors that the core raises on purpose: what is wrong, where, and what to do about it.
 
 This module imports nothing, so that callers can catch these errors without importing torch.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 
 class AdamssWarning(UserWarning):
-    """Something was adjusted that the user may not have meant."""
+    """Warning about an adjustment that the user may not have meant."""
 
 
 class AdamssError(Exception):
-    """Base of the tree.
+    """Base class of the core's errors.
 
     Attributes:
         code: stable machine-readable name of the kind of error.

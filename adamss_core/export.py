@@ -1,4 +1,4 @@
-"""The trained delta in forms that need no AdaMSS: a stock LoRA adapter, or the merged base model."""
+"""Export the trained delta without AdaMSS: as a stock LoRA adapter, or merged into the base model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from adamss_core.errors import ExportError
-from adamss_core.files import (
+from adamss_core.adapter_files import (
     CONFIG,
     KEY_PREFIX,
     MANIFEST,
@@ -24,13 +23,14 @@ from adamss_core.files import (
     to_json,
     write_folder,
 )
+from adamss_core.errors import ExportError
 from adamss_core.layer import AdamssLayer
 
 LORA_MANIFEST = "lora_manifest.json"
 
 
 def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> dict[str, Any]:
-    """Writes the adapter as a stock PEFT LoRA with the same outputs.
+    """Write the adapter as a stock PEFT LoRA with the same outputs.
 
     delta W = B_dense (A V^T), so lora_A = A V^T (R, in), lora_B = B_dense (out, R), scaling 1. Subspaces and layers
     without effect are dropped; ranks are padded with zeros to one. The delta of a bias becomes LoRA's bias.
@@ -52,18 +52,18 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         )
     layers: dict[str, AdamssLayer] = model.base_model.adapted_layers(adapter)
     factors = {name: _effective_factors(layer, adapter) for name, layer in layers.items()}
-    kept = {name: value for name, value in factors.items() if value[1].shape[1] > 0}
-    if not kept:
+    effective = {name: value for name, value in factors.items() if value[1].shape[1] > 0}
+    if not effective:
         raise ExportError(
             f"Adapter '{adapter}' changes nothing yet: every B is zero.",
             hint="Train it first.",
             where=adapter,
         )
-    rank = max(up.shape[1] for _, up, _ in kept.values())
-    with_bias = any(bias is not None for _, _, bias in kept.values())
-    without_bias = sorted(name for name in kept if layers[name].get_base_layer().bias is None) if with_bias else []
+    rank = max(up.shape[1] for _, up, _ in effective.values())
+    with_bias = any(bias is not None for _, _, bias in effective.values())
+    without_bias = sorted(name for name in effective if layers[name].get_base_layer().bias is None) if with_bias else []
     tensors: dict[str, Tensor] = {}
-    for name, (down, up, bias) in kept.items():
+    for name, (down, up, bias) in effective.items():
         prefix = f"{KEY_PREFIX}{name}"
         tensors[f"{prefix}.lora_A.weight"] = _pad(down, rank, dim=0)
         tensors[f"{prefix}.lora_B.weight"] = _pad(up, rank, dim=1)
@@ -78,12 +78,12 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         "rank": rank,
         "scaling": 1.0,
         "lora_bias": with_bias,
-        "modules": sorted(kept),
-        "dropped_modules": sorted(set(factors) - set(kept)),
+        "modules": sorted(effective),
+        "dropped_modules": sorted(set(factors) - set(effective)),
         "modules_without_bias": without_bias,
         "note": _note(with_bias, without_bias),
     }
-    config = _lora_config(model, adapter, sorted(kept), rank, with_bias)
+    config = _lora_config(model, adapter, sorted(effective), rank, with_bias)
     files = {
         WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
         CONFIG: config_json(model, config),
@@ -94,7 +94,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
 
 
 def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Module:
-    """The plain base model with the delta merged, in fp32 and rounded once. The PeftModel is used up.
+    """Merge the delta into the base model, in fp32 and rounded once, and return the base; the PeftModel is consumed.
 
     Raises:
         MergeError: the delta is not finite, or the base is quantised in a way that cannot be merged into.
@@ -115,7 +115,7 @@ def _note(with_bias: bool, without_bias: list[str]) -> str:
 
 @torch.no_grad()
 def _effective_factors(layer: AdamssLayer, adapter: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """`lora_factors` without the ranks whose column of `up` is zero; the bias None where it is zero."""
+    """Return `lora_factors` without ranks whose column of `up` is zero; a zero bias becomes None."""
     down, up, bias = layer.lora_factors(adapter)
     used = torch.where(up.ne(0).any(0))[0]
     if bias is not None and not bool(bias.any()):
@@ -150,7 +150,7 @@ def _lora_config(model: PeftModel, adapter: str, modules: list[str], rank: int, 
 
 
 def _targets(base: nn.Module, modules: list[str]) -> list[str] | str:
-    """target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
+    """Return target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
     everything = [name for name, module in base.named_modules() if name and not _inside_adapter(base, name)]
     for candidate in (sorted({name.rpartition(".")[2] for name in modules}), modules):
         matched = [n for n in everything if n in candidate or n.endswith(tuple(f".{c}" for c in candidate))]

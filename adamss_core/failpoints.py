@@ -1,6 +1,6 @@
-"""Places where a test can make a process die, freeze or fail: `FAILPOINT=name:action[:n]`.
+"""Failpoints: named lines at which a test makes a process die, freeze or fail, by `FAILPOINT=name:action[:n]`.
 
-With `n`, it happens the n-th time the place is reached. Without the variable nothing happens anywhere.
+With `n`, the failpoint acts the n-th time it is reached. Without the variable no failpoint acts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Literal
 
 # In the order in which a job passes them.
-Place = Literal[
+FailpointName = Literal[
     "after_submit",  # the job is committed, the answer is not sent
     "before_claim",
     "after_claim",  # before the first heartbeat
@@ -34,16 +34,16 @@ class InjectedFault(RuntimeError):
     """Raised by `FAILPOINT=name:raise`."""
 
 
-def failpoint(name: Place) -> bool:
-    """True where the caller is to spoil its own value, which is what the action `nan` asks for.
+def failpoint(name: FailpointName) -> bool:
+    """Carry out the action configured for this failpoint; return whether the caller must make its value NaN.
 
-    Actions: kill, stop, segv; raise (an error nobody foresaw), oom (memory ran out), full (the disk is full); nan.
+    Actions: kill, stop, segv; raise (an unexpected error), oom (out of memory), full (no space on the disk); nan.
     """
-    wanted = os.environ.get("FAILPOINT")
-    if not wanted:
+    configured = os.environ.get("FAILPOINT")
+    if not configured:
         return False
-    place, _, rest = wanted.partition(":")
-    if place != name:
+    configured_name, _, rest = configured.partition(":")
+    if configured_name != name:
         return False
     action, _, count = rest.partition(":")
     _reached[name] += 1

@@ -1,7 +1,7 @@
-"""What can be known of a base model without its weights: modules, shapes, head, tokenizer.
+"""Inspect a base model without its weights: modules, shapes, head, tokenizer.
 
-`python -m adamss_core.inspection MODEL [--revision R]` prints the facts as JSON. Nothing of the model is run, and its
-weights are not read: the architecture is built from the config on the meta device.
+`python -m adamss_core.inspection MODEL [--revision R]` prints the facts as JSON. The model is not run, and its weights
+are not read: the architecture is built from the config on the meta device.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class InspectionError(AdamssError, ValueError):
 
 
 def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """The facts of a base model.
+    """Return the facts of a base model.
 
     Returns:
         model_type, architectures: of the config.
-        tasks: what the model can be fine-tuned for.
+        tasks: for which the model can be fine-tuned.
         parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets:
             see `task_facts`; of the first task, and in `other_tasks` by the names of the others.
-        max_positions, vocab_size, hidden_size, image_tokens: None where the config does not say.
-        has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: what can be loaded with the model.
+        max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
+        has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
         format: of these facts.
 
     Raises:
@@ -124,14 +124,14 @@ def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
 
 
 def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, Any]:
-    """What depends on the head that a task puts on the body.
+    """Return the facts that depend on a task's head.
 
     Returns:
-        parameters: of everything but the head that is trained.
+        parameters: of all modules but the trained head.
         linear_modules: name (as PEFT sees it), kind (Linear or Conv1D), in_features, out_features, bias.
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
-        default_targets: names of what is adapted in this model type by default; None without one.
+        default_targets: names of the modules that are adapted in this model type by default; None if unknown.
     """
     two, three = (_build(config, auto_model, labels) for labels in (2, 3))
     outside = head_modules(two)
@@ -150,7 +150,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
 
 
 def load_options(source: str, revision: str | None) -> dict[str, Any]:
-    """Arguments for `from_pretrained`: never remote code, and a folder never makes transformers look at the hub."""
+    """Return arguments for `from_pretrained` that forbid remote code, and hub access for local folders."""
     local = Path(source).is_dir()
     return {
         "revision": None if local else revision,
@@ -160,20 +160,20 @@ def load_options(source: str, revision: str | None) -> dict[str, Any]:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Modules with parameters that do not belong to the body."""
+    """Return the names of the modules with parameters outside of the body."""
     return [
         name for name, module in model.named_children() if name != model.base_model_prefix and _parameters(module) > 0
     ]
 
 
 def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
-    """Every linear layer that can be adapted, in the model's order, heads included."""
-    found = []
+    """Describe every linear layer that can be adapted, in the model's order, heads included."""
+    layers = []
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, Conv1D)):
             transposed = isinstance(module, Conv1D)
             rows, columns = module.weight.shape
-            found.append(
+            layers.append(
                 {
                     "name": name,
                     "kind": "Conv1D" if transposed else "Linear",
@@ -182,11 +182,11 @@ def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
                     "bias": module.bias is not None,
                 }
             )
-    return found
+    return layers
 
 
 def position_limit(config: Any) -> int | None:
-    """How many positions a model has; RoBERTa's kin count theirs from the padding token on."""
+    """Return the number of positions of a model; RoBERTa and its relatives count from the padding token on."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
         return None
@@ -194,13 +194,16 @@ def position_limit(config: Any) -> int | None:
 
 
 def is_usable(tokenizer: Any) -> bool:
-    """transformers makes an empty tokenizer where the files are missing: one of special tokens only."""
+    """Return whether a tokenizer has words: transformers makes one of special tokens only where files are missing."""
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
 def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
-    """PEFT's names for the model type, with a regular expression resolved; where it has none, or none that the model
-    has (ViT's were renamed), attention's query and value by their usual names."""
+    """Return PEFT's default targets for the model type, with a regular expression resolved.
+
+    Where PEFT has none, or none that the model has (ViT's were renamed): attention's query and value by their usual
+    names.
+    """
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
@@ -222,7 +225,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _tokenizer(source: str, options: dict[str, Any]) -> Any:
-    """None where there is none of use."""
+    """Return the tokenizer, or None where the model has no usable one."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception:  # whatever keeps it from loading, the answer is no
@@ -239,7 +242,7 @@ def _has_image_processor(source: str, options: dict[str, Any]) -> bool:
 
 
 def _image_tokens(config: Any) -> int | None:
-    """Patches of an image, and the class token."""
+    """Return the number of patches of an image, and one for the class token; None if unknown."""
     size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
     return (size // patch) ** 2 + 1 if isinstance(size, int) and isinstance(patch, int) and patch > 0 else None
 
@@ -268,7 +271,7 @@ def _attempt(source: str, load: Callable[[], Any]) -> Any:
 
 
 def _without_paths(text: str, source: str) -> str:
-    """Whoever reads the message need not know where the service keeps its models."""
+    """Replace the local path in an error's text: users need not know where the service keeps its models."""
     return re.sub(r"\s+", " ", text.replace(source, Path(source).name))[:300]
 
 

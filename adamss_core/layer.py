@@ -1,10 +1,9 @@
-"""The adapted linear layer: packed parameters, forward, merge, and the stock file format of its state."""
+"""The adapters of one target module: packed parameters, ASA's state, factors of the delta, and merging."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,31 +13,34 @@ from peft.utils import resolve_quantization_backend
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from adamss_core import fingerprint
 from adamss_core.asa_state import AVERAGES, AsaState, check_exported
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, extended_weight
-from adamss_core.delta import AdaptedLinear, assemble
+from adamss_core.delta import assemble
 from adamss_core.errors import MergeError
-from adamss_core.layer_state import load_layer_state, unpack_layer_state
 from adamss_core.layout import SubspaceLayout
+from adamss_core.weight_sketch import pack_sketch, sketch_weight, tolerance_of
 
 
 class AdamssLayer(BaseTunerLayer):
-    """The adapters of one target.
+    """Adapters of one target module.
 
     Per adapter: `adamss_A` (R, r) and `adamss_B` (sum |I_k| r_k,) are trained; `adamss_newB` (r, in[+1]) is the basis
-    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the base's
-    fingerprint; `adamss_cells` where packed B lies in (R, out); `adamss_asa` ASA's state.
+    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the sketch
+    of the base weight; `adamss_cells` the positions of packed B in (R, out); `adamss_asa` ASA's state.
     """
 
     adapter_layer_names = ("adamss_A", "adamss_B")
     other_param_names = ("adamss_newB", "adamss_rows", "adamss_sketch", "adamss_cells", "adamss_asa", "layouts")
 
-    # What mypy cannot see of PEFT's mixin.
+    # Members of PEFT's mixin, which mypy does not see.
     base_layer: Any
     get_base_layer: Callable[[], Any]
     set_adapter: Callable[..., None]
     active_adapters: list[str]
+    # Set by the class that knows the base layer's kind.
+    in_features: int
+    out_features: int
 
     def _init_adapters(self, base_layer: nn.Module, module_name: str) -> None:
         self.base_layer = base_layer
@@ -58,21 +60,25 @@ class AdamssLayer(BaseTunerLayer):
     # --- the base -------------------------------------------------------------------------------------------------
 
     def base_weight(self) -> Tensor:
-        """W as (out, in), dequantised where the base is quantised."""
+        """Return W as (out, in), dequantised where the base is quantised."""
         weight = self.get_base_weight().detach()
         return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
     def base_bias(self) -> Tensor | None:
-        """(out,), or None."""
+        """Return the bias (out,), or None."""
         bias: Tensor | None = getattr(self.get_base_layer(), "bias", None)
         return bias
 
     def base_extended(self) -> Tensor:
-        """[W | b] in fp32: (out, in[+1])."""
+        """Return [W | b] in fp32: (out, in[+1])."""
         return extended_weight(self.base_weight(), self.base_bias())
 
     def base_record(self, sketched: Tensor | None = None) -> Tensor:
-        """The base's fingerprint, from its sketch where that is known; with an adapter merged in, the one before."""
+        """Return the packed sketch of the base weight; while an adapter is merged in, the one from before merging.
+
+        Args:
+            sketched: the base's sketch where it is known, to save computing it.
+        """
         if self.merged:
             return self.adamss_sketch[self.merged_adapters[0]]
         bits = None
@@ -80,12 +86,12 @@ class AdamssLayer(BaseTunerLayer):
             bits = 4 if self.quantization_backend.backend_name == "bnb 4bit" else 8
         weight: Tensor = self.get_base_layer().weight
         if sketched is None:
-            sketched = fingerprint.sketch(self.base_weight(), self.base_bias())
-        return fingerprint.record(sketched, fingerprint.tolerance(weight.dtype, bits=bits))
+            sketched = sketch_weight(self.base_weight(), self.base_bias())
+        return pack_sketch(sketched, tolerance_of(weight.dtype, bits=bits))
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """fp32 for half-precision and quantised bases, as LoRA's autocast of adapters does; fp64 stays fp64."""
+        """Dtype of A and B: fp32 for half-precision and quantised bases, as for LoRA; fp64 for an fp64 base."""
         weight: Tensor = self.get_base_layer().weight
         return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
@@ -100,7 +106,7 @@ class AdamssLayer(BaseTunerLayer):
         use_asa: bool,
         inference_mode: bool,
     ) -> None:
-        """Adds one adapter, started from `decomposition`.
+        """Add one adapter, started from `decomposition`.
 
         Args:
             zero_b: B starts at zero; otherwise at 0.01 times normal noise (`init_weights=None`).
@@ -116,7 +122,7 @@ class AdamssLayer(BaseTunerLayer):
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def install(self, adapter_name: str, basis: Tensor, layout: SubspaceLayout, a: Tensor, b: Tensor) -> None:
-        """Puts a basis, a layout and values in place, forgetting ASA's masks."""
+        """Replace basis, layout and values, and discard ASA's masks."""
         device = basis.device
         self.layouts[adapter_name] = layout
         self.adamss_newB[adapter_name] = basis
@@ -132,6 +138,7 @@ class AdamssLayer(BaseTunerLayer):
                 parameters[adapter_name] = nn.Parameter(value, requires_grad=trained)
 
     def asa_state(self, adapter_name: str) -> AsaState | None:
+        """Return ASA's state of an adapter; None where it does not use ASA."""
         if adapter_name not in self.adamss_asa:
             return None
         state = self.adamss_asa[adapter_name]
@@ -139,7 +146,7 @@ class AdamssLayer(BaseTunerLayer):
         return state
 
     def packed(self, adapter_name: str) -> tuple[Tensor, Tensor]:
-        """Packed A (R, r) and B (sum |I_k| r_k,) with pruned subspaces in place, detached."""
+        """Return packed A (R, r) and B (sum |I_k| r_k,) with pruned subspaces in place, detached."""
         a, b = self.adamss_A[adapter_name].detach(), self.adamss_B[adapter_name].detach()
         state = self.asa_state(adapter_name)
         if state is None:
@@ -147,10 +154,10 @@ class AdamssLayer(BaseTunerLayer):
         return assemble(a, state.frozen_a, state.live_a), assemble(b, state.frozen_b, state.live_b)
 
     def freeze_pruned(self, adapter_name: str, *, compact: bool) -> None:
-        """Makes the parameters follow `pruned_at`: pruned values move to `frozen_*`, where they stay for good.
+        """Make the parameters follow `pruned_at`: pruned values move to `frozen_*`, where they stay for good.
 
         With `compact` the pruned rows leave the parameters (the objects stay the same); without it the shapes stay.
-        Gradients are cut to fit. Averages are left alone: call this right after they were restarted.
+        Gradients are cut to fit. Averages are not: call this right after they were restarted.
         """
         state = self.asa_state(adapter_name)
         assert state is not None
@@ -181,12 +188,12 @@ class AdamssLayer(BaseTunerLayer):
                     parameter.grad = gradient * getattr(state, name)
 
     def check_asa(self, adapter_name: str, tensors: Any) -> None:
-        """Raises AsaStateError unless `restore_asa` can take these tensors."""
+        """Raise AsaStateError unless `restore_asa` can take these tensors."""
         packed_a, packed_b = self.packed(adapter_name)
         check_exported(tensors, self.layouts[adapter_name].num_subspaces, packed_a, packed_b, self.module_name)
 
     def restore_asa(self, adapter_name: str, tensors: dict[str, Tensor]) -> None:
-        """Takes back what `AsaState.export` gave, the parameters' shapes included; A and B are the layer's own.
+        """Restore the state that `AsaState.export` gave, parameter shapes included; the values of A and B stay.
 
         Raises:
             AsaStateError: the tensors do not fit this layer.
@@ -208,24 +215,24 @@ class AdamssLayer(BaseTunerLayer):
             setattr(state, name, value.index_select(0, live) if state.compact and live is not None else value.clone())
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        """Moves, but never casts: a basis rounded to half precision would not be the one that was trained."""
+        """Move without casting: a basis rounded to half precision is not the basis that was trained."""
         weight = getattr(self.get_base_layer(), "weight", None)
         target = device if device is not None else getattr(weight, "device", None)
         if target is None or target.type == "meta":
             return
         for name in (*self.adapter_layer_names, *self.other_param_names):
-            held = getattr(self, name)
-            if isinstance(held, nn.Module) and adapter_name in held:  # type: ignore[operator]
-                item = held[adapter_name]  # type: ignore[index]
+            tensors = getattr(self, name)
+            if isinstance(tensors, nn.Module) and adapter_name in tensors:  # type: ignore[operator]
+                item = tensors[adapter_name]  # type: ignore[index]
                 if isinstance(item, nn.Module):
                     item.to(target)
                 elif item.device != target and item.device.type != "meta":
-                    held[adapter_name] = item.to(target)  # type: ignore[operator]
+                    tensors[adapter_name] = item.to(target)  # type: ignore[operator]
 
     # --- the delta ------------------------------------------------------------------------------------------------
 
     def lora_factors(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The delta as factors: down (R, in), up (out, R), and the bias delta (out,) or None; all in the basis' dtype.
+        """Return the delta as factors: down (R, in), up (out, R), bias delta (out,) or None; in the basis' dtype.
 
         delta W = up @ down. The bias delta is up @ (A @ last column of the basis).
         """
@@ -239,23 +246,23 @@ class AdamssLayer(BaseTunerLayer):
         return fold[:, :n_in], up, up @ fold[:, n_in] if fold.shape[1] > n_in else None
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
-        """delta W in the base weight's orientation, fp32 (fp64 for an fp64 base)."""
+        """Return delta W in the base weight's orientation, fp32 (fp64 for an fp64 base)."""
         down, up, _ = self.lora_factors(adapter_name)
         delta = up @ down
         return delta.t() if isinstance(self.get_base_layer(), Conv1D) else delta
 
     def get_delta_bias(self, adapter_name: str) -> Tensor | None:
-        """delta b (out,), or None where the base has no bias."""
+        """Return delta b (out,), or None where the base has no bias."""
         return self.lora_factors(adapter_name)[2]
 
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        """Only without a bias: PEFT's conversion takes no change of it along, `export_lora` does."""
+    def supports_lora_conversion(self, adapter_name: str = DEFAULT_ADAPTER) -> bool:
+        """Return whether PEFT may convert the layer: not with a bias, whose delta only `export_lora` keeps."""
         return self.base_bias() is None
 
     # --- merging --------------------------------------------------------------------------------------------------
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Adds the deltas to the base weight, in fp32 and rounded once.
+        """Add the deltas to the base weight, in fp32 and rounded once.
 
         Raises:
             MergeError: a delta is not finite (with `safe_merge`), or the base's quantisation cannot be merged into.
@@ -266,6 +273,7 @@ class AdamssLayer(BaseTunerLayer):
                 self.merged_adapters.append(adapter_name)
 
     def unmerge(self) -> None:
+        """Subtract all merged deltas again."""
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
@@ -302,96 +310,10 @@ class AdamssLayer(BaseTunerLayer):
             bias.data = new_bias
 
 
-class AdamssLinear(nn.Module, AdamssLayer):
-    """AdaMSS on nn.Linear, transformers' Conv1D or a bitsandbytes linear."""
-
-    def __init__(self, base_layer: nn.Module, module_name: str) -> None:
-        super().__init__()
-        self._init_adapters(base_layer, module_name)
-        base = self.get_base_layer()
-        if isinstance(base, Conv1D):
-            self.in_features, self.out_features = base.weight.shape
-        else:
-            self.in_features, self.out_features = base.in_features, base.out_features
-        self.register_state_dict_post_hook(unpack_layer_state)
-        self.register_load_state_dict_pre_hook(load_layer_state)
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(..., in) -> (..., out)."""
-        if self.disable_adapters and self.merged:
-            self.unmerge()
-        held = self.adamss_A
-        adapters = [name for name in self.active_adapters if name in held]
-        if self.disable_adapters or self.merged or not adapters:
-            return self.base_layer(x, *args, **kwargs)
-
-        autocast = torch.is_autocast_enabled(x.device.type)
-        frozen = self._fusable(x, held[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
-        if frozen is not None:
-            return self._delta(adapters[0], x, None, *frozen)
-
-        result = self.base_layer(x, *args, **kwargs)
-        dtype = result.dtype
-        for name in adapters:
-            compute = torch.get_autocast_dtype(x.device.type) if autocast else held[name].dtype
-            with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-                result = self._delta(name, x.to(compute), result.to(compute), None, None)
-        return result.to(dtype)
-
-    def _delta(
-        self, name: str, x: Tensor, base_out: Tensor | None, weight: Tensor | None, bias: Tensor | None
-    ) -> Tensor:
-        state = self.asa_state(name)
-        pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
-        # Not through nn.Module's attributes, which would take a tenth of a small layer's forward.
-        held: dict[str, Any] = self._modules
-        a, b = held["adamss_A"]._parameters.get(name), held["adamss_B"]._parameters.get(name)
-        if a is None:  # a replica of nn.DataParallel, which holds its parameters as plain attributes
-            a, b = held["adamss_A"][name], held["adamss_B"][name]
-        if a.numel() == 0:
-            # All pruned: backward need not come here. The parameters still ask for gradients, so that an optimizer
-            # made after loading holds the same list of parameters as the one made before.
-            a, b = a.detach(), b.detach()
-        out: Tensor = AdaptedLinear.apply(
-            x,
-            base_out,
-            weight,
-            bias,
-            a,
-            b,
-            held["adamss_newB"]._buffers[name],
-            held["adamss_cells"]._buffers[name],
-            *pruned,
-        )
-        return out
-
-    def _fusable(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None] | None:
-        """Weight and bias of a base whose product may be taken in: a plain frozen nn.Linear nobody listens to."""
-        base = self.base_layer
-        if (
-            type(base) is not nn.Linear
-            or "forward" in base.__dict__  # patched, as accelerate's offloading does
-            or base._forward_hooks
-            or base._forward_pre_hooks
-            or base._backward_hooks
-            or base._backward_pre_hooks
-        ):
-            return None
-        parameters: dict[str, Any] = base._parameters
-        weight, bias = parameters.get("weight"), parameters.get("bias")
-        if weight is None:  # a replica of nn.DataParallel
-            return None
-        trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-        return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
-
-    def __repr__(self) -> str:
-        return "adamss." + super().__repr__()
-
-
 def replace_data(parameter: nn.Parameter, value: Tensor) -> None:
-    """Gives a parameter other values, also of another shape, without making it another object.
+    """Give a parameter other values, also of another shape, without replacing the object.
 
-    Optimizers, schedulers and users hold parameters by identity. A graph that is still alive (a `loss` variable, say)
+    Optimizers, schedulers and users refer to parameters by identity. A live graph (a `loss` variable, say)
     keeps the parameter's gradient accumulator with its old shape; assigning another dtype in between makes autograd
     drop it.
     """

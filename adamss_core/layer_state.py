@@ -1,31 +1,29 @@
-"""A layer's state in stock PEFT's file format, and back.
+"""Convert a layer's state to stock PEFT's file format, and back.
 
 Stock PEFT writes `adamss_A.<k>`, `adamss_B.<k>` and `adamss_newB`. Ours adds `adamss_rows` (the subspace of each row),
-`adamss_sketch` (the base's fingerprint) and `adamss_asa.*`, which stock PEFT ignores. Because these are hooks on the
-layer's state dict, every way PEFT and transformers save or load an adapter goes through them.
+`adamss_sketch` (the sketch of the base weight) and `adamss_asa.*`, which stock PEFT ignores. As hooks on the layer's
+state dict, these functions take part whenever PEFT or transformers saves or loads an adapter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from adamss_core import fingerprint
 from adamss_core.errors import BaseMismatchError, PlacementError, TensorShapeError
+from adamss_core.layer import AdamssLayer
 from adamss_core.layout import SubspaceLayout
+from adamss_core.weight_sketch import relative_distance
 
-if TYPE_CHECKING:
-    from adamss_core.layer import AdamssLinear
-
-# Largest relative difference between the basis in a stock file and the one computed here that is still the same basis.
+# Largest relative difference between a stock file's basis and this base's that still counts as the same basis.
 SAME_BASIS = 1e-3
 SAME_BASIS_ROUNDED = 4e-3  # where the file's basis was rounded to half precision
 
 
-def unpack_layer_state(layer: AdamssLinear, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """State-dict post-hook: packed parameters -> one A and one B per subspace, plus ASA's state."""
+def unpack_layer_state(layer: AdamssLayer, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """Unpack A and B into one of each per subspace and add ASA's state (a state-dict post-hook)."""
     for adapter, layout in layer.layouts.items():
         state_dict.pop(f"{prefix}adamss_A.{adapter}", None)
         state_dict.pop(f"{prefix}adamss_B.{adapter}", None)
@@ -38,30 +36,33 @@ def unpack_layer_state(layer: AdamssLinear, state_dict: dict[str, Tensor], prefi
                 state_dict[f"{prefix}adamss_asa.{adapter}.{name}"] = value
 
 
-def load_layer_state(layer: AdamssLinear, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Load pre-hook: takes an adapter's tensors out of `state_dict`, checks them and puts them in place.
+def load_layer_state(layer: AdamssLayer, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take an adapter's tensors out of `state_dict`, check and install them (a load pre-hook).
 
     Raises:
         TensorShapeError, BaseMismatchError, PlacementError, AsaStateError
     """
-    base_comes_along = f"{prefix}base_layer.weight" in state_dict
+    includes_base = f"{prefix}base_layer.weight" in state_dict
     for adapter in layer.layouts:
         if f"{prefix}adamss_A.{adapter}.0" not in state_dict:
             continue
         tensors = _take(state_dict, prefix, adapter)
-        if "sketch" in tensors and not base_comes_along:
+        if "sketch" in tensors and not includes_base:
             _check_base(layer, tensors["sketch"])
         _install(layer, adapter, tensors)
-        # What torch's own loading finds is what is in place by now.
+        # Leave torch's own loading the tensors that are installed by now.
         for name in ("adamss_A", "adamss_B", "adamss_newB", "adamss_rows", "adamss_sketch"):
             state_dict[f"{prefix}{name}.{adapter}"] = getattr(layer, name)[adapter].detach()
 
 
 def _take(state_dict: dict[str, Any], prefix: str, adapter: str) -> dict[str, Any]:
-    """Takes one adapter's tensors out of `state_dict`, keyed `a`, `b` (lists), `basis`, `rows`, `sketch` and `asa`.
+    """Remove one adapter's tensors from `state_dict`.
 
-    PEFT puts the adapter's name only into the keys that a fresh model has too. What more a file holds (ASA's averages
-    in the middle of a window, further subspaces) arrives without it, and belongs to the one adapter in the file.
+    Returns:
+        The tensors, keyed `a`, `b` (lists), `basis`, `rows`, `sketch` and `asa`.
+
+    PEFT puts the adapter's name only into keys that a fresh model has too. Other keys of the file (ASA's averages
+    between two mask steps, further subspaces) arrive without it and belong to the one adapter in the file.
     """
 
     def pop(name: str, suffix: str = "") -> Any:
@@ -83,11 +84,11 @@ def _take(state_dict: dict[str, Any], prefix: str, adapter: str) -> dict[str, An
     return taken
 
 
-def _check_base(layer: AdamssLinear, saved: Tensor) -> None:
+def _check_base(layer: AdamssLayer, saved: Tensor) -> None:
     current = layer.base_record()
     if saved.shape != current.shape:
         raise _wrong_shape(layer, "adamss_sketch", saved.shape, current.shape)
-    gap, allowed = fingerprint.compare(saved, current)
+    gap, allowed = relative_distance(saved, current)
     if not gap <= allowed:
         raise BaseMismatchError(
             f"The adapter was trained on another base model: '{layer.module_name}' differs by {gap:.2%}, where "
@@ -98,7 +99,7 @@ def _check_base(layer: AdamssLinear, saved: Tensor) -> None:
         )
 
 
-def _install(layer: AdamssLinear, adapter: str, tensors: dict[str, Any]) -> None:
+def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
     current = layer.layouts[adapter]
     device, dtype = layer.get_base_layer().weight.device, layer.parameter_dtype
     a_list: list[Tensor] = tensors["a"]
@@ -129,19 +130,22 @@ def _install(layer: AdamssLinear, adapter: str, tensors: dict[str, Any]) -> None
         layer.restore_asa(adapter, tensors["asa"])
 
 
-def _checked_rows(layer: AdamssLinear, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _checked_rows(layer: AdamssLayer, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
     rows = rows.cpu().long()
     if rows.shape != (layer.out_features,):
         raise _wrong_shape(layer, "adamss_rows", rows.shape, (layer.out_features,))
     in_range = bool(((rows >= 0) & (rows < len(sizes))).all())
-    found = tuple(torch.bincount(rows, minlength=len(sizes)).tolist()) if in_range else ("out of range",)
-    if found != sizes:
-        raise _wrong_shape(layer, "adamss_rows", found, sizes)
+    counts = tuple(torch.bincount(rows, minlength=len(sizes)).tolist()) if in_range else ("out of range",)
+    if counts != sizes:
+        raise _wrong_shape(layer, "adamss_rows", counts, sizes)
     return rows
 
 
-def _check_placement(layer: AdamssLinear, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:
-    """A stock file does not say which rows a B_k belongs to; only the very decomposition it came from does."""
+def _check_placement(layer: AdamssLayer, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:
+    """Raise PlacementError unless this base gives the decomposition that a stock file came from.
+
+    A stock file does not record which rows a B_k belongs to.
+    """
     weight: Tensor = layer.get_base_layer().weight
     if layer.quantization_backend is not None or weight.dtype in (torch.float16, torch.bfloat16):
         kind = "quantised" if layer.quantization_backend is not None else str(weight.dtype).removeprefix("torch.")
@@ -158,7 +162,7 @@ def _check_placement(layer: AdamssLinear, adapter: str, basis: Tensor, sizes: tu
         raise _uncertain(layer, "its subspaces have other sizes than the ones found in this base")
 
 
-def _uncertain(layer: AdamssLinear, reason: str) -> PlacementError:
+def _uncertain(layer: AdamssLayer, reason: str) -> PlacementError:
     return PlacementError(
         f"The adapter was written by stock PEFT, which does not save which rows a subspace has, and they cannot be "
         f"found with certainty for '{layer.module_name}': {reason}.",
@@ -168,9 +172,9 @@ def _uncertain(layer: AdamssLinear, reason: str) -> PlacementError:
     )
 
 
-def _wrong_shape(layer: AdamssLinear, tensor: str, found: Any, expected: Any) -> TensorShapeError:
+def _wrong_shape(layer: AdamssLayer, tensor: str, shape: Any, expected: Any) -> TensorShapeError:
     return TensorShapeError(
-        f"Tensor '{layer.module_name}.{tensor}' has shape {tuple(found)}, but {tuple(expected)} is needed.",
+        f"Tensor '{layer.module_name}.{tensor}' has shape {tuple(shape)}, but {tuple(expected)} is needed.",
         hint="The adapter was made for another model or its files were altered: use the base model it was trained on, "
         "or get the files again.",
         where=f"{layer.module_name}.{tensor}",

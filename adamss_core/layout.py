@@ -1,7 +1,7 @@
-"""Which output rows belong to which subspace, and where each subspace lies in the packed A and B.
+"""The layout of a layer's subspaces: their output rows, and their positions in packed A and B.
 
-Packed A stacks all A_k: (R, r) with R = sum of r_k. Packed B is flat: every B_k (|I_k|, r_k) row-major, one after the
-other. One A, one B and one scatter per layer is what keeps the number of operations independent of K.
+Packed A stacks all A_k: (R, r) with R = sum of r_k. Packed B is flat: every B_k (|I_k|, r_k) row-major, in
+order. With one A, one B and one scatter per layer, the number of operations does not depend on K.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class SubspaceLayout:
         return tuple(size * rank for size, rank in zip(self.sizes, self.ranks, strict=True))
 
     def members(self, subspace: int) -> Tensor:
-        """Output rows of one subspace, ascending: (|I_k|,)."""
+        """Return the output rows of one subspace, ascending: (|I_k|,)."""
         return torch.where(self.rows == subspace)[0]
 
     def cells(self) -> Tensor:
-        """Where each element of packed B lies in the dense B^T (R, out), as flat indices: (sum |I_k| r_k,)."""
+        """Return the flat indices of packed B's elements in the dense B^T (R, out): (sum |I_k| r_k,)."""
         ranks = torch.tensor(self.ranks)
         order = self.rows.argsort(stable=True)  # rows by subspace: (out,)
         rank = ranks[self.rows[order]]  # r_k of each of them
@@ -68,11 +68,11 @@ class SubspaceLayout:
         return direction * self.out_features + torch.repeat_interleave(order, rank)
 
     def spread(self, per_subspace: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """Repeats one value per subspace to one value per row of packed A or element of packed B."""
+        """Repeat one value per subspace to one value per row of packed A or element of packed B."""
         return torch.repeat_interleave(per_subspace, torch.tensor(lengths))
 
     def unpack(self, packed_a: Tensor, packed_b: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
+        """Return the pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
         return [
             (a, b.view(-1, rank))
             for a, b, rank in zip(

@@ -1,4 +1,4 @@
-"""The tuner: finds the targets, decomposes them, puts the layers in, and runs ASA over all of them."""
+"""The tuner: find and decompose the targets, insert the layers, and run ASA over all of them."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ from adamss_core.asa_state import ACTIVE, NEVER
 from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
-from adamss_core.layer import AdamssLayer, AdamssLinear
+from adamss_core.layer import AdamssLayer
+from adamss_core.linear import AdamssLinear
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
 
 def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
-    """The decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
+    """Return the decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
     folder = None if cache is None else Path(cache)
     return partial(decompose, cache=folder)  # not a lambda: the model must stay picklable
 
 
 class AdamssModel(BaseTuner):
-    """AdaMSS on a base model, in the place where PEFT's own tuner would sit (`PeftModel.base_model`).
+    """AdaMSS on a base model, in place of PEFT's own tuner (`PeftModel.base_model`).
 
     Args:
         model: the base model, changed in place.
         config: `peft.AdamssConfig`, or a dict of adapter name to config.
         adapter_name: name of the first adapter.
-        decompose: where decompositions come from: `(module name, W, b or None, config) -> Decomposition`.
+        decompose: source of decompositions: `(module name, W, b or None, config) -> Decomposition`.
     """
 
     prefix: str = "adamss_"
@@ -71,10 +72,10 @@ class AdamssModel(BaseTuner):
         self._layers: dict[str, AdamssLayer] | None = None
         super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
 
-    # --- putting layers in ----------------------------------------------------------------------------------------
+    # --- inserting layers -----------------------------------------------------------------------------------------
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Checks everything and decomposes every target before the first module is touched.
+        """Check everything and decompose every target before the first module is changed.
 
         Raises:
             ConfigError, TargetError, WeightError
@@ -112,7 +113,7 @@ class AdamssModel(BaseTuner):
 
     def _find_targets(self, model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
         inside: tuple[str, ...] = ()
-        found: list[tuple[str, nn.Module]] = []
+        targets: list[tuple[str, nn.Module]] = []
         for name, module in model.named_modules():
             if name.startswith(inside) and inside:
                 continue
@@ -129,19 +130,19 @@ class AdamssModel(BaseTuner):
                     "or keep this module out with a narrower name.",
                     where=name,
                 )
-            found.append((name, module))
-        if not found:
+            targets.append((name, module))
+        if not targets:
             raise _nothing_matched(model, config.target_modules)
         if not isinstance(config.target_modules, str):
-            names = [name for name, _ in found]
-            idle = [t for t in config.target_modules or [] if not any(f".{n}".endswith(f".{t}") for n in names)]
-            if idle:  # not an error: stock PEFT's adapters may name modules of several architectures
-                warnings.warn(str(_nothing_matched(model, idle)), AdamssWarning, stacklevel=2)
-        return found
+            names = [name for name, _ in targets]
+            unmatched = [t for t in config.target_modules or [] if not any(f".{n}".endswith(f".{t}") for n in names)]
+            if unmatched:  # not an error: stock PEFT's adapters may name modules of several architectures
+                warnings.warn(str(_nothing_matched(model, unmatched)), AdamssWarning, stacklevel=2)
+        return targets
 
     @staticmethod
     def _check_layer_indices(model: nn.Module, config: AdamssConfig) -> None:
-        """layers_to_transform must leave something; the message of `_nothing_matched` would blame the names."""
+        """Raise ConfigError where layers_to_transform leaves no target; `_nothing_matched` would blame the names."""
         if config.layers_to_transform is None or isinstance(config.target_modules, str):
             return
         if not any(check_target_module_exists(config, name) for name, _ in model.named_modules() if name):
@@ -180,30 +181,31 @@ class AdamssModel(BaseTuner):
             self._replace_module(parent, target_name, layer, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
-        """PEFT takes all it puts back for linear layers, but a head such as RoBERTa's has no weight of its own."""
+        """Put a module back; PEFT expects a linear layer, but a head such as RoBERTa's has no weight of its own."""
         if isinstance(child, ModulesToSaveWrapper):
             setattr(parent, child_name, new_module)
         else:
             super()._replace_module(parent, child_name, new_module, child)
 
     def delete_adapter(self, adapter_name: str) -> None:
+        """Remove an adapter from all layers."""
         super().delete_adapter(adapter_name)
         self._layers = None
 
     # --- ASA ------------------------------------------------------------------------------------------------------
 
     def adapted_layers(self, adapter_name: str) -> dict[str, AdamssLayer]:
-        """Module name -> layer, in the model's order, for the layers that have this adapter."""
+        """Return the layers that have this adapter by module name, in the model's order."""
         if self._layers is None:
             self._layers = {n: m for n, m in self.model.named_modules() if isinstance(m, AdamssLayer)}
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
     def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """One ASA step for every active adapter that uses it. Call it after each optimizer step, before `zero_grad`.
+        """Run ASA for every active adapter that uses it; call it after each optimizer step, before `zero_grad`.
 
         Args:
-            step: how many optimizer steps have been made.
-            optimizer: frees its state for pruned subspaces, so that they cost no more time or memory.
+            step: number of finished optimizer steps.
+            optimizer: its state for pruned subspaces is freed, so that they cost no more time or memory.
         """
         for adapter in self.active_adapters:
             config = self.peft_config[adapter]
@@ -213,14 +215,14 @@ class AdamssModel(BaseTuner):
             if step <= config.final_warmup:
                 asa.update_importance(layers, adapter, config)
             total = sum(layer.layouts[adapter].num_subspaces for layer in layers)
-            wanted = asa.scheduled_subspaces(step, total, config)
-            # Past the ramp the target is still owed if its last step was never seen.
-            overdue = step > config.final_warmup and asa.count_active(layers, adapter) > wanted
+            scheduled = asa.scheduled_subspaces(step, total, config)
+            # After the ramp, prune once more if its last step was skipped.
+            overdue = step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
             if overdue or asa.is_mask_step(step, config):
-                asa.prune(layers, adapter, wanted, step, optimizer)
+                asa.prune(layers, adapter, scheduled, step, optimizer)
 
     def asa_summary(self, adapter_name: str | None = None) -> dict[str, Any]:
-        """The state of all subspaces as plain JSON values.
+        """Return the state of all subspaces as plain JSON values.
 
         Returns:
             adapter: its name.
@@ -228,8 +230,8 @@ class AdamssModel(BaseTuner):
             trainable_parameters: elements of A and B that are still trained.
             modules: module name -> list of subspaces, each with `index`, `rows` (|I_k|), `rank` (r_k), `importance`
                 (the current score; for a pruned one, the score it was pruned with), `active` and `pruned_at`.
-            schedule: the mask steps, each with `step`, `wanted` and `reached`: how many were active after it, None
-                for a step yet to come.
+            schedule: the mask steps, each with `step`, `wanted` (subspaces that the schedule allows) and `reached`
+                (active ones after the step; None for a future step).
         """
         adapter = adapter_name or self.active_adapters[0]
         config = self.peft_config[adapter]
@@ -264,7 +266,7 @@ class AdamssModel(BaseTuner):
         }
 
     def asa_state_dict(self) -> dict[str, Any]:
-        """Masks, averages, scores and parameter shapes of every adapter that uses ASA, to go on from bit by bit.
+        """Return masks, averages, scores and shapes of every adapter that uses ASA, for an exact resume.
 
         A and B themselves are the adapter's; save them with `save_adapter` (which includes this state too).
         """
@@ -279,9 +281,7 @@ class AdamssModel(BaseTuner):
         }
 
     def load_asa_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `asa_state_dict` gave.
-
-        Nothing is changed unless all of it fits.
+        """Restore the state that `asa_state_dict` returned, all of it or nothing.
 
         Raises:
             AsaStateError: the state belongs to other adapters or modules, or was altered.
@@ -357,11 +357,13 @@ def _is_supported(module: nn.Module) -> bool:
 def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) -> TargetError:
     names = [name for name, module in model.named_modules() if name and _is_supported(module)]
     last = {name.rpartition(".")[2] for name in names}
-    wanted = [targets] if isinstance(targets, str) else sorted(targets or [])
-    close = [match for want in wanted for match in difflib.get_close_matches(want, sorted(last), n=3, cutoff=0.4)]
+    patterns = [targets] if isinstance(targets, str) else sorted(targets or [])
+    close = [
+        match for pattern in patterns for match in difflib.get_close_matches(pattern, sorted(last), n=3, cutoff=0.4)
+    ]
     suggestion = ", ".join(dict.fromkeys(close)) or ", ".join(sorted(last)[:8]) or "none: it has no linear layer"
     return TargetError(
-        f"target_modules={wanted} matches no module of this model.",
+        f"target_modules={patterns} matches no module of this model.",
         hint=f"The closest linear layers are: {suggestion}.",
-        where=", ".join(wanted),
+        where=", ".join(patterns),
     )

@@ -17,15 +17,16 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.errors import ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 
 
 class AdamssPeftMixin:
-    """What a PeftModel must know of pruned subspaces."""
+    """Mixin that makes a PeftModel count pruned subspaces correctly."""
 
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
-        """(still trained, all) parameters: a pruned subspace counts among all, wherever its values are kept."""
+        """Return the numbers of trained and of all parameters; pruned subspaces count among all, but not as trained."""
         trainable, total = super().get_nb_trainable_parameters()  # type: ignore[misc]
         tuner: AdamssModel = self.base_model  # type: ignore[attr-defined]
         for adapter in tuner.peft_config:
@@ -47,9 +48,9 @@ class AdamssPeftMixin:
 
 def _with_mixin(base: type[PeftModel]) -> type[PeftModel]:
     name = f"Adamss{base.__name__}"
-    made = type(name, (AdamssPeftMixin, base), {"__module__": __name__, "__doc__": base.__doc__})
-    globals()[name] = made  # found by name when the model is pickled or copied
-    return made
+    mixed = type(name, (AdamssPeftMixin, base), {"__module__": __name__, "__doc__": base.__doc__})
+    globals()[name] = mixed  # looked up by name when the model is pickled or copied
+    return mixed
 
 
 _CLASSES = {base: _with_mixin(base) for base in (PeftModel, *MODEL_TYPE_TO_PEFT_MODEL_MAPPING.values())}
@@ -58,9 +59,9 @@ _REGISTRY = threading.Lock()
 
 @contextmanager
 def _our_tuner(decompose: DecomposeFunction) -> Iterator[None]:
-    """PeftModel looks its tuner up in a table by PEFT type; for one construction it finds ours there.
+    """Replace PEFT's tuner for AdaMSS by ours while one PeftModel is constructed.
 
-    Replacing the entry for good would turn every `peft.get_peft_model` of the process into ours.
+    A permanent replacement would change every `peft.get_peft_model` of the process.
     """
     with _REGISTRY:
         stock = PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS]
@@ -73,7 +74,7 @@ def _our_tuner(decompose: DecomposeFunction) -> Iterator[None]:
 
 @contextmanager
 def restored_on_error(base_model: nn.Module) -> Iterator[None]:
-    """Takes everything out of the base model again that a failing call put in."""
+    """Remove the adapter layers from the base model again if the block fails, and restore what was trainable."""
     trainable = [(parameter, parameter.requires_grad) for parameter in base_model.parameters()]
     before = set(base_model.modules())
     try:
@@ -95,25 +96,25 @@ def restored_on_error(base_model: nn.Module) -> Iterator[None]:
 def get_adamss_model(
     base_model: nn.Module,
     config: AdamssConfig,
-    adapter_name: str = "default",
+    adapter_name: str = DEFAULT_ADAPTER,
     *,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:
-    """Puts an AdaMSS adapter on a base model.
+    """Put an AdaMSS adapter on a base model.
 
     Args:
         base_model: changed in place, its weights frozen. Any float dtype; bitsandbytes linears too.
-        config: every field of `peft.AdamssConfig` means what it means there.
+        config: all fields have the meaning that PEFT documents.
         adapter_name: the adapter's name.
-        decomposition_cache: folder in which finished decompositions are kept by content of the weight, so that the
-            next adapter on the same base starts without an SVD.
+        decomposition_cache: folder for finished decompositions, keyed by content of the weight: the next adapter on the
+            same base starts without an SVD.
 
     Returns:
         A PeftModel of the class that `config.task_type` asks for; `model.base_model` is an `AdamssModel`.
 
     Raises:
         ConfigError: a field is out of range or contradicts another.
-        TargetError: nothing, or something that cannot be adapted, is targeted.
+        TargetError: no module is targeted, or one that cannot be adapted.
         WeightError: a target's weight is NaN, infinite or all zero.
     """
     return build_peft_model(base_model, config, adapter_name, decompose_with_cache(decomposition_cache))
@@ -122,7 +123,7 @@ def get_adamss_model(
 def build_peft_model(
     base_model: nn.Module, config: AdamssConfig, adapter_name: str, decompose: DecomposeFunction
 ) -> PeftModel:
-    """`get_adamss_model` with a given source of decompositions."""
+    """Put an AdaMSS adapter on a base model, with a given source of decompositions (see `get_adamss_model`)."""
     if not isinstance(config, AdamssConfig):
         raise ConfigError(
             f"An AdamssConfig is needed, not a {type(config).__name__}.", hint="Use peft.AdamssConfig.", where="config"

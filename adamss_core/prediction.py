@@ -1,6 +1,6 @@
-"""A process that answers with a finished job's model: `python -m adamss_core.prediction FOLDER`.
+"""A process that predicts with a finished job's model: `python -m adamss_core.prediction FOLDER`.
 
-For each line on its standard input it reads `order.json` in FOLDER and prints one line of JSON: {"answers": [...]} or
+For each byte on its standard input it reads `order.json` in FOLDER and prints one line of JSON: {"answers": [...]} or
 {"error": {...}}. The model of the last order stays in memory. The process ends when its input does.
 
 Weights come from a published artifact, whose sha256 the order names; they are safetensors, never pickle.
@@ -29,11 +29,11 @@ import torch
 from peft import PeftModel
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.adapter_files import load_adapter
 from adamss_core.errors import AdamssError
-from adamss_core.files import load_adapter
+from adamss_core.fileio.hashing import sha256_of
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source, quiet_loading
-from adamss_core.training.checkpoints import hash_file
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.tasks import Task, task_of
 
@@ -44,16 +44,16 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked.
+class PredictOrder:
+    """Inputs to predict, and the model to use.
 
     Attributes:
         archive: zip of a published artifact.
         sha256: of the zip.
-        base: folder or hub id of the base model; only read where the artifact is not merged.
+        base: folder or hub id of the base model; a merged artifact does not read it.
         revision: of a hub model.
         inputs: field of the job's `dataset` block -> value.
-        options: how text is generated.
+        options: of text generation.
     """
 
     archive: Path
@@ -64,14 +64,14 @@ class Order:
     options: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> Order:
+    def read(cls, folder: Path) -> PredictOrder:
         fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
         return cls(**fields | {"archive": Path(fields["archive"])})
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trained model, ready to be asked."""
+    """A trained model in evaluation mode, with its task and processor."""
 
     task: Task
     model: Any
@@ -80,22 +80,26 @@ class Loaded:
 
 
 class Predictor:
-    """Answers orders; keeps the model of the last one."""
+    """Predicts for orders, and keeps the model of the last one in memory."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._key: tuple[str, str] | None = None
         self._loaded: Loaded | None = None
 
-    def answer(self, order: Order) -> list[dict[str, Any]]:
-        """Raises TrainingError where the artifact cannot be loaded or an input cannot be read."""
+    def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
+        """Return one prediction per input.
+
+        Raises:
+            TrainingError: the artifact cannot be loaded, or an input cannot be read.
+        """
         with translated_errors():
-            inputs = [opened(cells, f"inputs[{place}]") for place, cells in enumerate(order.inputs)]
+            inputs = [with_image(cells, f"inputs[{index}]") for index, cells in enumerate(order.inputs)]
             loaded = self._load(order)
             with torch.inference_mode():
                 return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **order.options)
 
-    def _load(self, order: Order) -> Loaded:
+    def _load(self, order: PredictOrder) -> Loaded:
         key = (order.sha256, str(order.archive))
         if self._loaded is None or self._key != key:
             self._loaded = None  # two models may not fit
@@ -105,13 +109,13 @@ class Predictor:
         return self._loaded
 
 
-def load(order: Order, folder: Path) -> Loaded:
-    """Unpacks an artifact, loads it, and removes what was unpacked: what is mapped stays readable.
+def load(order: PredictOrder, folder: Path) -> Loaded:
+    """Unpack an artifact, load it, and remove the unpacked files; memory-mapped weights stay readable.
 
     Raises:
-        TrainingError: artifact_damaged, or what keeps the model from loading.
+        TrainingError: artifact_damaged, or the reason why the model cannot be loaded.
     """
-    if hash_file(order.archive) != order.sha256:
+    if sha256_of(order.archive) != order.sha256:
         raise TrainingError(
             "artifact_damaged",
             "The file of the trained model is not what was published.",
@@ -150,8 +154,11 @@ def _adapter(task: Task, source: Source, folder: Path, processor: Any) -> Any:
 _MODELS: dict[str, Callable[[Task, Source, Path, Any], Any]] = {"merged": _merged, "lora": _lora, "adapter": _adapter}
 
 
-def opened(cells: dict[str, Any], place: str) -> dict[str, Any]:
-    """An input with its image, which came in base64, decoded.
+def with_image(cells: dict[str, Any], name: str) -> dict[str, Any]:
+    """Decode the image of an input, which is transferred as base64.
+
+    Args:
+        name: of the input in the request, for errors.
 
     Raises:
         TrainingError: invalid_image; `where` is the field.
@@ -160,7 +167,7 @@ def opened(cells: dict[str, Any], place: str) -> dict[str, Any]:
         return cells
     from PIL import Image
 
-    where = f"{place}.image"
+    where = f"{name}.image"
     try:
         image = Image.open(BytesIO(base64.b64decode(cells["image"])), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
@@ -177,16 +184,16 @@ def _bad_image(where: str, problem: str) -> TrainingError:
 
 
 def respond(predictor: Predictor, scratch: Path) -> str:
-    """One line of the protocol; whatever goes wrong is told, and the process lives on."""
+    """Return one line of the protocol: predictions or the error; the process survives any failure."""
     begin = time.perf_counter()
     try:
-        answers = predictor.answer(Order.read(scratch))
+        answers = predictor.answer(PredictOrder.read(scratch))
         seconds = round(time.perf_counter() - begin, 4)
         return json.dumps({"answers": answers, "seconds": seconds}, allow_nan=False)
     except AdamssError as error:
         logger.warning("%s: %s", error.code, error.message)
         problem = {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where}
-    except Exception as error:  # a fault of ours, of a library, or of a model that answers with no numbers
+    except Exception as error:  # a bug here or in a library, or a model whose outputs are not finite
         logger.exception("the prediction failed")
         message = f"The prediction broke off with an unexpected {type(error).__name__}; predict.log says more."
         problem = {"code": "predict_failed", "message": message, "hint": "", "where": None}
@@ -194,7 +201,7 @@ def respond(predictor: Predictor, scratch: Path) -> str:
 
 
 def _follow(lines: queue.SimpleQueue[bytes]) -> None:
-    """Reads the parent's wishes while the model works, so that its death is noticed at once."""
+    """Read the parent's requests while the model works, and exit as soon as the parent has died."""
     while line := os.read(0, 1):
         lines.put(line)
     os._exit(0)
@@ -205,15 +212,15 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
-    wishes: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    Thread(target=_follow, args=(wishes,), name="parent", daemon=True).start()
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # output of libraries must not be taken for a prediction
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    Thread(target=_follow, args=(requests,), name="parent", daemon=True).start()
     predictor = Predictor(scratch)
     while True:
-        wishes.get()
-        answers.write(f"{respond(predictor, scratch)}\n")
-        answers.flush()
+        requests.get()
+        replies.write(f"{respond(predictor, scratch)}\n")
+        replies.flush()
 
 
 if __name__ == "__main__":

@@ -25,17 +25,17 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import epoch_steps
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.evaluation import evaluate
+from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.optimizer import make_schedule
 from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
 from adamss_core.training.setup import make_accelerator
-from adamss_core.training.silent import SilentReporter
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.tasks.text_generation import TextGeneration
 from benchmarks.report import Section, environment, write_json
@@ -148,7 +148,7 @@ class Bench:
             folder=self.folder / "run",
             cache=None,
         )
-        result = run(asked, SilentReporter()).result
+        result = run(asked, NullReporter()).result
         adapter = CheckpointStore(self.folder / "run" / "checkpoints", 2).path(result["step"]) / ADAPTER
         return load_adapter(self.base(), adapter), result["training_seconds"]
 
@@ -163,7 +163,7 @@ class Bench:
         schedule = make_schedule(optimizer, self.spec.training, steps)
         train = self.data["train"]
         packed = self.task.training_collator(
-            self.processor, self.accelerator.device, model, train, LENGTH, SilentReporter()
+            self.processor, self.accelerator.device, model, train, LENGTH, NullReporter()
         )
         per_epoch = -(-len(train) // BATCH)
         begin = time.perf_counter()
@@ -173,7 +173,7 @@ class Bench:
             inputs, targets = packed(train, rows)
             with self.accelerator.autocast():
                 outputs = model(**inputs)
-            loss = self.task.losses(outputs, targets).sum() / train.units[rows].sum()
+            loss = self.task.losses(outputs, targets).sum() / train.loss_terms[rows].sum()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()

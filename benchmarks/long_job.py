@@ -23,10 +23,10 @@ from sqlalchemy import insert
 
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
-from service.db import Database
 from service.keys.service import own_key
-from service.settings import Settings
-from service.tables import Job, JobStatus, Metric, Project, SubspaceMap, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, Metric, Project, SubspaceMap, now
+from service.shared.settings import Settings
 
 JOB = "job_benchmarklonghistory"
 SPEC = {"task": "text-classification", "base_model": "minilm", "dataset": {"train": "ds_aaaaaaaaaaaaaaaaaaaa"}}

@@ -22,12 +22,13 @@ import psutil
 from benchmarks.long_job import JOB, SPEC, fill, row, running_api
 from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
-from service.db import Database
 from service.keys.service import own_key
-from service.settings import Settings
-from service.tables import Job, JobStatus, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, now
+from service.shared.settings import Settings
 from tests.browser import chromium
-from worker.reporter import Reporter
+from worker.report_store import ReportStore
+from worker.reporter import BufferedReporter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -142,13 +143,13 @@ def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[flo
     with db.write() as session:
         job = session.get_one(Job, JOB)
         job.status, job.attempt, job.started_at = JobStatus.RUNNING, 1, now()
-    folder = settings.folder("jobs") / JOB
-    folder.mkdir(parents=True)
+    folder = settings.files.job(JOB)
+    folder.path.mkdir(parents=True)
     page = signed_in(browser, settings)
     page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
     page.wait_for_function(DRAWN)
     page.evaluate(WATCH)
-    logged = log_rows(Reporter(db, JOB, 1, folder, lease_seconds=60), step, rows)
+    logged = log_rows(BufferedReporter(ReportStore(db, JOB, 1, folder), lease_seconds=60), step, rows)
     page.wait_for_function("(step) => step in window.seen", arg=max(logged))
     seen = page.evaluate("() => window.seen")
     db.close()
@@ -197,7 +198,7 @@ def listing(browser: Browser, settings: Settings, api: psutil.Process) -> tuple[
     return seconds / 1000, work / took, sum(sizes) / took
 
 
-def log_rows(reporter: Reporter, step: int, rows: int) -> dict[int, float]:
+def log_rows(reporter: BufferedReporter, step: int, rows: int) -> dict[int, float]:
     """When each step was logged; as a run does, with its progress."""
     source, logged = random.Random(0), {}
     for number in range(step + 1, step + 1 + rows):

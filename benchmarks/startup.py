@@ -15,8 +15,9 @@ from peft.tuners.adamss.layer import Linear as StockLinear
 from torch import nn
 
 from adamss_core import get_adamss_model
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import decompose
-from adamss_core.layer import AdamssLinear
+from adamss_core.linear import AdamssLinear
 from benchmarks.report import Limit, Section
 from benchmarks.timing import Step, interleaved, quiet, typical
 from benchmarks.training_step import TARGETS, Encoder
@@ -26,16 +27,16 @@ from benchmarks.variants import Shape, adamss_config, frozen_linear
 def stock_layer(linear: nn.Linear, shape: Shape) -> nn.Module:
     """Stock PEFT's adapted layer, decomposition included."""
     config = adamss_config(shape)
-    layer: nn.Module = StockLinear(linear, "default", r=config.r, config=config)
+    layer: nn.Module = StockLinear(linear, DEFAULT_ADAPTER, r=config.r, config=config)
     return layer
 
 
 def our_layer(linear: nn.Linear, shape: Shape, cache: Path | None = None) -> AdamssLinear:
-    """Our adapted layer, decomposition and fingerprint included."""
+    """Our adapted layer, decomposition and weight sketch included."""
     config = adamss_config(shape)
     layer = AdamssLinear(linear, "layer")
-    found = decompose("layer", layer.base_weight(), layer.base_bias(), config, cache)
-    layer.update_layer("default", found, zero_b=True, use_asa=False, inference_mode=False)
+    decomposition = decompose("layer", layer.base_weight(), layer.base_bias(), config, cache)
+    layer.update_layer(DEFAULT_ADAPTER, decomposition, zero_b=True, use_asa=False, inference_mode=False)
     return layer
 
 

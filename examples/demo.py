@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_model import BASE_MODEL, DemoError, install_model
-from service.answers import ENDED, Job
 from service.cli.jobs import dataset_id
 from service.cli.serve import free_port
 from service.cli.watch import watch
 from service.client import ApiError, Client
-from service.settings import Settings
+from service.client.types import ENDED, Job
+from service.shared.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data" / "movie_reviews_demo.csv"
@@ -66,14 +66,14 @@ def parse() -> argparse.Namespace:
 
 def run(console: Console, arguments: argparse.Namespace) -> None:
     settings = Settings()
-    base = install_model(settings.folder("models"))
+    base = install_model(settings.files.models)
     with service(console, settings) as client:
         console.rule("train")
-        data = few_rows(settings.folder("demo")) if arguments.quick else DATA
+        data = few_rows(settings.resolved_home / "demo") if arguments.quick else DATA
         job = train(console, client, data, arguments)
         show_result(console, job)
         console.rule("the artifacts")
-        folder = download(console, client, job["id"], settings.folder("demo"))
+        folder = download(console, client, job["id"], settings.resolved_home / "demo")
         agree(console, base, folder)
 
 
@@ -101,13 +101,13 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], settings: Setti
             return client
         client.close()
         time.sleep(0.3)
-    raise DemoError(f"the service did not start; {settings.folder('logs')} says more")
+    raise DemoError(f"the service did not start; {settings.files.logs} says more")
 
 
 def start(stack: ExitStack, settings: Settings) -> tuple[str, subprocess.Popen[bytes]]:
     """`adamss up` on a free port; the stack stops it."""
     port = free_port("127.0.0.1")
-    log = stack.enter_context((settings.folder("logs") / "demo.log").open("w"))
+    log = stack.enter_context(settings.files.log("demo").open("w"))
     command = [sys.executable, "-P", "-m", "service.cli", "up", "--port", str(port)]
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -172,6 +172,9 @@ def agree(console: Console, base: Path, folder: Path) -> None:
     Raises:
         DemoError: they do not say the same.
     """
+    from adamss_core.lean import leave_out_bitsandbytes
+
+    leave_out_bitsandbytes()  # where it is installed, importing peft would print its notice of a missing kernel
     from examples.use_artifacts import SENTENCES, classify
 
     results, names = classify(base, folder, SENTENCES)

@@ -1,1 +1,1 @@
-"""Alembic migrations of the database in `service.tables`."""
+"""Alembic migrations of the database in `service.shared.database.tables`."""

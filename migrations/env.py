@@ -1,13 +1,13 @@
-"""What Alembic runs: `service.migrate` hands it a connection; on the command line it opens one by the settings."""
+"""Alembic entry point: uses the connection of `migrate`, or opens one from the settings on the command line."""
 
 from __future__ import annotations
 
 from alembic import context
 from sqlalchemy import Connection
 
-from service.db import make_engine
-from service.settings import get_settings
-from service.tables import Base
+from service.shared.database.engine import make_engine
+from service.shared.database.tables import Base
+from service.shared.settings import get_settings
 
 
 def run(connection: Connection) -> None:

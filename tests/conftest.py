@@ -1,10 +1,40 @@
-"""What is said at the end of a test run."""
+"""The order of a test run, fixtures of all folders, and what is said at the end."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from tests import scheduling
 from tests.browser import chromium
+from tests.tiny import tiny_facts, tiny_model  # noqa: F401 - fixtures
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make unit` does not even import folders that it runs nothing of."""
+    if "not slow" not in config.option.markexpr or not collection_path.is_dir():
+        return None
+    folder = collection_path.relative_to(ROOT).as_posix() if collection_path.is_relative_to(ROOT) else ""
+    return scheduling.is_slow(f"{folder}/") or None
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first."""
+    items.sort(key=lambda item: scheduling.place(item.nodeid))
+    for item in items:
+        if scheduling.is_slow(item.nodeid):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files that share a service go to one process."""
+    return scheduling.scheduler(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,8 +1,8 @@
-"""The Celery side of a worker: receives hints and hands each to a thread.
+"""Run Celery in a worker: receive hints and hand each to a thread.
 
-The pool is `threads`. A task here only waits for a training process, so there is nothing for several processes to do
-in parallel, and one process keeps one engine, one sweeper and one place that hears SIGTERM: prefork's children ignore
-it and would have to be told by other means, and `solo` runs a single job and reads no signal of the queue meanwhile.
+The pool is `threads`. A task only waits for a training process, so several processes would gain nothing, and one
+process keeps one engine, one sweeper and one handler of SIGTERM: prefork's children ignore it and would need another
+signal, and `solo` runs a single job and reads nothing from the queue meanwhile.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from celery import Celery, bootsteps, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 
-from service.queue import make_celery
-from service.settings import Settings
+from service.shared.jobs.queue import make_celery
+from service.shared.settings import Settings
 from worker.tasks import Runner, register
 
 POLL_SECONDS = 0.25  # between looks into the folder of the filesystem transport; kombu's default is 1 s
 
 
 def make_app(settings: Settings, runner: Runner) -> Celery:
-    """An app whose only task is the runner's."""
+    """Make an app whose only task is the runner's."""
     app = make_celery(settings)
     options: dict[str, Any] = app.conf.broker_transport_options
     app.conf.broker_transport_options = options | {"polling_interval": POLL_SECONDS}
     register(app, runner)
-    app.steps["consumer"].add(_take_only_what_runs(settings.worker_concurrency))
+    app.steps["consumer"].add(_limit_prefetch(settings.worker_concurrency))
     app.steps["worker"].add(_stop_first(runner))
     return app
 
 
-def _take_only_what_runs(concurrency: int) -> type[bootsteps.StartStopStep]:
-    """Celery fetches a message ahead for every busy thread, and an idle worker elsewhere would not see it."""
+def _limit_prefetch(concurrency: int) -> type[bootsteps.StartStopStep]:
+    """Keep Celery from fetching a message ahead for each busy thread: an idle worker elsewhere could take it."""
 
-    class TakeOnlyWhatRuns(bootsteps.StartStopStep):  # type: ignore[misc]
+    class LimitPrefetch(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
         def start(self, consumer: Any) -> None:
@@ -44,11 +44,11 @@ def _take_only_what_runs(concurrency: int) -> type[bootsteps.StartStopStep]:
             allowed = qos.can_consume
             qos.can_consume = lambda: len(state.reserved_requests) < concurrency and allowed()
 
-    return TakeOnlyWhatRuns
+    return LimitPrefetch
 
 
 def _stop_first(runner: Runner) -> type[bootsteps.StartStopStep]:
-    """Before the pool waits for its threads, whatever ends the worker, the jobs are told to come to an end."""
+    """Ask the jobs to end before the pool waits for its threads, whatever ends the worker."""
 
     class StopFirst(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.components:Pool",)
@@ -65,18 +65,18 @@ def _stop_first(runner: Runner) -> type[bootsteps.StartStopStep]:
 
 
 def run_app(app: Celery, runner: Runner, settings: Settings, name: str) -> int:
-    """Works until SIGTERM or SIGINT; returns the exit status."""
+    """Work until SIGTERM or SIGINT; return the exit status."""
 
-    def on_signal(**_: Any) -> None:  # at once; the step above would wait for the consumer's current look at the queue
+    def on_signal(**_: Any) -> None:  # at once: the step above waits for the consumer to poll the queue
         runner.stop()
 
     def keep_logging(**_: Any) -> None:
-        """Being connected is enough: Celery then leaves the handlers alone."""
+        """Do nothing: a connected receiver makes Celery leave the handlers alone."""
 
     # Celery warns of root, for the sake of pickled messages, which are refused here; and kombu of a URL without host.
     warnings.simplefilter("ignore", SecurityWarning)
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)
-    # What becomes of a hint is told by the task itself.
+    # The task itself logs the result of a hint.
     for quiet in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
     signals.setup_logging.connect(keep_logging)

@@ -1,8 +1,8 @@
-"""One training process: started in a process group of its own, told to stop, waited for, ended.
+"""Start one training process in a process group of its own, ask it to stop, wait for it, and end it.
 
-It dies with its parent in two ways: Linux kills it when the thread that started it ends, and anywhere it ends itself
-once its standard input, whose other end only this process holds, is at its end. The same pipe carries what must not be
-seen in a process list: the address of the database with its password.
+It dies with its parent in two ways: Linux kills it when the thread that started it ends, and on every system it ends
+itself when its standard input closes, whose other end only this process holds. The same pipe carries the address of
+the database with its password, which must not appear in a process list.
 """
 
 from __future__ import annotations
@@ -14,48 +14,46 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-from service.environment import for_libraries
-
-LOG = "train.log"
+from service.shared.processes.environment import for_libraries
+from service.shared.storage.home import JobFolder
 
 
 def child_environment(worker: dict[str, str], device: str | None = None) -> dict[str, str]:
-    """The environment of a training process.
+    """Return the environment of a training process.
 
     Args:
-        worker: the worker's own.
+        worker: environment of the worker.
         device: index of the one GPU that the process may use; None leaves the choice to torch.
     """
-    kept = for_libraries(worker)
-    kept["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
+    environment = for_libraries(worker)
+    environment["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
     # Threads that spin while they wait cost a busy machine four times the step's time, and save a quiet one 2 %.
-    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    kept.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
     if device is not None:
-        kept["CUDA_VISIBLE_DEVICES"] = device
-    return kept
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    return environment
 
 
-class Child:
-    """A running `worker.trainer`.
+class TrainerChild:
+    """Run `worker.trainer` as a child process.
 
     Args:
-        folder: the job's folder; the process's output is appended to its log.
-        secrets: one JSON object for the process's standard input.
-        environment: complete.
+        folder: the job's folder; the output of the process is appended to its log.
+        start_message: fields of `worker.trainer.StartMessage`, sent through its standard input.
+        environment: the complete environment.
         on_exit: called from another thread as soon as the process has ended.
     """
 
     def __init__(
-        self, folder: Path, secrets: dict[str, Any], environment: dict[str, str], on_exit: Callable[[], None]
+        self, folder: JobFolder, start_message: dict[str, Any], environment: dict[str, str], on_exit: Callable[[], None]
     ) -> None:
-        with (folder / LOG).open("ab") as log:
+        with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker.trainer", str(folder)],
+                [sys.executable, "-P", "-m", "worker.trainer", str(folder.path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -65,7 +63,7 @@ class Child:
             )
         assert self._process.stdin is not None
         self._pipe: IO[bytes] = self._process.stdin
-        self._say(secrets)
+        self._send(start_message)
         self._waiter = Thread(target=self._wait, args=(on_exit,), name=f"wait-{self.pid}", daemon=True)
         self._waiter.start()
 
@@ -75,29 +73,29 @@ class Child:
 
     @property
     def returncode(self) -> int | None:
-        """As `subprocess` gives it; None while the process runs."""
+        """Return the exit status, negative for a signal; None while the process runs."""
         return None if self._waiter.is_alive() else self._process.returncode
 
     def stop(self, *, keep: bool) -> None:
-        """Asks it to stop, with a checkpoint where `keep`."""
-        self._say({"stop": "keep" if keep else "drop"})
+        """Ask the process to stop, with a checkpoint if `keep`."""
+        self._send({"stop": "keep" if keep else "drop"})
         with suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends the process and whatever it started."""
+        """Kill the process and every process that it started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Leaves nothing of the group behind."""
+        """Kill the group, wait for the process, and close the pipe."""
         self.kill()
         self._waiter.join()
         with suppress(OSError):
             self._pipe.close()
 
-    def _say(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):  # it has ended: the waiter tells
+    def _send(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the process has ended: the waiter calls on_exit
             self._pipe.write(json.dumps(message).encode() + b"\n")
             self._pipe.flush()
 

@@ -1,4 +1,4 @@
-"""JSON that is always valid: NaN and infinities, which a diverging run reports, become null."""
+"""Make JSON always valid: NaN and infinities, which a diverging run reports, become null."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def clean(value: Any) -> Any:
-    """A copy of plain JSON types; numpy and torch scalars become numbers, anything else its text."""
+    """Copy a value into plain JSON types; numpy and torch scalars become numbers, other objects their text."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What a worker trains on, found without torch."""
+"""Find the devices of a worker without torch, and share them among jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def gpu_indices() -> list[str]:
-    """Indices of the NVIDIA GPUs that this process may use; empty without any, or without the driver's tool."""
+    """Return the indices of the NVIDIA GPUs that this process may use; empty without GPUs or without `nvidia-smi`."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [index.strip() for index in visible.split(",") if index.strip() not in ("", "-1")]
     try:
@@ -30,16 +30,16 @@ def gpu_indices() -> list[str]:
 
 
 def device_names(gpus: list[str]) -> list[str]:
-    """As listed in the `workers` table."""
+    """Return the device names for the `workers` table."""
     return [f"cuda:{index}" for index in gpus] or ["cpu"]
 
 
 class Gpus:
-    """Gives each running job a GPU of its own, over all worker processes of this machine that share a home folder.
+    """Lend each running job a GPU, across all worker processes of this machine that share a home folder.
 
     Args:
-        indices: of those that this worker may use.
-        folder: where the locks lie; the system lets go of those of a worker that dies.
+        indices: of the GPUs that this worker may use.
+        folder: of the lock files; the system releases the locks of a worker that dies.
     """
 
     def __init__(self, indices: Sequence[str], folder: Path) -> None:
@@ -48,8 +48,7 @@ class Gpus:
 
     @contextmanager
     def one(self) -> Iterator[str | None]:
-        """The index of one that no other job has, or of one to share where all are taken; None leaves a single GPU, or
-        the CPU, to torch."""
+        """Yield a free GPU's index, or a shared one if all are busy; None leaves a single GPU, or the CPU, to torch."""
         if len(self._indices) < 2:
             yield None
             return

@@ -1,4 +1,4 @@
-"""`python -m worker.health`: ends with 0 where a worker of this machine was heard from lately."""
+"""`python -m worker.health`: exit with 0 if a worker of this machine has renewed its row within the lease."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.clock import database_now
-from service.db import Database
-from service.settings import Settings, get_settings
-from service.tables import Worker
+from service.shared.database.clock import database_now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Worker
+from service.shared.settings import Settings, get_settings
 
 
 def is_alive(settings: Settings) -> bool:
+    """Return whether a worker of this machine is alive."""
     db = Database(settings.resolved_database_url)
     try:
         with db.read() as session:
             since = database_now(session) - timedelta(seconds=settings.lease_seconds)
-            mine = select(Worker.id).where(Worker.host == socket.gethostname(), Worker.seen_at >= since).limit(1)
-            return session.execute(mine).first() is not None
+            own = select(Worker.id).where(Worker.host == socket.gethostname(), Worker.seen_at >= since).limit(1)
+            return session.execute(own).first() is not None
     except SQLAlchemyError as error:
         print(f"the database does not answer: {type(error).__name__}", file=sys.stderr)
         return False

@@ -1,4 +1,4 @@
-"""Starts a worker: `python -m worker.main`, `adamss worker`, and a part of `adamss up`."""
+"""Start a worker: `python -m worker.main`, `adamss worker`, and a part of `adamss up`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ import signal
 import socket
 import sys
 
-from service.db import Database
-from service.logs import configure_logging
-from service.queue import Hints
-from service.settings import Settings, get_settings
+from service.shared.database.engine import Database
+from service.shared.jobs.queue import Hints
+from service.shared.logs import configure_logging
+from service.shared.settings import Settings, get_settings
 from worker.app import make_app, run_app
-from worker.courier import Courier
 from worker.devices import device_names, gpu_indices
-from worker.niceness import give_way
+from worker.priority import lower_priority
 from worker.sweeper import Sweeper
 from worker.tasks import Runner
+from worker.webhook_dispatcher import WebhookDispatcher
 
 
 def run_worker(settings: Settings) -> int:
-    """Works until SIGTERM or SIGINT; running jobs are left checkpointed and queued. Returns the exit status."""
+    """Work until SIGTERM or SIGINT, then leave running jobs checkpointed and queued; return the exit status."""
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     db = Database(settings.resolved_database_url)
     hints = Hints(settings)
     gpus = gpu_indices()
     runner = Runner(settings, db, worker_id, gpus)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free)
-    courier = Courier(settings, db)
+    webhooks = WebhookDispatcher(settings, db)
 
     def on_done() -> None:
         sweeper.wake()
-        courier.wake()
+        webhooks.wake()
 
     runner.on_done = on_done
     app = make_app(settings, runner)
     try:
         sweeper.start()
-        courier.start()
+        webhooks.start()
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
         sweeper.close()
-        courier.close()
+        webhooks.close()
         hints.close()
         db.close()
 
 
 def main() -> int:
-    give_way()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, there is nothing to be ended
+    lower_priority()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, no job runs
     configure_logging()
     return run_worker(get_settings())
 

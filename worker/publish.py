@@ -1,43 +1,42 @@
-"""Makes the artifacts of a run visible: files and rows appear together with the end of the job, or not at all."""
+"""Publish the artifacts of a run: files and rows appear together with the end of the job, or not at all."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
-from service.db import Database
-from service.jobs import states
-from service.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.jobs import states
+from service.shared.storage.home import Home
 from worker.clean_json import clean
 
 
 def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResult) -> bool:
-    """Renames the zips into place and registers them in the transaction that ends the job.
+    """Rename the zips into place and register them in the transaction that ends the job.
 
     The job's row is locked before the first rename, so a stale attempt never touches the files of a newer one. When
-    the transaction breaks off, its files stay where no row names them: calling this again goes on from there, and a
-    sweeper removes what is never registered.
+    the transaction fails, its files stay unregistered: another call registers them, or a sweeper removes them.
 
     Returns:
-        False where the job was cancelled or taken away meanwhile; the zips are gone then, and nothing was published.
+        False if the job was cancelled or the lease lost; the zips are deleted then, and nothing is published.
     """
-    folder = home / "artifacts" / job_id
+    files = Home(home)
     with db.write() as session:
         won = states.succeed(session, job_id, attempt, clean(result.result))
         if won:
-            _register(session, folder, job_id, result)
+            _register(session, files, job_id, result)
             session.add_all(
                 WorstExample(job_id=job_id, place=place, **clean(row))
-                for place, row in enumerate(result.worst, start=1)
+                for place, row in enumerate(result.hardest, start=1)
             )
-            job = session.get_one(Job, job_id, populate_existing=True)
-            states.add_event(session, job, "succeeded", "The job is done; its artifacts are ready.", {})
+            session.flush()
             failpoint("before_commit")
-        elif _already_done(session, job_id, attempt):  # the connection broke after the commit, before its answer
+        elif _already_done(session, job_id, attempt):  # the connection broke between the commit and its response
             return True
     if not won:
         for artifact in result.artifacts:
@@ -45,17 +44,18 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
     return won
 
 
-def _register(session: Session, folder: Path, job_id: str, result: RunResult) -> None:
+def _register(session: Session, files: Home, job_id: str, result: RunResult) -> None:
+    folder = files.job_artifacts(job_id)
     folder.mkdir(parents=True, exist_ok=True)
     for artifact in result.artifacts:
-        target = folder / f"{artifact.name}.zip"
+        target = files.artifact(job_id, artifact.name)
         if artifact.path.exists() or not target.exists():
             artifact.path.replace(target)
         session.add(
             Artifact(
                 job_id=job_id,
                 name=artifact.name,
-                path=f"artifacts/{job_id}/{target.name}",
+                path=files.relative(target),
                 size_bytes=artifact.size_bytes,
                 sha256=artifact.sha256,
                 manifest=clean(artifact.manifest),
@@ -63,18 +63,9 @@ def _register(session: Session, folder: Path, job_id: str, result: RunResult) ->
             )
         )
     for changed in (folder, folder.parent):
-        _sync(changed)
+        sync_folder(changed)
 
 
 def _already_done(session: Session, job_id: str, attempt: int) -> bool:
     job = session.get(Job, job_id, populate_existing=True)
     return job is not None and job.status == JobStatus.SUCCEEDED and job.attempt == attempt
-
-
-def _sync(folder: Path) -> None:
-    """Makes renames in it last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

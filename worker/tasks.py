@@ -1,4 +1,4 @@
-"""The one task: a hint that a job may be waiting. The jobs' rows decide what there is to do."""
+"""Define the only task: a hint that a job may be waiting. The jobs' rows decide which one runs."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from service.db import Database
-from service.ids import ALPHABET, LENGTH
-from service.jobs import states
-from service.queue import RUN_JOB
-from service.settings import Settings
-from service.tables import Job
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job
+from service.shared.ids import ALPHABET, LENGTH
+from service.shared.jobs import states
+from service.shared.jobs.queue import RUN_JOB
+from service.shared.settings import Settings
 from worker.devices import Gpus
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-CLAIMS = 3  # tries to find a job to run, where other workers are quicker
+CLAIMS = 3  # tries to claim a job, when other workers are faster
 _JOB_ID = re.compile(f"job_[{ALPHABET}]{{{LENGTH}}}")
 
 
 class Runner:
-    """Claims jobs and supervises them, `worker_concurrency` at a time, one thread each.
+    """Claim jobs and supervise them, `worker_concurrency` at a time, one thread each.
 
     Args:
-        gpus: indices of the GPUs; with several, each running job has one of them to itself while there are enough.
+        gpus: indices of the GPUs; with several, each running job has a GPU of its own while one is free.
     """
 
     def __init__(self, settings: Settings, db: Database, worker_id: str, gpus: list[str]) -> None:
         self._settings, self._db, self._worker_id = settings, db, worker_id
-        self._gpus = Gpus(gpus, settings.resolved_home / "devices")
+        self._gpus = Gpus(gpus, settings.files.devices)
         self._running: dict[str, Supervisor] = {}
         self._stopping = Event()
         self.on_done: Callable[[], None] = lambda: None
 
     def free(self) -> int:
-        """How many more jobs could begin."""
+        """Return how many more jobs could begin."""
         return 0 if self._stopping.is_set() else self._settings.worker_concurrency - len(self._running)
 
     def run(self, job_id: str) -> None:
-        """Runs the job if it waits to be run, else the one that has waited longest; returns when the attempt has ended.
+        """Run the job if it is claimable, else the one that has waited longest; return when the attempt has ended.
 
-        A hint may have been overtaken, by another hint for the same job or by a cancel. A worker that then did nothing
-        would leave jobs waiting behind a queue of such hints, which a broker that comes back may be full of.
+        A hint may be outdated by another hint for the same job or by a cancel. A worker that ignored those would leave
+        jobs waiting behind a queue of outdated hints, of which a restarted broker may be full.
         """
-        wanted: str | None = job_id
+        candidate: str | None = job_id
         for _ in range(CLAIMS):
-            if wanted is None or self._stopping.is_set():
+            if candidate is None or self._stopping.is_set():
                 break
             failpoint("before_claim")
             claimed_at = monotonic()
             try:
-                job = self._claim(wanted)
+                job = self._claim(candidate)
                 if job is None:
                     with self._db.read() as session:
-                        wanted = states.oldest_waiting(session)
+                        candidate = states.oldest_waiting(session)
                     continue
             except SQLAlchemyError as error:
-                logger.warning("%s was not claimed, a sweeper will ask again: %r", wanted, error)
+                logger.warning("%s was not claimed, a sweeper will ask again: %r", candidate, error)
                 return
             self._supervise(job, claimed_at)
             return
@@ -73,14 +73,10 @@ class Runner:
     def _claim(self, job_id: str) -> Job | None:
         with self._db.write() as session:
             limit = self._settings.project_running_jobs
-            job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
-            if job is not None:
-                told = {"worker": self._worker_id}
-                states.add_event(session, job, "started", f"Attempt {job.attempt} runs.", told)
-            return job
+            return states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
 
     def stop(self) -> None:
-        """Ends all jobs with a checkpoint; safe to call from a signal handler, and again."""
+        """Stop all jobs with a checkpoint; safe in a signal handler, and when repeated."""
         self._stopping.set()
         for supervisor in tuple(self._running.values()):
             supervisor.shut_down()
@@ -89,7 +85,7 @@ class Runner:
         try:
             with self._gpus.one() as device:
                 supervisor = self._running[job.id] = Supervisor(self._settings, self._db, job, claimed_at, device)
-                if self._stopping.is_set():  # it was set between the claim and the line above
+                if self._stopping.is_set():  # set between the claim and the line above
                     supervisor.shut_down()
                 supervisor.run()
         finally:
@@ -98,7 +94,7 @@ class Runner:
 
 
 def register(app: Celery, runner: Runner) -> None:
-    """Makes `adamss.run_job` the only task that a message can name."""
+    """Make `adamss.run_job` the only task that a message can name."""
 
     def run_job(*args: object, **fields: object) -> None:
         job_id = args[0] if len(args) == 1 and not fields else None

@@ -13,6 +13,7 @@ from adamss_core.spec.job import JobSpec
 from adamss_core.spec.plan import Plan
 
 FLOAT = 4  # bytes; what is trained is fp32
+HALF = 2  # bf16 and fp16
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
 IMAGE_TOKENS = 197  # of a model that does not say: 224 pixels in patches of 16
 QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales included
@@ -174,10 +175,14 @@ def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: 
     if training.gradient_checkpointing:
         blocks = len({found.group() for module in facts.linear_modules if (found := BLOCK.match(module.name))}) or 1
         widths = widths // blocks + blocks * (facts.hidden_size or 0)  # one block at a time, and what goes into each
-    activations = tokens * widths * (2 if training.precision in ("bf16", "fp16") else 4)
+    linear = sum(module.in_features * module.out_features for module in facts.linear_modules)
+    half = training.precision in ("bf16", "fp16") and training.quantization is None
+    # Quantised layers answer in the type of their input, which is fp32.
+    activations = tokens * widths * (HALF if half else FLOAT)
+    if half and not training.gradient_checkpointing:
+        activations += HALF * linear  # autocast's copies of the frozen weights, which the backward pass reads again
     if spec.task == "text-generation":  # scores of every token of the vocabulary, their gradient, and the softmax
         activations += 3 * FLOAT * tokens * (facts.vocab_size or 0)
-    linear = sum(module.in_features * module.out_features for module in facts.linear_modules)
     saved = int(linear * (FLOAT - QUANTISED.get(training.quantization or "", FLOAT)))
     return FLOAT * (facts.parameters + basis + 4 * trained) - saved + activations
 

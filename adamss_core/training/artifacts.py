@@ -1,11 +1,10 @@
-"""What is left of a run: adapter, LoRA and merged model, each one zip with manifest and model card."""
+"""Write a run's artifacts: adapter, LoRA and merged model, each a zip with manifest and model card."""
 
 from __future__ import annotations
 
 import json
 import platform
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,45 +16,48 @@ import torch
 import transformers
 from peft import PeftModel
 
+from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
-from adamss_core.files import save_adapter
+from adamss_core.fileio.fsync import sync_folder
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.run_folder import RunFolder
+from adamss_core.fileio.walk import files_below
+from adamss_core.fileio.zipping import zip_folder
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
-from adamss_core.training.checkpoints import files_below, hash_file, sync_and_hash, sync_folder
 from adamss_core.training.errors import Stopped
 from adamss_core.training.request import ArtifactFile
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
 
 MANIFEST, CARD = "manifest.json", "README.md"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal content gives equal files
 
 
 def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[ArtifactFile]:
-    """Writes, verifies and zips the job's artifacts; nothing appears under its name before it is verified.
+    """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
 
     Args:
-        model: the trained model in fp32 on the CPU; merging uses it up.
+        model: the trained model in fp32 on the CPU; merging consumes it.
 
     Raises:
         TrainingError: verification_failed.
         Stopped: the reporter asked for it.
     """
-    folder = setup.request.folder / "artifacts"
+    folder = RunFolder(setup.request.folder).artifacts
     folder.mkdir(parents=True, exist_ok=True)
     probe = Probe.of(setup, model)
-    made: dict[str, ArtifactFile] = {}
+    artifacts: dict[str, ArtifactFile] = {}
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
         if setup.reporter.stop_requested():
             raise Stopped("stopped while the artifacts were written")
-        made[name] = _publish_one(name, folder, setup, model, probe, result)
+        artifacts[name] = _publish_one(name, folder, setup, model, probe, result)
         setup.reporter.event(
             "artifact_ready",
-            f"Artifact '{name}' is written and verified ({made[name].size_bytes / 1e6:.1f} MB).",
-            {"name": name, "size_bytes": made[name].size_bytes, "sha256": made[name].sha256},
+            f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
+            {"name": name, "size_bytes": artifacts[name].size_bytes, "sha256": artifacts[name].sha256},
         )
-    return [made[name] for name in setup.plan.spec.artifacts]
+    return [artifacts[name] for name in setup.plan.spec.artifacts]
 
 
 def _publish_one(
@@ -66,18 +68,18 @@ def _publish_one(
     content.mkdir()
     try:
         facts = _WRITERS[name](model, content)
-        # A fresh one: a tokenizer in use remembers padding and truncation.
+        # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
         (content / CARD).write_text(model_card(name, manifest, setup.task.usage(manifest)), encoding="utf-8")
         manifest["files"] = {
-            path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": hash_file(path)}
+            path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in files_below(content)
         }
         (content / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
-        write_zip(content, staged)
-        digest = sync_and_hash(staged)
+        zip_folder(content, staged)
+        digest = sha256_of(staged)
         final = folder / f"{name}.zip"
         staged.replace(final)
         sync_folder(folder)
@@ -85,17 +87,6 @@ def _publish_one(
         shutil.rmtree(content, ignore_errors=True)
         staged.unlink(missing_ok=True)
     return ArtifactFile(name, final, final.stat().st_size, digest, manifest)
-
-
-def write_zip(folder: Path, path: Path) -> None:
-    """All files below `folder`, by name, uncompressed (weights do not compress), with fixed times and modes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in files_below(folder):
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.file_size = file.stat().st_size
-            with file.open("rb") as source, archive.open(entry, "w") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:

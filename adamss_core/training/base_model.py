@@ -1,38 +1,39 @@
-"""Loading: the tokenizer, the base model with its head, and the adapter on it."""
+"""Load the tokenizer and the base model with its head, and put the adapter on it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import AdamssConfig, PeftModel
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssWarning
 from adamss_core.inspection import default_targets, head_modules, is_usable, linear_modules, load_options
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.training.errors import TrainingError, is_out_of_memory
-from adamss_core.training.quantization import quantization_config, settle
+from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
 
-# What PEFT trains in full for a task type without being asked.
+# Modules that PEFT trains in full for a task type by default.
 HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a base model comes from, and the name under which it may be published.
+    """Location of a base model, and the name under which it is published.
 
     Attributes:
         path: a local folder's path, or a hub id.
-        name: what cards, configs and manifests say; never a path of this machine.
+        name: used in cards, configs and manifests; never a path of this machine.
         classes: class names in the order of their ids.
-        quantization: "4bit" or "8bit" while it is trained on; what is published fits the base in full precision.
+        quantization: "4bit" or "8bit" during training; artifacts are published for the base in full precision.
+        unquantised: modules that stay in full precision beside the head, because they are trained in full.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Source:
     name: str
     classes: tuple[str, ...]
     quantization: str | None = None
+    unquantised: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: RunRequest, classes: list[str]) -> Source:
@@ -52,7 +54,7 @@ class Source:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without transformers' progress bars and its report of the missing head, which is missing on purpose."""
+    """Suppress transformers' progress bars and its report of the missing head, which is expected here."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -65,7 +67,11 @@ def quiet_loading() -> Iterator[None]:
 
 
 def load_tokenizer(source: Source, **options: Any) -> PreTrainedTokenizerBase:
-    """Raises TrainingError missing_tokenizer."""
+    """Load the base model's tokenizer, with a padding token.
+
+    Raises:
+        TrainingError: missing_tokenizer.
+    """
     problem = "it is empty"
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options, **options)
@@ -93,10 +99,10 @@ def load_tokenizer(source: Source, **options: Any) -> PreTrainedTokenizerBase:
 def load_pretrained(
     auto_model: Any, source: Source, head: dict[str, Any], task: str
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The base in fp32, or quantised, with its head, and the names of the modules that its files hold no weights for.
+    """Load the base in fp32, or quantised, with its head; return it and the modules that its files have no weights for.
 
-    Those start at random, so they must be trained and saved with the adapter. The random values come from torch's
-    global seed.
+    These modules start at random, so they must be trained and saved with the adapter. The random values come from
+    torch's global seed.
 
     Args:
         auto_model: transformers' class for the task.
@@ -105,7 +111,34 @@ def load_pretrained(
     Raises:
         TrainingError: model_load_failed, quantization_unavailable.
     """
-    quantised = quantization_config(source.quantization)
+    kept = _unquantised(auto_model, source)
+    model, missing = _load(auto_model, source, head, task, kept)
+    fresh = sorted({key.rpartition(".")[0] for key in missing})
+    if source.quantization is not None and (more := [name for name in fresh if not _inside(name, kept)]):
+        # Random, so trained in full: no gradient reaches a quantised weight.
+        model, _ = _load(auto_model, source, head, task, [*kept, *more])
+    model.config._name_or_path = model.name_or_path = source.name
+    return model, fresh
+
+
+def _unquantised(auto_model: Any, source: Source) -> list[str]:
+    """Return the modules to keep in full precision in a quantised base: the head's, and those that the job names.
+
+    They are trained in full, but transformers would quantise them too.
+    """
+    if source.quantization is None:
+        return []
+    config = AutoConfig.from_pretrained(source.path, **source.options)
+    with torch.device("meta"):
+        model = auto_model.from_config(config, trust_remote_code=False)
+    return [*head_modules(model), *source.unquantised]
+
+
+def _load(
+    auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model; return it and the names of the parameters that its files have no values for."""
+    quantised = quantization_config(source.quantization, unquantised)
     try:
         with quiet_loading():
             model, info = auto_model.from_pretrained(
@@ -129,15 +162,14 @@ def load_pretrained(
             where="base_model",
         ) from error
     if quantised is not None:
-        settle(model)
+        keep_weight_layout(model)
     missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
     _check_weights(model, missing, source)
-    model.config._name_or_path = model.name_or_path = source.name
-    return model, sorted({key.rpartition(".")[0] for key in missing})
+    return model, missing
 
 
 def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) -> None:
-    """A head and a pooler may be missing, as in checkpoints of masked language models; most of the body may not."""
+    """Raise TrainingError where most of the body is missing; head and pooler may be, as in masked language models."""
     body = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
     absent = [name for name in body if name in missing]
     if 2 * len(absent) > len(body):
@@ -158,10 +190,10 @@ def add_adapter(
     peft_type: str | None,
     heads: bool,
 ) -> PeftModel:
-    """Puts the job's adapter on the base; warnings of the core become events.
+    """Put the job's adapter on the base, and report the core's warnings as events.
 
     Args:
-        fresh: modules that began at random.
+        fresh: modules that start at random.
         peft_type: PEFT's task type.
         heads: whether modules outside of the body are trained in full.
     """
@@ -187,25 +219,34 @@ def add_adapter(
 def modules_to_save(
     model: PreTrainedModel, fresh: list[str], asked: list[str] | None, own: tuple[str, ...], heads: bool
 ) -> list[str] | None:
-    """What is trained in full beyond what PEFT does by itself (`own`): what the job asks for, every other module of
-    the head, and every module that began at random, whose values nobody else has."""
+    """Return the modules to train in full beside those that PEFT adds by default (`own`).
+
+    These are the modules that the job names, all other modules of the head, and all modules that start at random,
+    whose values must be saved.
+    """
     names = [name for name in asked or [] if name not in own]
     # A parent comes before what is inside it.
     candidates = [*(head_modules(model) if heads else []), *sorted(filter(None, fresh))]
     for name in candidates:
-        if not any(f".{kept}." in f".{name}." for kept in (*own, *names)):
+        if not _inside(name, (*own, *names)):
             names.append(name)
     return names or None
 
 
+def _inside(name: str, modules: Iterable[str]) -> bool:
+    """Return whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
+    return any(f".{module}." in f".{name}." for module in modules)
+
+
 def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: list[str]) -> list[str] | str | None:
-    """PEFT's "all-linear" would also name layers that are trained in full, and the saved config then be refused."""
+    """Resolve "all-linear" without the heads: PEFT includes layers that are trained in full, and refuses the config."""
     if not isinstance(targets, str) or targets.lower() != "all-linear":
         return targets
     names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not any(f".{kept}." in f".{name}." for kept in heads)]
+    return [name for name in names if not _inside(name, heads)]
 
 
 def first_line(error: Exception, source: Source) -> str:
+    """Return the first line of an error's text, without the model's local path."""
     text = str(error).strip()
     return (text.splitlines()[0] if text else type(error).__name__).replace(source.path, source.name)[:300]

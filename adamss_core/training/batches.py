@@ -1,4 +1,4 @@
-"""What a model is fed: encoded examples, and from an epoch's number to its batches."""
+"""Encoded examples, the rows of each step, tokenising and padding."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 CHUNK = 1_000  # texts tokenised at a time
-MEGABATCH = 50  # at most so many steps are sorted by length together
-IGNORED = -100  # a target that no loss counts
+MEGABATCH = 50  # steps that are sorted by length together, at most
+IGNORED = -100  # target without a loss term
 
 Ids = NDArray[np.int32]
-Inputs = dict[str, Any]  # tensors (rows, ...), and plain options of the model's forward
+Inputs = dict[str, Any]  # tensors (rows, ...), and other arguments of the model's forward
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Examples, ready to be put into batches.
+    """Encoded examples, ready for collating.
 
     Attributes:
-        features: (n,) what a batch is made of; for texts unpadded ids by name, for images a path.
-        targets: (n, ...) or (n,) arrays of their own length each: what the loss compares with.
+        features: (n,) inputs; for texts unpadded ids by name, for images a path.
+        targets: (n, ...), or (n,) arrays of different lengths, for the loss.
         lengths: (n,) int64 tokens; 1 for an image.
-        units: (n,) int64 how many terms of the loss an example has: 1, or its labelled tokens.
-        over_length: positions of the examples that were longer than allowed, and were cut.
+        loss_terms: (n,) int64 number of loss terms of each example: 1, or its trained tokens.
+        over_length: positions of the examples that were longer than the limit and were cut.
     """
 
     features: Sequence[Any]
     targets: Any
     lengths: Tensor
-    units: Tensor
+    loss_terms: Tensor
     over_length: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, indices: list[int]) -> Encoded:
-        """Some of them, none of which counts as over-long any more."""
+        """Return the examples at these positions; none of them counts as over-long any more."""
         targets = self.targets[indices] if isinstance(self.targets, Tensor) else [self.targets[i] for i in indices]
         return replace(
             self,
             features=[self.features[i] for i in indices],
             targets=targets,
             lengths=self.lengths[indices],
-            units=self.units[indices],
+            loss_terms=self.loss_terms[indices],
             over_length=[],
         )
 
 
 def joined(pieces: Sequence[Encoded]) -> Encoded:
-    """One after the other."""
+    """Concatenate the pieces."""
     if len(pieces) == 1:
         return pieces[0]
     starts = accumulate((len(piece) for piece in pieces), initial=0)
@@ -65,25 +65,25 @@ def joined(pieces: Sequence[Encoded]) -> Encoded:
         list(chain.from_iterable(piece.features for piece in pieces)),
         torch.cat(targets) if isinstance(targets[0], Tensor) else list(chain.from_iterable(targets)),
         torch.cat([piece.lengths for piece in pieces]),
-        torch.cat([piece.units for piece in pieces]),
-        [start + place for start, piece in zip(starts, pieces, strict=False) for place in piece.over_length],
+        torch.cat([piece.loss_terms for piece in pieces]),
+        [start + position for start, piece in zip(starts, pieces, strict=False) for position in piece.over_length],
     )
 
 
 class Collate(Protocol):
     def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
-        """Inputs and targets on the device, (rows, ...) each; packed, there are fewer rows than were asked for."""
+        """Return inputs and targets on the device, (rows, ...) each; packing gives fewer rows than were passed."""
         ...
 
 
 @dataclass(frozen=True)
 class Tokenised:
-    """Unpadded ids of texts.
+    """Unpadded token ids of texts.
 
     Attributes:
-        features: (n,) name -> ids; no attention mask, which padding makes.
+        features: (n,) name -> ids, without the attention mask, which padding adds.
         over_length: positions of the texts that were cut.
-        words: (n,) for each token the position of its word, or -1; only for texts given as words.
+        words: (n,) position of each token's word, or -1; only for texts given as words.
     """
 
     features: list[dict[str, Ids]]
@@ -98,39 +98,41 @@ class Tokenised:
 def tokenise(
     texts: Sequence[Any], pairs: Sequence[str] | None, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Tokenised:
-    """Texts, pairs of texts, or texts as lists of words."""
-    found = Tokenised([], [], [])
+    """Tokenise texts, pairs of texts, or texts given as lists of words."""
+    tokenised = Tokenised([], [], [])
     as_words = len(texts) > 0 and isinstance(texts[0], list)
     for start in range(0, len(texts), CHUNK):
         part = list(texts[start : start + CHUNK])
         second = None if pairs is None else list(pairs[start : start + CHUNK])
         batch = tokenizer(part, second, truncation=True, max_length=max_length, is_split_into_words=as_words)
         names = [name for name in batch if name != "attention_mask"]
-        found.features.extend({name: np.array(batch[name][i], np.int32) for name in names} for i in range(len(part)))
-        # Only fast tokenizers say what they cut off; for the others a full row counts.
+        tokenised.features.extend(
+            {name: np.array(batch[name][i], np.int32) for name in names} for i in range(len(part))
+        )
+        # Only fast tokenizers report what they cut off; for others a text of full length counts as cut.
         fast: Any = batch.encodings
         cut = [bool(item.overflowing) for item in fast] if fast else [len(i) == max_length for i in batch["input_ids"]]
-        found.over_length.extend(start + i for i, was_cut in enumerate(cut) if was_cut)
+        tokenised.over_length.extend(start + i for i, was_cut in enumerate(cut) if was_cut)
         if as_words:
-            found.words.extend([-1 if w is None else w for w in batch.word_ids(i)] for i in range(len(part)))
-    return found
+            tokenised.words.extend([-1 if w is None else w for w in batch.word_ids(i)] for i in range(len(part)))
+    return tokenised
 
 
 class Padding:
-    """Pads rows of ids to the longest among them."""
+    """Pads rows of ids to the longest row."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         self._tokenizer, self._device = tokenizer, device
         self._multiple = 8 if device.type == "cuda" else None
 
     def inputs(self, features: Sequence[dict[str, Ids]]) -> Inputs:
-        """Each (rows, longest), with the attention mask, on the device."""
+        """Return padded inputs with the attention mask, (rows, longest) each, on the device."""
         plain = [{name: ids.tolist() for name, ids in feature.items()} for feature in features]
         padded = self._tokenizer.pad(plain, padding=True, pad_to_multiple_of=self._multiple, return_tensors="pt")
         return {name: value.to(self._device) for name, value in padded.items()}
 
     def targets(self, targets: Sequence[Ids], width: int) -> Tensor:
-        """(rows, width) int64, filled up with IGNORED on the side on which the inputs are."""
+        """Return targets (rows, width) int64, padded with IGNORED on the side on which the inputs are padded."""
         padded = torch.full((len(targets), width), IGNORED)
         left = self._tokenizer.padding_side == "left"
         for row, values in enumerate(targets):
@@ -140,7 +142,7 @@ class Padding:
 
 
 def epoch_steps(lengths: Tensor, per_step: int, seed: int, epoch: int) -> list[list[int]]:
-    """The rows of each optimizer step of one epoch: a function of its arguments, so a position is enough to go on.
+    """Return the rows of each step of one epoch: a function of the arguments, so that a position suffices to resume.
 
     Rows are shuffled, sorted by length within stretches of many steps, cut into steps, and the steps are shuffled.
     The step with the longest row comes first, so that a lack of memory shows at once.
@@ -160,3 +162,27 @@ def epoch_steps(lengths: Tensor, per_step: int, seed: int, epoch: int) -> list[l
     longest = max(range(len(shuffled)), key=lambda i: max(int(lengths[row]) for row in shuffled[i]))
     shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
     return shuffled
+
+
+class StepRows:
+    """Callable that gives the rows of each step of a run, and keeps the orders of two epochs for reading ahead.
+
+    Args:
+        lengths: (n,) tokens of each row.
+        per_step: rows of one optimizer step, over all processes.
+    """
+
+    def __init__(self, lengths: Tensor, per_step: int, seed: int, total_steps: int) -> None:
+        self._lengths, self._per_step, self._seed, self._total_steps = lengths, per_step, seed, total_steps
+        self._steps_per_epoch = -(-len(lengths) // per_step)
+        self._epochs: dict[int, list[list[int]]] = {}  # number -> the rows of each of its steps
+
+    def __call__(self, step: int) -> list[int]:
+        """Return the rows of the step that follows `step` others; none after the last one."""
+        if step >= self._total_steps:
+            return []
+        epoch, position = divmod(step, self._steps_per_epoch)
+        if epoch not in self._epochs:
+            before = {number: steps for number, steps in self._epochs.items() if number == epoch - 1}
+            self._epochs = before | {epoch: epoch_steps(self._lengths, self._per_step, self._seed, epoch)}
+        return self._epochs[epoch][position]

@@ -1,4 +1,4 @@
-"""The model card of an artifact: what it is, what it was measured at, how to load it, what it is not for."""
+"""Write the model card of an artifact: description, scores, data, method, code to load it, limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TITLES = {
 }
 _WHAT = {
     "adapter": "An AdaMSS (NeurIPS 2025) adapter in PEFT's file format, with the row "
-    "placement, a fingerprint of the base model and the pruning state beside PEFT's own tensors.",
+    "placement, a sketch of the base weights and the pruning state beside PEFT's own tensors.",
     "lora": "A plain PEFT LoRA with the same outputs as the AdaMSS adapter it was exported from. It needs no AdaMSS "
     "code.",
     "merged": "The whole model with the AdaMSS update added to its weights. It needs transformers only.",
@@ -173,5 +173,5 @@ def _number(value: float | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text from users, kept from being markup."""
+    """Escape Markdown in users' text."""
     return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in text.replace("\n", " "))

@@ -1,10 +1,8 @@
-"""Checkpoint folders: whole or not there, checked by sha256, and cleared away when they are no longer needed."""
+"""Checkpoint folders: whole or absent, verified by sha256, and removed when they are no longer needed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from adamss_core.failpoints import failpoint
+from adamss_core.fileio.fsync import sync_file, sync_folder
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.walk import files_below
 from adamss_core.training.errors import TrainingError, disk_full
 
 MANIFEST = "checkpoint.json"
@@ -21,26 +22,31 @@ _PREFIX, _TEMPORARY = "step-", ".writing-"
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one run.
+    """Checkpoints of one run.
 
     Attributes:
-        folder: holds `step-00000040/` and the like.
-        keep: how many of the newest are kept, beside the best one.
+        folder: contains one folder per checkpoint, such as `step-00000040/`.
+        keep: number of newest checkpoints to keep, beside the best one.
     """
 
     folder: Path
     keep: int
 
     def path(self, step: int) -> Path:
+        """Return the folder of a step's checkpoint, whether or not it exists."""
         return self.folder / f"{_PREFIX}{step:08d}"
 
     def steps(self) -> list[int]:
-        """Of the folders that are there, ascending; they may still be damaged."""
+        """Return the steps that have a folder, ascending; the checkpoints may be damaged."""
         names = [path.name.removeprefix(_PREFIX) for path in self.folder.glob(f"{_PREFIX}*")]
         return sorted(int(name) for name in names if name.isdigit())
 
     def write(self, step: int, fill: Callable[[Path], None]) -> Path:
-        """Lets `fill` write files into a temporary folder, and gives it its name when all of it is on disk."""
+        """Let `fill` write files into a temporary folder, and rename it when all of it is on disk.
+
+        Raises:
+            TrainingError: disk_full.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary, final = self.folder / f"{_TEMPORARY}{step:08d}", self.path(step)
         _remove(temporary)
@@ -48,10 +54,10 @@ class CheckpointStore:
         temporary.mkdir()
         try:
             fill(temporary)
-            files = {path.relative_to(temporary).as_posix(): sync_and_hash(path) for path in files_below(temporary)}
+            files = {path.relative_to(temporary).as_posix(): _sync_and_hash(path) for path in files_below(temporary)}
             manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
-            sync_and_hash(temporary / MANIFEST)
+            sync_file(temporary / MANIFEST)
             failpoint("checkpoint")
             for path in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
                 sync_folder(path)
@@ -64,10 +70,10 @@ class CheckpointStore:
         return final
 
     def _require_space(self) -> None:
-        """Looks before it writes: a disk filled to the last byte also stops the database beside it.
+        """Check the free space before writing: a full disk would also stop the database on it.
 
         Raises:
-            TrainingError: disk_full, where there is less room than the newest checkpoint takes.
+            TrainingError: disk_full, where less is free than the newest checkpoint takes.
         """
         steps = self.steps()
         needed = sum(path.stat().st_size for path in files_below(self.path(steps[-1]))) if steps else 0
@@ -76,7 +82,7 @@ class CheckpointStore:
             raise disk_full(f"A checkpoint takes about {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free.")
 
     def problem(self, step: int) -> str | None:
-        """What is wrong with a checkpoint, or None."""
+        """Return what is wrong with a checkpoint, or None."""
         folder = self.path(step)
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -84,7 +90,7 @@ class CheckpointStore:
             if (manifest["format"], manifest["version"], manifest["step"]) != (FORMAT, VERSION, step):
                 return f"{MANIFEST} is of another format or step"
             for name, digest in expected.items():
-                if hash_file(folder / name) != digest:
+                if sha256_of(folder / name) != digest:
                     return f"{name} was altered or cut off"
         except OSError as error:
             return f"{Path(error.filename or MANIFEST).name} cannot be read ({error.strerror})"
@@ -93,7 +99,11 @@ class CheckpointStore:
         return None
 
     def newest(self, damaged: Callable[[int, str], None]) -> int | None:
-        """The newest complete checkpoint; newer ones that are damaged are told of and removed."""
+        """Return the step of the newest complete checkpoint, or None; report and remove newer, damaged ones.
+
+        Args:
+            damaged: called with step and problem of each removed checkpoint.
+        """
         for path in self.folder.glob(f"{_TEMPORARY}*"):
             _remove(path)
         for step in reversed(self.steps()):
@@ -104,7 +114,7 @@ class CheckpointStore:
         return None
 
     def retain(self, best: int | None) -> None:
-        """Removes all but the best and the newest."""
+        """Remove all but the best and the newest checkpoints."""
         steps = self.steps()
         for step in steps[: max(0, len(steps) - max(1, self.keep))]:
             if step != best:
@@ -112,44 +122,30 @@ class CheckpointStore:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        TrainingError: checkpoint_mismatch, where the file holds another JSON value.
+    """
     value = json.loads(path.read_bytes())
     if not isinstance(value, dict):
         raise TrainingError("checkpoint_mismatch", f"{path.name} is not an object.", hint="Start the job anew.")
     return value
 
 
-def files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def sync_and_hash(path: Path) -> str:
-    """Makes a file last through a power cut; returns its sha256."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync_and_hash(path: Path) -> str:
+    sync_file(path)
+    return sha256_of(path)
 
 
 def _remove(folder: Path) -> None:
-    """Out of the way in one rename first, so that a kill in between leaves no half checkpoint under a real name."""
+    """Remove a checkpoint, renaming it first: a kill in between leaves no half checkpoint under a valid name."""
     if not folder.exists():
         return
-    grave = folder.with_name(f"{_TEMPORARY}removed-{folder.name}")
+    trash = folder.with_name(f"{_TEMPORARY}removed-{folder.name}")
     if folder.name.startswith(_TEMPORARY):
-        grave = folder
+        trash = folder
     else:
-        shutil.rmtree(grave, ignore_errors=True)
-        folder.replace(grave)
-    shutil.rmtree(grave)
+        shutil.rmtree(trash, ignore_errors=True)
+        folder.replace(trash)
+    shutil.rmtree(trash)

@@ -1,4 +1,4 @@
-"""From JSONL files to rows: reading, class names, and the held-out share."""
+"""Read rows from JSONL files, sort class names, and split off the held-out share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from adamss_core.training.request import Reporter
 
 @dataclass(frozen=True)
 class Rows:
-    """Usable rows of one file, in its order; only the columns that the job needs.
+    """Usable rows of one file, in its order, with the columns that the job needs.
 
     Attributes:
         columns: field of the job's `dataset` block -> (n,) values, as `spec.cells` reads them.
         numbers: (n,) number of the row in its file, from 1.
-        left_out: why rows cannot be used -> how many.
-        examples: the same -> number of the first such row.
+        left_out: reason why rows cannot be used -> their count.
+        examples: the same reason -> number of the first such row.
         images: folder of the image files.
     """
 
@@ -48,11 +48,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on and what is held out.
+    """Training and evaluation rows.
 
     Attributes:
         classes: names in the order of their ids; empty where nothing is classified.
-        held_out: how the evaluation rows were chosen, for event and result.
+        held_out: facts about the choice of the evaluation rows, for event and result.
     """
 
     train: Rows
@@ -62,7 +62,11 @@ class Data:
 
 
 def read_rows(path: Path, reader: Reader) -> Rows:
-    """Raises TrainingError bad_data for a file that is not JSONL or lacks a column."""
+    """Read the usable rows of a file.
+
+    Raises:
+        TrainingError: bad_data, where the file is not JSONL or lacks a column.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in reader.columns}
     numbers: list[int] = []
     left_out: Counter[str] = Counter()
@@ -103,7 +107,7 @@ def _parse(line: str, number: int) -> dict[str, Any]:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Class names by their ids: numbers by their size, then words by the alphabet."""
+    """Return class names in the order of their ids: numbers by size, then words alphabetically."""
     return sorted(set(names), key=_sort_key)
 
 
@@ -116,9 +120,10 @@ def _sort_key(name: str) -> tuple[int, float, str]:
 
 
 def split(rows: Rows, fraction: float, seed: int, strata: Sequence[str] | None) -> tuple[Rows, Rows]:
-    """Stratified where `strata`, (n,), names a class for each row; a class with a single row stays in training.
+    """Split into training and held-out rows, stratified where `strata`, (n,), names a class for each row.
 
-    Which rows are held out follows from a hash of seed and position, so it is the same on every machine and version.
+    A class with a single row stays in training. The choice is a hash of seed and position, so it is the same on every
+    machine and version.
     """
     groups = strata if strata is not None else [""] * len(rows)
     left = held_out(Counter(groups), fraction)
@@ -133,7 +138,7 @@ def split(rows: Rows, fraction: float, seed: int, strata: Sequence[str] | None) 
 
 
 def describe_split(evaluation: Rows, *, own_file: bool, seed: int, stratified: bool) -> dict[str, Any]:
-    """What is held out, so that anyone can tell whether two jobs were measured on the same rows."""
+    """Describe the held-out rows, so that two jobs can be compared only if they were measured on the same rows."""
     return {
         **count_and_hash(evaluation),
         "from": "eval" if own_file else "train",
@@ -143,11 +148,13 @@ def describe_split(evaluation: Rows, *, own_file: bool, seed: int, stratified: b
 
 
 def count_and_hash(rows: Rows) -> dict[str, Any]:
+    """Return the number of rows and a digest of their numbers."""
     numbers = ",".join(map(str, rows.numbers))
     return {"rows": len(rows), "sha256": hashlib.sha256(numbers.encode()).hexdigest()}
 
 
 def report_left_out(reporter: Reporter, which: str, rows: Rows) -> None:
+    """Report how many rows of a file cannot be used, and why."""
     if count := rows.left_out.total():
         reporter.event(
             "rows_left_out",

@@ -1,4 +1,4 @@
-"""How a run can end other than well. Imports neither torch nor transformers."""
+"""Errors that end a run, and their translation from other libraries' errors. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NO_SPACE = "no space left on device"
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has written a checkpoint, where there was anything to write."""
+    """End of a run that was asked to stop; a checkpoint is written if any step was made."""
 
 
 class TrainingError(AdamssError):
-    """A run cannot go on.
+    """A run cannot continue.
 
     Attributes:
         code: out_of_memory, nan_loss, bad_data, missing_tokenizer, model_load_failed, verification_failed, disk_full,
             schedule_unreachable, checkpoint_mismatch, or the code of an `AdamssError` of the core.
         message, hint, where: as in `AdamssError`.
-        deterministic: whether running the same job again would end the same way.
+        deterministic: whether the same job would fail in the same way again, so that a retry is pointless.
     """
 
     def __init__(self, code: str, message: str, *, hint: str, deterministic: bool = True, where: str | None = None):
@@ -41,17 +41,19 @@ def _rebuild(code: str, message: str, hint: str, deterministic: bool, where: str
 
 
 def bad_data(message: str, *, hint: str, where: str | None = None) -> TrainingError:
+    """Make the error for data that cannot be trained on."""
     return TrainingError("bad_data", message, hint=hint, where=where)
 
 
 def disk_full(message: str) -> TrainingError:
-    hint = "Make room on the disk of the home folder; the run goes on from its last checkpoint."
+    """Make the error for a full disk; a retry may succeed."""
+    hint = "Make room on the disk of the home folder; the run resumes from its last checkpoint."
     return TrainingError("disk_full", message, hint=hint, deterministic=False)
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turns what is known to go wrong into a `TrainingError`; anything else passes as it is."""
+    """Translate known errors into a `TrainingError`; unknown ones pass unchanged."""
     try:
         yield
     except (TrainingError, Stopped):
@@ -73,7 +75,7 @@ def translated_errors() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether host or device had too little memory; torch's own errors are RuntimeErrors."""
+    """Return whether host or device ran out of memory; torch's own errors are RuntimeErrors."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
@@ -86,7 +88,7 @@ def _known(error: Exception) -> TrainingError | None:
             f"Memory ran out: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}",
             hint="Use a smaller training.batch_size with more training.gradient_accumulation_steps, a shorter "
             "training.max_length, or a smaller base model.",
-            deterministic=False,  # another program may have had the device's memory; a second time at this step decides
+            deterministic=False,  # another program may have taken the memory; failing at the same step again decides
         )
     # Rust libraries (safetensors, tokenizers) report a full disk by text only.
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or _NO_SPACE in str(error).lower():

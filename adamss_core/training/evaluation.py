@@ -1,4 +1,4 @@
-"""Predictions over the whole evaluation set, and what they are worth."""
+"""Predict the whole evaluation set, and compute the metrics."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def evaluate(
     accelerator: Accelerator,
     alive: Callable[[], object] = lambda: None,
 ) -> Values:
-    """eval_loss and the task's metrics with the prefix eval_, of all rows; every process predicts its share."""
-    found = predict(model, task, data, collate, batch_size, accelerator, alive)
-    loss = float(found["losses"].double().sum() / data.units.sum())
-    return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(found, classes)}.items()}
+    """Return eval_loss and the task's metrics (prefix eval_) over all rows; every process predicts its share."""
+    predictions = predict(model, task, data, collate, batch_size, accelerator, alive)
+    loss = float(predictions["losses"].double().sum() / data.loss_terms.sum())
+    return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(predictions, classes)}.items()}
 
 
 @torch.inference_mode()
@@ -40,35 +40,35 @@ def predict(
     accelerator: Accelerator,
     alive: Callable[[], object] = lambda: None,
 ) -> dict[str, Tensor]:
-    """The task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in the rows' order.
+    """Return the task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in row order.
 
     Args:
-        batch_size: rows at a time; halved where memory runs out, as held-out rows may be longer than those trained on.
-        alive: called before each batch: minutes of silence would be taken for a process that hangs.
+        batch_size: rows at a time; halved where memory runs out, as held-out rows may be longer than training rows.
+        alive: called before each batch, as a silent process would be taken for a hanging one.
     """
     was_training = model.training
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    found: dict[str, list[Tensor]] = {}
+    parts: dict[str, list[Tensor]] = {}
     done = 0
     while done < len(mine):
         alive()
         rows = mine[done : done + batch_size]
         try:
-            part = _predicted(model, task, data, collate, rows, accelerator)
+            batch = _predicted(model, task, data, collate, rows, accelerator)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(rows) == 1:
                 raise
             batch_size = -(-len(rows) // 2)
             continue
         done += len(rows)
-        for name, value in part.items():
-            found.setdefault(name, []).append(value)
+        for name, value in batch.items():
+            parts.setdefault(name, []).append(value)
     model.train(was_training)
-    whole = {name: _gathered(accelerator, _joined(parts)) for name, parts in found.items()}
-    places = torch.argsort(whole.pop("row"))
-    return {name: value[places] for name, value in whole.items()}
+    whole = {name: _gathered(accelerator, _joined(values)) for name, values in parts.items()}
+    order_of_rows = torch.argsort(whole.pop("row"))
+    return {name: value[order_of_rows] for name, value in whole.items()}
 
 
 def _predicted(
@@ -82,20 +82,20 @@ def _predicted(
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """Along the rows; a second dimension is filled up to the widest."""
+    """Concatenate along the rows; a second dimension is padded to the widest."""
     if parts[0].dim() < 2:
         return torch.cat(parts)
     width = max(part.shape[1] for part in parts)
-    return torch.cat([_filled(part, width) for part in parts])
+    return torch.cat([_padded(part, width) for part in parts])
 
 
-def _filled(part: Tensor, width: int) -> Tensor:
+def _padded(part: Tensor, width: int) -> Tensor:
     missing = part.new_full((part.shape[0], width - part.shape[1], *part.shape[2:]), IGNORED)
     return torch.cat([part, missing], dim=1)
 
 
 def _gathered(accelerator: Accelerator, value: Tensor) -> Tensor:
-    """Rows of all processes, whose shares may differ by one row."""
+    """Gather the rows of all processes, whose shares may differ by one row."""
     if accelerator.num_processes == 1:
         return value.cpu()
     sizes = accelerator.gather(torch.tensor([len(value)], device=value.device)).tolist()

@@ -1,4 +1,4 @@
-"""AdamW's parameter groups and the learning rate's course."""
+"""AdamW's parameter groups and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 
 
 def make_optimizer(model: nn.Module, training: TrainingSpec) -> AdamW:
-    """Groups in this order: A and B, the head's weights, the head's biases and norms (never decayed)."""
+    """Make AdamW with groups in this order: A and B, the head's weights, the head's biases and norms (no decay)."""
     adapter, weights, others = [], [], []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -37,8 +37,10 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> AdamW:
 
 
 def make_schedule(optimizer: AdamW, training: TrainingSpec, total_steps: int) -> LRScheduler:
-    """Rates rise from zero over the warm-up, then follow the job's curve to the last step. A job of one step has no
-    warm-up: its only rate would be zero."""
+    """Make the schedule: rates rise from zero over the warm-up, then follow the job's curve to the last step.
+
+    A job of one step has no warm-up, as its only rate would be zero.
+    """
     schedule: LRScheduler = get_scheduler(
         SCHEDULES[training.lr_scheduler],
         optimizer,

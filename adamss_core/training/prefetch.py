@@ -1,4 +1,4 @@
-"""Batches made ahead by threads while the model computes."""
+"""Collate batches ahead in threads while the model computes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Batch = tuple[Inputs, Tensor]
 
 
 class Prefetch:
-    """A collate that may have been told before what it will be asked for.
+    """Callable that collates rows, from a thread pool where they were announced by `expect`.
 
-    A batch is a function of its rows, so it is the same whoever makes it and when. Threads do: what takes time is
-    decoding images and tokenising, which leave the interpreter to others.
+    A batch is a function of its rows, so prefetching cannot change it. Threads suffice: decoding images and tokenising
+    release the GIL.
     """
 
     def __init__(self, collate: Collate, data: Encoded, threads: int) -> None:
@@ -27,21 +27,22 @@ class Prefetch:
         self._ready: dict[tuple[int, ...], Future[Batch]] = {}
 
     def __call__(self, rows: list[int]) -> Batch:
-        """Raises what making the batch raises."""
-        made = self._ready.pop(tuple(rows), None)
-        return self._collate(self._data, rows) if made is None else made.result()
+        """Return the batch of these rows; errors of the collate are raised here."""
+        pending = self._ready.pop(tuple(rows), None)
+        return self._collate(self._data, rows) if pending is None else pending.result()
 
     def expect(self, batches: Iterable[list[int]]) -> None:
-        """What will be asked for next, as far as there are threads for it; what is expected no more is forgotten."""
+        """Start collating the next batches, as many as threads allow; cancel batches that are not among them."""
         if self._pool is None:
             return
-        wanted = {tuple(rows): rows for rows in islice(batches, self._threads + 1)}
-        for key in self._ready.keys() - wanted.keys():
+        upcoming = {tuple(rows): rows for rows in islice(batches, self._threads + 1)}
+        for key in self._ready.keys() - upcoming.keys():
             self._ready.pop(key).cancel()
-        for key, rows in wanted.items():
+        for key, rows in upcoming.items():
             if key not in self._ready:
                 self._ready[key] = self._pool.submit(self._collate, self._data, rows)
 
     def close(self) -> None:
+        """Stop the threads; the first call waits for batches in progress."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)

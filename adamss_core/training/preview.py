@@ -29,8 +29,8 @@ LABELS = ("label", "tags")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked.
+class PreviewOrder:
+    """A job's spec and rows to preview.
 
     Attributes:
         rows: JSONL with the first rows of a data set; images lie in the folder of the same name without suffix.
@@ -45,13 +45,13 @@ class Order:
     count: int
 
     @classmethod
-    def read(cls, folder: Path) -> Order:
+    def read(cls, folder: Path) -> PreviewOrder:
         fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
         spec = JobSpec.model_validate(fields.pop("spec"))
         return cls(spec=spec, rows=Path(fields.pop("rows")), **fields)
 
 
-def preview(order: Order) -> dict[str, Any]:
+def preview(order: PreviewOrder) -> dict[str, Any]:
     """Plain values: the examples, and how many of the rows are cut or cannot be used.
 
     Raises:
@@ -137,7 +137,7 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         with translated_errors():
-            answer = preview(Order.read(folder))
+            answer = preview(PreviewOrder.read(folder))
     except TrainingError as error:
         answer = {
             "error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where},

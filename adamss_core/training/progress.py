@@ -1,4 +1,4 @@
-"""Where a run stands: what its checkpoints remember beside tensors."""
+"""Progress of a training: the counts that checkpoints keep beside tensors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Values = dict[str, float | int | None]
 
 @dataclass
 class Progress:
-    """Counts of a run.
+    """Counts of a training.
 
     Attributes:
         step: finished optimizer steps.
-        micro_batch: rows that go through the model at a time; halved when memory runs out.
-        best_step, best_values: the best evaluation that may be published, if there was one.
-        without_gain: evaluations in a row since then.
+        micro_batch: rows per forward pass; halved when memory runs out.
+        best_step, best_values: the best evaluation that qualifies for publishing, if any.
+        without_gain: number of evaluations since the best one.
         last_values: the newest evaluation.
-        stopped_early: whether early stopping has ended the run.
+        stopped_early: whether early stopping has ended the training.
         seconds: time spent in training, over all attempts.
     """
 
@@ -35,10 +35,10 @@ class Progress:
     seconds: float = 0.0
 
     def evaluated(self, values: Values, training: TrainingSpec, *, qualifies: bool) -> bool:
-        """Takes in an evaluation; returns whether it is the best so far.
+        """Record an evaluation; return whether it is the best so far.
 
         Args:
-            qualifies: whether this state may be published; before ASA has ended it may not.
+            qualifies: whether this state may be published, which it may not before ASA's ramp has ended.
         """
         self.last_values = values
         if not qualifies:
@@ -52,15 +52,17 @@ class Progress:
         return True
 
     def export(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
         return asdict(self)
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> Progress:
+        """Make the counts that `export` gave."""
         return cls(**state)
 
 
 def is_better(values: Values, best: Values, metric: str) -> bool:
-    """Strictly better; a value that is not finite never is."""
+    """Return whether `values` are strictly better by the metric; a value that is not finite never is."""
     new, old = values.get(f"eval_{metric}"), best.get(f"eval_{metric}")
     if new is None or not math.isfinite(new):
         return False

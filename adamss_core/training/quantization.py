@@ -1,4 +1,4 @@
-"""Base models in 4 or 8 bits."""
+"""Quantise base models to 4 or 8 bits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from transformers import BitsAndBytesConfig
 from adamss_core.training.errors import TrainingError
 
 
-def quantization_config(bits: str | None) -> Any:
-    """transformers' configuration of a base in "4bit" or "8bit"; None in full precision.
+def quantization_config(bits: str | None, unquantised: list[str]) -> Any:
+    """Return transformers' configuration of a base in "4bit" or "8bit"; None in full precision.
+
+    Args:
+        unquantised: names of modules to keep in full precision; an empty list leaves the choice to transformers.
 
     Raises:
         TrainingError: quantization_unavailable.
@@ -29,20 +32,21 @@ def quantization_config(bits: str | None) -> Any:
             where="training.quantization",
         )
     if bits == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=unquantised or None)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=unquantised or None,  # applies to 4 bits too, despite its name
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if _has_bf16() else torch.float32,
     )
 
 
-def settle(model: nn.Module) -> None:
-    """Keeps a quantised model's weights as they were loaded.
+def keep_weight_layout(model: nn.Module) -> None:
+    """Keep a quantised model's weights in the layout in which they were loaded, and silence bitsandbytes.
 
-    On some CPUs bitsandbytes rearranges 4-bit weights in place at the first evaluation, and then they can neither be
-    trained on nor read. Its 8-bit product says at every call that it casts its input.
+    On some CPUs bitsandbytes rearranges 4-bit weights in place at the first evaluation; after that they can neither be
+    trained on nor read. Its 8-bit matmul logs at every call that it casts its input.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     module: Any
@@ -52,5 +56,5 @@ def settle(model: nn.Module) -> None:
 
 
 def _has_bf16() -> bool:
-    """On a CPU the products are made in fp32: only the weights are small there."""
+    """Return whether the GPU computes in bf16; on a CPU matmuls are in fp32, and only the weights are small."""
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""Everything a run holds that does not change while it trains."""
+"""The inputs of one adapter's training, and the accelerator."""
 
 from __future__ import annotations
 
@@ -20,43 +20,63 @@ from adamss_core.training.tasks import Task
 
 @dataclass(frozen=True)
 class Setup:
-    """A run's inputs, made ready."""
+    """One adapter's inputs, ready for training.
 
+    `accelerator`, `source` and `processor` are the base model's; adapters that are trained on one base share them.
+
+    Attributes:
+        name: of the adapter in the model.
+        processor: tokenizer or image processor.
+        limit: tokens per example; 0 where examples have no length.
+        identity: values that must match before a checkpoint is resumed.
+    """
+
+    name: str
     request: RunRequest
     reporter: Reporter
     accelerator: Accelerator
     task: Task
     source: Source
-    processor: Any  # tokenizer or image processor
+    processor: Any
     data: Data
     train: Encoded
     evaluation: Encoded
     collate: Collate
     training_collate: Collate
-    limit: int  # tokens per example; 0 where examples have no length
+    limit: int
     plan: Plan
-    identity: dict[str, str | int]  # what a checkpoint must agree with to be gone on from
+    identity: dict[str, str | int]
 
     @property
     def training(self) -> TrainingSpec:
         return self.plan.spec.training
 
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimizer step, over all processes."""
+        training = self.training
+        return training.batch_size * training.gradient_accumulation_steps * self.accelerator.num_processes
+
 
 def make_accelerator(spec: JobSpec) -> Accelerator:
-    """Raises TrainingError where the device cannot do the precision asked for."""
-    # Said outright, as accelerate joins CPU processes only then. Apple's GPUs lack operations that the adapter needs.
-    found = torch.accelerator.current_accelerator(check_available=True)
-    cpu = found is None or found.type == "mps"
+    """Make the accelerator for this machine's device.
+
+    Raises:
+        TrainingError: unsupported_precision.
+    """
+    # `cpu` is passed explicitly, as accelerate joins CPU processes only then. Apple's GPUs lack operations we need.
+    available = torch.accelerator.current_accelerator(check_available=True)
+    cpu = available is None or available.type == "mps"
     device = PartialState(cpu=cpu).device
     precision = _precision(spec, device)
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:
-        AcceleratorState._reset_state()  # an earlier run in this process; there is one state for all Accelerators
+        AcceleratorState._reset_state()  # left by an earlier run in this process: all Accelerators share one state
     return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _precision(spec: JobSpec, device: torch.device) -> str:
-    """accelerate's name: no, bf16 or fp16."""
+    """Return accelerate's name of the precision: no, bf16 or fp16."""
     training = spec.training
     if training.precision == "auto":
         # A regression's outputs are on the scale of its data: in bf16 a year could only be told to the nearest eight.
@@ -72,7 +92,7 @@ def _precision(spec: JobSpec, device: torch.device) -> str:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bf16 itself; emulated, it is slower than fp32."""
+    """Return whether the device has native bf16; emulated, it is slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

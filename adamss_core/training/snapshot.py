@@ -1,4 +1,4 @@
-"""A training state as files and back: safetensors and JSON, never a pickle."""
+"""Write a training state to files and restore it: safetensors and JSON, never a pickle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from peft import PeftModel
 from torch import Tensor
 from torch.optim import Optimizer
 
-from adamss_core.files import save_adapter
+from adamss_core.adapter_files import save_adapter
 from adamss_core.training.checkpoints import read_json
 
 ADAPTER, OPTIMIZER, RANDOM, STATE = "adapter", "optimizer.safetensors", "random.safetensors", "state.json"
-SEPARATOR = "|"  # between a parameter's name and its slot; no module has it in its name
+SEPARATOR = "|"  # between a parameter's name and its slot; it occurs in no module's name
 
 
-def write_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Adapter with ASA's state, optimizer, random generators, and `state` (JSON values)."""
-    save_adapter(model, folder / ADAPTER)
+def write_snapshot(folder: Path, model: PeftModel, name: str, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Write the adapter `name` with ASA's state, the optimizer, random generators, and `state` (JSON values)."""
+    save_adapter(model, folder / ADAPTER, name)
     slots = optimizer_tensors(model, optimizer)
     (folder / OPTIMIZER).write_bytes(safetensors.torch.save(slots, metadata={"format": "pt"}))
     (folder / RANDOM).write_bytes(safetensors.torch.save(_random_tensors()))
@@ -31,7 +31,7 @@ def write_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer, state: 
 
 
 def restore_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer) -> dict[str, Any]:
-    """Puts optimizer and random generators back and returns `state`; the adapter is loaded with the model."""
+    """Restore optimizer and random generators, and return `state`; the adapter is loaded with the model."""
     restore_optimizer(model, optimizer, safetensors.torch.load((folder / OPTIMIZER).read_bytes()))
     state = read_json(folder / STATE)
     _restore_random(safetensors.torch.load((folder / RANDOM).read_bytes()), state.pop("random"))
@@ -39,7 +39,7 @@ def restore_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer) -> di
 
 
 def optimizer_tensors(model: PeftModel, optimizer: Optimizer) -> dict[str, Tensor]:
-    """parameter name|slot -> tensor on the CPU."""
+    """Return the optimizer's state as "parameter name|slot" -> tensor on the CPU."""
     return {
         f"{name}{SEPARATOR}{slot}": value.detach().cpu().contiguous().clone()
         for name, parameter in model.named_parameters()
@@ -48,13 +48,14 @@ def optimizer_tensors(model: PeftModel, optimizer: Optimizer) -> dict[str, Tenso
 
 
 def restore_optimizer(model: PeftModel, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition(SEPARATOR)
         parameter = parameters[name]
         # AdamW keeps its step counts on the CPU, wherever the parameter is.
-        place = torch.device("cpu") if value.dim() == 0 else parameter.device
-        optimizer.state[parameter][slot] = value.to(place)
+        device = torch.device("cpu") if value.dim() == 0 else parameter.device
+        optimizer.state[parameter][slot] = value.to(device)
 
 
 def _random_tensors() -> dict[str, Tensor]:

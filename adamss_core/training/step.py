@@ -1,4 +1,4 @@
-"""One optimizer step: micro-batches, gradients, clipping, update."""
+"""Make one optimizer step: micro-batches, gradients, clipping, update."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 
-CHECK_EVERY = 2  # steps between looks at the loss on a device, each of which waits for it
+CHECK_EVERY = 2  # steps between checks of the loss; on a GPU each check waits for the device
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What one step found.
+    """Measurements of one step.
 
     Attributes:
-        loss: mean over the step's terms, () on the device: one for each row, or for each of its labelled tokens.
+        loss: mean over the step's loss terms, () on the device: one term per row, or per trained token.
         grad_norm: L2 norm of all gradients before clipping, ().
-        learning_rate: of A and B, with which this step was made.
-        units: terms of the loss.
+        learning_rate: of A and B in this step.
+        loss_terms: number of loss terms.
         rows, tokens: over all processes (tokens: of this process times their number).
     """
 
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
-    units: int
+    loss_terms: int
     rows: int
     tokens: int
 
     def finite_grad_norm(self) -> float | None:
+        """Return the gradient norm, or None where it is not finite."""
         value = float(self.grad_norm)
         return value if math.isfinite(value) else None
 
 
 class OptimizerStep:
-    """Callable: rows in, updated parameters out. Gradients stay for ASA; the caller clears them."""
+    """Callable that updates the parameters on given rows. Gradients stay for ASA; the caller clears them."""
 
     def __init__(self, setup: Setup, model: nn.Module, optimizer: AcceleratedOptimizer, schedule: LRScheduler) -> None:
         self.setup, self.model, self.optimizer, self.schedule = setup, model, optimizer, schedule
@@ -55,13 +56,19 @@ class OptimizerStep:
         self._unchecked: list[Tensor] = []
 
     def close(self) -> None:
+        """Stop prefetching."""
         self.batches.close()
 
     def __call__(self, rows: list[int], upcoming: list[int], progress: Progress) -> StepOutcome:
-        """Raises TrainingError nan_loss, or torch's own error where memory does not suffice for a single row.
+        """Make a step.
 
         Args:
-            upcoming: rows of the step after this one.
+            rows: of this step, over all processes.
+            upcoming: rows of the step after this one, to be collated ahead.
+            progress: its micro-batch is halved where memory runs out.
+
+        Raises:
+            TrainingError: nan_loss. Torch's own error is raised where memory does not suffice for a single row.
         """
         self._upcoming = upcoming
         loss, tokens = self._gradients_within_memory(rows, progress)
@@ -76,11 +83,11 @@ class OptimizerStep:
         self.optimizer.step()
         if not self.optimizer.step_was_skipped:
             self.schedule.step()
-        units = int(self.setup.train.units[rows].sum())
-        return StepOutcome(loss, norm, rate, units, len(rows), tokens * accelerator.num_processes)
+        loss_terms = int(self.setup.train.loss_terms[rows].sum())
+        return StepOutcome(loss, norm, rate, loss_terms, len(rows), tokens * accelerator.num_processes)
 
     def _gradients_within_memory(self, rows: list[int], progress: Progress) -> tuple[Tensor, int]:
-        """Where memory runs out, the same step again in half as large pieces: the gradients' sum stays the same."""
+        """Compute gradients; where memory runs out, again with half the micro-batch: the gradients' sum is the same."""
         while True:
             try:
                 failpoint("gradients")
@@ -102,14 +109,14 @@ class OptimizerStep:
             )
 
     def _gradients(self, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
-        """Mean loss over all terms, (), and this process's tokens; gradients of that mean are in the parameters."""
+        """Return the mean loss over all terms, (), and this process's tokens; leave its gradients in the parameters."""
         accelerator = self.setup.accelerator
-        # A process without rows of its own still takes part in the exchange, with weight zero.
+        # A process without rows of its own still takes part in the reduction, with weight zero.
         own = self._own(rows)
         mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
         pieces, later = _cut(mine, micro_batch), _cut(self._own(self._upcoming), micro_batch)
         total = torch.zeros((), device=self.device)
-        units = max(1, int(self.setup.train.units[rows].sum()))
+        loss_terms = max(1, int(self.setup.train.loss_terms[rows].sum()))
         tokens = 0
         for number, piece in enumerate(pieces):
             self.batches.expect([*pieces[number:], *later])
@@ -118,8 +125,8 @@ class OptimizerStep:
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
                     outputs = self.model(**inputs)
-                loss = self.setup.task.losses(outputs, targets).sum() * (weight / units)
-                # Data-parallel training takes the mean over processes, of what is a share of the mean already.
+                loss = self.setup.task.losses(outputs, targets).sum() * (weight / loss_terms)
+                # DDP averages gradients over ranks; each loss is already divided by the global count, so undo that.
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()
             tokens += int(self.setup.train.lengths[piece].sum())
@@ -132,25 +139,28 @@ class OptimizerStep:
         return rows[accelerator.process_index :: accelerator.num_processes]
 
     def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
-        """Before the update, so that a CPU run's parameters stay good; under fp16 the scaler skips large gradients."""
+        """Check before the update, so that a CPU run's parameters stay valid.
+
+        Under fp16 gradients may overflow: the scaler skips their step.
+        """
         scaled = self.setup.accelerator.scaler is not None
         self._unchecked.append(loss if scaled else loss + norm.to(loss.device))
         if self.device.type == "cpu" or step % CHECK_EVERY == 0:
             self.require_finite(step)
 
     def require_finite(self, step: int) -> None:
-        """Looks at the steps up to `step` that nobody has looked at yet.
+        """Check the losses of all unchecked steps up to `step`.
 
         Raises:
             TrainingError: nan_loss.
         """
         if not self._unchecked:
             return
-        found = [bool(value) for value in torch.isfinite(torch.stack(self._unchecked)).tolist()]
+        finite = [bool(value) for value in torch.isfinite(torch.stack(self._unchecked)).tolist()]
         self._unchecked.clear()
-        if all(found):
+        if all(finite):
             return
-        first = step - len(found) + 1 + found.index(False)
+        first = step - len(finite) + 1 + finite.index(False)
         raise TrainingError(
             "nan_loss",
             f"The loss became NaN or infinite at step {first}.",

@@ -1,4 +1,4 @@
-"""Artifacts are loaded from their files, as a stranger would, and compared with the model that was trained."""
+"""Verify artifacts: load them from their files alone, and compare their logits with the trained model's."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from adamss_core.files import load_adapter
+from adamss_core.adapter_files import load_adapter
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.setup import Setup
 from adamss_core.training.tasks import Task
 
-# Largest difference of any logit, in fp32 on the CPU; for logits beyond 1, of any unit of the largest. Exact exports
-# differ by the order of additions only, which gives 1e-6 to 1e-5 for logits of usual size; a regression's may be years,
-# and one step of fp32 is 1.2e-4 there.
+# Largest difference of any logit, in fp32 on the CPU, relative to the largest logit where that is beyond 1. Exact
+# exports differ by the order of additions only: 1e-6 to 1e-5 for logits of usual size. A regression may predict years,
+# where one step of fp32 is 1.2e-4.
 TOLERANCE = 1e-4
 PROBES = 16  # rows of the evaluation set
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What every artifact must reproduce.
+    """Held-out rows and the logits that every artifact must reproduce for them.
 
     Attributes:
         rows: of the evaluation data.
@@ -43,17 +43,18 @@ class Probe:
 
     @property
     def allowed(self) -> float:
-        """The largest difference that an exact artifact may show."""
+        """Largest difference that an exact artifact may show."""
         return TOLERANCE * max(1.0, float(self.logits.abs().max()))
 
     @classmethod
     def of(cls, setup: Setup, model: nn.Module) -> Probe:
+        """Compute the trained model's logits on evenly spaced evaluation rows."""
         count = len(setup.data.evaluation)
         rows = setup.data.evaluation.take(list(range(0, count, max(1, count // PROBES)))[:PROBES])
         return cls(setup.task, rows, setup.limit, _logits(model, setup.task, setup.processor, rows, setup.limit))
 
     def difference(self, model: nn.Module, processor: Any) -> float:
-        """The largest absolute difference of any logit; infinite where shapes differ or something is NaN."""
+        """Return the largest absolute difference of any logit; infinite where shapes differ or a logit is NaN."""
         logits = _logits(model, self.task, processor, self.rows, self.limit)
         if logits.shape != self.logits.shape:
             return math.inf
@@ -62,10 +63,10 @@ class Probe:
 
 
 def verify(name: str, folder: Path, setup: Setup, probe: Probe) -> float:
-    """The largest probe difference of the artifact in `folder`.
+    """Return the largest logit difference of the artifact in `folder`.
 
     Raises:
-        TrainingError: verification_failed, where it cannot be loaded or answers differently.
+        TrainingError: verification_failed, where it cannot be loaded or its logits differ.
     """
     try:
         model = _LOADERS[name](folder, setup).eval()

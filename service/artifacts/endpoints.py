@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from service.artifacts import service
 from service.artifacts.schemas import ArtifactOut
-from service.context import CallerDep
+from service.http.context import CallerDep
+from service.http.openapi import errors
+from service.http.paging import Page
 from service.jobs.endpoints import JobId
-from service.openapi import errors
-from service.paging import Page
 
 router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
 

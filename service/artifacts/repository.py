@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.tables import Artifact
+from service.shared.database.tables import Artifact
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Artifact]:

@@ -12,19 +12,19 @@ from starlette.types import Receive, Scope, Send
 
 from service.artifacts import repository
 from service.artifacts.schemas import ArtifactOut
-from service.context import Caller
-from service.errors import NotFound, RangeNotSatisfiable
+from service.http.context import Caller
+from service.http.gate.rendering import error_response
+from service.http.paging import Page
 from service.jobs.service import get
-from service.paging import Page
-from service.rendering import error_response
-from service.tables import Artifact
+from service.shared.database.tables import Artifact
+from service.shared.errors import NotFound, RangeNotSatisfiable
 
 RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
 RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")
 
 
 def artifact_path(caller: Caller, artifact: Artifact) -> Path:
-    return caller.settings.resolved_home / artifact.path
+    return caller.settings.files.resolve(artifact.path)
 
 
 def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 
 from service.audit import service
 from service.audit.schemas import AuditOut
-from service.context import CallerDep
-from service.openapi import errors
-from service.paging import Limit, Page
+from service.http.context import CallerDep
+from service.http.openapi import errors
+from service.http.paging import Limit, Page
 
 router = APIRouter(prefix="/audit", tags=["access"])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.tables import AuditEntry
+from service.shared.database.tables import AuditEntry
 
 
 def page(session: Session, project_id: str | None, before: int | None, limit: int) -> Sequence[AuditEntry]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.base_models.schemas import ModelOut
-from service.context import CallerDep
-from service.openapi import errors
-from service.paging import Page
+from service.http.context import CallerDep
+from service.http.openapi import errors
+from service.http.paging import Page
 
 router = APIRouter(prefix="/models", tags=["models"])
 

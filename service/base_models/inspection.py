@@ -9,12 +9,12 @@ import subprocess
 import sys
 from typing import Any
 
-from service import children
-from service.errors import InvalidRequest, Unavailable
+from service.shared.errors import InvalidRequest, Unavailable
+from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "adamss_core.inspection")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.lean", "adamss_core.inspection")
 SECONDS = 90.0
 LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from service.tables import Json, ModelFacts, now
+from service.shared.database.tables import Json, ModelFacts, now
 
 
 def find(session: Session, name: str, revision: str) -> Json | None:

@@ -12,11 +12,10 @@ from adamss_core.spec import FACTS_FORMAT, ModelFacts
 from adamss_core.spec.job import MODEL_NAME
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
-from service.db import Database
-from service.errors import InvalidRequest, ServiceError
-from service.settings import Settings
-from service.tables import Json
-from service.validation import column_names
+from service.shared.database.engine import Database
+from service.shared.database.tables import Json
+from service.shared.errors import InvalidRequest, ServiceError, quoted_names
+from service.shared.settings import Settings
 
 CONFIG = "config.json"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: what facts are read from
@@ -33,7 +32,7 @@ class Catalog:
 
     def folders(self) -> list[str]:
         """Names of the usable folders."""
-        root = self._settings.folder("models")
+        root = self._settings.files.models
         found = [path.parent.relative_to(root) for level in ("*", "*/*") for path in root.glob(f"{level}/{CONFIG}")]
         return sorted(name.as_posix() for name in found if re.fullmatch(MODEL_NAME, name.as_posix()))
 
@@ -62,7 +61,7 @@ class Catalog:
 
     def folder(self, name: str) -> Path | None:
         """The folder of a model, which wins over a hub model of the same name; None where there is none."""
-        path = self._settings.folder("models") / name
+        path = self._settings.files.model(name)
         return path if re.fullmatch(MODEL_NAME, name) and (path / CONFIG).is_file() else None
 
     def _require_hub(self, name: str) -> None:
@@ -80,7 +79,7 @@ class Catalog:
 
     def _available(self) -> str:
         names = [*self.folders(), *self._settings.hub_models]
-        return f"Available are {column_names(names)}." if names else "Put one into the service's models folder."
+        return f"Available are {quoted_names(names)}." if names else "Put one into the service's models folder."
 
     def _inspected(self, name: str, version: str, model: str, revision: str | None, *, local: bool) -> Json:
         with self._lock:

@@ -17,9 +17,9 @@ def backup(
     models: Annotated[bool, typer.Option(help="With the base models, which may be large.")] = True,
 ) -> None:
     """Write the service's database and files into one file, while it runs. The file holds keys: keep it safe."""
-    from service.backup import BackupError
-    from service.backup import backup as run
-    from service.settings import Settings
+    from service.operations.backup import BackupError
+    from service.operations.backup import backup as run
+    from service.shared.settings import Settings
 
     try:
         made = run(Settings(), file, models=models)
@@ -30,9 +30,9 @@ def backup(
 
 def restore(file: File) -> None:
     """Put a backup into an empty ADAMSS_HOME. Jobs that ran go on from their checkpoints at the next start."""
-    from service.backup import BackupError
-    from service.backup import restore as run
-    from service.settings import Settings
+    from service.operations.backup import BackupError
+    from service.operations.backup import restore as run
+    from service.shared.settings import Settings
 
     settings = Settings()
     try:

@@ -16,8 +16,8 @@ def doctor(as_json: Json = False) -> None:
 
     Ends with 1 where there is a problem. Run it where the service runs, with the service's settings.
     """
-    from service.doctor import examine
-    from service.settings import Settings
+    from service.operations.doctor import examine
+    from service.shared.settings import Settings
 
     found = examine(Settings())
     if as_json:

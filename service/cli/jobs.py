@@ -25,8 +25,8 @@ from service.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from service.answers import Job
     from service.client import Client
+    from service.client.types import Job
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -211,7 +211,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for what the tool keeps in files.")] = Path("runs"),
 ) -> None:
     """Copy a job's numbers to another tool, until the job ends. Called again, it goes on where it was."""
-    from service.followers import TARGETS, MissingExtra, follow, open_follower
+    from service.operations.trackers import TARGETS, MissingExtra, follow, open_follower
 
     target = next((known for known in TARGETS if known == to), None)
     if target is None:

@@ -15,7 +15,7 @@ import typer
 from service.cli.output import CliError, Json, examples, print_json, print_table
 
 if TYPE_CHECKING:
-    from service.db import Database
+    from service.shared.database.engine import Database
 
 app = typer.Typer(
     help="Create, list and revoke keys. Run it where the service's database is (ADAMSS_HOME, ADAMSS_DATABASE_URL).",
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class RoleName(StrEnum):
-    """As `service.tables.Role`, which would cost the command line half a second at each start."""
+    """As `service.shared.database.tables.Role`, which would cost the command line half a second at each start."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -55,7 +55,7 @@ def create(
     from service.audit.service import record_command
     from service.keys.service import create_key
     from service.projects.service import find_project
-    from service.tables import Role
+    from service.shared.database.tables import Role
 
     lifetime = None if expires is None else parse_lifetime(expires)
     with database() as db, db.write() as session:
@@ -127,9 +127,9 @@ def parse_lifetime(text: str) -> timedelta:
 @contextmanager
 def database() -> Iterator[Database]:
     """The service's database, with its tables."""
-    from service.db import Database
-    from service.migrate import upgrade
-    from service.settings import Settings
+    from service.shared.database.engine import Database
+    from service.shared.database.migrate import upgrade
+    from service.shared.settings import Settings
 
     settings = Settings()
     upgrade(settings)

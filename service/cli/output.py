@@ -53,7 +53,6 @@ def connect() -> Iterator[Client]:
 def report(error: Exception) -> int:
     """One line on stderr, and the exit code; an error that nobody foresaw is raised again, with its traceback."""
     from service.client import ApiError
-    from service.errors import ServiceError
 
     if isinstance(error, ApiError):
         code, line = exit_code(error), str(error)
@@ -61,8 +60,10 @@ def report(error: Exception) -> int:
             line += " (the key is taken from ADAMSS_API_KEY, or from `api_key` in the folder ADAMSS_HOME)"
     elif isinstance(error, CliError):
         code, line = error.code, str(error)
-    elif isinstance(error, ServiceError):
-        code, line = Exit.USAGE, f"{error.param}: {error.message}" if error.param else error.message
+    elif _is_service_error(error):
+        code, line = Exit.USAGE, _service_error(error)
+    elif isinstance(error, ModuleNotFoundError) and error.name is not None:
+        code, line = Exit.USAGE, _missing_extra(error.name)
     elif isinstance(error, OSError):
         code, line = Exit.USAGE, f"{error.strerror}: {error.filename}" if error.filename else str(error)
     elif type(error).__name__ == "SettingsError":  # a list that is not one; its cause is JSON's
@@ -83,6 +84,21 @@ def exit_code(error: ApiError) -> Exit:
     if (error.status == 0 and error.code == "not_reachable") or error.status >= 500:
         return Exit.NO_SERVICE
     return Exit.USAGE
+
+
+def _missing_extra(module: str) -> str:
+    """Name the extra to install; all that a command may lack without one belongs to the service."""
+    return f'This command needs {module}, which is not installed. Install the service: pip install "adamss[service]"'
+
+
+def _is_service_error(error: Exception) -> bool:
+    """Tell an error of the service's own code from others, without importing what raised nothing."""
+    errors = sys.modules.get("service.shared.errors")
+    return errors is not None and isinstance(error, errors.ServiceError)
+
+
+def _service_error(error: Any) -> str:
+    return f"{error.param}: {error.message}" if error.param else str(error.message)
 
 
 def _settings_problem(problem: dict[str, Any]) -> str:

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.answers import Event, Job, SubspaceMap
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
+from service.client.types import Event, Job, SubspaceMap
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}

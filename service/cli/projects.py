@@ -24,7 +24,7 @@ Number = Annotated[str | None, typer.Option(metavar="N", help="A number, or `def
 def list_projects(as_json: Json = False) -> None:
     """List projects with what they use and may use."""
     from service.projects.service import list_projects as read_projects
-    from service.settings import Settings
+    from service.shared.settings import Settings
 
     with database() as db, db.read() as session:
         found = read_projects(session, Settings())

@@ -18,7 +18,7 @@ from service.cli.output import CliError
 
 if TYPE_CHECKING:
     from service.cli.processes import Part
-    from service.settings import Settings
+    from service.shared.settings import Settings
 
 START_SECONDS = 60.0
 API_STOP_SECONDS = 10.0
@@ -41,9 +41,8 @@ def up(port: Port = None) -> None:
 
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
-    logs = settings.folder("logs")
     parts = [
-        Part(name, [sys.executable, "-P", "-m", "service.cli", name], env, logs / f"{name}.log", say)
+        Part(name, [sys.executable, "-P", "-m", "service.cli", name], env, settings.files.log(name), say)
         for name in ("api", "worker")
     ]
     api, worker = parts
@@ -65,8 +64,8 @@ def api() -> None:
     """Start the API alone. The database is brought up to date first."""
     import uvicorn
 
-    from service.api import create_app
-    from service.logs import configure_logging
+    from service.http.app import create_app
+    from service.shared.logs import configure_logging
 
     settings = prepare(None)
     configure_logging()
@@ -93,11 +92,11 @@ def prepare(port: int | None) -> Settings:
     Raises:
         CliError: the port is taken, or the service would be open to others.
     """
-    from service.db import Database
-    from service.errors import StartRefused
     from service.keys.service import prepare_access
-    from service.migrate import upgrade
-    from service.settings import Settings
+    from service.shared.database.engine import Database
+    from service.shared.database.migrate import upgrade
+    from service.shared.errors import StartRefused
+    from service.shared.settings import Settings
 
     settings = Settings() if port is None else Settings(port=port)
     if settings.port == 0:
@@ -123,14 +122,14 @@ def watch(parts: Sequence[Part], stop: StopSignals) -> bool:
 
 def greet(settings: Settings, wait: Callable[[], bool]) -> None:
     """Prints where the service is, once it answers; `wait` is called until then, and ends the waiting with False."""
-    from service.errors import NotFound
+    from service.shared.errors import NotFound
 
     until = time.monotonic() + START_SECONDS
     while not answers(settings):
         if not wait():
             return
         if time.monotonic() > until:
-            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.folder('logs')}")
+            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.files.logs}")
     say(f"AdaMSS is up at {settings.resolved_url}")
     try:
         if link := new_link(settings):
@@ -147,7 +146,7 @@ def link() -> None:
     Run it where the service's database is (ADAMSS_HOME, ADAMSS_DATABASE_URL).
     """
     from service.keys.service import key_file
-    from service.settings import Settings
+    from service.shared.settings import Settings
 
     settings = Settings()
     made = new_link(settings)

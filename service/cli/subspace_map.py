@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from service.answers import Subspace, SubspaceMap
+from service.client.types import Subspace, SubspaceMap
 
 # Shade and colour say the same thing, so that the map also reads without colours.
 SHADES = (("░", "#2f6f8f"), ("▒", "#2b9c93"), ("▓", "#7cc46a"), ("█", "#f4e04d"))

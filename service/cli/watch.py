@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
-from service.answers import ENDED, Job, MetricRow
 from service.cli.output import duration
 from service.cli.picture import View, asa_counts, evaluation, picture
-from service.client import ApiError, patiently
+from service.client.client import patiently
+from service.client.errors import ApiError
+from service.client.types import ENDED, Job, MetricRow
 
 if TYPE_CHECKING:
     from service.client import Client

@@ -17,10 +17,10 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import IO, Any
 
-from service import children
 from service.datasets.convert import ANSWER, ORDER, Order
 from service.datasets.rows import MEBIBYTE, refuse, too_large
-from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 

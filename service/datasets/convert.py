@@ -19,13 +19,14 @@ from typing import Any, Self
 
 import xxhash
 
+from adamss_core.fileio.fsync import sync_open_file
 from service.datasets import sandbox
 from service.datasets.fingerprints import Fingerprints, FingerprintWriter
 from service.datasets.formats import Opened, open_rows
 from service.datasets.leakage import first_pairs, repeated_within
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
-from service.errors import ServiceError
+from service.shared.errors import ServiceError
 
 ORDER, ANSWER, ROWS, HASHES, IMAGES, PARTS = "order.json", "answer.json", "rows.jsonl", "hashes", "images", "parts"
 MAX_BAD_SHARE = 0.1
@@ -72,8 +73,7 @@ class RowFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Closed, the file is on the disk."""
         with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            sync_open_file(self._file)
 
 
 def convert(order: Order, folder: Path) -> dict[str, Any]:

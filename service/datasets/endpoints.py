@@ -11,11 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 
-from service.context import CallerDep
 from service.datasets import hub, preview, service
 from service.datasets.schemas import DatasetOut, ExamplesOut, HubDatasetIn, PreviewOut
-from service.openapi import errors
-from service.paging import After, Limit, Page
+from service.http.context import CallerDep
+from service.http.openapi import errors
+from service.http.paging import After, Limit, Page
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 

@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service import children
-from service.context import Caller
 from service.datasets import child
 from service.datasets.convert import ANSWER, ORDER, PARTS
 from service.datasets.rows import Notice
 from service.datasets.schemas import DatasetOut, HubDatasetIn
 from service.datasets.service import keep, work_folder
-from service.environment import for_libraries
-from service.errors import InvalidRequest, TooLarge, Unavailable
-from service.ids import new_id
-from service.settings import Settings
+from service.http.context import Caller
+from service.shared.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.ids import new_id
+from service.shared.processes import subprocesses as children
+from service.shared.processes.environment import for_libraries
+from service.shared.settings import Settings
 
 COMMAND = (sys.executable, "-P", "-m", "service.datasets.hub")
 SECONDS = 1_800.0

@@ -15,16 +15,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, with_defaults
-from service import children
-from service.context import Caller
 from service.datasets.schemas import ExamplesOut, PreviewOut
-from service.datasets.service import dataset_path, get, images_path
-from service.errors import InvalidRequest, Unavailable
-from service.validation import explain
+from service.datasets.service import get
+from service.http.context import Caller
+from service.http.gate.validation import explain
+from service.shared.errors import InvalidRequest, Unavailable
+from service.shared.processes import subprocesses as children
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "adamss_core.training.preview")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.lean", "adamss_core.training.preview")
 SECONDS = 180.0  # a chat template comes with the model and may never end
 LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
@@ -50,11 +50,11 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
     spec = _spec(dataset_id, body)
     caller.catalog.facts(spec.base_model, spec.revision)  # that it may be used, and can be
     folder = caller.catalog.folder(spec.base_model)
-    with TemporaryDirectory(prefix="preview-", dir=caller.settings.folder("run")) as work:
+    with TemporaryDirectory(prefix="preview-", dir=caller.settings.files.scratch) as work:
         rows = Path(work) / "head.jsonl"
-        with dataset_path(caller.settings, dataset_id).open("rb") as source:
+        with caller.settings.files.dataset_rows(dataset_id).open("rb") as source:
             rows.write_bytes(b"".join(islice(source, HEAD_ROWS)))
-        if (images := images_path(caller.settings, dataset_id)).is_dir():
+        if (images := caller.settings.files.dataset_images(dataset_id)).is_dir():
             rows.with_suffix("").symlink_to(images)
         order = {
             "spec": spec.model_dump(mode="json"),

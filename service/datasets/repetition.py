@@ -14,11 +14,10 @@ from pathlib import Path
 
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import reader_of
-from service.context import Caller
 from service.datasets.child import environment
 from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
-from service.datasets.service import hashes_path
+from service.http.context import Caller
 
 HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
 SECONDS = 300.0
@@ -34,7 +33,7 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
     Returns:
         None where it is not known.
     """
-    paths = [hashes_path(caller.settings, name) for name in (train_id, eval_id) if name is not None]
+    paths = [caller.settings.files.dataset_hashes(name) for name in (train_id, eval_id) if name is not None]
     try:
         return _compared(tuple(paths), tuple(columns))
     except (KeyError, FileNotFoundError):

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from service.tables import TERMINAL, Dataset, Job
+from service.shared.database.tables import TERMINAL, Dataset, Job
 
 
 def find(session: Session, project_id: str, dataset_id: str, *, lock: bool = False) -> Dataset | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
-from service.errors import InvalidRequest, TooLarge
+from service.shared.errors import InvalidRequest, TooLarge
 
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "images"]
 Row = dict[str, Any]

@@ -11,7 +11,7 @@ from adamss_core.spec import TaskName
 from adamss_core.spec.job import MODEL_NAME, REVISION
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
 
 HUB_WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,31 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from service.context import Caller
+from adamss_core.fileio.fsync import sync_folder
 from service.datasets import child, repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
-from service.errors import Conflict, NotFound
-from service.ids import new_id
-from service.paging import Page, cursor, parse_cursor, split
+from service.http.context import Caller
+from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.settings import Settings
-from service.tables import Dataset, now
-
-
-def dataset_path(settings: Settings, dataset_id: str) -> Path:
-    """The rows of a data set: one JSON object a line, UTF-8, every column in every row."""
-    return settings.folder("datasets") / f"{dataset_id}.jsonl"
-
-
-def hashes_path(settings: Settings, dataset_id: str) -> Path:
-    """The hashes of its cells."""
-    return dataset_path(settings, dataset_id).with_suffix(".hashes")
-
-
-def images_path(settings: Settings, dataset_id: str) -> Path:
-    """The folder of its images, where it has any."""
-    return dataset_path(settings, dataset_id).with_suffix("")
+from service.shared.database.tables import Dataset, now
+from service.shared.errors import Conflict, NotFound
+from service.shared.ids import new_id
+from service.shared.settings import Settings
+from service.shared.storage.home import Home
 
 
 def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
@@ -52,7 +38,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
 @contextmanager
 def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
     """A folder for what is not complete; gone at the end."""
-    folder = dataset_path(settings, dataset_id).with_suffix(".partial")
+    folder = settings.files.dataset_partial(dataset_id)
     folder.mkdir()
     try:
         yield folder
@@ -62,18 +48,18 @@ def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
 
 def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: dict[str, Any]) -> DatasetOut:
     """Moves what was read into its place, and then makes it known."""
-    settings = caller.settings
+    files = caller.settings.files
     for name, target in (
-        (IMAGES, images_path(settings, dataset_id)),
-        (HASHES, hashes_path(settings, dataset_id)),
-        (ROWS, dataset_path(settings, dataset_id)),
+        (IMAGES, files.dataset_images(dataset_id)),
+        (HASHES, files.dataset_hashes(dataset_id)),
+        (ROWS, files.dataset_rows(dataset_id)),
     ):
         if (folder / name).exists():
             (folder / name).rename(target)
-    _sync_folder(settings.folder("datasets"))
+    sync_folder(files.datasets)
     try:
         with caller.db.write() as session:
-            check_storage(session, settings, caller.project_id, found["size_bytes"])
+            check_storage(session, caller.settings, caller.project_id, found["size_bytes"])
             dataset = Dataset(
                 id=dataset_id,
                 project_id=caller.project_id,
@@ -84,15 +70,15 @@ def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: di
             )
             session.add(dataset)
     except BaseException:
-        remove_files(settings, dataset_id)
+        remove_files(files, dataset_id)
         raise
     return schemas.render(dataset)
 
 
-def remove_files(settings: Settings, dataset_id: str) -> None:
-    dataset_path(settings, dataset_id).unlink(missing_ok=True)
-    hashes_path(settings, dataset_id).unlink(missing_ok=True)
-    shutil.rmtree(images_path(settings, dataset_id), ignore_errors=True)
+def remove_files(files: Home, dataset_id: str) -> None:
+    files.dataset_rows(dataset_id).unlink(missing_ok=True)
+    files.dataset_hashes(dataset_id).unlink(missing_ok=True)
+    shutil.rmtree(files.dataset_images(dataset_id), ignore_errors=True)
 
 
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
@@ -125,7 +111,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
                 )
         dataset.deleted_at = now()
         dataset.profile = {}  # it has rows in it
-    remove_files(caller.settings, dataset_id)
+    remove_files(caller.settings.files, dataset_id)
 
 
 def not_found(dataset_id: str) -> NotFound:
@@ -149,11 +135,3 @@ def _safe_name(filename: str) -> str:
     """For showing only: the file on disk is named by the id."""
     name = re.sub(r"[^\w .()+-]", "_", filename.replace("\\", "/").rpartition("/")[2])
     return name[-200:].strip() or "upload"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.context import CallerDep, ContextDep
 from service.health import service
 from service.health.schemas import HealthOut, ReadyOut
-from service.openapi import errors
+from service.http.context import CallerDep, ContextDep
+from service.http.openapi import errors
 
 router = APIRouter(tags=["health"])
 

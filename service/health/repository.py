@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from service.clock import database_now
-from service.tables import HELD, Job, JobStatus, Worker
+from service.shared.database.clock import database_now
+from service.shared.database.tables import HELD, Job, JobStatus, Worker
 
 
 def answers(session: Session) -> bool:

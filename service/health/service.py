@@ -9,13 +9,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.context import Context
-from service.db import Database
 from service.health import repository
 from service.health.schemas import ReadyOut
-from service.queue import broker_answers
-from service.settings import Settings
-from service.tables import now
+from service.http.context import Context
+from service.shared.database.engine import Database
+from service.shared.database.tables import now
+from service.shared.jobs.queue import broker_answers
+from service.shared.settings import Settings
 
 
 def readiness(context: Context) -> ReadyOut:

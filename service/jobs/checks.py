@@ -7,10 +7,9 @@ import math
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import reader_of, why_left_out
 from service.datasets.profiling import MAX_DISTINCT
-from service.errors import InvalidRequest
 from service.jobs.rows import NESTED, Scan
-from service.tables import Dataset
-from service.validation import column_names
+from service.shared.database.tables import Dataset
+from service.shared.errors import InvalidRequest, quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
@@ -25,7 +24,7 @@ def check_columns(spec: JobSpec, dataset: Dataset, param: str) -> None:
     for field, name in reader_of(spec).columns.items():
         if name not in columns:
             raise InvalidRequest(
-                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {column_names(list(columns))}.",
+                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(columns))}.",
                 code="unknown_column",
                 param=f"dataset.{field}",
             )
@@ -61,7 +60,7 @@ def _check_label_column(spec: JobSpec, kind: str, name: str) -> None:
 def check_rows(spec: JobSpec, found: Scan) -> None:
     """Raises InvalidRequest where there is nothing to learn."""
     if found.usable == 0:
-        names = column_names(list(reader_of(spec).columns.values()))
+        names = quoted_names(list(reader_of(spec).columns.values()))
         raise InvalidRequest(
             f"No row can be used: {why_left_out(found.left_out) or 'the data set is empty'}. The job reads {names}; "
             "name the columns that hold its data.",

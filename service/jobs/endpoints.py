@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 
 from adamss_core.spec import JobSpec
-from service.context import CallerDep
-from service.jobs import parquet, replay, reports, service, worst
+from service.http.context import CallerDep
+from service.http.openapi import errors
+from service.http.paging import After, Limit, Page
+from service.jobs import replay, reports, service, worst
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.schemas import (
     CheckpointOut,
@@ -22,9 +24,8 @@ from service.jobs.schemas import (
     SubspacesOut,
 )
 from service.jobs.worst import WorstOut
-from service.openapi import errors
-from service.paging import After, Limit, Page
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
+from service.shared.jobs import metrics_parquet as parquet
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from adamss_core.spec import JobSpec
-from service.artifacts import repository as artifacts
-from service.context import Caller
-from service.errors import InvalidRequest
+from service.http.context import Caller
 from service.jobs import repository
+from service.shared.errors import InvalidRequest
 
 ADAPTER = "adapter"
 SAME = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")  # what shapes an adapter
@@ -18,7 +17,7 @@ def check_init_from(caller: Caller, spec: JobSpec) -> None:
         return
     with caller.db.read() as session:
         job = repository.find(session, caller.project_id, spec.init_from)
-        found = job is not None and artifacts.find(session, job.id, ADAPTER) is not None
+        found = job is not None and repository.has_artifact(session, job.id, ADAPTER)
         fields = None if job is None else job.resolved.get("spec") or job.spec
     if job is None or fields is None:
         raise _refused(f"There is no job {spec.init_from}. GET /jobs lists yours.", "unknown_job")

@@ -18,15 +18,15 @@ from adamss_core.spec import (
 )
 from adamss_core.spec.generation import with_usual_columns
 from adamss_core.spec.split import held_out
-from service.context import Caller
 from service.datasets import repository as datasets
 from service.datasets.repetition import leakage_warnings
-from service.errors import InvalidRequest
+from service.http.context import Caller
 from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
 from service.jobs.inheritance import check_init_from
 from service.jobs.rows import scan
 from service.jobs.schemas import PlanOut
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
+from service.shared.errors import InvalidRequest
 
 WITH_LABEL = ("text-classification", "image-classification")
 

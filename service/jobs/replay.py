@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamss_core.spec import AdamssSpec, JobSpec, kept_after
-from service.context import Caller
-from service.errors import InvalidRequest
+from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.schemas import ReplayOut, ReplayStepOut
 from service.jobs.service import get
-from service.tables import Json, SubspaceMap
+from service.shared.database.tables import Json, SubspaceMap
+from service.shared.errors import InvalidRequest
 
 Place = tuple[str, int]  # module, and position in it
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from service.context import Caller
-from service.errors import NotFound
-from service.jobs import parquet, repository
+from service.http.context import Caller
+from service.http.paging import Page, split
+from service.jobs import repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
-from service.paging import Page, split
-from service.tables import Checkpoint, Event, Metric, SubspaceMap
-
-LOG_NAME = "train.log"
+from service.shared.database.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.errors import NotFound
+from service.shared.jobs import metrics_parquet as parquet
+from service.shared.jobs.report_queries import after_seq
 
 
 def metrics(
@@ -28,7 +28,7 @@ def metrics(
         elif name is not None:
             found = repository.metrics_named(session, job_id, after, name, limit + 1)
         else:
-            found = repository.after_seq(session, Metric, job_id, after, limit + 1)
+            found = after_seq(session, Metric, job_id, after, limit + 1)
     rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -46,7 +46,7 @@ def parquet_file(caller: Caller, job_id: str) -> bytes:
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:
     with caller.db.read() as session:
         get(session, caller, job_id)
-        found = repository.after_seq(session, Event, job_id, after, limit + 1)
+        found = after_seq(session, Event, job_id, after, limit + 1)
     rows, more = split(found, limit)
     data = [EventOut.model_validate(row, from_attributes=True) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -74,7 +74,7 @@ def maps(caller: Caller, job_id: str, after: int, limit: int) -> Page[MapOut]:
     """Maps past a sequence number, in order."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-        found = repository.after_seq(session, SubspaceMap, job_id, after, limit + 1)
+        found = after_seq(session, SubspaceMap, job_id, after, limit + 1)
     rows, more = split(found, limit)
     return Page(data=[show_map(row) for row in rows], has_more=more, next=rows[-1].seq if rows else after)
 
@@ -91,7 +91,7 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
     """A piece of the training log; without an offset, its end."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-    path = caller.settings.folder("jobs") / job_id / LOG_NAME
+    path = caller.settings.files.job(job_id).log
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

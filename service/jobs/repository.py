@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.tables import (
+from service.shared.database.tables import (
     Artifact,
     Checkpoint,
     Dataset,
@@ -22,7 +22,6 @@ from service.tables import (
     WorstExample,
 )
 
-Record = TypeVar("Record", Metric, Event, SubspaceMap)
 CHUNK = 5_000  # numbers in one statement
 _COPIED: dict[str, ColumnElement[Any]] = {name: Metric.__table__.c[name] for name in ("loss", "grad_norm")}
 
@@ -59,14 +58,12 @@ def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[
     return set(session.scalars(statement.with_for_update(read=True)))
 
 
+def has_artifact(session: Session, job_id: str, name: str) -> bool:
+    return session.get(Artifact, (job_id, name)) is not None
+
+
 def find_idempotency_key(session: Session, project_id: str, key: str) -> IdempotencyKey | None:
     return session.get(IdempotencyKey, (project_id, key))
-
-
-def after_seq(session: Session, table: type[Record], job_id: str, after: int, limit: int) -> Sequence[Record]:
-    """Rows of a job with a higher sequence number, in order."""
-    statement = select(table).where(table.job_id == job_id, table.seq > after)
-    return session.scalars(statement.order_by(table.seq).limit(limit)).all()
 
 
 def metrics_named(session: Session, job_id: str, after: int, name: str, limit: int) -> list[Metric]:
@@ -86,17 +83,6 @@ def metrics_span(session: Session, job_id: str, after: int, name: str | None) ->
     statement = select(func.count(), func.min(Metric.seq), func.max(Metric.seq))
     count, first, last = session.execute(statement.where(*_past(job_id, after, name))).one()
     return count, first or 0, last or 0
-
-
-def metric_names(session: Session, job_id: str) -> list[str]:
-    """Names of all values, from the first and the last rows of each kind: a run logs the same ones throughout."""
-    names: dict[str, None] = {}
-    for kind in ("train", "eval"):
-        for order in (Metric.seq, Metric.seq.desc()):
-            of_kind = select(Metric).where(Metric.job_id == job_id, Metric.kind == kind).order_by(order).limit(20)
-            for row in session.scalars(of_kind):
-                names |= dict.fromkeys(row.values)
-    return list(names)
 
 
 def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:

@@ -14,9 +14,8 @@ from typing import Any
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import Cells, Unusable, image_path, reader_of
 from service.datasets.profiling import MAX_DISTINCT
-from service.datasets.service import dataset_path
-from service.settings import Settings
-from service.tables import Dataset
+from service.shared.database.tables import Dataset
+from service.shared.settings import Settings
 
 MISSING_IMAGE = "whose image file is missing"
 CACHED = 64  # scans that are remembered; data sets never change
@@ -63,7 +62,7 @@ def scan(settings: Settings, spec: JobSpec, dataset: Dataset, known: frozenset[s
         unknown = sum(rows for name, rows in counts.items() if known is not None and name not in known)
         return Scan(counts.total(), labels=counts, unknown=unknown)
     block = spec.dataset.model_dump_json(exclude={"train", "eval", "eval_fraction"})
-    return _scan(dataset_path(settings, dataset.id), spec.task, spec.problem_type, block, known)
+    return _scan(settings.files.dataset_rows(dataset.id), spec.task, spec.problem_type, block, known)
 
 
 @lru_cache(CACHED)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec import Direction, Estimate, JobSpec, ScheduleStep, direction_of
-from service.tables import Job, JobStatus, SubspaceMap
+from service.shared.database.tables import Job, JobStatus, SubspaceMap
 
 
 class Out(BaseModel):

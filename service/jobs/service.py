@@ -13,18 +13,17 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
-from service.clock import database_now
-from service.context import Caller
 from service.datasets import repository as datasets
-from service.errors import Conflict, InvalidRequest, NotFound
-from service.ids import new_id
-from service.jobs import repository, schemas, states
+from service.http.context import Caller
+from service.http.paging import Page, cursor, parse_cursor, split
+from service.jobs import repository, schemas
 from service.jobs.planning import plan_job, unknown_dataset
 from service.jobs.schemas import JobOut, PlanOut
-from service.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_submit
-from service.tables import TERMINAL, IdempotencyKey, Job, JobStatus, now
-from service.webhooks import check_webhook
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
+from service.shared.errors import Conflict, InvalidRequest, NotFound
+from service.shared.jobs import states
+from service.shared.jobs.webhooks import check_webhook
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,9 @@ def delete(caller: Caller, job_id: str) -> None:
                     code="job_in_use",
                 )
         repository.remove(session, job_id)
-    for folder in ("jobs", "artifacts"):
-        shutil.rmtree(caller.settings.folder(folder) / job_id, ignore_errors=True)
+    files = caller.settings.files
+    for folder in (files.job(job_id).path, files.job_artifacts(job_id)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
@@ -163,29 +163,15 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
             raise unknown_dataset(dataset_id, param)
     if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
         raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
-    moment = now()
-    job = Job(
-        id=new_id("job"),
-        project_id=caller.project_id,
+    return states.submit(
+        session,
+        caller.project_id,
         name=spec.name,
-        status=JobStatus.QUEUED,
         spec=spec.model_dump(mode="json", exclude_unset=True),
         resolved=plan.model_dump(mode="json"),
-        created_at=moment,
-        queued_at=moment,
-        hinted_at=database_now(session),  # the hint goes out right after the commit
         retries=spec.retries,
         total_steps=plan.estimate.steps,
-        attempt=0,
-        failures=0,
-        step=0,
-        epoch=0.0,
-        last_seq=0,
     )
-    session.add(job)
-    session.flush()
-    states.add_event(session, job, "queued", "The job waits for a worker.", {})
-    return job
 
 
 def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Job) -> None:

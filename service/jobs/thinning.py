@@ -8,7 +8,7 @@ from threading import Lock
 from sqlalchemy.orm import Session
 
 from service.jobs import repository
-from service.tables import Metric
+from service.shared.database.tables import Metric
 
 RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
 _recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number

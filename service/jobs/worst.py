@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
-from service.context import Caller
+from service.http.context import Caller
+from service.http.paging import Page, split
 from service.jobs.schemas import Out
 from service.jobs.service import get
-from service.paging import Page, split
-from service.tables import WorstExample
+from service.shared.database.tables import WorstExample
 
 
 class WorstOut(Out):

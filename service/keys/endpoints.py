@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from service.access import check_rate, cookie_name, session_token
-from service.context import Context, ContextDep
-from service.errors import Unauthorized
-from service.headers import is_https
+from service.http.context import Context, ContextDep
+from service.http.gate.access import check_rate, cookie_name, session_token
+from service.http.gate.headers import is_https
 from service.keys import sessions
 from service.keys.service import identify
 from service.keys.sessions import NewSession
-from service.settings import Settings
+from service.shared.errors import Unauthorized
+from service.shared.settings import Settings
 from service.web.page import asks_for_page, enter_page, sign_in_page
 
 router = APIRouter(tags=["access"])

@@ -8,7 +8,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, or_, select
 from sqlalchemy.orm import Session
 
-from service.tables import ApiKey, Project, SignIn, now
+from service.shared.database.tables import ApiKey, Project, SignIn, now
 
 
 def find_by_hash(session: Session, digest: str) -> tuple[ApiKey, Project] | None:

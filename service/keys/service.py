@@ -12,14 +12,14 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from service.db import Database
-from service.errors import NotFound, StartRefused
-from service.ids import new_id
 from service.keys import repository
 from service.projects.repository import find_by_name
 from service.projects.service import upload_limit
-from service.settings import Settings
-from service.tables import ApiKey, Project, Role, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import ApiKey, Project, Role, now
+from service.shared.errors import NotFound, StartRefused
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 
 PREFIX = "adamss_"
 KEY_BYTES = 32
@@ -152,7 +152,7 @@ def own_key(settings: Settings) -> str | None:
 
 
 def key_file(settings: Settings) -> Path:
-    return settings.resolved_home / "api_key"
+    return settings.files.api_key
 
 
 def _keep_first_key(session: Session, settings: Settings) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound
 from service.keys import repository
 from service.keys.service import (
     DEFAULT_PROJECT,
@@ -22,8 +21,9 @@ from service.keys.service import (
     identify_digest,
     own_key,
 )
-from service.settings import Settings
-from service.tables import SignIn, now
+from service.shared.database.tables import SignIn, now
+from service.shared.errors import NotFound
+from service.shared.settings import Settings
 
 TOKEN_BYTES = 32
 LINK_HOURS = 12

@@ -10,12 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from service.context import CallerDep
-from service.errors import BadRequest
+from service.http.context import CallerDep
+from service.http.openapi import errors
 from service.jobs.endpoints import JobId
-from service.openapi import errors
 from service.predict import service
 from service.predict.schemas import MAX_INPUTS, PredictIn, PredictionsOut
+from service.shared.errors import BadRequest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import generation_columns
-from service.errors import InvalidRequest
 from service.predict.schemas import InputIn, PredictIn
+from service.shared.errors import InvalidRequest
 
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,")
 Cells = dict[str, Any]

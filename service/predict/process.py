@@ -24,13 +24,13 @@ from threading import Condition, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
-from service import children
-from service.errors import TimedOut, TooManyRequests, Unavailable
-from service.settings import Settings
+from service.shared.errors import TimedOut, TooManyRequests, Unavailable
+from service.shared.processes import subprocesses as children
+from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "adamss_core.prediction")
+COMMAND = (sys.executable, "-P", "-m", "adamss_core.lean", "adamss_core.prediction")
 ORDER = "order.json"
 LOCK = "lock"
 WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
@@ -124,7 +124,7 @@ class Child:
     """One process of `adamss_core.prediction`, with a folder of its own for orders and for what it unpacks."""
 
     def __init__(self, settings: Settings) -> None:
-        folder = settings.folder("cache/predict")
+        folder = settings.files.predictions
         clear_orphans(folder)
         self._settings = settings
         self.scratch = Path(tempfile.mkdtemp(dir=folder))
@@ -132,7 +132,7 @@ class Child:
         self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self.scratch / LOCK)
-        with open_log(settings.folder("logs") / "predict.log") as log:
+        with open_log(settings.files.log("predict")) as log:
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.scratch)],
                 stdin=subprocess.PIPE,

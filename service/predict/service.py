@@ -8,12 +8,12 @@ from typing import Any, Literal, cast
 from adamss_core.spec import JobSpec
 from service.artifacts import repository
 from service.artifacts.service import artifact_path
-from service.context import Caller
-from service.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
+from service.http.context import Caller
 from service.jobs.service import get
 from service.predict.inputs import read_inputs, read_options
 from service.predict.schemas import PredictIn, PredictionsOut
-from service.tables import Artifact, Job, JobStatus
+from service.shared.database.tables import Artifact, Job, JobStatus
+from service.shared.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.tables import Artifact, Dataset, Job, JobStatus, Project
+from service.shared.database.tables import Artifact, Dataset, Job, JobStatus, Project
 
 
 def find_by_name(session: Session, name: str) -> Project | None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound, TooLarge, TooManyRequests
 from service.projects import repository
-from service.settings import Settings
-from service.tables import HELD, JobStatus, Project
+from service.shared.database.tables import HELD, JobStatus, Project
+from service.shared.errors import NotFound, TooLarge, TooManyRequests
+from service.shared.settings import Settings
 
 WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
 QUEUE_RETRY_SECONDS = 60

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
-from service.context import CallerDep
+from service.http.context import CallerDep
+from service.http.openapi import errors
 from service.jobs.endpoints import JobId
-from service.openapi import errors
 from service.stream import service
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db import Database
+from service.shared.database.engine import Database
+from service.shared.database.tables import TERMINAL
 from service.stream import repository
 from service.stream.frames import END, HEARTBEAT, Frame, frame, state_frame
-from service.tables import TERMINAL
 
 logger = logging.getLogger(__name__)
 

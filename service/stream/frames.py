@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from service.jobs.schemas import EventOut, MetricOut, render, show_map
+from service.shared.database.tables import Event as EventRow
+from service.shared.database.tables import Job, Metric
 from service.stream.repository import Row
-from service.tables import Event as EventRow
-from service.tables import Job, Metric
 
 HEARTBEAT = b": still here\n\n"
 END = b"event: end\ndata: {}\n\n"

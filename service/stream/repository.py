@@ -9,7 +9,7 @@ from operator import attrgetter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.tables import Event, Job, Metric, SubspaceMap
+from service.shared.database.tables import Event, Job, Metric, SubspaceMap
 
 Row = Metric | Event | SubspaceMap
 TABLES: tuple[type[Row], ...] = (Metric, Event, SubspaceMap)

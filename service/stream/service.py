@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from service.context import Caller
+from service.http.context import Caller
 from service.jobs.service import get
 from service.stream.frames import RETRY
 

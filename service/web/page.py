@@ -14,7 +14,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
-ENTER_SCRIPT = "/enter.js"  # of the page that a sign-in link opens: read before anybody has signed in
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -28,7 +27,7 @@ def add(app: FastAPI) -> None:
         addressed = html.replace('"/static/', f'"/static/{version()}/')
         return HTMLResponse(addressed, headers={"cache-control": "no-cache"})
 
-    @app.get(ENTER_SCRIPT, include_in_schema=False)
+    @app.get("/enter.js", include_in_schema=False)
     def enter_script() -> FileResponse:
         return FileResponse(STATIC / "enter.js", media_type="text/javascript")
 

@@ -25,6 +25,8 @@ from tests.adamss_core.asa_training import (
 )
 from tests.models import batch, tiny_bert
 
+pytestmark = pytest.mark.slow
+
 WORLD = 2
 END = 12
 STOP = 7  # between the mask steps 6 and 9

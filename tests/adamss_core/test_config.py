@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -12,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from adamss_core import errors, get_adamss_model
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.errors import AdamssError, AdamssWarning, ConfigError, TargetError, WeightError
 from tests.adamss_core.support import adapted_mlp, assert_untouched, layers_of, mlp_config, outputs, state_of
 from tests.models import Mlp, config, tiny_bert, tiny_llama
@@ -280,3 +282,7 @@ def test_codes_are_distinct() -> None:
 def test_default_targets_of_a_known_architecture() -> None:
     model = get_adamss_model(tiny_llama(), config(target_modules=None, task_type="CAUSAL_LM"))
     assert {name.rpartition(".")[2] for name in layers_of(model)} == {"q_proj", "v_proj"}
+
+
+def test_default_adapter_name_is_peft_s() -> None:
+    assert inspect.signature(get_peft_model).parameters["adapter_name"].default == DEFAULT_ADAPTER

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from adamss_core import decomposition, fingerprint, get_adamss_model
+from adamss_core import decomposition, get_adamss_model
 from adamss_core.decomposition import Decomposition, cluster_rows, decompose, truncated_svd
 from adamss_core.errors import WeightError
+from adamss_core.weight_sketch import sketch_weight
 from tests.adamss_core.support import layers_of, mlp_config, outputs
 from tests.models import Mlp, config
 
@@ -237,7 +238,7 @@ def test_bias_dtype_and_orientation_are_part_of_the_content(tmp_path: Path) -> N
 @pytest.mark.parametrize("shape", [(40, 25), (33, 16), (5, 100)])
 def test_sketch_of_weight_and_bias_is_that_of_the_two_put_together(shape: tuple[int, int]) -> None:
     w, b = torch.randn(shape), torch.randn(shape[0])
-    assert torch.allclose(fingerprint.sketch(w, b), fingerprint.sketch(torch.cat([w, b[:, None]], 1)), atol=1e-5)
+    assert torch.allclose(sketch_weight(w, b), sketch_weight(torch.cat([w, b[:, None]], 1)), atol=1e-5)
 
 
 def test_a_bad_weight_never_reaches_the_cache(tmp_path: Path) -> None:

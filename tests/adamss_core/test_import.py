@@ -11,6 +11,21 @@ import pytest
 
 import adamss_core
 
+HEAVY = {"torch", "peft", "transformers", "sklearn", "numpy", "safetensors", "accelerate"}
+TORCH_FREE = (
+    "errors",
+    "failpoints",
+    "fileio.atomic",
+    "fileio.fsync",
+    "fileio.hashing",
+    "fileio.walk",
+    "fileio.zipping",
+    "spec",
+    "training",
+    "training.checkpoints",
+    "training.errors",
+    "training.request",
+)
 API = {"AdamssAsaCallback", "export_lora", "get_adamss_model", "load_adapter", "merge_adapter", "save_adapter"}
 
 
@@ -21,12 +36,22 @@ def run(code: str) -> Any:
 
 
 def test_importing_imports_no_heavy_library() -> None:
-    loaded = run(
-        "import sys, json, adamss_core, adamss_core.errors; dir(adamss_core)\n"
-        "heavy = {'torch', 'peft', 'transformers', 'sklearn', 'numpy', 'safetensors'}\n"
-        "print(json.dumps(sorted(heavy & set(sys.modules))))"
-    )
-    assert loaded == []
+    loaded = run("import sys, json, adamss_core; dir(adamss_core)\nprint(json.dumps(sorted(sys.modules)))")
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_what_service_and_worker_import_is_torch_free() -> None:
+    modules = ", ".join(f"adamss_core.{name}" for name in TORCH_FREE)
+    loaded = run(f"import sys, json, {modules}\nprint(json.dumps(sorted(sys.modules)))")
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_file_primitives_need_the_standard_library_only() -> None:
+    modules = [f"adamss_core.{name}" for name in TORCH_FREE if name.startswith(("errors", "failpoints", "fileio"))]
+    before = "import sys, json; before = set(sys.modules)"
+    loaded = run(f"{before}\nimport {', '.join(modules)}\nprint(json.dumps(sorted(set(sys.modules) - before)))")
+    foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert foreign == {"adamss_core"}
 
 
 def test_lists_its_api() -> None:

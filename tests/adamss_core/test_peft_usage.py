@@ -179,7 +179,7 @@ def test_unload_gives_the_base_back() -> None:
     assert base.state_dict().keys() == Mlp().state_dict().keys()
 
 
-def test_saving_while_merged_keeps_adapter_and_fingerprint() -> None:
+def test_saving_while_merged_keeps_adapter_and_sketch() -> None:
     model = adapted_mlp()
     before = {k: v.clone() for k, v in get_peft_model_state_dict(model).items()}
     model.merge_adapter()

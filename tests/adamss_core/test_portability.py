@@ -107,7 +107,7 @@ def test_half_to_full_precision_and_back_keeps_every_bit(dtype: torch.dtype, tmp
     assert first.keys() == second.keys()
     ours = [key for key in first if ".adamss_" in key]
     assert all(torch.equal(first[key], second[key]) and first[key].dtype == second[key].dtype for key in ours)
-    assert len(ours) == 4 * (4 * 2 + 3)  # per layer: four A and B, basis, rows, fingerprint
+    assert len(ours) == 4 * (4 * 2 + 3)  # per layer: four A and B, basis, rows, sketch
 
 
 def test_another_base_is_refused_by_its_first_module(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adamss_core.prediction import MAX_PIXELS, ORDER, Order, Predictor, opened, respond
+from adamss_core.prediction import MAX_PIXELS, ORDER, Predictor, PredictOrder, respond, with_image
 from adamss_core.training.errors import TrainingError
 
 
@@ -23,13 +23,13 @@ def sent(image: Image.Image, kind: str = "PNG") -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_images_are_decoded(kind: str) -> None:
-    image = opened(sent(Image.new("RGB", (5, 4), (250, 0, 0)), kind), "inputs[0]")["image"]
+    image = with_image(sent(Image.new("RGB", (5, 4), (250, 0, 0)), kind), "inputs[0]")["image"]
     assert image.size == (5, 4)
     assert image.convert("RGB").getpixel((2, 2))[0] > 240
 
 
 def test_other_inputs_stay_as_they_are() -> None:
-    assert opened({"text": "a"}, "inputs[0]") == {"text": "a"}
+    assert with_image({"text": "a"}, "inputs[0]") == {"text": "a"}
 
 
 def bad_images() -> dict[str, dict[str, str]]:
@@ -46,7 +46,7 @@ def bad_images() -> dict[str, dict[str, str]]:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bad_images_are_named(name: str) -> None:
     with pytest.raises(TrainingError) as caught:
-        opened(bad_images()[name], "inputs[3]")
+        with_image(bad_images()[name], "inputs[3]")
     assert (caught.value.code, caught.value.where) == ("invalid_image", "inputs[3].image")
 
 
@@ -54,7 +54,7 @@ def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
     """Without an order, with one that names no file, and with a model that answers no numbers."""
 
     class Broken(Predictor):
-        def answer(self, order: Order) -> list[dict[str, Any]]:
+        def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
             return [{"value": float("nan")}]
 
     assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"

@@ -41,6 +41,7 @@ def test_preparation_is_not_timed_away() -> None:
     assert done == ["prepare", "run"] * 4  # two of them to warm up
 
 
+@pytest.mark.compat
 def test_layer_time() -> None:
     section = layer_time((32,), (4,), (2, 32), (1,), budget=0.0)
     assert [row[:4] for row in section.rows] == [[32, 4, 2, 1], [32, 4, 32, 1]]
@@ -71,11 +72,13 @@ def test_saved_bytes_counts_storages_once() -> None:
     assert saved_bytes(module, layer_step(module, 4, 8), parameters=True) == 4 * 8 * 4
 
 
+@pytest.mark.compat
 def test_memory_and_compile() -> None:
     for section in (memory(64, 8, (2,), (1,)), compiled(32, 4)):
         assert all(limit.ok for limit in section.limits)
 
 
+@pytest.mark.compat
 def test_training_step() -> None:
     section = training_step(TINY, Shape(64, 3, 1), rounds=6)
     assert [row[0] for row in section.rows] == ["head only", "LoRA", "PEFT AdaMSS+ASA", "ours AdaMSS+ASA"]
@@ -83,6 +86,7 @@ def test_training_step() -> None:
     assert section.rows[0][5] == "-"
 
 
+@pytest.mark.compat
 def test_startup_is_identical_from_the_cache() -> None:
     assert len(decomposition((32,), (2,), rounds=3).rows) == 1
     assert len(second_adapter(TINY, 2, rounds=3).rows) == 1
@@ -111,6 +115,7 @@ def test_quality_batches() -> None:
     assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(seen, again, strict=True))
 
 
+@pytest.mark.compat
 def test_rates() -> None:
     examples = rates.read_examples(quality.DATA, 30)
     torch.manual_seed(0)
@@ -122,6 +127,7 @@ def test_rates() -> None:
         assert seconds > 0
 
 
+@pytest.mark.compat
 def test_quality_prunes_to_half() -> None:
     name, _, _, accuracy, parameters, _ = quality.run("adamss-asa", 0, quality.read_examples(quality.DATA, 40), 30)
     assert name == "adamss-asa"
@@ -129,6 +135,7 @@ def test_quality_prunes_to_half() -> None:
     assert 0 < parameters < 16608  # all of the 120 subspaces
 
 
+@pytest.mark.compat
 def test_an_upload_is_measured() -> None:
     section = upload.measure(1)
     assert numbers(section)[0] > 1_000

@@ -13,6 +13,7 @@ from benchmarks import page
 from tests.browser import chromium
 
 
+@pytest.mark.compat
 @pytest.mark.skipif(chromium.find() is None, reason=chromium.MISSING)
 def test_the_benchmark_sees_rows_steps_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "OPENED", 2)

@@ -11,7 +11,7 @@ import pytest
 
 from service.cli.app import app
 from service.cli.serve import API_STOP_SECONDS, WORKER_EXTRA_SECONDS
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.faults.compose import ROOT, SECRETS, compose, environment
 
 OURS = ("api", "worker-cpu", "worker-gpu")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from adamss_core.spec import JobSpec
-from tests.e2e.conftest import Up
+from tests.e2e.conftest import ROWS, Up
 
 
 def test_a_job_is_shown_with_its_numbers(up: Up, finished: str) -> None:
@@ -69,7 +69,7 @@ def test_datasets_and_models(up: Up) -> None:
     assert dataset in up.adamss("datasets", "list").stdout
     shown = json.loads(up.adamss("datasets", "show", dataset, "--json").stdout)
     assert [column["name"] for column in shown["columns"]] == ["text", "label"]
-    assert "240" in up.adamss("datasets", "show", dataset).stdout
+    assert str(ROWS) in up.adamss("datasets", "show", dataset).stdout
     assert up.adamss("datasets", "delete", dataset).returncode == 0
     assert up.adamss("datasets", "show", dataset).returncode == 4
     assert "minilm" in up.adamss("models").stdout

@@ -51,6 +51,7 @@ def test_it_trains_prunes_downloads_agrees_and_cleans_up(environ: dict[str, str]
     assert left_running(environ["ADAMSS_HOME"]) == []
 
 
+@pytest.mark.compat
 def test_stopped_in_the_middle_it_leaves_nothing_running(environ: dict[str, str]) -> None:
     process = subprocess.Popen(COMMAND, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -29,12 +29,14 @@ def test_specs_can_be_submitted(up: Up, spec: Path) -> None:
     assert json.loads(result.stdout)["estimate"]["steps"] > 100
 
 
+@pytest.mark.compat
 def test_client(up: Up, tmp_path: Path) -> None:
     result = up.run(sys.executable, "-m", "examples.client", str(up.rows), "out", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / "out" / "lora" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.compat
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl(up: Up, tmp_path: Path) -> None:
     environ = up.run("bash", str(ROOT / "examples" / "curl.sh"), str(up.rows), cwd=tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.adamss_core.training import support as core
 from tests.worker.support import DATASET, Service, is_alive, scaled_settings, stop, wait_for, wait_until
 
@@ -21,8 +21,8 @@ TRAINING = core.job().training.model_dump(mode="json", exclude_unset=True)
 def service(tmp_path: Path) -> Iterator[Service]:
     # Loading torch twice on a busy machine takes longer than the worker tests' lease.
     service = Service(scaled_settings(tmp_path / "home", lease_seconds=6.0, heartbeat_seconds=1.0), fake=False)
-    core.build_model(service.settings.folder("models") / "tiny")
-    core.write_rows(service.settings.folder("datasets") / f"{DATASET}.jsonl", core.texts(208))
+    core.build_model(service.settings.files.model("tiny"))
+    core.write_rows(service.settings.files.dataset_rows(DATASET), core.texts(208))
     yield service
     service.db.close()
 
@@ -45,7 +45,7 @@ def test_job_trains_prunes_and_publishes(service: Service) -> None:
             assert archive.testzip() is None
     assert len(service.artifacts(job_id)) == 4
     for checkpoint in service.checkpoints(job_id):
-        assert (service.settings.resolved_home / "jobs" / job_id / checkpoint.path).is_dir()
+        assert (service.settings.files.job(job_id).path / checkpoint.path).is_dir()
 
 
 def test_stopped_killed_and_cancelled_on_the_way(service: Service) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.e2e.conftest import ROOT, Up
 
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,6 @@ import pytest
 from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.topology import SetUp, Topology
-from tests.service.conftest import tiny_facts, tiny_model  # noqa: F401 - fixtures
 from tests.worker.redis_server import RedisServer
 
 ALL = os.environ.get("FAULTS") == "all"
@@ -73,8 +72,8 @@ def topology(
     request: pytest.FixtureRequest,
     set_up: SetUp,
     tmp_path: Path,
-    tiny_model: Path,  # noqa: F811
-    tiny_facts: dict[str, Any],  # noqa: F811
+    tiny_model: Path,
+    tiny_facts: dict[str, Any],
 ) -> Iterator[Topology]:
     """A service that is not started yet.
 

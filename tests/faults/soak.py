@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from service.base_models import inspection
-from service.tables import TERMINAL, Job, JobStatus
+from service.shared.database.tables import TERMINAL, Job, JobStatus
 from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.readers import Answers, read_all
@@ -166,7 +166,7 @@ class Soak:
         found = []
         for (job_id,) in running:
             with suppress(OSError, ValueError):
-                found.append(int((self.topology.settings.resolved_home / "jobs" / job_id / "lock").read_text()))
+                found.append(int((self.topology.settings.files.job(job_id).lock).read_text()))
         return found
 
     def _kill_training(self) -> bool:

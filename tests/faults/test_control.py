@@ -11,7 +11,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.faults.conftest import ALL
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
@@ -49,7 +49,7 @@ def test_row_15_in_every_state(topology: Topology) -> None:
     topology.wait(paused, JobStatus.PAUSED)
     assert ask(topology, paused, "cancel").json()["status"] == "cancelled"
     assert topology.http.delete(f"/jobs/{paused}").status_code == 204
-    assert not (topology.settings.resolved_home / "jobs" / paused).exists()
+    assert not (topology.settings.files.job(paused).path).exists()
 
 
 @pytest.mark.parametrize("place", ["loading", "mid_step", "before_publish"])
@@ -81,7 +81,6 @@ def test_row_15_in_every_phase(topology: Topology, place: str) -> None:
     topology.check_succeeded(paused, steps=1_000 if place == "mid_step" else 40)
 
 
-@pytest.mark.quick("production")
 def test_row_15_cancel_while_pausing_and_pause_on_another_worker(topology: Topology) -> None:
     topology.api()
     first = topology.start_worker()
@@ -111,10 +110,10 @@ RACE = """
 import multiprocessing, random, sys, time
 from pathlib import Path
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.db import Database
-from service.tables import Job
-from service.errors import Conflict
-from service.jobs import states
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job
+from service.shared.errors import Conflict
+from service.shared.jobs import states
 from worker.publish import publish
 
 url, home = sys.argv[1], Path(sys.argv[2])
@@ -155,7 +154,7 @@ def test_row_16_cancel_racing_finish_two_hundred_times(topology: Topology) -> No
     first = topology.submit()
     job_ids = topology.copies(first, 200)
     for job_id in job_ids:
-        folder = topology.settings.folder("jobs") / job_id
+        folder = topology.settings.files.job(job_id).path
         folder.mkdir()
         (folder / "adapter.zip").write_bytes(b"zip")
     topology.mark_running(job_ids)

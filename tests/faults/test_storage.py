@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from service.tables import Dataset, Job, JobStatus, Worker
+from service.shared.database.tables import Dataset, Job, JobStatus, Worker
 from tests.faults.postgres import Postgres
 from tests.faults.topology import KEY, Topology
 from tests.worker.support import FAKE_CORE, is_alive
@@ -66,7 +66,7 @@ def test_row_20_disk_full_in_a_checkpoint(topology: Topology) -> None:
     reasons = [event.data["reason"] for event in topology.events(job_id) if event.type == "requeued"]
     assert [reason["code"] for reason in reasons] == ["disk_full"]
     assert "room" in reasons[0]["hint"]
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     assert [path.name for path in folder.iterdir()] == ["step-00000010"]  # nothing temporary is left
     topology.start_worker()
     topology.check_succeeded(job_id, steps=35)
@@ -189,7 +189,7 @@ def test_row_24_database_gone_longer_than_the_lease(topology: Topology, how: str
 
 
 def checkpoints(topology: Topology, job_id: str) -> list[Path]:
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
@@ -197,7 +197,7 @@ def checkpoints(topology: Topology, job_id: str) -> list[Path]:
 def locked(topology: Topology) -> Iterator[None]:
     """Somebody else writes to the database, or has locked the table of jobs, for as long as it takes."""
     if topology.postgres is None:
-        connection = sqlite3.connect(topology.settings.resolved_home / "adamss.db", isolation_level=None, timeout=30)
+        connection = sqlite3.connect(topology.settings.files.database, isolation_level=None, timeout=30)
         connection.execute("BEGIN EXCLUSIVE")
         try:
             yield
@@ -293,7 +293,7 @@ def test_row_27_upload_cut_half_way(topology: Topology) -> None:
     topology.api()
     assert topology.http.get("/datasets").json()["data"] == []
     assert topology.count(Dataset) == 0
-    assert list(topology.settings.folder("datasets").iterdir()) == []
+    assert list(topology.settings.files.datasets.iterdir()) == []
     assert topology.count(Job) == topology.count(Worker) == 0
     topology.dataset()  # and it takes new ones
 

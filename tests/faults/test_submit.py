@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from service.tables import Job, JobStatus, Worker
+from service.shared.database.tables import Job, JobStatus, Worker
 from tests.faults.topology import Topology
 
 SUBMIT_SECONDS = 0.3
@@ -86,7 +86,7 @@ def test_row_04_broker_accepts_and_never_answers(topology: Topology) -> None:
 
 def lost_messages(topology: Topology) -> None:
     job_ids = [topology.submit(3) for _ in range(3)]
-    for path in topology.settings.folder("queue/messages").glob("*"):
+    for path in topology.settings.files.queue_messages.glob("*"):
         path.unlink(missing_ok=True)
     for job_id in job_ids:
         topology.check_succeeded(job_id, steps=3)
@@ -97,8 +97,8 @@ def test_row_05_broker_flushed_or_restarted_empty(topology: Topology) -> None:
     topology.api()
     job_ids = [topology.submit(3) for _ in range(3)]
     if topology.redis is None:
-        shutil.rmtree(topology.settings.folder("queue"))
-        topology.settings.folder("queue/messages")
+        shutil.rmtree(topology.settings.files.queue)
+        topology.settings.files.queue_messages.mkdir(parents=True, exist_ok=True)
     else:
         with Redis.from_url(topology.redis.url) as client:
             client.flushall()
@@ -143,7 +143,7 @@ def break_broker(topology: Topology) -> None:
     if topology.redis is not None:
         topology.redis.stop()
         return
-    messages = topology.settings.folder("queue/messages")
+    messages = topology.settings.files.queue_messages
     messages.rename(messages.with_name("away"))
     messages.touch()  # nobody can write into a file as a folder, not even root
 
@@ -152,6 +152,6 @@ def repair_broker(topology: Topology) -> None:
     if topology.redis is not None:
         topology.redis.start()
         return
-    messages = topology.settings.resolved_home / "queue" / "messages"
+    messages = topology.settings.files.queue_messages
     messages.unlink()
     messages.with_name("away").rename(messages)

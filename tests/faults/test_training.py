@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import JobStatus
-from tests.faults.conftest import ALL
+from service.shared.database.tables import JobStatus
 from tests.faults.topology import PATIENCE, Topology
 
 
@@ -93,7 +92,7 @@ def test_row_21_newest_checkpoint_damaged(topology: Topology, damage: str) -> No
     first = topology.start_worker()
     topology.wait_step(job_id, 21)
     first.stop()
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     older, newest = sorted(folder.glob("step-*"))[-2:]
     weights = newest / "adapter" / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -110,10 +109,9 @@ ASA = {"use_asa": True, "asa_target_subspaces": 9, "init_warmup": 10, "final_war
 
 
 @pytest.mark.core
-@pytest.mark.quick("embedded")
 def test_row_22_killed_at_any_step_it_ends_bit_equal(topology: Topology) -> None:
     """A kill every 9 steps falls before, inside and after the ramp of ASA, which lasts from step 10 to 28."""
-    steps, every = (36, 9) if ALL else (32, 21)
+    steps, every = 36, 9
     fields: dict[str, Any] = {"adamss": ASA, "training": {"checkpoint_steps": 4}, "retries": 10}
     topology.api()
     whole, broken = topology.submit(steps, **fields), topology.submit(steps, **fields)
@@ -125,7 +123,7 @@ def test_row_22_killed_at_any_step_it_ends_bit_equal(topology: Topology) -> None
     topology.start_worker(FAILPOINT=f"mid_step:kill:{every}")
     topology.wait(broken, seconds=5 * PATIENCE)  # each attempt loads torch
     job = topology.check_succeeded(broken, steps)
-    assert job.attempt == (5 if ALL else 2)
+    assert job.attempt == 5
     assert adapter(topology, broken) == adapter(topology, whole)
     assert measured(topology, broken) == measured(topology, whole)
     maps = [topology.http.get(f"/jobs/{job_id}/subspaces").json() for job_id in (whole, broken)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from service.tables import Job, JobStatus, Worker
+from service.shared.database.tables import Job, JobStatus, Worker
 from tests.faults.topology import ROOT, Topology
 from tests.worker.support import is_alive, process_state
 
@@ -60,7 +60,6 @@ def test_row_07c_worker_killed_while_loading_the_model(topology: Topology) -> No
 
 
 @pytest.mark.core_in_full
-@pytest.mark.quick("embedded")
 def test_row_07d_worker_killed_mid_step(topology: Topology) -> None:
     job_id, pid = claimed_and_frozen(topology, "mid_step:stop:25")
     topology.first.kill()
@@ -80,7 +79,7 @@ def test_row_08_killed_in_a_checkpoint(topology: Topology) -> None:
     topology.wait_attempt(job_id, 1)
     topology.until(lambda: topology.job(job_id).failures == 1)
     first.kill()
-    folder = topology.settings.resolved_home / "jobs" / job_id / "checkpoints"
+    folder = topology.settings.files.job(job_id).checkpoints
     assert any(path.name.startswith(".writing-") for path in folder.iterdir())
     topology.start_worker()
     topology.check_succeeded(job_id, steps=30)
@@ -98,7 +97,7 @@ def test_row_09_killed_between_training_and_commit(topology: Topology, place: st
     topology.until(lambda: topology.job(job_id).failures == 1)
     first.kill()
     topology.check_nothing_published(job_id)
-    folder = topology.settings.resolved_home / "artifacts" / job_id
+    folder = topology.settings.files.job_artifacts(job_id)
     assert place == "before_publish" or list(folder.glob("*.zip"))  # renamed, and named by no row
     topology.start_worker()
     topology.check_succeeded(job_id, steps=40)
@@ -110,7 +109,7 @@ def test_row_09_orphan_of_a_job_that_is_never_run_again_is_collected(topology: T
     first = topology.start_worker(FAILPOINT="before_commit:kill")
     topology.wait(job_id, JobStatus.FAILED)
     first.kill()
-    folder = topology.settings.resolved_home / "artifacts" / job_id
+    folder = topology.settings.files.job_artifacts(job_id)
     assert list(folder.glob("*.zip"))
     topology.start_worker()  # collects when it starts
     topology.until(lambda: not folder.exists())
@@ -119,8 +118,8 @@ def test_row_09_orphan_of_a_job_that_is_never_run_again_is_collected(topology: T
 CLAIMS = """
 import sys, time
 from pathlib import Path
-from service.db import Database
-from service.jobs import states
+from service.shared.database.engine import Database
+from service.shared.jobs import states
 url, gate, name = sys.argv[1:4]
 db = Database(url)
 Path(gate + "." + name).touch()
@@ -167,7 +166,6 @@ def test_row_10_two_workers_one_job_five_hundred_times(topology: Topology) -> No
         assert set(session.scalars(select(Job.attempt))) == {1}
 
 
-@pytest.mark.quick("production")
 def test_row_11_worker_frozen_past_its_lease(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(1_000)

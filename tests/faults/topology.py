@@ -21,12 +21,12 @@ from sqlalchemy import update
 
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
-from service.db import Database
-from service.ids import new_id
-from service.migrate import upgrade
-from service.queue import QUEUE, RUN_JOB, make_celery
-from service.settings import Settings
-from service.tables import TERMINAL, Job, JobStatus, now
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.database.tables import TERMINAL, Job, JobStatus, now
+from service.shared.ids import new_id
+from service.shared.jobs.queue import QUEUE, RUN_JOB, make_celery
+from service.shared.settings import Settings
 from tests.faults.compose import SECRETS, environment
 from tests.faults.postgres import Postgres, free_port
 from tests.service.support import MODEL, rows
@@ -109,7 +109,7 @@ class Topology(Service):
         own = {"home": home, "host": "127.0.0.1", "port": free_port(), "url": None, "api_key": SecretStr(KEY)}
         self.settings = Settings(**{**parts, **own, **TIMES})
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(model, self.settings.folder("models") / MODEL)
+        shutil.copytree(model, self.settings.files.model(MODEL))
         upgrade(self.settings)
         self.db = Database(self.settings.resolved_database_url)
         self._facts = facts
@@ -123,7 +123,7 @@ class Topology(Service):
 
     def leave_out_dropout(self) -> None:
         """Of the base model: losses then do not depend on how many rows go through it at a time."""
-        path = self.settings.folder("models") / MODEL / "config.json"
+        path = self.settings.files.model(MODEL) / "config.json"
         none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         path.write_text(json.dumps(json.loads(path.read_text()) | none))
         self._know_model()
@@ -131,7 +131,7 @@ class Topology(Service):
     def _know_model(self) -> None:
         """Spares the API the inspection, which loads torch."""
         with self.db.write() as session:
-            base_models.keep(session, MODEL, fingerprint(self.settings.folder("models") / MODEL), self._facts)
+            base_models.keep(session, MODEL, fingerprint(self.settings.files.model(MODEL)), self._facts)
 
     def _as_composed(self, home: Path) -> dict[str, str]:
         """In production the environment of docker-compose.yml, with our addresses in the place of its own."""
@@ -274,7 +274,7 @@ class Topology(Service):
 
     def pid_of_training(self, job_id: str) -> int:
         """Of a training process that is alive, once it is there."""
-        lock = self.settings.resolved_home / "jobs" / job_id / "lock"
+        lock = self.settings.files.job(job_id).lock
         with self.explained(job_id):
             wait_until(lambda: lock.exists() and lock.read_text() != "" and is_alive(int(lock.read_text())), PATIENCE)
         return int(lock.read_text())
@@ -325,7 +325,7 @@ class Topology(Service):
         for path, digest in registered.items():
             content = (self.settings.resolved_home / path).read_bytes()
             assert hashlib.sha256(content).hexdigest() == digest
-        there = (self.settings.resolved_home / "artifacts" / job_id).glob("*.zip")
+        there = (self.settings.files.job_artifacts(job_id)).glob("*.zip")
         assert {path.name for path in there} == {Path(path).name for path in registered}
 
     def check_nothing_published(self, job_id: str) -> None:

@@ -6,21 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.base_models import inspection
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security.support import Target, target
-from tests.service.support import build_model, copy_model
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny real model; copy it, do not change it."""
-    return build_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def tiny_facts(tiny_model: Path) -> dict[str, Any]:
-    return inspection.inspect(str(tiny_model), None, local=True)
+from tests.service.support import copy_model
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from service.base_models import inspection
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security import attacks
 from tests.security.fuzzed import Api, started
 from tests.security.schema import Surface, Tally, call_each, call_in_sequences
@@ -129,8 +129,8 @@ def read_files(folder: Path, count: int, seed: int) -> list[str]:
     from safetensors.torch import save
     from torch import arange
 
+    from adamss_core.adapter_files import WEIGHTS, read_weights
     from adamss_core.errors import AdamssError
-    from adamss_core.files import WEIGHTS, read_weights
     from adamss_core.training.checkpoints import CheckpointStore
 
     began, found, problems = time.monotonic(), Counter[str](), list[str]()

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.security.schema import Surface, add_worker, served, surface_of
 from tests.security.support import target
 

@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.tables import Worker, now
+from service.shared.database.tables import Worker, now
 from tests.security.support import Target
 
 CHECKS = [

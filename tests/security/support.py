@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from service.keys.service import create_key
-from service.settings import Settings
-from service.tables import Role
+from service.shared.database.tables import Role
+from service.shared.settings import Settings
 from tests.service.support import BASE_URL, Service, finish, report_map, report_metrics, run_job, running
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -119,7 +119,7 @@ def fill(service: Service) -> dict[str, Any]:
     run_job(service, job["id"])
     report_metrics(service, job["id"], [{"loss": 0.7}, {"loss": 0.6}])
     report_map(service, job["id"], step=1, active=3)
-    folder = service.settings.folder("jobs") / job["id"]
+    folder = service.settings.files.job(job["id"]).path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.log").write_text("a line of the log\n")
     finish(service, job["id"], b"PK" + b"x" * 1000)

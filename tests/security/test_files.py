@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 
-from service.archive import unpack
 from service.base_models import inspection
+from service.client.archive import unpack
 from service.datasets import convert, service
-from service.errors import InvalidRequest
+from service.shared.errors import InvalidRequest
 from tests.security import attacks
 from tests.security.support import Target, files_below, leaves, memory, operations, paths_of, replaced
 from tests.service.support import error_of, rows
@@ -245,7 +245,7 @@ def test_07_bombs(session_target: Target) -> None:
             assert error["param"] == "file"
             assert BOMBS[name] in error["message"]
             assert memory() - before < 50_000_000 + 3 * len(content), name
-    assert not list(session_target.service.settings.folder("datasets").glob("*.partial"))
+    assert not list(session_target.service.settings.files.datasets.glob("*.partial"))
 
 
 @contextmanager
@@ -297,8 +297,8 @@ def test_08_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save
 
+    from adamss_core.adapter_files import WEIGHTS, read_weights
     from adamss_core.errors import AdamssError
-    from adamss_core.files import WEIGHTS, read_weights
     from adamss_core.training.snapshot import OPTIMIZER, RANDOM, STATE, restore_snapshot
 
     canary, model = tmp_path / "canary", torch.nn.Linear(1, 1)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.queue import QUEUE, RUN_JOB, make_celery
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
+from service.shared.jobs.queue import QUEUE, RUN_JOB, make_celery
 from tests.security import attacks
 from tests.security.support import files_below
 from tests.worker.redis_server import RedisServer
@@ -66,7 +66,7 @@ def forge(service: Service, canary: Path) -> None:
         for body, serializer, headers in bodies:
             producer.publish(body, serializer=serializer, headers=headers, routing_key=QUEUE, declare=[_queue(app)])
     app.close()
-    folder = service.settings.resolved_home / "queue" / "messages"
+    folder = service.settings.files.queue_messages
     if folder.is_dir():
         for place, content in enumerate((b"", b"{", b"\x80\x04", attacks.bait(canary), b"[1, 2]", b'{"body": 1}')):
             (folder / f"{place}.{QUEUE}.msg").write_bytes(content)

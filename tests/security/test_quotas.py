@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from service import rates
-from service.jobs import states
+from service.http.gate import rates
+from service.http.gate.rates import RateLimits
 from service.projects.service import set_quotas
-from service.rates import RateLimits
-from service.settings import Settings
-from service.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus
+from service.shared.jobs import states
+from service.shared.settings import Settings
 from tests.security.support import Target, target
 from tests.service.support import copy_model, error_of, rows, run_job
 from tests.worker.redis_server import RedisServer
@@ -87,7 +87,7 @@ def test_storage_and_uploads_of_a_project(own_target: Target) -> None:
     Seen to fail: with `check_storage` left out; with the service's limit in place of the project's in `upload`.
     """
     service, client = own_target.service, own_target.client("submit")
-    folder = service.settings.folder("datasets")
+    folder = service.settings.files.datasets
     before = set(folder.iterdir())
     with service.db.write() as session:
         set_quotas(session, "default", {"upload_bytes": 1_000})

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings
-from tests.security.schema import Tally, add_worker, call_each, call_in_sequences, served, surface_of
+from service.shared.settings import Settings
 from tests.security.support import OTHERS, Target, operations, target
 from tests.service.support import copy_model
 
@@ -20,6 +19,8 @@ SEED = 7
 def fuzzed(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_facts: dict[str, Any]
 ) -> Iterator[tuple[Target, str]]:
+    from tests.security.schema import add_worker, served  # schemathesis takes 3 s of each process that imports it
+
     settings = Settings(home=tmp_path_factory.mktemp("fuzzed") / "home", requests_per_minute=0, allow_hub=False)
     copy_model(tiny_model, settings)
     with target(settings, tiny_facts) as made, served(made.app) as url:
@@ -34,6 +35,8 @@ def test_17_every_call_keeps_to_its_schema(fuzzed: tuple[Target, str], key: str 
 
     Seen to fail: with 401 left out of EVERYWHERE.
     """
+    from tests.security.schema import Tally, call_each, surface_of
+
     made, url = fuzzed
     tally = Tally()
     call_each(surface_of(made, url), key, examples, SEED, tally)
@@ -50,6 +53,8 @@ def test_17_sequences_keep_to_the_schema(fuzzed: tuple[Target, str], key: str) -
 
     Seen to fail: with an error that nobody foresaw wherever a job that is there is looked up.
     """
+    from tests.security.schema import Tally, call_in_sequences, surface_of
+
     made, url = fuzzed
     tally = Tally()
     call_in_sequences(surface_of(made, url), key, runs=3, steps=8, number=SEED, tally=tally)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.access import cookie_name
-from service.headers import HEADERS, HSTS
+from service.http.gate.access import cookie_name
+from service.http.gate.headers import HEADERS, HSTS
 from service.keys.service import own_key
 from service.keys.sessions import make_link
-from service.logs import JsonFormatter
-from service.settings import Settings
+from service.shared.logs import JsonFormatter
+from service.shared.settings import Settings
 from tests.security.support import METHODS, Target, leaves, memory, paths_of, replaced, routes_of
 from tests.service.support import BASE_URL, error_of, rows, running
 

@@ -10,21 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from service.base_models import inspection
-from service.settings import Settings
-from tests.service.support import Service, build_model, copy_model, running
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny real model; copy it, do not change it."""
-    return build_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def tiny_facts(tiny_model: Path) -> dict[str, Any]:
-    """What the real inspection, a process of its own, says of the tiny model."""
-    return inspection.inspect(str(tiny_model), None, local=True)
+from service.shared.settings import Settings
+from tests.service.support import Service, copy_model, running
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,24 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.api import create_app
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
-from service.context import Context
-from service.db import Database
-from service.jobs import states
+from service.http.app import create_app
+from service.http.context import Context
 from service.keys.service import own_key
-from service.settings import Settings
-from service.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.database.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.jobs import states
+from service.shared.settings import Settings
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"
@@ -109,9 +112,21 @@ class Service:
             return create_key(session, "test", project).key
 
 
+@cache
+def _migrated_database() -> bytes:
+    """An empty database as the migrations leave it: to run them again for each of 600 services takes half a minute."""
+    with TemporaryDirectory() as home:
+        settings = Settings(home=Path(home))
+        upgrade(settings)
+        return settings.files.database.read_bytes()
+
+
 @contextmanager
 def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator[Service]:
     """Starts an app; with `facts`, what the real inspection found out about the tiny model is known already."""
+    if settings.database_url is None and not (database := settings.files.database).exists():
+        database.parent.mkdir(parents=True, exist_ok=True)
+        database.write_bytes(_migrated_database())
     app = create_app(settings)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
@@ -120,14 +135,14 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
         service = Service(app, client, settings)
         if facts is not None:
             with service.db.write() as session:
-                folder = settings.folder("models") / MODEL
+                folder = settings.files.model(MODEL)
                 base_models.keep(session, MODEL, fingerprint(folder), facts)
         yield service
 
 
 def copy_model(source: Path, settings: Settings) -> None:
     """With its times, so that its fingerprint stays the same."""
-    shutil.copytree(source, settings.folder("models") / MODEL)
+    shutil.copytree(source, settings.files.model(MODEL))
 
 
 def error_of(answer: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +215,7 @@ def finish(service: Service, job_id: str, content: bytes) -> str:
     """Ends a claimed job with one artifact; returns the artifact's sha256."""
     import hashlib
 
-    folder = service.settings.folder("artifacts") / job_id
+    folder = service.settings.files.job_artifacts(job_id)
     folder.mkdir()
     (folder / "lora.zip").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()

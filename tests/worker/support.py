@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from adamss_core.spec import JobSpec
-from service.db import Database
-from service.ids import new_id
-from service.settings import Settings
-from service.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"
@@ -93,7 +93,7 @@ class Service:
 
     def trainer_pid(self, job_id: str) -> int:
         """Of the training process that holds the job's folder."""
-        lock = self.settings.resolved_home / "jobs" / job_id / "lock"
+        lock = self.settings.files.job(job_id).lock
         wait_until(lambda: lock.exists() and lock.read_text() != "")
         return int(lock.read_text())
 
@@ -106,7 +106,7 @@ class Service:
             wait_until(lambda: all(process_state(pid) == "T" for pid in pids))
 
     def log(self, job_id: str) -> str:
-        return (self.settings.resolved_home / "jobs" / job_id / "train.log").read_text()
+        return (self.settings.files.job(job_id).log).read_text()
 
     @contextmanager
     def worker(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:

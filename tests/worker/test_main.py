@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from service.queue import QUEUE, RUN_JOB, Hints, make_celery
-from service.tables import JobStatus, Worker
+from service.shared.database.tables import JobStatus, Worker
+from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, make_celery
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
-from worker.niceness import NICENESS
+from worker.priority import NICENESS
 
 
 def test_worker_process_never_imports_torch() -> None:
@@ -88,7 +88,7 @@ def test_training_gives_way_to_whoever_answers_people(service: Service) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not weigh sessions")
 def test_a_worker_that_leads_a_session_lowers_the_session() -> None:
-    code = "from worker.niceness import give_way; give_way(); print(open('/proc/self/autogroup').read())"
+    code = "from worker.priority import lower_priority; lower_priority(); print(open('/proc/self/autogroup').read())"
     told = subprocess.check_output([sys.executable, "-c", code], text=True, start_new_session=True)
     assert told.split()[-2:] == ["nice", str(NICENESS)]
 
@@ -228,7 +228,7 @@ def test_messages_that_name_no_job_are_dropped(service: Service) -> None:
         app.send_task(RUN_JOB, args=args, queue=QUEUE)
     app.send_task("celery.map", args=["adamss.run_job", []], queue=QUEUE)
     app.send_task("os.system", args=["true"], queue=QUEUE)
-    messages = service.settings.folder("queue/messages")
+    messages = service.settings.files.queue_messages
     whole = json.loads(next(messages.glob("*.msg")).read_text())
     forged = ["", "[]", "null", "{}", '"text"', "\ud83d", json.dumps(whole | {"headers": None})]
     forged += [json.dumps(whole | {"content-type": "application/x-python-serialize"}), json.dumps(whole | {"body": 7})]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from service.queue import QUEUE, RUN_JOB, make_celery
-from service.tables import JobStatus, Worker
+from service.shared.database.tables import JobStatus, Worker
+from service.shared.jobs.queue import QUEUE, RUN_JOB, make_celery
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
 

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.errors import Conflict
-from service.jobs import states
-from service.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus
+from service.shared.errors import Conflict
+from service.shared.jobs import states
 from tests.worker.support import Service
 from worker.publish import publish
 
@@ -24,7 +24,7 @@ def claimed(service: Service) -> Job:
 
 
 def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
-    path = service.settings.folder("jobs") / job.id / "artifacts" / "adapter.zip"
+    path = service.settings.files.job(job.id).artifacts / "adapter.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -33,7 +33,7 @@ def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
 
 
 def published(service: Service, job: Job) -> Path:
-    return service.settings.resolved_home / "artifacts" / job.id / "adapter.zip"
+    return service.settings.files.artifact(job.id, "adapter")
 
 
 def test_files_rows_and_state_appear_together(service: Service) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -9,32 +9,36 @@ from time import monotonic
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 
-from service.db import Database
-from service.jobs import states
-from service.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.jobs import states
 from tests.worker.support import Service, wait_until
-from worker.reporter import ALIVE, Reporter
+from worker.batch import Batch, Row
+from worker.report_store import DatabaseUnavailable, ReportStore
+from worker.reporter import BufferedReporter
 
 
 @pytest.fixture
 def job(service: Service) -> Job:
     job_id = service.add_job()
-    (service.settings.folder("jobs") / job_id).mkdir()
+    (service.settings.files.job(job_id).path).mkdir()
     return claim(service.db, job_id)
 
 
 @pytest.fixture
-def reporter(service: Service, job: Job) -> Iterator[Reporter]:
+def reporter(service: Service, job: Job) -> Iterator[BufferedReporter]:
     reporter = make(service, job)
     yield reporter
     reporter.close(5)
 
 
-def make(service: Service, job: Job, **fields: object) -> Reporter:
-    folder = service.settings.folder("jobs") / job.id
+def make(service: Service, job: Job, **fields: object) -> BufferedReporter:
+    folder = service.settings.files.job(job.id)
     options = {"lease_seconds": 10.0, "interval": 0.05, **fields}
-    return Reporter(service.db, job.id, job.attempt, folder, **options)  # type: ignore[arg-type]
+    store = ReportStore(service.db, job.id, job.attempt, folder)
+    return BufferedReporter(store, **options)  # type: ignore[arg-type]
 
 
 def claim(db: Database, job_id: str) -> Job:
@@ -50,7 +54,7 @@ def claim_again(service: Service, job: Job) -> Job:
     return claim(service.db, job.id)
 
 
-def metric(reporter: Reporter, step: int, loss: float = 1.0, kind: str = "train") -> None:
+def metric(reporter: BufferedReporter, step: int, loss: float = 1.0, kind: str = "train") -> None:
     reporter.metrics(kind=kind, step=step, epoch=step / 10, values={"loss": loss})
 
 
@@ -63,16 +67,17 @@ def test_everything_reported_is_written_when_it_is_closed(service: Service, job:
     assert reporter.close(5)
     rows, events = service.metrics(job.id), service.events(job.id)
     assert [row.step for row in rows] == list(range(1, 501))
-    assert [row.seq for row in rows] + [events[0].seq] == list(range(1, 502))
-    assert (service.job(job.id).step, service.job(job.id).last_seq) == (500, 501)
+    assert [event.type for event in events] == ["started", "done"]
+    assert [events[0].seq, *(row.seq for row in rows), events[1].seq] == list(range(1, 503))
+    assert (service.job(job.id).step, service.job(job.id).last_seq) == (500, 502)
 
 
-def test_rows_are_at_most_an_interval_old(service: Service, job: Job, reporter: Reporter) -> None:
+def test_rows_are_at_most_an_interval_old(service: Service, job: Job, reporter: BufferedReporter) -> None:
     metric(reporter, 1)
     wait_until(lambda: len(service.metrics(job.id)) == 1, seconds=5)
 
 
-def test_calls_return_while_the_database_is_locked(service: Service, job: Job, reporter: Reporter) -> None:
+def test_calls_return_while_the_database_is_locked(service: Service, job: Job, reporter: BufferedReporter) -> None:
     with service.db.write() as session:
         session.connection()  # begins the transaction
         begin = monotonic()
@@ -84,7 +89,7 @@ def test_calls_return_while_the_database_is_locked(service: Service, job: Job, r
     assert len(service.metrics(job.id)) == 1000
 
 
-def test_json_is_valid_whatever_is_reported(service: Service, job: Job, reporter: Reporter) -> None:
+def test_json_is_valid_whatever_is_reported(service: Service, job: Job, reporter: BufferedReporter) -> None:
     bad = {"loss": float("nan"), "grad_norm": float("inf"), "memory_bytes": 3}
     reporter.metrics(kind="train", step=1, epoch=0.1, values=bad)
     reporter.subspaces(step=1, summary={"importance": [0.5, float("-inf")], "shape": (1, 2)})
@@ -92,7 +97,7 @@ def test_json_is_valid_whatever_is_reported(service: Service, job: Job, reporter
     reporter.checkpoint(step=1, path="checkpoints/1", best=True, values={"eval_loss": float("nan")})
     assert reporter.flush(5)
     assert service.metrics(job.id)[0].values == {"loss": None, "grad_norm": None, "memory_bytes": 3}
-    assert service.events(job.id)[0].data == {"loss": None, "path": "x"}
+    assert service.events(job.id)[-1].data == {"loss": None, "path": "x"}
     with service.db.read() as session:
         raw = session.connection().exec_driver_sql("select summary from subspace_maps").scalar_one()
     assert json.loads(raw, parse_constant=pytest.fail) == {"importance": [0.5, None], "shape": [1, 2]}
@@ -108,7 +113,7 @@ def test_stale_attempt_writes_nothing_and_asks_to_stop(service: Service, job: Jo
     assert reporter.stop_requested()
     assert not reporter.close(1)
     assert service.metrics(job.id) == []
-    assert [event.type for event in service.events(job.id)] == ["requeued"]
+    assert [event.type for event in service.events(job.id)] == ["started", "requeued", "started"]
 
 
 def test_job_that_was_deleted_or_ended_takes_nothing(service: Service, job: Job) -> None:
@@ -140,7 +145,7 @@ def test_newest_attempt_wins_and_voids_what_came_after_its_start(service: Servic
     assert service.count(SubspaceMap) == 4
 
 
-def test_a_step_reported_twice_is_there_once(service: Service, job: Job, reporter: Reporter) -> None:
+def test_a_step_reported_twice_is_there_once(service: Service, job: Job, reporter: BufferedReporter) -> None:
     metric(reporter, 1, loss=1.0)
     metric(reporter, 1, loss=2.0)
     assert reporter.flush(5)
@@ -149,8 +154,8 @@ def test_a_step_reported_twice_is_there_once(service: Service, job: Job, reporte
     assert [row.values["loss"] for row in service.metrics(job.id)] == [3.0]
 
 
-def test_one_best_checkpoint_and_none_that_is_gone(service: Service, job: Job, reporter: Reporter) -> None:
-    folder = service.settings.folder("jobs") / job.id / "checkpoints"
+def test_one_best_checkpoint_and_none_that_is_gone(service: Service, job: Job, reporter: BufferedReporter) -> None:
+    folder = service.settings.files.job(job.id).checkpoints
     for step in (10, 20, 30):
         (folder / str(step)).mkdir(parents=True)
         reporter.checkpoint(step=step, path=f"checkpoints/{step}", best=step < 30, values={})
@@ -176,22 +181,31 @@ def test_outage_is_waited_out_and_nothing_is_lost_or_doubled(service: Service, j
         connection.exec_driver_sql("alter table elsewhere rename to metrics")
     assert reporter.close(5)
     assert [row.step for row in service.metrics(job.id)] == [1, 2, 3, 4, 5]
-    assert [event.message for event in service.events(job.id)] == [f"step {step}" for step in range(1, 6)]
+    assert [event.message for event in service.events(job.id)[1:]] == [f"step {step}" for step in range(1, 6)]
+
+
+class AnswerLost(ReportStore):
+    """The connection breaks after the first commit, before its response."""
+
+    lost = False
+
+    def write(self, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
+        super().write(batch, left)
+        if not self.lost:
+            self.lost = True
+            raise DatabaseUnavailable(OperationalError("commit", {}, Exception("connection lost")))
 
 
 def test_commit_whose_answer_was_lost_is_not_written_twice(service: Service, job: Job) -> None:
-    reporter = make(service, job, interval=60.0)
+    store = AnswerLost(service.db, job.id, job.attempt, service.settings.files.job(job.id))
+    reporter = BufferedReporter(store, lease_seconds=10.0, interval=0.05)
     metric(reporter, 1)
     reporter.event("step", "one", {})
-    with reporter._changed:
-        batch, reporter._batch = reporter._batch, type(reporter._batch)()
-    with service.db.write() as session:
-        reporter._store(session, batch)
-    reporter._keep(batch, RuntimeError("connection lost in commit"))
+    wait_until(lambda: store.lost)
     reporter.event("step", "two", {})
     assert reporter.close(5)
     assert [row.step for row in service.metrics(job.id)] == [1]
-    assert [event.message for event in service.events(job.id)] == ["one", "two"]
+    assert [event.message for event in service.events(job.id)[1:]] == ["one", "two"]
 
 
 def test_outage_longer_than_the_lease_ends_the_run(service: Service, job: Job) -> None:
@@ -204,15 +218,15 @@ def test_outage_longer_than_the_lease_ends_the_run(service: Service, job: Job) -
     assert not reporter.close(0.2)
 
 
-def test_signs_of_life_come_with_progress_only(service: Service, job: Job, reporter: Reporter) -> None:
-    alive = service.settings.folder("jobs") / job.id / ALIVE
+def test_signs_of_life_come_with_progress_only(service: Service, job: Job, reporter: BufferedReporter) -> None:
+    alive = service.settings.files.job(job.id).heartbeat
     wait_until(alive.exists, seconds=5)
     written = alive.stat().st_mtime_ns
     reporter.stop_requested()
     wait_until(lambda: alive.stat().st_mtime_ns > written, seconds=5)
 
 
-def test_readers_after_a_number_miss_no_row(service: Service, job: Job, reporter: Reporter) -> None:
+def test_readers_after_a_number_miss_no_row(service: Service, job: Job, reporter: BufferedReporter) -> None:
     """While the run reports and the service adds events under the same numbers."""
     finished = Event()
 
@@ -241,7 +255,7 @@ def test_readers_after_a_number_miss_no_row(service: Service, job: Job, reporter
         assert session.scalar(select(func.count()).select_from(Metric)) == 100
 
 
-def test_cancelled_run_may_still_report(service: Service, job: Job, reporter: Reporter) -> None:
+def test_cancelled_run_may_still_report(service: Service, job: Job, reporter: BufferedReporter) -> None:
     with service.db.write() as session:
         session.execute(update(Job).where(Job.id == job.id).values(status=JobStatus.CANCELLING))
     metric(reporter, 1)
@@ -257,7 +271,7 @@ def test_what_a_killed_process_had_not_written_is_written_by_the_next(service: S
     dead.metrics(kind="eval", step=3, epoch=0.3, values={"eval_loss": float("nan")})
     dead.subspaces(step=2, summary={"active": 3})
     dead.event("micro_batch_halved", "Memory ran out.", {"step": 2})
-    with (service.settings.folder("jobs") / job.id / "reports.jsonl").open("a") as file:
+    with (service.settings.files.job(job.id).reports).open("a") as file:
         file.write('{"kind": "metric", "row": {"kind": "tr')  # cut off by the kill
     newer = make(service, claim_again(service, job))
     newer.resumed(3)
@@ -270,6 +284,6 @@ def test_what_a_killed_process_had_not_written_is_written_by_the_next(service: S
     assert [event.type for event in service.events(job.id)].count("micro_batch_halved") == 1
     assert service.count(SubspaceMap) == 1
     assert newer.close(5)
-    assert (service.settings.folder("jobs") / job.id / "reports.jsonl").read_text() == ""
+    assert (service.settings.files.job(job.id).reports).read_text() == ""
     dead.stale.set()
     dead.close(0)

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from adamss_core.training.batches import Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
-from adamss_core.training.metrics import class_scores
 from adamss_core.training.request import Reporter, Values
+from adamss_core.training.scores import class_scores
 from adamss_core.training.tasks.base import Found, Task
 
 SHOWN = 20  # scores of an answer

@@ -18,8 +18,8 @@ from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
-from adamss_core.training.metrics import label_set_scores, number_scores
 from adamss_core.training.request import Reporter, Values
+from adamss_core.training.scores import label_set_scores, number_scores
 from adamss_core.training.tasks.base import Found, Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask

@@ -18,6 +18,9 @@ from adamss_core.training import artifacts, verification
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request
+from tests.marks import compat
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("merged", "adapter", "lora")
 
@@ -107,7 +110,7 @@ def test_cards_have_front_matter_and_numbers(finished: FinishedRun, unpacked: di
         assert "kept 7 of 16 subspaces" in body
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])
 def test_an_artifact_that_answers_differently_is_not_published(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

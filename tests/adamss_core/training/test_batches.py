@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adamss_core.training import examples
-from adamss_core.training.batches import epoch_steps
+from adamss_core.training import length_policy
+from adamss_core.training.batches import StepRows, epoch_steps
 from adamss_core.training.data import Data, Rows
 from adamss_core.training.errors import Stopped
-from adamss_core.training.examples import within_limit
+from adamss_core.training.length_policy import encode_data
 from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import Recorder, build_tokenizer, job
 
@@ -40,6 +40,16 @@ def test_few_rows(rows: int) -> None:
     assert sorted(row for step in steps for row in step) == list(range(rows))
 
 
+def test_rows_of_a_step_follow_from_its_number() -> None:
+    rows = StepRows(LENGTHS, 8, seed=1, total_steps=60)  # 26 steps an epoch
+    epochs = [epoch_steps(LENGTHS, 8, seed=1, epoch=number) for number in range(3)]
+    expected = [step for epoch in epochs for step in epoch][:60]
+    ahead = [(rows(step), rows(step + 1)) for step in range(60)]
+    assert [now for now, _ in ahead] == expected
+    assert [upcoming for _, upcoming in ahead] == [*expected[1:], []]
+    assert StepRows(LENGTHS, 8, seed=1, total_steps=60)(40) == expected[40]  # as after a resume
+
+
 def test_texts_are_cut_counted_and_padded_to_the_longest_of_a_batch() -> None:
     texts = ["fine fine", " ".join(["dull"] * 30), "great"]
     rows = Rows({"text": texts, "label": ["good", "bad", "good"]}, [1, 2, 3])
@@ -70,10 +80,10 @@ def test_rows_encoded_in_pieces_are_the_same_examples(monkeypatch: pytest.Monkey
     }[task]
     data = Data(rows, rows.take([0]), ["x"], {})
     spec = job(task=task, dataset={"train": "ds_" + "a" * 12})
-    wholes = within_limit(task_of(spec), data, build_tokenizer(), 6, Recorder())
-    monkeypatch.setattr(examples, "PIECE", 2)
+    wholes = encode_data(task_of(spec), data, build_tokenizer(), 6, Recorder())
+    monkeypatch.setattr(length_policy, "PIECE", 2)
     recorder = Recorder()
-    _, pieces, _ = within_limit(task_of(spec), data, build_tokenizer(), 6, recorder)
+    _, pieces, _ = encode_data(task_of(spec), data, build_tokenizer(), 6, recorder)
     whole = wholes[1]
     assert [feature["input_ids"].tolist() for feature in pieces.features] == [
         feature["input_ids"].tolist() for feature in whole.features
@@ -81,10 +91,10 @@ def test_rows_encoded_in_pieces_are_the_same_examples(monkeypatch: pytest.Monkey
     assert [target.tolist() for target in pieces.targets] == [target.tolist() for target in whole.targets]
     assert pieces.over_length == whole.over_length == [4, 5, 6]
     assert torch.equal(pieces.lengths, whole.lengths)
-    assert torch.equal(pieces.units, whole.units)
+    assert torch.equal(pieces.loss_terms, whole.loss_terms)
     assert recorder.event_types().count("rows_encoded") == 3
     with pytest.raises(Stopped):
-        within_limit(task_of(spec), data, build_tokenizer(), 6, StopsAtOnce())
+        encode_data(task_of(spec), data, build_tokenizer(), 6, StopsAtOnce())
 
 
 class StopsAtOnce(Recorder):

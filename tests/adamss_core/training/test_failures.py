@@ -19,6 +19,8 @@ from adamss_core.training.run import run
 from adamss_core.training.step import OptimizerStep
 from tests.adamss_core.training.support import Recorder, build_model, job, request, texts
 
+pytestmark = pytest.mark.slow
+
 Gradients = Callable[[OptimizerStep, list[int], int], tuple[Tensor, int]]
 
 
@@ -115,7 +117,7 @@ def test_held_out_rows_that_are_too_much_at_once_go_in_smaller_pieces(
     monkeypatch.setattr(evaluation, "_predicted", scarce)
     outcome = run(request(model, tmp_path / "scarce", spec=spec), recorder)
     assert outcome.result["eval_loss"] == pytest.approx(plain.result["eval_loss"], rel=1e-5)
-    assert [row["row"] for row in outcome.worst] == [row["row"] for row in plain.worst]
+    assert [row["row"] for row in outcome.hardest] == [row["row"] for row in plain.hardest]
     assert {8, 4, 2} <= set(sizes)
     assert set(range(len(sizes))) <= set(asked)
 
@@ -126,7 +128,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(model: Path, tmp_path: Path, mon
 
     def write(self: Trainer, folder: Path) -> None:
         original(self, folder)
-        if self.progress.step == 4:
+        if self.adapter.progress.step == 4:
             Path("/dev/full").write_bytes(b"x")
 
     monkeypatch.setattr(Trainer, "_write", write)

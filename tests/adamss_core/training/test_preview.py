@@ -12,7 +12,7 @@ from transformers import ViTConfig, ViTImageProcessorPil
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.errors import TrainingError
-from adamss_core.training.preview import Order, preview
+from adamss_core.training.preview import PreviewOrder, preview
 from tests.service.support import build_model
 
 CHAT = [{"role": "user", "content": "good"}, {"role": "assistant", "content": "bad"}]
@@ -29,7 +29,7 @@ def shown(folder: Path, model: Path, rows: list[dict[str, Any]], **spec: Any) ->
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     block = {"train": "ds_unused22", **spec.pop("dataset", {})}
     job = JobSpec.model_validate({"name": "x", "base_model": "tiny", "dataset": block, **spec})
-    return preview(Order(spec=job, rows=file, model=str(model), revision=None, count=2))
+    return preview(PreviewOrder(spec=job, rows=file, model=str(model), revision=None, count=2))
 
 
 def test_words_show_which_tokens_have_a_tag(tmp_path: Path, model: Path) -> None:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from adamss_core import get_adamss_model
+from adamss_core.training import base_model
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request, texts
+
+pytestmark = pytest.mark.slow
 
 TRAIN_VALUES = {
     "loss",
@@ -21,6 +26,15 @@ TRAIN_VALUES = {
     "trainable_parameters",
 }
 TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes"}
+
+
+def test_adapter_may_have_any_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "get_adamss_model", partial(get_adamss_model, adapter_name="tuned"))
+    recorder = Recorder()
+    outcome = run(request(model, tmp_path, texts(60), spec=job(training={"max_steps": 21})), recorder)
+    assert outcome.result["pruning"] == {"total": 16, "active": 7, "target": 7}
+    assert {summary["adapter"] for summary in recorder.maps.values()} == {"tuned"}
+    assert [artifact.name for artifact in outcome.artifacts] == ["adapter"]
 
 
 def test_the_result_is_clearly_above_the_baseline(finished: FinishedRun) -> None:

@@ -27,6 +27,8 @@ from tests.adamss_core.training.chats import build_llama, chats, completions, ge
 from tests.adamss_core.training.support import FinishedRun, Recorder, request, write_rows
 from tests.models import tiny_gpt2, tiny_llama
 
+pytestmark = pytest.mark.slow
+
 ALL: list[Any] = ["adapter", "lora", "merged"]
 
 
@@ -62,7 +64,7 @@ def examples(lengths: list[int], vocabulary: int = 100, seed: int = 0) -> Encode
 def loss_and_gradients(model: nn.Module, collate: Any, data: Encoded) -> tuple[float, list[Tensor]]:
     task = TextGeneration(generation_job())
     inputs, targets = collate(data, list(range(len(data))))
-    loss = task.losses(model(**inputs), targets).sum() / data.units.sum()
+    loss = task.losses(model(**inputs), targets).sum() / data.loss_terms.sum()
     model.zero_grad()
     loss.backward()
     return float(loss.detach()), [p.grad.clone() for p in model.parameters() if p.grad is not None]

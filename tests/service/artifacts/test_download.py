@@ -95,6 +95,6 @@ def test_unknown_artifacts(download: tuple[Service, str, str]) -> None:
     missing = service.client.get(path.replace("lora", "merged"))
     assert missing.status_code == 404
     assert "It has lora." in error_of(missing.json())["message"]
-    for file in (service.settings.resolved_home / "artifacts").rglob("*.zip"):
+    for file in (service.settings.files.artifacts).rglob("*.zip"):
         file.unlink()
     assert error_of(service.client.get(path).json())["code"] == "artifact_gone"

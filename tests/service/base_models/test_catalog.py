@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from service.base_models import inspection
-from service.errors import Unavailable
-from service.settings import Settings
+from service.shared.errors import Unavailable
+from service.shared.settings import Settings
 from tests.service.support import MODEL, Service, copy_model, rows, running
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_inspection_says_what_the_plan_needs(tiny_facts: dict[str, Any]) -> None:
@@ -48,7 +50,7 @@ def test_facts_are_found_out_once_and_again_when_the_folder_changes(
         spec = service.spec()
         assert service.client.post("/jobs?dry_run=true", json=spec).status_code == 200
         assert calls == []
-        config = settings.folder("models") / MODEL / "config.json"
+        config = settings.files.model(MODEL) / "config.json"
         config.write_text("{}")
         for _ in range(2):
             response = service.client.post("/jobs?dry_run=true", json=spec)
@@ -96,7 +98,7 @@ def test_a_broken_inspection_is_not_the_callers_fault(monkeypatch: pytest.Monkey
 
 
 def test_folders_that_are_no_models_are_not_listed(settings: Settings) -> None:
-    models = settings.folder("models")
+    models = settings.files.models
     (models / "empty").mkdir()
     (models / ".hidden").mkdir()
     (models / ".hidden" / "config.json").write_text("{}")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.cli.output import CliError
-from service.errors import NotFound
+from service.shared.errors import NotFound
 
 
 @pytest.fixture

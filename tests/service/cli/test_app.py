@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.cli.output import Exit, report
-from service.settings import Settings
+from service.shared.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
 JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]

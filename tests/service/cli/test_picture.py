@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from service.answers import Job
 from service.cli.picture import BARS, View, evaluation, picture, sparkline
+from service.client.types import Job
 
 
 def job(**changes: Any) -> Job:

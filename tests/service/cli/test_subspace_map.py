@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from service.answers import Subspace, SubspaceMap
 from service.cli.subspace_map import PRUNED, SHADES, arrange, cells, importance_range, shorten, subspace_map
+from service.client.types import Subspace, SubspaceMap
 
 
 def subspace(importance: float, active: bool = True) -> Subspace:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from service.datasets import child
-from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from tests.service.datasets.corpus import TEXTS, parquet_of
 
 LIMIT = 2**26

@@ -12,7 +12,7 @@ import pytest
 from service.datasets.convert import HASHES, PARTS, ROWS, Order, convert
 from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import repeated_between, repeated_within
-from service.errors import ServiceError
+from service.shared.errors import ServiceError
 from tests.service.datasets import corpus
 from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.datasets.service import dataset_path
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.datasets.corpus import class_folders, zip_of
 from tests.service.support import Service, copy_model, error_of, jsonl, rows, running
 
@@ -16,14 +15,14 @@ FORM = {"content-type": "multipart/form-data; boundary=b"}
 
 
 def kept(service: Service, dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    text = dataset_path(service.settings, dataset["id"]).read_text(encoding="utf-8")
+    text = service.settings.files.dataset_rows(dataset["id"]).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def refused(service: Service, content: str | bytes, name: str = "rows.csv", status: int = 422) -> dict[str, Any]:
     response = service.client.post("/datasets", files={"file": (name, content)})
     assert response.status_code == status, response.text
-    assert list(service.settings.folder("datasets").iterdir()) == []
+    assert list(service.settings.files.datasets.iterdir()) == []
     assert service.client.get("/datasets").json()["data"] == []
     return error_of(response.json())
 
@@ -112,7 +111,7 @@ def test_a_file_name_names_no_file(service: Service) -> None:
         assert response.status_code == 201
         assert "/" not in response.json()["name"]
         ids.add(response.json()["id"])
-    names = {path.name for path in service.settings.folder("datasets").iterdir()}
+    names = {path.name for path in service.settings.files.datasets.iterdir()}
     assert names == {f"{dataset}.{suffix}" for dataset in ids for suffix in ("jsonl", "hashes")}
 
 
@@ -132,14 +131,14 @@ def test_an_upload_that_breaks_off_leaves_nothing(service: Service) -> None:
     start = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\ntext,label\r\na,b\r\n'
     response = service.client.post("/datasets", content=start.encode(), headers=FORM)
     assert response.status_code in (400, 422)
-    assert list(service.settings.folder("datasets").iterdir()) == []
+    assert list(service.settings.files.datasets.iterdir()) == []
 
 
 def test_images_lie_beside_their_rows_until_they_are_deleted(service: Service) -> None:
     dataset = service.upload(zip_of(class_folders(12)), "pets.zip")
     assert (dataset["format"], dataset["rows"]) == ("images", 12)
     assert dataset["columns"][1]["values"] == {"cat": 6, "dog": 6}
-    folder = service.settings.folder("datasets")
+    folder = service.settings.files.datasets
     stored = {path.name for path in (folder / dataset["id"]).iterdir()}
     assert {row["image"] for row in kept(service, dataset)} == stored
     assert dataset["size_bytes"] > sum(path.stat().st_size for path in (folder / dataset["id"]).iterdir())

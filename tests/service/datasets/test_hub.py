@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from service.datasets.hub import choose
-from service.errors import InvalidRequest
-from service.settings import Settings
+from service.shared.errors import InvalidRequest
+from service.shared.settings import Settings
 from tests.service.datasets.corpus import GOOD, parquet_of
 from tests.service.datasets.hub_server import COMMIT, serving
 from tests.service.support import error_of, running
+
+pytestmark = pytest.mark.slow
 
 PARTS = ["x/train/0.parquet", "x/train/1.parquet"]
 FILES = {
@@ -34,7 +36,7 @@ def test_a_split_is_fetched_at_its_commit(settings: Settings, monkeypatch: pytes
         assert dataset["notices"][0]["message"] == f"From the hub: org/reviews at {COMMIT}, split train."
         rows = service.client.get(f"/datasets/{dataset['id']}/preview").json()["rows"]
         assert [row["text"] for row in rows] == ["a", "b", "c"]
-        names = {path.name for path in settings.folder("datasets").iterdir()}
+        names = {path.name for path in settings.files.datasets.iterdir()}
         assert names == {f"{dataset['id']}.jsonl", f"{dataset['id']}.hashes"}
 
         missing = service.client.post("/datasets", json={"hub_id": "org/nothere"})
@@ -66,7 +68,7 @@ def test_the_hub_is_the_operators_to_allow(settings: Settings, monkeypatch: pyte
             assert refused(422, **body)["param"] == param
         broken = service.client.post("/datasets", content=b"{", headers={"content-type": "application/json"})
         assert (broken.status_code, error_of(broken.json())["code"]) == (400, "invalid_json")
-        assert list(service.settings.folder("datasets").iterdir()) == []
+        assert list(service.settings.files.datasets.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.service.support import MODEL, Service, error_of, rows
+
+pytestmark = pytest.mark.slow
 
 
 def examples(service: Service, dataset: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -38,4 +42,4 @@ def test_mistakes_name_their_field(service: Service) -> None:
         assert response.status_code == 422, response.text
         assert error_of(response.json())["param"] == param
     assert service.client.post("/datasets/ds_nothere22/preview").status_code == 404
-    assert list(service.settings.folder("run").glob("preview-*")) == []
+    assert list(service.settings.files.scratch.glob("preview-*")) == []

@@ -7,8 +7,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from service.settings import Settings
-from service.tables import Worker, now
+from service.shared.database.tables import Worker, now
+from service.shared.settings import Settings
 from tests.service.support import Service, running
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import Artifact, Job, now
+from service.shared.database.tables import Artifact, Job, now
 from tests.service.support import Service, error_of
 from worker.request import build_request
 
@@ -24,7 +24,7 @@ def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> Non
     job = service.submit(init_from=source)
     with service.db.read() as session:
         request = build_request(session.get_one(Job, job["id"]), service.settings)
-    assert request.init_from == service.settings.resolved_home / "artifacts" / source / "adapter.zip"
+    assert request.init_from == service.settings.files.artifact(source, "adapter")
     assert type(request).from_json(request.to_json()) == request
 
 

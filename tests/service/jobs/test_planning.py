@@ -70,7 +70,6 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     from adamss_core.spec import JobSpec
     from adamss_core.spec.cells import reader_of
     from adamss_core.training.data import read_rows, split
-    from service.datasets.service import dataset_path
 
     text = jsonl(
         *({"text": f"t {n}", "label": n % 3} for n in range(50)),
@@ -82,7 +81,7 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     spec = service.spec(**uploaded(service, text))
     plan = service.client.post("/jobs?dry_run=true", json=spec).json()
     assert any("2 training rows are left out" in warning for warning in plan["warnings"])
-    path = dataset_path(service.settings, spec["dataset"]["train"])
+    path = service.settings.files.dataset_rows(spec["dataset"]["train"])
     found = read_rows(path, reader_of(JobSpec.model_validate(spec)))
     train, held = split(found, 0.1, 0, found["label"])
     assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (len(train), len(held))
@@ -112,8 +111,8 @@ def test_the_examples_of_the_docs_work(service: Service, tiny_facts: dict[str, A
     value = dict(JOB_EXAMPLES[name]["value"])
     value["dataset"] = {**value["dataset"], "train": service.upload(rows())["id"]}
     assert JOB_EXAMPLES[name]["value"]["dataset"]["train"] == DATASET
-    folder = service.settings.folder("models") / "minilm"
-    (service.settings.folder("models") / MODEL).rename(folder)
+    folder = service.settings.files.model("minilm")
+    (service.settings.files.model(MODEL)).rename(folder)
     with service.db.write() as session:
         base_models.keep(session, "minilm", fingerprint(folder), tiny_facts)
     if "adamss" in value:

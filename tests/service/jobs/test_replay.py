@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.tables import Job, SubspaceMap
+from service.shared.database.tables import Job, SubspaceMap
 from tests.service.support import ATTENTION, Service, error_of, report_map
 
 SCHEDULE = {"use_asa": True, "asa_target_subspaces": 4, "init_warmup": 1, "final_warmup": 3, "mask_interval": 1}

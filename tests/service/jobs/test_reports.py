@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import insert
 
-from service.tables import Checkpoint, Job, Metric, now
+from service.shared.database.tables import Checkpoint, Job, Metric, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
 
@@ -140,7 +140,7 @@ def test_events_are_in_order_and_paged(any_service: Service) -> None:
     assert [event["type"] for event in page["data"]] == ["queued"]
     assert page["has_more"] is True
     rest = get(any_service, f"/jobs/{job_id}/events", after=page["next"])
-    assert [event["type"] for event in rest["data"]] == ["cancelling"]
+    assert [event["type"] for event in rest["data"]] == ["started", "cancelling"]
 
 
 def test_the_newest_map_or_the_one_at_a_step(any_service: Service) -> None:
@@ -184,7 +184,7 @@ def test_the_log_is_followed_byte_by_byte(service: Service) -> None:
     path = f"/jobs/{job_id}/logs"
     assert get(service, path) == {"object": "log", "data": "", "offset": 0, "next": 0}
     text = "first line\nzweite Zeile äöü 漢字 🎉\nlast"
-    (service.settings.folder(f"jobs/{job_id}") / "train.log").write_text(text, encoding="utf-8")
+    (service.settings.files.job(job_id).log).write_text(text, encoding="utf-8")
     assert get(service, path)["data"] == text
     read, offset = "", 0
     while True:

@@ -10,9 +10,10 @@ import pytest
 from adamss_core.spec import SCHEDULE_FIELDS
 from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
-from service.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus
 from tests.service.support import Service, run_job
-from worker.reporter import Reporter
+from worker.report_store import ReportStore
+from worker.reporter import BufferedReporter
 from worker.request import build_request
 
 AUTO: dict[str, Any] = {"use_asa": True, "asa_target_subspaces": 10, **dict.fromkeys(SCHEDULE_FIELDS, "auto")}
@@ -40,7 +41,8 @@ def train(service: Service, job_id: str) -> RunRequest:
     with service.db.read() as session:
         asked = build_request(session.get_one(Job, job_id), service.settings)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter(service.db, job_id, attempt, asked.folder, lease_seconds=60.0, interval=0.05)
+    store = ReportStore(service.db, job_id, attempt, service.settings.files.job(job_id))
+    reporter = BufferedReporter(store, lease_seconds=60.0, interval=0.05)
     try:
         run(asked, reporter)
     finally:

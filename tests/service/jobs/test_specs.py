@@ -19,8 +19,10 @@ from adamss_core.spec import PRESETS, JobSpec, with_defaults
 from service.base_models import repository as base_models
 from service.base_models.service import fingerprint
 from service.cli.init import commented_spec
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.support import Service, jsonl, running
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SPECS = sorted((EXAMPLES / "specs").glob("*.yaml"))
@@ -31,7 +33,7 @@ ROWS = 400
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(home=tmp_path_factory.mktemp("home"))
-    names = build_models(settings.folder("models"))
+    names = build_models(settings.files.models)
     with running(settings) as service:
         keep_facts(service, names)
         yield service
@@ -94,7 +96,7 @@ def keep_facts(service: Service, names: list[str]) -> None:
 
     with service.db.write() as session:
         for name in names:
-            folder = service.settings.folder("models") / name
+            folder = service.settings.files.model(name)
             base_models.keep(session, name, fingerprint(folder), inspect_model(folder))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from service.tables import Dataset, Job
+from service.shared.database.tables import Dataset, Job
 from tests.service.support import Service, error_of, events_of, finish, report_metrics, run_job
 
 
@@ -136,12 +136,12 @@ def test_delete_removes_an_ended_job_and_its_files(any_service: Service) -> None
     run_job(any_service, job_id)
     report_metrics(any_service, job_id, [{"loss": 1.0}])
     finish(any_service, job_id, b"zip")
-    log = any_service.settings.folder(f"jobs/{job_id}") / "train.log"
+    log = any_service.settings.files.job(job_id).log
     log.write_text("log")
     assert any_service.client.delete(f"/jobs/{job_id}").status_code == 204
     assert any_service.client.get(f"/jobs/{job_id}").status_code == 404
     assert not log.parent.exists()
-    assert not (any_service.settings.resolved_home / "artifacts" / job_id).exists()
+    assert not (any_service.settings.files.job_artifacts(job_id)).exists()
     assert any_service.client.post("/jobs", json=spec, headers={"Idempotency-Key": "k"}).json()["id"] != job_id
 
 
@@ -153,7 +153,7 @@ def test_a_data_set_in_use_cannot_be_deleted(any_service: Service) -> None:
     any_service.client.post(f"/jobs/{job['id']}/cancel")
     assert any_service.client.delete(path).status_code == 204
     assert any_service.client.get(path).status_code == 404
-    assert not list(any_service.settings.folder("datasets").iterdir())
+    assert not list(any_service.settings.files.datasets.iterdir())
     with any_service.db.read() as session:
         assert session.scalars(select(Dataset.profile)).all() == [{}]  # which holds rows, too
 

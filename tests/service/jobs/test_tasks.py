@@ -32,7 +32,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]
 @pytest.fixture
 def with_vit(service: Service, vit: tuple[Path, dict[str, Any]]) -> Service:
     folder, facts = vit
-    target = service.settings.folder("models") / "vit"
+    target = service.settings.files.model("vit")
     shutil.copytree(folder, target)
     with service.db.write() as session:
         base_models.keep(session, "vit", fingerprint(target), facts)
@@ -157,7 +157,7 @@ def test_a_model_for_another_task(with_vit: Service) -> None:
 
 
 def test_a_model_without_image_processor(with_vit: Service, vit: tuple[Path, dict[str, Any]]) -> None:
-    folder = with_vit.settings.folder("models") / "vit"
+    folder = with_vit.settings.files.model("vit")
     with with_vit.db.write() as session:
         base_models.keep(session, "vit", fingerprint(folder), vit[1] | {"has_image_processor": False})
     assert refused(with_vit, zipped(), "animals.zip", **IMAGES)[:2] == ("missing_image_processor", "base_model")
@@ -186,7 +186,7 @@ def test_what_belongs_to_another_task_is_named(service: Service, changes: Any, p
 
 
 def test_facts_of_an_older_inspection_are_found_out_anew(service: Service, tiny_facts: dict[str, Any]) -> None:
-    folder = service.settings.folder("models") / MODEL
+    folder = service.settings.files.model(MODEL)
     old = {name: value for name, value in tiny_facts.items() if name not in ("format", "other_tasks")}
     with service.db.write() as session:
         base_models.keep(session, MODEL, fingerprint(folder), old | {"tasks": ["text-classification"]})

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from service.tables import WorstExample
+from service.shared.database.tables import WorstExample
 from tests.service.support import Service, error_of
 
 

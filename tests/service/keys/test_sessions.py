@@ -13,15 +13,15 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from service.access import cookie_name
-from service.api import create_app
-from service.db import Database
-from service.errors import NotFound
+from service.http.app import create_app
+from service.http.gate.access import cookie_name
+from service.http.gate.origin import PAGE_HEADER
 from service.keys import sessions
 from service.keys.service import list_keys, own_key, revoke_key
-from service.origin import PAGE_HEADER
-from service.settings import Settings
-from service.tables import SignIn, now
+from service.shared.database.engine import Database
+from service.shared.database.tables import SignIn, now
+from service.shared.errors import NotFound
+from service.shared.settings import Settings
 from tests.service.support import BASE_URL, Service, error_of
 
 PAGE = {"accept": "text/html,*/*;q=0.8"}

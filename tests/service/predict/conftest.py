@@ -9,10 +9,10 @@ import pytest
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunResult
-from service.ids import new_id
 from service.keys.service import DEFAULT_PROJECT
-from service.settings import Settings
-from service.tables import Artifact, Job, JobStatus, now
+from service.shared.database.tables import Artifact, Job, JobStatus, now
+from service.shared.ids import new_id
+from service.shared.settings import Settings
 from tests.service.support import Service, running
 
 AddJob = Callable[..., str]
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, JobSpec, Ru
 def service(tmp_path_factory: pytest.TempPathFactory, trained: tuple[Path, JobSpec, RunResult]) -> Iterator[Service]:
     """A service with the base model in its models folder."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), predict_timeout_seconds=240.0)
-    shutil.copytree(trained[0], settings.folder("models") / "tiny-bert")
+    shutil.copytree(trained[0], settings.files.model("tiny-bert"))
     with running(settings) as service:
         yield service
 
@@ -47,7 +47,7 @@ def add_job(service: Service, trained: tuple[Path, JobSpec, RunResult]) -> AddJo
 
     def add(*names: str, status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> str:
         job_id = new_id("job")
-        folder = service.settings.folder("artifacts") / job_id
+        folder = service.settings.files.job_artifacts(job_id)
         folder.mkdir()
         own = JobSpec.model_validate(spec.model_dump() | changes).model_dump(mode="json")
         moment = now()
@@ -73,7 +73,7 @@ def add_job(service: Service, trained: tuple[Path, JobSpec, RunResult]) -> AddJo
 def project_of(service: Service) -> str:
     from sqlalchemy import select
 
-    from service.tables import Project
+    from service.shared.database.tables import Project
 
     with service.db.read() as session:
         return session.scalars(select(Project.id).where(Project.name == DEFAULT_PROJECT)).one()

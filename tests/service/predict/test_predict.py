@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from service.tables import JobStatus
+from service.shared.database.tables import JobStatus
 from tests.service.predict.conftest import AddJob
 from tests.service.support import Service, error_of
+
+pytestmark = pytest.mark.slow
 
 GOOD, BAD = "word1 great word2 lovely", "awful word3 dull word4"
 
@@ -57,7 +59,7 @@ def test_process_stays_warm_and_leaves_nothing_unpacked(service: Service, add_jo
     assert ask(service, job, BAD)["seconds"] < 5
     assert child_pid(service) == first != os.getpid()
     assert "torch" not in Path(f"/proc/{first}/cmdline").read_bytes().decode()
-    scratch = service.settings.folder("cache") / "predict"
+    scratch = service.settings.files.predictions
     assert {path.name for folder in scratch.iterdir() for path in folder.iterdir()} == {"lock"}
 
 
@@ -75,7 +77,7 @@ def test_process_ends_without_its_parent_and_is_started_again(service: Service, 
 
 def test_damaged_file_is_never_loaded(service: Service, add_job: AddJob) -> None:
     job = add_job("merged")
-    path = service.settings.folder("artifacts") / job / "merged.zip"
+    path = service.settings.files.artifact(job, "merged")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import TimedOut, TooManyRequests, Unavailable
 from service.predict.process import LOCK, WAITING, Child, Predictor, clear_orphans, open_log
-from service.settings import Settings
+from service.shared.errors import TimedOut, TooManyRequests, Unavailable
+from service.shared.settings import Settings
 from tests.worker.support import wait_until
 
 

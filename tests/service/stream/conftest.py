@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from service.cli.serve import free_port
-from service.settings import Settings
+from service.shared.settings import Settings
 from tests.service.support import Service, copy_model, running
 
 

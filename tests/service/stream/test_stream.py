@@ -16,6 +16,8 @@ from sqlalchemy import event
 from service.stream import feed
 from tests.service.support import Service, error_of, finish, report_map, report_metrics, run_job
 
+pytestmark = pytest.mark.slow
+
 WATCHERS = 200
 TIMEOUT = httpx.Timeout(120.0)
 
@@ -112,7 +114,7 @@ async def _watch_together(live: Service, job_id: str) -> None:
             answers.append(await stack.enter_async_context(client.stream("GET", f"/jobs/{job_id}/stream")))
         watchers = [read(answer) for answer in answers]
         for watcher in watchers:
-            assert await until(watcher, "state") == ["events"]  # that it was queued
+            assert await until(watcher, "state") == ["events", "events"]  # queued, started
         event.listen(live.db.engine, "before_cursor_execute", count)
         for batch in range(1, 6):
             await asyncio.to_thread(report_metrics, live, job_id, [{"loss": 0.1}], "train", batch)

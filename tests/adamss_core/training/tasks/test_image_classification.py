@@ -12,6 +12,8 @@ from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, request
 from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, predicted, task_job
 
+pytestmark = pytest.mark.slow
+
 TASK = "image-classification"
 SPEC = task_job(TASK, training={"epochs": 3, "learning_rate": 0.02})
 

@@ -12,12 +12,14 @@ import torch
 
 from adamss_core.spec.cells import Unusable, classes_of, number_of
 from adamss_core.training.base_model import Source
-from adamss_core.training.metrics import class_scores, label_set_scores, number_scores
 from adamss_core.training.run import run
+from adamss_core.training.scores import class_scores, label_set_scores, number_scores
 from adamss_core.training.tasks import task_of
 from examples.demo_model import install_model
 from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
 from tests.adamss_core.training.tasks.support import card_answers, predicted, task_job
+
+pytestmark = pytest.mark.slow
 
 TASK = "text-classification"
 
@@ -113,6 +115,7 @@ def test_rows_are_filled_up_with_the_tokenizers_token(model: Path) -> None:
     assert base.config.pad_token_id == tokenizer.pad_token_id != 3
 
 
+@pytest.mark.compat
 def test_the_mood_of_real_reviews_as_a_number(tmp_path: Path) -> None:
     """A pretrained MiniLM, 400 reviews and their annotated sentiment, 40 steps."""
     with Path("examples/data/movie_reviews.csv").open(encoding="utf-8", newline="") as file:

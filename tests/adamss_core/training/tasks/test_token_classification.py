@@ -19,6 +19,8 @@ from adamss_core.training.tasks.token_classification import entities, tag_scores
 from tests.adamss_core.training.support import Recorder, build_tokenizer, request
 from tests.adamss_core.training.tasks.support import card_answers, predicted, tagged, task_job
 
+pytestmark = pytest.mark.slow
+
 TASK = "token-classification"
 
 
@@ -52,7 +54,7 @@ def test_the_first_token_of_a_word_has_its_tag() -> None:
     data = task.encode(rows, ["B-D", "B-G", "O"], build_tokenizer(), 40)
     # [CLS] great word1 , word2 dull [SEP]
     assert data.targets[0].tolist() == [IGNORED, 1, 2, IGNORED, IGNORED, 0, IGNORED]
-    assert (data.units.tolist(), data.lengths.tolist()) == ([3], [7])
+    assert (data.loss_terms.tolist(), data.lengths.tolist()) == ([3], [7])
     cut = task.encode(rows, ["B-D", "B-G", "O"], build_tokenizer(), 4)
     assert (cut.targets[0].tolist(), cut.over_length) == ([IGNORED, 1, 2, IGNORED], [0])
 
@@ -66,7 +68,7 @@ def test_words_keep_their_space_where_tokens_are_of_bytes(tmp_path: Path) -> Non
     tokenizer = task.load_processor(Source(str(tmp_path), None, "base", ()))
     assert tokenizer(["a", "b"], is_split_into_words=True).tokens() == ["<s>", "Ġ", "a", "Ġ", "b", "</s>"]
     rows = Rows({"tokens": [["a", "b"]], "tags": [["O", "B-X"]]}, [1])
-    assert task.encode(rows, ["B-X", "O"], tokenizer, 40).units.tolist() == [2]
+    assert task.encode(rows, ["B-X", "O"], tokenizer, 40).loss_terms.tolist() == [2]
 
 
 def test_the_score_is_that_of_the_library() -> None:

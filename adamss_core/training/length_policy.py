@@ -1,0 +1,120 @@
+"""Encode rows into examples and apply the length policy (truncate, drop or raise)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adamss_core.training.batches import Encoded, joined
+from adamss_core.training.data import Data, Rows, count_and_hash
+from adamss_core.training.errors import Stopped, TrainingError, bad_data
+from adamss_core.training.request import Reporter
+from adamss_core.training.tasks import Task
+
+SHOWN = 5  # row numbers in an error
+PIECE = 20_000  # rows encoded at a time
+
+
+def encode_data(
+    task: Task, data: Data, processor: Any, limit: int, reporter: Reporter
+) -> tuple[Data, Encoded, Encoded]:
+    """Encode training and evaluation rows, apply the length policy, and report what it changes.
+
+    Args:
+        limit: tokens per example.
+
+    Returns:
+        The data without the rows that were dropped, the training examples, and the evaluation examples.
+
+    Raises:
+        TrainingError: bad_data, where the policy refuses over-long rows, or no row is left.
+        Stopped: the reporter asked for it.
+    """
+    train_rows, train = _Encoder(task, data, "training", processor, limit, reporter)(data.train)
+    held_out, evaluation = _Encoder(task, data, "evaluation", processor, limit, reporter)(data.evaluation)
+    facts = data.held_out | count_and_hash(held_out)
+    return replace(data, train=train_rows, evaluation=held_out, held_out=facts), train, evaluation
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Callable: rows in, the rows that are left and their examples out.
+
+    Attributes:
+        part: "training" or "evaluation", for events and errors.
+    """
+
+    task: Task
+    data: Data
+    part: str
+    processor: Any
+    limit: int
+    reporter: Reporter
+
+    def __call__(self, rows: Rows) -> tuple[Rows, Encoded]:
+        examples = self._encode(rows)
+        if examples.over_length:
+            rows, examples = self._apply_policy(rows, examples)
+        return self._drop_untrained(rows, examples)
+
+    def _encode(self, rows: Rows) -> Encoded:
+        """Encode in pieces and report between them: a silent process would be taken for a hanging one."""
+        pieces = []
+        for start in range(0, len(rows), PIECE):
+            end = min(start + PIECE, len(rows))
+            piece = rows.take(range(start, end))
+            pieces.append(self.task.encode(piece, self.data.classes, self.processor, self.limit))
+            if end < len(rows):
+                facts = {"rows": end, "of": len(rows), "data": self.part}
+                self.reporter.event("rows_encoded", f"{end} of {len(rows)} {self.part} rows are encoded.", facts)
+                if self.reporter.stop_requested():
+                    raise Stopped("stopped while the data were encoded")
+        return joined(pieces)
+
+    def _apply_policy(self, rows: Rows, examples: Encoded) -> tuple[Rows, Encoded]:
+        policy, over_length = self.task.spec.training.over_length, set(examples.over_length)
+        if policy == "raise":
+            raise self._refused([rows.numbers[i] for i in examples.over_length])
+        within = [i for i in range(len(rows)) if i not in over_length]
+        if policy == "drop" and not within:
+            raise bad_data(
+                f"Every one of the {self.part} rows is longer than {self.limit} tokens, and the job leaves such rows "
+                "out.",
+                hint='Raise training.max_length, or set training.over_length to "truncate".',
+                where="training.over_length",
+            )
+        event, outcome = ("rows_truncated", "were cut") if policy == "truncate" else ("rows_dropped", "are left out")
+        self.reporter.event(
+            event,
+            f"{len(over_length)} {self.part} rows are longer than {self.limit} tokens and {outcome}.",
+            {"rows": len(over_length), "of": len(rows), "max_length": self.limit, "data": self.part},
+        )
+        return (rows, examples) if policy == "truncate" else (rows.take(within), examples.take(within))
+
+    def _refused(self, numbers: list[int]) -> TrainingError:
+        shown = ", ".join(map(str, numbers[:SHOWN]))
+        return bad_data(
+            f"{len(numbers)} {self.part} rows are longer than {self.limit} tokens, such as row {shown}.",
+            hint='Raise training.max_length, or set training.over_length to "truncate" or "drop".',
+            where="training.over_length",
+        )
+
+    def _drop_untrained(self, rows: Rows, examples: Encoded) -> tuple[Rows, Encoded]:
+        """Drop examples without loss terms, as where a prompt alone fills the limit."""
+        trained = examples.loss_terms.nonzero().flatten().tolist()
+        missing = len(rows) - len(trained)
+        if not missing:
+            return rows, examples
+        if not trained:
+            raise bad_data(
+                f"None of the {missing} {self.part} rows has anything to learn within its first {self.limit} tokens.",
+                hint="Raise training.max_length, or shorten the prompts.",
+                where="training.max_length",
+            )
+        self.reporter.event(
+            "rows_without_targets",
+            f"{missing} {self.part} rows are left out: they have nothing to learn within their first {self.limit} "
+            "tokens.",
+            {"rows": missing, "of": len(rows), "max_length": self.limit, "data": self.part},
+        )
+        return rows.take(trained), examples.take(trained)

@@ -1,0 +1,127 @@
+"""From a request to a setup and a model that can be trained: data, base, adapter, examples, plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from adamss_core.adapter_files import active_adapter, load_adapter
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.spec import plan_steps
+from adamss_core.training.activation_checkpointing import checkpoint_activations
+from adamss_core.training.base_model import Source, add_adapter
+from adamss_core.training.length_policy import encode_data
+from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.training.setup import Setup
+from adamss_core.training.snapshot import ADAPTER
+from adamss_core.training.tasks import Task, task_of
+from adamss_core.training.warm_start import warm_start
+
+
+def prepare(
+    request: RunRequest, reporter: Reporter, accelerator: Accelerator, checkpoint: Path | None
+) -> tuple[Setup, PeftModel]:
+    """Load data, base and adapter, encode the rows, and plan the steps.
+
+    Args:
+        checkpoint: folder of the checkpoint to resume from; None for a fresh adapter.
+
+    Returns:
+        The setup, and the adapted model on the CPU.
+
+    Raises:
+        TrainingError: data or base model cannot be used.
+    """
+    task = task_of(request.spec)
+    data = task.load_data(request, reporter)
+    source = Source.of(request, data.classes)
+    processor = task.load_processor(source)
+    set_seed(request.spec.training.seed)
+    base, fresh = _base(request, task, source, processor)
+    if checkpoint is None:
+        task.prepare_head(base, data)
+    limit = task.limit(processor, base.config)
+    data, train, evaluation = encode_data(task, data, processor, limit, reporter)
+    # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
+    plan = plan_steps(request.spec, len(train), accelerator.num_processes)
+    request = replace(request, spec=plan.spec)
+    model = _adapted_model(base, fresh, request, reporter, task, checkpoint)
+    subspaces = model.base_model.asa_summary()["total"]
+    plan = plan.for_subspaces(subspaces)
+    reporter.planned(plan, subspaces)
+    if request.spec.training.gradient_checkpointing:
+        checkpoint_activations(model, reporter)
+    setup = Setup(
+        name=active_adapter(model),
+        request=request,
+        reporter=reporter,
+        accelerator=accelerator,
+        task=task,
+        source=source,
+        processor=processor,
+        data=data,
+        train=train,
+        evaluation=evaluation,
+        collate=task.collator(processor, accelerator.device),
+        training_collate=task.training_collator(processor, accelerator.device, model, train, limit, reporter),
+        limit=limit,
+        plan=plan,
+        identity=_identity(request, plan.total_steps),
+    )
+    return setup, model
+
+
+def _base(request: RunRequest, task: Task, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
+    """Load the base to train on, quantised where the job asks for it; see `Task.load_base`."""
+    source = replace(
+        source,
+        quantization=request.spec.training.quantization,
+        unquantised=tuple(request.spec.adamss.modules_to_save or ()),
+    )
+    return task.load_base(source, processor)
+
+
+def _adapted_model(
+    base: PreTrainedModel,
+    fresh: list[str],
+    request: RunRequest,
+    reporter: Reporter,
+    task: Task,
+    checkpoint: Path | None,
+) -> PeftModel:
+    """Put a fresh adapter on the base, or the checkpoint's."""
+    if checkpoint is not None:
+        return _resumed_adapter(base, checkpoint / ADAPTER)
+    model = add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
+    if request.init_from is not None:
+        warm_start(model, request.init_from)
+        reporter.event(
+            "adapter_inherited",
+            f"Training starts from the adapter of job {request.spec.init_from}.",
+            {"job": request.spec.init_from},
+        )
+    return model
+
+
+def _resumed_adapter(base: Any, folder: Path) -> PeftModel:
+    model = load_adapter(base, folder)
+    config = model.peft_config[active_adapter(model)]
+    # PEFT appends the head's names at every load.
+    config.modules_to_save = list(dict.fromkeys(config.modules_to_save or [])) or None
+    return model
+
+
+def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
+    """Return the values that must match before a checkpoint's position means the same."""
+    return {
+        "train": sha256_of(request.train_file),
+        "eval": sha256_of(request.eval_file) if request.eval_file else "",
+        "seed": request.spec.training.seed,
+        "total_steps": total_steps,
+    }

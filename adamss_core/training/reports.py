@@ -1,0 +1,81 @@
+"""Report an adapter's training: start, progress, logged steps, evaluations and samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adamss_core.training.adapter import AdapterTraining
+from adamss_core.training.metric_accumulator import peak_memory_bytes
+from adamss_core.training.request import Values
+from adamss_core.training.step import StepOutcome
+
+
+def report_start(adapter: AdapterTraining) -> None:
+    """Report the plan's warnings and on what the training runs."""
+    setup, progress = adapter.setup, adapter.progress
+    accelerator, plan = setup.accelerator, setup.plan
+    for warning in plan.warnings:
+        setup.reporter.event("warning", warning, {})
+    setup.reporter.event(
+        "training_started",
+        f"Training on {accelerator.device.type} from step {progress.step} to {plan.total_steps}.",
+        {
+            "step": progress.step,
+            "total_steps": plan.total_steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "device": str(accelerator.device),
+            "precision": accelerator.mixed_precision,
+            "processes": accelerator.num_processes,
+            "trainable_parameters": adapter.trainable_parameters,
+            "subspaces": adapter.subspaces.total,
+        },
+    )
+
+
+def report_progress(adapter: AdapterTraining) -> None:
+    """Report the position after a step."""
+    adapter.setup.reporter.progress(
+        step=adapter.progress.step,
+        total_steps=adapter.setup.plan.total_steps,
+        epoch=adapter.epoch,
+        eta_seconds=adapter.eta_seconds,
+        asa=adapter.subspaces.counts(),
+    )
+
+
+def report_step(adapter: AdapterTraining, outcome: StepOutcome) -> None:
+    """Report the metrics since the last logged step, and begin to accumulate anew."""
+    step = adapter.progress.step
+    values = adapter.metrics.values() | {
+        "learning_rate": outcome.learning_rate,
+        "grad_norm": outcome.finite_grad_norm(),
+        "memory_bytes": peak_memory_bytes(adapter.setup.accelerator.device),
+        "active_subspaces": adapter.subspaces.active,
+        "target_subspaces": adapter.subspaces.scheduled(step),
+        "trainable_parameters": adapter.trainable_parameters,
+    }
+    adapter.metrics.restart()
+    adapter.setup.reporter.metrics(kind="train", step=step, epoch=adapter.epoch, values=values)
+
+
+def report_evaluation(adapter: AdapterTraining, values: Values) -> None:
+    """Report the metrics of an evaluation."""
+    adapter.setup.reporter.metrics(kind="eval", step=adapter.progress.step, epoch=adapter.epoch, values=values)
+
+
+def report_samples(adapter: AdapterTraining, samples: list[dict[str, Any]]) -> None:
+    """Report what the model generates at this step."""
+    step = adapter.progress.step
+    adapter.setup.reporter.event(
+        "samples", f"{len(samples)} samples at step {step}.", {"step": step, "samples": samples}
+    )
+
+
+def report_early_stop(adapter: AdapterTraining) -> None:
+    """Report that early stopping has ended the training."""
+    progress = adapter.progress
+    adapter.setup.reporter.event(
+        "early_stopping",
+        f"Stopped at step {progress.step}: {progress.without_gain} evaluations without improvement.",
+        {"step": progress.step, "best_step": progress.best_step},
+    )

@@ -1,0 +1,1 @@
+"""The HTTP service: app, routes, and the gate in front of them."""

@@ -1,0 +1,114 @@
+"""The HTTP service: parts, middleware and routes put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+
+from service.artifacts.endpoints import router as artifacts
+from service.audit.endpoints import router as audit
+from service.base_models.endpoints import router as base_models
+from service.base_models.service import Catalog
+from service.datasets.endpoints import router as datasets
+from service.health import service as health_service
+from service.health.endpoints import router as health
+from service.http import docs
+from service.http.context import Context
+from service.http.gate.access import AccessMiddleware
+from service.http.gate.audit_log import AuditMiddleware
+from service.http.gate.body_limit import BodyLimitMiddleware
+from service.http.gate.rates import RateLimits
+from service.http.gate.read_limit import ReadLimitMiddleware
+from service.http.gate.rendering import add_error_handlers
+from service.http.gate.requests import RequestMiddleware, RequestNumbers
+from service.http.openapi import DESCRIPTION, TAGS
+from service.jobs.endpoints import router as jobs
+from service.jobs.presets import router as presets
+from service.keys.endpoints import router as keys
+from service.keys.service import prepare_access
+from service.predict.endpoints import router as predict
+from service.predict.process import Predictor
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.jobs.queue import Hints
+from service.shared.settings import Settings, get_settings
+from service.stream.endpoints import router as stream
+from service.stream.feed import Streams
+from service.web import page
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; database, threads and files are opened when it starts, not here."""
+    settings = settings or get_settings()
+    registry = CollectorRegistry()
+    rates = RateLimits(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context = await run_sync(start, settings)
+        app.state.context = context
+        health_service.register(registry, context)
+        try:
+            yield
+        finally:
+            await run_sync(stop, context)
+
+    app = FastAPI(
+        title="AdaMSS",
+        version=version("adamss"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        telemetry={"tracing": False},
+        middleware=[  # in the order in which a request meets them
+            Middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings),
+            Middleware(ReadLimitMiddleware),
+            Middleware(AccessMiddleware, settings=settings, rates=rates),
+            Middleware(AuditMiddleware),
+            Middleware(BodyLimitMiddleware),
+        ],
+    )
+    app.state.registry = registry
+    app.state.settings = settings
+    app.state.rates = rates
+    add_error_handlers(app)
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, health, keys, audit):
+        app.include_router(router)
+    docs.add(app)
+    page.add(app)
+    return app
+
+
+def start(settings: Settings) -> Context:
+    """Opens the parts; migrates the database and makes the first key where needed.
+
+    Raises:
+        StartRefused: others could reach the service, and no key protects it.
+    """
+    upgrade(settings)
+    db = Database(settings.resolved_database_url)
+    prepare_access(settings, db)
+    return Context(
+        settings=settings,
+        db=db,
+        hints=Hints(settings),
+        catalog=Catalog(settings, db),
+        predictor=Predictor(settings),
+        streams=Streams(db),
+    )
+
+
+def stop(context: Context) -> None:
+    context.predictor.close()
+    context.hints.close()
+    context.db.close()

@@ -1,0 +1,70 @@
+"""The interactive docs, from files of our own installation: no page of ours loads anything from elsewhere.
+
+The page has no script of its own inside, which the content security policy forbids: what starts Swagger UI is a file.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from service.http.gate.origin import PAGE_HEADER
+
+ASSETS = "/docs/assets"
+START = "/docs/start.js"
+
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{title}}</title>
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+<link rel="icon" href="{ASSETS}/favicon.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{ASSETS}/swagger-ui-bundle.js"></script>
+<script src="{START}"></script>
+</body>
+</html>
+"""
+
+SCRIPT = f"""SwaggerUIBundle({{
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  showExtensions: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+  requestInterceptor: (request) => {{
+    request.headers["{PAGE_HEADER}"] = "docs";
+    return request;
+  }},
+}});
+"""
+
+
+def add(app: FastAPI) -> None:
+    """Adds /docs and the files it needs."""
+    app.mount(ASSETS, StaticFiles(directory=assets_folder()), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    def interactive_docs() -> HTMLResponse:
+        return HTMLResponse(PAGE.format(title=escape(f"{app.title} API")))
+
+    @app.get(START, include_in_schema=False)
+    def start_script() -> Response:
+        return Response(SCRIPT, media_type="text/javascript")
+
+
+def assets_folder() -> Path:
+    """Swagger UI's files, which the package fastapi-offline carries; its code is not imported."""
+    found = find_spec("fastapi_offline")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("fastapi-offline is missing; install this package with its dependencies")
+    return Path(found.origin).parent / "static"

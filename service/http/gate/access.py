@@ -1,0 +1,208 @@
+"""Access control: host, origin, key, rate and role, checked for every route, mount and page in one place.
+
+Paths without a policy of their own need a key (see `service.http.routes`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from threading import Lock
+
+from anyio.to_thread import run_sync
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.gate.origin import check_host, check_origin, check_page
+from service.http.gate.rates import RateLimits
+from service.http.gate.rendering import error_response
+from service.http.routes import policy_of
+from service.keys.service import Identity, identify
+from service.keys.sessions import identify_session
+from service.shared.database.engine import Database
+from service.shared.database.tables import Role
+from service.shared.errors import Forbidden, InvalidRequest, ServiceError, TooManyRequests, Unauthorized
+from service.shared.settings import Settings
+from service.web.page import asks_for_page, sign_in_page
+
+RECHECK_SECONDS = 2.0  # how long an answer that is under way outlives its key
+
+_RANK = {role: rank for rank, role in enumerate(Role)}
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a request shows: a key, or the token of a browser's session."""
+
+    secret: str
+    from_cookie: bool
+
+
+class AccessMiddleware:
+    """Lets a request through to the app with `state.identity` set, or answers it in the app's place."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, rates: RateLimits) -> None:
+        self.app, self.settings, self.rates = app, settings, rates
+        self._rechecked: dict[Credential, tuple[bool, float]] = {}  # whether it was valid, and when
+        self._rechecking = Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        try:
+            shown = await self._check(scope)
+        except ServiceError as error:
+            answer = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
+            await answer(scope, receive, send)
+            return
+        if shown is None:
+            await self.app(scope, receive, send)
+            return
+        checked, begun = time.monotonic(), False
+
+        async def send_while_valid(message: Message) -> None:
+            nonlocal checked, begun
+            if time.monotonic() - checked >= RECHECK_SECONDS:
+                if not await run_sync(self._still_valid, scope, shown):
+                    raise KeyEnded
+                checked = time.monotonic()
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_while_valid)
+        except KeyEnded:  # an answer that has begun is broken off
+            if not begun:
+                await error_response(_ended(shown))(scope, receive, send)
+
+    async def _check(self, scope: Scope) -> Credential | None:
+        """What lets the request in; None for what is public."""
+        headers = Headers(scope=scope)
+        check_host(self.settings, headers.get("host", ""))
+        check_origin(self.settings, scope, headers)
+        if policy_of(scope["path"]).is_public(scope["method"]):
+            return None
+        shown = credential(self.settings, headers)
+        if shown.from_cookie:
+            check_page(scope, headers)
+        identity = await run_sync(self._admit, scope, shown)
+        check_role(scope, identity)
+        check_text(scope)
+        state = scope.setdefault("state", {})
+        state["identity"], state["project_id"] = identity, identity.project_id
+        return shown
+
+    def _admit(self, scope: Scope, shown: Credential) -> Identity:
+        identity = self._identify(scope, shown)
+        if identity is None:
+            raise _ended(shown)
+        check_rate(self.rates, self.settings, identity.key_id)
+        return identity
+
+    def _still_valid(self, scope: Scope, shown: Credential) -> bool:
+        """Asked once for all answers that are under way with the same key: hundreds may watch one job."""
+        with self._rechecking:
+            valid, since = self._rechecked.get(shown, (True, 0.0))
+            if valid and time.monotonic() - since >= RECHECK_SECONDS:
+                valid = self._identify(scope, shown) is not None
+                self._rechecked = {
+                    other: entry for other, entry in self._rechecked.items() if time.monotonic() - entry[1] < 60
+                }
+                self._rechecked[shown] = valid, time.monotonic()
+            return valid
+
+    def _identify(self, scope: Scope, shown: Credential) -> Identity | None:
+        db: Database = scope["app"].state.context.db
+        with db.read() as session:
+            find = identify_session if shown.from_cookie else identify
+            return find(session, self.settings, shown.secret)
+
+
+def wants_page(scope: Scope, error: ServiceError) -> bool:
+    """Whether it is a browser that has not signed in."""
+    return isinstance(error, Unauthorized) and scope["path"] == "/" and asks_for_page(Headers(scope=scope))
+
+
+def check_rate(rates: RateLimits, settings: Settings, sender: str, named: str = "This key") -> None:
+    """Counts a request of a sender's.
+
+    Raises:
+        TooManyRequests: it was one too many.
+    """
+    if seconds := rates.wait_seconds(sender):
+        raise TooManyRequests(
+            f"{named} sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
+            code="rate_limited",
+            retry_after=seconds,
+        )
+
+
+def _ended(shown: Credential) -> Unauthorized:
+    if shown.from_cookie:
+        return Unauthorized(
+            "This browser is signed out: its session has expired or was ended, or the key it was opened with has "
+            "expired or was revoked. Sign in again; `adamss link` prints a link.",
+            code="session_ended",
+        )
+    return Unauthorized(
+        "The key is not valid: unknown, expired or revoked. `adamss keys list` shows which are valid; `adamss keys "
+        "create` makes one.",
+        code="invalid_key",
+    )
+
+
+class KeyEnded(Exception):
+    """The key of a request was revoked, or expired, while it was answered."""
+
+
+def check_role(scope: Scope, identity: Identity) -> None:
+    """Raise Forbidden where the route needs a higher role than the key has."""
+    required = policy_of(scope["path"]).required_role(scope["method"])
+    if _RANK[identity.role] < _RANK[required]:
+        raise Forbidden(
+            f"This needs a key with the role `{required.value}`; yours has `{identity.role.value}`. The operator makes "
+            f"one: adamss keys create NAME --role {required.value}",
+            code="role_too_low",
+        )
+
+
+def check_text(scope: Scope) -> None:
+    """Raises InvalidRequest for a NUL in path or query: no id or name has one, and PostgreSQL takes it in no text."""
+    if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        raise InvalidRequest("The address holds a NUL character (%00), which no id or name has.", code="bad_address")
+
+
+def credential(settings: Settings, headers: Headers) -> Credential:
+    """What a request shows; a key goes before a cookie.
+
+    Raises:
+        Unauthorized: nothing.
+    """
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if key:
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Send the key as `Authorization: Bearer <key>`.", code="invalid_key")
+        return Credential(key.strip(), from_cookie=False)
+    if token := session_token(settings, headers):
+        return Credential(token, from_cookie=True)
+    raise Unauthorized(
+        "This needs a key: send `Authorization: Bearer <key>`, or open the sign-in link that `adamss up` or `adamss "
+        "link` prints.",
+        code="key_missing",
+    )
+
+
+def cookie_name(settings: Settings) -> str:
+    """With the port, because a browser shares cookies between the ports of a host."""
+    return f"adamss_{settings.port}"
+
+
+def session_token(settings: Settings, headers: Headers) -> str | None:
+    """What the browser's cookie holds."""
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(cookie_name(settings))
+    except CookieError:
+        return None
+    return None if morsel is None else morsel.value

@@ -1,0 +1,75 @@
+"""The one place where errors become responses: `{"error": {type, code, message, param}}`."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from service.http.gate.validation import explain
+from service.shared.errors import ServiceError, TooLarge
+
+# What Starlette and FastAPI answer themselves, in our words.
+_HTTP = {
+    400: ("invalid_request", "malformed_request", "The request could not be read. Check its body and Content-Type."),
+    404: ("not_found", "not_found", "There is nothing at this address. /docs lists the calls."),
+    405: ("invalid_request", "method_not_allowed", "This address does not take this method. /docs lists the calls."),
+    413: ("too_large", "too_large", "The request is larger than the service accepts."),
+}
+
+
+class BodyTooLarge(HTTPException):
+    """The one kind of error that FastAPI lets through while it reads a body; `reason` is what is answered."""
+
+    def __init__(self, reason: TooLarge) -> None:
+        super().__init__(reason.status)
+        self.reason = reason
+
+
+def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = dict(headers or {})
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    body = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+
+
+def internal_error(request_id: str) -> JSONResponse:
+    """Says nothing of what went wrong: that is in the log, under the same id."""
+    error = ServiceError(
+        f"Something went wrong in the service. Its log has the details under request id {request_id}.",
+        code="internal_error",
+    )
+    return error_response(error)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ServiceError)
+    def _known(_: Request, error: ServiceError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        return error_response(explain(error.errors(), error.body, _body_model(request)))
+
+    @app.exception_handler(HTTPException)
+    def _http(_: Request, error: HTTPException) -> Response:
+        if isinstance(error, BodyTooLarge):
+            return error_response(error.reason)
+        family, code, message = _HTTP.get(error.status_code, ("invalid_request", "http_error", str(error.detail)))
+        body = {"type": family, "code": code, "message": message, "param": None}
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=dict(error.headers or {}))
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """What the route takes as its body, where that is one model."""
+    endpoint = request.scope.get("endpoint")
+    hints = {} if endpoint is None else get_type_hints(endpoint)
+    models = (kind for name, kind in hints.items() if name != "return" and isinstance(kind, type))
+    return next((kind for kind in models if issubclass(kind, BaseModel)), None)

@@ -1,0 +1,158 @@
+"""From pydantic's errors to one sentence that says which field is wrong, why, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from adamss_core.spec import JobSpec
+from service.shared.errors import BadRequest, InvalidRequest, ServiceError
+
+SOURCES = ("body", "query", "path", "header", "cookie")
+Error = Mapping[str, Any]
+
+_SENTENCES = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_unicode": "must be valid Unicode",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_parsing_size": "must be an integer of reasonable size",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "none_required": "must be null",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+}
+
+# Patterns say nothing to people; the field's name tells which sentence fits.
+_PATTERNS = {
+    "base_model": "must be the name of a model that GET /models lists, or a hub id such as org/name; never a path or "
+    "address",
+    "train": "must be the id of a data set, such as ds_4k7f2m9x, that POST /datasets answered",
+    "eval": "must be the id of a data set, such as ds_4k7f2m9x, that POST /datasets answered",
+    "revision": "must be the name of a branch or tag, or a commit",
+    "name": "must be one line of text",
+}
+
+
+def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> ServiceError:
+    """The error of the first field at fault; of a union, what each of its branches asks for.
+
+    Args:
+        model: what the body was checked against, for the names of its fields.
+    """
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "it could not be parsed")
+        return BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
+    path = field_path(first, body)
+    here = [error for error in errors if field_path(error, body) == path]
+    param = render(path)
+    if not param:
+        return InvalidRequest(
+            "The body must be a JSON object, sent with Content-Type: application/json.", code="body_missing"
+        )
+    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in here))
+    message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(here)}."
+    others = len({render(field_path(error, body)) for error in errors}) - 1
+    if others:
+        message += f" {others} more field{'s are' if others > 1 else ' is'} wrong as well."
+    code = {"missing": "field_missing", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_field")
+    return InvalidRequest(message, code=code, param=param)
+
+
+def field_path(error: Error, body: Any) -> tuple[str | int, ...]:
+    """Where the error is, without the names of union branches that pydantic mixes into its locations."""
+    location = list(error["loc"])
+    source = location.pop(0) if location and location[0] in SOURCES else None
+    path: list[str | int] = []
+    value = body if source in ("body", None) else None
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        inside = part in value if isinstance(value, Mapping) else isinstance(part, int) and part < _length(value)
+        if value is not None and inside:
+            value = value[part]
+        elif not (source not in ("body", None) or (last and error["type"] == "missing")):
+            continue
+        path.append(part)
+    field = getattr(error.get("ctx", {}).get("error"), "field", None)
+    return (*path, *field.split(".")) if isinstance(field, str) else tuple(path)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
+def render(path: Sequence[str | int]) -> str:
+    """As a JSON path: `adamss.target_modules[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _sentence(error: Error, path: tuple[str | int, ...], model: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_field(path, model)
+    if kind == "value_error":
+        return str(context.get("error", error["msg"]))
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(str(path[-1]), f"must match {context.get('pattern', 'the documented pattern')}")
+    template = _SENTENCES.get(kind)
+    if template is None:
+        return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    return template.format(**context)
+
+
+def _without_repetition(sentences: list[str]) -> list[str]:
+    return [sentences[0], *(sentence.removeprefix("must be ") for sentence in sentences[1:])]
+
+
+def _got(errors: Sequence[Error]) -> str:
+    value = errors[0].get("input")
+    plain = isinstance(value, (bool, int, float, str)) and len(str(value)) <= 60
+    shown = {"missing", "extra_forbidden", "value_error"}.isdisjoint(error["type"] for error in errors)
+    return f", but is {value!r}" if plain and shown else ""
+
+
+def _unknown_field(path: tuple[str | int, ...], model: Any) -> str:
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        model = None
+    for part in path[:-1]:
+        model = _model_at(model, part)
+    if model is None:
+        return "is not a known field: leave it out"
+    known = sorted(model.model_fields)
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    if close:
+        return f"is not a known field; did you mean {close[0]}?".rstrip("?")
+    return "is not a known field; known are " + ", ".join(known)
+
+
+def _model_at(model: Any, part: str | int) -> type[BaseModel] | None:
+    field = model.model_fields.get(part) if model is not None else None
+    if field is None:
+        return None
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,69 @@
+"""Lists: `{"object": "list", "data": [...], "has_more": bool, "next": cursor}`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+
+from service.shared.errors import InvalidRequest
+
+T = TypeVar("T")
+
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Largest number of entries that are returned.")]
+After = Annotated[
+    str | None, Query(max_length=200, description="`next` of the page before; leave it out for the first page.")
+]
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    object: Literal["list"] = "list"
+    """Always "list"."""
+    data: list[T]
+    """The entries."""
+    has_more: bool
+    """Whether there are entries after these."""
+    next: str | int | None = None
+    """Send it as `after` for the next page; null on an empty one."""
+
+
+def cursor(moment: datetime, identity: str) -> str:
+    """Names a place in a list that is ordered by time and id, and stays valid when its row is deleted."""
+    return base64.urlsafe_b64encode(f"{moment.astimezone(UTC).isoformat()} {identity}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(text: str | None) -> tuple[datetime, str] | None:
+    """The place that `cursor` named.
+
+    Raises:
+        InvalidRequest: the text is no cursor.
+    """
+    if text is None:
+        return None
+    try:
+        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        moment, _, identity = plain.partition(" ")
+        parsed = datetime.fromisoformat(moment)
+        if parsed.tzinfo is None or not identity.isprintable():
+            raise _bad_cursor()
+        return parsed.astimezone(UTC), identity
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise _bad_cursor() from error
+
+
+def split(rows: Sequence[T], limit: int) -> tuple[list[T], bool]:
+    """Of limit + 1 rows, those to show, and whether more follow."""
+    return list(rows[:limit]), len(rows) > limit
+
+
+def _bad_cursor() -> InvalidRequest:
+    return InvalidRequest("after must be the `next` of an earlier page.", code="invalid_cursor", param="after")

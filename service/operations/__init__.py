@@ -1,0 +1,1 @@
+"""Operator's tools: backup, doctor, export to trackers."""

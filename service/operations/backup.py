@@ -1,0 +1,227 @@
+"""Backup and restore of the embedded set-up, while it runs.
+
+The order keeps what is copied consistent with no process stopped: first checkpoints and what their jobs had not
+written to the database yet, then the database, then the files that this copy of the database names. So a restored job
+goes on from a checkpoint that is not newer than its records, and no record names a file that is not there. Files are
+staged as hard links, which a job that is deleted meanwhile cannot take away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from tempfile import mkdtemp
+
+from sqlalchemy import select
+
+from adamss_core.fileio.fsync import sync_open_file
+from adamss_core.fileio.hashing import sha256_of
+from adamss_core.fileio.walk import files_below
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.database.tables import HELD, Job
+from service.shared.jobs import states
+from service.shared.settings import Settings
+from service.shared.storage.home import Home
+
+FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
+TRIES = 5  # a file may go between the copy of the database and its own; then both are taken anew
+
+
+class BackupError(Exception):
+    """A sentence that says what to do instead."""
+
+
+@dataclass(frozen=True)
+class BackupSummary:
+    path: Path
+    files: int
+    size_bytes: int
+
+
+def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSummary:
+    """Writes one tar file with everything of the home folder but queue, cache and logs of the service.
+
+    Args:
+        models: with the base models, which may be large.
+
+    Raises:
+        BackupError: the service is not on SQLite, or has no database yet, or its files keep changing.
+    """
+    home = settings.files
+    if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
+        raise BackupError(
+            "This service keeps its records in PostgreSQL. Back that up with pg_dump, and the folder "
+            f"{home.root} with your tool for files; docs/deploying.md has the order."
+        )
+    if not home.database.is_file():
+        raise BackupError(f"There is no database in {home.root}. Set ADAMSS_HOME to the service's folder.")
+    target = target.resolve()
+    stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
+    try:
+        _stage_jobs(home, stage)
+        _stage_database(home, stage)
+        for secret, copy in ((home.api_key, stage.api_key), (home.webhook_secret, stage.webhook_secret)):
+            if secret.is_file():
+                _copy(secret, copy)
+        if models:
+            shutil.copytree(home.models, stage.models, copy_function=_link, dirs_exist_ok=True)
+        return _pack(stage.root, target)
+    finally:
+        shutil.rmtree(stage.root, ignore_errors=True)
+
+
+def restore(settings: Settings, source: Path) -> int:
+    """Puts a backup into an empty home folder; jobs that ran go back to the queue. Returns the number of files.
+
+    Raises:
+        BackupError: the home folder is in use, the file is damaged or no backup, or the database is another one.
+    """
+    home = settings.resolved_home
+    database = settings.files.database
+    if settings.resolved_database_url != f"sqlite:///{database}":
+        raise BackupError(
+            "ADAMSS_DATABASE_URL names another database, which restoring would not fill but change. Unset it: a backup "
+            "holds a database of its own."
+        )
+    if database.exists():
+        raise BackupError(
+            f"{home} holds a database already. Restore into an empty folder: set ADAMSS_HOME to a new one."
+        )
+    home.mkdir(parents=True, exist_ok=True)
+    stage = Path(mkdtemp(prefix=".restore-", dir=home))
+    try:
+        count = _unpack(source, stage)
+        found = sorted(stage.iterdir(), key=lambda path: path.name == database.name)  # the database comes last
+        for path in found:
+            if (home / path.name).exists():
+                raise BackupError(f"{home / path.name} is there already. Restore into an empty folder.")
+        for path in found:
+            path.replace(home / path.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    upgrade(settings)
+    _requeue(settings)
+    return count
+
+
+def _stage_jobs(home: Home, stage: Home) -> None:
+    for path in sorted(home.jobs.glob("job_*")):
+        job, target = home.job(path.name), stage.job(path.name)
+        for checkpoint in sorted(job.checkpoints.glob("step-*")):
+            with suppress(FileNotFoundError):  # cleared away meanwhile; what is staged of it fails its own manifest
+                shutil.copytree(checkpoint, target.checkpoints / checkpoint.name, copy_function=_link)
+        for growing, copy in ((job.log, target.log), (job.reports, target.reports)):  # after the checkpoints
+            if growing.is_file():
+                _copy(growing, copy)
+
+
+def _stage_database(home: Home, stage: Home) -> None:
+    """The database as it is at one moment, with the files that it names."""
+    missing = ""
+    for _ in range(TRIES):
+        stage.database.unlink(missing_ok=True)
+        with (
+            closing(sqlite3.connect(home.database, timeout=30)) as live,
+            closing(sqlite3.connect(stage.database)) as copy,
+        ):
+            live.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without its log beside it
+            names = list(_named_files(home, copy))
+        try:
+            for name in names:
+                if home.resolve(name).is_dir():
+                    shutil.copytree(home.resolve(name), stage.resolve(name), copy_function=_link, dirs_exist_ok=True)
+                else:
+                    _link(home.resolve(name), stage.resolve(name))
+        except FileNotFoundError as error:  # deleted since: then the next copy of the database does not name it
+            missing = str(error.filename)
+        else:
+            return
+    raise BackupError(f"The database names {missing}, which is not there. `adamss doctor` may say more.")
+
+
+def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
+    for (dataset,) in database.execute("SELECT id FROM datasets WHERE deleted_at IS NULL"):
+        yield home.relative(home.dataset_rows(dataset))
+        for optional in (home.dataset_images(dataset), home.dataset_hashes(dataset)):
+            if optional.exists():
+                yield home.relative(optional)
+    for (path,) in database.execute("SELECT path FROM artifacts"):
+        yield path
+
+
+def _pack(stage: Path, target: Path) -> BackupSummary:
+    listed = {path.relative_to(stage).as_posix(): sha256_of(path) for path in files_below(stage)}
+    made = datetime.now(UTC).isoformat()
+    manifest = json.dumps({"format": FORMAT, "version": VERSION, "created_at": made, "files": listed}).encode()
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            partial.chmod(0o600)  # it holds keys
+            with tarfile.open(fileobj=out, mode="w") as archive:
+                entry = tarfile.TarInfo(MANIFEST)
+                entry.size = len(manifest)
+                archive.addfile(entry, BytesIO(manifest))
+                for name in listed:
+                    archive.add(stage / name, name, recursive=False)
+            sync_open_file(out)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return BackupSummary(target, len(listed), target.stat().st_size)
+
+
+def _unpack(source: Path, stage: Path) -> int:
+    try:
+        with tarfile.open(source) as archive:
+            archive.extractall(stage, filter="data")
+        manifest = json.loads((stage / MANIFEST).read_bytes())
+        files: dict[str, str] = manifest["files"]
+        if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
+            raise BackupError(f"{source} was written by another version of the service.")
+        damaged = [name for name, digest in files.items() if sha256_of(stage / name) != digest]
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+        raise BackupError(f"{source} is no backup that can be read ({type(error).__name__}: {error}).") from error
+    if damaged:
+        raise BackupError(f"{source} is damaged: {damaged[0]} is not what was written. Nothing was restored.")
+    (stage / MANIFEST).unlink()
+    return len(files)
+
+
+def _requeue(settings: Settings) -> None:
+    """Their workers are those of another life."""
+    db = Database(settings.resolved_database_url)
+    try:
+        with db.write() as session:
+            for job in session.scalars(select(Job).where(Job.status.in_(HELD))).all():
+                states.give_back(session, job.id, job.attempt, charge=False)
+    finally:
+        db.close()
+
+
+def _link(source: str | Path, target: str | Path) -> str:
+    """A hard link where the file system has them; files that are linked are never written to again."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
+    return str(target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)

@@ -1,0 +1,71 @@
+"""A run in MLflow, found again by the job's id. MLFLOW_TRACKING_URI says where MLflow is; default: a file here."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from service.client.types import Job, MetricRow
+from service.operations.trackers.follow import named
+
+EXPERIMENT = "adamss"
+JOB, PLACE = "adamss.job", "adamss.seq"
+STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
+BATCH = 500  # numbers in one call; MLflow takes a thousand
+LONGEST = 500  # characters of a parameter
+
+
+class MlflowRun:
+    """Writes in batches, and with each batch how far it is."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._client = MlflowClient(uri)
+        self._waiting: list[Metric] = []
+        known = self._client.get_experiment_by_name(EXPERIMENT)
+        experiment = known.experiment_id if known else self._client.create_experiment(EXPERIMENT)
+        runs = self._client.search_runs([experiment], f"tags.`{JOB}` = '{job['id']}'")
+        if runs:
+            self._run = runs[0].info.run_id
+            self.after = int(runs[0].data.tags.get(PLACE, "0"))
+        else:
+            made = self._client.create_run(experiment, run_name=job["name"], tags={JOB: job["id"]})
+            self._run, self.after = made.info.run_id, 0
+            params = [Param(name, text[:LONGEST]) for name, text in flat(job["resolved"]["spec"]).items()]
+            self._client.log_batch(self._run, params=params)
+        self.where = f"run {self._run} of experiment {EXPERIMENT} at {uri}"
+
+    def take(self, row: MetricRow) -> None:
+        moment = round(1000 * datetime.fromisoformat(row["time"]).timestamp())
+        self._waiting += [Metric(name, value, moment, row["step"]) for name, value in named(row).items()]
+        self.after = row["seq"]
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        self._client.log_batch(self._run, metrics=self._waiting, tags=[RunTag(PLACE, str(self.after))])
+        self._waiting = []
+
+    def close(self, job: Job) -> None:
+        self.flush()
+        if job["status"] in STATUS:
+            self._client.set_terminated(self._run, STATUS[job["status"]])
+
+
+def flat(value: object, path: str = "") -> dict[str, str]:
+    """{"a": {"b": 1}} -> {"a.b": "1"}"""
+    if not isinstance(value, dict):
+        return {path: str(value)}
+    found: dict[str, str] = {}
+    for name, entry in value.items():
+        found |= flat(entry, f"{path}.{name}" if path else str(name))
+    return found
+
+
+def begin(job: Job, folder: Path) -> MlflowRun:
+    return MlflowRun(job, folder)

@@ -1,0 +1,1 @@
+"""Parts that API, worker and command line share. Knows no HTTP."""

@@ -1,0 +1,1 @@
+"""Engine, tables, clock and migration."""

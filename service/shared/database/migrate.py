@@ -1,0 +1,56 @@
+"""Brings the database to the newest schema; safe when several processes start at once."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from service.shared.database.engine import make_engine
+from service.shared.settings import Settings
+
+ADVISORY_LOCK = 7_241_508_311  # any number, the same in every version
+
+
+def upgrade(settings: Settings, revision: str = "head") -> None:
+    """Runs the migrations that are missing, one process at a time, in one transaction."""
+    engine = make_engine(settings.resolved_database_url)
+    try:
+        if engine.dialect.name == "sqlite":
+            with _file_lock(settings), engine.execution_options(adamss_write=True).begin() as connection:
+                command.upgrade(_config(settings, connection), revision)
+        else:
+            with engine.begin() as connection:
+                # No limit on waiting here: another process may be migrating.
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+                command.upgrade(_config(settings, connection), revision)
+    finally:
+        engine.dispose()
+
+
+def _config(settings: Settings, connection: object) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrations_folder() -> Path:
+    found = find_spec("migrations")
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError("the package `migrations` is missing beside `service`")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+@contextmanager
+def _file_lock(settings: Settings) -> Iterator[None]:
+    with settings.files.migration_lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

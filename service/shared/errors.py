@@ -1,0 +1,81 @@
+"""Every error the API answers on purpose; rendered in one place as {"error": {type, code, message, param}}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+class ServiceError(Exception):
+    """Base of the tree.
+
+    Attributes:
+        status: HTTP status.
+        type: the family of the error.
+        code: stable name of the error.
+        param: JSON path of the field at fault, such as `dataset.train`.
+        retry_after: seconds after which another try may succeed; sent as `Retry-After`.
+    """
+
+    status = 500
+    type = "server_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.param, self.retry_after = message, code or self.type, param, retry_after
+
+
+class InvalidRequest(ServiceError):
+    status, type = 422, "invalid_request"
+
+
+class BadRequest(ServiceError):
+    status, type = 400, "invalid_request"
+
+
+class Unauthorized(ServiceError):
+    status, type = 401, "unauthorized"
+
+
+class Forbidden(ServiceError):
+    status, type = 403, "forbidden"
+
+
+class NotFound(ServiceError):
+    status, type = 404, "not_found"
+
+
+class Conflict(ServiceError):
+    status, type = 409, "conflict"
+
+
+class TooLarge(ServiceError):
+    status, type = 413, "too_large"
+
+
+class RangeNotSatisfiable(ServiceError):
+    status, type = 416, "range_not_satisfiable"
+
+
+class TooManyRequests(ServiceError):
+    status, type = 429, "too_many_requests"
+
+
+class Unavailable(ServiceError):
+    status, type = 503, "unavailable"
+
+
+class TimedOut(ServiceError):
+    status, type = 504, "timeout"
+
+
+class StartRefused(Exception):
+    """The service would be open to others, so it does not start."""
+
+
+def quoted_names(names: Sequence[str], limit: int = 20) -> str:
+    """Quote names for an error's message, the first few of them."""
+    shown = ", ".join(re.sub(r"\s+", " ", f"'{name}'") for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,0 +1,1 @@
+"""Job states, wake-up hints and webhooks."""

@@ -1,0 +1,49 @@
+"""The job state machine: the only writer of a job's status and of the events that tell of it.
+
+    queued -> running -> succeeded | failed | cancelled
+    running -> pausing -> paused -> queued, and queued -> paused at once
+    running -> cancelling -> cancelled
+    running, pausing, cancelling -> queued, paused, cancelled when the lease expires or is given back
+
+Each function makes one transition by compare-and-set and appends its event in the same transaction. A function that
+returns None or False changed nothing. `attempt` is the fencing token: every write of a worker carries the attempt of
+its claim, and is dropped once another attempt has begun.
+
+    user      submit, cancel, pause, resume
+    waiting   which queued job may be claimed, and when a worker is woken for it
+    attempt   claim, renew the lease, end the attempt
+    record    compare-and-set and events; used by the three others
+"""
+
+from service.shared.jobs.states.attempt import (
+    LOST_WORKER,
+    claim,
+    expire_leases,
+    fail,
+    give_back,
+    last_charged,
+    renew,
+    succeed,
+)
+from service.shared.jobs.states.record import add_event
+from service.shared.jobs.states.user import cancel, pause, resume, submit
+from service.shared.jobs.states.waiting import oldest_waiting, take_hint, waiting_for_hint
+
+__all__ = [
+    "LOST_WORKER",
+    "add_event",
+    "cancel",
+    "claim",
+    "expire_leases",
+    "fail",
+    "give_back",
+    "last_charged",
+    "oldest_waiting",
+    "pause",
+    "renew",
+    "resume",
+    "submit",
+    "succeed",
+    "take_hint",
+    "waiting_for_hint",
+]

@@ -1,0 +1,162 @@
+"""Make the transitions of an attempt: claim a job, renew its lease, and end the attempt or the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.shared.database.clock import database_now
+from service.shared.database.tables import HELD, Event, Job, JobStatus, Json, now
+from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
+from service.shared.jobs.states.waiting import has_room, may_run
+
+LOST_WORKER = {
+    "code": "worker_lost",
+    "message": "The worker that ran the job was lost, more often than `retries` allows.",
+    "hint": "Look at the worker's log and the machine's memory; then submit the job again.",
+}
+
+
+def claim(
+    session: Session, job_id: str, worker: str, lease_seconds: float, running_jobs: int | None = None
+) -> Job | None:
+    """queued -> running under a new attempt; None if the job cannot be claimed.
+
+    Args:
+        running_jobs: the limit of running jobs for a project without a limit of its own.
+    """
+    moment = database_now(session)
+    if not has_room(session, job_id, running_jobs):
+        return None
+    claimable = with_status(job_id, JobStatus.QUEUED).where(*may_run(moment))
+    changed = compare_and_set(
+        session,
+        claimable.values(
+            status=JobStatus.RUNNING,
+            attempt=Job.attempt + 1,
+            worker=worker,
+            lease_until=moment + timedelta(seconds=lease_seconds),
+            started_at=func.coalesce(Job.started_at, now()),
+            not_before=None,
+            error=None,
+        ),
+    )
+    if not changed:
+        return None
+    job = session.get_one(Job, job_id, populate_existing=True)
+    add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker})
+    return job
+
+
+def renew(session: Session, job_id: str, attempt: int, lease_seconds: float) -> JobStatus | None:
+    """Extend the lease; return the status, which tells the worker to pause or stop. None: the lease is lost."""
+    until = database_now(session) + timedelta(seconds=lease_seconds)
+    if not compare_and_set(session, leased(job_id, attempt).values(lease_until=until)):
+        return None
+    return session.execute(select(Job.status).where(Job.id == job_id)).scalar_one()
+
+
+def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
+    """running -> succeeded; False if the job was cancelled or the lease lost: the caller then publishes nothing."""
+    statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
+    if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
+        return False
+    job = session.get_one(Job, job_id, populate_existing=True)
+    record_end(session, job, "The job is done; its artifacts are ready.", {})
+    return True
+
+
+def fail(session: Session, job_id: str, attempt: int, error: Json) -> bool:
+    """running -> failed without a retry; a job that is being cancelled becomes cancelled instead."""
+    statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
+    if not compare_and_set(session, statement.values(error=error, **ended(JobStatus.FAILED))):
+        return give_back(session, job_id, attempt, charge=False)
+    job = session.get_one(Job, job_id, populate_existing=True)
+    record_end(session, job, error["message"], error)
+    return True
+
+
+def give_back(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    charge: bool,
+    error: Json | None = None,
+    delay: float = 0.0,
+    step: int | None = None,
+) -> bool:
+    """End the attempt but not the job: queue it again, or complete a requested cancel or pause.
+
+    Args:
+        charge: count the attempt against `retries`; past them the job fails with `error`.
+        delay: seconds before the job may be claimed again.
+        step: last completed step of the attempt, None if it completed none: see `last_charged`.
+    """
+    statement = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD))
+    job = session.execute(statement.with_for_update()).scalar_one_or_none()
+    if job is None:
+        return False
+    _release(session, job, _Return(charge, error, delay, step))
+    return True
+
+
+def last_charged(session: Session, job_id: str) -> Json | None:
+    """Return `reason` and `step` of the last charged attempt; None before the first."""
+    returned = select(Event.data).where(Event.job_id == job_id, Event.type == "requeued").order_by(Event.seq.desc())
+    return next((data for data in session.scalars(returned) if data["charged"]), None)
+
+
+def expire_leases(session: Session) -> list[str]:
+    """Give back every job whose lease has expired; return the ids that are queued again."""
+    statement = select(Job).where(Job.status.in_(HELD), Job.lease_until < database_now(session))
+    expired = session.scalars(statement.order_by(Job.id).with_for_update(skip_locked=True)).all()
+    for job in expired:
+        add_event(session, job, "worker_lost", f"Nothing was heard from worker {job.worker} in time.", {})
+        _release(session, job, _Return(charged=True, reason=LOST_WORKER))
+    return [job.id for job in expired if job.status == JobStatus.QUEUED]
+
+
+@dataclass(frozen=True)
+class _Return:
+    """How an attempt ended that did not end its job; arguments of `give_back`."""
+
+    charged: bool
+    reason: Json | None
+    delay: float = 0.0
+    step: int | None = None
+
+
+def _release(session: Session, job: Job, returned: _Return) -> None:
+    """Take the lease off a locked row and move it on."""
+    job.worker = job.lease_until = job.hinted_at = job.eta_seconds = None
+    if job.status == JobStatus.CANCELLING:
+        job.status, job.ended_at = JobStatus.CANCELLED, now()
+        record_end(session, job, "The job was cancelled.", {})
+        return
+    job.failures += returned.charged
+    if returned.charged and job.failures > job.retries:
+        job.status, job.error, job.ended_at = JobStatus.FAILED, returned.reason, now()
+        reason = returned.reason or LOST_WORKER
+        record_end(session, job, reason["message"], reason)
+    elif job.status == JobStatus.PAUSING:
+        job.status = JobStatus.PAUSED
+        add_event(session, job, "paused", "The job is paused at its last checkpoint.", {})
+    else:
+        _queue_again(session, job, returned)
+
+
+def _queue_again(session: Session, job: Job, returned: _Return) -> None:
+    job.status, job.queued_at = JobStatus.QUEUED, now()
+    delay = timedelta(seconds=returned.delay)
+    job.not_before = database_now(session) + delay if returned.delay else None
+    data = {
+        "charged": returned.charged,
+        "reason": returned.reason,
+        "step": returned.step,
+        "delay_seconds": round(returned.delay, 1),
+    }
+    add_event(session, job, "requeued", "The job waits for a worker again.", data)

@@ -1,0 +1,103 @@
+"""Make the transitions that users ask for: submit, cancel, pause, resume."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from service.shared.database.clock import database_now
+from service.shared.database.tables import TERMINAL, Job, JobStatus, Json, now
+from service.shared.errors import Conflict
+from service.shared.ids import new_id
+from service.shared.jobs.states.record import add_event, compare_and_set, ended, record_end, with_status
+
+
+def submit(
+    session: Session, project_id: str, *, name: str, spec: Json, resolved: Json, retries: int, total_steps: int
+) -> Job:
+    """Insert a queued job.
+
+    Args:
+        spec: as sent.
+        resolved: the plan: the spec with defaults filled in, steps, estimate.
+    """
+    moment = now()
+    job = Job(
+        id=new_id("job"),
+        project_id=project_id,
+        name=name,
+        status=JobStatus.QUEUED,
+        spec=spec,
+        resolved=resolved,
+        created_at=moment,
+        queued_at=moment,
+        hinted_at=database_now(session),  # the caller sends the hint right after the commit
+        retries=retries,
+        total_steps=total_steps,
+        attempt=0,
+        failures=0,
+        step=0,
+        epoch=0.0,
+        last_seq=0,
+    )
+    session.add(job)
+    session.flush()
+    add_event(session, job, "queued", "The job waits for a worker.", {})
+    return job
+
+
+def cancel(session: Session, job: Job) -> None:
+    """Cancel a waiting job at once; ask the worker of a running one to stop.
+
+    Raises:
+        Conflict: the job has ended already.
+    """
+    _require(job, job.status not in TERMINAL, "cancelled")
+    waiting = with_status(job.id, JobStatus.QUEUED, JobStatus.PAUSED)
+    running = with_status(job.id, JobStatus.RUNNING, JobStatus.PAUSING)
+    if compare_and_set(session, waiting.values(**ended(JobStatus.CANCELLED))):
+        session.refresh(job)
+        record_end(session, job, "The job was cancelled before it ran on.", {})
+    elif compare_and_set(session, running.values(status=JobStatus.CANCELLING)):
+        session.refresh(job)
+        add_event(session, job, "cancelling", "The worker was asked to stop the job.", {})
+    else:
+        session.refresh(job)
+        _require(job, job.status == JobStatus.CANCELLING, "cancelled")
+
+
+def pause(session: Session, job: Job) -> None:
+    """Pause a waiting job at once; ask the worker of a running one to write a checkpoint and stop.
+
+    Raises:
+        Conflict: the job has ended, is being cancelled, or is paused already.
+    """
+    waiting = with_status(job.id, JobStatus.QUEUED)
+    running = with_status(job.id, JobStatus.RUNNING)
+    if compare_and_set(session, waiting.values(status=JobStatus.PAUSED, not_before=None, hinted_at=None)):
+        session.refresh(job)
+        add_event(session, job, "paused", "The job was paused before it ran on.", {})
+    elif compare_and_set(session, running.values(status=JobStatus.PAUSING)):
+        session.refresh(job)
+        add_event(session, job, "pausing", "The worker was asked to write a checkpoint and stop.", {})
+    else:
+        session.refresh(job)
+        _require(job, job.status == JobStatus.PAUSING, "paused")
+
+
+def resume(session: Session, job: Job) -> None:
+    """Queue a paused job again; the caller sends the hint.
+
+    Raises:
+        Conflict: the job is not paused.
+    """
+    moment = database_now(session)
+    queued = {"status": JobStatus.QUEUED, "queued_at": now(), "hinted_at": moment, "not_before": None}
+    changed = compare_and_set(session, with_status(job.id, JobStatus.PAUSED).values(**queued))
+    session.refresh(job)
+    _require(job, changed, "resumed")
+    add_event(session, job, "resumed", "The job waits for a worker again.", {})
+
+
+def _require(job: Job, allowed: bool, verb: str) -> None:
+    if not allowed:
+        raise Conflict(f"A job that is {job.status} cannot be {verb}.", code=f"job_{job.status}", param="status")

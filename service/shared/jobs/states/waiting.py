@@ -1,0 +1,70 @@
+"""Select the queued jobs that may be claimed, and decide when a worker is woken for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from service.shared.database.clock import database_now
+from service.shared.database.tables import HELD, Job, JobStatus, Project, now
+
+FULL_SECONDS = 10.0  # delay of the jobs of a project that runs as many as it may
+
+
+def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Build the conditions on a job that needs only a worker to run."""
+    return Job.status == JobStatus.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= moment)
+
+
+def oldest_waiting(session: Session) -> str | None:
+    """Return the id of the claimable job that has waited longest."""
+    statement = select(Job.id).where(*may_run(database_now(session))).order_by(Job.queued_at).limit(1)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def waiting_for_hint(session: Session, hint_seconds: float, limit: int) -> tuple[datetime, Sequence[str]]:
+    """Return the moment of the look, and the longest waiting jobs whose last hint, if any, seems to be lost.
+
+    Args:
+        hint_seconds: age from which a hint counts as lost.
+    """
+    moment = database_now(session)
+    statement = select(Job.id).where(*_unhinted(moment, hint_seconds)).order_by(Job.queued_at).limit(limit)
+    return moment, session.scalars(statement).all()
+
+
+def take_hint(session: Session, job_id: str, moment: datetime, hint_seconds: float) -> bool:
+    """Record that a hint is sent now; False if the job no longer needs one, as when another sweeper was faster."""
+    statement = update(Job).where(Job.id == job_id, *_unhinted(moment, hint_seconds)).values(hinted_at=moment)
+    return session.execute(statement.returning(Job.id)).first() is not None
+
+
+def has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
+    """Return whether the job's project may run one more job. If not, delay all that it has waiting, so that sweepers
+    turn to other projects' jobs.
+
+    Args:
+        running_jobs: the limit of a project without a limit of its own; None is no limit.
+    """
+    statement = select(Project).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
+    project = session.scalars(statement.with_for_update(key_share=True, of=Project)).one_or_none()
+    limit = running_jobs if project is None or project.max_running_jobs is None else project.max_running_jobs
+    if project is None or limit is None:
+        return True
+    own = Job.project_id == project.id
+    running = session.execute(select(func.count()).select_from(Job).where(own, Job.status.in_(HELD))).scalar_one()
+    if running < limit:
+        return True
+    later = database_now(session) + timedelta(seconds=FULL_SECONDS)
+    queued = update(Job).where(own, Job.status == JobStatus.QUEUED, func.coalesce(Job.not_before, now()) < later)
+    session.execute(queued.values(not_before=later).execution_options(synchronize_session=False))
+    return False
+
+
+def _unhinted(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:
+    lost = moment - timedelta(seconds=hint_seconds)
+    delay_is_over = and_(Job.not_before.is_not(None), Job.hinted_at < Job.not_before)
+    return *may_run(moment), or_(Job.hinted_at.is_(None), Job.hinted_at <= lost, delay_is_over)

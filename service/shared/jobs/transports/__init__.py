@@ -1,0 +1,1 @@
+"""Celery transports that drop malformed messages."""

@@ -1,0 +1,96 @@
+"""Webhooks for jobs that have ended: what is sent, where it may be sent, and how it is signed (Standard Webhooks)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from service.shared.database.clock import database_now
+from service.shared.database.tables import Delivery, Job, now
+from service.shared.errors import InvalidRequest
+from service.shared.ids import new_id
+from service.shared.settings import Settings
+
+PREFIX = "whsec_"
+SECRET_BYTES = 32
+ANY_HOST = "*"
+
+
+def check_webhook(settings: Settings, url: str | None) -> None:
+    """Raises InvalidRequest where the operator does not allow the URL's host."""
+    if url is None:
+        return
+    host = (urlsplit(url).hostname or "").lower()
+    allowed = [entry.lower() for entry in settings.webhook_hosts]
+    if host in allowed or ANY_HOST in allowed:
+        return
+    names = f"Allowed are: {', '.join(allowed)}." if allowed else "None is allowed."
+    raise InvalidRequest(
+        f"The operator does not allow webhooks to '{host}'. {names} ADAMSS_WEBHOOK_HOSTS lists them.",
+        code="webhook_not_allowed",
+        param="webhook",
+    )
+
+
+def announce(session: Session, job: Job) -> None:
+    """Within the transaction that ends a job: writes down that its webhook is to be sent."""
+    url = job.spec.get("webhook")
+    if not url:
+        return
+    body = {
+        "type": f"job.{job.status}",
+        "timestamp": now().isoformat(),
+        "data": {
+            "id": job.id,
+            "name": job.name,
+            "status": str(job.status),
+            "attempt": job.attempt,
+            "result": job.result,
+            "error": job.error,
+        },
+    }
+    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    moment = database_now(session)
+    session.add(Delivery(id=new_id("msg"), job_id=job.id, url=url, body=text, created_at=now(), next_at=moment))
+
+
+def signed_headers(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:
+    """The three headers of Standard Webhooks.
+
+    Args:
+        secret: `whsec_` and the key in base64.
+        timestamp: seconds since 1970, of this try.
+    """
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    digest = hmac.new(key, f"{message_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def signing_secret(settings: Settings) -> str:
+    """The operator's, else one that is made once and kept in the home folder, where receivers' owners can read it."""
+    if settings.webhook_secret is not None:
+        return settings.webhook_secret.get_secret_value()
+    path = settings.files.webhook_secret
+    if not path.exists():
+        made = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        aside.touch(0o600)
+        aside.write_text(made + "\n")
+        try:
+            os.link(aside, path)
+        except FileExistsError:  # another process was quicker
+            pass
+        finally:
+            aside.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""Child processes: environment, limits, end."""

@@ -1,0 +1,148 @@
+"""The one place that reads the environment: `ADAMSS_*` variables and their defaults."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.shared.storage.home import Home
+
+BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret.get_secret_value()):
+        raise ValueError("must be whsec_ and at least 24 bytes in base64")
+    return secret
+
+
+def _no_empty_key(secret: SecretStr | None) -> SecretStr | None:
+    """An empty variable is an absent one: as a key it would let everybody in."""
+    return secret if secret is not None and secret.get_secret_value().strip() else None
+
+
+class Settings(BaseSettings):
+    """Settings of API, worker and CLI. Every field is read from `ADAMSS_` plus its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ADAMSS_",
+        use_attribute_docstrings=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a key
+    )
+
+    home: Path = Path("data")
+    """Folder of the database, queue, data sets, models, checkpoints, artifacts and cache."""
+    database_url: str | None = None
+    """SQLAlchemy URL, such as postgresql+psycopg://user@host/adamss. Default: SQLite in the home folder."""
+    broker_url: BrokerUrl = "filesystem://"
+    """Celery broker: filesystem:// (a folder in the home folder) or redis://host:6379/0."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback a key must exist."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8642
+    """Port to listen on."""
+    api_key: Annotated[SecretStr | None, AfterValidator(_no_empty_key)] = None
+    """A key that is valid besides those in the database; also what the CLI signs in with."""
+    url: str | None = None
+    """Address of the service for the CLI and client. Default: http://host:port."""
+
+    allowed_hosts: list[str] = []
+    """Host names the service answers to, as a JSON list; ["*"] allows all. Default: loopback and its own names."""
+
+    allow_hub: bool | None = None
+    """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""
+    hub_models: list[str] = []
+    """Hub ids of models that are allowed where `allow_hub` is false, as a JSON list."""
+    hub_datasets: list[str] = []
+    """Hub ids of data sets that are allowed where `allow_hub` is false, as a JSON list."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
+    """Largest data set file that is accepted."""
+
+    requests_per_minute: Annotated[int, Field(ge=0)] = 3_000
+    """Requests that one key may send a minute; 0 for no limit."""
+    project_queued_jobs: Annotated[int, Field(ge=0)] = 1_000
+    """Jobs of one project that may wait, paused ones among them."""
+    project_running_jobs: Annotated[int, Field(ge=1)] | None = None
+    """Jobs of one project that may run at a time. Default: as many as there are workers."""
+    project_storage_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Room for the data sets and artifacts of one project. Default: the disk."""
+
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How often a worker renews the lease of its job."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long a job belongs to a worker that is not heard from."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """How often a worker looks for stranded jobs and expired leases."""
+    stall_seconds: Annotated[float, Field(gt=0)] = 900.0
+    """A training process that reports nothing for this long is ended and retried."""
+    shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 45.0
+    """How long a training process may take to write its checkpoint when the worker is stopped."""
+    job_time_limit_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
+    """Longest run of one attempt."""
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that one worker runs at a time; one per device is the rule."""
+    webhook_hosts: list[str] = []
+    """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public one."""
+    webhook_secret: Annotated[SecretStr, AfterValidator(_signing_key)] | None = None
+    """Key that webhooks are signed with: whsec_ and base64. Default: made once, kept in `<home>/webhook_secret`."""
+    webhook_private: bool = False
+    """Whether webhooks may go to private and loopback addresses."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints of a job that are kept besides the best."""
+    predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest time for one prediction, loading the model included."""
+    predict_idle_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """How long the process that predicts keeps its model after the last prediction."""
+    predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
+    """Memory that the process that predicts may take."""
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"ADAMSS_LEASE_SECONDS ({self.lease_seconds:g}) must be at least twice ADAMSS_HEARTBEAT_SECONDS "
+                f"({self.heartbeat_seconds:g}), or healthy jobs would be taken from their workers"
+            )
+        return self
+
+    @property
+    def resolved_home(self) -> Path:
+        return self.home.expanduser().resolve()
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.files.database}"
+
+    @property
+    def resolved_url(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return (self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}").rstrip("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def hub_allowed(self) -> bool:
+        return self.is_loopback if self.allow_hub is None else self.allow_hub
+
+    @property
+    def files(self) -> Home:
+        """Where each file of the home folder lies."""
+        return Home(self.resolved_home)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    return Settings()

@@ -1,0 +1,1 @@
+"""Files of the service: the one place that knows where each lies."""

@@ -1,0 +1,207 @@
+"""Layout of the home folder. No other module joins these names.
+
+adamss.db, api_key, webhook_secret
+datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET/ (images), DATASET.partial/ (while it is read)
+models/      a folder for each base model, also as ORGANISATION/NAME
+jobs/        a folder for each job: see `JobFolder`
+artifacts/   JOB/NAME.zip
+queue/       messages/, control/, processed/ of the embedded broker
+cache/       decompositions/, predict/
+logs/        of the service's own processes
+run/         scratch folders of requests, and the lock of the migration
+devices/     locks of the GPUs of this machine
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adamss_core.fileio.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class JobFolder(RunFolder):
+    """Work files of one job: those of its run, and those that supervisor and training process exchange."""
+
+    @property
+    def request(self) -> Path:
+        """What the training process is to do."""
+        return self.path / "request.json"
+
+    @property
+    def outcome(self) -> Path:
+        """How the training process says that it ended."""
+        return self.path / "outcome.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def reports(self) -> Path:
+        """Write-ahead log of what the run has reported and the database may lack."""
+        return self.path / "reports.jsonl"
+
+    @property
+    def heartbeat(self) -> Path:
+        """File that is touched while the run makes progress."""
+        return self.path / "alive"
+
+    @property
+    def step(self) -> Path:
+        """Attempt and step that were reached last."""
+        return self.path / "step"
+
+    @property
+    def lock(self) -> Path:
+        """File that the training process at work holds locked."""
+        return self.path / "lock"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder; folders are made when they are asked for, files are not.
+
+    Attributes:
+        root: the home folder, or a copy of it.
+    """
+
+    root: Path
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    @property
+    def database(self) -> Path:
+        """The embedded database."""
+        return self.root / "adamss.db"
+
+    @property
+    def api_key(self) -> Path:
+        """The key that a first start leaves for the command line."""
+        return self.root / "api_key"
+
+    @property
+    def webhook_secret(self) -> Path:
+        return self.root / "webhook_secret"
+
+    @property
+    def migration_lock(self) -> Path:
+        return self.scratch / "migrate.lock"
+
+    # --- data sets ------------------------------------------------------------------------------------------------
+
+    @property
+    def datasets(self) -> Path:
+        return self._folder("datasets")
+
+    def dataset_rows(self, dataset_id: str) -> Path:
+        """Rows of a data set: one JSON object a line, UTF-8, every column in every row."""
+        return self.datasets / f"{dataset_id}.jsonl"
+
+    def dataset_hashes(self, dataset_id: str) -> Path:
+        """Hashes of its cells."""
+        return self.datasets / f"{dataset_id}.hashes"
+
+    def dataset_images(self, dataset_id: str) -> Path:
+        """Folder of its images, if it has any."""
+        return self.datasets / dataset_id
+
+    def dataset_partial(self, dataset_id: str) -> Path:
+        """Folder in which it is read."""
+        return self.datasets / f"{dataset_id}.partial"
+
+    # --- models, jobs, artifacts ----------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> Path:
+        return self._folder("models")
+
+    def model(self, name: str) -> Path:
+        """Folder of a base model."""
+        return self.models / name
+
+    @property
+    def jobs(self) -> Path:
+        return self._folder("jobs")
+
+    def job(self, job_id: str) -> JobFolder:
+        return JobFolder(self.jobs / job_id)
+
+    @property
+    def artifacts(self) -> Path:
+        return self._folder("artifacts")
+
+    def job_artifacts(self, job_id: str) -> Path:
+        """Folder of a job's published artifacts."""
+        return self.artifacts / job_id
+
+    def artifact(self, job_id: str, name: str) -> Path:
+        """Zip of a published artifact."""
+        return self.job_artifacts(job_id) / f"{name}.zip"
+
+    # --- queue, cache, logs ---------------------------------------------------------------------------------------
+
+    @property
+    def queue(self) -> Path:
+        return self._folder("queue")
+
+    @property
+    def queue_messages(self) -> Path:
+        return self._folder("queue/messages")
+
+    @property
+    def queue_control(self) -> Path:
+        return self._folder("queue/control")
+
+    @property
+    def queue_processed(self) -> Path:
+        """Folder of messages that were received."""
+        return self._folder("queue/processed")
+
+    @property
+    def cache(self) -> Path:
+        return self._folder("cache")
+
+    @property
+    def decompositions(self) -> Path:
+        """Cache of decomposed base weights."""
+        return self._folder("cache/decompositions")
+
+    @property
+    def predictions(self) -> Path:
+        """Scratch folders of the processes that predict."""
+        return self._folder("cache/predict")
+
+    @property
+    def logs(self) -> Path:
+        return self._folder("logs")
+
+    def log(self, process: str) -> Path:
+        """Log of one of the service's own processes, such as "api"."""
+        return self.logs / f"{process}.log"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what lives as long as a request."""
+        return self._folder("run")
+
+    @property
+    def devices(self) -> Path:
+        """Folder of the locks of this machine's GPUs."""
+        return self._folder("devices")
+
+    # --- names in the database ------------------------------------------------------------------------------------
+
+    def relative(self, path: Path) -> str:
+        """Name a file below the home folder, as rows keep it."""
+        return path.relative_to(self.root).as_posix()
+
+    def resolve(self, name: str) -> Path:
+        """Return the file that a row names."""
+        return self.root / name
+
+    def _folder(self, name: str) -> Path:
+        path = self.root / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests import scheduling
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_files_of_a_group_are_one_unit_and_others_their_own() -> None:
+    for group, files in scheduling.TOGETHER.items():
+        assert {scheduling.unit(f"{file}::test_a[b]") for file in files} == {group}
+    assert scheduling.unit("tests/service/test_api.py::test_a[x::y]") == "tests/service/test_api.py"
+
+
+def test_named_files_exist() -> None:
+    files = {file for group in scheduling.TOGETHER.values() for file in group}
+    named = {name for name in scheduling.FIRST if name not in scheduling.TOGETHER}
+    assert [name for name in files | named if not (ROOT / name).is_file()] == []
+    assert [folder for folder in scheduling.SLOW if not (ROOT / folder).is_dir()] == []
+
+
+def test_every_file_that_uses_the_shared_service_is_in_its_group() -> None:
+    """Else it would start a second service, and train a second job."""
+    for group, files in scheduling.TOGETHER.items():
+        users = {path for path in (ROOT / "tests" / group).glob("test_*.py") if "up: Up" in path.read_text()}
+        assert {path.relative_to(ROOT).as_posix() for path in users} == set(files)
+
+
+def test_longest_units_come_first() -> None:
+    assert scheduling.place("tests/e2e/test_cli.py::test_a") == scheduling.place("tests/e2e/test_readme.py::test_b")
+    assert scheduling.place("tests/browser/test_page.py::test_a") < scheduling.place(
+        "tests/worker/test_main.py::test_a"
+    )
+    assert scheduling.place("tests/test_other.py::test_a") == len(scheduling.FIRST)

@@ -1,0 +1,179 @@
+"""Write the reports of one attempt to the database.
+
+Each batch is one transaction, which first locks the job's row and compares the attempt: a stale attempt writes
+nothing. The lock also hands out sequence numbers in the order of commits, so that a reader who asks for rows after the
+last number it saw misses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from service.shared.database.engine import Database, is_disk_full
+from service.shared.database.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap
+from service.shared.storage.home import JobFolder
+from worker.batch import Batch, Row, report_key
+from worker.clean_json import clean
+from worker.plan import resolved_by_run
+
+
+class StaleAttempt(Exception):
+    """Another attempt owns the job, or the job has ended or was deleted."""
+
+
+class DatabaseUnavailable(Exception):
+    """The transaction failed, perhaps only after its commit; the batch may be written again.
+
+    Attributes:
+        disk_full: whether the database's disk is full.
+    """
+
+    def __init__(self, error: SQLAlchemyError) -> None:
+        super().__init__(repr(error))
+        self.disk_full = is_disk_full(error)
+
+
+class ReportStore:
+    """Write batches under the fencing token of an attempt.
+
+    Args:
+        folder: the job's folder; checkpoints that are gone from it are removed from the list.
+    """
+
+    def __init__(self, db: Database, job_id: str, attempt: int, folder: JobFolder) -> None:
+        self._db, self._job_id = db, job_id
+        self.attempt, self.folder = attempt, folder
+
+    def write(self, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
+        """Write a batch in one transaction.
+
+        Args:
+            left: (kind, row) that earlier attempts reported and perhaps did not write; written with the batch that
+                says from which step the attempt resumed.
+
+        Raises:
+            StaleAttempt: nothing was written, and nothing will be.
+            DatabaseUnavailable: to be tried again.
+        """
+        try:
+            with self._db.write() as session:
+                self._write(session, batch, left)
+        except SQLAlchemyError as error:
+            raise DatabaseUnavailable(error) from error
+
+    def _write(self, session: Session, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
+        job = self._lock_job(session)
+        if batch.resumed is not None:
+            self._void_after(session, batch.resumed)
+            batch = self._unwritten_of(session, left, batch.resumed).followed_by(batch)
+        rows = self._number(job, batch, self._unwritten_events(session, batch))
+        self._replace_metrics(session, rows[Metric])
+        if rows[Event]:
+            session.execute(insert(Event), rows[Event])
+        self._replace(session, SubspaceMap, rows[SubspaceMap])
+        self._store_checkpoints(session, [self._own(row) for row in batch.checkpoints.values()])
+        if batch.plan is not None:
+            plan, subspaces = batch.plan
+            job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, subspaces)
+        if batch.progress is not None:
+            _show_progress(job, batch.progress)
+
+    def _lock_job(self, session: Session) -> Job:
+        job = session.execute(select(Job).where(Job.id == self._job_id).with_for_update()).scalar_one_or_none()
+        if job is None or job.attempt != self.attempt or job.status not in HELD:
+            raise StaleAttempt
+        return job
+
+    def _void_after(self, session: Session, step: int) -> None:
+        """Delete the rows of earlier attempts after the resumed step: the newest attempt wins."""
+        for table in (Metric, SubspaceMap, Checkpoint):
+            earlier = (table.job_id == self._job_id, table.attempt < self.attempt, table.step > step)
+            session.execute(delete(table).where(*earlier))
+
+    def _unwritten_of(self, session: Session, left: Sequence[tuple[str, Row]], step: int) -> Batch:
+        """Select reports of killed attempts that the database lacks, up to the resumed step."""
+        written = self._written_keys(session)
+        batch = Batch()
+        for kind, row in left:
+            if (kind == "event" or row["step"] <= step) and report_key(kind, row) not in written:
+                batch.add(kind, row)
+        return batch
+
+    def _written_keys(self, session: Session) -> set[tuple[object, ...]]:
+        """Return the `report_key` of each row of the job."""
+        metrics = select(Metric.kind, Metric.step).where(Metric.job_id == self._job_id)
+        keys: set[tuple[object, ...]] = {("metric", kind, at) for kind, at in session.execute(metrics)}
+        events = select(Event.type, Event.time).where(Event.job_id == self._job_id)
+        keys |= {("event", kind, time) for kind, time in session.execute(events)}
+        for name, table in (("subspaces", SubspaceMap), ("checkpoint", Checkpoint)):
+            keys |= {(name, at) for at in session.scalars(select(table.step).where(table.job_id == self._job_id))}
+        return keys
+
+    def _unwritten_events(self, session: Session, batch: Batch) -> list[Row]:
+        """Return the events, less those of a transaction that failed only after its commit."""
+        if not (batch.tried and batch.events):
+            return batch.events
+        written = session.execute(
+            select(Event.time, Event.type).where(Event.job_id == self._job_id, Event.attempt == self.attempt)
+        )
+        keys = {(time, kind) for time, kind in written}
+        return [row for row in batch.events if (row["time"], row["type"]) not in keys]
+
+    def _number(self, job: Job, batch: Batch, events: list[Row]) -> dict[type[Any], list[Row]]:
+        """Give rows the job's next sequence numbers: metrics and events by time, then subspace maps."""
+        rows: list[tuple[type[Any], Row]] = [(Metric, row) for row in batch.metrics.values()]
+        rows += [(Event, row) for row in events]
+        rows.sort(key=lambda entry: entry[1]["time"])
+        rows += [(SubspaceMap, row) for row in batch.subspaces.values()]
+        numbered: dict[type[Any], list[Row]] = {Metric: [], Event: [], SubspaceMap: []}
+        for table, row in rows:
+            job.last_seq += 1
+            numbered[table].append(self._own(row) | {"seq": job.last_seq})
+        return numbered
+
+    def _own(self, row: Row) -> Row:
+        plain = {name: value if isinstance(value, datetime) else clean(value) for name, value in row.items()}
+        return plain | {"job_id": self._job_id, "attempt": self.attempt}
+
+    def _replace_metrics(self, session: Session, rows: list[Row]) -> None:
+        for kind in {row["kind"] for row in rows}:
+            steps = [row["step"] for row in rows if row["kind"] == kind]
+            same = (Metric.job_id == self._job_id, Metric.kind == kind, Metric.step.in_(steps))
+            session.execute(delete(Metric).where(*same))
+        if rows:
+            session.execute(insert(Metric), rows)
+
+    def _replace(self, session: Session, table: type[SubspaceMap] | type[Checkpoint], rows: list[Row]) -> None:
+        if not rows:
+            return
+        steps = [row["step"] for row in rows]
+        session.execute(delete(table).where(table.job_id == self._job_id, table.step.in_(steps)))
+        session.execute(insert(table), rows)
+
+    def _store_checkpoints(self, session: Session, rows: list[Row]) -> None:
+        """Keep one checkpoint marked as the best, and list none that the run has removed."""
+        if not rows:
+            return
+        best = [row for row in rows if row["best"]]
+        if best:
+            session.execute(update(Checkpoint).where(Checkpoint.job_id == self._job_id).values(best=False))
+            for row in best[:-1]:
+                row["best"] = False
+        self._replace(session, Checkpoint, rows)
+        listed = select(Checkpoint.step, Checkpoint.path).where(Checkpoint.job_id == self._job_id)
+        gone = [step for step, path in session.execute(listed) if not (self.folder.path / path).exists()]
+        if gone:
+            session.execute(delete(Checkpoint).where(Checkpoint.job_id == self._job_id, Checkpoint.step.in_(gone)))
+
+
+def _show_progress(job: Job, progress: Row) -> None:
+    job.step, job.total_steps = progress["step"], progress["total_steps"]
+    job.epoch, job.eta_seconds = clean(progress["epoch"]), clean(progress["eta_seconds"])
+    if progress["asa"] is not None:
+        job.asa = clean(progress["asa"])
