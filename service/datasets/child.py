@@ -6,36 +6,32 @@ The process of the API only moves what they leave: its memory stays as it is, wh
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import IO, Any
 
-from service.datasets.convert import ANSWER, ORDER, Order
+from service.datasets.convert import Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
-from service.shared.processes import subprocesses as children
+from service.shared.processes.ask import Reply, ask, python
+from service.shared.processes.subprocesses import Places
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "service.datasets.convert")
-LOG = "child.log"
+COMMAND = python("service.datasets.convert")
 MEMORY_BYTES = 2 * 2**30
 CPU_SECONDS = 60  # and one more for each MiB
 WALL = 4  # times the CPU time: other uploads may be read meanwhile
 KEEP_FACTOR = 4  # rows as JSON are larger than in their file
-MAX_ANSWER_BYTES = 64 * MEBIBYTE
 AT_ONCE = 4
 WAITING = 12  # each holds a thread of those that answer everybody
 RETRY_SECONDS = 10
 
-_line = children.Places(
+_line = Places(
     AT_ONCE + WAITING, f"The service reads {AT_ONCE} files at a time, and {WAITING} more wait.", RETRY_SECONDS
 )
 _turn = BoundedSemaphore(AT_ONCE)
@@ -55,43 +51,19 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
     if file is not None:
         seconds = CPU_SECONDS + file.seek(0, os.SEEK_END) // MEBIBYTE
         file.seek(0)
-    order = Order(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
-    (folder / ORDER).write_text(json.dumps(asdict(order)), encoding="utf-8")
+    order = Conversion(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     with _line.one(), _turn:
-        code = _run(file, folder, WALL * seconds)
-    return _answer(folder, code)
+        reply = ask(COMMAND, asdict(order), folder, seconds=WALL * seconds, environment=environment(folder), stdin=file)
+    return _profile(reply)
 
 
-def _run(file: IO[bytes] | None, folder: Path, seconds: float) -> int | None:
-    """The exit code; None where it took too long."""
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.DEVNULL if file is None else file.fileno(),
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=environment(folder),
-            start_new_session=True,
-        )
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            children.end(process)
-
-
-def _answer(folder: Path, code: int | None) -> dict[str, Any]:
-    path = folder / ANSWER
-    if code == 0 and path.is_file() and path.stat().st_size <= MAX_ANSWER_BYTES:
-        answer: dict[str, Any] = json.loads(path.read_bytes())
-        if refused := answer.get("refused"):
-            kind = TooLarge if refused["status"] == TooLarge.status else InvalidRequest
-            raise kind(refused["message"], code=refused["code"], param="file")
-        return answer
-    log = (folder / LOG).read_bytes()[-2_000:].decode(errors="replace")
-    raise _failure(code, log)
+def _profile(reply: Reply) -> dict[str, Any]:
+    if reply.exit_code != 0 or reply.answer is None:
+        raise _failure(reply.exit_code, reply.log)
+    if refused := reply.answer.get("refused"):
+        kind = TooLarge if refused["status"] == TooLarge.status else InvalidRequest
+        raise kind(refused["message"], code=refused["code"], param="file")
+    return reply.answer
 
 
 def _failure(code: int | None, log: str) -> Exception:

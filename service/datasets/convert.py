@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import xxhash
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from service.datasets import sandbox
 from service.datasets.fingerprints import Fingerprints, FingerprintWriter
@@ -28,13 +29,14 @@ from service.datasets.profiling import Profile, is_not_number
 from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
 from service.shared.errors import ServiceError
 
-ORDER, ANSWER, ROWS, HASHES, IMAGES, PARTS = "order.json", "answer.json", "rows.jsonl", "hashes", "images", "parts"
 MAX_BAD_SHARE = 0.1
 EXAMPLES = 20
 
+ROWS, HASHES, IMAGES, PARTS = "rows.jsonl", "hashes", "images", "parts"
+
 
 @dataclass(frozen=True)
-class Order:
+class Conversion:
     """What the child is asked for.
 
     Attributes:
@@ -76,7 +78,7 @@ class RowFile:
             sync_open_file(self._file)
 
 
-def convert(order: Order, folder: Path) -> dict[str, Any]:
+def convert(order: Conversion, folder: Path) -> dict[str, Any]:
     """Reads the file into `folder`.
 
     Raises:
@@ -112,7 +114,7 @@ def convert(order: Order, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open_all(order: Order, folder: Path) -> Iterator[Opened]:
+def _open_all(order: Conversion, folder: Path) -> Iterator[Opened]:
     parts = sorted((folder / PARTS).iterdir()) if (folder / PARTS).is_dir() else []
     if not parts:
         with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as file:
@@ -192,7 +194,7 @@ def _size(folder: Path) -> int:
 
 def main() -> None:
     folder = Path.cwd()
-    order = Order(**json.loads((folder / ORDER).read_bytes()))
+    order = Conversion(**read_order(folder))
     sandbox.enter(order.memory, order.seconds, 8 * order.keep_limit)
     try:
         answer = convert(order, folder)
@@ -207,7 +209,7 @@ def main() -> None:
                 "its rows in smaller groups.",
             }
         }
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from service.datasets import child
-from service.datasets.convert import ANSWER, ORDER, PARTS
+from service.datasets.convert import PARTS
 from service.datasets.rows import Notice
 from service.datasets.schemas import DatasetOut, HubDatasetIn
 from service.datasets.service import keep, work_folder
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
-from service.shared.processes import subprocesses as children
+from service.shared.processes.ask import ask, python
 from service.shared.processes.environment import for_libraries
+from service.shared.processes.subprocesses import READERS
 from service.shared.settings import Settings
 
-COMMAND = (sys.executable, "-P", "-m", "service.datasets.hub")
+COMMAND = python("service.datasets.hub")
 SECONDS = 1_800.0
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".jsonl.gz", ".csv.gz", ".tsv.gz", ".json.gz")
 NO_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "state.json", "config.json"})
@@ -62,41 +62,19 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 
 def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
     """Has the files put into the folder's `parts`; returns the commit."""
-    with children.READERS.one():
-        order = wanted.model_dump() | {"limit": limit}
-        (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
-        with (folder / child.LOG).open("wb") as log:
-            process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
-                start_new_session=True,
-            )
-            try:
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired as error:
-                raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
-            finally:
-                children.end(process)
-    answer = _read_answer(folder)
-    if problem := answer.get("refused"):
+    environment = for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with READERS.one():
+        reply = ask(COMMAND, wanted.model_dump() | {"limit": limit}, folder, seconds=SECONDS, environment=environment)
+    if reply.exit_code is None:
+        raise Unavailable("The download takes too long. Try again later.", code="hub_timeout")
+    if reply.answer is None:
+        raise Unavailable("The hub could not be read. Try again later.", code="hub_failed")
+    if problem := reply.answer.get("refused"):
         kinds = {422: InvalidRequest, 413: TooLarge}
         raise kinds.get(problem["status"], Unavailable)(
             problem["message"], code=problem["code"], param=problem.get("param")
         )
-    (folder / ANSWER).unlink()
-    return str(answer["commit"])
-
-
-def _read_answer(folder: Path) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads((folder / ANSWER).read_bytes())
-    except (OSError, ValueError) as error:
-        raise Unavailable("The hub could not be read. Try again later.", code="hub_failed") from error
-    return answer
+    return str(reply.answer["commit"])
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -188,7 +166,7 @@ def main() -> None:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     folder = Path.cwd()
-    order = json.loads((folder / ORDER).read_bytes())
+    order = read_order(folder)
     answer: dict[str, Any]
     try:
         answer = {"commit": download(order, folder)}
@@ -207,7 +185,7 @@ def main() -> None:
         print(repr(error), file=sys.stderr)
         reason = "The hub cannot be reached from here. Upload the file instead, or try again later."
         answer = _refusal(503, "hub_unreachable", reason, None)
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 def _refusal(status: int, code: str, message: str, param: str | None) -> dict[str, Any]:

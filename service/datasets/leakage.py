@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from service.datasets.fingerprints import Fingerprints, nothing
 
 BUCKETS = 256
@@ -80,10 +79,13 @@ def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
 
 
 def main() -> None:
-    """`python -m service.datasets.leakage COLUMNS TRAIN [EVAL]`: what large data sets are compared with."""
-    columns, train, *rest = json.loads(sys.argv[1]), Fingerprints(Path(sys.argv[2])), *sys.argv[3:]
-    found = repeated_between(train, Fingerprints(Path(rest[0])), columns) if rest else repeated_within(train, columns)
-    print(json.dumps(asdict(found)))
+    """Compare large data sets in a child process, so that the API's memory stays as it is."""
+    folder = Path.cwd()
+    order = read_order(folder)
+    train, *rest = (Fingerprints(Path(path)) for path in order["paths"])
+    columns = order["columns"]
+    overlap = repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
+    write_answer(folder, asdict(overlap))
 
 
 if __name__ == "__main__":

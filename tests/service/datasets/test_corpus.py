@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.datasets.convert import HASHES, PARTS, ROWS, Order, convert
+from service.datasets.convert import HASHES, PARTS, ROWS, Conversion, convert
 from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import repeated_between, repeated_within
 from service.shared.errors import ServiceError
@@ -23,7 +23,7 @@ def read(folder: Path, name: str, content: bytes, limit: int = LIMIT) -> tuple[d
     """What the reading process finds, without the process; and the rows that are kept."""
     (folder / PARTS).mkdir()
     (folder / PARTS / name).write_bytes(content)
-    found = convert(Order(name, limit, 4 * limit, 0, 0), folder)
+    found = convert(Conversion(name, limit, 4 * limit, 0, 0), folder)
     return found, [json.loads(line) for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()]
 
 
