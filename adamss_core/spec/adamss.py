@@ -116,7 +116,7 @@ class AdamssSpec(BaseModel):
         return [name for name in SCHEDULE_FIELDS if getattr(self, name) == "auto"]
 
     def config_fields(self) -> dict[str, Any]:
-        """Keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
+        """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
         if self.use_asa and self.auto_fields:
             raise ValueError("the ASA schedule still says 'auto': resolve the spec with make_plan first")
         leave_out = {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
@@ -125,7 +125,7 @@ class AdamssSpec(BaseModel):
 
 
 class FieldError(ValueError):
-    """A validation error that belongs to one field although a validator of the whole model found it."""
+    """A validation error of one field, raised by a validator of the whole model."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from adamss_core.spec import Direction, Estimate, JobSpec, ScheduleStep, direction_of
+from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from adamss_core.spec.tasks import all_metrics
+from adamss_core.spec.tasks.metrics import Direction
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
 
 
@@ -251,7 +253,8 @@ def show_map(row: SubspaceMap) -> MapOut:
 def best_metric(job: Job) -> BestMetricOut | None:
     """Return the metric that the job's checkpoints are compared by; None where its plan names none."""
     name = job.resolved.get("spec", {}).get("training", {}).get("metric_for_best", "auto")
-    return None if name == "auto" else BestMetricOut(name=name, direction=direction_of(name))
+    metric = all_metrics().get(name)
+    return None if metric is None else BestMetricOut(name=name, direction=metric.direction)
 
 
 def render(job: Job) -> JobOut:

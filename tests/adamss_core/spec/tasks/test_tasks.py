@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from adamss_core.spec import JobSpec, MetricName, TaskName, direction_of, make_plan, metrics_of
-from adamss_core.spec.cells import Unusable, image_path, reader_of
-from adamss_core.spec.tasks import FIELDS_OF_TASKS
+from adamss_core.spec import JobSpec, make_plan, metrics_of, reader_of
+from adamss_core.spec.cells import Unusable, image_path
+from adamss_core.spec.tasks import all_metrics, field_owners, task_names
 from adamss_core.training.progress import is_better
 
-TASKS = get_args(TaskName)
+TASKS = task_names()
 
 
 def job(**fields: Any) -> JobSpec:
@@ -29,23 +29,23 @@ def test_a_spec_with_all_its_fields_is_the_same_spec(task: str) -> None:
 def test_auto_takes_the_first_metric_of_the_task(task: str) -> None:
     spec = job(task=task)
     names = metrics_of(spec)
-    assert set(names) <= set(get_args(MetricName))
+    assert set(names) <= set(all_metrics())
     assert make_plan(spec, 100, 10).spec.training.metric_for_best == names[0]
     for name in names:
         assert job(task=task, training={"metric_for_best": name}).training.metric_for_best == name
-    for name in set(get_args(MetricName)) - set(names):
+    for name in set(all_metrics()) - set(names):
         with pytest.raises(ValidationError, match="must be one of"):
             job(task=task, training={"metric_for_best": name})
 
 
 def test_losses_are_better_small_and_scores_large() -> None:
-    smaller = {name for name in get_args(MetricName) if direction_of(name) == "min"}
-    assert smaller == {"loss", "perplexity"}
-    for name in get_args(MetricName):
-        assert is_better({f"eval_{name}": 1.0}, {f"eval_{name}": 2.0}, name) is (name in smaller)
+    for name, metric in all_metrics().items():
+        smaller = name in ("loss", "perplexity")
+        assert metric.direction == ("min" if smaller else "max")
+        assert is_better({f"eval_{name}": 1.0}, {f"eval_{name}": 2.0}, name) is smaller
 
 
-@pytest.mark.parametrize(("path", "owners"), FIELDS_OF_TASKS.items())
+@pytest.mark.parametrize(("path", "owners"), field_owners().items())
 def test_a_field_goes_with_its_tasks_only(path: str, owners: tuple[str, ...]) -> None:
     block, _, name = path.partition(".")
     value: Any = {"packing": False, "sample_prompts": 1, "label_separator": ";"}.get(name, "other")
