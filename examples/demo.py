@@ -192,6 +192,7 @@ def agree(console: Console, base: Path, folder: Path) -> None:
 
 def few_rows(folder: Path) -> Path:
     """The first rows of the data, for `--quick`."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "quick.csv"
     with DATA.open(newline="") as source, target.open("w", newline="") as file:
         writer = csv.writer(file)
