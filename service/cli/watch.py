@@ -102,7 +102,7 @@ class PlainLines:
             self._said = view.event["message"]
             self._print(f"{job['status']}: {self._said}")
         for row in rows:
-            if found := evaluation(numbers(row)):
+            if found := evaluation(job, numbers(row)):
                 line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
                 self._print(f"step {row['step']}  evaluation  {line}")
         if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:

@@ -33,6 +33,13 @@ class AsaCounts(TypedDict):
     target: int | None
 
 
+class BestMetric(TypedDict):
+    """What a job's checkpoints are compared by; a result has its value as eval_<name>."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+
 class Job(TypedDict):
     """A fine-tuning job."""
 
@@ -45,6 +52,7 @@ class Job(TypedDict):
     attempt: int
     error: Problem | None
     asa: AsaCounts | None
+    best_metric: NotRequired[BestMetric | None]  # a service of an earlier version does not tell
     result: dict[str, Any] | None
     created_at: str
 
