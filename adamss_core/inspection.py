@@ -1,16 +1,13 @@
 """Inspect a base model without its weights: modules, shapes, head, tokenizer.
 
-`python -m adamss_core.inspection MODEL [--revision R]` prints the facts as JSON. The model is not run, and its weights
-are not read: the architecture is built from the config on the meta device.
+`python -m adamss_core.inspection` reads its order in the current folder and leaves the facts there. The model is not
+run, and its weights are not read: the architecture is built from the config on the meta device.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,11 +28,11 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
+from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
 
-UNUSABLE = 2  # exit status
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
@@ -267,20 +264,16 @@ def _without_paths(text: str, source: str) -> str:
     return re.sub(r"\s+", " ", text.replace(source, Path(source).name))[:300]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="adamss_core.inspection", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a folder, or a hub id")
-    parser.add_argument("--revision", help="of a hub model")
-    chosen = parser.parse_args(arguments)
+def main() -> None:
+    folder = Path.cwd()
+    order = read_order(folder)
     transformers_logging.set_verbosity_error()
     try:
-        facts = inspect_model(chosen.model, chosen.revision)
+        answer = inspect_model(order["model"], order["revision"])
     except AdamssError as error:
-        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
-        return UNUSABLE
-    print(json.dumps(facts))
-    return 0
+        answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

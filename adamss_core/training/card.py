@@ -79,12 +79,12 @@ def _results(manifest: dict[str, Any]) -> str:
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:
-    labels, held = result["labels"], result["held_out"]
+    labels, split = result["labels"], result["held_out"]
     shown = ", ".join(f"`{_markdown(label)}`" for label in labels[:20]) + (" …" if len(labels) > 20 else "")
-    how = ", stratified by label" if held["stratified"] else ""
+    how = ", stratified by label" if split["stratified"] else ""
     held_out = (
         "a data set of its own"
-        if held["from"] == "eval"
+        if split["from"] == "eval"
         else f"{spec['dataset']['eval_fraction']:.0%} of the rows{how}"
     )
     classes = f" {len(labels)} classes: {shown}." if labels else ""

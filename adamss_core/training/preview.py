@@ -1,13 +1,11 @@
-"""The first examples of a data set as a job's model will see them: `python -m adamss_core.training.preview FOLDER`.
+"""The first examples of a data set as a job's model will see them: `python -m adamss_core.training.preview`.
 
-Reads `order.json` in FOLDER and writes `answer.json`: {"examples": [...], ...} or {"error": {...}}. Only the tokenizer
-or image processor is loaded, no weights.
+Reads its order in the current folder and leaves the answer there: {"examples": [...], ...} or {"error": {...}}. Only
+the tokenizer or image processor is loaded, no weights.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,12 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
 from adamss_core.training.tasks import task_of
-
-ORDER, ANSWER = "order.json", "answer.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class PreviewOrder:
 
     @classmethod
     def read(cls, folder: Path) -> PreviewOrder:
-        fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        fields = read_order(folder)
         spec = JobSpec.model_validate(fields.pop("spec"))
         return cls(spec=spec, rows=Path(fields.pop("rows")), **fields)
 
@@ -97,7 +94,7 @@ def _target(rows: Rows, target: str | None, index: int) -> Any:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder = Path.cwd()
     transformers_logging.set_verbosity_error()
     answer: dict[str, Any]
     try:
@@ -107,7 +104,7 @@ def main() -> None:
         answer = {
             "error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where},
         }
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":
