@@ -17,13 +17,9 @@ from transformers.utils import logging as transformers_logging
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
-from adamss_core.training.batches import IGNORED, Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
-from adamss_core.training.tasks import Task, task_of
-
-MAX_TOKENS = 1_024  # of an example that are listed
-LABELS = ("label", "tags")
+from adamss_core.training.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -60,73 +56,41 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in rows.left_out.most_common())
         raise bad_data(
-            f"None of the first rows has {task.needs}: {reasons}.", hint="Name the columns that have.", where="dataset"
+            f"None of the first rows has {task.record.needs}: {reasons}.",
+            hint="Name the columns that have.",
+            where="dataset",
         )
-    classes = _classes(rows)
+    classes = _classes(rows, task.record.target)
     source = Source(order.model, order.revision, order.spec.base_model, tuple(classes))
     processor = task.load_processor(source)
     limit = task.limit(processor, AutoConfig.from_pretrained(source.path, **source.options))
     encoded = task.encode(rows, classes, processor, limit)
     count = min(order.count, len(rows))
-    show = _image_example if order.spec.task == "image-classification" else _text_example
     return {
         "limit": limit or None,
         "checked": len(rows) + rows.left_out.total(),
         "over_length": len(encoded.over_length),
         "left_out": dict(rows.left_out),
         "examples": [
-            {"row": rows.numbers[place], "target": _target(rows, place)} | show(task, processor, encoded, place)
-            for place in range(count)
+            {"row": rows.numbers[i], "target": _target(rows, task.record.target, i)}
+            | task.example(processor, encoded, i)
+            for i in range(count)
         ],
     }
 
 
-def _classes(rows: Rows) -> list[str]:
-    """Of these rows; the job's own may be more, which changes no token."""
+def _classes(rows: Rows, target: str | None) -> list[str]:
+    """Return the classes of these rows; the job's own may be more, which changes no token."""
     names: set[str] = set()
-    for column in LABELS:
-        for label in rows.columns.get(column, []):
-            names.update([label] if isinstance(label, str) else label if isinstance(label, Sequence) else [])
+    for label in rows.columns.get(target or "", []):
+        names.update([label] if isinstance(label, str) else label if isinstance(label, Sequence) else [])
     return in_order(names)
 
 
-def _target(rows: Rows, place: int) -> Any:
-    """What the model is to say, where that is not a text."""
-    found = next((rows[column][place] for column in LABELS if column in rows.columns), None)
-    return list(found) if isinstance(found, (tuple, list)) else found
-
-
-def _text_example(task: Task, tokenizer: Any, encoded: Encoded, place: int) -> dict[str, Any]:
-    ids = [int(token) for token in encoded.features[place]["input_ids"]]
-    trained = _trained(task, encoded, place, len(ids))
-    pieces = tokenizer.convert_ids_to_tokens(ids)
-    tokens = [
-        {"id": token, "token": piece, "text": tokenizer.decode([token]), "trained": learnt}
-        for token, piece, learnt in zip(ids, pieces, trained, strict=True)
-    ]
-    return {
-        "text": tokenizer.decode(ids),
-        "tokens": tokens[:MAX_TOKENS],
-        "token_count": len(ids),
-        "trained_tokens": sum(trained),
-        "truncated": place in set(encoded.over_length),
-    }
-
-
-def _trained(task: Task, encoded: Encoded, place: int, tokens: int) -> list[bool]:
-    """Which tokens the loss looks at. Of a text that gets one label, none: it is the label that is learnt."""
-    if task.spec.task in ("text-classification", "image-classification"):
-        return [False] * tokens
-    counted = [int(target) != IGNORED for target in encoded.targets[place]]
-    # A language model's target at a place is the next token.
-    return [False, *counted[:-1]] if task.spec.task == "text-generation" else counted
-
-
-def _image_example(task: Task, processor: Any, encoded: Encoded, place: int) -> dict[str, Any]:
-    import torch
-
-    inputs, _ = task.collator(processor, torch.device("cpu"))(encoded, [place])
-    return {"image": Path(encoded.features[place]).name, "pixels": list(inputs["pixel_values"].shape[1:])}
+def _target(rows: Rows, target: str | None, index: int) -> Any:
+    """Return the label of a row in plain values; None for a task without labels."""
+    label = None if target is None else rows[target][index]
+    return list(label) if isinstance(label, (tuple, list)) else label
 
 
 def main() -> None:

@@ -104,6 +104,10 @@ class Client:
         """Base models that may be used."""
         return list(self._pages("/models", {}, PAGE))
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """Lists the tasks and their variants, with fields, metrics and inputs."""
+        return list(self._pages("/tasks", {}, PAGE))
+
     def presets(self) -> list[dict[str, Any]]:
         """Good values for each kind of job, with where they come from."""
         return list(self._pages("/presets", {}, PAGE))
@@ -246,7 +250,7 @@ class Client:
         Args:
             inputs: at most 64; objects of the fields that the job was trained on (text, text_pair, tokens, prompt,
                 messages; image in base64), or strings where it takes one field.
-            options: max_new_tokens, temperature and seed of text-generation.
+            options: max_new_tokens, temperature and seed of a model that writes text.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
         # Not after a timeout: the same inputs would take as long again.

@@ -1,6 +1,6 @@
 """Address and key of the service, from the environment.
 
-Reads four of the `ADAMSS_` variables on its own, with the defaults of `service.shared.settings` (a test compares the
+Reads five of the `ADAMSS_` variables on its own, with the defaults of `service.shared.settings` (a test compares the
 two): the client works where nothing of the server is installed.
 """
 

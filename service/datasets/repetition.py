@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import reader_of
+from adamss_core.spec import JobSpec, record_of
 from service.datasets.child import environment
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
@@ -21,7 +20,6 @@ from service.shared.processes.ask import ask, python
 HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
 COMMAND = python("service.datasets.leakage")
 SECONDS = 300.0
-INPUTS = frozenset({"text", "text_pair", "tokens", "image", "prompt", "completion", "messages"})
 
 
 def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequence[str]) -> Overlap | None:
@@ -42,7 +40,8 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
 
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """The same for a job's inputs, in words; empty where there is nothing to warn of."""
-    columns = [name for field, name in reader_of(spec).columns.items() if field in INPUTS]
+    record = record_of(spec)
+    columns = [name for field, name in record.columns(spec).items() if field != record.target]
     found = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
     if found is None or found.repeated == 0:
         return []
