@@ -142,6 +142,14 @@ class TaskRecord(ABC):
         """Fill in columns that the data set has under their usual names, where the spec names none itself."""
         return spec
 
+    def metric(self, name: str) -> Metric:
+        """Return a metric of the task's evaluations.
+
+        Raises:
+            KeyError: the task has no such metric.
+        """
+        return {metric.name: metric for metric in self.metrics}[name]
+
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def columns(self, spec: JobSpec) -> dict[str, str]:
