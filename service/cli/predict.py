@@ -17,6 +17,7 @@ from service.cli.output import CliError, JobId, Json, connect, examples, print_j
 
 if TYPE_CHECKING:
     from adamss_core.spec import JobSpec
+    from adamss_core.spec.tasks.answer import AnswerColumn
     from adamss_core.spec.tasks.base import FieldKind
     from service.client import Client
 
@@ -60,6 +61,7 @@ def predict(
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)
+        parts = answer_columns(spec)
         if file is not None:
             names = columns_of(spec, file)  # every row is looked at before the first is asked
             rows: Iterable[tuple[Row, Row]] = from_file(spec, file)
@@ -69,17 +71,39 @@ def predict(
         if as_json:
             print_json([answer for _, answer in answered])
         elif as_csv is not None:
-            write_csv(as_csv, answered, names)
+            write_csv(as_csv, answered, names, parts)
         else:
-            lines = [[shown(row), *answer_cells(answer).values()] for row, answer in answered]
-            print_table(["INPUT", "ANSWER", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
+            lines = [[shown(row), *(part.text(answer) for part in parts)] for row, answer in answered]
+            print_table(["INPUT", *(part.title.upper() for part in parts)], lines, "No rows.")
 
 
 def spec_of(client: Client, job: str) -> JobSpec:
+    """Return the job's resolved spec.
+
+    Raises:
+        CliError: this version does not know the task, or another part of the spec.
+    """
+    from pydantic import ValidationError
+
     from adamss_core.spec import JobSpec
 
     found = client.get_job(job)
-    return JobSpec.model_validate(found["resolved"].get("spec") or found["spec"])
+    try:
+        return JobSpec.model_validate(found["resolved"].get("spec") or found["spec"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise CliError(
+            f"This version of adamss cannot read the job's spec ({where}: {problem['msg']}). Install the version that "
+            "the service runs."
+        ) from error
+
+
+def answer_columns(spec: JobSpec) -> Sequence[AnswerColumn]:
+    """Return the parts of an answer to show, as the job's task declares them."""
+    from adamss_core.spec import record_of
+
+    return record_of(spec).answer_columns
 
 
 def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]:
@@ -179,30 +203,19 @@ def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
         yield batch
 
 
-def answer_cells(answer: Row) -> dict[str, object]:
-    """What fits into a table, in the order of columns."""
-    if "labels" in answer:
-        return {"labels": ", ".join(answer["labels"])}
-    if "label" in answer:
-        return {"label": answer["label"], "score": f"{answer['score']:.4f}"}
-    if "value" in answer:
-        return {"value": f"{answer['value']:.5g}"}
-    if "tags" in answer:
-        return {"tags": " ".join(tag or "-" for tag in answer["tags"])}
-    return {"generated": answer["text"]}
-
-
 def shown(row: Row) -> str:
     return " | ".join(str(value) for value in row.values())
 
 
-def write_csv(path: Path, answered: Iterable[tuple[Row, Row]], columns: Sequence[str]) -> None:
+def write_csv(
+    path: Path, answered: Iterable[tuple[Row, Row]], columns: Sequence[str], parts: Sequence[AnswerColumn]
+) -> None:
     """The rows with the answers as further columns, which begin with `predicted_`; each is in the file as soon as it is
     known, so that whatever goes wrong later takes none of them along."""
     with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
         writer: csv.DictWriter[str] | None = None
         for row, one in answered:
-            cells = {f"predicted_{name}": cell for name, cell in answer_cells(one).items()}
+            cells = {part.csv_name: part.text(one) for part in parts}
             if writer is None:
                 writer = csv.DictWriter(out, [*columns, *cells], lineterminator="\n")
                 writer.writeheader()

@@ -91,6 +91,28 @@ def test_a_model_is_talked_to(tab: Tab, up: Up, chat_job: dict[str, Any]) -> Non
     assert page.evaluate(TURNS) == []
 
 
+def test_an_answer_is_shown_as_the_service_says(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """Before: the page knew three keys of answers, and headed those of all other tasks with nothing."""
+    with up.client() as client:
+        tasks = client.tasks()
+    parts = [
+        {"name": "found", "title": "Found", "decimals": None, "separator": " + "},
+        {"name": "share", "title": "Share", "decimals": 2, "separator": ", "},
+        {"name": "missing", "title": "Missing", "decimals": None, "separator": ", "},
+    ]
+    listed = {"object": "list", "data": [task | {"answer": parts} for task in tasks], "has_more": False, "next": None}
+    answer = {"data": [{"found": ["a", None], "share": 0.5}], "artifact": "lora", "seconds": 0.25}
+    page = tab.page
+    page.route("**/tasks", lambda route: route.fulfill(json=listed))
+    page.route("**/predict", lambda route: route.fulfill(json=answer))
+    tab.open(f"/jobs/{job['id']}")
+    page.fill("#try-text", "a good film")
+    page.get_by_role("button", name="Predict").click()
+    shown = page.wait_for_selector("[role=status] p")
+    assert shown is not None
+    assert shown.inner_text() == "a + \u2013, share 0.50, missing \u2013 by the lora, in 0.25 s"
+
+
 def test_an_answer_that_fails_leaves_the_message_to_be_sent_again(tab: Tab, chat_job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{chat_job['id']}")
     page = tab.page

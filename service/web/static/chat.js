@@ -1,10 +1,11 @@
 // A conversation with a trained model: each answer is asked for with all that was said before.
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { post } from "./api.js";
+import { partsOf } from "./tasks.js";
 
 const WHO = { user: "You", assistant: "Model" };
 
-export function Chat({ job }) {
+export function Chat({ job, task }) {
   const [turns, setTurns] = useState([]);
   const [draft, setDraft] = useState("");
   const [busy, setBusy] = useState(false);
@@ -24,7 +25,7 @@ export function Chat({ job }) {
       const messages = said.map(({ role, content }) => ({ role, content }));
       const { data } = await post(`/jobs/${job.id}/predict`, { inputs: [{ messages }] });
       if (conversation !== current.current) return;
-      setTurns([...said, { role: "assistant", content: data[0].text, cut: data[0].ended === false ? data[0].tokens : null }]);
+      setTurns([...said, { role: "assistant", content: partsOf(task, data[0])[0].text, cut: data[0].ended === false ? data[0].tokens : null }]);
       setDraft("");
     } catch (error) {
       if (conversation !== current.current) return;

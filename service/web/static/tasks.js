@@ -1,6 +1,7 @@
 // The tasks that the service knows: the page asks for them once, and names none itself.
 import { useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
+import { number } from "./format.js";
 
 let asked = null;
 
@@ -27,6 +28,15 @@ export function useTasks() {
 // The task of a resolved spec, or of the variant that its problem_type names.
 export const taskOf = (tasks, { task, problem_type: type }) =>
   tasks.find((entry) => entry.name === task && (!type || entry.problem_type === type));
+
+// The parts of an answer with their texts, the main one first.
+export const partsOf = (task, answer) => task.answer.map((part) => ({ title: part.title, text: partText(part, answer[part.name]) }));
+
+function partText({ decimals, separator }, value) {
+  if (Array.isArray(value)) return value.map((entry) => entry ?? "–").join(separator);
+  if (typeof value === "number") return decimals === null ? number(value, 5) : value.toFixed(decimals);
+  return value ?? "–";
+}
 
 // The fields of an input to predict: the first alternative whose columns the spec names.
 export const inputsOf = (task, { dataset }) =>

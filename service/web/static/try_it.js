@@ -3,16 +3,19 @@ import { html, useState } from "./lib.js";
 import { post, upload } from "./api.js";
 import { Chat } from "./chat.js";
 import { number } from "./format.js";
-import { inputsOf, taskOf, useTasks } from "./tasks.js";
+import { inputsOf, partsOf, taskOf, useTasks } from "./tasks.js";
 
 export function TryIt({ job }) {
   const spec = job.resolved.spec;
-  const fields = inputsOf(taskOf(useTasks(), spec), spec);
+  const task = taskOf(useTasks(), spec);
+  const fields = inputsOf(task, spec);
   if (!fields) return null;
-  return fields[0].kind === "chat" ? html`<${Chat} job=${job} />` : html`<${Single} job=${job} fields=${fields} />`;
+  return fields[0].kind === "chat"
+    ? html`<${Chat} job=${job} task=${task} />`
+    : html`<${Single} job=${job} task=${task} fields=${fields} />`;
 }
 
-function Single({ job, fields }) {
+function Single({ job, task, fields }) {
   const [values, setValues] = useState({});
   const [answer, setAnswer] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -37,7 +40,7 @@ function Single({ job, fields }) {
     <form class="card" onSubmit=${send}>
       ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
       <button class="primary" disabled=${busy}>${busy ? "The model is asked…" : "Predict"}</button>
-      <div role="status">${answer ? html`<${Answer} answer=${answer} />` : null}</div>
+      <div role="status">${answer ? html`<${Answer} task=${task} answer=${answer} />` : null}</div>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     </form>
   </section>`;
@@ -49,10 +52,12 @@ function Input({ field, first, value, set }) {
   return html`<label>${title} <textarea id=${first ? "try-text" : `try-${name}`} required value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
 }
 
-function Answer({ answer }) {
+// The main part of an answer, then the others; `scores`, where there are any, as bars.
+function Answer({ task, answer }) {
   const [first] = answer.data;
   const scores = first.scores && !Array.isArray(first.scores) ? Object.entries(first.scores) : null;
-  return html`<p><strong>${first.label ?? first.text ?? first.value ?? ""}</strong>
+  const [main, ...others] = partsOf(task, first);
+  return html`<p><strong>${main.text || "(nothing)"}</strong>${others.map(({ title, text }) => html`, ${title.toLowerCase()} ${text}`)}
       <span class="muted"> by the ${answer.artifact}, in ${number(answer.seconds, 2)} s</span></p>
     ${scores
       ? html`<table class="bars"><tbody>${scores.map(

@@ -64,6 +64,8 @@ def test_a_record_is_whole(record: TaskRecord) -> None:
     assert record.answers <= set(record.field_kinds)
     assert record.target is None or record.target in record.answers
     assert all(record.input_sets)
+    assert record.answer_field in (record.answer_columns[0].key, None)
+    assert len({part.csv_name for part in record.answer_columns}) == len(record.answer_columns)
     assert {preset.task for preset in record.presets} == {record.name}
     assert {preset.problem_type for preset in record.presets} <= {record.problem_type, None}
     spec = spec_of(record)
