@@ -26,7 +26,7 @@ from service.cli.output import (
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -290,14 +290,14 @@ def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
         print(f"warning: {warning}")
 
 
-def _print_state(job: Job, as_json: bool, more: str = "") -> None:
+def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
     if as_json:
         print_json(job)
     else:
         print(f"{job['id']} is {job['status']}.{more}")
 
 
-def _steps(job: Job) -> str:
+def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
 
 

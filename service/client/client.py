@@ -24,7 +24,16 @@ import httpx
 from service.client.archive import unpack
 from service.client.connection import find_key, find_url
 from service.client.errors import ApiError, Unreachable, api_error
-from service.client.types import ENDED, Artifact, Dataset, Event, Job, LogPiece, MetricRow, SubspaceMap
+from service.client.types import (
+    ENDED,
+    ArtifactJson,
+    DatasetJson,
+    EventJson,
+    JobJson,
+    LogPieceJson,
+    MetricJson,
+    SubspaceMapJson,
+)
 
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model waits for its inspection
 UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads a file to its end before it answers
@@ -71,24 +80,24 @@ class Client:
 
     # Data sets and models
 
-    def upload_dataset(self, path: str | Path, name: str | None = None) -> Dataset:
+    def upload_dataset(self, path: str | Path, name: str | None = None) -> DatasetJson:
         """Uploads a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images; `name` is what it is listed as."""
         path = Path(path)
         with path.open("rb") as file:
             files = {"file": (name or path.name, file)}
-            return cast(Dataset, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
+            return cast(DatasetJson, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
 
-    def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> Dataset:
+    def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> DatasetJson:
         """Has the service fetch a split from the hub; options: revision, config."""
         body = {"hub_id": hub_id, "split": split, **options}
-        return cast(Dataset, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
+        return cast(DatasetJson, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
 
-    def datasets(self, limit: int = 100) -> list[Dataset]:
+    def datasets(self, limit: int = 100) -> list[DatasetJson]:
         """The newest data sets first."""
         return list(self._pages("/datasets", {}, limit))
 
-    def dataset(self, dataset: str) -> Dataset:
-        return cast(Dataset, self._get(f"/datasets/{dataset}"))
+    def dataset(self, dataset: str) -> DatasetJson:
+        return cast(DatasetJson, self._get(f"/datasets/{dataset}"))
 
     def preview(self, dataset: str, spec: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The first rows of a data set; with a spec, as the job's model will see them."""
@@ -110,37 +119,37 @@ class Client:
 
     # Jobs
 
-    def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+    def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> JobJson:
         """Submits a job, once, however often the connection fails meanwhile.
 
         Args:
             idempotency_key: a second submit with the same key and spec gives the same job. Default: a new key.
         """
         headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        return cast(Job, self._send("POST", "/jobs", json=dict(spec), headers=headers, repeat=True).json())
+        return cast(JobJson, self._send("POST", "/jobs", json=dict(spec), headers=headers, repeat=True).json())
 
     def dry_run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """The resolved spec, warnings and the estimate; creates nothing."""
         answer = self._send("POST", "/jobs", params={"dry_run": "true"}, json=dict(spec), repeat=True)
         return cast(dict[str, Any], answer.json())
 
-    def get_job(self, job: str) -> Job:
-        return cast(Job, self._get(f"/jobs/{job}"))
+    def get_job(self, job: str) -> JobJson:
+        return cast(JobJson, self._get(f"/jobs/{job}"))
 
-    def list_jobs(self, status: str | None = None, name: str | None = None, limit: int = 50) -> list[Job]:
+    def list_jobs(self, status: str | None = None, name: str | None = None, limit: int = 50) -> list[JobJson]:
         """The newest jobs first."""
         return list(self._pages("/jobs", {"status": status, "name": name}, limit))
 
-    def cancel(self, job: str) -> Job:
-        return cast(Job, self._send("POST", f"/jobs/{job}/cancel").json())
+    def cancel(self, job: str) -> JobJson:
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())
 
-    def pause(self, job: str) -> Job:
+    def pause(self, job: str) -> JobJson:
         """It is `pausing` until its worker has written a checkpoint and freed the device."""
-        return cast(Job, self._send("POST", f"/jobs/{job}/pause").json())
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/pause").json())
 
-    def resume(self, job: str) -> Job:
+    def resume(self, job: str) -> JobJson:
         """Lets a paused job go on from its checkpoint."""
-        return cast(Job, self._send("POST", f"/jobs/{job}/resume").json())
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/resume").json())
 
     def delete_job(self, job: str) -> None:
         """Removes a job that has ended, with its metrics, checkpoints and artifacts."""
@@ -150,9 +159,9 @@ class Client:
         self,
         job: str,
         timeout: float | None = None,
-        on_update: Callable[[Job], None] | None = None,
+        on_update: Callable[[JobJson], None] | None = None,
         poll_seconds: float = 1.0,
-    ) -> Job:
+    ) -> JobJson:
         """Waits until the job has ended, whichever way.
 
         Args:
@@ -163,7 +172,7 @@ class Client:
             TimeoutError: it has not ended in time; the job goes on.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        seen: Job | None = None
+        seen: JobJson | None = None
         while True:
             answer = patiently(lambda: self.get_job(job))
             if answer != seen and on_update is not None:
@@ -177,21 +186,21 @@ class Client:
 
     # What a job reports
 
-    def metrics(self, job: str, after: int = 0, limit: int = PAGE) -> list[MetricRow]:
+    def metrics(self, job: str, after: int = 0, limit: int = PAGE) -> list[MetricJson]:
         """One page of rows past `after`, the last `seq` seen."""
         page = self._get(f"/jobs/{job}/metrics", {"after": after, "limit": limit})
-        return cast(list[MetricRow], page["data"])
+        return cast(list[MetricJson], page["data"])
 
     def iter_metrics(
         self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
-    ) -> Iterator[MetricRow]:
+    ) -> Iterator[MetricJson]:
         """Every row once, in order; with `follow`, until the job has ended."""
         for rows in self.iter_pages(job, follow, after, poll_seconds):
             yield from rows
 
     def iter_pages(
         self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
-    ) -> Iterator[list[MetricRow]]:
+    ) -> Iterator[list[MetricJson]]:
         """As `iter_metrics`, in the pieces in which rows arrive."""
         while True:
             # Asked before the rows: what an ended job has written is then all there.
@@ -203,17 +212,17 @@ class Client:
                 return
             time.sleep(poll_seconds)
 
-    def subspaces(self, job: str, step: int | None = None) -> SubspaceMap:
+    def subspaces(self, job: str, step: int | None = None) -> SubspaceMapJson:
         """The ASA map, as it is now or was at a step."""
-        return cast(SubspaceMap, self._get(f"/jobs/{job}/subspaces", {"step": step}))
+        return cast(SubspaceMapJson, self._get(f"/jobs/{job}/subspaces", {"step": step}))
 
-    def events(self, job: str, after: int = 0) -> list[Event]:
+    def events(self, job: str, after: int = 0) -> list[EventJson]:
         """What happened to the job past `after`, the last `seq` seen."""
         return list(self._pages(f"/jobs/{job}/events", {"after": after}, ALL_EVENTS))
 
-    def log_piece(self, job: str, offset: int) -> LogPiece:
+    def log_piece(self, job: str, offset: int) -> LogPieceJson:
         """The training log from a byte on; go on with `next`."""
-        return cast(LogPiece, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))
+        return cast(LogPieceJson, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))
 
     def iter_logs(self, job: str, follow: bool = False, poll_seconds: float = 1.0) -> Iterator[str]:
         """The training log in pieces; with `follow`, until the job has ended."""
@@ -255,7 +264,7 @@ class Client:
 
     # Artifacts
 
-    def artifacts(self, job: str) -> list[Artifact]:
+    def artifacts(self, job: str) -> list[ArtifactJson]:
         return list(self._pages(f"/jobs/{job}/artifacts", {}, PAGE))
 
     def download(self, job: str, name: str, folder: str | Path, *, extract: bool = False) -> Path:
@@ -279,7 +288,7 @@ class Client:
             self._fetch(f"/jobs/{job}/artifacts/{name}", wanted, target)
         return unpack(target, folder / name) if extract else target
 
-    def _fetch(self, path: str, wanted: Artifact, target: Path) -> None:
+    def _fetch(self, path: str, wanted: ArtifactJson, target: Path) -> None:
         # The name holds the content's hash: a rest of another job's file is never gone on with.
         part = target.with_name(f".{target.name}.{wanted['sha256'][:16]}.part")
         for pause in (*PAUSES, None):

@@ -8,7 +8,7 @@ Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succee
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class Progress(TypedDict):
+class ProgressJson(TypedDict):
     """How far a job is."""
 
     step: int
@@ -17,7 +17,7 @@ class Progress(TypedDict):
     eta_seconds: float | None
 
 
-class Problem(TypedDict):
+class ProblemJson(TypedDict):
     """Why a job failed, and what to do about it."""
 
     code: str
@@ -25,7 +25,7 @@ class Problem(TypedDict):
     hint: NotRequired[str | None]
 
 
-class AsaCounts(TypedDict):
+class AsaCountsJson(TypedDict):
     """Subspaces over all layers."""
 
     total: int
@@ -33,23 +33,23 @@ class AsaCounts(TypedDict):
     target: int | None
 
 
-class Job(TypedDict):
+class JobJson(TypedDict):
     """A fine-tuning job."""
 
     id: str
     name: str
     status: Status
-    progress: Progress
+    progress: ProgressJson
     spec: dict[str, Any]
     resolved: dict[str, Any]
     attempt: int
-    error: Problem | None
-    asa: AsaCounts | None
+    error: ProblemJson | None
+    asa: AsaCountsJson | None
     result: dict[str, Any] | None
     created_at: str
 
 
-class Dataset(TypedDict):
+class DatasetJson(TypedDict):
     """An uploaded data set and its profile."""
 
     id: str
@@ -66,7 +66,7 @@ class Dataset(TypedDict):
     created_at: str
 
 
-class MetricRow(TypedDict):
+class MetricJson(TypedDict):
     """What was measured at one step."""
 
     seq: int
@@ -77,7 +77,7 @@ class MetricRow(TypedDict):
     values: dict[str, float | None]  # None for what is not a number
 
 
-class Event(TypedDict):
+class EventJson(TypedDict):
     """Something that happened to a job."""
 
     seq: int
@@ -87,7 +87,7 @@ class Event(TypedDict):
     data: NotRequired[dict[str, Any]]
 
 
-class LogPiece(TypedDict):
+class LogPieceJson(TypedDict):
     """A piece of the training log, from one byte to the next."""
 
     data: str
@@ -95,7 +95,7 @@ class LogPiece(TypedDict):
     next: int
 
 
-class Subspace(TypedDict):
+class SubspaceJson(TypedDict):
     """One subspace of one adapted layer."""
 
     index: int
@@ -106,7 +106,7 @@ class Subspace(TypedDict):
     pruned_at: int | None
 
 
-class MaskStep(TypedDict):
+class MaskStepJson(TypedDict):
     """One pruning: how many subspaces were to stay, and how many did (null for one yet to come)."""
 
     step: int
@@ -114,17 +114,17 @@ class MaskStep(TypedDict):
     reached: int | None
 
 
-class SubspaceMap(TypedDict):
+class SubspaceMapJson(TypedDict):
     """The whole ASA picture at a step."""
 
     total: int
     active: int
     target: int | None
-    modules: dict[str, list[Subspace]]
-    schedule: list[MaskStep]
+    modules: dict[str, list[SubspaceJson]]
+    schedule: list[MaskStepJson]
 
 
-class Artifact(TypedDict):
+class ArtifactJson(TypedDict):
     """A file that a job left: one zip."""
 
     name: Literal["adapter", "lora", "merged", "metrics"]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.client import Client
-    from service.client.types import Job, MetricRow
+    from service.client.types import JobJson, MetricJson
 
 Target = Literal["tensorboard", "mlflow", "wandb"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -27,12 +27,12 @@ class Follower(Protocol):
     where: str
     after: int
 
-    def take(self, row: MetricRow) -> None: ...
+    def take(self, row: MetricJson) -> None: ...
 
     def flush(self) -> None:
         """What was taken can be looked at within seconds."""
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         """The job has ended, or is not followed any longer."""
 
 
@@ -40,7 +40,7 @@ class MissingExtra(Exception):
     """The tool is not installed."""
 
 
-def open_follower(target: Target, job: Job, folder: Path) -> Follower:
+def open_follower(target: Target, job: JobJson, folder: Path) -> Follower:
     """Begins, or goes on with, the copy of a job in a tool.
 
     Args:
@@ -55,7 +55,7 @@ def open_follower(target: Target, job: Job, folder: Path) -> Follower:
         if error.name and error.name.startswith("service"):
             raise
         raise MissingExtra(f'{target} is not installed here. Install it: pip install "adamss[{target}]"') from error
-    make: Callable[[Job, Path], Follower] = module.begin
+    make: Callable[[JobJson, Path], Follower] = module.begin
     return make(job, folder)
 
 
@@ -73,7 +73,7 @@ def follow(client: Client, job_id: str, follower: Follower) -> int:
     return count
 
 
-def named(row: MetricRow) -> dict[str, float]:
+def named(row: MetricJson) -> dict[str, float]:
     """A row's numbers under the names that tools group by: train/loss, eval/accuracy."""
     found = {}
     for name, value in row["values"].items():

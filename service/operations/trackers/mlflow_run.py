@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
 EXPERIMENT = "adamss"
@@ -22,7 +22,7 @@ LONGEST = 500  # characters of a parameter
 class MlflowRun:
     """Writes in batches, and with each batch how far it is."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: JobJson, folder: Path) -> None:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}"
         folder.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(uri)
@@ -40,7 +40,7 @@ class MlflowRun:
             self._client.log_batch(self._run, params=params)
         self.where = f"run {self._run} of experiment {EXPERIMENT} at {uri}"
 
-    def take(self, row: MetricRow) -> None:
+    def take(self, row: MetricJson) -> None:
         moment = round(1000 * datetime.fromisoformat(row["time"]).timestamp())
         self._waiting += [Metric(name, value, moment, row["step"]) for name, value in named(row).items()]
         self.after = row["seq"]
@@ -51,7 +51,7 @@ class MlflowRun:
         self._client.log_batch(self._run, metrics=self._waiting, tags=[RunTag(PLACE, str(self.after))])
         self._waiting = []
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         self.flush()
         if job["status"] in STATUS:
             self._client.set_terminated(self._run, STATUS[job["status"]])
@@ -67,5 +67,5 @@ def flat(value: object, path: str = "") -> dict[str, str]:
     return found
 
 
-def begin(job: Job, folder: Path) -> MlflowRun:
+def begin(job: JobJson, folder: Path) -> MlflowRun:
     return MlflowRun(job, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
 PLACE = "adamss_seq"  # beside the event files: how far they are
@@ -24,7 +24,7 @@ class TensorBoardRun:
         # Files are named by the second; the suffix keeps one that is begun in the same second from being overwritten.
         self._writer = SummaryWriter(str(folder), flush_secs=2, filename_suffix=f".{self.after}")
 
-    def take(self, row: MetricRow) -> None:
+    def take(self, row: MetricJson) -> None:
         moment = datetime.fromisoformat(row["time"]).timestamp()
         for name, value in named(row).items():
             self._writer.add_scalar(name, value, row["step"], walltime=moment)
@@ -33,10 +33,10 @@ class TensorBoardRun:
     def flush(self) -> None:
         """Its own thread writes every two seconds, and cannot be waited for: the place is only kept at the end."""
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         self._writer.close()
         self._place.write_text(str(self.after))
 
 
-def begin(job: Job, folder: Path) -> TensorBoardRun:
+def begin(job: JobJson, folder: Path) -> TensorBoardRun:
     return TensorBoardRun(folder / job["id"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
 PROJECT = "adamss"
@@ -17,7 +17,7 @@ PLACE = "adamss_seq"
 class WandbRun:
     """Numbers go against a step of our own: W&B's may not go back, and an evaluation follows the row of its step."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: JobJson, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = job["resolved"]["spec"]
         self._run: Any = wandb.init(
@@ -31,7 +31,7 @@ class WandbRun:
         self.after = int(known or 0)
         self.where = self._run.url or f"wandb sync {self._run.dir.removesuffix('/files')}"
 
-    def take(self, row: MetricRow) -> None:
+    def take(self, row: MetricJson) -> None:
         self._run.log(named(row) | {"step": row["step"]})
         self.after = row["seq"]
 
@@ -39,11 +39,11 @@ class WandbRun:
         """Its own process writes what was logged."""
         self._place.write_text(str(self.after))
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         self._run.summary[PLACE] = self.after
         self._place.write_text(str(self.after))
         self._run.finish(exit_code=0 if job["status"] != "failed" else 1)
 
 
-def begin(job: Job, folder: Path) -> WandbRun:
+def begin(job: JobJson, folder: Path) -> WandbRun:
     return WandbRun(job, folder)
