@@ -10,13 +10,13 @@ import sys
 from typing import Any
 
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "adamss_core.lean", "adamss_core.inspection")
 SECONDS = 90.0
-LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
+LIMITS = subprocesses.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 
 
 def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
@@ -27,17 +27,17 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
         Unavailable: the inspection itself failed, such as by its time limit.
     """
     arguments = [*COMMAND, model, *(["--revision", revision] if revision else [])]
-    with children.READERS.one():
+    with subprocesses.READERS.slot():
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
+            env=subprocesses.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
         try:
-            children.limit(process.pid, LIMITS)
+            subprocesses.limit(process.pid, LIMITS)
             output, log = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
             raise Unavailable(
@@ -45,7 +45,7 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
                 code="inspection_timeout",
             ) from error
         finally:
-            children.end(process)
+            subprocesses.end(process)
     return _read(output, log, process.returncode)
 
 

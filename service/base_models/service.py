@@ -57,7 +57,7 @@ class Catalog:
                 code="invalid_field",
                 param="revision",
             )
-        return ModelFacts.model_validate(self._inspected(name, fingerprint(folder), str(folder), None, local=True))
+        return ModelFacts.model_validate(self._inspected(name, folder_version(folder), str(folder), None, local=True))
 
     def folder(self, name: str) -> Path | None:
         """The folder of a model, which wins over a hub model of the same name; None where there is none."""
@@ -115,7 +115,7 @@ class Catalog:
         )
 
 
-def fingerprint(folder: Path) -> str:
+def folder_version(folder: Path) -> str:
     """Changes when a file does from which facts are read; weights count by name, size and time."""
     digest = hashlib.sha256()
     for pattern in SMALL_FILES:

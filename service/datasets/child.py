@@ -20,7 +20,7 @@ from typing import IO, Any
 from service.datasets.convert import ANSWER, ORDER, Order
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ AT_ONCE = 4
 WAITING = 12  # each holds a thread of those that answer everybody
 RETRY_SECONDS = 10
 
-_line = children.Places(
+_line = subprocesses.ConcurrencyLimit(
     AT_ONCE + WAITING, f"The service reads {AT_ONCE} files at a time, and {WAITING} more wait.", RETRY_SECONDS
 )
 _turn = BoundedSemaphore(AT_ONCE)
@@ -57,7 +57,7 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
         file.seek(0)
     order = Order(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     (folder / ORDER).write_text(json.dumps(asdict(order)), encoding="utf-8")
-    with _line.one(), _turn:
+    with _line.slot(), _turn:
         code = _run(file, folder, WALL * seconds)
     return _answer(folder, code)
 
@@ -79,7 +79,7 @@ def _run(file: IO[bytes] | None, folder: Path, seconds: float) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            children.end(process)
+            subprocesses.end(process)
 
 
 def _answer(folder: Path, code: int | None) -> dict[str, Any]:

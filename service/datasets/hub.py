@@ -18,7 +18,7 @@ from service.datasets.service import keep, work_folder
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 from service.shared.processes.environment import for_libraries
 from service.shared.settings import Settings
 
@@ -62,7 +62,7 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 
 def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
     """Has the files put into the folder's `parts`; returns the commit."""
-    with children.READERS.one():
+    with subprocesses.READERS.slot():
         order = wanted.model_dump() | {"limit": limit}
         (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
         with (folder / child.LOG).open("wb") as log:
@@ -80,7 +80,7 @@ def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
             except subprocess.TimeoutExpired as error:
                 raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
             finally:
-                children.end(process)
+                subprocesses.end(process)
     answer = _read_answer(folder)
     if problem := answer.get("refused"):
         kinds = {422: InvalidRequest, 413: TooLarge}

@@ -20,13 +20,13 @@ from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "adamss_core.lean", "adamss_core.training.preview")
 SECONDS = 180.0  # a chat template comes with the model and may never end
-LIMITS = children.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
+LIMITS = subprocesses.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
 SHOWN = 5
 
@@ -78,7 +78,7 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
-    with children.READERS.one():
+    with subprocesses.READERS.slot():
         (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -86,11 +86,11 @@ def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=children.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
+                env=subprocesses.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
                 start_new_session=True,
             )
             try:
-                children.limit(process.pid, LIMITS)
+                subprocesses.limit(process.pid, LIMITS)
                 process.wait(SECONDS)
             except subprocess.TimeoutExpired as error:
                 raise InvalidRequest(
@@ -100,7 +100,7 @@ def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
                     param="base_model",
                 ) from error
             finally:
-                children.end(process)
+                subprocesses.end(process)
     return _read(folder)
 
 

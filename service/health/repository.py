@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import HELD, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, Job, JobStatus, Worker
 
 
 def answers(session: Session) -> bool:
@@ -30,7 +30,7 @@ def live_devices(session: Session, within_seconds: float) -> dict[str, int]:
 
 def busy_workers(session: Session) -> int:
     """Workers that hold the lease of a job."""
-    statement = select(func.count(func.distinct(Job.worker))).where(Job.status.in_(HELD))
+    statement = select(func.count(func.distinct(Job.worker))).where(Job.status.in_(LEASED))
     return session.execute(statement).scalar_one()
 
 

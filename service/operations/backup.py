@@ -28,7 +28,7 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.walk import files_below
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
-from service.shared.database.tables import HELD, Job
+from service.shared.database.tables import LEASED, Job
 from service.shared.jobs import states
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
@@ -203,7 +203,7 @@ def _requeue(settings: Settings) -> None:
     db = Database(settings.resolved_database_url)
     try:
         with db.write() as session:
-            for job in session.scalars(select(Job).where(Job.status.in_(HELD))).all():
+            for job in session.scalars(select(Job).where(Job.status.in_(LEASED))).all():
                 states.give_back(session, job.id, job.attempt, charge=False)
     finally:
         db.close()

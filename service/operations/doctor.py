@@ -21,7 +21,7 @@ from service.health.repository import live_workers
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.migrate import migrations_folder
-from service.shared.database.tables import HELD, Delivery, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 
@@ -163,7 +163,7 @@ def _jobs(settings: Settings, db: Database) -> Iterator[Finding]:
         moment = database_now(session)
         counted = session.execute(select(Job.status, func.count()).group_by(Job.status))
         counts = {JobStatus(status).value: count for status, count in counted}
-        overdue = list(session.scalars(select(Job.id).where(Job.status.in_(HELD), Job.lease_until < moment)))
+        overdue = list(session.scalars(select(Job.id).where(Job.status.in_(LEASED), Job.lease_until < moment)))
         stuck = session.execute(
             select(func.count()).where(Delivery.next_at.is_not(None), Delivery.tries > 2)
         ).scalar_one()

@@ -25,7 +25,7 @@ from time import monotonic
 from typing import IO, Any
 
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -138,13 +138,13 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=children.model_environment(offline=not (settings.hub_allowed or settings.hub_models)),
+                env=subprocesses.model_environment(offline=not (settings.hub_allowed or settings.hub_models)),
                 start_new_session=True,
             )
         # The kernel refuses memory beyond the limit, so that a prediction cannot bring the machine down. Private,
         # writable memory: the whole address space would count what torch reserves and never uses.
         memory = settings.predict_memory_bytes
-        children.limit(self._process.pid, {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0})
+        subprocesses.limit(self._process.pid, {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0})
 
     @property
     def alive(self) -> bool:
@@ -196,7 +196,7 @@ class Child:
         )
 
     def kill(self) -> None:
-        children.kill(self._process)
+        subprocesses.kill(self._process)
 
     def close(self) -> None:
         self.kill()

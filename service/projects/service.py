@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from service.projects import repository
-from service.shared.database.tables import HELD, JobStatus, Project
+from service.shared.database.tables import LEASED, JobStatus, Project
 from service.shared.errors import NotFound, TooLarge, TooManyRequests
 from service.shared.settings import Settings
 
@@ -95,7 +95,7 @@ def list_projects(session: Session, settings: Settings) -> list[ProjectInfo]:
             name=project.name,
             quotas=quotas_of(settings, project),
             queued_jobs=repository.count_jobs(session, project.id, WAITING),
-            running_jobs=repository.count_jobs(session, project.id, HELD),
+            running_jobs=repository.count_jobs(session, project.id, LEASED),
             storage_bytes=repository.used_bytes(session, project.id),
         )
         for project in repository.list_all(session)

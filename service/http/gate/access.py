@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.origin import check_host, check_origin, check_page
+from service.http.gate.origin import check_csrf, check_host, check_origin
 from service.http.gate.rates import RateLimits
 from service.http.gate.rendering import error_response
 from service.http.routes import policy_of
@@ -86,7 +86,7 @@ class AccessMiddleware:
             return None
         shown = credential(self.settings, headers)
         if shown.from_cookie:
-            check_page(scope, headers)
+            check_csrf(scope, headers)
         identity = await run_sync(self._admit, scope, shown)
         check_role(scope, identity)
         check_text(scope)

@@ -62,7 +62,7 @@ def check_origin(settings: Settings, scope: Scope, headers: Headers) -> None:
         raise Forbidden("Requests from other sites are refused.", code="foreign_origin")
 
 
-def check_page(scope: Scope, headers: Headers) -> None:
+def check_csrf(scope: Scope, headers: Headers) -> None:
     """A change that a cookie signs in must come from a page of ours, which says so in two ways."""
     if scope["method"] in SAFE_METHODS:
         return

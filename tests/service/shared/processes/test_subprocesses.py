@@ -1,4 +1,4 @@
-"""Processes that the API starts: what they may take, and their end."""
+"""Child processes of the API: resource limits, concurrency limit and termination."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from contextlib import ExitStack
 import pytest
 
 from service.shared.errors import TooManyRequests
-from service.shared.processes import subprocesses as children
+from service.shared.processes import subprocesses
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 def test_memory_is_limited() -> None:
     code = "input(); part = bytearray(1200 * 2**20)"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    children.limit(process.pid, {resource.RLIMIT_DATA: 2**30})
+    subprocesses.limit(process.pid, {resource.RLIMIT_DATA: 2**30})
     _, log = process.communicate(b"\n", timeout=60)
     assert b"MemoryError" in log
 
 
-def test_end_takes_what_it_started() -> None:
+def test_end_kills_grandchildren() -> None:
     code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     assert process.stdout is not None
     assert int(process.stdout.readline())
-    children.end(process)  # communicate() inside would wait for the pipe that the grandchild holds
+    subprocesses.end(process)  # communicate() inside would wait for the pipe that the grandchild holds
     assert process.returncode != 0
-    children.end(process)  # once more costs nothing
+    subprocesses.end(process)  # idempotent
 
 
-def test_there_are_few_places_and_who_finds_none_is_told_when_to_come_back() -> None:
-    """Before: forty at once held all the threads there are, and nobody else was answered."""
+def test_busy_limit_returns_429_with_retry_after() -> None:
+    """Before: forty at once held every server thread, and no other request was served."""
     with ExitStack() as stack:
-        for _ in range(children.PLACES):
-            stack.enter_context(children.READERS.one())
-        with pytest.raises(TooManyRequests) as caught, children.READERS.one():
+        for _ in range(subprocesses.MAX_READERS):
+            stack.enter_context(subprocesses.READERS.slot())
+        with pytest.raises(TooManyRequests) as caught, subprocesses.READERS.slot():
             pass
-        assert caught.value.retry_after == children.RETRY_SECONDS
-    with children.READERS.one():
+        assert caught.value.retry_after == subprocesses.RETRY_SECONDS
+    with subprocesses.READERS.slot():
         pass
