@@ -26,7 +26,7 @@ from service.http.gate.body_limit import BodyLimitMiddleware
 from service.http.gate.rates import RateLimits
 from service.http.gate.read_limit import ReadLimitMiddleware
 from service.http.gate.rendering import add_error_handlers
-from service.http.gate.requests import RequestMiddleware, RequestNumbers
+from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
 from service.jobs.presets import router as presets
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         telemetry={"tracing": False},
         middleware=[  # in the order in which a request passes them
-            Middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings),
+            Middleware(RequestMiddleware, metrics=RequestMetrics(registry), settings=settings),
             Middleware(ReadLimitMiddleware),
             Middleware(AccessMiddleware, settings=settings, rates=rates),
             Middleware(AuditMiddleware),

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
-class RequestNumbers:
+class RequestMetrics:
     """Prometheus metrics of one app; not global, so that the apps of a test run do not share them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -46,8 +46,8 @@ class RequestNumbers:
 class RequestMiddleware:
     """Outermost middleware of ours: every exception becomes a response, every response has its request id."""
 
-    def __init__(self, app: ASGIApp, numbers: RequestNumbers, settings: Settings) -> None:
-        self.app, self.numbers, self.settings = app, numbers, settings
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, settings: Settings) -> None:
+        self.app, self.metrics, self.settings = app, metrics, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,7 +74,7 @@ class RequestMiddleware:
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - began
-            self.numbers.count(scope, status, seconds)
+            self.metrics.count(scope, status, seconds)
             logger.info(
                 "request",
                 extra={
