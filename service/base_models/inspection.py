@@ -1,4 +1,4 @@
-"""Facts of a base model, from a child process that may import torch; this one never does."""
+"""Inspection of a base model in a child process, which may import torch; the service never does."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LIMITS = subprocesses.READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 
 
 def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
-    """Runs the inspection of a folder or hub id.
+    """Inspect a folder or hub id and return the facts of the model.
 
     Raises:
-        InvalidRequest: the model cannot be used, with the reason.
-        Unavailable: the inspection itself failed, such as by its time limit.
+        InvalidRequest: the model cannot be used; the message has the reason.
+        Unavailable: the inspection itself failed, for example by its time limit.
     """
     arguments = [*COMMAND, model, *(["--revision", revision] if revision else [])]
     with subprocesses.READERS.slot():
@@ -51,15 +51,15 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
 
 def _read(output: bytes, log: bytes, code: int) -> dict[str, Any]:
     try:
-        answer = json.loads(output)
+        facts = json.loads(output)
     except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        problem = answer.get("error")
+        facts = None
+    if isinstance(facts, dict):
+        problem = facts.get("error")
         if code == 0 and problem is None:
-            return answer
+            return facts
         if isinstance(problem, dict):
             message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
             raise InvalidRequest(message, code=str(problem.get("code") or "model_unusable"), param="base_model")
     logger.error("inspection failed", extra={"exit_code": code, "stderr": log[-2_000:].decode(errors="replace")})
-    raise Unavailable("The model could not be inspected; the service's log says why.", code="inspection_failed")
+    raise Unavailable("The model could not be inspected; the service's log has the reason.", code="inspection_failed")
