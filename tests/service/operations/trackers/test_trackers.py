@@ -43,12 +43,12 @@ def copy_twice(target: Any, folder: Path, job: JobJson = JOB) -> None:
     follower = open_follower(target, job, folder)
     assert follower.after == 0
     for entry in ROWS[:2]:
-        follower.take(entry)
+        follower.write(entry)
     follower.close({**job, "status": "running"})
     follower = open_follower(target, job, folder)
     assert follower.after == 2
     for entry in ROWS[2:]:
-        follower.take(entry)
+        follower.write(entry)
     follower.close(job)
 
 
@@ -67,7 +67,7 @@ def test_tensorboard_is_live(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     follower = open_follower("tensorboard", JOB, tmp_path)
     for entry in ROWS[:2]:
-        follower.take(entry)
+        follower.write(entry)
     follower.flush()
     while not scalars(tmp_path / JOB["id"]):
         sleep(0.1)
