@@ -1,4 +1,4 @@
-"""The JSON that the API answers, as the client's callers see it. Newer servers may add keys."""
+"""Types of the API's JSON. Newer servers may add keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class ProgressJson(TypedDict):
-    """How far a job is."""
+    """Progress of a job."""
 
     step: int
     total_steps: int
@@ -18,7 +18,7 @@ class ProgressJson(TypedDict):
 
 
 class ProblemJson(TypedDict):
-    """Why a job failed, and what to do about it."""
+    """Reason of a job's failure, with its remedy."""
 
     code: str
     message: str
@@ -26,7 +26,7 @@ class ProblemJson(TypedDict):
 
 
 class AsaCountsJson(TypedDict):
-    """Subspaces over all layers."""
+    """Numbers of subspaces over all layers."""
 
     total: int
     active: int
@@ -67,18 +67,18 @@ class DatasetJson(TypedDict):
 
 
 class MetricJson(TypedDict):
-    """What was measured at one step."""
+    """Values logged at one step."""
 
     seq: int
     kind: Literal["train", "eval"]
     step: int
     epoch: float
     time: str
-    values: dict[str, float | None]  # None for what is not a number
+    values: dict[str, float | None]  # null for NaN and infinity
 
 
 class EventJson(TypedDict):
-    """Something that happened to a job."""
+    """An event of a job."""
 
     seq: int
     time: str
@@ -88,7 +88,7 @@ class EventJson(TypedDict):
 
 
 class LogPieceJson(TypedDict):
-    """A piece of the training log, from one byte to the next."""
+    """A piece of the training log, from byte `offset` to byte `next`."""
 
     data: str
     offset: int
@@ -107,7 +107,7 @@ class SubspaceJson(TypedDict):
 
 
 class MaskStepJson(TypedDict):
-    """One pruning: how many subspaces were to stay, and how many did (null for one yet to come)."""
+    """A pruning step: `wanted` subspaces were to stay, `reached` did (null before the step)."""
 
     step: int
     wanted: int
@@ -115,7 +115,7 @@ class MaskStepJson(TypedDict):
 
 
 class SubspaceMapJson(TypedDict):
-    """The whole ASA picture at a step."""
+    """State of all subspaces at a step."""
 
     total: int
     active: int
@@ -125,7 +125,7 @@ class SubspaceMapJson(TypedDict):
 
 
 class ArtifactJson(TypedDict):
-    """A file that a job left: one zip."""
+    """A published zip of a job."""
 
     name: Literal["adapter", "lora", "merged", "metrics"]
     size_bytes: int
