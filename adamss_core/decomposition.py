@@ -1,7 +1,7 @@
 """Decompose a weight into the frozen basis, the row sets and the initial A: SVD, k-means, one small SVD per subspace.
 
 Where the result must agree with stock PEFT's (the randomized SVD and its seed, the k-means call and its label order),
-the calls are the same; see docs/decisions.md.
+the calls are the same.
 """
 
 from __future__ import annotations

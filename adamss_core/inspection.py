@@ -1,55 +1,38 @@
 """Inspect a base model without its weights: modules, shapes, head, tokenizer.
 
-`python -m adamss_core.inspection MODEL [--revision R]` prints the facts as JSON. The model is not run, and its weights
-are not read: the architecture is built from the config on the meta device.
+`python -m adamss_core.inspection` reads its order in the current folder and leaves the facts there. The model is not
+run, and its weights are not read: the architecture is built from the config on the meta device.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
 )
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
-from adamss_core.spec import FACTS_FORMAT
+from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.spec import TaskRecord, facts_format
+from adamss_core.spec.tasks import find_record, task_names
+from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
 
-IMAGES, GENERATION = "image-classification", "text-generation"
-_MODELS: dict[str, tuple[Any, Any]] = {
-    "text-classification": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
-    "token-classification": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification),
-    IMAGES: (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoModelForImageClassification),
-    GENERATION: (MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM),
-}
-UNUSABLE = 2  # exit status
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod", "esm", "luke", "mluke", "markuplm", "lilt", "layoutlmv3"}
@@ -82,17 +65,18 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     options = load_options(source, revision)
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
     _check_weights(Path(source))
-    found = _attempt(source, partial(_facts_by_task, config))
-    first, *others = found
+    by_task = _attempt(source, partial(_facts_by_task, config))
+    first, *others = by_task
+    sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
     tokenizer = _tokenizer(source, options)
     text = config.get_text_config()
     return {
-        "format": FACTS_FORMAT,
+        "format": facts_format(),
         "model_type": config.model_type,
         "architectures": list(config.architectures or []),
-        "tasks": list(found),
-        **found[first],
-        "other_tasks": {task: found[task] for task in others},
+        "tasks": list(by_task),
+        **by_task[first],
+        "other_tasks": {task: by_task[task] for task in others},
         "max_positions": position_limit(config),
         "image_tokens": _image_tokens(config),
         "vocab_size": getattr(text, "vocab_size", None),
@@ -100,27 +84,32 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "has_tokenizer": tokenizer is not None,
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
-        "has_image_processor": IMAGES in found and _has_image_processor(source, options),
+        "has_image_processor": sees_images and _has_image_processor(source, options),
     }
 
 
 def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
-    """For every task that the architecture is known for and can be built for; at least one."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the facts for every task that the architecture is known for and can be built for; at least one."""
+    by_task: dict[str, dict[str, Any]] = {}
     problem: Exception | None = None
-    for task, (mapping, auto_model) in _MODELS.items():
-        known = type(config) in mapping
-        if task == GENERATION:  # an encoder that could be made to generate is none that is meant to
-            known &= type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
-        if not known:
+    for record in map(find_record, task_names()):
+        auto_model = getattr(transformers, record.auto_model)
+        if not _is_known(config, auto_model, record):
             continue
         try:
-            found[task] = task_facts(config, auto_model, trains_head=task != GENERATION)
+            by_task[record.name] = task_facts(config, auto_model, trains_head=record.trains_head)
         except Exception as error:  # as in _attempt
             problem = problem or error
-    if not found:
-        raise problem or ValueError(f"models of type {config.model_type} are for none of {', '.join(_MODELS)}")
-    return found
+    if not by_task:
+        raise problem or ValueError(f"models of type {config.model_type} are for none of {', '.join(task_names())}")
+    return by_task
+
+
+def _is_known(config: Any, auto_model: Any, record: TaskRecord) -> bool:
+    known = type(config) in auto_model._model_mapping
+    if record.decodes_only:  # transformers can make a decoder of an encoder that was never trained to be one
+        known &= type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
+    return known
 
 
 def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, Any]:
@@ -264,8 +253,8 @@ def _attempt(source: str, load: Callable[[], Any]) -> Any:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InspectionError(
             f"The model cannot be built from its config.json: {_without_paths(lines[0], source)}",
-            hint="It must be of an architecture that transformers knows for text, token or image classification or for "
-            "text generation, without code of its own.",
+            hint="It must be of an architecture that transformers knows, without code of its own, for one of "
+            f"{', '.join(find_record(task).title.lower() for task in task_names())}.",
             where="config.json",
         ) from error
 
@@ -275,20 +264,16 @@ def _without_paths(text: str, source: str) -> str:
     return re.sub(r"\s+", " ", text.replace(source, Path(source).name))[:300]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="adamss_core.inspection", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a folder, or a hub id")
-    parser.add_argument("--revision", help="of a hub model")
-    chosen = parser.parse_args(arguments)
+def main() -> None:
+    folder = Path.cwd()
+    order = read_order(folder)
     transformers_logging.set_verbosity_error()
     try:
-        facts = inspect_model(chosen.model, chosen.revision)
+        answer = inspect_model(order["model"], order["revision"])
     except AdamssError as error:
-        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
-        return UNUSABLE
-    print(json.dumps(facts))
-    return 0
+        answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -31,13 +31,13 @@ from transformers.utils import logging as transformers_logging
 
 from adamss_core.adapter_files import load_adapter
 from adamss_core.errors import AdamssError
+from adamss_core.fileio.exchange import read_order
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source, quiet_loading
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.tasks import Task, task_of
 
-ORDER = "order.json"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class PredictOrder:
 
     @classmethod
     def read(cls, folder: Path) -> PredictOrder:
-        fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        fields = read_order(folder)
         return cls(**fields | {"archive": Path(fields["archive"])})
 
 

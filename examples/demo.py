@@ -108,7 +108,7 @@ def start(stack: ExitStack, settings: Settings) -> tuple[str, subprocess.Popen[b
     """`adamss up` on a free port; the stack stops it."""
     port = free_port("127.0.0.1")
     log = stack.enter_context(settings.files.log("demo").open("w"))
-    command = [sys.executable, "-m", "service.cli", "up", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "service.cli", "up", "--port", str(port)]
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def stop() -> None:

@@ -11,12 +11,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 from typing import IO, Any
 
+from service.shared.processes.ask import python
 from service.shared.processes.environment import for_libraries
 from service.shared.storage.home import JobFolder
 
@@ -53,7 +53,7 @@ class TrainerChild:
     ) -> None:
         with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(folder.path)],
+                python("worker.trainer", str(folder.path)),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

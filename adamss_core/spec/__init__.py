@@ -5,22 +5,22 @@ API schema, CLI help and documentation come from these fields; bounds are in the
 
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_after, schedule, total_subspaces
-from adamss_core.spec.facts import FACTS_FORMAT, LinearModule, ModelFacts
+from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
-from adamss_core.spec.plan import Plan, SpecProblem, make_plan
-from adamss_core.spec.presets import PRESETS, Preset, with_defaults
+from adamss_core.spec.plan import Plan, make_plan
+from adamss_core.spec.presets import with_defaults
+from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.targets import check_modules_to_save, match_targets
-from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, metrics_of
+from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
+from adamss_core.spec.tasks.base import TaskRecord
+from adamss_core.spec.tasks.preset import Preset
 
 __all__ = [
-    "FACTS_FORMAT",
-    "PRESETS",
     "AdamssSpec",
     "DatasetSpec",
     "Estimate",
     "JobSpec",
     "LinearModule",
-    "MetricName",
     "ModelFacts",
     "Plan",
     "Preset",
@@ -28,13 +28,18 @@ __all__ = [
     "ScheduleStep",
     "SpecProblem",
     "TaskName",
+    "TaskRecord",
     "TrainingSpec",
+    "all_presets",
     "check_modules_to_save",
     "estimate",
+    "facts_format",
     "kept_after",
     "make_plan",
     "match_targets",
     "metrics_of",
+    "reader_of",
+    "record_of",
     "schedule",
     "total_subspaces",
     "with_defaults",

@@ -114,7 +114,7 @@ class AdamssSpec(BaseModel):
         return "auto" in (self.init_warmup, self.final_warmup, self.mask_interval)
 
     def config_fields(self) -> dict[str, Any]:
-        """Keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
+        """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
         if self.use_asa and self.has_auto_schedule:
             raise ValueError("the ASA schedule still says 'auto': resolve the spec with make_plan first")
         leave_out = {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
@@ -123,7 +123,7 @@ class AdamssSpec(BaseModel):
 
 
 class FieldError(ValueError):
-    """A validation error that belongs to one field although a validator of the whole model found it."""
+    """A validation error of one field, raised by a validator of the whole model."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -11,15 +11,15 @@ EXAMPLE = '[{"role": "user", "content": "..."}, {"role": "assistant", "content":
 
 
 def looks_like_chat(entries: list[Any]) -> bool:
-    """Whether a list is meant as messages, rightly written or not."""
+    """Tell whether a list is meant as messages, rightly written or not."""
     return bool(entries) and all(isinstance(entry, dict) for entry in entries)
 
 
 def wrong_with_chat(messages: list[dict[str, Any]]) -> str | None:
-    """Why the messages cannot be trained on: most chat templates refuse roles out of order, some only at run time."""
-    for place, message in enumerate(messages, start=1):
+    """Return why the messages cannot be trained on; chat templates refuse roles out of order, some only at run time."""
+    for number, message in enumerate(messages, start=1):
         if wrong := _wrong_with_message(message):
-            return f"holds chat messages of which number {place} {wrong}"
+            return f"holds chat messages of which number {number} {wrong}"
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         return "holds a chat in which the assistant never answers, so there is nothing to train on; add its answer"
@@ -45,14 +45,14 @@ def _wrong_with_message(message: dict[str, Any]) -> str | None:
 def _wrong_order(roles: list[str]) -> str | None:
     start = 1 if roles[0] in FIRST else 0
     spoken = roles[start:]
-    for place, role in enumerate(spoken, start=start + 1):
+    for number, role in enumerate(spoken, start=start + 1):
         if role in FIRST:
-            return f"has its {role} message in place {place}; it must come first"
+            return f"has its {role} message in place {number}; it must come first"
     if spoken[0] != "user":
         return f"begins with the {spoken[0]}; begin with the user, after the system message if there is one"
-    for place, (before, role) in enumerate(pairwise(spoken), start=start + 2):
+    for number, (before, role) in enumerate(pairwise(spoken), start=start + 2):
         if role == before and role != "tool":
-            return f"has two messages of the {role} in a row (place {place}); join them, or let the roles alternate"
+            return f"has two messages of the {role} in a row (place {number}); join them, or let the roles alternate"
         if role == "tool" and before == "user":
-            return f"has a tool message right after the user (place {place}); it must follow the assistant's call"
+            return f"has a tool message right after the user (place {number}); it must follow the assistant's call"
     return None

@@ -1,4 +1,4 @@
-"""What a job will cost, from shapes alone: parameters, memory, files."""
+"""Estimate the cost of a job from shapes alone: parameters, memory, files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.plan import Plan
+from adamss_core.spec.tasks import record_of
 
 FLOAT = 4  # bytes; what is trained is fp32
 HALF = 2  # bf16 and fp16
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
-IMAGE_TOKENS = 197  # of a model that does not say: 224 pixels in patches of 16
 QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales included
 BLOCK = re.compile(r".*?\.\d+(?=\.)")  # a layer of the body, from the names of its modules
 MAX_SCHEDULE = 500  # mask steps that are listed
@@ -90,7 +90,7 @@ class Shape(BaseModel):
 
 
 def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
-    """K is clamped to the rows, r to the smaller dimension of [W | b], each rank to r and to its subspace's rows."""
+    """Clamp K to the rows, r to the smaller dimension of [W | b], and each rank to r and to its subspace's rows."""
     columns = module.in_features + module.bias
     basis = min(spec.r, module.out_features, columns)
     subspaces = min(spec.num_subspaces, module.out_features)
@@ -109,11 +109,11 @@ def total_subspaces(modules: Sequence[LinearModule], spec: AdamssSpec) -> int:
 def estimate(
     plan: Plan, facts: ModelFacts, modules: Sequence[LinearModule], labels: int, train_rows: int, eval_rows: int
 ) -> Estimate:
-    """The numbers of a planned job.
+    """Return the numbers of a planned job.
 
     Args:
-        modules: what `match_targets` found.
-        labels: classes of the label column.
+        modules: as `match_targets` returns them.
+        labels: outputs of the head.
     """
     spec = plan.spec
     shapes = [shape_of(module, spec.adamss) for module in modules]
@@ -135,7 +135,7 @@ def estimate(
 
 
 def schedule(spec: AdamssSpec, subspaces: int) -> list[ScheduleStep]:
-    """The mask steps of a resolved spec and how many subspaces stay after each, as ASA counts them; empty without ASA.
+    """Return the mask steps of a resolved spec with the subspaces that stay after each; empty without ASA.
 
     Of a schedule with very many mask steps, evenly chosen ones and the last.
     """
@@ -149,7 +149,7 @@ def schedule(spec: AdamssSpec, subspaces: int) -> list[ScheduleStep]:
 
 
 def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
-    """How many subspaces of a resolved spec may be active after a step."""
+    """Return how many subspaces of a resolved spec may be active after a step."""
     init, final = spec.init_warmup, spec.final_warmup
     assert isinstance(init, int)
     assert isinstance(final, int)
@@ -163,17 +163,17 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
 
 
 def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int) -> int:
-    """Frozen weights and bases; weights, gradients and two moments of what is trained; activations of a batch.
+    """Add up frozen weights and bases, trained weights with gradients and two moments, and activations of a batch.
 
     Padded or packed, a batch has at most batch_size rows of max_length tokens.
     """
-    training = spec.training
+    training, record = spec.training, record_of(spec)
     basis = sum(shape.basis * shape.columns for shape in shapes)
-    tokens = training.batch_size * min(training.max_length, facts.max_positions or training.max_length)
+    tokens = training.batch_size * record.tokens_per_example(spec, facts)
     # Each linear layer keeps its input or output for the backward pass; attention keeps about as much again.
     widths = sum(module.in_features + module.out_features for module in facts.linear_modules)
     if training.gradient_checkpointing:
-        blocks = len({found.group() for module in facts.linear_modules if (found := BLOCK.match(module.name))}) or 1
+        blocks = len({match.group() for module in facts.linear_modules if (match := BLOCK.match(module.name))}) or 1
         widths = widths // blocks + blocks * (facts.hidden_size or 0)  # one block at a time, and what goes into each
     linear = sum(module.in_features * module.out_features for module in facts.linear_modules)
     half = training.precision in ("bf16", "fp16") and training.quantization is None
@@ -181,8 +181,7 @@ def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: 
     activations = tokens * widths * (HALF if half else FLOAT)
     if half and not training.gradient_checkpointing:
         activations += HALF * linear  # autocast's copies of the frozen weights, which the backward pass reads again
-    if spec.task == "text-generation":  # scores of every token of the vocabulary, their gradient, and the softmax
-        activations += 3 * FLOAT * tokens * (facts.vocab_size or 0)
+    activations += record.head_activation_bytes(tokens, facts)
     saved = int(linear * (FLOAT - QUANTISED.get(training.quantization or "", FLOAT)))
     return FLOAT * (facts.parameters + basis + 4 * trained) - saved + activations
 

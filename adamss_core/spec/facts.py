@@ -1,4 +1,4 @@
-"""What must be known of a base model to plan a job without loading it."""
+"""Facts of a base model by which a job is planned without loading it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinearModule(BaseModel):
 
 
 class TaskFacts(BaseModel):
-    """What depends on the head: the modules of the model as its task loads it."""
+    """Facts that depend on the head: the modules of the model as its task loads it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -31,11 +31,11 @@ class TaskFacts(BaseModel):
 
 
 class ModelFacts(TaskFacts):
-    """Facts of a base model, found out on the meta device; those of `TaskFacts` belong to the first of its tasks."""
+    """Facts of a base model, read on the meta device; those of `TaskFacts` belong to the first of its tasks."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
-    format: int = 1
+    format: int | str = 1
     model_type: str
     architectures: list[str] = []
     max_positions: int | None = None
@@ -50,11 +50,11 @@ class ModelFacts(TaskFacts):
     other_tasks: dict[str, TaskFacts] = {}
 
     def for_task(self, task: str) -> ModelFacts:
-        """The same with the modules that the model has for `task`."""
+        """Return the facts with the modules that the model has for `task`."""
         other = self.other_tasks.get(task)
         if other is None:
             return self
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # facts that are kept from an older inspection are found out anew
+FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -1,13 +1,23 @@
-"""A job: what to train, on what, how, and what to keep."""
+"""The spec of a job: model, data, method, training, and the files to keep."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
-from adamss_core.spec.tasks import MetricName, ProblemType, TaskName, check_task_fields
+from adamss_core.spec.model import SpecModel
+from adamss_core.spec.tasks import (
+    DEFAULT_TASK,
+    MetricChoice,
+    ProblemType,
+    TaskColumns,
+    TaskName,
+    TaskTraining,
+    check_task_fields,
+    name_owners,
+)
 
 MAX_STEPS = 10_000_000  # optimizer steps of a job
 DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
@@ -17,50 +27,24 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95}
 REVISION = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"
 WEBHOOK = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"  # no user, no fragment, no white space
 
-Column = Annotated[str, Field(min_length=1, max_length=200)]
 ArtifactName = Literal["adapter", "lora", "merged"]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
-class SpecModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class DatasetSpec(SpecModel):
-    """Which rows are trained on and which are held out."""
-
+class DataSources(SpecModel):
     train: Annotated[str, Field(pattern=DATASET_ID)]
     """Id of the uploaded data set to train on."""
     eval: Annotated[str, Field(pattern=DATASET_ID)] | None = None
     """Id of a data set to evaluate on. Without it a share of the training rows is held out."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the rows held out where there is no `eval`; seeded, and stratified where each row has one class."""
-    text: Column = "text"
-    """Column with the text (text-classification, text-generation on plain text)."""
-    text_pair: Column | None = None
-    """Column with the second text, for pairs (text-classification)."""
-    label: Column = "label"
-    """Column with the class, the list of classes, or the number to predict (text- and image-classification)."""
-    label_separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
-    """What separates the classes within a cell (multi-label text-classification); lists in JSONL need none."""
-    tokens: Column = "tokens"
-    """Column with the list of words (token-classification); a string is split at white space."""
-    tags: Column = "tags"
-    """Column with the tag of each word, such as B-PER or O (token-classification)."""
-    image: Column = "image"
-    """Column with the name of the image file (image-classification)."""
-    prompt: Column | None = None
-    """Column with the prompt (text-generation); needs `completion`."""
-    completion: Column | None = None
-    """Column with the text to learn for the prompt (text-generation)."""
-    messages: Column | None = None
-    """Column with a chat, a list of {role, content} (text-generation). With neither messages nor prompt, the columns
-    are found by the usual names."""
 
 
-class TrainingSpec(SpecModel):
-    """How it is trained."""
+class DatasetSpec(TaskColumns, DataSources):
+    """Which rows are trained on and which are held out."""
 
+
+class CommonTraining(SpecModel):
     epochs: Annotated[float, Field(gt=0, le=1_000)] = 3
     """Passes over the training rows; ignored where `max_steps` is given."""
     max_steps: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | None = None
@@ -86,10 +70,6 @@ class TrainingSpec(SpecModel):
     """Tokens per example; what becomes of longer ones says `over_length`. Has no effect on images."""
     over_length: Literal["truncate", "drop", "raise"] = "truncate"
     """Examples of more than `max_length` tokens: cut them, leave them out, or refuse to train. Counted in an event."""
-    packing: Annotated[bool, Field(strict=True)] = True
-    """Put several short examples into one row, without attention from one to another (text-generation)."""
-    sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
-    """How many prompts of the evaluation data are completed, as an event, at each evaluation (text-generation)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Mixed precision; "auto" takes bf16 where the device has it, else fp32, which regression always gets."""
     gradient_checkpointing: Annotated[bool, Field(strict=True)] = False
@@ -108,10 +88,18 @@ class TrainingSpec(SpecModel):
     """Write a checkpoint every so many steps; "auto" about every minute and at each evaluation."""
     early_stopping_patience: Annotated[StrictInt, Field(ge=1, le=1_000)] | None = None
     """Stop after so many evaluations without improvement; not before pruning has ended."""
-    metric_for_best: MetricName | Literal["auto"] = "auto"
+    metric_for_best: MetricChoice = "auto"
     """Evaluation metric by which the best checkpoint is chosen; "auto" takes the task's own."""
     seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the split, the order of the rows, the head and dropout."""
+
+
+class TrainingSpec(TaskTraining, CommonTraining):
+    """How it is trained."""
+
+
+name_owners(DatasetSpec, "dataset.")
+name_owners(TrainingSpec, "training.")
 
 
 class JobSpec(SpecModel):
@@ -119,10 +107,10 @@ class JobSpec(SpecModel):
 
     name: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """A name for people; need not be unique."""
-    task: TaskName = "text-classification"
-    """What is learnt."""
+    task: TaskName = DEFAULT_TASK
+    """The kind of job, which decides about columns, head, loss and metrics."""
     problem_type: ProblemType | None = None
-    """What a label is (text-classification): one class, several classes at once, or a number. Default: one class."""
+    """What a label is: one class, several classes at once, or a number. Default: one class."""
     base_model: Annotated[str, Field(pattern=MODEL_NAME)]
     """A folder in the service's models folder, or a hub id where the operator allows the hub."""
     revision: Annotated[str, Field(pattern=REVISION)] | None = None
@@ -132,7 +120,7 @@ class JobSpec(SpecModel):
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)
-    artifacts: Annotated[list[ArtifactName], Field(min_length=1, max_length=3)] = ["adapter", "lora", "merged"]
+    artifacts: list[ArtifactName] = Field(default=["adapter", "lora", "merged"], min_length=1, max_length=3)
     """What is written at the end: the adapter, an exactly equivalent LoRA, the merged model."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
@@ -142,7 +130,7 @@ class JobSpec(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def _base_model_from_config(cls, value: Any) -> Any:
-        """A pasted adapter_config.json names the base model where the job does not."""
+        """Take the base model from a pasted adapter_config.json where the job names none."""
         if not isinstance(value, dict) or not isinstance(block := value.get("adamss"), dict):
             return value
         filled = dict(value)
@@ -159,7 +147,5 @@ class JobSpec(SpecModel):
         check_task_fields(self)
         return self
 
-    @property
-    def problem(self) -> ProblemType:
-        """`problem_type` with its default."""
-        return self.problem_type or "single_label_classification"
+
+name_owners(JobSpec)

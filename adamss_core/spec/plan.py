@@ -1,4 +1,4 @@
-"""From a spec and what is known of model and data to numbers: steps, subspaces, a resolved ASA schedule."""
+"""Turn a spec and the sizes of model and data into numbers: steps, subspaces, a resolved ASA schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adamss_core.spec.job import MAX_STEPS, JobSpec
 from adamss_core.spec.presets import with_defaults
+from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.tasks import metrics_of
 
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
@@ -14,24 +15,16 @@ from adamss_core.spec.tasks import metrics_of
 RAMP_BEGIN, RAMP_END, PRUNINGS = 0.1, 0.5, 10
 
 
-class SpecProblem(Exception):
-    """The spec has the right shape but cannot work; `param` is the JSON path of the field at fault."""
-
-    def __init__(self, param: str, message: str, code: str = "invalid_spec") -> None:
-        super().__init__(message)
-        self.param, self.message, self.code = param, message, code
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What a job will do, before it does it.
+    """The steps and the resolved spec of a job, before it runs.
 
     Attributes:
         spec: the spec with its task's values where it had none, and every "auto" of the ASA schedule, and that of
             metric_for_best, replaced.
         total_steps: optimizer steps.
         steps_per_epoch: optimizer steps in one pass over the training rows.
-        warnings: what works but may surprise.
+        warnings: settings that work but may surprise.
     """
 
     spec: JobSpec
@@ -41,7 +34,7 @@ class Plan:
 
 
 def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: int = 1) -> Plan:
-    """Resolves the schedule and refuses what cannot be reached.
+    """Resolve the schedule, and refuse a target that cannot be reached.
 
     Args:
         train_rows: rows that are trained on, the held-out ones excluded.

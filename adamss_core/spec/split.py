@@ -1,4 +1,4 @@
-"""How many rows of each label are held out where a job names no evaluation data."""
+"""Count the rows of each label to hold out where a job names no evaluation data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 
 def held_out(counts: Mapping[str, int], fraction: float) -> dict[str, int]:
-    """Rows to hold out per label, in proportion (largest remainder); every label keeps at least one row to train on.
+    """Return label -> rows to hold out, in proportion (largest remainder); every label keeps a row to train on.
 
     Args:
         counts: label -> rows.
         fraction: share of all rows, between 0 and 1; at least one row is held out if any label has two.
     """
-    wanted = max(1, round(fraction * sum(counts.values())))
+    target = max(1, round(fraction * sum(counts.values())))
     room = {label: max(0, rows - 1) for label, rows in counts.items()}
     taken = {label: min(room[label], int(rows * fraction)) for label, rows in counts.items()}
-    missing = wanted - sum(taken.values())
+    missing = target - sum(taken.values())
     by_remainder = sorted(counts, key=lambda label: (-(counts[label] * fraction % 1), label))
     while missing > 0 and any(taken[label] < room[label] for label in counts):
         for label in by_remainder:

@@ -1,4 +1,4 @@
-"""Which modules a spec adapts, by the rules of `peft.tuners.tuners_utils`, from names alone."""
+"""Find the modules that a spec adapts, by the rules of `peft.tuners.tuners_utils`, from names alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import regex
 
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
-from adamss_core.spec.plan import SpecProblem
+from adamss_core.spec.problem import SpecProblem
 
 ALL_LINEAR = "all-linear"
 SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
@@ -20,26 +20,26 @@ SUGGESTIONS = 8
 
 
 def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
-    """The linear modules that the spec adapts, in the model's order.
+    """Return the linear modules that the spec adapts, in the model's order.
 
     Raises:
         SpecProblem: the targets match nothing, or a pattern cannot be used.
     """
     matcher = _Matcher(spec, facts)
-    found = [module for module in facts.linear_modules if matcher.matches(module.name)]
-    if not found:
-        raise _nothing_matched(spec, facts, matcher.wanted)
-    return found
+    matched = [module for module in facts.linear_modules if matcher.matches(module.name)]
+    if not matched:
+        raise _nothing_matched(spec, facts, matcher.targets)
+    return matched
 
 
 def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
-    """Raises SpecProblem for a module that the model does not have."""
+    """Raise SpecProblem for a module that the model does not have."""
     known = {name for module in facts.linear_modules for name in _suffixes(module.name)}
     known |= {name for head in facts.head_modules for name in _suffixes(head)} | set(SEQ_CLS_HEADS)
-    for place, name in enumerate(spec.modules_to_save or []):
+    for index, name in enumerate(spec.modules_to_save or []):
         if name not in known:
             raise SpecProblem(
-                f"adamss.modules_to_save[{place}]",
+                f"adamss.modules_to_save[{index}]",
                 f"The model has no module '{name}'. {_closest([name], sorted(known))}",
                 "unknown_module",
             )
@@ -57,7 +57,7 @@ class _Matcher:
                 f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
                 "targets_missing",
             )
-        self.spec, self.wanted = spec, targets
+        self.spec, self.targets = spec, targets
         self.excluded = [*(spec.modules_to_save or []), *facts.head_modules, *SEQ_CLS_HEADS]
         self.deadline = time.monotonic() + MATCH_SECONDS
         self._check_patterns()
@@ -65,26 +65,21 @@ class _Matcher:
     def matches(self, name: str) -> bool:
         if any(self._match("modules_to_save", rf"(^|.*\.){head}($|\..*)", name) for head in self.excluded):
             return False
-        if isinstance(self.wanted, str):
-            if self.wanted.lower() == ALL_LINEAR:
+        if isinstance(self.targets, str):
+            if self.targets.lower() == ALL_LINEAR:
                 return True
-            return self._match("target_modules", rf"(?:{self.wanted})\Z", name) is not None
-        if name in self.wanted:
+            return self._match("target_modules", rf"(?:{self.targets})\Z", name) is not None
+        if name in self.targets:
             return True
-        return any(name.endswith(f".{target}") for target in self.wanted) and self._in_wanted_layer(name)
+        return any(name.endswith(f".{target}") for target in self.targets) and self._in_chosen_layer(name)
 
-    def _in_wanted_layer(self, name: str) -> bool:
-        wanted = self.spec.layers_to_transform
-        if wanted is None or wanted == []:
+    def _in_chosen_layer(self, name: str) -> bool:
+        layers = self.spec.layers_to_transform
+        if layers is None or layers == []:
             return True
-        found = None
-        for pattern in self._layer_patterns():
-            found = self._match("layers_pattern", pattern, name)
-            if found is not None:
-                break
-        if found is None:
-            return False
-        return int(found["idx"]) in ([wanted] if isinstance(wanted, int) else wanted)
+        matches = (self._match("layers_pattern", pattern, name) for pattern in self._layer_patterns())
+        match = next((match for match in matches if match is not None), None)
+        return match is not None and int(match["idx"]) in ([layers] if isinstance(layers, int) else layers)
 
     def _layer_patterns(self) -> list[str]:
         names = self.spec.layers_pattern
@@ -93,7 +88,7 @@ class _Matcher:
         return [rf"(?:^|.*?\.){name}\.(?P<idx>\d+)\." for name in ([names] if isinstance(names, str) else names)]
 
     def _check_patterns(self) -> None:
-        fields = {"target_modules": [self.wanted] if isinstance(self.wanted, str) else []}
+        fields = {"target_modules": [self.targets] if isinstance(self.targets, str) else []}
         fields["modules_to_save"] = self.spec.modules_to_save or []
         names = self.spec.layers_pattern
         fields["layers_pattern"] = [names] if isinstance(names, str) else names or []
@@ -120,8 +115,8 @@ class _Matcher:
             ) from error
 
 
-def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, wanted: Sequence[str] | str) -> SpecProblem:
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, targets: Sequence[str] | str) -> SpecProblem:
+    names = [targets] if isinstance(targets, str) else list(targets)
     where = "" if spec.layers_to_transform is None else " in the layers of layers_to_transform"
     return SpecProblem(
         "adamss.target_modules",
@@ -131,8 +126,8 @@ def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, wanted: Sequence[str] 
     )
 
 
-def _closest(wanted: Sequence[str], known: Sequence[str]) -> str:
-    close = [match for name in wanted for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
+def _closest(names: Sequence[str], known: Sequence[str]) -> str:
+    close = [match for name in names for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     if close:
         return f"The closest are: {', '.join(dict.fromkeys(close))}."
     return f"It has: {', '.join(known[:SUGGESTIONS])}."
@@ -143,6 +138,6 @@ def _last_names(facts: ModelFacts) -> list[str]:
 
 
 def _suffixes(name: str) -> set[str]:
-    """Every name by which PEFT would find a module or one of the modules around it."""
+    """Return every name by which PEFT would find a module or one of the modules around it."""
     parts = name.split(".")
     return {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}

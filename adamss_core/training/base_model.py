@@ -111,12 +111,12 @@ def load_pretrained(
     Raises:
         TrainingError: model_load_failed, quantization_unavailable.
     """
-    kept = _unquantised(auto_model, source)
-    model, missing = _load(auto_model, source, head, task, kept)
+    full_precision = _unquantised(auto_model, source)
+    model, missing = _load(auto_model, source, head, task, full_precision)
     fresh = sorted({key.rpartition(".")[0] for key in missing})
-    if source.quantization is not None and (more := [name for name in fresh if not _inside(name, kept)]):
+    if source.quantization is not None and (more := [name for name in fresh if not _inside(name, full_precision)]):
         # Random, so trained in full: no gradient reaches a quantised weight.
-        model, _ = _load(auto_model, source, head, task, [*kept, *more])
+        model, _ = _load(auto_model, source, head, task, [*full_precision, *more])
     model.config._name_or_path = model.name_or_path = source.name
     return model, fresh
 

@@ -136,8 +136,8 @@ class Padding:
         padded = torch.full((len(targets), width), IGNORED)
         left = self._tokenizer.padding_side == "left"
         for row, values in enumerate(targets):
-            place = slice(width - len(values), width) if left else slice(0, len(values))
-            padded[row, place] = torch.from_numpy(values.astype(np.int64))
+            filled = slice(width - len(values), width) if left else slice(0, len(values))
+            padded[row, filled] = torch.from_numpy(values.astype(np.int64))
         return padded.to(self._device)
 
 

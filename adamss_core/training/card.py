@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from adamss_core.spec.tasks import find_record
+from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.tasks.base import Usage
 
 _TITLES = {
@@ -19,28 +21,6 @@ _WHAT = {
     "code.",
     "merged": "The whole model with the AdaMSS update added to its weights. It needs transformers only.",
 }
-# Evaluation metrics in the order of the card, and their names on the hub.
-_METRICS = {
-    "accuracy": "Accuracy",
-    "f1": "Entity F1",
-    "micro_f1": "Micro F1",
-    "macro_f1": "Macro F1",
-    "matthews": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "perplexity": "Perplexity",
-}
-_HUB_METRICS = {
-    "accuracy": "accuracy",
-    "f1": "f1",
-    "micro_f1": "f1",
-    "macro_f1": "f1",
-    "matthews": "matthews_correlation",
-    "pearson": "pearsonr",
-    "spearman": "spearmanr",
-    "perplexity": "perplexity",
-}
-_PLAIN = frozenset({"matthews", "pearson", "spearman", "perplexity"})  # no shares of one
 
 
 def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
@@ -50,7 +30,7 @@ def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
         _front_matter(name, manifest),
         f"# {_markdown(spec['name'])}\n\n{_TITLES[name]} for {spec['task']}, on `{manifest['base_model']['name']}`.\n\n"
         f"{_WHAT[name]}",
-        _results(result),
+        _results(manifest),
         _data(spec, result),
         _method(manifest),
         f"## How to load it\n\n```python\n{_code(name, manifest, usage)}\n```",
@@ -71,24 +51,25 @@ def _front_matter(name: str, manifest: dict[str, Any]) -> str:
         *(f"- {tag}" for tag in tags),
         *(["- lora"] if name == "lora" else []),
         "metrics:",
-        *(f"- {metric}" for metric in dict.fromkeys(_HUB_METRICS[key] for key in _scores(manifest["result"]))),
+        *(f"- {name}" for name in dict.fromkeys(metric.hub for metric in _metrics(manifest) if metric.hub)),
     ]
     return "---\n" + "\n".join(lines) + "\n---"
 
 
-def _scores(result: dict[str, Any]) -> list[str]:
-    """Names of the metrics that the result has, the loss aside."""
-    return [key for key in _METRICS if f"eval_{key}" in result]
+def _metrics(manifest: dict[str, Any]) -> list[Metric]:
+    """Return the task's metrics that the result has, the loss at the end."""
+    spec, result = manifest["spec"], manifest["result"]
+    metrics = find_record(spec["task"], spec.get("problem_type")).metrics
+    return [*(metric for metric in metrics if metric != LOSS and f"eval_{metric.name}" in result), LOSS]
 
 
-def _results(result: dict[str, Any]) -> str:
+def _results(manifest: dict[str, Any]) -> str:
+    result = manifest["result"]
     baseline = result["baseline"]
-    rows = [
-        *((_METRICS[key], key, _number if key in _PLAIN else _share) for key in _scores(result)),
-        ("Loss", "loss", _number),
-    ]
     table = "\n".join(
-        f"| {title} | {show(result.get(f'eval_{key}'))} | {show(baseline.get(key))} |" for title, key, show in rows
+        f"| {metric.title} | {_value(metric, result.get(f'eval_{metric.name}'))} "
+        f"| {_value(metric, baseline.get(metric.name))} |"
+        for metric in _metrics(manifest)
     )
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
@@ -98,12 +79,12 @@ def _results(result: dict[str, Any]) -> str:
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:
-    labels, held = result["labels"], result["held_out"]
+    labels, split = result["labels"], result["held_out"]
     shown = ", ".join(f"`{_markdown(label)}`" for label in labels[:20]) + (" …" if len(labels) > 20 else "")
-    how = ", stratified by label" if held["stratified"] else ""
+    how = ", stratified by label" if split["stratified"] else ""
     held_out = (
         "a data set of its own"
-        if held["from"] == "eval"
+        if split["from"] == "eval"
         else f"{spec['dataset']['eval_fraction']:.0%} of the rows{how}"
     )
     classes = f" {len(labels)} classes: {shown}." if labels else ""
@@ -160,12 +141,10 @@ def _limits(manifest: dict[str, Any]) -> str:
     )
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _value(metric: Metric, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if metric.is_share else f"{value:.4f}"
 
 
 def _markdown(text: str) -> str:

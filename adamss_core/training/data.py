@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adamss_core.spec.cells import Reader, Unusable, why_left_out
+from adamss_core.spec.cells import Cells, Reader, Unusable, why_left_out
 from adamss_core.spec.split import held_out
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter
@@ -40,6 +40,11 @@ class Rows:
 
     def __getitem__(self, column: str) -> list[Any]:
         return self.columns[column]
+
+    def cells(self) -> list[Cells]:
+        """Return each row by itself, field -> value."""
+        names = list(self.columns)
+        return [dict(zip(names, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
 
     def take(self, indices: Sequence[int]) -> Rows:
         columns = {name: [values[i] for i in indices] for name, values in self.columns.items()}

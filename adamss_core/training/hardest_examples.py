@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from adamss_core.spec.cells import Cells
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.evaluation import predict
@@ -17,7 +18,6 @@ from adamss_core.training.setup import Setup
 KEPT = 100
 BATCH = 8  # rows predicted at a time, at most
 SHOWN = 400  # characters of a text
-EXPECTED = ("label", "tags", "completion")
 
 
 def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
@@ -41,6 +41,7 @@ def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[di
         losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
         places = losses.topk(min(KEPT, len(losses))).indices.tolist()
         rows = setup.data.evaluation.take(places)
+        shown = [_shown(setup, cells) for cells in rows.cells()]
         said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []
     except Exception as error:
         if not is_out_of_memory(error):
@@ -53,7 +54,7 @@ def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[di
         {
             "row": rows.numbers[i],
             "data": setup.data.held_out["from"],
-            **_shown(rows, i),
+            **shown[i],
             "predicted": answer,
             "loss": loss if math.isfinite(loss := float(losses[places[i]])) else None,
         }
@@ -61,36 +62,23 @@ def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[di
     ]
 
 
-def _shown(rows: Rows, place: int) -> dict[str, Any]:
-    """Input and what was expected: the label, the tags, the completion, or the last message."""
-    cells = {name: values[place] for name, values in rows.columns.items()}
-    expected = next((cells.pop(name) for name in EXPECTED if name in cells), None)
-    if "messages" in cells:
-        *before, last = cells["messages"]
-        cells["messages"], expected = before, last["content"]
-    return {"input": _short(cells), "expected": _short(expected)}
+def _shown(setup: Setup, cells: Cells) -> dict[str, Any]:
+    """Split a row into input and expected answer, each cut to a length that fits a table."""
+    inputs, expected = setup.task.record.split_answer(cells)
+    return {"input": _short(inputs), "expected": _short(expected)}
 
 
 @torch.inference_mode()
 def _said(setup: Setup, model: nn.Module, rows: Rows, batch_size: int) -> list[Any]:
-    """(n,) the answers in short."""
-    if setup.request.spec.task == "text-generation":
+    """Return the model's answers, (n,), cut as above; None where answering takes too long."""
+    field = setup.task.record.answer_field
+    if field is None:
         return [None] * len(rows)
-    asked = [
-        {name: _asked(rows, name, values[i]) for name, values in rows.columns.items() if name not in EXPECTED}
-        for i in range(len(rows))
-    ]
+    inputs = setup.task.inputs(rows)
     answers: list[Mapping[str, Any]] = []
-    for start in range(0, len(asked), batch_size):
-        answers += setup.task.predict(model, setup.processor, asked[start : start + batch_size], setup.limit)
-    return [
-        _short(next(answer[name] for name in ("label", "labels", "value", "tags") if name in answer))
-        for answer in answers
-    ]
-
-
-def _asked(rows: Rows, name: str, value: Any) -> Any:
-    return rows.images / value if name == "image" and rows.images is not None else value
+    for start in range(0, len(inputs), batch_size):
+        answers += setup.task.predict(model, setup.processor, inputs[start : start + batch_size], setup.limit)
+    return [_short(answer[field]) for answer in answers]
 
 
 def _short(value: Any) -> Any:

@@ -89,7 +89,7 @@ def _adapted_model(
     if checkpoint is not None:
         return _resumed_adapter(base, checkpoint / ADAPTER)
     task.prepare_head(base, data)
-    model = add_adapter(base, fresh, request, reporter, task.peft_type, task.trains_head)
+    model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
         warm_start(model, request.init_from)
         reporter.event(

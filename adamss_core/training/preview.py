@@ -1,13 +1,11 @@
-"""The first examples of a data set as a job's model will see them: `python -m adamss_core.training.preview FOLDER`.
+"""The first examples of a data set as a job's model will see them: `python -m adamss_core.training.preview`.
 
-Reads `order.json` in FOLDER and writes `answer.json`: {"examples": [...], ...} or {"error": {...}}. Only the tokenizer
-or image processor is loaded, no weights.
+Reads its order in the current folder and leaves the answer there: {"examples": [...], ...} or {"error": {...}}. Only
+the tokenizer or image processor is loaded, no weights.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +14,12 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
-from adamss_core.training.batches import IGNORED, Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
-from adamss_core.training.tasks import Task, task_of
-
-ORDER, ANSWER = "order.json", "answer.json"
-MAX_TOKENS = 1_024  # of an example that are listed
-LABELS = ("label", "tags")
+from adamss_core.training.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class PreviewOrder:
 
     @classmethod
     def read(cls, folder: Path) -> PreviewOrder:
-        fields = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        fields = read_order(folder)
         spec = JobSpec.model_validate(fields.pop("spec"))
         return cls(spec=spec, rows=Path(fields.pop("rows")), **fields)
 
@@ -62,77 +56,45 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in rows.left_out.most_common())
         raise bad_data(
-            f"None of the first rows has {task.needs}: {reasons}.", hint="Name the columns that have.", where="dataset"
+            f"None of the first rows has {task.record.needs}: {reasons}.",
+            hint="Name the columns that have.",
+            where="dataset",
         )
-    classes = _classes(rows)
+    classes = _classes(rows, task.record.target)
     source = Source(order.model, order.revision, order.spec.base_model, tuple(classes))
     processor = task.load_processor(source)
     limit = task.limit(processor, AutoConfig.from_pretrained(source.path, **source.options))
     encoded = task.encode(rows, classes, processor, limit)
     count = min(order.count, len(rows))
-    show = _image_example if order.spec.task == "image-classification" else _text_example
     return {
         "limit": limit or None,
         "checked": len(rows) + rows.left_out.total(),
         "over_length": len(encoded.over_length),
         "left_out": dict(rows.left_out),
         "examples": [
-            {"row": rows.numbers[place], "target": _target(rows, place)} | show(task, processor, encoded, place)
-            for place in range(count)
+            {"row": rows.numbers[i], "target": _target(rows, task.record.target, i)}
+            | task.example(processor, encoded, i)
+            for i in range(count)
         ],
     }
 
 
-def _classes(rows: Rows) -> list[str]:
-    """Of these rows; the job's own may be more, which changes no token."""
+def _classes(rows: Rows, target: str | None) -> list[str]:
+    """Return the classes of these rows; the job's own may be more, which changes no token."""
     names: set[str] = set()
-    for column in LABELS:
-        for label in rows.columns.get(column, []):
-            names.update([label] if isinstance(label, str) else label if isinstance(label, Sequence) else [])
+    for label in rows.columns.get(target or "", []):
+        names.update([label] if isinstance(label, str) else label if isinstance(label, Sequence) else [])
     return in_order(names)
 
 
-def _target(rows: Rows, place: int) -> Any:
-    """What the model is to say, where that is not a text."""
-    found = next((rows[column][place] for column in LABELS if column in rows.columns), None)
-    return list(found) if isinstance(found, (tuple, list)) else found
-
-
-def _text_example(task: Task, tokenizer: Any, encoded: Encoded, place: int) -> dict[str, Any]:
-    ids = [int(token) for token in encoded.features[place]["input_ids"]]
-    trained = _trained(task, encoded, place, len(ids))
-    pieces = tokenizer.convert_ids_to_tokens(ids)
-    tokens = [
-        {"id": token, "token": piece, "text": tokenizer.decode([token]), "trained": learnt}
-        for token, piece, learnt in zip(ids, pieces, trained, strict=True)
-    ]
-    return {
-        "text": tokenizer.decode(ids),
-        "tokens": tokens[:MAX_TOKENS],
-        "token_count": len(ids),
-        "trained_tokens": sum(trained),
-        "truncated": place in set(encoded.over_length),
-    }
-
-
-def _trained(task: Task, encoded: Encoded, place: int, tokens: int) -> list[bool]:
-    """Which tokens the loss looks at. Of a text that gets one label, none: it is the label that is learnt."""
-    if task.spec.task in ("text-classification", "image-classification"):
-        return [False] * tokens
-    counted = [int(target) != IGNORED for target in encoded.targets[place]]
-    # A language model's target at a place is the next token.
-    return [False, *counted[:-1]] if task.spec.task == "text-generation" else counted
-
-
-def _image_example(task: Task, processor: Any, encoded: Encoded, place: int) -> dict[str, Any]:
-    import torch
-
-    inputs, _ = task.collator(processor, torch.device("cpu"))(encoded, [place])
-    return {"image": Path(encoded.features[place]).name, "pixels": list(inputs["pixel_values"].shape[1:])}
+def _target(rows: Rows, target: str | None, index: int) -> Any:
+    """Return the label of a row in plain values; None for a task without labels."""
+    label = None if target is None else rows[target][index]
+    return list(label) if isinstance(label, (tuple, list)) else label
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder = Path.cwd()
     transformers_logging.set_verbosity_error()
     answer: dict[str, Any]
     try:
@@ -142,7 +104,7 @@ def main() -> None:
         answer = {
             "error": {"code": error.code, "message": error.message, "hint": error.hint, "where": error.where},
         }
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":

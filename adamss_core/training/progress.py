@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from adamss_core.spec import TrainingSpec
+from adamss_core.spec.tasks import all_metrics
 
 Values = dict[str, float | int | None]
 
@@ -68,4 +69,4 @@ def is_better(values: Values, best: Values, metric: str) -> bool:
         return False
     if old is None or not math.isfinite(old):
         return True
-    return new < old if metric in ("loss", "perplexity") else new > old
+    return new > old if all_metrics()[metric].higher_is_better else new < old

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-from adamss_core.spec import JobSpec, Plan, TrainingSpec
+from adamss_core.spec import JobSpec, Plan, TrainingSpec, record_of
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import Collate, Encoded
 from adamss_core.training.data import Data
@@ -79,8 +79,7 @@ def _precision(spec: JobSpec, device: torch.device) -> str:
     """Return accelerate's name of the precision: no, bf16 or fp16."""
     training = spec.training
     if training.precision == "auto":
-        # A regression's outputs are on the scale of its data: in bf16 a year could only be told to the nearest eight.
-        return "bf16" if has_bf16(device) and spec.problem_type != "regression" else "no"
+        return "bf16" if has_bf16(device) and not record_of(spec).trains_in_fp32 else "no"
     if training.precision == "fp16" and device.type == "cpu":
         raise TrainingError(
             "unsupported_precision",

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from threading import Lock
 
-from adamss_core.spec import FACTS_FORMAT, ModelFacts
+from adamss_core.spec import ModelFacts, facts_format
 from adamss_core.spec.job import MODEL_NAME
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
@@ -87,13 +87,13 @@ class Catalog:
         with lock:  # concurrent submits wait for one inspection
             with self._db.read() as session:
                 known = repository.find(session, name, version)
-            if known is None or known.get("format") != FACTS_FORMAT:
+            if known is None or known.get("format") != facts_format():
                 try:
                     known = inspection.inspect(model, revision, local=local)
                 except InvalidRequest as error:
                     if not local:  # not stored: the hub may have the model at the next try
                         raise
-                    known = {"format": FACTS_FORMAT, "refused": {"code": error.code, "message": error.message}}
+                    known = {"format": facts_format(), "refused": {"code": error.code, "message": error.message}}
                 with self._db.write() as session:
                     repository.keep(session, name, version, known)
         if problem := known.get("refused"):

@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "adamss init                    writes spec.yaml",
-    "adamss init my.yaml --task chat   also: text-pairs, regression, multi-label, image-classification…",
+    "adamss init my.yaml --task chat   also: text-pairs, regression, multi-label…",
     "adamss init -                  prints it",
 )
 WIDTH = 100
-# What a first spec says beside its preset; every other field is there as a comment, with its default.
-BASE_MODELS = {
-    "image-classification": "google/vit-base-patch16-224-in21k",
-    "text-generation": "HuggingFaceTB/SmolLM2-135M-Instruct",
-}
+# A first spec has its preset, and this; every other field is there as a comment, with its default.
 PRUNING: dict[str, Any] = {
     "use_asa": True,
     "asa_target_subspaces": 60,
@@ -52,8 +48,8 @@ PASTED = frozenset(
 def init(
     file: Annotated[Path, typer.Argument(help="File to write; - prints it.")] = Path("spec.yaml"),
     task: Annotated[
-        str, typer.Option(help="What is to be learnt: a task, or a kind of it such as regression or chat.")
-    ] = "text-classification",
+        str | None, typer.Option(help="A task, or a kind of one such as regression or chat. Default: one class a text.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a job spec to begin with: every field, with its meaning and default."""
@@ -67,17 +63,18 @@ def init(
     print(f"{file} is written. Submit it: adamss jobs submit {file} --dataset FILE --watch")
 
 
-def commented_spec(task: str) -> str:
-    """The spec as YAML.
+def commented_spec(task: str | None) -> str:
+    """Return the spec as YAML.
 
     Raises:
-        CliError: there is no such task.
+        CliError: no task or kind has this name.
     """
-    from adamss_core.spec import PRESETS, AdamssSpec, DatasetSpec, JobSpec, TrainingSpec
+    from adamss_core.spec import AdamssSpec, DatasetSpec, JobSpec, TrainingSpec, all_presets
 
-    preset = next((preset for preset in PRESETS if preset.name == task), None)
+    presets = all_presets()
+    preset = next((preset for preset in presets if task in (None, preset.name)), None)
     if preset is None:
-        raise CliError(f"--task: there is no task {task}. Use one of: {', '.join(one.name for one in PRESETS)}.")
+        raise CliError(f"--task: there is no task {task}. Use one of: {', '.join(one.name for one in presets)}.")
     blocks: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "adamss": AdamssSpec, "training": TrainingSpec}
     first = first_values(preset)
     lines = [
@@ -98,13 +95,16 @@ def commented_spec(task: str) -> str:
 
 
 def first_values(preset: Preset) -> dict[str, Any]:
-    """What the spec says; encoders are pruned to half of the subspaces that a small one has."""
+    """Return the values of the spec that are not comments."""
+    from adamss_core.spec.tasks import find_record
+
+    record = find_record(preset.task, preset.problem_type)
     first: dict[str, Any] = {
         "name": "my-first-job",
         "task": preset.task,
-        "base_model": BASE_MODELS.get(preset.task, "minilm"),
+        "base_model": record.default_base_model,
         "dataset": {"train": "ds_replacethiswithyours", "eval_fraction": 0.1} | preset.dataset,
-        "adamss": preset.adamss | (PRUNING if preset.task not in BASE_MODELS else {}),
+        "adamss": preset.adamss | (PRUNING if record.starts_pruned else {}),
         "training": {"epochs": 2, "batch_size": 32} | preset.training | {"seed": 0},
         "artifacts": ["adapter", "lora", "merged"],
     }

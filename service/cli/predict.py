@@ -17,6 +17,7 @@ from service.cli.output import CliError, JobId, Json, connect, examples, print_j
 
 if TYPE_CHECKING:
     from adamss_core.spec import JobSpec
+    from adamss_core.spec.tasks.base import FieldKind
     from service.client import Client
 
 EXAMPLES = examples(
@@ -45,7 +46,7 @@ def predict(
     as_csv: Annotated[
         Path | None, typer.Option("--csv", help="With --file: where its rows and the answers go; - prints them.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer of text-generation.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest text that a model writes.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 for the likeliest text, more to draw.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -82,15 +83,16 @@ def spec_of(client: Client, job: str) -> JobSpec:
 
 
 def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]:
-    """What was typed, and what is sent for it."""
-    from service.predict.inputs import fields_of
+    """Return each input as it was typed, and as it is sent."""
+    from adamss_core.spec import record_of
 
-    fields = fields_of(spec)
+    fields = record_of(spec).input_fields(spec)
     if len(given) % len(fields):
         raise CliError(f"The job takes {' and '.join(fields)}: give them one after the other, for each input.")
     groups = [given[start : start + len(fields)] for start in range(0, len(given), len(fields))]
     rows = [dict(zip(fields, group, strict=True)) for group in groups]
-    return [(row, {name: cell_of(name, text, Path()) for name, text in row.items()}) for row in rows]
+    kinds = record_of(spec).field_kinds
+    return [(row, {name: cell_of(kinds[name], text, Path()) for name, text in row.items()}) for row in rows]
 
 
 def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
@@ -99,16 +101,17 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
     Raises:
         CliError: a column is missing, or a cell of it empty.
     """
-    from service.predict.inputs import fields_of
+    from adamss_core.spec import record_of
 
-    columns = {field: str(getattr(spec.dataset, field)) for field in fields_of(spec)}
+    kinds = record_of(spec).field_kinds
+    columns = {field: str(getattr(spec.dataset, field)) for field in record_of(spec).input_fields(spec)}
     for number, row in enumerate(read_rows(file), start=1):
         for name in columns.values():
             if name not in row:
                 raise CliError(f"{file} has no column '{name}', which the job was trained on. It has {', '.join(row)}.")
             if row[name] is None or not str(row[name]).strip():
                 raise CliError(f"{file}, row {number}: column '{name}' is empty.")
-        yield row, {field: cell_of(field, row[name], file.parent) for field, name in columns.items()}
+        yield row, {field: cell_of(kinds[field], row[name], file.parent) for field, name in columns.items()}
 
 
 def columns_of(spec: JobSpec, file: Path) -> list[str]:
@@ -133,11 +136,11 @@ def read_rows(file: Path) -> Iterator[Row]:
         raise CliError(f"{file} is not JSONL: {error}.") from error
 
 
-def cell_of(field: str, value: Any, folder: Path) -> Any:
-    """A cell as the service takes it."""
-    if field == "image":
+def cell_of(kind: FieldKind, value: Any, folder: Path) -> Any:
+    """Convert a cell to the form that the service takes."""
+    if kind == "image":
         return base64.b64encode((folder / str(value)).read_bytes()).decode()
-    if field == "messages":
+    if kind == "chat":
         return chat_of(value) if isinstance(value, str) and value.startswith("[") else as_chat(value)
     return value if isinstance(value, list) else str(value)
 

@@ -42,7 +42,7 @@ def up(port: Port = None) -> None:
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
     parts = [
-        Part(name, [sys.executable, "-m", "service.cli", name], env, settings.files.log(name), say)
+        Part(name, [sys.executable, "-P", "-m", "service.cli", name], env, settings.files.log(name), say)
         for name in ("api", "worker")
     ]
     api, worker = parts
@@ -83,7 +83,7 @@ def api() -> None:
 
 def worker() -> None:
     """Start a worker alone; any number may share one database."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker.main"])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.main"])
 
 
 def prepare(port: int | None) -> Settings:

@@ -113,6 +113,10 @@ class Client:
         """List the base models."""
         return list(self._pages("/models", {}, PAGE))
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """List the tasks and their variants, with fields, metrics and inputs."""
+        return list(self._pages("/tasks", {}, PAGE))
+
     def presets(self) -> list[dict[str, Any]]:
         """List recommended values for each task, with their source."""
         return list(self._pages("/presets", {}, PAGE))
@@ -255,7 +259,7 @@ class Client:
         Args:
             inputs: at most 64; objects with the fields of the job's data set (text, text_pair, tokens, prompt,
                 messages; image in base64), or strings if the task has a single field.
-            options: max_new_tokens, temperature and seed of text-generation.
+            options: max_new_tokens, temperature and seed of a model that generates text.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
         # Not repeated after a timeout: equal inputs would take as long again.

@@ -1,6 +1,6 @@
 """Address and key of the service, from the environment.
 
-This module repeats four `ADAMSS_` variables and their defaults from `service.shared.settings` (a test compares the
+This module repeats five `ADAMSS_` variables and their defaults from `service.shared.settings` (a test compares the
 two), so that the client works without the server's packages.
 """
 

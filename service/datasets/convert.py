@@ -1,7 +1,7 @@
-"""The child process that reads an uploaded file: rows out, profile out, or the reason why not.
+"""Child process that converts an uploaded file into rows and a profile, or a refusal with its reason.
 
 `python -m service.datasets.convert`, in a folder of its own: the file is standard input (or the files are in `parts/`),
-`order.json` says what is asked for, and `answer.json` is the result. Nothing else is trusted with a stranger's file.
+`order.json` holds the arguments and `answer.json` the result. No other process parses an uploaded file.
 """
 
 from __future__ import annotations
@@ -19,28 +19,32 @@ from typing import Any, Self
 
 import xxhash
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from service.datasets import sandbox
-from service.datasets.fingerprints import Fingerprints, FingerprintWriter
 from service.datasets.formats import Opened, open_rows
 from service.datasets.leakage import first_pairs, repeated_within
 from service.datasets.profiling import Profile, is_not_number
+from service.datasets.row_hashes import RowHashes, RowHashWriter
 from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
 from service.shared.errors import ServiceError
 
-ORDER, ANSWER, ROWS, HASHES, IMAGES, PARTS = "order.json", "answer.json", "rows.jsonl", "hashes", "images", "parts"
 MAX_BAD_SHARE = 0.1
 EXAMPLES = 20
 
+ROWS, HASHES, IMAGES, PARTS = "rows.jsonl", "hashes", "images", "parts"
+
 
 @dataclass(frozen=True)
-class Order:
-    """What the child is asked for.
+class Conversion:
+    """Arguments of the child.
 
     Attributes:
-        name: of the uploaded file.
-        limit: bytes that the file may unpack to.
-        keep_limit: bytes of rows that may be kept.
+        name: name of the uploaded file.
+        limit: maximum unpacked size in bytes.
+        keep_limit: maximum size of the converted rows in bytes.
+        memory: maximum address space in bytes.
+        seconds: maximum CPU time.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Order:
 
 
 class RowFile:
-    """Rows as canonical JSON, one a line, with their hash."""
+    """File of rows as canonical JSON lines, with its sha256."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._file, self._limit, self._left = path.open("wb", MEBIBYTE), limit, limit
@@ -71,20 +75,20 @@ class RowFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Closed, the file is on the disk."""
+        """Sync the file to disk and close it."""
         with self._file:
             sync_open_file(self._file)
 
 
-def convert(order: Order, folder: Path) -> dict[str, Any]:
-    """Reads the file into `folder`.
+def convert(order: Conversion, folder: Path) -> dict[str, Any]:
+    """Convert the file into rows, hashes and images in `folder`; return the columns of its row in the database.
 
     Raises:
-        ServiceError: it cannot be used.
+        ServiceError: the file cannot be used.
     """
     profile, numbers = Profile(), array("Q")
     format_: Format | None = None
-    with RowFile(folder / ROWS, order.keep_limit) as rows, FingerprintWriter(folder) as hashes:
+    with RowFile(folder / ROWS, order.keep_limit) as rows, RowHashWriter(folder) as hashes:
         for opened in _open_all(order, folder):
             format_ = opened.format
             profile.from_text = format_ in ("csv", "tsv", "images")
@@ -102,7 +106,7 @@ def convert(order: Order, folder: Path) -> dict[str, Any]:
     if profile.has_gaps or emptied:
         digest = _rewrite(folder, list(profile.columns), emptied, order.keep_limit)
     if format_ == "images":
-        os.sync()  # all at once: to wait for thousands of files one by one takes minutes
+        os.sync()  # one sync of everything: thousands of single fsyncs take minutes
     return {
         "format": format_,
         "rows": profile.rows,
@@ -112,7 +116,7 @@ def convert(order: Order, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open_all(order: Order, folder: Path) -> Iterator[Opened]:
+def _open_all(order: Conversion, folder: Path) -> Iterator[Opened]:
     parts = sorted((folder / PARTS).iterdir()) if (folder / PARTS).is_dir() else []
     if not parts:
         with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as file:
@@ -151,7 +155,7 @@ def _check(profile: Profile) -> None:
 
 
 def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) -> str:
-    """Gives every row every column, so that whoever reads a row need not know the others; returns the new sha256."""
+    """Fill missing columns with null, so that each row can be read alone; return the new sha256."""
     with RowFile(folder / "filled", limit) as filled, (folder / ROWS).open("rb", MEBIBYTE) as file:
         for line in file:
             row = json.loads(line)
@@ -166,8 +170,8 @@ def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) ->
 
 
 def _repetitions(profile: Profile, path: Path, numbers: array[int], format_: Format) -> dict[str, Any]:
-    """Rows that are there twice, and for each column of texts the cells that are."""
-    hashes = Fingerprints(path)
+    """Count duplicate rows, and duplicate cells of each text column."""
+    hashes = RowHashes(path)
     columns = ["image"] if format_ == "images" else hashes.columns
     repeated = repeated_within(hashes, columns).repeated
     pairs = first_pairs(hashes, columns, EXAMPLES) if repeated else []
@@ -175,7 +179,7 @@ def _repetitions(profile: Profile, path: Path, numbers: array[int], format_: For
     return {
         "duplicates": {
             "rows": repeated,
-            "examples": [{"row": numbers[place], "repeats": numbers[first]} for place, first in pairs],
+            "examples": [{"row": numbers[later], "repeats": numbers[first]} for later, first in pairs],
         },
         "repeated": {name: repeated_within(hashes, [name]).repeated for name in texts},
     }
@@ -192,7 +196,7 @@ def _size(folder: Path) -> int:
 
 def main() -> None:
     folder = Path.cwd()
-    order = Order(**json.loads((folder / ORDER).read_bytes()))
+    order = Conversion(**read_order(folder))
     sandbox.enter(order.memory, order.seconds, 8 * order.keep_limit)
     try:
         answer = convert(order, folder)
@@ -207,7 +211,7 @@ def main() -> None:
                 "its rows in smaller groups.",
             }
         }
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ DatasetId = Annotated[str, Path(description="Id of a data set, such as ds_4k7f2m
 
 
 async def read_body(request: Request) -> AsyncIterator[UploadFile | HubDatasetIn]:
-    """The file of a form, or what a JSON body asks the hub for.
+    """Parse a multipart form with a file, or a JSON body that names a data set on the hub.
 
     Raises:
-        RequestValidationError: it is neither.
+        RequestValidationError: the body is neither.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         yield await _hub_body(request)
@@ -48,7 +48,7 @@ async def _hub_body(request: Request) -> HubDatasetIn:
     try:
         return HubDatasetIn.model_validate(body)
     except ValidationError as error:
-        errors = [{**found, "loc": ("body", *found["loc"])} for found in error.errors(include_url=False)]
+        errors = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
         raise RequestValidationError(errors, body=body) from error
 
 
@@ -73,12 +73,12 @@ BODY = {
 def upload_dataset(
     caller: CallerDep, body: Annotated[UploadFile | HubDatasetIn, Depends(read_body)], response: Response
 ) -> DatasetOut:
-    """Uploads a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
-    UTF-8 and perhaps gzipped; Parquet; or a zip of images, in a folder for each class or with a metadata.csv or
+    """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
+    UTF-8 and optionally gzipped; Parquet; or a zip of images, in a folder per class or with a metadata.csv or
     metadata.jsonl that has the columns file_name and label.
 
-    The file is read at once, in a process of its own: rows that cannot be used are left out and named by number, up to
-    a tenth of all; with more, nothing is kept.
+    The file is converted at once, in a sandboxed process: unusable rows are left out and listed by number, up to a
+    tenth of all; beyond that, the upload is refused.
 
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@reviews.csv http://127.0.0.1:8642/datasets
 
@@ -94,19 +94,19 @@ def upload_dataset(
 
 @router.get("", responses=errors(422))
 def list_datasets(caller: CallerDep, after: After = None, limit: Limit = 20) -> Page[DatasetOut]:
-    """The project's data sets, newest first."""
+    """List the project's data sets, newest first."""
     return service.list_datasets(caller, after, limit)
 
 
 @router.get("/{dataset_id}", responses=errors(404, 422))
 def get_dataset(caller: CallerDep, dataset_id: DatasetId) -> DatasetOut:
-    """A data set: its columns, their types and gaps, and the rows that were left out."""
+    """Get a data set: its columns, their types and gaps, and the rows left out."""
     return service.show(caller, dataset_id)
 
 
 @router.get("/{dataset_id}/preview", responses=errors(404, 422))
 def preview_dataset(caller: CallerDep, dataset_id: DatasetId) -> PreviewOut:
-    """The first rows of a data set."""
+    """Get the first rows of a data set."""
     return preview.first_rows(caller, dataset_id)
 
 
@@ -122,12 +122,12 @@ def preview_examples(
         ),
     ] = None,
 ) -> ExamplesOut:
-    """The first examples as a job's model will see them: the rendered text, its tokens, which of them are trained on,
-    and what is cut."""
+    """Get the first examples as a job's model will see them: the rendered text, its tokens, the labels mask and the
+    truncation."""
     return preview.first_examples(caller, dataset_id, body)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=errors(404, 409, 422))
 def delete_dataset(caller: CallerDep, dataset_id: DatasetId) -> None:
-    """Deletes a data set and its rows. Refused while a job that has not ended uses it."""
+    """Delete a data set and its rows. Refused while an unfinished job uses it."""
     service.delete(caller, dataset_id)

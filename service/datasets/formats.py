@@ -1,4 +1,4 @@
-"""Which format a file has, and the reader for it."""
+"""Detection of a file's format, and its reader."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ FOREIGN = {
 
 @dataclass
 class Opened:
-    """A file that can be read.
+    """A readable file.
 
     Attributes:
-        notices: grows while it is read.
+        notices: notices so far; complete after the last row.
     """
 
     format: Format
@@ -63,15 +63,15 @@ class Opened:
 
 
 def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
-    """By content where that is certain, else by the file's name, else by its first character.
+    """Detect the format by content where that is certain, else by the file's name, else by its first character.
 
     Args:
-        images: folder to be made for a zip's images.
-        limit: bytes that the file may unpack to.
+        images: folder to create for a zip's images.
+        limit: maximum unpacked size in bytes.
 
     Raises:
-        InvalidRequest: a format that is not read, or a file that cannot be read as a whole; says what to do.
-        TooLarge: it unpacks to too much.
+        InvalidRequest: the format is unsupported or the file is unreadable; the message gives a remedy.
+        TooLarge: the file exceeds `limit`.
     """
     head = file.read(16)
     if head.startswith(PARQUET):

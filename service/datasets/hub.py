@@ -1,28 +1,28 @@
-"""Data sets from the hub: plain data files of one revision and split; no code of theirs is ever run."""
+"""Data sets from the hub: plain data files of one revision and split; a repository's code is never run."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from adamss_core.fileio.exchange import read_order, write_answer
 from service.datasets import child
-from service.datasets.convert import ANSWER, ORDER, PARTS
+from service.datasets.convert import PARTS
 from service.datasets.rows import Notice
 from service.datasets.schemas import DatasetOut, HubDatasetIn
-from service.datasets.service import keep, work_folder
+from service.datasets.service import store, work_folder
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
-from service.shared.processes import subprocesses
+from service.shared.processes.ask import ask, python
 from service.shared.processes.environment import for_libraries
+from service.shared.processes.subprocesses import READERS
 from service.shared.settings import Settings
 
-COMMAND = (sys.executable, "-P", "-m", "service.datasets.hub")
+COMMAND = python("service.datasets.hub")
 SECONDS = 1_800.0
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".jsonl.gz", ".csv.gz", ".tsv.gz", ".json.gz")
 NO_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "state.json", "config.json"})
@@ -33,21 +33,21 @@ SPLITS = {
 }
 
 
-def fetch(caller: Caller, wanted: HubDatasetIn) -> DatasetOut:
-    """Downloads a split and keeps it like an uploaded file.
+def fetch(caller: Caller, source: HubDatasetIn) -> DatasetOut:
+    """Download a split and store it like an uploaded file.
 
     Raises:
-        InvalidRequest: the operator does not allow it, there is no such thing, or its files cannot be used.
+        InvalidRequest: the data set is not allowed by the operator, does not exist, or its files cannot be used.
         Unavailable: the hub does not answer.
     """
-    check_allowed(caller.settings, wanted.hub_id)
+    check_allowed(caller.settings, source.hub_id)
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        commit = _download(wanted, folder, caller.upload_bytes)
-        found = child.read_upload(None, wanted.hub_id, folder, caller.upload_bytes)
-        origin = f"From the hub: {wanted.hub_id} at {commit}, split {wanted.split}."
-        found["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
-        return keep(caller, dataset_id, f"{wanted.hub_id.replace('/', ' ')} {wanted.split}", folder, found)
+        commit = _download(source, folder, caller.upload_bytes)
+        converted = child.read_upload(None, source.hub_id, folder, caller.upload_bytes)
+        origin = f"From the hub: {source.hub_id} at {commit}, split {source.split}."
+        converted["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
+        return store(caller, dataset_id, f"{source.hub_id.replace('/', ' ')} {source.split}", folder, converted)
 
 
 def check_allowed(settings: Settings, hub_id: str) -> None:
@@ -60,70 +60,48 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
         )
 
 
-def _download(wanted: HubDatasetIn, folder: Path, limit: int) -> str:
-    """Has the files put into the folder's `parts`; returns the commit."""
-    with subprocesses.READERS.slot():
-        order = wanted.model_dump() | {"limit": limit}
-        (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
-        with (folder / child.LOG).open("wb") as log:
-            process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
-                start_new_session=True,
-            )
-            try:
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired as error:
-                raise Unavailable("The download takes too long. Try again later.", code="hub_timeout") from error
-            finally:
-                subprocesses.end(process)
-    answer = _read_answer(folder)
-    if problem := answer.get("refused"):
+def _download(source: HubDatasetIn, folder: Path, limit: int) -> str:
+    """Download the files into `folder/parts` in a child process; return the commit."""
+    environment = for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with READERS.slot():
+        reply = ask(COMMAND, source.model_dump() | {"limit": limit}, folder, seconds=SECONDS, environment=environment)
+    if reply.exit_code is None:
+        raise Unavailable("The download takes too long. Try again later.", code="hub_timeout")
+    if reply.answer is None:
+        raise Unavailable("The hub could not be read. Try again later.", code="hub_failed")
+    if problem := reply.answer.get("refused"):
         kinds = {422: InvalidRequest, 413: TooLarge}
         raise kinds.get(problem["status"], Unavailable)(
             problem["message"], code=problem["code"], param=problem.get("param")
         )
-    (folder / ANSWER).unlink()
-    return str(answer["commit"])
-
-
-def _read_answer(folder: Path) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads((folder / ANSWER).read_bytes())
-    except (OSError, ValueError) as error:
-        raise Unavailable("The hub could not be read. Try again later.", code="hub_failed") from error
-    return answer
+    return str(reply.answer["commit"])
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 
 def choose(names: list[str], split: str, config: str | None) -> list[str]:
-    """The data files of a split, all of one format.
+    """Choose the data files of a split, all of one format.
 
     Raises:
-        InvalidRequest: there are none, or the configuration must be named.
+        InvalidRequest: no file matches, or the configuration must be named.
     """
     data = [name for name in names if name.endswith(SUFFIXES) and name.rpartition("/")[2] not in NO_DATA]
     if not data:
         raise InvalidRequest(
-            "It has no Parquet, CSV or JSON files; data sets that are made by a script of their own are not run. The "
-            "revision refs/convert/parquet often has the files.",
+            "The data set has no Parquet, CSV or JSON files, and loading scripts are never run. The revision "
+            "refs/convert/parquet often has the files.",
             code="no_data_files",
             param="hub_id",
         )
     if config is not None:
         data = _of_config(data, config)
     split_named = any(word in _words(name) for name in data for words in SPLITS.values() for word in words)
-    wanted = SPLITS.get(split, (split.lower(),))
-    chosen = [name for name in data if _words(name) & set(wanted)] if split_named or split != "train" else data
+    split_words = SPLITS.get(split, (split.lower(),))
+    chosen = [name for name in data if _words(name) & set(split_words)] if split_named or split != "train" else data
     if not chosen:
         raise InvalidRequest(
-            f"No file belongs to the split '{split}'. Its files are {', '.join(data[:20])}.",
+            f"No file belongs to the split '{split}'. The data files are {', '.join(data[:20])}.",
             code="unknown_split",
             param="split",
         )
@@ -133,15 +111,15 @@ def choose(names: list[str], split: str, config: str | None) -> list[str]:
 
 
 def _of_config(data: list[str], config: str) -> list[str]:
-    found = [name for name in data if config in name.split("/")[:-1]]
-    if not found:
+    chosen = [name for name in data if config in name.split("/")[:-1]]
+    if not chosen:
         folders = sorted({name.split("/")[0] for name in data if "/" in name})
         raise InvalidRequest(
-            f"There is no folder '{config}' of data files. There are {', '.join(folders[:20]) or 'none'}.",
+            f"The data set has no configuration '{config}'. Configurations: {', '.join(folders[:20]) or 'none'}.",
             code="unknown_config",
             param="config",
         )
-    return found
+    return chosen
 
 
 def _check_one_config(chosen: list[str], config: str | None) -> None:
@@ -149,7 +127,7 @@ def _check_one_config(chosen: list[str], config: str | None) -> None:
     folders = {part for name in chosen for part in name.split("/")[:-1] if part.lower() not in every}
     if config is None and len(folders) > 1:
         raise InvalidRequest(
-            f"It has several configurations: {', '.join(sorted(folders)[:20])}. Name one as config.",
+            f"The data set has several configurations: {', '.join(sorted(folders)[:20])}. Name one as config.",
             code="config_missing",
             param="config",
         )
@@ -160,7 +138,7 @@ def _words(name: str) -> set[str]:
 
 
 def download(order: dict[str, Any], folder: Path) -> str:
-    """The chosen files into `parts`, in their order; returns the commit that the revision stands for."""
+    """Download the chosen files into `parts`, in order; return the revision's commit."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.hf_api import RepoFile
 
@@ -177,9 +155,9 @@ def download(order: dict[str, Any], folder: Path) -> str:
     parts = folder / PARTS
     parts.mkdir()
     for number, name in enumerate(chosen):
-        got = hf_hub_download(hub_id, name, repo_type="dataset", revision=commit, cache_dir=folder / "hub")
+        downloaded = hf_hub_download(hub_id, name, repo_type="dataset", revision=commit, cache_dir=folder / "hub")
         suffix = next(suffix for suffix in SUFFIXES if name.endswith(suffix))
-        Path(got).resolve().rename(parts / f"{number:05d}{suffix}")
+        Path(downloaded).resolve().rename(parts / f"{number:05d}{suffix}")
     return str(commit)
 
 
@@ -188,7 +166,7 @@ def main() -> None:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     folder = Path.cwd()
-    order = json.loads((folder / ORDER).read_bytes())
+    order = read_order(folder)
     answer: dict[str, Any]
     try:
         answer = {"commit": download(order, folder)}
@@ -197,17 +175,17 @@ def main() -> None:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 503
         if status in (401, 403, 404):
-            what = f"There is no public data set '{order['hub_id']}' at revision '{order['revision']}' on the hub."
-            answer = _refusal(422, "unknown_hub_dataset", what, "hub_id")
+            message = f"The hub has no public data set '{order['hub_id']}' at revision '{order['revision']}'."
+            answer = _refusal(422, "unknown_hub_dataset", message, "hub_id")
         else:
             answer = _refusal(503, "hub_failed", f"The hub answered {status}. Try again later.", None)
     except HFValidationError as error:
         answer = _refusal(422, "invalid_field", f"hub_id is not an id of the hub: {error}.", "hub_id")
     except (OfflineModeIsEnabled, HTTPError, ConnectionError) as error:
         print(repr(error), file=sys.stderr)
-        reason = "The hub cannot be reached from here. Upload the file instead, or try again later."
+        reason = "The hub cannot be reached. Upload the file instead, or try again later."
         answer = _refusal(503, "hub_unreachable", reason, None)
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    write_answer(folder, answer)
 
 
 def _refusal(status: int, code: str, message: str, param: str | None) -> dict[str, Any]:

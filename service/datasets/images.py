@@ -1,4 +1,4 @@
-"""A zip of images: every member decoded once, kept upright under a safe name, and labelled by folder or metadata."""
+"""Reader of a zip of images: each is decoded once, stored upright under a safe name, labelled by folder or metadata."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
-KEPT = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # as they are, if upright and of one frame
-FORMATS = (*KEPT, "BMP", "GIF")
+COPIED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # byte for byte, if upright and of one frame
+FORMATS = (*COPIED, "BMP", "GIF")
 JUNK = frozenset({"thumbs.db", "desktop.ini"})
 SPLITS = frozenset({"train", "training", "test", "testing", "valid", "validation", "val", "dev", "eval"})
 MAX_MEMBERS = 500_000
@@ -37,7 +37,7 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSE
 
 @dataclass(frozen=True)
 class Member:
-    """A file of the zip that is meant as data; `number` is its place among them, from 1."""
+    """A data file of the zip; `number` is its position in the order of names, from 1."""
 
     number: int
     info: zipfile.ZipInfo
@@ -45,11 +45,11 @@ class Member:
 
 
 def read_images(file: IO[bytes], folder: Path, limit: int, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
-    """Rows of image (file name in `folder`), label or metadata, and file_name (name in the zip).
+    """Yield rows of image (file name in `folder`), label or metadata, and file_name (name in the zip).
 
     Raises:
-        InvalidRequest: no zip of images, or one that is not safe to unpack.
-        TooLarge: it unpacks to more than `limit` bytes.
+        InvalidRequest: the file is not a zip of images, or is unsafe to unpack.
+        TooLarge: the zip unpacks to more than `limit` bytes.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -61,7 +61,7 @@ def read_images(file: IO[bytes], folder: Path, limit: int, notices: list[Notice]
     metadata = [member for member in members if member.path.name.lower() in METADATA]
     pictures = [member for member in members if member not in metadata] if metadata else members
     if not pictures:
-        raise refuse("no_images", "There are no images in the zip. Put them into one folder for each class.")
+        raise refuse("no_images", "The zip has no images. Put them into one folder for each class.")
     folder.mkdir()
     if metadata:
         return _with_metadata(archive, metadata, pictures, folder)
@@ -92,26 +92,26 @@ def _check_archive(infos: list[zipfile.ZipInfo], limit: int) -> None:
 
 
 def _data_members(infos: list[zipfile.ZipInfo]) -> list[Member]:
-    """Without folders and what operating systems leave behind; in the order of names."""
-    found: list[Member] = []
+    """List the data files in the order of names, without folders and the operating system's own files."""
+    members: list[Member] = []
     for info in sorted(infos, key=lambda info: info.filename):
         path = PurePosixPath(info.filename)
         hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
         if not info.is_dir() and not hidden and path.name.lower() not in JUNK:
-            found.append(Member(len(found) + 1, info, path))
-    return found
+            members.append(Member(len(members) + 1, info, path))
+    return members
 
 
 def _notice_splits(pictures: list[Member], notices: list[Notice]) -> None:
     parts = Counter(part.lower() for member in pictures for part in member.path.parts[:-2])
-    found = sorted(SPLITS & set(parts))
-    if len(found) > 1:
+    splits = sorted(SPLITS & set(parts))
+    if len(splits) > 1:
         notices.append(
             Notice(
                 "splits_joined",
                 None,
-                f"The folders {', '.join(found)} are read as one data set. To evaluate on one of them, upload it on "
-                "its own and name it as dataset.eval.",
+                f"The folders {', '.join(splits)} are read as one data set. To evaluate on one of them, upload it "
+                "separately and name it as dataset.eval.",
             )
         )
 
@@ -167,9 +167,9 @@ def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[Numbered
             yield Problem(row.row, row.line, row.column, row.message, file=f"row {row.row} of {table.path}")
             continue
         if FILE_NAME not in row.values:
-            raise refuse("no_file_name", f"{table.path} has no column file_name, which tells the images apart. Add it.")
+            raise refuse("no_file_name", f"{table.path} has no column file_name. Add it, with a path per image.")
         if "image" in row.values:
-            raise refuse("duplicate_columns", f"{table.path} has a column 'image', which the images take. Rename it.")
+            raise refuse("duplicate_columns", f"{table.path} has a column 'image', a reserved name. Rename it.")
         yield row
 
 
@@ -188,14 +188,14 @@ def _stored(archive: zipfile.ZipFile, member: Member, folder: Path, values: Row)
 
 
 class UnusableImage(Exception):
-    """Completes "cats/a.png ...": what is wrong with it and what would be right."""
+    """Fault of an image and its remedy; the message completes "cats/a.png ..."."""
 
 
 def store_image(content: bytes, folder: Path, stem: str) -> str:
-    """Decodes an image in full and writes it upright; returns the name of its file.
+    """Decode an image in full and write it upright; return the name of its file.
 
     Raises:
-        UnusableImage: it is none, or not one that can be used.
+        UnusableImage: the content is not an image, or an unsupported or damaged one.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -204,27 +204,27 @@ def store_image(content: bytes, folder: Path, stem: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-            # Of an animation, the first frame.
-            turned = ImageOps.exif_transpose(image)
+            # An animation yields its first frame.
+            upright = ImageOps.exif_transpose(image)
             image.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UnusableImage(f"has over {MAX_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise UnusableImage("is not an image that can be read; use PNG, JPEG, WebP, BMP or GIF") from error
+        raise UnusableImage("is not a supported image; use PNG, JPEG, WebP, BMP or GIF") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything from OSError to struct.error at a broken file
         raise UnusableImage(f"is damaged or cut off ({str(error)[:100]}); save it again") from error
-    return _write(image, turned, content, folder, stem)
+    return _write(image, upright, content, folder, stem)
 
 
-def _write(image: Image, turned: Any, content: bytes, folder: Path, stem: str) -> str:
-    upright = image.getexif().get(ORIENTATION, 1) == 1
-    if upright and image.format in KEPT and getattr(image, "n_frames", 1) == 1:
-        name = f"{stem}.{KEPT[image.format]}"
+def _write(image: Image, upright: Any, content: bytes, folder: Path, stem: str) -> str:
+    is_upright = image.getexif().get(ORIENTATION, 1) == 1
+    if is_upright and image.format in COPIED and getattr(image, "n_frames", 1) == 1:
+        name = f"{stem}.{COPIED[image.format]}"
         (folder / name).write_bytes(content)
         return name
-    plain = image if turned is None else turned
+    plain = image if upright is None else upright
     if image.format == "JPEG" and plain.mode in ("L", "RGB"):  # as PNG, photographs would grow tenfold
         name, format_, options = f"{stem}.jpg", "JPEG", {"quality": 95}
     else:

@@ -1,4 +1,4 @@
-"""JSON rows: one object a line, or one list of objects, read piece by piece."""
+"""Streaming readers of JSON rows: one object a line, or one list of objects."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def is_array(file: TextFile) -> bool:
 
 
 def read_json_lines(file: TextFile) -> Iterator[NumberedRow | Problem]:
-    """One object a line; blank lines count as none.
+    """Yield one row per line, blank lines excepted.
 
     Raises:
-        InvalidRequest: there is nothing in the file, or it is one object over many lines.
+        InvalidRequest: the file is empty, or holds one object over many lines.
     """
     number = 0
     for line, text in enumerate(file.lines(), start=1):
@@ -36,10 +36,10 @@ def read_json_lines(file: TextFile) -> Iterator[NumberedRow | Problem]:
 
 
 def read_json_array(file: TextFile) -> Iterator[NumberedRow | Problem]:
-    """One list of objects, of which one is in memory at a time.
+    """Yield the objects of one list, holding one in memory at a time.
 
     Raises:
-        InvalidRequest: the list is not valid JSON; what follows the fault cannot be told apart into rows.
+        InvalidRequest: the list is not valid JSON; after a syntax error, row boundaries are unknown.
     """
     scanner = _Scanner(file.chunks())
     scanner.take("[")
@@ -88,21 +88,21 @@ def _no_constant(name: str) -> None:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise ValueError(f"the name {name[:100]!r} comes twice")
+                raise ValueError(f"the name {name[:100]!r} is repeated")
             seen.add(name)
-    return found
+    return values
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique_names)
 
 
 class _Scanner:
-    """A window over the text that grows until the value at its beginning is whole."""
+    """Window over the text that grows until its first value is complete."""
 
     def __init__(self, chunks: Iterator[str]) -> None:
         self._chunks, self._text, self._at = chunks, "", 0
@@ -120,11 +120,11 @@ class _Scanner:
     def end(self) -> None:
         self._skip_space()
         if self._at < len(self._text):
-            raise self._refusal("there is more after the list's end")
+            raise self._refusal("text follows the end of the list")
 
     def value(self, number: int) -> Any:
         self._skip_space()
-        wanted = 1  # the window doubles, so that a long value costs its length and not its square
+        chunks = 1  # doubled on each growth, so that a long value costs its length and not its square
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
@@ -135,11 +135,11 @@ class _Scanner:
                     raise refuse(
                         "row_too_long", f"Row {number} is longer than {MAX_ROW_BYTES // MEBIBYTE} MiB. Split its text."
                     ) from error
-                if not self._grow(wanted):
+                if not self._grow(chunks):
                     raise self._refusal(f"row {number}: {_reason(error)}") from error
-                wanted *= 2
+                chunks *= 2
                 continue
-            # A number at the window's end may go on behind it.
+            # A number at the window's end may continue beyond it.
             if end < len(self._text) or not self._grow(1):
                 self.line += self._text.count("\n", self._at, end)
                 self._at = end

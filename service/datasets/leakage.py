@@ -1,77 +1,76 @@
-"""Equal examples: within a data set, where they fall on both sides of a split, and between training and evaluation."""
+"""Duplicate examples: within a data set, where a split may separate them, and between training and evaluation data."""
 
 from __future__ import annotations
 
-import json
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.datasets.fingerprints import Fingerprints, nothing
+from adamss_core.fileio.exchange import read_order, write_answer
+from service.datasets.row_hashes import RowHashes, empty_row_hash
 
 BUCKETS = 256
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many rows repeat others.
+    """Number of duplicate rows.
 
     Attributes:
-        rows: rows of the data that is looked at.
-        repeated: of these, rows that are in the other data; within one data set, rows that repeat an earlier one.
+        rows: rows of the examined data.
+        repeated: rows also present in the other data; within one data set, rows that repeat an earlier row.
     """
 
     rows: int
     repeated: int
 
 
-def repeated_within(data: Fingerprints, columns: Sequence[str]) -> Overlap:
-    """Rows that repeat an earlier row in these columns; a row without any value in them repeats none."""
-    empty = nothing(len(columns))
+def repeated_within(data: RowHashes, columns: Sequence[str]) -> Overlap:
+    """Count rows that repeat an earlier row in `columns`; rows without a value there are not counted."""
+    empty = empty_row_hash(len(columns))
     buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
     return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
 
 
-def repeated_between(train: Fingerprints, evaluation: Fingerprints, columns: Sequence[str]) -> Overlap:
-    """Rows of the evaluation data that are in the training data as well, those without any value excepted."""
-    empty = nothing(len(columns))
-    known, asked = _buckets(train.of(columns)), _buckets(evaluation.of(columns))
+def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[str]) -> Overlap:
+    """Count rows of the evaluation data that are also in the training data, rows without a value excepted."""
+    empty = empty_row_hash(len(columns))
+    train_buckets, eval_buckets = _buckets(train.of(columns)), _buckets(evaluation.of(columns))
     repeated = 0
-    for theirs, ours in zip(known, asked, strict=True):
-        if ours:
-            present = set(theirs) - {empty}
-            repeated += sum(value in present for value in ours)
+    for train_hashes, eval_hashes in zip(train_buckets, eval_buckets, strict=True):
+        if eval_hashes:
+            present = set(train_hashes) - {empty}
+            repeated += sum(value in present for value in eval_hashes)
     return Overlap(evaluation.rows, repeated)
 
 
-def first_pairs(data: Fingerprints, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
-    """The first rows that repeat an earlier one, with it; places from 0."""
-    twice = {value for bucket in _buckets(data.of(columns)) for value in _twice(bucket)}
-    seen: dict[int, int] = {}
-    found: list[tuple[int, int]] = []
-    place = 0
+def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
+    """List the first pairs of duplicate row and earlier row, as indices from 0."""
+    duplicates = {value for bucket in _buckets(data.of(columns)) for value in _duplicates(bucket)}
+    first_seen: dict[int, int] = {}
+    pairs: list[tuple[int, int]] = []
+    index = 0
     for chunk in data.of(columns):
         for value in chunk:
-            if value in twice:
-                if value in seen:
-                    found.append((place, seen[value]))
-                    if len(found) >= limit:
-                        return found
+            if value in duplicates:
+                if value in first_seen:
+                    pairs.append((index, first_seen[value]))
+                    if len(pairs) >= limit:
+                        return pairs
                 else:
-                    seen[value] = place
-            place += 1
-    return found
+                    first_seen[value] = index
+            index += 1
+    return pairs
 
 
-def _twice(bucket: array[int]) -> set[int]:
+def _duplicates(bucket: array[int]) -> set[int]:
     seen: set[int] = set()
     return {value for value in bucket if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
 
 
 def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
-    """By the last bits, so that the set of one bucket is small however many rows there are."""
+    """Distribute hashes by their last bits, so that one bucket's set stays small for any number of rows."""
     buckets = [array("Q") for _ in range(BUCKETS)]
     for chunk in chunks:
         for value in chunk:
@@ -80,10 +79,13 @@ def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
 
 
 def main() -> None:
-    """`python -m service.datasets.leakage COLUMNS TRAIN [EVAL]`: what large data sets are compared with."""
-    columns, train, *rest = json.loads(sys.argv[1]), Fingerprints(Path(sys.argv[2])), *sys.argv[3:]
-    found = repeated_between(train, Fingerprints(Path(rest[0])), columns) if rest else repeated_within(train, columns)
-    print(json.dumps(asdict(found)))
+    """Compare large data sets in a child process, so that the API's memory does not grow."""
+    folder = Path.cwd()
+    order = read_order(folder)
+    train, *rest = (RowHashes(Path(path)) for path in order["paths"])
+    columns = order["columns"]
+    overlap = repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
+    write_answer(folder, asdict(overlap))
 
 
 if __name__ == "__main__":

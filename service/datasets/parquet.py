@@ -1,4 +1,4 @@
-"""Parquet, in batches of rows."""
+"""Streaming reader of Parquet files, in batches of rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BATCH = 500
 
 
 def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
-    """The rows, a few hundred in memory at a time.
+    """Yield the rows, holding one batch in memory at a time.
 
     Raises:
-        InvalidRequest: the file is damaged, encrypted, or has a column of a type that cannot be used.
-        TooLarge: it unpacks to more than `limit` bytes.
+        InvalidRequest: the file is damaged, encrypted, or has a column of an unsupported type.
+        TooLarge: the file unpacks to more than `limit` bytes.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -58,7 +58,7 @@ def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[Nu
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             values[name] = None
-            yield Problem(number, None, name, f"holds {value}, which is no number; it counts as empty", left_out=False)
+            yield Problem(number, None, name, f"holds {value}, not a number; the cell counts as empty", left_out=False)
         elif name in classes and isinstance(value, int) and 0 <= value < len(classes[name]):
             values[name] = classes[name][value]
         elif not isinstance(value, (str, int, float, bool, type(None))):
@@ -68,7 +68,7 @@ def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[Nu
 
 
 def _plain(value: Any) -> Any:
-    """The JSON form of what Parquet has beyond JSON."""
+    """Convert a Parquet value of a type that JSON lacks."""
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     if isinstance(value, dict):
@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check_type(pa: Any, field: Any) -> None:
-    """Refuses columns that have no meaning as text, number or list of them."""
+    """Refuse columns other than text, numbers and lists of them."""
     inner = field.type
     while pa.types.is_dictionary(inner) or _is_list(pa, inner):
         inner = inner.value_type
@@ -109,7 +109,7 @@ def _is_list(pa: Any, kind: Any) -> bool:
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Columns whose integers stand for names, as the `datasets` library notes them in a file."""
+    """Read the class names of integer columns, as the `datasets` library writes them into a file's metadata."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {

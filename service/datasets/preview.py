@@ -1,12 +1,9 @@
-"""The first rows of a data set: as they are, or as a model will see them."""
+"""Preview of a data set's first rows: as stored, or as a model will see them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import resource
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +17,14 @@ from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes import subprocesses
+from service.shared.processes.ask import ask, python
+from service.shared.processes.subprocesses import READER_LIMITS, READERS, model_environment
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.lean", "adamss_core.training.preview")
+COMMAND = python("adamss_core.lean", "adamss_core.training.preview")
 SECONDS = 180.0  # a chat template comes with the model and may never end
-LIMITS = subprocesses.READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
+LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
 SHOWN = 5
 
@@ -37,18 +35,18 @@ def first_rows(caller: Caller, dataset_id: str) -> PreviewOut:
 
 
 def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None) -> ExamplesOut:
-    """The first rows through a job's tokenizer or image processor.
+    """Encode the first rows with a job's tokenizer or image processor.
 
     Args:
-        body: a job spec, of which name and dataset.train may be missing.
+        body: a job spec; name and dataset.train may be missing.
 
     Raises:
-        InvalidRequest: the spec is wrong, or the rows or the model do not fit it.
-        Unavailable: the process that makes the examples failed.
+        InvalidRequest: the spec is invalid, or the rows or the model do not fit it.
+        Unavailable: the encoding process failed.
     """
     get(caller, dataset_id)
     spec = _spec(dataset_id, body)
-    caller.catalog.facts(spec.base_model, spec.revision)  # that it may be used, and can be
+    caller.catalog.facts(spec.base_model, spec.revision)  # raises unless the model is allowed and supported
     folder = caller.catalog.folder(spec.base_model)
     with TemporaryDirectory(prefix="preview-", dir=caller.settings.files.scratch) as work:
         rows = Path(work) / "head.jsonl"
@@ -74,44 +72,24 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
     try:
         return with_defaults(JobSpec.model_validate(whole))
     except ValidationError as error:
-        raise explain([{**found, "loc": ("body", *found["loc"])} for found in error.errors()], whole) from error
+        raise explain([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()], whole) from error
 
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
-    with subprocesses.READERS.slot():
-        (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*COMMAND, str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=subprocesses.model_environment(offline=local) | {"OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-            try:
-                subprocesses.limit(process.pid, LIMITS)
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired as error:
-                raise InvalidRequest(
-                    f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not come to an "
-                    "end.",
-                    code="preview_timeout",
-                    param="base_model",
-                ) from error
-            finally:
-                subprocesses.end(process)
-    return _read(folder)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads((folder / "answer.json").read_bytes())
-    except (OSError, ValueError) as error:
-        logger.error("preview failed: %s", (folder / "log").read_bytes()[-2_000:].decode(errors="replace"))
-        raise Unavailable("The preview failed; the service's log says why.", code="preview_failed") from error
-    if problem := answer.get("error"):
+    environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
+    with READERS.slot():
+        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
+    if reply.exit_code is None:
+        raise InvalidRequest(
+            f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not terminate.",
+            code="preview_timeout",
+            param="base_model",
+        )
+    if reply.answer is None:
+        logger.error("preview failed: %s", reply.log)
+        raise Unavailable("The preview failed; see the service's log.", code="preview_failed")
+    if problem := reply.answer.get("error"):
         message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
         where = str(problem.get("where") or "dataset")
         raise InvalidRequest(message, code=str(problem["code"]), param="dataset" if " " in where else where)
-    return answer
+    return reply.answer

@@ -1,4 +1,4 @@
-"""What is known of a data set: its columns' types, gaps, distinct values and lengths, found in one pass."""
+"""Profile of a data set: its columns' types, gaps, distinct values and lengths, computed in one pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PREVIEW_ENTRIES = 50
 
 INTEGER = re.compile(r"[+-]?\d{1,18}")
 BOOLEANS = frozenset({"true", "false"})
-# What programs write where they had no number.
+# Spellings of a missing number in exported tables.
 NOT_NUMBERS = frozenset(
     {"nan", "+nan", "-nan", "na", "n/a", "#n/a", "null", "none", "inf", "+inf", "-inf", "infinity", "+infinity"}
     | {"-infinity", "#num!", "#div/0!", "#value!"}
@@ -34,10 +34,10 @@ _FIRST_SIGNS = frozenset("nN+-iI#")
 
 @dataclass
 class Column:
-    """Running numbers of one column; `values` stops at MAX_DISTINCT + 1 different ones.
+    """Running statistics of one column; `values` holds at most MAX_DISTINCT + 1 distinct values.
 
     Attributes:
-        not_numbers: rows with what stands for a missing number, the first few, with the cell and the line.
+        not_numbers: row, line and text of the first cells that spell a missing number.
     """
 
     present: int = 0
@@ -89,7 +89,7 @@ class Column:
         self.lengths[length.bit_length()] += 1
 
     def _count(self, text: str) -> bool:
-        """Whether the value was seen before."""
+        """Count a value; return whether it was seen before."""
         # Values longer than a label are counted by their hash, so that a thousand long texts cost little.
         key = text if len(text) <= MAX_VALUE_LENGTH else f"\0{hash(text)}"
         if key in self.values:
@@ -104,12 +104,12 @@ class Column:
         return bool(self.types) and self.types <= {"integer", "float"}
 
     @property
-    def has_gaps_in_words(self) -> bool:
-        """Whether a column of numbers says "nan" and the like where it has none."""
+    def has_spelled_gaps(self) -> bool:
+        """Whether a numeric column spells missing numbers, such as "nan"."""
         return self.is_numeric and self.not_number_count > 0
 
     def empty_the_gaps(self) -> None:
-        """Counts as empty what stands for a missing number."""
+        """Count spelled missing numbers as empty cells."""
         self.filled -= self.not_number_count
         for text in [text for text in self.values if text.lower() in NOT_NUMBERS]:
             del self.values[text]
@@ -131,7 +131,7 @@ class Column:
 
     @property
     def is_listed(self) -> bool:
-        """Whether its values may be classes: few, and short."""
+        """Whether the values may be classes: few, and short."""
         return len(self.values) <= MAX_VALUES and not any(value.startswith("\0") for value in self.values)
 
     @property
@@ -145,13 +145,13 @@ class Column:
 
 @dataclass
 class Profile:
-    """Running numbers of a data set.
+    """Running statistics of a data set.
 
     Attributes:
-        from_text: whether every cell came as text, so that types are guessed from it.
-        rows: rows that are kept.
+        from_text: whether the format has text cells only, so that types are guessed.
+        rows: usable rows.
         empty_rows: rows without any value; they are left out.
-        problem_count: of all problems, of which `problems` are the first.
+        problem_count: number of all problems; `problems` lists the first.
     """
 
     from_text: bool = True
@@ -180,7 +180,7 @@ class Profile:
             self.preview.append({name: shortened(value) for name, value in row.values.items()})
 
     def add_empty(self, row: NumberedRow) -> None:
-        """A row without any value: such as what a spreadsheet leaves below its table."""
+        """Count a row without any value, such as a spreadsheet leaves below its table."""
         self.empty_rows += 1
         self._list(Problem(row.number, row.line, None, "has no value in any column; remove it"))
 
@@ -199,9 +199,9 @@ class Profile:
         return any(column.present < self.rows for column in self.columns.values())
 
     def finish(self) -> set[str]:
-        """Judges the columns as a whole; returns those whose words for a missing number are to be emptied."""
-        found = {name for name, column in self.columns.items() if column.has_gaps_in_words}
-        for name in found:
+        """Complete the profile after the last row; return the columns whose spelled missing numbers become empty."""
+        spelled = {name for name, column in self.columns.items() if column.has_spelled_gaps}
+        for name in spelled:
             column = self.columns[name]
             for number, line, text in column.not_numbers:
                 self._list(
@@ -209,7 +209,7 @@ class Profile:
                         number,
                         line,
                         name,
-                        f"holds {text!r} where the others have numbers; it counts as empty",
+                        f"holds {text!r} in a column of numbers; the cell counts as empty",
                         left_out=False,
                     )
                 )
@@ -218,11 +218,11 @@ class Profile:
         self.problems.sort(key=lambda problem: problem.row)
         self.notices += _column_notices(self.columns, self.rows)
         for row in self.preview:
-            row.update({name: None for name in found if is_not_number(row.get(name))})
-        return found
+            row.update({name: None for name in spelled if is_not_number(row.get(name))})
+        return spelled
 
     def describe(self) -> dict[str, Any]:
-        """As it is kept and shown: plain JSON values."""
+        """Convert the profile to plain JSON values, as stored and served."""
         return {
             "columns": [column.describe(name, self.rows) for name, column in self.columns.items()],
             "problems": [asdict(problem) for problem in self.problems],
@@ -249,7 +249,7 @@ def shortened(value: Any) -> Any:
 
 
 def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
-    """What would surprise who takes the column as label."""
+    """Yield notices on columns that are unsuitable as labels."""
     for name, column in columns.items():
         if column.types & {"list", "messages"} and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
@@ -260,7 +260,7 @@ def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
             yield Notice(
                 "one_value",
                 name,
-                f"Column '{name}' is {value!r} in every row; as a label it tells nothing apart.",
+                f"Column '{name}' is {value!r} in every row; as a label it has one class only.",
             )
         single = [value for value, count in column.values.items() if count == 1]
         if 1 < len(column.values) <= rows / 2 and single:
@@ -268,15 +268,15 @@ def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
                 "rare_classes",
                 name,
                 f"{len(single)} of the {len(column.values)} values of '{name}' occur in one row only (such as "
-                f"{single[0]!r}); as classes they cannot be in training and evaluation both.",
+                f"{single[0]!r}); as classes they cannot be in both training and evaluation data.",
             )
         words = [value for value in column.values if value.lower() in ("nan", "-nan", "+nan")]
         if words and not column.is_numeric:
             yield Notice(
                 "nan_as_text",
                 name,
-                f"Column '{name}' holds {words[0]!r} in {column.values[words[0]]} rows; as a label it is a class like "
-                "any other. Leave the cells empty if there is no label.",
+                f"Column '{name}' holds {words[0]!r} in {column.values[words[0]]} rows; as a label it is an ordinary "
+                "class. Leave the cells empty if the rows have no label.",
             )
 
 

@@ -5,23 +5,21 @@ From the hashes that every upload leaves; the rows themselves are not read.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import reader_of
+from adamss_core.spec import JobSpec, record_of
 from service.datasets.child import environment
-from service.datasets.fingerprints import Fingerprints
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
+from service.datasets.row_hashes import RowHashes
 from service.http.context import Caller
+from service.shared.processes.ask import ask, python
 
 HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
+COMMAND = python("service.datasets.leakage")
 SECONDS = 300.0
-INPUTS = frozenset({"text", "text_pair", "tokens", "image", "prompt", "completion", "messages"})
 
 
 def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequence[str]) -> Overlap | None:
@@ -42,7 +40,8 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
 
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """The same for a job's inputs, in words; empty where there is nothing to warn of."""
-    columns = [name for field, name in reader_of(spec).columns.items() if field in INPUTS]
+    record = record_of(spec)
+    columns = [name for field, name in record.columns(spec).items() if field != record.target]
     found = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
     if found is None or found.repeated == 0:
         return []
@@ -61,7 +60,7 @@ def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
 
 @lru_cache(maxsize=256)  # data sets never change
 def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
-    data = [Fingerprints(path) for path in paths]
+    data = [RowHashes(path) for path in paths]
     for one in data:
         one.require(columns)
     if sum(one.rows for one in data) > HERE_ROWS:
@@ -70,13 +69,10 @@ def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
 
 
 def _elsewhere(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
-    command = [sys.executable, "-P", "-m", "service.datasets.leakage", json.dumps(columns), *map(str, paths)]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=SECONDS,
-        check=True,
-        env=environment(paths[0].parent),
-    )
-    return Overlap(**json.loads(done.stdout))
+    order = {"columns": columns, "paths": [str(path) for path in paths]}
+    with TemporaryDirectory(prefix="adamss-overlap-") as name:
+        folder = Path(name)
+        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment(folder))
+    if reply.answer is None:
+        raise RuntimeError(f"comparing data sets failed with status {reply.exit_code}: {reply.log}")
+    return Overlap(**reply.answer)

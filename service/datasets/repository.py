@@ -1,4 +1,4 @@
-"""Queries on data sets."""
+"""Queries for data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def find(session: Session, project_id: str, dataset_id: str, *, lock: bool = Fal
 
 
 def page(session: Session, project_id: str, after: tuple[datetime, str] | None, limit: int) -> Sequence[Dataset]:
-    """Newest first."""
+    """List a page of the project's data sets, newest first."""
     statement = select(Dataset).where(Dataset.project_id == project_id, Dataset.deleted_at.is_(None))
     if after is not None:
         statement = statement.where(tuple_(Dataset.created_at, Dataset.id) < after)
@@ -27,5 +27,5 @@ def page(session: Session, project_id: str, after: tuple[datetime, str] | None, 
 
 
 def unfinished_jobs(session: Session, project_id: str) -> Sequence[Job]:
-    """Jobs of the project that may still read what they were made of: data sets, and the adapter of another."""
+    """List the project's unfinished jobs: they may still read their data sets and the adapter they start from."""
     return session.scalars(select(Job).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))).all()

@@ -1,4 +1,4 @@
-"""What every format is read into: rows with a number, problems with a row and a remedy, and what may be in a cell."""
+"""Rows, problems and notices, the common output of all readers, and the rules for a cell's value."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MEBIBYTE = 2**20
 
 
 class NumberedRow(NamedTuple):
-    """A row as read.
+    """A row with its position in the file.
 
     Attributes:
-        number: from 1; a header is not counted.
+        number: position from 1; a header is not counted.
         line: line of the file at which the row ends; None where the format has no lines.
     """
 
@@ -35,13 +35,13 @@ class NumberedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a row.
+    """A fault of a row.
 
     Attributes:
-        row: its number, from 1; of a zip of images, the number of the file in the zip.
+        row: the row's number, from 1; in a zip of images, the number of the file in the zip.
         line: line of the file at which the row ends.
-        message: what is wrong and what would be right; follows on "it".
-        left_out: whether the row is left out; otherwise the one cell counts as empty.
+        message: fault and remedy; completes "row 3 ...".
+        left_out: whether the row is left out; otherwise only the cell counts as empty.
         file: the file at fault, in a zip of images.
     """
 
@@ -53,15 +53,15 @@ class Problem:
     file: str | None = None
 
     def __str__(self) -> str:
-        places = [f"line {self.line}" if self.line else "", f"column '{self.column}'" if self.column else ""]
-        inside = ", ".join(place for place in places if place)
+        line, column = f"line {self.line}" if self.line else "", f"column '{self.column}'" if self.column else ""
+        position = ", ".join(part for part in (line, column) if part)
         name = self.file or f"row {self.row}"
-        return f"{name}{f' ({inside})' if inside else ''} {self.message}"
+        return f"{name}{f' ({position})' if position else ''} {self.message}"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to know about the data as a whole, which keeps no row from being used."""
+    """A remark on the data as a whole; no row is left out because of a notice."""
 
     code: str
     column: str | None
@@ -77,16 +77,16 @@ def too_large(code: str, message: str) -> TooLarge:
 
 
 def check_names(names: list[str]) -> None:
-    """Raises InvalidRequest unless the names of a header can be names."""
+    """Raise InvalidRequest unless the header's names are valid column names."""
     if len(names) > MAX_COLUMNS:
         raise refuse("too_many_columns", f"The file has {len(names)} columns; at most {MAX_COLUMNS} are accepted.")
-    for place, name in enumerate(names, start=1):
+    for position, name in enumerate(names, start=1):
         if not is_name(name) or "\n" in name or _is_number(name):
             shown = name if len(name) <= 40 else name[:40] + "..."
             raise refuse(
                 "no_header",
-                f"The first line must name the columns, but its cell {place} is {shown!r}. Add a header line such as "
-                "text,label.",
+                f"The first line must name the columns, but its cell {position} is {shown!r}. Add a header line such "
+                "as text,label.",
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -98,27 +98,27 @@ def is_name(name: str) -> bool:
 
 
 def check_values(row: NumberedRow) -> Problem | None:
-    """What is wrong with the values of a row that can hold more than text."""
+    """Find the first invalid name or value of a row from a format with nested values."""
     for name, value in row.values.items():
         if not is_name(name):
-            wrong = f"is not a usable column name; use 1 to {MAX_NAME} characters"
+            fault = f"is not a valid column name; use 1 to {MAX_NAME} characters"
         else:
-            wrong = wrong_with(value) or ""
-        if wrong:
-            return Problem(row.number, row.line, name[:MAX_NAME], wrong)
+            fault = cell_fault(value) or ""
+        if fault:
+            return Problem(row.number, row.line, name[:MAX_NAME], fault)
     return None
 
 
-def wrong_with(value: Any) -> str | None:
-    """Why a value cannot be a cell. Lists of plain values and chats can; anything else that is nested cannot."""
+def cell_fault(value: Any) -> str | None:
+    """Describe the fault of an invalid cell value. Lists of plain values and chats are valid, other nesting is not."""
     if isinstance(value, dict):
         return "holds an object; use text, a number, true, false, null, a list of these, or chat messages"
     if not isinstance(value, list):
-        return _wrong_with_scalar(value)
-    return wrong_with_chat(value) if looks_like_chat(value) else _wrong_with_list(value)
+        return _scalar_fault(value)
+    return wrong_with_chat(value) if looks_like_chat(value) else _list_fault(value)
 
 
-def _wrong_with_list(entries: list[Any]) -> str | None:
+def _list_fault(entries: list[Any]) -> str | None:
     if len(entries) > MAX_ENTRIES:
         return f"holds a list of {len(entries):,} entries; at most {MAX_ENTRIES:,} are accepted"
     for entry in entries:
@@ -127,16 +127,16 @@ def _wrong_with_list(entries: list[Any]) -> str | None:
                 "holds a list with null or nested values in it; use a list of texts or numbers, or chat messages as "
                 '[{"role": "user", "content": "..."}]'
             )
-        if wrong := _wrong_with_scalar(entry):
-            return wrong
+        if fault := _scalar_fault(entry):
+            return fault
     return None
 
 
-def _wrong_with_scalar(value: Any) -> str | None:
+def _scalar_fault(value: Any) -> str | None:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "holds a number that is too large; write it as text"
     if isinstance(value, float) and not math.isfinite(value):
-        return "holds a number that is not finite; use null where there is no value"
+        return "holds a number that is not finite; use null for a missing value"
     return None
 
 
@@ -144,11 +144,11 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 
 def encode(row: NumberedRow) -> bytes | Problem:
-    """The row as one line of canonical JSON."""
+    """Encode the row as one line of canonical JSON, or describe why it cannot be."""
     try:
         line = _ENCODE(row.values).encode() + b"\n"
     except UnicodeEncodeError:
-        return Problem(row.number, row.line, None, "holds half a surrogate pair; write the whole character")
+        return Problem(row.number, row.line, None, "holds half a surrogate pair; write the complete character")
     if len(line) > MAX_ROW_BYTES:
         return Problem(
             row.number, row.line, None, f"is larger than {MAX_ROW_BYTES // MEBIBYTE} MiB; split its text into rows"
@@ -159,7 +159,7 @@ def encode(row: NumberedRow) -> bytes | Problem:
 
 
 def _column_with_nul(values: Row) -> str | None:
-    # JSON writes a NUL as an escape; a text that holds those six characters itself has its backslash doubled.
+    # JSON escapes a NUL; a text with the escape's six characters has its backslash doubled.
     for name, value in values.items():
         if "\\u0000" in json.dumps([name, value], ensure_ascii=False).replace("\\\\", ""):
             return name

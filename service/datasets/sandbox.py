@@ -1,4 +1,4 @@
-"""What a process may do that reads a stranger's file: little memory, limited time, no network, no other programs."""
+"""Sandbox of the processes that read uploaded files: limits on memory and time, no network, no other programs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _FORBIDDEN = (
 
 
 class NotAllowed(RuntimeError):
-    """Something tried what reading a file never needs."""
+    """An operation that reading a file never needs."""
 
 
 def enter(memory: int, seconds: int, file_bytes: int) -> None:
-    """Limits this process for good.
+    """Limit this process irreversibly.
 
     Args:
-        memory: bytes of addresses.
-        seconds: of CPU time.
-        file_bytes: size of a file that it may write.
+        memory: address space in bytes.
+        seconds: CPU time.
+        file_bytes: maximum size of a written file.
     """
     limits = {
         resource.RLIMIT_CPU: seconds,
@@ -47,9 +47,9 @@ def enter(memory: int, seconds: int, file_bytes: int) -> None:
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CORE: 0,
     }
-    if sys.platform == "linux":  # macOS takes this limit and does not keep it
+    if sys.platform == "linux":  # macOS accepts this limit and does not enforce it
         limits[resource.RLIMIT_AS] = memory
-        # A network of its own, with nothing in it, where the system lets users have one.
+        # An empty network namespace, where the system grants users one.
         with suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
             libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL)

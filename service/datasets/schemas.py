@@ -1,4 +1,4 @@
-"""Data sets as the API shows them."""
+"""Request and response bodies of data sets."""
 
 from __future__ import annotations
 
@@ -21,85 +21,85 @@ class Out(BaseModel):
 
 
 class LengthOut(Out):
-    """One bin of the lengths of a column."""
+    """One bin of a column's length distribution."""
 
     up_to: int
-    """Largest length in the bin; it begins above that of the bin before."""
+    """Largest length in the bin; the bin begins above the previous bin's."""
     rows: int
-    """Rows in it."""
+    """Rows in the bin."""
 
 
 class ColumnOut(Out):
-    """What is known of a column."""
+    """Profile of a column."""
 
     name: str
-    """Its name, as in the file."""
+    """Name of the column, as in the file."""
     type: ColumnType
-    """The narrowest type that fits every value; "empty" where there is none."""
+    """The narrowest type that fits every value; "empty" for a column without values."""
     empty: int
     """Rows without a value."""
     distinct: int
-    """Different values, counted up to 1,000."""
+    """Distinct values, counted up to 1,000."""
     distinct_capped: bool
-    """Whether there are more than `distinct` says."""
+    """Whether the column has more distinct values than `distinct`."""
     min_length: int
-    """Characters of the shortest value; of lists, entries; of chats, characters of all messages."""
+    """Length of the shortest value: characters; for lists, entries; for chats, characters of all messages."""
     max_length: int
     """Length of the longest value."""
     mean_length: float
-    """Length of a value on average."""
+    """Mean length of a value."""
     lengths: list[LengthOut] = []
     """Distribution of the lengths, in bins that double."""
     repeated: int | None = None
-    """Rows whose text in this column occurs in an earlier row as well; null where it is not counted."""
+    """Rows whose text in this column repeats an earlier row's; null where not counted."""
     values: dict[str, int] | None
-    """How often each value occurs, where there are at most 50 short ones; of lists, each entry."""
+    """Rows per value (for lists, per entry), if the column has at most 50 values, all short; null otherwise."""
 
 
 class ProblemOut(Out):
-    """Something wrong with a row."""
+    """A fault of a row."""
 
     row: int
     """Number of the row, from 1; the header of a CSV file is not counted. In a zip of images, number of the file."""
     line: int | None
     """Line of the file at which the row ends, in formats with lines."""
     column: str | None
-    """Column at fault, where it is one."""
+    """Column at fault; null where the whole row is."""
     message: str
-    """What is wrong with it, and what would be right."""
+    """Fault and remedy."""
     left_out: bool = True
-    """Whether the row was left out; otherwise only the one cell counts as empty."""
+    """Whether the row was left out; otherwise only the cell counts as empty."""
     file: str | None = None
     """The file at fault, in a zip of images."""
 
 
 class NoticeOut(Out):
-    """Something to know about the data as a whole."""
+    """A remark on the data as a whole."""
 
     code: str
-    """What it is about, for programs."""
+    """Machine-readable kind of the notice."""
     column: str | None
-    """The column that it is about, where it is one."""
+    """Column concerned; null where the whole data set is."""
     message: str
-    """What to know, and what could be done."""
+    """The remark, with a remedy where one exists."""
 
 
 class DuplicateOut(Out):
-    """A row that is there twice."""
+    """A duplicate row."""
 
     row: int
     """Number of the row, as in problems."""
     repeats: int
-    """Number of the earlier row that it repeats."""
+    """Number of the earlier, equal row."""
 
 
 class DuplicatesOut(Out):
-    """Rows that repeat an earlier one in every column; of images, the same file."""
+    """Rows equal to an earlier row in every column; for images, in the image's content."""
 
     rows: int = 0
-    """How many there are; they are kept."""
+    """Number of duplicate rows; they are not left out."""
     examples: list[DuplicateOut] = []
-    """The first 20."""
+    """The first 20 duplicate rows."""
 
 
 class DatasetOut(Out):
@@ -108,33 +108,33 @@ class DatasetOut(Out):
     object: Literal["dataset"] = "dataset"
     """Always "dataset"."""
     id: str
-    """Its id, to be named in a job."""
+    """Id of the data set, as named in a job."""
     name: str
-    """The name of the uploaded file."""
+    """Name of the uploaded file."""
     format: Format
     """Format of the uploaded file."""
     rows: int
-    """Rows that can be used."""
+    """Usable rows."""
     size_bytes: int
-    """Size of the rows as they are kept, images included."""
+    """Size of the stored rows, images included."""
     sha256: str
-    """Hash of the rows as they are kept."""
+    """Hash of the stored rows."""
     columns: list[ColumnOut]
     """The columns, in the file's order."""
     problem_count: int
-    """Number of problems, all of them."""
+    """Number of all problems."""
     problems: list[ProblemOut]
     """The first 100 problems, by row."""
     left_out: int = 0
-    """Rows that were left out because of a problem."""
+    """Rows left out because of a problem."""
     empty_rows: int = 0
-    """Rows without any value, which were left out as well."""
+    """Rows without any value, also left out."""
     duplicates: DuplicatesOut = DuplicatesOut()
-    """Rows that are there more than once."""
+    """Duplicate rows."""
     notices: list[NoticeOut] = []
-    """What to know about the data as a whole: how it was read, and what would surprise in a label."""
+    """Remarks on the data as a whole, such as its encoding or columns that are unsuitable as labels."""
     created_at: datetime
-    """When it was uploaded."""
+    """Time of the upload."""
 
 
 class HubDatasetIn(Out):
@@ -143,13 +143,13 @@ class HubDatasetIn(Out):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
     hub_id: Annotated[str, Field(pattern=MODEL_NAME)]
-    """Its id, such as stanfordnlp/sst2."""
+    """Id on the hub, such as stanfordnlp/sst2."""
     revision: Annotated[str, Field(pattern=REVISION)] = "main"
     """A branch, a tag or a commit."""
     config: Annotated[str, Field(pattern=HUB_WORD)] | None = None
-    """The configuration, where it has several: a folder of its files."""
+    """The configuration, if the data set has several: a folder of its files."""
     split: Annotated[str, Field(pattern=HUB_WORD)] = "train"
-    """Which rows: train, validation, test, or a name of its own."""
+    """The split: train, validation, test, or a name used by the data set."""
 
 
 class PreviewOut(Out):
@@ -169,36 +169,36 @@ class TokenOut(Out):
     """A token of an example."""
 
     id: int
-    """Its id."""
+    """Id in the tokenizer's vocabulary."""
     token: str
-    """Its piece, as the tokenizer's vocabulary writes it."""
+    """Piece, as the tokenizer's vocabulary writes it."""
     text: str
-    """Its text."""
+    """Decoded text."""
     trained: bool
-    """Whether the loss looks at it."""
+    """Whether the loss includes the token."""
 
 
 class ExampleOut(Out):
     """A row as the model will see it."""
 
     row: int
-    """Place of the row among those that are kept, from 1."""
+    """Position of the row among the usable rows, from 1."""
     target: Any = None
-    """What is to be learnt where that is no text: the class, the classes, the number, or the words' tags."""
+    """The training target, unless it is text: the class, the classes, the number, or the words' tags."""
     text: str | None = None
     """The rendered text, special tokens included."""
     tokens: list[TokenOut] | None = None
-    """Its first 1,024 tokens."""
+    """The first 1,024 tokens."""
     token_count: int | None = None
-    """Number of its tokens, after it was cut."""
+    """Number of tokens after truncation."""
     trained_tokens: int | None = None
-    """Number of its tokens that the loss looks at; 0 where the whole text gets one label."""
+    """Number of tokens that the loss includes; 0 where the whole text gets one label."""
     truncated: bool | None = None
-    """Whether it was cut."""
+    """Whether the example was truncated."""
     image: str | None = None
     """Name of the image's file."""
     pixels: list[int] | None = None
-    """Channels, height and width of the image as the model gets it."""
+    """Channels, height and width of the model's input."""
 
 
 class ExamplesOut(Out):
@@ -209,17 +209,17 @@ class ExamplesOut(Out):
     id: str
     """Id of the data set."""
     task: TaskName
-    """The task that the examples were made for."""
+    """The task that the examples are encoded for."""
     limit: int | None
-    """Tokens per example: `max_length`, or less where the model takes less."""
+    """Maximum tokens per example: `max_length`, or the model's limit if that is lower."""
     checked: int
-    """Rows that were looked at, from the first one on."""
+    """Number of rows examined, from the first."""
     over_length: int
-    """Of these, examples that are longer than the limit."""
+    """Examined rows whose examples exceed the limit."""
     left_out: dict[str, int]
-    """Of these, rows that cannot be used, by reason."""
+    """Examined rows that cannot be used, by reason."""
     examples: list[ExampleOut]
-    """The first ones."""
+    """The first examples."""
 
 
 def render(dataset: Dataset) -> DatasetOut:

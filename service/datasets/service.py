@@ -1,4 +1,4 @@
-"""Uploading, listing and deleting data sets."""
+"""Upload, list and delete data sets."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from service.shared.storage.home import Home
 
 
 def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
-    """Has an uploaded file read by a process of its own, and keeps its rows and what was found out about them.
+    """Convert an uploaded file in a child process and store its rows and profile.
 
     Raises:
-        InvalidRequest, TooLarge: the file cannot be used; nothing is kept.
+        InvalidRequest, TooLarge: the file cannot be used; nothing is stored.
     """
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        found = child.read_upload(file, filename, folder, caller.upload_bytes)
-        return keep(caller, dataset_id, filename, folder, found)
+        converted = child.read_upload(file, filename, folder, caller.upload_bytes)
+        return store(caller, dataset_id, filename, folder, converted)
 
 
 @contextmanager
 def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
-    """A folder for what is not complete; gone at the end."""
+    """Create a folder for an incomplete data set; remove it at the end."""
     folder = settings.files.dataset_partial(dataset_id)
     folder.mkdir()
     try:
@@ -46,8 +46,8 @@ def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: dict[str, Any]) -> DatasetOut:
-    """Moves what was read into its place, and then makes it known."""
+def store(caller: Caller, dataset_id: str, filename: str, folder: Path, converted: dict[str, Any]) -> DatasetOut:
+    """Move the converted files into the home folder, then insert the data set's row."""
     files = caller.settings.files
     for name, target in (
         (IMAGES, files.dataset_images(dataset_id)),
@@ -59,14 +59,14 @@ def keep(caller: Caller, dataset_id: str, filename: str, folder: Path, found: di
     sync_folder(files.datasets)
     try:
         with caller.db.write() as session:
-            check_storage(session, caller.settings, caller.project_id, found["size_bytes"])
+            check_storage(session, caller.settings, caller.project_id, converted["size_bytes"])
             dataset = Dataset(
                 id=dataset_id,
                 project_id=caller.project_id,
                 name=_safe_name(filename),
                 created_at=now(),
                 deleted_at=None,
-                **found,
+                **converted,
             )
             session.add(dataset)
     except BaseException:
@@ -83,8 +83,8 @@ def remove_files(files: Home, dataset_id: str) -> None:
 
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
     with caller.db.read() as session:
-        found = repository.page(session, caller.project_id, parse_cursor(after), limit + 1)
-    rows, more = split(found, limit)
+        page = repository.page(session, caller.project_id, parse_cursor(after), limit + 1)
+    rows, more = split(page, limit)
     end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
     return Page(data=[schemas.render(row) for row in rows], has_more=more, next=end)
 
@@ -94,13 +94,13 @@ def show(caller: Caller, dataset_id: str) -> DatasetOut:
 
 
 def delete(caller: Caller, dataset_id: str) -> None:
-    """Removes a data set and its rows.
+    """Delete a data set and its rows.
 
     Raises:
-        Conflict: a job that has not ended uses it.
+        Conflict: an unfinished job uses the data set.
     """
     with caller.db.write() as session:
-        dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit holds it, too
+        dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit locks it as well
         if dataset is None:
             raise not_found(dataset_id)
         for job in repository.unfinished_jobs(session, caller.project_id):
@@ -110,19 +110,19 @@ def delete(caller: Caller, dataset_id: str) -> None:
                     code="dataset_in_use",
                 )
         dataset.deleted_at = now()
-        dataset.profile = {}  # it has rows in it
+        dataset.profile = {}  # its preview holds rows
     remove_files(caller.settings.files, dataset_id)
 
 
 def not_found(dataset_id: str) -> NotFound:
-    return NotFound(f"There is no data set {dataset_id}. GET /datasets lists yours.", code="dataset_not_found")
+    return NotFound(f"Data set {dataset_id} does not exist. GET /datasets lists yours.", code="dataset_not_found")
 
 
 def get(caller: Caller, dataset_id: str) -> Dataset:
-    """A data set of the caller's project.
+    """Load a data set of the caller's project.
 
     Raises:
-        NotFound: there is none, or it is another project's.
+        NotFound: the data set does not exist, or belongs to another project.
     """
     with caller.db.read() as session:
         dataset = repository.find(session, caller.project_id, dataset_id)
@@ -132,6 +132,6 @@ def get(caller: Caller, dataset_id: str) -> Dataset:
 
 
 def _safe_name(filename: str) -> str:
-    """For showing only: the file on disk is named by the id."""
+    """Sanitize a name for display only: the file on disk is named by the id."""
     name = re.sub(r"[^\w .()+-]", "_", filename.replace("\\", "/").rpartition("/")[2])
     return name[-200:].strip() or "upload"

@@ -1,4 +1,4 @@
-"""CSV and TSV: header, separator, quotes."""
+"""Streaming reader of CSV and TSV: header, separator, quotes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
 
 
 def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
-    """The rows of a file, never more than one in memory.
+    """Yield the rows of a file, holding one in memory at a time.
 
     Raises:
-        InvalidRequest: the file as a whole cannot be read; says what to do.
+        InvalidRequest: the file is unreadable; the message gives a remedy.
     """
     lines = file.lines()
     skipped, first = _first_line(lines)
@@ -42,7 +42,7 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
 
 
 def _first_line(lines: Iterator[str]) -> tuple[int, str]:
-    """How many blank lines there are, and the first one that is not."""
+    """Read up to the first line that is not blank; return the number of blank lines before it, and the line."""
     for number, line in enumerate(lines):
         if line.strip():
             return number, line
@@ -50,12 +50,12 @@ def _first_line(lines: Iterator[str]) -> tuple[int, str]:
 
 
 def _delimiter(header: str) -> str:
-    """The one that parts the header into most cells; a comma within quotes parts none."""
+    """Choose the delimiter that splits the header into most cells, quotes respected."""
     return max(DELIMITERS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
 
 
 def _without_empty_end(header: list[str]) -> list[str]:
-    """A separator at the end of every line makes an unnamed last column, with nothing in it."""
+    """Remove the unnamed, empty last column that a separator at the end of every line makes."""
     return header[:-1] if len(header) > 2 and not header[-1].strip() else header
 
 

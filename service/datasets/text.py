@@ -1,4 +1,4 @@
-"""Text files as lines: gzip, encodings, and lengths within bounds."""
+"""Text files as lines of bounded length: gzip and encodings."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, refuse, too_l
 
 CHUNK = MEBIBYTE
 SAMPLE_BYTES = 64 * 1024
-MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
+MARKS = (  # UTF-32's before UTF-16's, which is its prefix
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# A guess is taken only where the text reads like a language: of single accents, half a dozen encodings are as likely.
+# A guess is accepted only for coherent text: with single accents only, half a dozen encodings are equally likely.
 ENOUGH_COHERENCE = 20.0
 SIMILAR_COHERENCE = 5.0
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file whose every byte is known to be readable in its encoding."""
+    """A text file with a verified encoding."""
 
     file: IO[bytes]
     encoding: str
     notices: tuple[Notice, ...]
 
     def lines(self) -> Iterator[str]:
-        """Line by line, with their ends.
+        """Yield the lines, line ends included.
 
         Raises:
             InvalidRequest: a line is too long.
@@ -64,8 +64,8 @@ class TextFile:
         try:
             yield reader
         finally:
-            with suppress(ValueError):  # it is closed already
-                reader.detach()  # or the file would be closed with it
+            with suppress(ValueError):  # the file is already closed
+                reader.detach()  # otherwise closing the reader closes the file
 
 
 class Unpacked(io.RawIOBase):
@@ -73,7 +73,7 @@ class Unpacked(io.RawIOBase):
 
     Raises on reading:
         InvalidRequest: the file is damaged.
-        TooLarge: there is more in it.
+        TooLarge: the content exceeds the limit.
     """
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
@@ -108,10 +108,10 @@ def unpack(file: IO[bytes], limit: int) -> IO[bytes]:
 
 
 def open_text(file: IO[bytes]) -> TextFile:
-    """Finds the encoding by reading the whole file once.
+    """Detect the encoding by reading the whole file once.
 
     Raises:
-        InvalidRequest: the encoding cannot be told.
+        InvalidRequest: the encoding is ambiguous.
     """
     file.seek(0)
     head = file.read(4)
@@ -123,39 +123,39 @@ def open_text(file: IO[bytes]) -> TextFile:
             break
     else:
         encoding = "utf-8"
-    found = _first_bad_line(file, "utf-8")
-    if found is None:
+    bad_byte = _first_bad_byte(file, "utf-8")
+    if bad_byte is None:
         return TextFile(file, encoding, ())
-    line, place = found
-    guess = _guess(_strange_lines(file))
+    line, byte = bad_byte
+    guess = _guess(_non_ascii_lines(file))
     if guess is None:
         raise refuse(
             "not_utf8",
-            f"Line {line} is not UTF-8 (byte {place} of the line), and which encoding it is cannot be told for sure. "
-            "Save the file as UTF-8 and upload it again.",
+            f"Line {line} is not UTF-8 (byte {byte} of the line), and its encoding cannot be determined. Save the file "
+            "as UTF-8 and upload it again.",
         )
     check_encoding(file, guess)
     return TextFile(file, guess, (_converted(guess, line),))
 
 
 def check_encoding(file: IO[bytes], encoding: str) -> None:
-    """Raises InvalidRequest where some byte cannot be read so."""
-    found = _first_bad_line(file, encoding)
-    if found is not None:
+    """Raise InvalidRequest if some byte cannot be decoded."""
+    bad_byte = _first_bad_byte(file, encoding)
+    if bad_byte is not None:
         raise refuse(
             "bad_encoding",
-            f"The file looks like {encoding}, but line {found[0]} cannot be read so. Save the file as UTF-8 and upload "
-            "it again.",
+            f"The file looks like {encoding}, but line {bad_byte[0]} cannot be decoded. Save the file as UTF-8 and "
+            "upload it again.",
         )
 
 
 def _converted(encoding: str, line: int | None) -> Notice:
     reason = "by its byte order mark" if line is None else f"line {line} is not UTF-8; look at the preview"
-    return Notice("converted_encoding", None, f"The file was read as {encoding} ({reason}) and is kept as UTF-8.")
+    return Notice("converted_encoding", None, f"The file was read as {encoding} ({reason}) and is stored as UTF-8.")
 
 
-def _first_bad_line(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
-    """Line, and byte of the line, that cannot be decoded; None where all can."""
+def _first_bad_byte(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
+    """Find the first byte that cannot be decoded, as line and byte of the line; None if every byte can."""
     file.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
     lines, since_line = 1, 0
@@ -165,7 +165,7 @@ def _first_bad_line(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
         try:
             decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            # The decoder counts from the bytes it had kept back of the chunk before.
+            # The decoder counts from the bytes of the previous chunk that it still holds.
             good = chunk[: max(0, error.start - pending)]
             lines += good.count(b"\n")
             last = good.rfind(b"\n")
@@ -177,15 +177,15 @@ def _first_bad_line(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
         since_line = since_line + len(chunk) if last < 0 else len(chunk) - last - 1
 
 
-def _strange_lines(file: IO[bytes]) -> bytes:
-    """Lines that are not plain ASCII, up to a sample: they are what tells encodings apart."""
+def _non_ascii_lines(file: IO[bytes]) -> bytes:
+    """Sample the lines beyond ASCII: only they distinguish encodings."""
     file.seek(0)
-    found, size = [], 0
+    sample, size = [], 0
     while size < SAMPLE_BYTES and (line := file.readline(SAMPLE_BYTES)):
         if not line.isascii():
-            found.append(line)
+            sample.append(line)
             size += len(line)
-    return b"".join(found)
+    return b"".join(sample)
 
 
 def _guess(sample: bytes) -> str | None:

@@ -1,179 +1,188 @@
-"""What of the data cannot work for a job, said with a remedy before anything is trained."""
+"""Rules on the data of a job: each returns the problem that it finds, with a remedy, before anything is trained."""
 
 from __future__ import annotations
 
-import math
-
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import reader_of, why_left_out
-from service.datasets.profiling import MAX_DISTINCT
-from service.jobs.rows import NESTED, Scan
+from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
+from adamss_core.spec.cells import why_left_out
+from adamss_core.spec.survey import Survey
+from service.jobs.case import Case, DataWarning, ModelRule, Rule
 from service.shared.database.tables import Dataset
-from service.shared.errors import InvalidRequest, quoted_names
+from service.shared.errors import quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
-# More different numbers than these may be classes or quantities: the job has to say which.
-MANY_INTEGERS, MANY_FRACTIONS = 50, 10
-SPREAD = (0.05, 20.0)  # of numbers to predict, for which the usual learning rates do
 
 
-def check_columns(spec: JobSpec, dataset: Dataset, param: str) -> None:
-    """Raises InvalidRequest for a column that is not there, or cannot be what the task takes it for."""
-    columns = {column["name"]: column for column in dataset.profile["columns"]}
-    for field, name in reader_of(spec).columns.items():
-        if name not in columns:
-            raise InvalidRequest(
-                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(columns))}.",
-                code="unknown_column",
-                param=f"dataset.{field}",
+def unknown_dataset(dataset_id: str, param: str) -> SpecProblem:
+    message = f"There is no data set {dataset_id}. GET /datasets lists yours; POST /datasets uploads one."
+    return SpecProblem(param, message, "unknown_dataset")
+
+
+def column_problem(spec: JobSpec, dataset: Dataset, param: str) -> SpecProblem | None:
+    """Return why a data set lacks a column, or has another type of column than the task takes.
+
+    Args:
+        param: the field that names the data set.
+    """
+    types = {column["name"]: column["type"] for column in dataset.profile["columns"]}
+    record = record_of(spec)
+    for field, name in record.columns(spec).items():
+        if name not in types:
+            return SpecProblem(
+                f"dataset.{field}",
+                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.",
+                "unknown_column",
             )
-        kind = columns[name]["type"]
-        if field == "messages" and kind not in ("messages", "empty"):
-            raise _wrong_column(field, name, f"holds no chats but is of type {kind}", "Name a column with lists of "
-                                'messages, such as [{"role": "user", "content": "..."}].')  # fmt: skip
-        if field in ("text", "text_pair", "image", "prompt", "completion") and kind in NESTED:
-            raise _wrong_column(
-                field, name, f"holds {_KINDS[kind]}, not a text in each row", "Name a column with text."
-            )
-        if field == "label":
-            _check_label_column(spec, kind, name)
+        if (problem := record.column_problem(field, name, types[name])) is not None:
+            return problem
+    return None
 
 
-_KINDS = {"list": "lists", "messages": "chats"}
+# --- training data ----------------------------------------------------------------------------------------------------
 
 
-def _wrong_column(field: str, name: str, what: str, remedy: str) -> InvalidRequest:
-    return InvalidRequest(f"Column '{name}' {what}. {remedy}", code="wrong_column_type", param=f"dataset.{field}")
+def training_columns_fit(case: Case) -> SpecProblem | None:
+    return column_problem(case.spec, case.train, "dataset.train")
 
 
-def _check_label_column(spec: JobSpec, kind: str, name: str) -> None:
-    if kind == "list" and spec.task == "text-classification" and spec.problem != "multi_label_classification":
-        raise InvalidRequest(
-            f"Column '{name}' holds lists of classes. Set problem_type to \"multi_label_classification\", or name a "
-            "column with one class in each row.",
-            code="problem_type_missing",
-            param="problem_type",
-        )
-
-
-def check_rows(spec: JobSpec, found: Scan) -> None:
-    """Raises InvalidRequest where there is nothing to learn."""
-    if found.usable == 0:
-        names = quoted_names(list(reader_of(spec).columns.values()))
-        raise InvalidRequest(
-            f"No row can be used: {why_left_out(found.left_out) or 'the data set is empty'}. The job reads {names}; "
-            "name the columns that hold its data.",
-            code="no_usable_rows",
-            param="dataset.train",
-        )
-    if spec.problem == "regression":
-        if found.spread == 0:
-            raise InvalidRequest(
-                f"Every row has the number {found.mean:g} in column '{spec.dataset.label}', so there is nothing to "
-                "learn. Name another column.",
-                code="one_value",
-                param="dataset.label",
-            )
-    elif spec.task != "text-generation":
-        _check_kind_of_label(spec, found)
-        _check_classes(spec, found)
-    if found.usable < MIN_ROWS:
-        raise InvalidRequest(
-            f"Only {found.usable} rows can be used; at least {MIN_ROWS} are needed, and some "
-            f"{SUGGESTED_ROWS_PER_CLASS} a class to learn anything.",
-            code="too_few_rows",
-            param="dataset.train",
-        )
-
-
-def _check_kind_of_label(spec: JobSpec, found: Scan) -> None:
-    """Raises InvalidRequest for many numbers of which nobody said what they are."""
-    if spec.task != "text-classification" or spec.problem_type is not None:
-        return
-    numbers = [_number(name) for name in found.labels]
-    if None in numbers or len(numbers) <= (MANY_INTEGERS if all(map(_is_whole, numbers)) else MANY_FRACTIONS):
-        return
-    raise InvalidRequest(
-        f"Column '{spec.dataset.label}' holds {min(len(numbers), MAX_DISTINCT):,}"
-        f'{" or more" if found.has_too_many_classes else ""} different numbers. Set problem_type to "regression" to '
-        'predict the number, or to "single_label_classification" if each is the name of a class.',
-        code="problem_type_missing",
-        param="problem_type",
+def training_rows_are_usable(case: Case) -> SpecProblem | None:
+    if case.training_rows.usable:
+        return None
+    names = quoted_names(list(case.record.columns(case.spec).values()))
+    reasons = why_left_out(case.training_rows.left_out) or "the data set is empty"
+    return SpecProblem(
+        "dataset.train",
+        f"No row can be used: {reasons}. The job reads {names}; name the columns that hold its data.",
+        "no_usable_rows",
     )
 
 
-def _number(name: str) -> float | None:
-    try:
-        value = float(name)
-    except ValueError:
+def labels_can_be_learnt(case: Case) -> SpecProblem | None:
+    """Apply the rules of the job's task."""
+    record = case.record
+    problems = (rule(record, case.spec, case.training_rows) for rule in record.survey_rules)
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def rows_are_enough(case: Case) -> SpecProblem | None:
+    if case.training_rows.usable >= MIN_ROWS:
         return None
-    return value if math.isfinite(value) else None
+    return SpecProblem(
+        "dataset.train",
+        f"Only {case.training_rows.usable} rows can be used; at least {MIN_ROWS} are needed, and some "
+        f"{SUGGESTED_ROWS_PER_CLASS} a class to learn anything.",
+        "too_few_rows",
+    )
 
 
-def _is_whole(value: float | None) -> bool:
-    return value is not None and value.is_integer()
+def rows_can_be_held_out(case: Case) -> SpecProblem | None:
+    if case.spec.dataset.eval is not None or case.held_out:
+        return None
+    message = "No row can be held out for evaluation. Add rows, or name a data set as dataset.eval."
+    return SpecProblem("dataset.eval_fraction", message, "too_few_rows")
 
 
-def _check_classes(spec: JobSpec, found: Scan) -> None:
-    field = "tags" if spec.task == "token-classification" else "label"
-    name = getattr(spec.dataset, field)
-    several = spec.problem == "multi_label_classification"
-    if found.has_too_many_classes:
-        raise InvalidRequest(
-            f"Column '{name}' has more than {MAX_DISTINCT:,} different values, too many to be classes. Name the column "
-            "with the classes.",
-            code="too_many_classes",
-            param=f"dataset.{field}",
-        )
-    if not found.labels:
-        raise InvalidRequest(
-            f"No row has a class in column '{name}'. Name the column with the classes.",
-            code="no_classes",
-            param=f"dataset.{field}",
-        )
-    if len(found.labels) == 1 and not several:
-        raise InvalidRequest(
-            f"Every row has the label '{next(iter(found.labels))[:60]}' in column '{name}', so there is nothing to "
-            "tell apart. Add rows of another class, or name another column.",
-            code="one_class",
-            param=f"dataset.{field}",
-        )
-    if max(found.labels.values()) == 1 and field == "label":
-        raise InvalidRequest(
-            f"No label in column '{name}' comes twice in {found.usable} rows. Name a column with classes; to predict "
-            'numbers, set problem_type to "regression".',
-            code="no_classes",
-            param="dataset.label",
-        )
+# --- evaluation data --------------------------------------------------------------------------------------------------
 
 
-def check_evaluation(spec: JobSpec, found: Scan) -> None:
-    if found.usable == 0:
-        raise InvalidRequest(
-            f"No row of the evaluation data can be used: {why_left_out(found.left_out) or 'it is empty'}. Name a data "
-            "set with the same columns as the training data.",
-            code="no_usable_rows",
-            param="dataset.eval",
-        )
-    if found.unknown == found.usable:
-        raise InvalidRequest(
-            "No label of the evaluation data occurs in the training data. Name data with the same labels.",
-            code="labels_differ",
-            param="dataset.eval",
-        )
+def evaluation_exists(case: Case) -> SpecProblem | None:
+    named = case.spec.dataset.eval
+    return unknown_dataset(named, "dataset.eval") if named is not None and case.evaluation is None else None
 
 
-def left_out_warning(found: Scan, which: str) -> list[str]:
-    rows = found.left_out.total()
-    return [f"{rows} {which} rows are left out: {why_left_out(found.left_out)}."] if rows else []
+def evaluation_columns_fit(case: Case) -> SpecProblem | None:
+    return None if case.evaluation is None else column_problem(case.spec, case.evaluation, "dataset.eval")
 
 
-def spread_warning(spec: JobSpec, found: Scan) -> list[str]:
-    low, high = SPREAD
-    if spec.problem != "regression" or low <= found.spread <= high:
+def evaluation_rows_are_usable(case: Case) -> SpecProblem | None:
+    if case.evaluation is None or case.evaluation_rows.usable:
+        return None
+    return SpecProblem(
+        "dataset.eval",
+        f"No row of the evaluation data can be used: {why_left_out(case.evaluation_rows.left_out) or 'it is empty'}. "
+        "Name a data set with the same columns as the training data.",
+        "no_usable_rows",
+    )
+
+
+def evaluation_labels_are_known(case: Case) -> SpecProblem | None:
+    if case.evaluation is None or case.evaluation_rows.unknown < case.evaluation_rows.usable:
+        return None
+    message = "No label of the evaluation data occurs in the training data. Name data with the same labels."
+    return SpecProblem("dataset.eval", message, "labels_differ")
+
+
+DATA_RULES: tuple[Rule, ...] = (
+    training_columns_fit,
+    training_rows_are_usable,
+    labels_can_be_learnt,
+    rows_are_enough,
+    rows_can_be_held_out,
+    evaluation_exists,
+    evaluation_columns_fit,
+    evaluation_rows_are_usable,
+    evaluation_labels_are_known,
+)
+
+
+# --- base model -------------------------------------------------------------------------------------------------------
+
+
+def model_has_task(case: Case, facts: ModelFacts) -> SpecProblem | None:
+    if not facts.tasks or case.spec.task in facts.tasks:
+        return None
+    return SpecProblem(
+        "base_model",
+        f"'{case.spec.base_model}' ({facts.model_type}) cannot be fine-tuned for {case.spec.task}. It can for "
+        f"{', '.join(facts.tasks)}.",
+        "task_not_supported",
+    )
+
+
+def model_has_parts(case: Case, facts: ModelFacts) -> SpecProblem | None:
+    """Ask the job's task, which knows the parts that it needs."""
+    return case.record.model_problem(case.spec, facts)
+
+
+MODEL_RULES: tuple[ModelRule, ...] = (model_has_task, model_has_parts)
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------------
+
+
+def training_rows_left_out(case: Case) -> list[str]:
+    return _left_out(case.training_rows, "training")
+
+
+def unusual_labels(case: Case) -> list[str]:
+    """Apply the warnings of the job's task."""
+    return case.record.survey_warnings(case.spec, case.training_rows)
+
+
+def evaluation_rows_left_out(case: Case) -> list[str]:
+    return _left_out(case.evaluation_rows, "evaluation")
+
+
+def unknown_labels(case: Case) -> list[str]:
+    rows = case.evaluation_rows.unknown
+    return [f"{rows} evaluation rows are left out: their labels do not occur in the training data."] if rows else []
+
+
+def _left_out(survey: Survey, which: str) -> list[str]:
+    rows = survey.left_out.total()
+    return [f"{rows} {which} rows are left out: {why_left_out(survey.left_out)}."] if rows else []
+
+
+def length_beyond_positions(case: Case, facts: ModelFacts) -> list[str]:
+    length, limit = case.spec.training.max_length, facts.max_positions
+    if limit is None or length <= limit or not case.record.has_tokens:
         return []
-    return [
-        f"The numbers in '{spec.dataset.label}' spread by {found.spread:.3g} around {found.mean:.3g}. The usual "
-        "learning rates fit a spread of about 1: divide the column by a number that brings it there."
-    ]
+    return [f"training.max_length is {length}, but the model takes {limit} tokens at most."]
+
+
+DATA_WARNINGS: tuple[DataWarning, ...] = (
+    training_rows_left_out,
+    unusual_labels,
+    evaluation_rows_left_out,
+    unknown_labels,
+)

@@ -1,48 +1,59 @@
-"""May a job start from the adapter of another one?"""
+"""Rules of a warm start: may a job start from the adapter of another one?"""
 
 from __future__ import annotations
 
-from adamss_core.spec import JobSpec
+from adamss_core.spec import JobSpec, SpecProblem
 from service.http.context import Caller
 from service.jobs import repository
-from service.shared.errors import InvalidRequest
+from service.jobs.case import Ancestor, Case, Rule
 
 ADAPTER = "adapter"
-SAME = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")  # what shapes an adapter
+SAME = ("task", "problem_type", "base_model", "revision")
+SAME_IN_ADAMSS = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")  # shape an adapter
 
 
-def check_init_from(caller: Caller, spec: JobSpec) -> None:
-    """Raises InvalidRequest for a job of another project, one without an adapter, or one that is shaped otherwise."""
-    if spec.init_from is None:
-        return
+def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
+    """Look up the job that `init_from` names, in the caller's project."""
+    if job_id is None:
+        return None
     with caller.db.read() as session:
-        job = repository.find(session, caller.project_id, spec.init_from)
-        found = job is not None and repository.has_artifact(session, job.id, ADAPTER)
-        fields = None if job is None else job.resolved.get("spec") or job.spec
-    if job is None or fields is None:
-        raise _refused(f"There is no job {spec.init_from}. GET /jobs lists yours.", "unknown_job")
-    if not found:
-        raise _refused(
-            f"Job {job.id} has no adapter to start from: it is {job.status}"
-            f"{', and its artifacts leave the adapter out' if job.status == 'succeeded' else ''}.",
-            "no_adapter",
-        )
-    other = JobSpec.model_validate(fields)
-    for name in ("task", "problem_type", "base_model", "revision"):
-        _require_same(name, getattr(spec, name), getattr(other, name), job.id)
-    for name in SAME:
-        _require_same(f"adamss.{name}", getattr(spec.adamss, name), getattr(other.adamss, name), job.id)
+        job = repository.find(session, caller.project_id, job_id)
+        if job is None:
+            return Ancestor(job_id)
+        has_adapter = repository.has_artifact(session, job.id, ADAPTER)
+        return Ancestor(job_id, job.status, job.resolved.get("spec") or job.spec, has_adapter)
 
 
-def _require_same(name: str, mine: object, theirs: object, job_id: str) -> None:
-    if mine != theirs:
-        raise InvalidRequest(
-            f"{name} is {mine!r} here, but {theirs!r} in job {job_id}, whose adapter this job is to start from. Give "
-            "both the same value, or leave init_from out.",
-            code="init_from_differs",
-            param=name,
-        )
+def ancestor_exists(case: Case) -> SpecProblem | None:
+    if case.ancestor is None or case.ancestor.spec is not None:
+        return None
+    return SpecProblem("init_from", f"There is no job {case.ancestor.id}. GET /jobs lists yours.", "unknown_job")
 
 
-def _refused(message: str, code: str) -> InvalidRequest:
-    return InvalidRequest(message, code=code, param="init_from")
+def ancestor_has_adapter(case: Case) -> SpecProblem | None:
+    ancestor = case.ancestor
+    if ancestor is None or ancestor.has_adapter:
+        return None
+    left_out = ", and its artifacts leave the adapter out" if ancestor.status == "succeeded" else ""
+    message = f"Job {ancestor.id} has no adapter to start from: it is {ancestor.status}{left_out}."
+    return SpecProblem("init_from", message, "no_adapter")
+
+
+def ancestor_has_same_shape(case: Case) -> SpecProblem | None:
+    if case.ancestor is None:
+        return None
+    mine, theirs = case.spec, JobSpec.model_validate(case.ancestor.spec)
+    pairs = {name: (getattr(mine, name), getattr(theirs, name)) for name in SAME}
+    pairs |= {f"adamss.{name}": (getattr(mine.adamss, name), getattr(theirs.adamss, name)) for name in SAME_IN_ADAMSS}
+    for name, (here, there) in pairs.items():
+        if here != there:
+            return SpecProblem(
+                name,
+                f"{name} is {here!r} here, but {there!r} in job {case.ancestor.id}, whose adapter this job is to start "
+                "from. Give both the same value, or leave init_from out.",
+                "init_from_differs",
+            )
+    return None
+
+
+WARM_START_RULES: tuple[Rule, ...] = (ancestor_exists, ancestor_has_adapter, ancestor_has_same_shape)

@@ -1,8 +1,9 @@
-"""From a spec of the right shape to a plan: does it make sense for this data and this model?"""
+"""Plan a submitted job in three verbs: resolve fills the spec in, survey counts its rows, judge applies the rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from adamss_core.spec import (
     JobSpec,
@@ -12,146 +13,103 @@ from adamss_core.spec import (
     estimate,
     make_plan,
     match_targets,
+    record_of,
     schedule,
     total_subspaces,
     with_defaults,
 )
-from adamss_core.spec.generation import with_usual_columns
-from adamss_core.spec.split import held_out
 from service.datasets import repository as datasets
 from service.datasets.repetition import leakage_warnings
 from service.http.context import Caller
-from service.jobs.checks import check_columns, check_evaluation, check_rows, left_out_warning, spread_warning
-from service.jobs.inheritance import check_init_from
-from service.jobs.rows import scan
+from service.jobs import checks
+from service.jobs.case import Case
+from service.jobs.inheritance import WARM_START_RULES, find_ancestor
+from service.jobs.rows import survey_rows
 from service.jobs.schemas import PlanOut
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
 
-WITH_LABEL = ("text-classification", "image-classification")
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """Usable rows of a job."""
-
-    train: int
-    evaluation: int
-    classes: int
-    warnings: tuple[str, ...]
-
 
 def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
-    """What the job will do.
+    """Return what the job will do.
 
     Raises:
-        InvalidRequest: it cannot work; names the field and what would be right.
+        InvalidRequest: the job cannot work; names the field and a remedy.
     """
-    train = _dataset(caller, spec.dataset.train, "dataset.train")
-    spec = with_defaults(with_usual_columns(spec, [column["name"] for column in train.profile["columns"]]))
-    check_init_from(caller, spec)
-    counts = count_rows(caller, spec, train)
-    facts = caller.catalog.facts(spec.base_model, spec.revision)
-    _check_model(spec, facts)
-    facts = facts.for_task(spec.task)
     try:
-        check_modules_to_save(spec.adamss, facts)
-        modules = match_targets(spec.adamss, facts)
-        subspaces = total_subspaces(modules, spec.adamss)
-        plan = make_plan(spec, counts.train, subspaces)
+        case = survey(caller, resolve(caller, spec))
+        judge((*WARM_START_RULES, *checks.DATA_RULES), case)
+        return fit(caller, case, caller.catalog.facts(case.spec.base_model, case.spec.revision))
     except SpecProblem as problem:
-        raise InvalidRequest(problem.message, code=problem.code, param=problem.param) from problem
-    outputs = 1 if spec.problem == "regression" else counts.classes
+        raise refusal(problem) from problem
+
+
+def refusal(problem: SpecProblem) -> InvalidRequest:
+    return InvalidRequest(problem.message, code=problem.code, param=problem.param)
+
+
+def resolve(caller: Caller, spec: JobSpec) -> Case:
+    """Look up data sets and ancestor, and fill in columns and defaults.
+
+    Raises:
+        SpecProblem: the training data do not exist.
+    """
+    train = _find_dataset(caller, spec.dataset.train)
+    if train is None:
+        raise checks.unknown_dataset(spec.dataset.train, "dataset.train")
+    evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
+    columns = [column["name"] for column in train.profile["columns"]]
+    spec = with_defaults(record_of(spec).with_usual_columns(spec, columns))
+    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from))
+
+
+def survey(caller: Caller, case: Case) -> Case:
+    """Count the rows of each data set whose columns fit, in one pass."""
+    if checks.training_columns_fit(case) is not None:
+        return case
+    rows = survey_rows(caller.settings, case.spec, case.train)
+    case = replace(case, training_rows=rows)
+    if case.evaluation is None or checks.evaluation_columns_fit(case) is not None:
+        return case
+    known = frozenset(rows.labels) if rows.labels else None
+    return replace(case, evaluation_rows=survey_rows(caller.settings, case.spec, case.evaluation, known))
+
+
+def judge(rules: Sequence[Callable[..., SpecProblem | None]], *subject: Case | ModelFacts) -> None:
+    """Raise the problem of the first rule that finds one."""
+    for rule in rules:
+        if (problem := rule(*subject)) is not None:
+            raise problem
+
+
+def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
+    """Fit the job to its base model.
+
+    Raises:
+        SpecProblem: the model is for other tasks, lacks a part, or the adapter or its schedule does not fit.
+    """
+    judge(checks.MODEL_RULES, case, facts)
+    spec = case.spec
+    facts = facts.for_task(spec.task)
+    check_modules_to_save(spec.adamss, facts)
+    modules = match_targets(spec.adamss, facts)
+    subspaces = total_subspaces(modules, spec.adamss)
+    plan = make_plan(spec, case.train_count, subspaces)
+    warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
+    warnings += [*plan.warnings, *checks.length_beyond_positions(case, facts), *leakage_warnings(caller, spec)]
+    outputs = case.record.outputs(len(case.training_rows.labels))
     return PlanOut(
         spec=plan.spec,
-        warnings=[*counts.warnings, *plan.warnings, *_model_warnings(spec, facts), *leakage_warnings(caller, spec)],
-        estimate=estimate(plan, facts, modules, outputs, counts.train, counts.evaluation),
+        warnings=warnings,
+        estimate=estimate(plan, facts, modules, outputs, case.train_count, case.eval_count),
         schedule=schedule(plan.spec.adamss, subspaces),
     )
 
 
-def count_rows(caller: Caller, spec: JobSpec, train: Dataset) -> RowCounts:
-    """Checks data sets and columns, and counts as the training run will."""
-    check_columns(spec, train, "dataset.train")
-    found = scan(caller.settings, spec, train)
-    check_rows(spec, found)
-    warnings = [*left_out_warning(found, "training"), *spread_warning(spec, found)]
-    if spec.dataset.eval is None:
-        one_class = spec.task in WITH_LABEL and spec.problem == "single_label_classification"
-        groups = found.labels if one_class else {"": found.usable}
-        held = sum(held_out(groups, spec.dataset.eval_fraction).values())
-        if held == 0:
-            raise InvalidRequest(
-                "No row can be held out for evaluation. Add rows, or name a data set as dataset.eval.",
-                code="too_few_rows",
-                param="dataset.eval_fraction",
-            )
-        return RowCounts(found.usable - held, held, len(found.labels), tuple(warnings))
-    evaluation = _dataset(caller, spec.dataset.eval, "dataset.eval")
-    check_columns(spec, evaluation, "dataset.eval")
-    known = frozenset(found.labels) if found.labels else None
-    others = scan(caller.settings, spec, evaluation, known)
-    check_evaluation(spec, others)
-    warnings += left_out_warning(others, "evaluation")
-    if others.unknown:
-        warnings.append(
-            f"{others.unknown} evaluation rows are left out: their labels do not occur in the training data."
-        )
-    return RowCounts(found.usable, others.usable - others.unknown, len(found.labels), tuple(warnings))
-
-
-def _dataset(caller: Caller, dataset_id: str, param: str) -> Dataset:
+def _find_dataset(caller: Caller, dataset_id: str) -> Dataset | None:
     with caller.db.read() as session:
-        dataset = datasets.find(session, caller.project_id, dataset_id)
-    if dataset is None:
-        raise unknown_dataset(dataset_id, param)
-    return dataset
+        return datasets.find(session, caller.project_id, dataset_id)
 
 
 def unknown_dataset(dataset_id: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"There is no data set {dataset_id}. GET /datasets lists yours; POST /datasets uploads one.",
-        code="unknown_dataset",
-        param=param,
-    )
-
-
-def _check_model(spec: JobSpec, facts: ModelFacts) -> None:
-    if facts.tasks and spec.task not in facts.tasks:
-        raise InvalidRequest(
-            f"'{spec.base_model}' ({facts.model_type}) cannot be fine-tuned for {spec.task}. It can for "
-            f"{', '.join(facts.tasks)}.",
-            code="task_not_supported",
-            param="base_model",
-        )
-    if spec.task == "image-classification":
-        if not facts.has_image_processor:
-            raise _missing(spec, "missing_image_processor", "image processor", "preprocessor_config.json")
-        return
-    if not facts.has_tokenizer:
-        raise _missing(spec, "missing_tokenizer", "tokenizer", "tokenizer.json, tokenizer_config.json")
-    if spec.task == "token-classification" and not facts.has_fast_tokenizer:
-        raise _missing(spec, "missing_tokenizer", "fast tokenizer, which tells words apart", "tokenizer.json")
-    if spec.dataset.messages is not None and not facts.has_chat_template:
-        raise _missing(
-            spec,
-            "missing_chat_template",
-            "chat template",
-            "chat_template.jinja",
-            " Or use prompt and completion columns.",
-        )
-
-
-def _missing(spec: JobSpec, code: str, what: str, files: str, otherwise: str = "") -> InvalidRequest:
-    return InvalidRequest(
-        f"'{spec.base_model}' has no {what}. Put its files ({files}) into the model's folder.{otherwise}",
-        code=code,
-        param="base_model",
-    )
-
-
-def _model_warnings(spec: JobSpec, facts: ModelFacts) -> list[str]:
-    limit = facts.max_positions
-    if limit is None or spec.training.max_length <= limit or spec.task == "image-classification":
-        return []
-    return [f"training.max_length is {spec.training.max_length}, but the model takes {limit} tokens at most."]
+    return refusal(checks.unknown_dataset(dataset_id, param))

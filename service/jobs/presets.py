@@ -1,18 +1,99 @@
-"""Good values for each kind of job, over HTTP."""
+"""Tasks, and good values for each kind of job, over HTTP."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Any, Literal, Self
 
-from adamss_core.spec import PRESETS, Preset
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from adamss_core.spec import Preset, TaskRecord, all_presets
+from adamss_core.spec.tasks import all_records
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import Page
 
 router = APIRouter(prefix="/presets", tags=["jobs"])
+tasks = APIRouter(prefix="/tasks", tags=["jobs"])
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class TaskMetricOut(Out):
+    """A number of each evaluation."""
+
+    name: str
+    """Its name, as in `training.metric_for_best`; results have it as `eval_<name>`."""
+    title: str
+    """Its name for people."""
+    direction: Literal["max", "min"]
+    """"max" where a larger value is better."""
+
+
+class TaskInputOut(Out):
+    """A field of an input to predict."""
+
+    name: str
+    """Its name, in the inputs of `POST /jobs/{id}/predict` and in the job's `dataset` block."""
+    kind: str
+    """text, words, image, or chat."""
+    title: str
+    """Its name for people."""
+
+
+class TaskOut(Out):
+    """A task, or the variant of it that a `problem_type` names."""
+
+    name: str
+    """The job's `task`."""
+    problem_type: str | None
+    """The job's `problem_type`; null where the task has no variants. The first variant is the default."""
+    title: str
+    """Its name for people."""
+    dataset_fields: list[str]
+    """Fields of the job's `dataset` block that only this task and a few others have."""
+    training_fields: list[str]
+    """Fields of the job's `training` block that only this task and a few others have."""
+    metrics: list[TaskMetricOut]
+    """Metrics of an evaluation; the first one chooses the best checkpoint by default."""
+    inputs: list[list[TaskInputOut]]
+    """Alternative inputs to predict. A job takes the first whose fields are all set in its `dataset` block."""
+    predict_options: dict[str, Any]
+    """Options of a prediction, with their defaults."""
+    preview: Literal["tokens", "image"]
+    """How `POST /datasets/{id}/preview` shows an example."""
+    default_base_model: str
+    """The base model that `adamss init` writes."""
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> Self:
+        inputs = [
+            [TaskInputOut(name=name, kind=record.field_kinds[name], title=record.title_of(name)) for name in names]
+            for names in record.input_sets
+        ]
+        return cls(
+            name=record.name,
+            problem_type=record.problem_type,
+            title=record.title,
+            dataset_fields=list(record.dataset_fields),
+            training_fields=list(record.training_fields),
+            metrics=[TaskMetricOut(name=one.name, title=one.title, direction=one.direction) for one in record.metrics],
+            inputs=inputs,
+            predict_options=dict(record.predict_options),
+            preview=record.preview,
+            default_base_model=record.default_base_model,
+        )
 
 
 @router.get("", responses=errors())
 def list_presets(caller: CallerDep) -> Page[Preset]:
-    """What each kind of job starts from. A job's `training` takes these values where it has none of its own."""
-    return Page(data=list(PRESETS), has_more=False)
+    """Lists the values that each kind of job starts from. A job's `training` takes those that it leaves out."""
+    return Page(data=all_presets(), has_more=False)
+
+
+@tasks.get("", responses=errors())
+def list_tasks(caller: CallerDep) -> Page[TaskOut]:
+    """Lists the tasks that a job can have, with their fields, metrics and inputs."""
+    return Page(data=[TaskOut.of(record) for record in all_records()], has_more=False)

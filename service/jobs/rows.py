@@ -1,77 +1,61 @@
-"""What the rows of a data set hold for a job: how many can be used, of which classes, and why others cannot."""
+"""Survey the rows of a data set for a job: count the usable ones and their classes, and say why others are not."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import Cells, Unusable, image_path, reader_of
-from service.datasets.profiling import MAX_DISTINCT
+from adamss_core.spec import JobSpec, record_of
+from adamss_core.spec.cells import Unusable
+from adamss_core.spec.survey import MAX_CLASSES, Survey
+from adamss_core.spec.tasks.base import NESTED
 from service.shared.database.tables import Dataset
 from service.shared.settings import Settings
 
-MISSING_IMAGE = "whose image file is missing"
-CACHED = 64  # scans that are remembered; data sets never change
-NESTED = ("list", "messages")
+CACHED = 64  # surveys that are remembered; data sets never change
 
 
-@dataclass(frozen=True)
-class Scan:
-    """One pass over a data set's rows.
-
-    Attributes:
-        usable: rows with what the job needs.
-        left_out: why others have not -> how many.
-        labels: class -> rows; stops at one class more than a job may have.
-        unknown: usable rows with a class that the training data do not have.
-        mean, spread: of the numbers to predict; zero without.
-    """
-
-    usable: int
-    left_out: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    unknown: int = 0
-    mean: float = 0.0
-    spread: float = 0.0
-
-    @property
-    def has_too_many_classes(self) -> bool:
-        return len(self.labels) > MAX_DISTINCT
-
-
-def scan(settings: Settings, spec: JobSpec, dataset: Dataset, known: frozenset[str] | None = None) -> Scan:
-    """From the profile where that says it all, else from the rows.
+def survey_rows(
+    settings: Settings, spec: JobSpec, dataset: Dataset, known_classes: frozenset[str] | None = None
+) -> Survey:
+    """Read the numbers from the profile where that has them all, else count the rows.
 
     Args:
-        known: classes of the training data, when `dataset` is to evaluate on.
+        dataset: has the job's columns.
+        known_classes: of the training data, when `dataset` is to evaluate on.
     """
     columns = {column["name"]: column for column in dataset.profile["columns"]}
-    names = reader_of(spec).columns
-    label = columns[names["label"]] if "label" in names else None
-    plain = spec.task == "text-classification" and spec.problem == "single_label_classification"
-    whole = not any(columns[name]["empty"] or columns[name]["type"] in NESTED for name in names.values())
-    if plain and whole and label is not None and label["values"] is not None:
-        counts = Counter(label["values"])
-        unknown = sum(rows for name, rows in counts.items() if known is not None and name not in known)
-        return Scan(counts.total(), labels=counts, unknown=unknown)
+    record = record_of(spec)
+    names = record.columns(spec)
+    has_gaps = any(columns[name]["empty"] or columns[name]["type"] in NESTED for name in names.values())
+    if record.is_profiled and record.target is not None and not has_gaps:
+        values = columns[names[record.target]]["values"]
+        if values is not None:
+            return _from_counts(Counter(values), known_classes)
     block = spec.dataset.model_dump_json(exclude={"train", "eval", "eval_fraction"})
-    return _scan(settings.files.dataset_rows(dataset.id), spec.task, spec.problem_type, block, known)
+    return _survey(settings.files.dataset_rows(dataset.id), spec.task, spec.problem_type, block, known_classes)
+
+
+def _from_counts(counts: Counter[str], known_classes: frozenset[str] | None) -> Survey:
+    unknown = sum(rows for name, rows in counts.items() if known_classes is not None and name not in known_classes)
+    return Survey(counts.total(), labels=counts, unknown=unknown)
 
 
 @lru_cache(CACHED)
-def _scan(path: Path, task: str, problem_type: str | None, block: str, known: frozenset[str] | None) -> Scan:
+def _survey(
+    path: Path, task: str, problem_type: str | None, block: str, known_classes: frozenset[str] | None
+) -> Survey:
     data = json.loads(block) | {"train": "ds_" + "x" * 8}
     spec = JobSpec.model_validate(
-        {"name": "scan", "base_model": "scan", "task": task, "problem_type": problem_type, "dataset": data}
+        {"name": "survey", "base_model": "survey", "task": task, "problem_type": problem_type, "dataset": data}
     )
-    read, labels_of = reader_of(spec), _LABELS[task]
+    record = record_of(spec)
+    read, folder = record.reader(spec), path.with_suffix("")
     usable = unknown = 0
     labels: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -79,41 +63,21 @@ def _scan(path: Path, task: str, problem_type: str | None, block: str, known: fr
     for row in _rows(path):
         try:
             cells = read(row)
-            if "image" in cells:
-                _require_image(path.with_suffix(""), cells["image"])
+            record.check_files(cells, folder)
         except Unusable as reason:
             left_out[str(reason)] += 1
             continue
         usable += 1
-        if spec.problem == "regression":
-            numbers.append(cells["label"])
-            continue
-        found = labels_of(cells)
-        unknown += known is not None and not known.issuperset(found)
-        labels.update(name for name in found if name in labels or len(labels) <= MAX_DISTINCT)
-    spread = (fmean(numbers), pstdev(numbers)) if numbers else (0.0, 0.0)
-    return Scan(usable, left_out, labels, unknown, *spread)
+        if (number := record.number_of(cells)) is not None:
+            numbers.append(number)
+        classes = record.classes_of(cells)
+        unknown += known_classes is not None and not known_classes.issuperset(classes)
+        labels.update(name for name in classes if name in labels or len(labels) <= MAX_CLASSES)
+    mean, spread = (fmean(numbers), pstdev(numbers)) if numbers else (0.0, 0.0)
+    return Survey(usable, left_out, labels, unknown, mean, spread)
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
-
-
-def _require_image(folder: Path, name: str) -> None:
-    if (path := image_path(folder, name)) is None or not path.is_file():
-        raise Unusable(MISSING_IMAGE)
-
-
-def _text_labels(cells: Cells) -> tuple[str, ...]:
-    label = cells["label"]
-    return label if isinstance(label, tuple) else (label,)
-
-
-_LABELS: dict[str, Callable[[Cells], tuple[str, ...]]] = {
-    "text-classification": _text_labels,
-    "token-classification": lambda cells: tuple(dict.fromkeys(cells["tags"])),
-    "image-classification": lambda cells: (cells["label"],),
-    "text-generation": lambda _: (),
-}

@@ -27,7 +27,7 @@ class WorstOut(Out):
     expected: Any
     """The label, tags or text that the data has."""
     predicted: Any
-    """What the model says; null for text-generation."""
+    """The model's answer; null for a model that writes text."""
     loss: float | None
     """Mean loss of the row; null where it is not a number."""
 

@@ -212,7 +212,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     """Compare the GPUs of the driver with the GPUs of torch."""
     listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
-    usable = _output([sys.executable, "-c", _COUNT_GPUS])
+    usable = _output([sys.executable, "-P", "-c", _COUNT_GPUS])
     if usable is None:
         yield Finding("devices", "problem", "torch cannot be imported.", f"See: {sys.executable} -c 'import torch'")
     elif listed is not None and listed.split() and int(usable) == 0:

@@ -24,7 +24,7 @@ FILES: dict[str, Any] = {
     "items": {"type": "string", "format": "binary"},
     "minItems": 1,
     "maxItems": MAX_INPUTS,
-    "description": "Image files (image-classification).",
+    "description": "Image files, for a job on images.",
 }
 
 

@@ -1,4 +1,4 @@
-"""From what was sent to what the model takes: does each input have the fields that the job was trained on?"""
+"""Check inputs against the fields that a job was trained on, and convert them to the values that its model takes."""
 
 from __future__ import annotations
 
@@ -8,75 +8,77 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import generation_columns
+from adamss_core.spec import JobSpec, record_of
+from adamss_core.spec.tasks import all_records
+from adamss_core.spec.tasks.base import FieldKind
 from service.predict.schemas import InputIn, PredictIn
 from service.shared.errors import InvalidRequest
 
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,")
+OPTIONS = frozenset(PredictIn.model_fields) - {"inputs"}
 Cells = dict[str, Any]
 
 
 def fields_of(spec: JobSpec) -> tuple[str, ...]:
-    """What an input of the job must have: the fields of its `dataset` block without what is to be predicted."""
-    if spec.task == "token-classification":
-        return ("tokens",)
-    if spec.task == "image-classification":
-        return ("image",)
-    if spec.task == "text-generation":
-        return tuple(field for field in generation_columns(spec) if field != "completion")
-    return ("text",) if spec.dataset.text_pair is None else ("text", "text_pair")
+    """Return the fields of an input: those of the job's `dataset` block without the ones to predict."""
+    return record_of(spec).input_fields(spec)
 
 
-def read_inputs(spec: JobSpec, wish: PredictIn) -> list[Cells]:
-    """The inputs as the model takes them.
+def read_inputs(spec: JobSpec, request: PredictIn) -> list[Cells]:
+    """Return the inputs as the model takes them.
 
     Raises:
         InvalidRequest: one does not fit the job; `param` names it and its field.
     """
-    fields = fields_of(spec)
-    return [_read(spec, fields, given, f"inputs[{place}]") for place, given in enumerate(wish.inputs)]
+    return [_read(spec, given, f"inputs[{index}]") for index, given in enumerate(request.inputs)]
 
 
-def read_options(spec: JobSpec, wish: PredictIn) -> Cells:
-    """How text is generated.
+def read_options(spec: JobSpec, request: PredictIn) -> Cells:
+    """Return the options of a prediction, with their defaults.
 
     Raises:
-        InvalidRequest: the job does not generate text.
+        InvalidRequest: the job's task has no such option.
     """
-    given = wish.model_dump(include={"max_new_tokens", "temperature", "seed"}, exclude_none=True)
-    if spec.task == "text-generation":
-        return {"max_new_tokens": 128, "temperature": 0.0, "seed": 0} | given
+    given = request.model_dump(include=set(OPTIONS), exclude_none=True)
+    options = record_of(spec).predict_options
     for name in given:
-        raise _wrong(name, f"belongs to text-generation, but the job's task is {spec.task}: leave it out")
-    return {}
+        if name not in options:
+            tasks = dict.fromkeys(record.name for record in all_records() if name in record.predict_options)
+            raise _wrong(name, f"belongs to {' and '.join(tasks)}, but the job's task is {spec.task}: leave it out")
+    return {**options, **given}
 
 
-def _read(spec: JobSpec, fields: Sequence[str], given: InputIn | str, place: str) -> Cells:
-    sent = _from_text(fields, given, place) if isinstance(given, str) else given.model_dump(exclude_none=True)
+def _read(spec: JobSpec, given: InputIn | str, param: str) -> Cells:
+    kinds = record_of(spec).field_kinds
+    fields = fields_of(spec)
+    sent = _from_text(fields, kinds[fields[0]], given, param) if isinstance(given, str) else _sent(given)
     for name in sent:
         if name not in fields:
-            raise _wrong(f"{place}.{name}", f"is nothing that this {spec.task} job takes: it takes {_names(fields)}")
+            raise _wrong(f"{param}.{name}", f"is nothing that this {spec.task} job takes: it takes {_names(fields)}")
     for name in fields:
         if name not in sent:
-            raise _wrong(f"{place}.{name}", f"is required: this {spec.task} job takes {_names(fields)}")
-    return {name: _value(name, value, f"{place}.{name}") for name, value in sent.items()}
+            raise _wrong(f"{param}.{name}", f"is required: this {spec.task} job takes {_names(fields)}")
+    return {name: _value(kinds[name], value, f"{param}.{name}") for name, value in sent.items()}
 
 
-def _from_text(fields: Sequence[str], text: str, place: str) -> Cells:
+def _sent(given: InputIn) -> Cells:
+    return given.model_dump(exclude_none=True)
+
+
+def _from_text(fields: Sequence[str], kind: FieldKind, text: str, param: str) -> Cells:
     if len(fields) > 1:
-        raise _wrong(place, f"must be an object with {_names(fields)}")
-    return {fields[0]: [{"role": "user", "content": text}] if fields == ("messages",) else text}
+        raise _wrong(param, f"must be an object with {_names(fields)}")
+    return {fields[0]: [{"role": "user", "content": text}] if kind == "chat" else text}
 
 
-def _value(name: str, value: Any, param: str) -> Any:
-    if name == "tokens" and isinstance(value, str):
-        value = value.split()
-    if name == "image":
+def _value(kind: FieldKind, value: Any, param: str) -> Any:
+    if kind == "image":
         return _image(value, param)
-    if name == "messages" and value and value[-1]["role"] != "user":
+    if kind == "words" and isinstance(value, str):
+        value = value.split()
+    if kind == "chat" and value and value[-1]["role"] != "user":
         raise _wrong(param, "must end with a message of the user, which the model is to answer")
-    if not value or (isinstance(value, str) and not value.strip()) or (name == "tokens" and not all(value)):
+    if not value or (isinstance(value, str) and not value.strip()) or (kind == "words" and not all(value)):
         raise _wrong(param, "must not be empty")
     return value
 

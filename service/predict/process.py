@@ -15,7 +15,6 @@ import resource
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,14 +23,15 @@ from threading import Condition, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
+from adamss_core.fileio.exchange import remove_order, write_order
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
 from service.shared.processes import subprocesses
+from service.shared.processes.ask import python
 from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "adamss_core.lean", "adamss_core.prediction")
-ORDER = "order.json"
+COMMAND = python("adamss_core.lean", "adamss_core.prediction")
 LOCK = "lock"
 WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
 RETRY_SECONDS = 5
@@ -46,7 +46,7 @@ class Predictor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._turn, self._queue, self._waiting = Lock(), Condition(), 0
-        self._child: Child | None = None
+        self._child: PredictingProcess | None = None
         self._timer: Timer | None = None
 
     def ask(self, order: Order) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Predictor:
             try:
                 if self._child is None or not self._child.alive:
                     self._end()
-                    self._child = Child(self._settings)
+                    self._child = PredictingProcess(self._settings)
                 return self._child.ask(order, deadline)
             except BaseException:  # whatever it was about, the next one begins with a fresh process
                 self._end()
@@ -120,7 +120,7 @@ class Predictor:
             child.close()
 
 
-class Child:
+class PredictingProcess:
     """One process of `adamss_core.prediction`, with a folder of its own for orders and for what it unpacks."""
 
     def __init__(self, settings: Settings) -> None:
@@ -156,15 +156,14 @@ class Child:
 
     def ask(self, order: Order, deadline: float) -> dict[str, Any]:
         assert self._process.stdin is not None
-        path = self.scratch / ORDER
-        path.write_text(json.dumps(order), encoding="utf-8")
+        write_order(self.scratch, order)
         try:
             with suppress(BrokenPipeError):  # it has ended, which reading finds out
                 self._process.stdin.write(b"\n")
                 self._process.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(deadline))
         finally:
-            path.unlink()  # people's texts are not kept
+            remove_order(self.scratch)
         return answer
 
     def _line(self, deadline: float) -> bytes:

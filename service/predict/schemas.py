@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from adamss_core.spec.tasks import all_records
+from adamss_core.spec.tasks.base import FieldKind
 
 MAX_INPUTS = 64
 MAX_CHARACTERS = 100_000  # of one text; what is beyond the model's length is cut anyway
@@ -18,32 +21,56 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     role: Literal["system", "user", "assistant"]
-    """Who says it."""
+    """The speaker."""
     content: Text
-    """What is said."""
+    """The text."""
 
 
-class InputIn(BaseModel):
+class _InputIn(BaseModel):
     """One input, in the fields that the job was trained on."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    text: Text | None = None
-    """The text (text-classification; text-generation on plain text: what is to be continued)."""
-    text_pair: Text | None = None
-    """The second text, where the job was trained on pairs."""
-    tokens: Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=10_000)] | Text | None = None
-    """The words, or a text that is split at white space (token-classification)."""
-    image: str | None = None
-    """The image file in base64 (image-classification)."""
-    prompt: Text | None = None
-    """The prompt (text-generation)."""
-    messages: Annotated[list[Message], Field(max_length=200)] | None = None
-    """The chat so far (text-generation)."""
+
+WORDS = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=10_000)] | Text
+TYPES: dict[FieldKind, Any] = {
+    "text": Text,
+    "words": WORDS,
+    "image": str,
+    "chat": Annotated[list[Message], Field(max_length=200)],
+}
+HELP: dict[FieldKind, str] = {
+    "text": "",
+    "words": ": a list, or a text that is split at white space",
+    "image": ": the file in base64",
+    "chat": ": the messages so far",
+}
+
+
+def _fields() -> dict[str, Any]:
+    """Return the input fields of all tasks, each optional, for pydantic's `create_model`."""
+    helps: dict[str, str] = {}
+    types: dict[str, Any] = {}
+    owners: dict[str, dict[str, None]] = {}
+    for record in all_records():
+        for name in dict.fromkeys(name for names in record.input_sets for name in names):
+            kind = record.field_kinds[name]
+            helps[name], types[name] = f"{record.title_of(name)}{HELP[kind]}", TYPES[kind]
+            owners.setdefault(name, {})[record.name] = None
+    return {
+        name: (types[name] | None, Field(None, description=f"{helps[name]} ({', '.join(owners[name])})."))
+        for name in types
+    }
+
+
+if TYPE_CHECKING:
+    InputIn = _InputIn
+else:
+    InputIn = create_model("InputIn", __base__=_InputIn, __doc__=_InputIn.__doc__, **_fields())
 
 
 class PredictIn(BaseModel):
-    """What to try the model on."""
+    """Inputs to try the model on."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -54,11 +81,11 @@ class PredictIn(BaseModel):
     inputs: Annotated[list[InputIn | str], Field(min_length=1, max_length=MAX_INPUTS)]
     """Inputs, each an object, or a string where a single field is needed."""
     max_new_tokens: Annotated[int, Field(ge=1, le=1_024)] | None = None
-    """Longest answer, in tokens (text-generation). Default: 128."""
+    """Longest answer, in tokens, of a model that writes text. Default: 128."""
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    """0 takes the likeliest token each time; larger values draw at random (text-generation). Default: 0."""
+    """0 writes the likeliest token each time; larger values draw tokens at random. Default: 0."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
-    """Seed of what is drawn at random (text-generation). Default: 0."""
+    """Seed of the tokens that are drawn at random. Default: 0."""
 
 
 class PredictionsOut(BaseModel):

@@ -26,6 +26,8 @@ from tests.adamss_core.asa_training import (
 )
 from tests.models import batch, tiny_bert
 
+pytestmark = pytest.mark.slow
+
 END = 14
 STOPS = [1, 2, 3, 4, 6, 8, 9, 11]  # before the ramp, at and between mask steps (3, 6, 9), after it
 

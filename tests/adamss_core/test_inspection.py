@@ -15,6 +15,7 @@ from transformers import (
     RobertaConfig,
 )
 
+from adamss_core.fileio.exchange import read_answer, write_order
 from adamss_core.inspection import InspectionError, inspect_model, is_usable, linear_modules, main
 from adamss_core.spec import ModelFacts
 from tests.adamss_core.training.support import build_model, build_tokenizer
@@ -126,7 +127,7 @@ def test_weights_are_not_read(bert: Path, tmp_path: Path) -> None:
     ],
 )
 def test_models_that_cannot_be_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: Any, weights: bool, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any, weights: bool, words: str
 ) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
@@ -135,16 +136,24 @@ def test_models_that_cannot_be_used(
     (tmp_path / ("model.safetensors" if weights else "pytorch_model.bin")).touch()
     with pytest.raises(InspectionError, match=words):
         inspect_model(tmp_path)
-    assert main([str(tmp_path)]) == 2
-    error = json.loads(capsys.readouterr().out)["error"]
+    error = answer_of_main(tmp_path, tmp_path, monkeypatch)["error"]
     assert set(error) == {"code", "message", "hint"}
     assert str(tmp_path) not in error["message"]
     assert not canary.exists()
 
 
-def test_the_command_prints_nothing_but_json(bert: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(bert)]) == 0
-    assert json.loads(capsys.readouterr().out) == inspect_model(bert)
+def test_the_child_leaves_the_facts_as_its_answer(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer_of_main(bert, tmp_path, monkeypatch) == inspect_model(bert)
+
+
+def answer_of_main(model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run the child's main function on an order in `folder`."""
+    write_order(folder, {"model": str(model), "revision": None})
+    monkeypatch.chdir(folder)
+    main()
+    answer = read_answer(folder, 2**20)
+    assert answer is not None
+    return answer
 
 
 def test_an_empty_tokenizer_is_none() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SHOW = """
 import json, sys, peft
 loaded = [name for name in ("bitsandbytes", "torch._inductor.compile_fx") if sys.modules.get(name)]

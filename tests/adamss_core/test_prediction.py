@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adamss_core.prediction import MAX_PIXELS, ORDER, Predictor, PredictOrder, respond, with_image
+from adamss_core.fileio.exchange import write_order
+from adamss_core.prediction import MAX_PIXELS, Predictor, PredictOrder, respond, with_image
 from adamss_core.training.errors import TrainingError
 
 
@@ -66,7 +67,7 @@ def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
         "inputs": [],
         "options": {},
     }
-    (tmp_path / ORDER).write_text(json.dumps(order))
+    write_order(tmp_path, order)
     assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
     line = respond(Broken(tmp_path), tmp_path)
     assert "NaN" not in line

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from service.shared.database.tables import Checkpoint, Job, SubspaceMap, now
 from service.shared.jobs import states
 from tests.worker.support import Service
+from worker import report_store, reporter
 from worker.batch import Batch, Row
 from worker.report_store import DatabaseUnavailable, ReportStore, StaleAttempt
 
@@ -91,3 +93,8 @@ def test_an_outage_is_told_apart_from_a_bug(service: Service, job: Job) -> None:
     with pytest.raises(DatabaseUnavailable, match="metrics") as caught:
         store_of(service, job).write(batch_of(("metric", metric(1))), [])
     assert not caught.value.disk_full
+
+
+def test_the_store_has_no_thread_and_the_buffer_no_sql() -> None:
+    assert "threading" not in Path(report_store.__file__).read_text()
+    assert "sqlalchemy" not in Path(reporter.__file__).read_text()

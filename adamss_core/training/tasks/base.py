@@ -1,4 +1,4 @@
-"""The seam between the run and its task."""
+"""The training half of a task, as a run calls it."""
 
 from __future__ import annotations
 
@@ -6,45 +6,44 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adamss_core.spec import JobSpec
-from adamss_core.spec.cells import Cells, reader_of, why_left_out
+from adamss_core.spec import JobSpec, TaskRecord, record_of
+from adamss_core.spec.cells import Cells, why_left_out
 from adamss_core.training.base_model import Source, load_pretrained
 from adamss_core.training.batches import Collate, Encoded, Inputs
 from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, RunRequest, Values
 
-Found = dict[str, Tensor]
+Predictions = dict[str, Tensor]
 
 
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
     Attributes:
-        peft_type: PEFT's task type; None where PEFT has none.
-        auto_model: transformers' class that loads the model with its head.
-        trains_head: whether modules outside of the body are trained in full and saved.
-        needs: what a row must have, for the error that none has it.
+        record: the torch-free half.
     """
-
-    peft_type: ClassVar[str | None]
-    auto_model: ClassVar[Any]
-    trains_head: ClassVar[bool] = True
-    needs: ClassVar[str]
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.record: TaskRecord = record_of(spec)
+
+    @property
+    def auto_model(self) -> Any:
+        """Return transformers' class that loads the model with its head."""
+        return getattr(transformers, self.record.auto_model)
 
     # --- data -----------------------------------------------------------------------------------------------------
 
     def load_data(self, request: RunRequest, reporter: Reporter) -> Data:
-        """Reads and splits; what is left out becomes events.
+        """Read and split the rows; report those left out as events.
 
         Raises:
             TrainingError: bad_data, with the file's row or what is missing.
@@ -58,9 +57,9 @@ class Task(ABC):
         if request.eval_file is None:
             train, evaluation = split(rows, spec.dataset.eval_fraction, spec.training.seed, strata)
         else:
-            read = self.read(request.eval_file)
-            train, evaluation = rows, self.without_unknown(read, classes, reporter)
-            report_left_out(reporter, "evaluation", read)
+            eval_rows = self.read(request.eval_file)
+            train, evaluation = rows, self.without_unknown(eval_rows, classes, reporter)
+            report_left_out(reporter, "evaluation", eval_rows)
         if not len(evaluation):
             raise bad_data(
                 "There is no row to evaluate on.",
@@ -81,106 +80,112 @@ class Task(ABC):
     def _require_rows(self, rows: Rows) -> None:
         if not len(rows):
             why = f": {why_left_out(rows.left_out)}" if rows.left_out else ""
-            raise bad_data(f"No row has {self.needs}{why}.", hint="Check the columns.", where="dataset.train")
+            raise bad_data(f"No row has {self.record.needs}{why}.", hint="Check the columns.", where="dataset.train")
 
     def read(self, path: Path) -> Rows:
-        """Usable rows of a file."""
-        return read_rows(path, reader_of(self.spec))
+        """Return the usable rows of a file."""
+        return read_rows(path, self.record.reader(self.spec))
 
     def class_names(self, rows: Rows) -> list[str]:
-        """Names in the order of their ids; empty where nothing is classified."""
+        """Return class names in the order of their ids; empty where nothing is classified."""
         return []
 
     def strata(self, rows: Rows) -> list[str] | None:
-        """(n,) a class for each row, by which the split is stratified."""
+        """Return a class for each row, (n,), by which the split is stratified."""
         return None
 
     def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        """Evaluation rows without those whose label cannot be learnt from the training data."""
+        """Drop evaluation rows whose label does not occur in the training data."""
         return rows
 
     # --- processor and model ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def load_processor(self, source: Source) -> Any:
-        """Tokenizer or image processor of the base model."""
+        """Load the tokenizer or image processor of the base model."""
 
     @abstractmethod
     def read_processor(self, folder: Path) -> Any:
-        """The same from an artifact."""
+        """Load the tokenizer or image processor of an artifact."""
 
     def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
-        """The base in fp32 with a head, and the names of the modules that its files hold no weights for."""
+        """Load the base in fp32 with a head, and name the modules that its files hold no weights for."""
         return load_pretrained(self.auto_model, source, self.head_options(source.classes), self.spec.task)
 
     def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that shape the head."""
+        """Return the arguments of `from_pretrained` that shape the head."""
         names = dict(enumerate(classes))
         return {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
 
     def prepare_head(self, model: PreTrainedModel, data: Data) -> None:
-        """Before training begins: a better start than chance, where there is one."""
+        """Give the head a better start than chance, where one is known."""
         return
 
     def limit(self, processor: Any, config: Any) -> int:
-        """Tokens per example; 0 where examples have no length."""
+        """Return the tokens per example; 0 where examples have no length."""
         return 0
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
-        """Rows as examples, each at its row's position."""
+        """Encode rows into examples, each at its row's position."""
 
     @abstractmethod
     def collator(self, processor: Any, device: torch.device) -> Collate:
-        """From positions to a batch on the device."""
+        """Return the function that turns positions into a batch on the device."""
 
     def training_collator(
         self, processor: Any, device: torch.device, model: Any, train: Encoded, limit: int, reporter: Reporter
     ) -> Collate:
-        """The same for training, where rows of a batch need not be rows of the data.
+        """Return the collator for training, where a row of a batch may hold several rows of the data.
 
         Args:
             model: adapted, not yet on the device.
         """
         return self.collator(processor, device)
 
+    # --- preview ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def example(self, processor: Any, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return one encoded example in plain values, as a preview shows it."""
+
     # --- loss and metrics -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
-        """The sum of each row's terms of the loss, (rows,), in fp32."""
+        """Return the sum of each row's loss terms, (rows,), in fp32."""
 
     @abstractmethod
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
-        """What the metrics need, each (rows, ...); further dimensions may differ from batch to batch."""
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
+        """Return the tensors that the metrics need, each (rows, ...); further dimensions may differ between batches."""
 
     @abstractmethod
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        """Name -> value over all evaluation rows, beside the loss.
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        """Return name -> value over all evaluation rows, beside the loss.
 
         Args:
-            found: the predictions of all rows in their order; shorter rows are filled up with IGNORED.
+            predictions: of all rows in their order; shorter rows are filled up with IGNORED.
         """
 
     @abstractmethod
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """What an answer that ignores its input reaches: "predicts" in words, and metrics by name."""
+        """Score an answer that ignores its input: "predicts" in words, and metrics by name."""
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
     def samples(self, model: Any, processor: Any, rows: Rows, limit: int) -> list[dict[str, Any]]:
-        """What a model that writes makes of the first evaluation rows, for an event."""
+        """Let a model that writes complete the first evaluation rows, for an event."""
         return []
 
     @abstractmethod
     def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
-        """The model's inputs for a few rows, as a stranger would make them with an artifact's own processor."""
+        """Make the model's inputs for a few rows as a stranger would, with an artifact's own processor."""
 
     @abstractmethod
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        """Answers for a few inputs, in plain values.
+        """Return the answers for a few inputs, in plain values.
 
         Args:
             model: in evaluation mode, on any device; its config names the classes.
@@ -188,21 +193,25 @@ class Task(ABC):
             limit: tokens, as in the artifact's manifest (`max_length`).
         """
 
+    def inputs(self, rows: Rows) -> list[Cells]:
+        """Return rows without their answers, as `predict` takes them."""
+        return [self.record.split_answer(cells)[0] for cells in rows.cells()]
+
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
-        """What a model card shows of the model in use."""
+        """Return the code of a model card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Code of a model card.
+    """The code of a model card.
 
     Attributes:
         auto_model: name of the class that loads the model.
         processor: name of the class that loads the tokenizer or image processor.
         head: arguments of `from_pretrained` beside the name, as code.
         setup: lines before the model is loaded.
-        lines: what to do with `model` and `processor`.
+        lines: the use of `model` and `processor`.
     """
 
     auto_model: str

@@ -1,4 +1,4 @@
-"""What tasks with classes share."""
+"""Classes that exclude each other: names, loss, metrics, baseline and answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import class_scores
-from adamss_core.training.tasks.base import Found, Task
+from adamss_core.training.tasks.base import Predictions, Task
 
-SHOWN = 20  # scores of an answer
+MAX_SCORES = 20  # of an answer
 
 
 class ExclusiveClasses(Task):
-    """Cross-entropy over classes that exclude each other, whatever is classified; the column is `label`."""
+    """Cross-entropy over classes that exclude each other; the column is `label`."""
 
     def class_names(self, rows: Rows) -> list[str]:
         counts = Counter(rows["label"])
@@ -37,24 +37,24 @@ class ExclusiveClasses(Task):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
 
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"logits": outputs.logits.float(), "targets": targets}
 
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return class_scores(found["logits"].argmax(1), found["targets"])
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        return class_scores(predictions["logits"].argmax(1), predictions["targets"])
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
         return majority(train.targets, evaluation.targets, classes)
 
 
 def class_ids(labels: Sequence[str], classes: list[str]) -> Tensor:
-    """(n,) int64, the place of each label among the classes."""
+    """Return the index of each label among the classes, (n,) int64."""
     ids = {name: i for i, name in enumerate(classes)}
     return torch.tensor([ids[label] for label in labels])
 
 
 def check_classes(counts: Counter[str], column: str) -> None:
-    """Raises TrainingError bad_data where there is nothing to tell apart."""
+    """Raise TrainingError bad_data where there is nothing to tell apart."""
     if len(counts) == 1:
         raise bad_data(
             f"Every row has the same label, '{next(iter(counts))}': there is nothing to tell apart.",
@@ -70,32 +70,32 @@ def check_classes(counts: Counter[str], column: str) -> None:
 
 
 def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter) -> Rows:
-    """The rows all of whose labels, (n,), are known; the others are counted in an event."""
+    """Keep rows all of whose labels, (n,), are known; report the others in an event."""
     known = set(classes)
-    kept = [i for i, names in enumerate(labels) if names <= known]
-    if len(kept) < len(rows):
+    usable = [i for i, names in enumerate(labels) if names <= known]
+    if len(usable) < len(rows):
         unknown = sorted(set().union(*labels) - known)
         reporter.event(
             "unknown_labels",
-            f"{len(rows) - len(kept)} evaluation rows are left out: their labels do not occur in the training data.",
-            {"rows": len(rows) - len(kept), "labels": unknown[:20]},
+            f"{len(rows) - len(usable)} evaluation rows are left out: their labels do not occur in the training data.",
+            {"rows": len(rows) - len(usable), "labels": unknown[:20]},
         )
-    return rows.take(kept)
+    return rows.take(usable)
 
 
 def majority(train: Tensor, evaluation: Tensor, classes: list[str]) -> dict[str, Any]:
-    """What always answering the most frequent training class, of ids (n,), would reach on the evaluation rows."""
+    """Score the most frequent training class, of ids (n,), as the answer to every evaluation row."""
     most = int(torch.bincount(train).argmax())
     scores = class_scores(torch.full_like(evaluation, most), evaluation)
     return {"predicts": f'always "{classes[most]}"', **scores}
 
 
 def answers(scores: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
-    """For shares of one, (rows, classes): the best class, and the scores of the best ones."""
-    found = []
+    """Return for shares of one, (rows, classes), the best class and the scores of the best ones."""
+    rows = []
     for row in scores:
-        best = row.topk(min(SHOWN, len(row)))
+        best = row.topk(min(MAX_SCORES, len(row)))
         shares = {names[int(i)]: float(score) for score, i in zip(*best, strict=True)}
         label = next(iter(shares))
-        found.append({"label": label, "score": shares[label], "scores": shares})
-    return found
+        rows.append({"label": label, "score": shares[label], "scores": shares})
+    return rows

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor
 
-from adamss_core.spec.cells import Cells, image_path
+from adamss_core.spec.cells import Cells, Unusable, image_path
 from adamss_core.training.base_model import Source, first_line
 from adamss_core.training.batches import Encoded, Inputs
 from adamss_core.training.data import Rows
@@ -21,28 +21,26 @@ from adamss_core.training.errors import TrainingError, bad_data
 from adamss_core.training.tasks.base import Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids
 
-MISSING = "whose image file is missing"
-
 
 class ImageClassification(ExclusiveClasses):
     """Images are decoded batch by batch, as they are, without augmentation."""
-
-    peft_type = None  # PEFT has none for images
-    auto_model = AutoModelForImageClassification
-    needs = "both an image and a label"
 
     # --- data and processor -----------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Rows:
         rows = super().read(path)
-        kept = [i for i, name in enumerate(rows["image"]) if _exists(rows.images, name)]
-        if len(kept) == len(rows):
-            return rows
-        left_out = rows.left_out + Counter({MISSING: len(rows) - len(kept)})
-        return replace(rows.take(kept), left_out=left_out)
+        usable, missing = [], Counter[str]()
+        for i, cells in enumerate(rows.cells()):
+            try:
+                self.record.check_files(cells, rows.images or Path())
+            except Unusable as reason:
+                missing[str(reason)] += 1
+            else:
+                usable.append(i)
+        return replace(rows.take(usable), left_out=rows.left_out + missing) if missing else rows
 
     def load_processor(self, source: Source) -> Any:
-        """Raises TrainingError missing_image_processor."""
+        """Load the image processor; raises TrainingError missing_image_processor."""
         try:
             return AutoImageProcessor.from_pretrained(source.path, backend="pil", **source.options)
         except Exception as error:  # transformers raises anything for a config it cannot use
@@ -68,15 +66,24 @@ class ImageClassification(ExclusiveClasses):
     def collator(self, processor: Any, device: torch.device) -> Pixels:
         return Pixels(processor, device)
 
+    # --- preview ----------------------------------------------------------------------------------------------------
+
+    def example(self, processor: Any, encoded: Encoded, index: int) -> dict[str, Any]:
+        inputs, _ = self.collator(processor, torch.device("cpu"))(encoded, [index])
+        return {"image": Path(encoded.features[index]).name, "pixels": list(inputs["pixel_values"].shape[1:])}
+
     # --- afterwards -------------------------------------------------------------------------------------------------
 
     def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
         images = [read_image(_path(rows, name)) for name in rows["image"]]
         return dict(processor(images, return_tensors="pt"))
 
+    def inputs(self, rows: Rows) -> list[Cells]:
+        return [cells | {"image": _path(rows, cells["image"])} for cells in super().inputs(rows)]
+
     @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        """`image` is a path, or an image that is open already."""
+        """Return the answers as `Task` says; `image` is a path, or an image that is open already."""
         images = [row["image"] if isinstance(row["image"], Image.Image) else read_image(row["image"]) for row in inputs]
         batch = processor([image.convert("RGB") for image in images], return_tensors="pt")
         logits: Tensor = model(**{name: value.to(model.device) for name, value in batch.items()}).logits
@@ -98,7 +105,7 @@ class ImageClassification(ExclusiveClasses):
 
 
 class Pixels:
-    """Decodes a batch's images; (rows, channels, height, width) and class ids, (rows,)."""
+    """Decode a batch's images; (rows, channels, height, width) and class ids, (rows,)."""
 
     def __init__(self, processor: Any, device: torch.device) -> None:
         self._processor, self._device = processor, device
@@ -109,10 +116,10 @@ class Pixels:
 
 
 def read_image(path: Path) -> Image.Image:
-    """RGB.
+    """Read an image as RGB.
 
     Raises:
-        TrainingError: bad_data, where it is no image.
+        TrainingError: bad_data, where the file is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -123,13 +130,8 @@ def read_image(path: Path) -> Image.Image:
         ) from error
 
 
-def _exists(folder: Path | None, name: str) -> bool:
-    path = image_path(folder or Path(), name)
-    return path is not None and path.is_file()
-
-
 def _path(rows: Rows, name: str) -> Path:
-    """Of an image that exists."""
+    """Return the path of an image that exists."""
     path = image_path(rows.images or Path(), name)
-    assert path is not None, "read() leaves out what is not there"
+    assert path is not None, "read() leaves out rows without their file"
     return path

@@ -1,4 +1,4 @@
-"""What tasks on text share: the tokenizer and its limits."""
+"""Tasks on text: the tokenizer, its limits, and the preview of tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
 from adamss_core.training.base_model import Source, load_tokenizer
+from adamss_core.training.batches import Encoded
 from adamss_core.training.tasks.base import Task
 
 UNLIMITED = 10**9  # tokenizers without a limit carry 1e30
+PREVIEW_TOKENS = 1_024  # of an example that are listed
 
 
 class TextTask(Task):
@@ -25,17 +27,37 @@ class TextTask(Task):
 
     def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
         model, fresh = super().load_base(source, processor)
-        # Rows are filled up with the tokenizer's, whatever the model's configuration says: a decoder that classifies
-        # looks for the last token that is none of it.
+        # Rows are padded with the tokenizer's token, whatever the model's configuration says: a decoder that
+        # classifies looks for the last token that is not padding.
         if processor.pad_token_id is not None:
             model.config.get_text_config().pad_token_id = model.config.pad_token_id = processor.pad_token_id
         return model, fresh
 
     def limit(self, processor: Any, config: Any) -> int:
-        """Tokens per row: what the job asks for, at most what tokenizer and position embeddings can take."""
+        """Return the job's tokens per row, at most as many as tokenizer and position embeddings take."""
         limits = [self.spec.training.max_length]
         if processor.model_max_length < UNLIMITED:
             limits.append(int(processor.model_max_length))
         if (positions := position_limit(config)) is not None:
             limits.append(positions)
         return min(limits)
+
+    def example(self, processor: Any, encoded: Encoded, index: int) -> dict[str, Any]:
+        ids = [int(token) for token in encoded.features[index]["input_ids"]]
+        trained = self.trained_tokens(encoded, index)
+        pieces = processor.convert_ids_to_tokens(ids)
+        tokens = [
+            {"id": token, "token": piece, "text": processor.decode([token]), "trained": is_trained}
+            for token, piece, is_trained in zip(ids, pieces, trained, strict=True)
+        ]
+        return {
+            "text": processor.decode(ids),
+            "tokens": tokens[:PREVIEW_TOKENS],
+            "token_count": len(ids),
+            "trained_tokens": sum(trained),
+            "truncated": index in set(encoded.over_length),
+        }
+
+    def trained_tokens(self, encoded: Encoded, index: int) -> list[bool]:
+        """Return (tokens,) whether a token has a loss term; none where the label belongs to the whole text."""
+        return [False] * len(encoded.features[index]["input_ids"])

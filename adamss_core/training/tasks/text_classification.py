@@ -4,47 +4,41 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adamss_core.inspection import head_modules
-from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import label_set_scores, number_scores
-from adamss_core.training.tasks.base import Found, Usage
+from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask
 
 
 class TextClassification(TextTask):
-    """What one class, several classes and a number have in common."""
-
-    peft_type = "SEQ_CLS"
-    auto_model = AutoModelForSequenceClassification
-    needs = "both a text and a label"
+    """The common part of one class, several classes and a number."""
 
     def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
-        return super().head_options(classes) | {"problem_type": self.spec.problem}
+        return super().head_options(classes) | {"problem_type": self.record.problem_type}
 
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
-        found = self._tokenise(rows.columns, processor, limit)
+        texts = self._tokenise(rows.columns, processor, limit)
         targets = self.encode_labels(rows["label"], classes)
-        return Encoded(
-            found.features, targets, found.lengths, torch.ones(len(rows), dtype=torch.int64), found.over_length
-        )
+        loss_terms = torch.ones(len(rows), dtype=torch.int64)
+        return Encoded(texts.features, targets, texts.lengths, loss_terms, texts.over_length)
 
     @abstractmethod
     def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
-        """(n, ...)"""
+        """Return the targets, (n, ...)."""
 
     def _tokenise(self, columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, limit: int) -> Tokenised:
         return tokenise(columns["text"], columns.get("text_pair"), tokenizer, limit)
@@ -52,7 +46,7 @@ class TextClassification(TextTask):
     def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedTexts:
         return PaddedTexts(processor, device)
 
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"logits": outputs.logits.float(), "targets": targets}
 
     def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
@@ -76,7 +70,7 @@ class TextClassification(TextTask):
 
     @abstractmethod
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
-        """What a reader is told for logits (rows, classes)."""
+        """Turn logits (rows, classes) into answers in plain values."""
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
         second = ', "A second text."' if self.spec.dataset.text_pair else ""
@@ -94,7 +88,7 @@ class TextClassification(TextTask):
 
 
 class PaddedTexts:
-    """Texts and their targets of equal shape, (rows, ...)."""
+    """Pad a batch of texts; targets have equal shapes, (rows, ...)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         self._pad, self._device = Padding(tokenizer, device), device
@@ -104,7 +98,7 @@ class PaddedTexts:
         return inputs, data.targets[rows].to(self._device)
 
 
-class OneClass(ExclusiveClasses, TextClassification):
+class SingleLabel(ExclusiveClasses, TextClassification):
     """One class for each text."""
 
     answer_code = (
@@ -119,7 +113,7 @@ class OneClass(ExclusiveClasses, TextClassification):
         return answers(logits.softmax(-1), names)
 
 
-class SeveralClasses(TextClassification):
+class MultiLabel(TextClassification):
     """Binary cross-entropy, the mean over classes: each class holds or does not."""
 
     answer_code = (
@@ -146,11 +140,11 @@ class SeveralClasses(TextClassification):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs.logits.float(), targets, reduction="none").mean(1)
 
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return label_set_scores(found["logits"] > 0, found["targets"])
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        return label_set_scores(predictions["logits"] > 0, predictions["targets"])
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """The classes that more than half of the rows have; the most frequent one where none is."""
+        """Score the classes that more than half of the rows have, or else the most frequent one."""
         shares = train.targets.mean(0)
         chosen = shares > 0.5 if bool((shares > 0.5).any()) else shares == shares.max()
         shown = ", ".join(f'"{classes[i]}"' for i in chosen.nonzero().flatten().tolist()[:5])
@@ -159,24 +153,24 @@ class SeveralClasses(TextClassification):
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         scores = logits.sigmoid()
-        held = [[names[i] for i in (row > 0.5).nonzero().flatten().tolist()] for row in scores]
+        labels_of_rows = [[names[i] for i in (row > 0.5).nonzero().flatten().tolist()] for row in scores]
         return [
             {"labels": labels, "scores": entry["scores"]}
-            for labels, entry in zip(held, answers(scores, names), strict=True)
+            for labels, entry in zip(labels_of_rows, answers(scores, names), strict=True)
         ]
 
 
-class Number(TextClassification):
-    """Squared error of one number, on the scale of the data: what is published needs no scaling back."""
+class Regression(TextClassification):
+    """Squared error of one number, on the scale of the data: a published model needs no scaling back."""
 
     head_code = 'num_labels=1, problem_type="regression"'
     answer_code = "with torch.no_grad():\n    print(float(model(**inputs).logits[0, 0]))"
 
     def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
-        return {"num_labels": 1, "problem_type": "regression"}
+        return {"num_labels": 1, "problem_type": self.record.problem_type}
 
     def prepare_head(self, model: PreTrainedModel, data: Data) -> None:
-        """The head's bias begins at the mean, so that numbers far from zero cost no training."""
+        """Start the head's bias at the mean, so that numbers far from zero cost no training."""
         heads = [model.get_submodule(name) for name in head_modules(model)]
         outputs = [m for head in heads for m in head.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
         if outputs and outputs[-1].bias is not None:
@@ -189,8 +183,8 @@ class Number(TextClassification):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return (outputs.logits.float()[:, 0] - targets) ** 2
 
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return number_scores(found["logits"][:, 0], found["targets"])
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        return number_scores(predictions["logits"][:, 0], predictions["targets"])
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
         mean = train.targets.double().mean()
@@ -199,14 +193,3 @@ class Number(TextClassification):
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         return [{"value": value} for value in logits[:, 0].tolist()]
-
-
-_KINDS: dict[str, Callable[[JobSpec], TextClassification]] = {
-    "single_label_classification": OneClass,
-    "multi_label_classification": SeveralClasses,
-    "regression": Number,
-}
-
-
-def text_classification(spec: JobSpec) -> TextClassification:
-    return _KINDS[spec.problem](spec)

@@ -1,4 +1,4 @@
-"""Text that goes on from a prompt, answers in a chat, or plain text."""
+"""Text that continues a prompt, answers in a chat, or plain text."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
-from adamss_core.spec.cells import Cells, reader_of
-from adamss_core.spec.generation import with_usual_columns
+from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import IGNORED, Collate, Encoded, Ids, Inputs
 from adamss_core.training.data import Rows, read_rows
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Found, Usage
+from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.text import TextTask
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
 from adamss_core.training.tasks.text_generation_samples import last, write
@@ -35,27 +34,22 @@ from adamss_core.training.tasks.text_generation_spans import (
 )
 
 PROBE_TOKENS = 32  # of each row; logits over a whole vocabulary are large
-SHOWN = 5  # rows in an error
+SHOWN_ROWS = 5  # in an error
 SAMPLE_TOKENS, SAMPLE_SECONDS, SAMPLE_CHARACTERS = 64, 20.0, 2_000  # of an evaluation's samples
-OPENING_TOKENS = 16  # of a plain text, which is then to be continued
+OPENING_TOKENS = 16  # of a plain text, which the model then continues
 
 
 class TextGeneration(TextTask):
-    """The next token, counted where it is to be learnt."""
-
-    peft_type = "CAUSAL_LM"
-    auto_model = AutoModelForCausalLM
-    trains_head = False
-    needs = "anything to learn"
+    """Cross-entropy of the next token, where that is trained on."""
 
     def read(self, path: Path) -> Rows:
         with path.open(encoding="utf-8") as file:
             first = next((line for line in file if line.strip()), "{}")
         try:
             columns = json.loads(first)
-        except ValueError:  # said with its row number below
+        except ValueError:  # read_rows reports it with its row number
             columns = {}
-        return read_rows(path, reader_of(with_usual_columns(self.spec, columns)))
+        return read_rows(path, self.record.reader(self.record.with_usual_columns(self.spec, columns)))
 
     def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
         return {}
@@ -70,25 +64,25 @@ class TextGeneration(TextTask):
             targets,
             torch.tensor([len(example.ids) for example in examples]),
             torch.tensor([int((target != IGNORED).sum()) for target in targets]),
-            [place for place, example in enumerate(examples) if example.cut],
+            [index for index, example in enumerate(examples) if example.cut],
         )
 
     def _rendered(self, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> list[Rendered]:
-        """Raises TrainingError bad_data, with the rows that cannot be rendered."""
-        found, unusable = [], []
-        for number, row in zip(rows.numbers, cells(rows), strict=True):
+        """Render each row as text; raises TrainingError bad_data, with the rows that cannot be rendered."""
+        rendered, unusable = [], []
+        for number, row in zip(rows.numbers, rows.cells(), strict=True):
             try:
-                found.append(render(row, tokenizer))
+                rendered.append(render(row, tokenizer))
             except UnusableChat as problem:
                 unusable.append(f"row {number} {problem}")
         if unusable:
             more = f" In all, {len(unusable)} rows cannot be used." if len(unusable) > 1 else ""
             raise bad_data(
-                f"The data cannot be trained on: {'; '.join(unusable[:SHOWN])}.{more}",
+                f"The data cannot be trained on: {'; '.join(unusable[:SHOWN_ROWS])}.{more}",
                 hint="Correct these rows, or take them out, and upload the data set again.",
                 where="dataset.train",
             )
-        return found
+        return rendered
 
     def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedExamples:
         return PaddedExamples(processor.pad_token_id, device)
@@ -96,7 +90,7 @@ class TextGeneration(TextTask):
     def training_collator(
         self, processor: Any, device: torch.device, model: Any, train: Encoded, limit: int, reporter: Reporter
     ) -> Collate:
-        """Packed where the job wants it and the model can take it."""
+        """Pack rows where the job asks for it and the model can take it."""
         if not self.spec.training.packing:
             return self.collator(processor, device)
         if (reason := why_not_packed(model, train, processor.pad_token_id)) is not None:
@@ -106,6 +100,10 @@ class TextGeneration(TextTask):
             return self.collator(processor, device)
         return PackedExamples(processor.pad_token_id, limit, device)
 
+    def trained_tokens(self, encoded: Encoded, index: int) -> list[bool]:
+        """Return (tokens,) whether a token is trained on; a target stands one position before its token."""
+        return [False, *(int(target) != IGNORED for target in encoded.targets[index][:-1])]
+
     # --- loss and metrics -------------------------------------------------------------------------------------------
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
@@ -114,17 +112,17 @@ class TextGeneration(TextTask):
         rows = counted.nonzero()[:, 0]
         return torch.zeros(len(targets), device=terms.device).index_add(0, rows, terms)
 
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"terms": (targets != IGNORED).sum(1)}
 
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return {"perplexity": perplexity(float(found["losses"].double().sum() / found["terms"].sum()))}
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        return {"perplexity": perplexity(float(predictions["losses"].double().sum() / predictions["terms"].sum()))}
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Tokens by how often they are learnt from in the training data, one more for each token of the evaluation."""
-        learnt, asked = (torch.from_numpy(np.concatenate(part.targets)).long() for part in (train, evaluation))
-        learnt, asked = learnt[learnt != IGNORED], asked[asked != IGNORED]
-        counts = torch.bincount(torch.cat([learnt, asked.unique()])).double()
+        """Score tokens by their frequency among the trained tokens, plus one for each token of the evaluation."""
+        trained, asked = (torch.from_numpy(np.concatenate(part.targets)).long() for part in (train, evaluation))
+        trained, asked = trained[trained != IGNORED], asked[asked != IGNORED]
+        counts = torch.bincount(torch.cat([trained, asked.unique()])).double()
         loss = float(-(counts[asked] / counts.sum()).log().mean())
         return {"predicts": "tokens by their frequency", "loss": loss, "perplexity": perplexity(loss)}
 
@@ -139,18 +137,18 @@ class TextGeneration(TextTask):
         chosen = rows.take(list(range(min(self.spec.training.sample_prompts, len(rows)))))
         if not len(chosen):
             return []
-        found = []
-        given = list(cells(chosen))
-        prompts, expected = zip(*(self._opening(row, processor, limit) for row in given), strict=True)
+        openings = [self._opening(row, processor, limit) for row in chosen.cells()]
+        prompts, continuations = zip(*openings, strict=True)
         written = write(model, processor, prompts, max_new_tokens=SAMPLE_TOKENS, seconds=SAMPLE_SECONDS)
-        for number, prompt, wanted, answer in zip(chosen.numbers, prompts, expected, written, strict=True):
-            texts = {"prompt": processor.decode(prompt), "completion": answer.text, "expected": wanted}
-            shown = {name: text[:SAMPLE_CHARACTERS] for name, text in texts.items()}
-            found.append({"row": number, **shown, "tokens": answer.tokens, "ended": answer.ended})
-        return found
+        samples = []
+        for number, prompt, expected, answer in zip(chosen.numbers, prompts, continuations, written, strict=True):
+            texts = {"prompt": processor.decode(prompt), "completion": answer.text, "expected": expected}
+            shortened = {name: text[:SAMPLE_CHARACTERS] for name, text in texts.items()}
+            samples.append({"row": number, **shortened, "tokens": answer.tokens, "ended": answer.ended})
+        return samples
 
     def _opening(self, row: Cells, tokenizer: PreTrainedTokenizerBase, limit: int) -> tuple[Ids, str]:
-        """What is to be continued, and how the data goes on."""
+        """Return the tokens to continue, and the data's own continuation."""
         (example,) = tokenise_rendered([render_prompt(row, tokenizer)], tokenizer, 10**9, end=False)
         if "messages" in row:
             return last(example.ids, limit), row["messages"][-1]["content"]
@@ -170,7 +168,7 @@ class TextGeneration(TextTask):
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[dict[str, Any]]:
-        """As in `Task`; a prompt of more than `limit` tokens loses its beginning.
+        """Return the answers as `Task` says; a prompt of more than `limit` tokens loses its beginning.
 
         Raises:
             TrainingError: bad_data, for messages that the model's chat template refuses.
@@ -180,13 +178,13 @@ class TextGeneration(TextTask):
         except UnusableChat as problem:
             raise bad_data(f"An input {problem}.", hint="Correct its messages.", where="messages") from problem
         examples = tokenise_rendered(prompts, processor, 10**9, end=False)
-        room = position_limit(model.config)
-        count = max_new_tokens if room is None else min(max_new_tokens, room - 1)
-        kept = limit if room is None else min(limit, room - count)
+        positions = position_limit(model.config)
+        count = max_new_tokens if positions is None else min(max_new_tokens, positions - 1)
+        prompt_limit = limit if positions is None else min(limit, positions - count)
         written = write(
             model,
             processor,
-            [last(example.ids, kept) for example in examples],
+            [last(example.ids, prompt_limit) for example in examples],
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,
@@ -212,19 +210,13 @@ class TextGeneration(TextTask):
         )
 
 
-def cells(rows: Rows) -> list[Cells]:
-    """Each row by itself."""
-    names = list(rows.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*rows.columns.values(), strict=True)]
-
-
 def shifted(example: Example) -> Ids:
-    """(tokens,) for each token the one that follows it, where that is learnt, else IGNORED."""
+    """Return for each token the one that follows it, where that is trained on, else IGNORED; (tokens,)."""
     targets = np.full(len(example.ids), IGNORED, np.int32)
-    targets[:-1] = np.where(example.learnt[1:], example.ids[1:], IGNORED)
+    targets[:-1] = np.where(example.trained[1:], example.ids[1:], IGNORED)
     return targets
 
 
 def perplexity(loss: float) -> float | None:
-    """exp of the mean loss over tokens; None where that is beyond any number."""
+    """Return exp of the mean loss over tokens; None beyond any number."""
     return math.exp(loss) if loss < 700 else None

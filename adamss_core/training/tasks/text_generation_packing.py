@@ -1,7 +1,7 @@
-"""Batches of token sequences: padded one to a row, or several short ones in a row that do not see each other.
+"""Batches of token sequences: padded one to a row, or several short ones in a row without attention between them.
 
 Packed rows carry position ids that start again with every example. transformers recognises such rows where it is given
-no attention mask and no cache, and makes attention block-diagonal; other models are found out by comparing.
+no attention mask and no cache, and makes attention block-diagonal; other models are recognised by comparing logits.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TOLERANCE, TOLERANCE_QUANTISED = 1e-3, 3e-2
 
 
 class PaddedExamples:
-    """One example to a row, filled up on the right."""
+    """Put one example into each row, padded on the right."""
 
     def __init__(self, pad: int, device: torch.device) -> None:
         self._pad, self._device = pad, device
 
     def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
-        """Inputs and targets, each (rows, longest)."""
+        """Return inputs and targets, each (rows, longest)."""
         sequences = [data.features[row]["input_ids"] for row in rows]
         width = max(len(ids) for ids in sequences)
         inputs: Inputs = {
@@ -41,20 +41,20 @@ class PaddedExamples:
 
 
 class PackedExamples:
-    """As many examples in each row as `width` tokens hold."""
+    """Put as many examples into each row as `width` tokens hold."""
 
     def __init__(self, pad: int, width: int, device: torch.device) -> None:
         self._pad, self._width, self._device = pad, width, device
 
     def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
-        """Inputs and targets, each (packed rows, widest)."""
+        """Return inputs and targets, each (packed rows, widest)."""
         bins = packed([int(data.lengths[row]) for row in rows], self._width)
-        ids = [np.concatenate([data.features[rows[i]]["input_ids"] for i in places]) for places in bins]
+        ids = [np.concatenate([data.features[rows[i]]["input_ids"] for i in members]) for members in bins]
         width = max(len(row) for row in ids)
-        positions = [np.concatenate([np.arange(int(data.lengths[rows[i]])) for i in places]) for places in bins]
-        # What fills a row up is one more example, whose tokens nothing is learnt from.
+        positions = [np.concatenate([np.arange(int(data.lengths[rows[i]])) for i in members]) for members in bins]
+        # The padding of a row is one more example, whose tokens have no loss term.
         positions = [np.concatenate([row, np.arange(width - len(row))]) for row in positions]
-        targets = [np.concatenate([data.targets[rows[i]] for i in places]) for places in bins]
+        targets = [np.concatenate([data.targets[rows[i]] for i in members]) for members in bins]
         inputs: Inputs = {
             "input_ids": filled(ids, width, self._pad),
             "position_ids": torch.from_numpy(np.stack(positions).astype(np.int64)),
@@ -63,40 +63,40 @@ class PackedExamples:
 
 
 def packed(lengths: Sequence[int], width: int) -> list[list[int]]:
-    """Places of the lengths in each row: the longest first, each into the first row that has room.
+    """Return the indices of the lengths in each row: the longest first, each into the first row with room.
 
     A length beyond `width` has a row of its own.
     """
     bins: list[list[int]] = []
     room: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[place]
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[index]
         row = next((number for number, left in enumerate(room) if left >= length), None)
         if row is None:
-            bins.append([place])
+            bins.append([index])
             room.append(width - length)
         else:
-            bins[row].append(place)
+            bins[row].append(index)
             room[row] -= length
     return bins
 
 
 def filled(sequences: Sequence[Ids], width: int, value: int) -> Tensor:
-    """(rows, width) int64."""
-    made = torch.full((len(sequences), width), value)
+    """Pad sequences with a value; (rows, width) int64."""
+    padded = torch.full((len(sequences), width), value)
     for row, ids in enumerate(sequences):
-        made[row, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
-    return made
+        padded[row, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
+    return padded
 
 
 def on_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """Without a cache, which training has no use for and which hides packed rows."""
+    """Move inputs to a device, and turn off the cache, which training does not need and which hides packed rows."""
     return {name: value.to(device) for name, value in inputs.items()} | {"use_cache": False}
 
 
 @torch.no_grad()
 def why_not_packed(model: Any, data: Encoded, pad: int) -> str | None:
-    """Why a model cannot take packed rows; None where two examples give the same logits packed and alone."""
+    """Return why a model cannot take packed rows; None where two examples give the same logits packed and alone."""
     if "position_ids" not in inspect.signature(model.get_base_model().forward).parameters:
         return "it takes no position ids"
     order = torch.argsort(data.lengths, stable=True).tolist()

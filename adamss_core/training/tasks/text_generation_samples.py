@@ -1,4 +1,4 @@
-"""Text that a model writes: samples during training, answers afterwards."""
+"""Write text with a model: samples during training, answers afterwards."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Written:
 
     Attributes:
         text: without special tokens.
-        tokens: how many were made.
-        ended: whether the model ended it by itself.
+        tokens: how many the model wrote.
+        ended: whether the model ended the text by itself.
     """
 
     text: str
@@ -41,21 +41,21 @@ def write(
     seed: int = 0,
     seconds: float | None = None,
 ) -> list[Written]:
-    """Continues each prompt, (tokens,), on its own; the most likely token each time where the temperature is 0.
+    """Continue each prompt, (tokens,), on its own; take the most likely token each time where the temperature is 0.
 
     Args:
-        seconds: for all together; what is not finished by then is returned as it is.
+        seconds: for all together; an unfinished text is returned as it is by then.
     """
-    until = None if seconds is None else time.monotonic() + seconds
+    deadline = None if seconds is None else time.monotonic() + seconds
     endings = _endings(model, tokenizer)
-    found = []
+    written = []
     with torch.random.fork_rng(enabled=temperature > 0), torch.inference_mode():
         if temperature > 0:
             torch.manual_seed(seed)
         for prompt in prompts:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            found.append(_write(model, tokenizer, prompt, max_new_tokens, temperature, endings, left))
-    return found
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            written.append(_write(model, tokenizer, prompt, max_new_tokens, temperature, endings, left))
+    return written
 
 
 def _write(
@@ -73,21 +73,21 @@ def _write(
     )
     ids = filled([prompt], len(prompt), 0).to(model.device)
     limits = StoppingCriteriaList([] if seconds is None else [MaxTimeCriteria(max_time=seconds)])
-    made = model.generate(
+    output = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, stopping_criteria=limits
     )
-    new = made[0, len(prompt) :].tolist()
+    new = output[0, len(prompt) :].tolist()
     ended = bool(new) and new[-1] in endings
     return Written(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)
 
 
 def _endings(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokenizer's end token, and what the model's own configuration ends with."""
+    """Return the tokenizer's end token and those of the model's own configuration."""
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return sorted({int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None})
 
 
 def last(ids: Ids, count: int) -> Ids:
-    """The end of a prompt that is too long; at least one token."""
+    """Return the last `count` tokens of a prompt; at least one."""
     return np.asarray(ids[-max(1, count) :], np.int32)

@@ -1,4 +1,4 @@
-"""From a row to tokens, and which of them are learnt: completions and answers, or everything in plain text."""
+"""Turn a row into tokens and mark the trained ones: completions and answers, or everything in plain text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 class UnusableChat(Exception):
-    """A chat that cannot be rendered; the text says why and what to do, and completes "row 7 ..."."""
+    """A chat that cannot be rendered; the text gives reason and remedy, and completes "row 7 ..."."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Rendered:
     """An example as text.
 
     Attributes:
-        text: what is tokenised.
-        spans: characters that are learnt, begin and end of each stretch, ascending.
+        text: to be tokenised.
+        spans: trained characters, begin and end of each stretch, ascending.
         complete: whether the text holds its special tokens already, as chat templates write them.
     """
 
@@ -47,12 +47,12 @@ class Example:
 
     Attributes:
         ids: (tokens,)
-        learnt: (tokens,) bool, whether the model is to predict the token.
-        cut: whether it was longer than allowed.
+        trained: (tokens,) bool, whether the model is to predict the token.
+        cut: whether the example was longer than allowed.
     """
 
     ids: Ids
-    learnt: NDArray[np.bool_]
+    trained: NDArray[np.bool_]
     cut: bool
 
 
@@ -60,7 +60,7 @@ class Example:
 
 
 def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Raises UnusableChat, or TrainingError missing_chat_template."""
+    """Render a row; raises UnusableChat, or TrainingError missing_chat_template."""
     if "messages" in row:
         return render_chat(row["messages"], tokenizer)
     if "completion" in row:
@@ -70,7 +70,7 @@ def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
 
 
 def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """What the model is to go on from: a chat up to its last answer, the prompt, or a text.
+    """Render the text that the model continues: a chat up to its last answer, the prompt, or a text.
 
     Raises as `render`.
     """
@@ -83,22 +83,22 @@ def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
 
 
 def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Through the tokenizer's own template. What is learnt is each turn of the assistant with the token that ends it.
+    """Render a chat with the tokenizer's own template; train on each turn of the assistant with its end token.
 
-    The template's {% generation %} marks say where the turns are. Where it has none, a turn is what rendering adds to
+    The template's {% generation %} marks delimit the turns. Without marks, a turn is the text that rendering adds to
     the conversation before it with the assistant's header; where a template renders a turn differently once others
-    follow, it is looked for by its content.
+    follow, the turn's content is searched for.
     """
     template = _template(tokenizer)
     if _GENERATION.search(template):
-        found, marks = _rendered_with_marks(messages, template, tokenizer)
-        return Rendered(found, marks, complete=True)
+        text, marks = _rendered_with_marks(messages, template, tokenizer)
+        return Rendered(text, marks, complete=True)
     whole = _rendered(messages, tokenizer)
     spans: list[Span] = []
-    passed = 0  # the end of what was asked before, as far as it is shown as it is
-    for place, message in enumerate(messages):
+    passed = 0  # the end of the question before, as far as the template shows it unchanged
+    for index, message in enumerate(messages):
         if message["role"] == "assistant":
-            spans.append(_turn(messages, place, whole, spans[-1][1] if spans else 0, passed, tokenizer))
+            spans.append(_turn(messages, index, whole, spans[-1][1] if spans else 0, passed, tokenizer))
             passed = spans[-1][1]
         elif (at := whole.find(message["content"].strip(), passed)) >= 0:
             passed = at + len(message["content"].strip())
@@ -106,29 +106,30 @@ def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBa
 
 
 def _turn(
-    messages: list[dict[str, Any]], place: int, whole: str, after: int, passed: int, tokenizer: PreTrainedTokenizerBase
+    messages: list[dict[str, Any]], index: int, whole: str, after: int, passed: int, tokenizer: PreTrainedTokenizerBase
 ) -> Span:
-    """
+    """Find the characters of the assistant's turn at `index`.
+
     Args:
         after: the end of the turn before.
-        passed: the end of the question; a short answer may stand in it as well.
+        passed: the end of the question; a short answer may occur in it as well.
     """
-    before = _rendered(messages[:place], tokenizer, answer=True)
-    through = whole if place == len(messages) - 1 else _rendered(messages[: place + 1], tokenizer)
+    before = _rendered(messages[:index], tokenizer, answer=True)
+    through = whole if index == len(messages) - 1 else _rendered(messages[: index + 1], tokenizer)
     begin = len(before) if whole.startswith(before) and len(before) >= after else None
     if begin is not None and whole.startswith(through):
         return begin, begin + len(whole[begin : len(through)].rstrip())
-    content = messages[place]["content"].strip()
+    content = messages[index]["content"].strip()
     at = whole.find(content, passed if begin is None else begin)
     if at < 0 and begin is None:
         at = whole.find(content, after)
     if at < 0:
-        raise UnusableChat(f"has an answer (message {place + 1}) that the model's chat template does not show as it is")
+        raise UnusableChat(f"has an answer (message {index + 1}) that the model's chat template does not show as it is")
     return at if begin is None else begin, _end_of_turn(whole, at + len(content), tokenizer)
 
 
 def _end_of_turn(whole: str, end: int, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The end token, where it follows the content at once, is learnt too: without it the model would not stop."""
+    """Include the end token where it follows the content at once: without it the model would not learn to stop."""
     rest = whole[end:].lstrip()
     endings = [token for token in tokenizer.all_special_tokens if token and rest.startswith(token)]
     return end if not endings else whole.index(endings[0], end) + len(max(endings, key=len))
@@ -147,7 +148,11 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _rendered(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, answer: bool = False) -> str:
-    """answer: with the header of the assistant's next turn."""
+    """Render messages.
+
+    Args:
+        answer: add the header of the assistant's next turn.
+    """
     _template(tokenizer)
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
@@ -158,7 +163,7 @@ def _rendered(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
 def _rendered_with_marks(
     messages: list[dict[str, Any]], template: str, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, list[Span]]:
-    render_with_marks: Any = render_jinja_template  # returns a pair where marks are asked for, whatever its types say
+    render_with_marks: Any = render_jinja_template  # returns a pair where marks are asked for, against its annotation
     try:
         texts, marks = render_with_marks(
             [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
@@ -178,16 +183,17 @@ def _short(error: Exception) -> str:
 def tokenise_rendered(
     examples: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase, limit: int, *, end: bool = True
 ) -> list[Example]:
-    """Cut at `limit` tokens, behind.
+    """Tokenise texts, and cut their ends beyond `limit` tokens.
 
     Args:
-        end: whether texts that hold no special tokens yet get the one that ends them, as something to learn.
+        end: whether texts without special tokens get the end token, as a trained one.
     """
-    made: list[Example] = []
+    tokenised: list[Example] = []
     for start in range(0, len(examples), CHUNK):
         part = examples[start : start + CHUNK]
-        made.extend(_tokenise(part, tokenizer, limit, part[0].complete, end))  # a data set's are all of one kind
-    return made
+        # The examples of a data set are all of one kind.
+        tokenised.extend(_tokenise(part, tokenizer, limit, part[0].complete, end))
+    return tokenised
 
 
 def _tokenise(
@@ -205,27 +211,27 @@ def _tokenise(
     closing = None if complete else tokenizer.eos_token_id
     for number, example in enumerate(part):
         ids = np.array(batch["input_ids"][number], np.int32)
-        learnt = np.zeros(len(ids), np.bool_)
+        trained = np.zeros(len(ids), np.bool_)
         if fast:
-            # (tokens, 2); tokens that stand for no character, such as the one that begins a text, have none to learn.
+            # (tokens, 2); tokens without characters, such as the one that begins a text, are not trained on.
             offsets = np.array(batch["offset_mapping"][number], np.int64).reshape(-1, 2)
             for first, last in example.spans:
-                learnt |= (offsets[:, 1] > first) & (offsets[:, 0] < last) & (offsets[:, 1] > offsets[:, 0])
+                trained |= (offsets[:, 1] > first) & (offsets[:, 0] < last) & (offsets[:, 1] > offsets[:, 0])
         else:
             for first, last in example.spans:
-                learnt[_place(example.text, first, ids, tokenizer, complete) :] = True
-                learnt[_place(example.text, last, ids, tokenizer, complete) :] = False
+                trained[_token_at(example.text, first, ids, tokenizer, complete) :] = True
+                trained[_token_at(example.text, last, ids, tokenizer, complete) :] = False
         if closing is not None:
             if len(ids) and ids[-1] == closing:
-                ids, learnt = ids[:-1], learnt[:-1]
+                ids, trained = ids[:-1], trained[:-1]
             if end:
-                ids, learnt = np.append(ids, np.int32(closing)), np.append(learnt, True)
-        yield Example(ids[:limit], learnt[:limit], len(ids) > limit)
+                ids, trained = np.append(ids, np.int32(closing)), np.append(trained, True)
+        yield Example(ids[:limit], trained[:limit], len(ids) > limit)
 
 
-def _place(text: str, character: int, ids: Ids, tokenizer: PreTrainedTokenizerBase, complete: bool) -> int:
-    """The token at which a character begins, for tokenizers that do not say: the text before it must be a prefix in
-    tokens too."""
+def _token_at(text: str, character: int, ids: Ids, tokenizer: PreTrainedTokenizerBase, complete: bool) -> int:
+    """Return the token at which a character begins, for tokenizers without offsets: the text before it must be a prefix
+    in tokens too."""
     if character >= len(text):
         return len(ids)
     before = tokenizer(text[:character], add_special_tokens=not complete, verbose=False)["input_ids"]

@@ -15,7 +15,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from adamss_core.spec.cells import Cells, words_of
 from adamss_core.training.base_model import Source, load_tokenizer
@@ -23,7 +23,7 @@ from adamss_core.training.batches import IGNORED, Encoded, Ids, Inputs, Padding,
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Found, Usage
+from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.classes import known_classes
 from adamss_core.training.tasks.text import TextTask
 
@@ -31,11 +31,7 @@ PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 
 
 class TokenClassification(TextTask):
-    """Cross-entropy over the first token of each word; its other tokens count for nothing."""
-
-    peft_type = "TOKEN_CLS"
-    auto_model = AutoModelForTokenClassification
-    needs = "words and as many tags"
+    """Cross-entropy over the first token of each word; its other tokens have no loss term."""
 
     # --- data and processor -----------------------------------------------------------------------------------------
 
@@ -53,7 +49,7 @@ class TokenClassification(TextTask):
         return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter)
 
     def load_processor(self, source: Source) -> PreTrainedTokenizerBase:
-        """A fast tokenizer, which knows which token belongs to which word."""
+        """Load a fast tokenizer, which knows the word of each token."""
         tokenizer = load_tokenizer(source)
         if not tokenizer.is_fast:
             raise TrainingError(
@@ -69,16 +65,19 @@ class TokenClassification(TextTask):
     # --- examples ---------------------------------------------------------------------------------------------------
 
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
-        found = tokenise(rows["tokens"], None, processor, limit)
+        texts = tokenise(rows["tokens"], None, processor, limit)
         ids = {name: i for i, name in enumerate(classes)}
         targets = [
-            _targets(words, [ids[tag] for tag in tags]) for words, tags in zip(found.words, rows["tags"], strict=True)
+            _targets(words, [ids[tag] for tag in tags]) for words, tags in zip(texts.words, rows["tags"], strict=True)
         ]
-        units = torch.tensor([int((row != IGNORED).sum()) for row in targets])
-        return Encoded(found.features, targets, found.lengths, units, found.over_length)
+        loss_terms = torch.tensor([int((row != IGNORED).sum()) for row in targets])
+        return Encoded(texts.features, targets, texts.lengths, loss_terms, texts.over_length)
 
     def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedTags:
         return PaddedTags(processor, device)
+
+    def trained_tokens(self, encoded: Encoded, index: int) -> list[bool]:
+        return [int(target) != IGNORED for target in encoded.targets[index]]
 
     # --- loss and metrics -------------------------------------------------------------------------------------------
 
@@ -88,22 +87,22 @@ class TokenClassification(TextTask):
         )  # (rows, tokens)
         return each.sum(1)
 
-    def predictions(self, outputs: Any, targets: Tensor) -> Found:
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"tags": outputs.logits.argmax(-1), "targets": targets}
 
-    def metrics(self, found: Found, classes: list[str]) -> Values:
-        return tag_scores(found["tags"], found["targets"], classes)
+    def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
+        return tag_scores(predictions["tags"], predictions["targets"], classes)
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """The most frequent tag for every word."""
+        """Score the most frequent tag as the answer for every word."""
         counts = np.zeros(len(classes), np.int64)
         for row in train.targets:
             counts += np.bincount(row[row != IGNORED], minlength=len(classes))
         most = int(counts.argmax())
         width = max(len(row) for row in evaluation.targets)
         targets = torch.full((len(evaluation), width), IGNORED)
-        for place, row in enumerate(evaluation.targets):
-            targets[place, : len(row)] = torch.from_numpy(row)
+        for index, row in enumerate(evaluation.targets):
+            targets[index, : len(row)] = torch.from_numpy(row)
         return {"predicts": f'always "{classes[most]}"', **tag_scores(torch.full_like(targets, most), targets, classes)}
 
     # --- afterwards -------------------------------------------------------------------------------------------------
@@ -121,20 +120,20 @@ class TokenClassification(TextTask):
 
     @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        """A tag for each word, None for those beyond the limit; and the entities that the tags make up."""
+        """Return a tag for each word, None beyond the limit, and the entities that the tags make up."""
         words = [words_of(row["tokens"]) for row in inputs]
-        found = tokenise(words, None, processor, limit)
+        texts = tokenise(words, None, processor, limit)
         padded = Padding(processor, model.device)
-        best = model(**padded.inputs(found.features)).logits.argmax(-1).cpu()
+        best = model(**padded.inputs(texts.features)).logits.argmax(-1).cpu()
         left = processor.padding_side == "left"
         answers = []
-        for row, (own, places) in enumerate(zip(words, found.words, strict=True)):
-            start = best.shape[1] - len(places) if left else 0
-            tags: list[str | None] = [None] * len(own)
-            for token, word in enumerate(places):
+        for row, (tokens, word_ids) in enumerate(zip(words, texts.words, strict=True)):
+            start = best.shape[1] - len(word_ids) if left else 0
+            tags: list[str | None] = [None] * len(tokens)
+            for token, word in enumerate(word_ids):
                 if word >= 0 and tags[word] is None:
                     tags[word] = model.config.id2label[int(best[row, start + token])]
-            answers.append({"tokens": own, "tags": tags, "entities": entities(own, tags)})
+            answers.append({"tokens": tokens, "tags": tags, "entities": entities(tokens, tags)})
         return answers
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
@@ -158,7 +157,7 @@ class TokenClassification(TextTask):
 
 
 class PaddedTags:
-    """Texts, and a target for each token, (rows, tokens)."""
+    """Pad a batch of texts and the target of each token, (rows, tokens)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         self._pad = Padding(tokenizer, device)
@@ -169,7 +168,7 @@ class PaddedTags:
 
 
 def _targets(words: list[int], tags: list[int]) -> Ids:
-    """For each token the tag of its word if it is the word's first one, else IGNORED."""
+    """Return for each token the tag of its word if it is the word's first token, else IGNORED."""
     targets = np.full(len(words), IGNORED, np.int32)
     before = -1
     for token, word in enumerate(words):
@@ -180,13 +179,13 @@ def _targets(words: list[int], tags: list[int]) -> Ids:
 
 
 def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
-    """For ids (rows, tokens): the F1 score of whole entities as conlleval counts them, and the share of right tags.
+    """Score ids (rows, tokens): F1 of whole entities as conlleval counts them, and the share of right tags.
 
     Where no tag is one of an entity (B-..., I-...), as with parts of speech, F1 is the plain mean over tags.
     """
-    rows = [(row != IGNORED) for row in targets]
-    expected = [[classes[i] for i in row[kept].tolist()] for row, kept in zip(targets, rows, strict=True)]
-    answered = [[classes[i] for i in row[kept].tolist()] for row, kept in zip(predicted, rows, strict=True)]
+    masks = [row != IGNORED for row in targets]
+    expected = [[classes[i] for i in row[counted].tolist()] for row, counted in zip(targets, masks, strict=True)]
+    answered = [[classes[i] for i in row[counted].tolist()] for row, counted in zip(predicted, masks, strict=True)]
     flat_expected, flat_answered = list(chain(*expected)), list(chain(*answered))
     if any(name.startswith(PREFIXES) for name in classes):
         with warnings.catch_warnings():
@@ -199,13 +198,13 @@ def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values
 
 
 def entities(words: list[str], tags: list[str | None]) -> list[dict[str, Any]]:
-    """Runs of words that IOB tags make up; `end` is the word after the last one."""
+    """Return the runs of words that IOB tags make up; `end` is the word after the last one."""
     if not any(tag is not None and tag.startswith(PREFIXES) for tag in tags):
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = get_entities([tag or "O" for tag in tags])
+        runs = get_entities([tag or "O" for tag in tags])
     return [
         {"type": kind, "start": first, "end": last + 1, "text": " ".join(words[first : last + 1])}
-        for kind, first, last in found
+        for kind, first, last in runs
     ]

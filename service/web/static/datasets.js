@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
 import { bytes, cell, number, when } from "./format.js";
+import { taskOf, useTasks } from "./tasks.js";
 
 export function Datasets({ id }) {
   const [datasets, setDatasets] = useState(null);
@@ -139,7 +140,7 @@ function Rows({ preview }) {
 // The first examples through a model's own tokenizer or image processor.
 function AsSeen({ id }) {
   const [models, setModels] = useState([]);
-  const [wish, setWish] = useState({ task: "text-classification", base_model: "" });
+  const [wish, setWish] = useState({ base_model: "" });
   const [answer, setAnswer] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -161,16 +162,17 @@ function AsSeen({ id }) {
     }
     setBusy(false);
   };
-  const tasks = ["text-classification", "token-classification", "image-classification", "text-generation"];
+  const tasks = useTasks();
+  const names = [...new Set(tasks.map(({ name }) => name))];
   return html`<h3>As the model sees it</h3>
     <form class="row" onSubmit=${ask}>
-      <label>Task <select value=${wish.task} onChange=${(event) => setWish({ ...wish, task: event.target.value })}>${tasks.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>Task <select value=${wish.task ?? names[0]} onChange=${(event) => setWish({ ...wish, task: event.target.value })}>${names.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
       <label>Model <select value=${wish.base_model} onChange=${(event) => setWish({ ...wish, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
       <button disabled=${busy}>Show</button>
       <span role="status" class="muted">${busy ? "The model's tokenizer is loaded, which takes some seconds…" : ""}</span>
     </form>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    ${answer ? html`<p class="muted">${number(answer.checked)} rows looked at, ${number(answer.over_length)} longer than ${number(answer.limit)} tokens.</p>
+    ${answer ? html`<p class="muted">${number(answer.checked)} rows looked at${taskOf(tasks, answer)?.preview === "image" ? "" : `, ${number(answer.over_length)} longer than ${number(answer.limit)} tokens`}.</p>
       <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${answer.examples.map((example) => html`<${Example} key=${example.row} example=${example} />`)}</div>` : null}`;
 }
 

@@ -3,50 +3,50 @@ import { html, useState } from "./lib.js";
 import { post, upload } from "./api.js";
 import { Chat } from "./chat.js";
 import { number } from "./format.js";
+import { inputsOf, taskOf, useTasks } from "./tasks.js";
 
 export function TryIt({ job }) {
-  const { task, dataset } = job.resolved.spec;
-  return task === "text-generation" && dataset.messages ? html`<${Chat} job=${job} />` : html`<${Single} job=${job} />`;
+  const spec = job.resolved.spec;
+  const fields = inputsOf(taskOf(useTasks(), spec), spec);
+  if (!fields) return null;
+  return fields[0].kind === "chat" ? html`<${Chat} job=${job} />` : html`<${Single} job=${job} fields=${fields} />`;
 }
 
-function Single({ job }) {
-  const { task, dataset } = job.resolved.spec;
-  const [text, setText] = useState("");
-  const [pair, setPair] = useState("");
+function Single({ job, fields }) {
+  const [values, setValues] = useState({});
   const [answer, setAnswer] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
+  const hasImage = fields.some(({ kind }) => kind === "image");
 
   const send = async (event) => {
     event.preventDefault();
     setBusy(true);
     try {
       const path = `/jobs/${job.id}/predict`;
-      const form = event.target;
-      const found = task === "image-classification" ? await upload(path, new FormData(form)) : await post(path, { inputs: [input()] });
-      setAnswer(found);
+      setAnswer(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [values] }));
       setProblem(null);
     } catch (error) {
       setProblem(error.message);
     }
     setBusy(false);
   };
-  const input = () => {
-    if (task === "token-classification") return { tokens: text };
-    return pair || dataset.text_pair ? { text, text_pair: pair } : text;
-  };
+  const set = (name, value) => setValues((old) => ({ ...old, [name]: value }));
   return html`<section aria-labelledby="try">
     <h2 id="try">Try it</h2>
     <form class="card" onSubmit=${send}>
-      ${task === "image-classification"
-        ? html`<label>Image <input type="file" name="file" accept="image/*" required /></label>`
-        : html`<label>${task === "text-generation" ? "Prompt" : "Text"} <textarea id="try-text" required value=${text} onInput=${(event) => setText(event.target.value)}></textarea></label>`}
-      ${dataset.text_pair ? html`<label>Second text <textarea value=${pair} onInput=${(event) => setPair(event.target.value)}></textarea></label>` : null}
+      ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
       <button class="primary" disabled=${busy}>${busy ? "The model is asked…" : "Predict"}</button>
       <div role="status">${answer ? html`<${Answer} answer=${answer} />` : null}</div>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     </form>
   </section>`;
+}
+
+function Input({ field, first, value, set }) {
+  const { name, kind, title } = field;
+  if (kind === "image") return html`<label>${title} <input type="file" name="file" accept="image/*" required /></label>`;
+  return html`<label>${title} <textarea id=${first ? "try-text" : `try-${name}`} required value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
 }
 
 function Answer({ answer }) {

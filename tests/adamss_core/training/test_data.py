@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamss_core.spec.cells import reader_of
+from adamss_core.spec import reader_of
 from adamss_core.spec.split import held_out
 from adamss_core.training.data import Data, Rows, read_rows, split
 from adamss_core.training.errors import TrainingError

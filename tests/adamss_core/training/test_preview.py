@@ -11,9 +11,11 @@ from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil
 
 from adamss_core.spec import JobSpec
+from adamss_core.spec.tasks import register, unregister
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.preview import PreviewOrder, preview
 from tests.service.support import build_model
+from tests.toy_task.record import NAME, RECORDS
 
 CHAT = [{"role": "user", "content": "good"}, {"role": "assistant", "content": "bad"}]
 
@@ -82,3 +84,12 @@ def test_images_are_shown_by_their_size(tmp_path: Path) -> None:
 def test_rows_without_what_is_needed_are_an_error(tmp_path: Path, model: Path) -> None:
     with pytest.raises(TrainingError, match="None of the first rows"):
         shown(tmp_path, model, [{"text": "", "label": 1}])
+
+
+def test_a_task_of_its_own_is_shown_by_its_training_half(tmp_path: Path, model: Path) -> None:
+    register(RECORDS)
+    try:
+        (first,) = shown(tmp_path, model, [{"text": "good film"}], task=NAME)["examples"]
+    finally:
+        unregister(NAME)
+    assert (first["text"], first["target"], first["trained_tokens"]) == ("good film", None, 0)

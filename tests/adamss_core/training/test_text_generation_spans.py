@@ -1,4 +1,4 @@
-"""What is rendered, and which tokens are learnt."""
+"""What is rendered, and which tokens are trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from adamss_core.spec.cells import Unusable, reader_of
+from adamss_core.spec import reader_of, record_of
+from adamss_core.spec.cells import Unusable
 from adamss_core.spec.chat import wrong_with_chat
-from adamss_core.spec.generation import with_usual_columns
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
@@ -43,9 +43,9 @@ OPENS_A_THOUGHT = (
 STRICT = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system here') }}{% endif %}" + TEMPLATE
 
 
-def learnt(example: Example, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """Each learnt stretch as text."""
-    places = np.flatnonzero(example.learnt)
+def trained(example: Example, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Each trained stretch as text."""
+    places = np.flatnonzero(example.trained)
     stretches = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     return [str(tokenizer.decode(example.ids[stretch])) for stretch in stretches if len(stretch)]
 
@@ -56,16 +56,16 @@ def tokens_of(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, limit: in
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, MARKED])
-def test_the_answers_of_a_chat_are_learnt_with_their_end(template: str) -> None:
+def test_the_answers_of_a_chat_are_trained_with_their_end(template: str) -> None:
     tokenizer = build_chat_tokenizer(template)
     example = tokens_of({"messages": TALK}, tokenizer)
-    assert learnt(example, tokenizer) == ["It is white.<|end|>", "It is black.<|end|>"]
+    assert trained(example, tokenizer) == ["It is white.<|end|>", "It is black.<|end|>"]
     assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(TALK, tokenize=False)
 
 
 def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> None:
     tokenizer = build_chat_tokenizer(LAST_THINKS)
-    assert learnt(tokens_of({"messages": TALK}, tokenizer), tokenizer) == [
+    assert trained(tokens_of({"messages": TALK}, tokenizer), tokenizer) == [
         "It is white.<|end|>",
         "hm. It is black.<|end|>",
     ]
@@ -75,7 +75,7 @@ def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> No
 def test_a_short_answer_that_stands_in_its_question_too(answer: str) -> None:
     """Where the prompt ends in something that finished turns do not have, the answer is looked for behind the question.
 
-    Before: the word was learnt in the question, and the answer was not.
+    Before: the word was trained in the question, and the answer was not.
     """
     tokenizer = build_chat_tokenizer(OPENS_A_THOUGHT)
     talk = [
@@ -85,14 +85,14 @@ def test_a_short_answer_that_stands_in_its_question_too(answer: str) -> None:
         {"role": "assistant", "content": "no"},
     ]
     example = tokens_of({"messages": talk}, tokenizer)
-    assert learnt(example, tokenizer) == [f"{answer}<|end|>", "no<|end|>"]
+    assert trained(example, tokenizer) == [f"{answer}<|end|>", "no<|end|>"]
 
 
 def test_a_template_without_end_tokens() -> None:
     tokenizer = build_chat_tokenizer(
         HEAD + "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
     )
-    assert learnt(tokens_of({"messages": TALK[1:3]}, tokenizer), tokenizer) == ["It is white."]
+    assert trained(tokens_of({"messages": TALK[1:3]}, tokenizer), tokenizer) == ["It is white."]
 
 
 def test_the_prompt_of_a_chat_ends_with_the_assistants_header() -> None:
@@ -101,25 +101,25 @@ def test_the_prompt_of_a_chat_ends_with_the_assistants_header() -> None:
     assert prompt.text.count("<|assistant|>") == 2
 
 
-def test_completions_are_learnt_with_the_end_token() -> None:
+def test_completions_are_trained_with_the_end_token() -> None:
     tokenizer = build_chat_tokenizer()
     row = {"prompt": "What colour is snow?", "completion": " It is white."}
     example = tokens_of(row, tokenizer)
-    assert learnt(example, tokenizer) == [" It is white.<|end|>"]
+    assert trained(example, tokenizer) == [" It is white.<|end|>"]
     assert tokenizer.decode(example.ids) == row["prompt"] + row["completion"] + "<|end|>"
     assert not example.cut
 
 
-def test_a_token_across_the_beginning_of_the_completion_is_learnt() -> None:
+def test_a_token_across_the_beginning_of_the_completion_is_trained() -> None:
     tokenizer = build_chat_tokenizer()
     assert len(tokenizer.tokenize(" colour")) == 1
     example = tokens_of({"prompt": "What col", "completion": "our is it?"}, tokenizer)
-    assert learnt(example, tokenizer) == [" colour is it?<|end|>"]
+    assert trained(example, tokenizer) == [" colour is it?<|end|>"]
 
 
-def test_plain_text_is_learnt_as_a_whole() -> None:
+def test_plain_text_is_trained_as_a_whole() -> None:
     tokenizer = build_chat_tokenizer()
-    assert learnt(tokens_of({"text": "It is white."}, tokenizer), tokenizer) == ["It is white.<|end|>"]
+    assert trained(tokens_of({"text": "It is white."}, tokenizer), tokenizer) == ["It is white.<|end|>"]
 
 
 def test_cut_behind() -> None:
@@ -136,8 +136,8 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
 
     slow = Slow(tokenizer_object=build_chat_tokenizer().backend_tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
     slow.chat_template = TEMPLATE
-    assert learnt(tokens_of({"messages": TALK}, slow), slow) == ["It is white.<|end|>", "It is black.<|end|>"]
-    assert learnt(tokens_of({"prompt": "What?", "completion": " It is"}, slow), slow) == [" It is<|end|>"]
+    assert trained(tokens_of({"messages": TALK}, slow), slow) == ["It is white.<|end|>", "It is black.<|end|>"]
+    assert trained(tokens_of({"prompt": "What?", "completion": " It is"}, slow), slow) == [" It is<|end|>"]
     with pytest.raises(UnusableChat, match="prompt and completion both"):
         tokens_of({"prompt": "What col", "completion": "our is it?"}, slow)
 
@@ -155,7 +155,7 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
         ([TALK[1], TALK[0], TALK[2]], "system message in place 2"),
     ],
 )
-def test_chats_that_cannot_be_learnt_from(messages: list[dict[str, Any]], wrong: str) -> None:
+def test_chats_that_cannot_be_trained_from(messages: list[dict[str, Any]], wrong: str) -> None:
     found = wrong_with_chat(messages)
     assert found is not None
     assert wrong in found
@@ -178,6 +178,7 @@ def test_a_tokenizer_without_a_template() -> None:
 
 def test_columns_by_their_usual_names() -> None:
     spec = generation_job()
+    with_usual_columns = record_of(spec).with_usual_columns
     assert with_usual_columns(spec, ["messages", "id"]).dataset.messages == "messages"
     pair = with_usual_columns(spec, ["prompt", "completion"]).dataset
     assert (pair.prompt, pair.completion) == ("prompt", "completion")

@@ -70,7 +70,7 @@ def test_hub_models_only_where_they_are_allowed(settings: Settings) -> None:
 def test_a_slow_inspection_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
     monkeypatch.setattr(inspection, "SECONDS", 1.5)
     began = time.monotonic()
     with pytest.raises(Unavailable, match="longer than"):
@@ -83,16 +83,18 @@ def test_a_slow_inspection_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_the_child_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAMSS_API_KEY", "canary")
     monkeypatch.setenv("ADAMSS_DATABASE_URL", "canary")
-    script = "import json, os; print(json.dumps({'env': dict(os.environ)}))"
-    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    script = "import json, os; open('answer.json', 'w').write(json.dumps({'env': dict(os.environ)}))"
+    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
     answer = inspection.inspect("tiny", None, local=True)
     assert "canary" not in json.dumps(answer)
     assert answer["env"]["HF_HUB_OFFLINE"] == "1"
 
 
-@pytest.mark.parametrize("script", ["print('not json')", "raise SystemExit(1)", "import os; os.abort()"])
+@pytest.mark.parametrize(
+    "script", ["open('answer.json', 'w').write('not json')", "raise SystemExit(1)", "import os; os.abort()"]
+)
 def test_a_broken_inspection_is_not_the_callers_fault(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
     with pytest.raises(Unavailable):
         inspection.inspect("tiny", None, local=True)
 
@@ -114,7 +116,7 @@ def test_limits_hold_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("limits are Linux'")
     script = (
         "import json, resource, time; time.sleep(0.5);"
-        "print(json.dumps({'cpu': resource.getrlimit(resource.RLIMIT_CPU)[0]}))"
+        "open('answer.json', 'w').write(json.dumps({'cpu': resource.getrlimit(resource.RLIMIT_CPU)[0]}))"
     )
-    monkeypatch.setattr(inspection, "COMMAND", (inspection.COMMAND[0], "-c", script))
+    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
     assert inspection.inspect("tiny", None, local=True) == {"cpu": inspection.LIMITS[resource.RLIMIT_CPU]}

@@ -1,4 +1,4 @@
-"""Broken and odd files, made by code."""
+"""Generated broken and odd files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def image(
 
 
 def turned_image(orientation: int = 6) -> bytes:
-    """A camera's photograph, red on the left as stored, which is to be turned."""
+    """Build a photograph with an EXIF orientation, red on the left as stored."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture = Image.new("RGB", (16, 8), (0, 0, 255))
@@ -72,12 +72,12 @@ def link(info: zipfile.ZipInfo) -> None:
 
 
 def encrypted(archive: bytes) -> bytes:
-    """Marked as such in its directory."""
+    """Set the encryption flag in the zip's directory."""
     return archive.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00")
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A header of an enormous image, and hardly anything behind it."""
+    """Build the header of an enormous image, followed by hardly any data."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(bytes(100))
     chunks = (header, data, b"IEND")
@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     ),
 }
 
-# name -> (file name, content, what the profile says of it)
+# name -> (file name, content, message of the profile's problem)
 PROBLEMS: dict[str, tuple[str, bytes, str]] = {
     "a ragged row": ("a.csv", TEXTS + b"a,b,c\n", "3 cells where the header has 2"),
     "a stray quote": ("a.csv", TEXTS + b'"a"b,1\n', 'write a quote inside a cell as ""'),
@@ -175,16 +175,16 @@ PROBLEMS: dict[str, tuple[str, bytes, str]] = {
     "NUL in JSON": ("a.jsonl", GOOD + b'{"text": "a\\u0000b", "label": 1}\n', "holds a NUL character; remove it"),
     "half a surrogate": ("a.jsonl", GOOD + b'{"text": "\\ud800"}\n', "half a surrogate pair"),
     "an empty row": ("a.csv", TEXTS + b",\n", "has no value in any column"),
-    "NaN labels": ("a.csv", TEXTS + b"a,nan\nb,NaN\n", "where the others have numbers; it counts as empty"),
+    "NaN labels": ("a.csv", TEXTS + b"a,nan\nb,NaN\n", "in a column of numbers; the cell counts as empty"),
     "NaN in JSON": ("a.jsonl", GOOD + b'{"text": "a", "label": NaN}\n', "NaN is not a JSON value; use null"),
     "Infinity in JSON": ("a.jsonl", GOOD + b'{"text": "a", "label": -1e999}\n', "not finite; use null"),
-    "NaN in Parquet": ("a.parquet", parquet_of({"x": [1.0, float("nan")]}), "which is no number; it counts as empty"),
+    "NaN in Parquet": ("a.parquet", parquet_of({"x": [1.0, float("nan")]}), "not a number; the cell counts as empty"),
     "nested JSON": ("a.jsonl", GOOD + b'{"text": {"a": 1}}\n', "holds an object; use text"),
     "null in a list": ("a.jsonl", GOOD + b'{"tokens": ["a", null]}\n', "use a list of texts or numbers"),
-    "a name twice": ("a.jsonl", GOOD + b'{"text": "a", "text": "b"}\n', "the name 'text' comes twice"),
+    "a name twice": ("a.jsonl", GOOD + b'{"text": "a", "text": "b"}\n', "the name 'text' is repeated"),
     "a huge number": ("a.jsonl", GOOD + b'{"label": 99999999999999999999}\n', "too large; write it as text"),
     "a number of 5,000 digits": ("a.jsonl", GOOD + b'{"label": ' + b"9" * 5_000 + b"}\n", "is not valid JSON"),
-    "an empty name": ("a.jsonl", GOOD + b'{"": 1}\n', "not a usable column name"),
+    "an empty name": ("a.jsonl", GOOD + b'{"": 1}\n', "not a valid column name"),
     "two users in a row": ("a.jsonl", json_lines(*CHATS, chat("user", "user", "assistant")), "join them"),
     "a system message late": ("a.jsonl", json_lines(*CHATS, chat("user", "system", "assistant")), "must come first"),
     "an unknown role": ("a.jsonl", json_lines(*CHATS, chat("human", "assistant")), "has the role 'human'; use system"),
@@ -194,7 +194,11 @@ PROBLEMS: dict[str, tuple[str, bytes, str]] = {
         json_lines(*CHATS, {"messages": [{"role": "user", "content": [{"type": "text"}]}]}),
         "content that is not text",
     ),
-    "a text as image": ("a.zip", zip_of({**class_folders(), "pets/cat/x.png": b"no image"}), "is not an image"),
+    "a text as image": (
+        "a.zip",
+        zip_of({**class_folders(), "pets/cat/x.png": b"no image"}),
+        "is not a supported image",
+    ),
     "an image cut in half": (
         "a.zip",
         zip_of({**class_folders(), "pets/cat/x.jpg": image("JPEG", (64, 64))[:-200]}),
@@ -205,7 +209,7 @@ PROBLEMS: dict[str, tuple[str, bytes, str]] = {
         zip_of({**class_folders(), "pets/cat/x.png": png_that_claims(100_000, 100_000)}),
         "pixels; make it smaller",
     ),
-    "an SVG": ("a.zip", zip_of({**class_folders(), "pets/cat/x.svg": b"<svg/>"}), "is not an image"),
+    "an SVG": ("a.zip", zip_of({**class_folders(), "pets/cat/x.svg": b"<svg/>"}), "is not a supported image"),
     "an image in no folder": ("a.zip", zip_of({**class_folders(), "x.png": image()}), "lies in no folder"),
     "an image not in metadata": (
         "a.zip",

@@ -16,7 +16,7 @@ COMMIT = "c" * 40
 
 @contextmanager
 def serving(hub_id: str, files: Mapping[str, bytes]) -> Iterator[str]:
-    """The address of a hub whose only data set has these files."""
+    """Serve a hub with one data set of these files; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

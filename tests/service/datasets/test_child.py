@@ -1,4 +1,4 @@
-"""The process that reads uploads: its limits, and what becomes of its ends."""
+"""The process that reads uploads: its limits, and the errors its exits become."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def read(folder: Path, content: bytes, name: str = "a.csv") -> dict[str, object]
         return child.read_upload(file, name, work, LIMIT)
 
 
-def ends(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """A process in the reader's place, with an end of its own."""
+def replace_reader(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Replace the reader by a process that runs `code`."""
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", code))
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
+def test_file_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, TEXTS)["rows"] == 20
 
 
-def test_little_memory_is_a_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_returns_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "MEMORY_BYTES", 600 * 2**20)
     one = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int8()), ["a" * 5_000_000])
     bomb = parquet_of({"text": one})  # a batch of it takes 2 GB
@@ -46,28 +46,28 @@ def test_little_memory_is_a_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert caught.value.code == "needs_too_much_memory"
 
 
-def test_a_reader_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_is_killed_after_its_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "CPU_SECONDS", 1)
-    monkeypatch.setattr(child, "WALL", 1)
-    ends(monkeypatch, "import time; time.sleep(600)")
+    monkeypatch.setattr(child, "WALL_FACTOR", 1)
+    replace_reader(monkeypatch, "import time; time.sleep(600)")
     with pytest.raises(InvalidRequest) as caught:
         read(tmp_path, TEXTS)
     assert caught.value.code == "takes_too_long"
 
 
 @pytest.mark.parametrize("signal", ["SIGSEGV", "SIGABRT", "SIGBUS"])
-def test_a_reader_that_breaks_down_is_a_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
-    ends(monkeypatch, f"import os, signal; os.kill(os.getpid(), signal.{signal})")
+def test_crash_of_the_reader_returns_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
+    replace_reader(monkeypatch, f"import os, signal; os.kill(os.getpid(), signal.{signal})")
     with pytest.raises(InvalidRequest) as caught:
         read(tmp_path, TEXTS)
     assert caught.value.code == "damaged_file"
 
 
-def test_a_reader_that_fails_is_a_503_and_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends(monkeypatch, "raise RuntimeError")
+def test_failed_reader_returns_503_and_full_disk_raises_enospc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_reader(monkeypatch, "raise RuntimeError")
     with pytest.raises(Unavailable):
         read(tmp_path, TEXTS)
-    ends(monkeypatch, "import errno; raise OSError(errno.ENOSPC, 'full')")
+    replace_reader(monkeypatch, "import errno; raise OSError(errno.ENOSPC, 'full')")
     (tmp_path / "again").mkdir()
     with pytest.raises(OSError, match="No space") as caught:
         read(tmp_path / "again", TEXTS)
@@ -86,7 +86,7 @@ ATTEMPTS = (
 )
 
 
-def test_a_reader_may_not_reach_out(tmp_path: Path) -> None:
+def test_sandbox_refuses_network_and_processes(tmp_path: Path) -> None:
     code = f"""
 from service.datasets import sandbox
 sandbox.enter(2**31, 60, 2**20)
@@ -100,29 +100,30 @@ for attempt in {ATTEMPTS!r}:
     assert done.stdout.splitlines() == ["not allowed"] * len(ATTEMPTS)
 
 
-def test_a_readers_network_is_empty(tmp_path: Path) -> None:
-    """For code of a library too, which asks the system past the interpreter.
+def test_sandbox_has_an_empty_network_namespace(tmp_path: Path) -> None:
+    """Also for libraries that call the system directly, past the interpreter's audit hook.
 
     Seen to fail: without `unshare`, it connects.
     """
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-Un", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this system lets users have no network of their own")
+        pytest.skip("this system grants users no network namespace")
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = f"""
 import ctypes, struct
 from service.datasets import sandbox
 libc = ctypes.CDLL(None)
-place = struct.pack("=H", {int(socket.AF_INET)}) + struct.pack("!H", {server.getsockname()[1]}) + bytes([127, 0, 0, 1])
-print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), place + bytes(8), 16))
+port = struct.pack("!H", {server.getsockname()[1]})
+address = struct.pack("=H", {int(socket.AF_INET)}) + port + bytes([127, 0, 0, 1])
+print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), address + bytes(8), 16))
 sandbox.enter(2**31, 60, 2**20)
-print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), place + bytes(8), 16))
+print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), address + bytes(8), 16))
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.split() == ["0", "-1"]
 
 
-def test_a_reader_has_bounds(tmp_path: Path) -> None:
+def test_sandbox_sets_resource_limits(tmp_path: Path) -> None:
     code = (
         "import resource as r; from service.datasets import sandbox; sandbox.enter(2**31, 60, 2**20)\n"
         "print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])\n"
@@ -133,7 +134,7 @@ def test_a_reader_has_bounds(tmp_path: Path) -> None:
     assert "File too large" in done.stderr
 
 
-def test_it_starts_light() -> None:
+def test_import_of_the_reader_loads_no_heavy_library() -> None:
     heavy = ("torch", "transformers", "numpy", "pyarrow", "fastapi")
     code = f"import sys, service.datasets.convert; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Each broken file is refused, or its rows are named, with what to do about them."""
+"""Each broken file is refused, or its bad rows are listed, with a remedy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.datasets.convert import HASHES, PARTS, ROWS, Order, convert
-from service.datasets.fingerprints import Fingerprints
+from service.datasets.convert import HASHES, PARTS, ROWS, Conversion, convert
 from service.datasets.leakage import repeated_between, repeated_within
+from service.datasets.row_hashes import RowHashes
 from service.shared.errors import ServiceError
 from tests.service.datasets import corpus
 from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
@@ -20,15 +20,15 @@ LIMIT = 2**28
 
 
 def read(folder: Path, name: str, content: bytes, limit: int = LIMIT) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the reading process finds, without the process; and the rows that are kept."""
+    """Convert a file in this process; return the result and the stored rows."""
     (folder / PARTS).mkdir()
     (folder / PARTS / name).write_bytes(content)
-    found = convert(Order(name, limit, 4 * limit, 0, 0), folder)
-    return found, [json.loads(line) for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()]
+    result = convert(Conversion(name, limit, 4 * limit, 0, 0), folder)
+    return result, [json.loads(line) for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("case", corpus.REFUSED)
-def test_refused(case: str, tmp_path: Path) -> None:
+def test_broken_file_is_refused(case: str, tmp_path: Path) -> None:
     name, content, code = corpus.REFUSED[case]
     with pytest.raises(ServiceError) as caught:
         read(tmp_path, name, content)
@@ -37,19 +37,19 @@ def test_refused(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", corpus.PROBLEMS)
-def test_listed(case: str, tmp_path: Path) -> None:
+def test_bad_row_is_listed(case: str, tmp_path: Path) -> None:
     name, content, message = corpus.PROBLEMS[case]
-    found, kept = read(tmp_path, name, content)
-    problems = found["profile"]["problems"]
+    result, kept = read(tmp_path, name, content)
+    problems = result["profile"]["problems"]
     assert any(message in problem["message"] for problem in problems), problems
-    assert len(problems) == found["profile"]["problem_count"]
+    assert len(problems) == result["profile"]["problem_count"]
     assert all(problem["row"] >= 1 for problem in problems)
-    left_out = found["profile"]["left_out"] + found["profile"]["empty_rows"]
+    left_out = result["profile"]["left_out"] + result["profile"]["empty_rows"]
     assert left_out == sum(problem["left_out"] for problem in problems)
-    assert len(kept) == found["rows"] > 0
+    assert len(kept) == result["rows"] > 0
 
 
-def test_a_bad_byte_is_named_by_line(tmp_path: Path) -> None:
+def test_bad_byte_is_reported_by_line(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"Line 3 is not UTF-8 \(byte 2 of the line\)"):
         read(tmp_path, "a.csv", b"text,label\na,b\nb\xff,b\n")
 
@@ -74,7 +74,7 @@ def test_all_problems_are_in_the_refusal(tmp_path: Path) -> None:
         ("plain", csv_of(*["a,b"] * 400_000)),
     ],
 )
-def test_what_unpacks_to_too_much_is_413(name: str, content: bytes, tmp_path: Path) -> None:
+def test_oversized_content_returns_413(name: str, content: bytes, tmp_path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         read(tmp_path, name, content, limit=1_000_000)
     assert caught.value.status == 413
@@ -84,35 +84,35 @@ def test_encodings(tmp_path: Path) -> None:
     text = "text,label\n" + "Le café était délicieux, vraiment très agréable;1\nGrüße, schöne Straße;0\n".replace(
         ",", " "
     ).replace(";", ",")
-    for place, (encoding, converted) in enumerate(
+    for index, (encoding, converted) in enumerate(
         [("utf-8", False), ("utf-8-sig", False), ("utf-16", True), ("utf-32", True), ("cp1252", True)]
     ):
-        folder = tmp_path / str(place)
+        folder = tmp_path / str(index)
         folder.mkdir()
-        found, kept = read(folder, "a.csv", text.encode(encoding))
+        result, kept = read(folder, "a.csv", text.encode(encoding))
         assert [row["text"] for row in kept] == [
             "Le café était délicieux  vraiment très agréable",
             "Grüße  schöne Straße",
         ]
-        notices = [notice["code"] for notice in found["profile"]["notices"]]
+        notices = [notice["code"] for notice in result["profile"]["notices"]]
         assert ("converted_encoding" in notices) is converted
 
 
 def test_missing_numbers_become_empty(tmp_path: Path) -> None:
-    found, kept = read(tmp_path, "a.csv", csv_of("a,1.5", "b,nan", "c,2", "d,#N/A", "e,", "f,3"))
+    result, kept = read(tmp_path, "a.csv", csv_of("a,1.5", "b,nan", "c,2", "d,#N/A", "e,", "f,3"))
     assert [row["label"] for row in kept] == ["1.5", None, "2", None, "", "3"]
-    label = found["profile"]["columns"][1]
+    label = result["profile"]["columns"][1]
     assert (label["type"], label["empty"]) == ("float", 3)
-    assert [(problem["row"], problem["line"], problem["column"]) for problem in found["profile"]["problems"]] == [
+    assert [(problem["row"], problem["line"], problem["column"]) for problem in result["profile"]["problems"]] == [
         (2, 3, "label"),
         (4, 5, "label"),
     ]
 
 
-def test_what_surprises_in_a_label_is_said(tmp_path: Path) -> None:
+def test_notices_on_unsuitable_labels(tmp_path: Path) -> None:
     rows = [f"text {n},{'nan' if n == 3 else 'abc'[n % 2]},x,{'rare' if n == 5 else 'often'}" for n in range(20)]
-    found, _ = read(tmp_path, "a.csv", csv_of(*rows, header="text,label,same,class"))
-    notices = {(notice["code"], notice["column"]) for notice in found["profile"]["notices"]}
+    result, _ = read(tmp_path, "a.csv", csv_of(*rows, header="text,label,same,class"))
+    notices = {(notice["code"], notice["column"]) for notice in result["profile"]["notices"]}
     assert notices == {
         ("rare_classes", "label"),
         ("nan_as_text", "label"),
@@ -121,25 +121,25 @@ def test_what_surprises_in_a_label_is_said(tmp_path: Path) -> None:
     }
 
 
-def test_ten_thousand_classes_are_counted_up_to_a_thousand(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, "a.csv", csv_of(*(f"text,class {n}" for n in range(10_000))))
-    label = found["profile"]["columns"][1]
+def test_distinct_values_are_counted_up_to_1000(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, "a.csv", csv_of(*(f"text,class {n}" for n in range(10_000))))
+    label = result["profile"]["columns"][1]
     assert (label["distinct"], label["distinct_capped"], label["values"]) == (1_000, True, None)
 
 
 def test_lengths_and_duplicates(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, "a.csv", csv_of("a,1", "abc,1", "abcd,0", "a,1", "a,0", "a,1"))
-    text = found["profile"]["columns"][0]
+    result, _ = read(tmp_path, "a.csv", csv_of("a,1", "abc,1", "abcd,0", "a,1", "a,0", "a,1"))
+    text = result["profile"]["columns"][0]
     assert text["lengths"] == [{"up_to": 1, "rows": 4}, {"up_to": 3, "rows": 1}, {"up_to": 7, "rows": 1}]
-    duplicates = found["profile"]["duplicates"]
+    duplicates = result["profile"]["duplicates"]
     assert duplicates == {"rows": 2, "examples": [{"row": 4, "repeats": 1}, {"row": 6, "repeats": 1}]}
-    assert found["profile"]["repeated"]["text"] == 3
+    assert result["profile"]["repeated"]["text"] == 3
 
 
-def test_empty_cells_repeat_nothing(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, "a.csv", csv_of(",1", ",2", ",3", "a,4", "a,5"))
-    assert found["profile"]["repeated"] == {"text": 1}
-    hashes = Fingerprints(tmp_path / HASHES)
+def test_empty_cells_are_not_duplicates(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, "a.csv", csv_of(",1", ",2", ",3", "a,4", "a,5"))
+    assert result["profile"]["repeated"] == {"text": 1}
+    hashes = RowHashes(tmp_path / HASHES)
     assert repeated_within(hashes, ["text", "label"]).repeated == 0
     assert repeated_between(hashes, hashes, ["text"]).repeated == 2
 
@@ -149,12 +149,12 @@ def test_lists_and_chats_are_kept(tmp_path: Path) -> None:
         {"tokens": ["a", "b"], "tags": ["X", "O"], "messages": corpus.chat("system", "user", "assistant")["messages"]},
         {"tokens": ["c"], "tags": ["O"]},
     ]
-    found, kept = read(tmp_path, "rows", json.dumps(rows, indent=2).encode())
-    assert found["format"] == "json"
+    result, kept = read(tmp_path, "rows", json.dumps(rows, indent=2).encode())
+    assert result["format"] == "json"
     assert kept == [rows[0], rows[1] | {"messages": None}]
-    types = {column["name"]: column["type"] for column in found["profile"]["columns"]}
+    types = {column["name"]: column["type"] for column in result["profile"]["columns"]}
     assert types == {"tokens": "list", "tags": "list", "messages": "messages"}
-    assert found["profile"]["columns"][1]["values"] == {"O": 2, "X": 1}
+    assert result["profile"]["columns"][1]["values"] == {"O": 2, "X": 1}
 
 
 def test_parquet_types(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_parquet_types(tmp_path: Path) -> None:
     ).replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}})}
     )
-    found, (row,) = read(tmp_path, "a.parquet", parquet_of_table(table))
+    result, (row,) = read(tmp_path, "a.parquet", parquet_of_table(table))
     assert row == {
         "when": "1970-01-01T00:00:00",
         "price": 12.5,
@@ -181,7 +181,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         "chat": corpus.chat("user", "assistant")["messages"],
         "label": "yes",
     }
-    assert found["format"] == "parquet"
+    assert result["format"] == "parquet"
 
 
 def parquet_of_table(table: Any) -> bytes:
@@ -206,8 +206,8 @@ def test_images_are_kept_upright_under_safe_names(tmp_path: Path) -> None:
         "pets/dog/print.jpg": image("JPEG", mode="CMYK", color=(1, 2, 3, 4)),
         "__MACOSX/pets/dog/new.webp": b"junk",
     }
-    found, kept = read(tmp_path, "a.zip", zip_of(members))
-    assert (found["format"], found["rows"], found["profile"]["problem_count"]) == ("images", 6, 0)
+    result, kept = read(tmp_path, "a.zip", zip_of(members))
+    assert (result["format"], result["rows"], result["profile"]["problem_count"]) == ("images", 6, 0)
     assert {row["file_name"]: row["label"] for row in kept} == {
         name: name.split("/")[1] for name in members if not name.startswith("__")
     }
@@ -236,13 +236,13 @@ def test_metadata_labels_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", ["\t", ";", "|"])
 def test_separators(separator: str, tmp_path: Path) -> None:
     text = f'text{separator}label\r\n"a, b{separator}c\nd"{separator}1\r\n'
-    found, kept = read(tmp_path, "a.tsv", text.encode())
+    result, kept = read(tmp_path, "a.tsv", text.encode())
     assert kept == [{"text": f"a, b{separator}c\nd", "label": "1"}]
-    assert found["profile"]["notices"][0]["code"] == "separator"
+    assert result["profile"]["notices"][0]["code"] == "separator"
 
 
-def test_what_spreadsheets_add_is_no_row(tmp_path: Path) -> None:
-    found, kept = read(tmp_path, "a.csv", b"sep=;\r\ntext;label;\r\na;1;\r\n;;\r\n;;\r\n")
+def test_artefacts_of_spreadsheets_are_not_rows(tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.csv", b"sep=;\r\ntext;label;\r\na;1;\r\n;;\r\n;;\r\n")
     assert kept == [{"text": "a", "label": "1"}]
-    assert found["profile"]["empty_rows"] == 2
-    assert [problem["line"] for problem in found["profile"]["problems"]] == [3, 4]
+    assert result["profile"]["empty_rows"] == 2
+    assert [problem["line"] for problem in result["profile"]["problems"]] == [3, 4]

@@ -1,4 +1,4 @@
-"""Uploads: what is kept, what is found out, what is refused and why."""
+"""Uploads: stored rows, profiles, refusals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.service.support import Service, copy_model, error_of, jsonl, rows, ru
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 
 
-def kept(service: Service, dataset: dict[str, Any]) -> list[dict[str, Any]]:
+def stored_rows(service: Service, dataset: dict[str, Any]) -> list[dict[str, Any]]:
     text = service.settings.files.dataset_rows(dataset["id"]).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -32,7 +32,7 @@ def test_csv_with_quotes_and_line_breaks(any_service: Service) -> None:
     dataset = any_service.upload(text, "réviews (1).csv")
     assert dataset["name"] == "réviews (1).csv"
     assert (dataset["format"], dataset["rows"], dataset["problem_count"]) == ("csv", 3, 0)
-    assert kept(any_service, dataset)[0] == {"text": 'two\nlines, "quoted"', "label": "pos", "score": "1.5"}
+    assert stored_rows(any_service, dataset)[0] == {"text": 'two\nlines, "quoted"', "label": "pos", "score": "1.5"}
     text_column, label, score = dataset["columns"]
     assert (text_column["type"], text_column["empty"], text_column["distinct"]) == ("string", 1, 2)
     assert (text_column["min_length"], text_column["max_length"]) == (5, 19)
@@ -41,7 +41,7 @@ def test_csv_with_quotes_and_line_breaks(any_service: Service) -> None:
     assert any_service.client.get(f"/datasets/{dataset['id']}").json() == dataset
     preview = any_service.client.get(f"/datasets/{dataset['id']}/preview").json()
     assert preview["columns"] == ["text", "label", "score"]
-    assert preview["rows"] == kept(any_service, dataset)
+    assert preview["rows"] == stored_rows(any_service, dataset)
 
 
 def test_jsonl_keeps_types_and_fills_gaps(service: Service) -> None:
@@ -52,10 +52,10 @@ def test_jsonl_keeps_types_and_fills_gaps(service: Service) -> None:
     assert dataset["format"] == "jsonl"
     types = {column["name"]: (column["type"], column["empty"]) for column in dataset["columns"]}
     assert types == {"text": ("string", 1), "label": ("float", 0), "ok": ("boolean", 2), "x": ("float", 2)}
-    assert kept(service, dataset)[1] == {"text": "b", "label": 2.0, "ok": None, "x": None}
+    assert stored_rows(service, dataset)[1] == {"text": "b", "label": 2.0, "ok": None, "x": None}
 
 
-def test_bad_rows_are_left_out_and_named(service: Service) -> None:
+def test_bad_rows_are_left_out_and_listed(service: Service) -> None:
     text = rows(40) + 'a,b,c\nonly\nx"y,"z"w\n'
     dataset = service.upload(text)
     assert (dataset["rows"], dataset["problem_count"]) == (40, 3)
@@ -76,8 +76,8 @@ def test_only_the_first_hundred_problems_are_listed(service: Service) -> None:
     assert (dataset["problem_count"], len(dataset["problems"])) == (150, 100)
 
 
-def test_what_cannot_be_used_is_refused_and_leaves_nothing(service: Service) -> None:
-    """The corpus has many more; these go all the way."""
+def test_refused_upload_leaves_no_file(service: Service) -> None:
+    """The corpus covers many more files; these pass through the API."""
     for content, name, code in (
         ("", "rows.csv", "empty_file"),
         ("text,label\na,b\na,b,c\n", "rows.csv", "too_many_bad_rows"),
@@ -88,12 +88,12 @@ def test_what_cannot_be_used_is_refused_and_leaves_nothing(service: Service) -> 
         assert (error["code"], error["param"], error["type"]) == (code, "file", "invalid_request")
 
 
-def test_a_missing_file_is_a_missing_field(service: Service) -> None:
+def test_missing_file_is_a_missing_field(service: Service) -> None:
     response = service.client.post("/datasets", files={"other": ("a.csv", rows())})
     assert (response.status_code, error_of(response.json())["param"]) == (422, "file")
 
 
-def test_too_large_an_upload_is_413(settings: Settings, tiny_model: Any) -> None:
+def test_oversized_upload_returns_413(settings: Settings, tiny_model: Any) -> None:
     settings = settings.model_copy(update={"max_upload_bytes": 2_000_000})
     copy_model(tiny_model, settings)
     with running(settings) as service:
@@ -104,7 +104,7 @@ def test_too_large_an_upload_is_413(settings: Settings, tiny_model: Any) -> None
         service.upload(rows(60_000))  # larger than other requests may be
 
 
-def test_a_file_name_names_no_file(service: Service) -> None:
+def test_upload_name_never_becomes_a_path(service: Service) -> None:
     ids = set()
     for name in ("../../etc/passwd", "..\\evil.csv", "a\x00b.csv", "x", "x" * 2_000 + ".csv", "%2e%2e/a"):
         response = service.client.post("/datasets", files={"file": (name, rows(5))})
@@ -127,26 +127,26 @@ def test_data_sets_are_listed_page_by_page(any_service: Service) -> None:
 
 # Starlette leaves the half-read file to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_upload_that_breaks_off_leaves_nothing(service: Service) -> None:
+def test_interrupted_upload_leaves_no_file(service: Service) -> None:
     start = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\ntext,label\r\na,b\r\n'
     response = service.client.post("/datasets", content=start.encode(), headers=FORM)
     assert response.status_code in (400, 422)
     assert list(service.settings.files.datasets.iterdir()) == []
 
 
-def test_images_lie_beside_their_rows_until_they_are_deleted(service: Service) -> None:
+def test_images_are_stored_beside_rows_and_deleted_with_them(service: Service) -> None:
     dataset = service.upload(zip_of(class_folders(12)), "pets.zip")
     assert (dataset["format"], dataset["rows"]) == ("images", 12)
     assert dataset["columns"][1]["values"] == {"cat": 6, "dog": 6}
     folder = service.settings.files.datasets
     stored = {path.name for path in (folder / dataset["id"]).iterdir()}
-    assert {row["image"] for row in kept(service, dataset)} == stored
+    assert {row["image"] for row in stored_rows(service, dataset)} == stored
     assert dataset["size_bytes"] > sum(path.stat().st_size for path in (folder / dataset["id"]).iterdir())
     assert service.client.delete(f"/datasets/{dataset['id']}").status_code == 204
     assert list(folder.iterdir()) == []
 
 
-def test_a_dry_run_warns_of_equal_examples(service: Service) -> None:
+def test_dry_run_warns_of_duplicate_examples(service: Service) -> None:
     train = service.upload(rows(40))["id"]
     leaked = service.upload("text,label\n" + "a good film no 3,label1\nsomething else,label0\n" * 5)["id"]
     twice = service.upload(rows(40) + rows(10).partition("\n")[2])["id"]

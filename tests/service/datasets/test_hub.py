@@ -1,4 +1,4 @@
-"""Data sets from a hub: where it is allowed, which files are taken, and what is refused."""
+"""Data sets from a hub: permission, choice of files, refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = {
 }
 
 
-def test_a_split_is_fetched_at_its_commit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_is_fetched_at_its_commit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving("org/reviews", FILES) as address, running(settings) as service:
         monkeypatch.setenv("HF_ENDPOINT", address)
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
@@ -45,7 +45,7 @@ def test_a_split_is_fetched_at_its_commit(settings: Settings, monkeypatch: pytes
         assert (split.status_code, error_of(split.json())["param"]) == (422, "split")
 
 
-def test_the_hub_is_the_operators_to_allow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_needs_the_operators_permission(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"allow_hub": False, "hub_datasets": ["org/listed"]}
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with running(settings.model_copy(update=changes)) as service:
@@ -86,7 +86,7 @@ def test_the_hub_is_the_operators_to_allow(settings: Settings, monkeypatch: pyte
         (["data/extra-0.parquet", "data/train-0.parquet"], "extra", None, ["data/extra-0.parquet"]),
     ],
 )
-def test_which_files_make_a_split(names: list[str], split: str, config: str | None, chosen: list[str]) -> None:
+def test_choose_files_of_a_split(names: list[str], split: str, config: str | None, chosen: list[str]) -> None:
     assert choose(names, split, config) == chosen
 
 
@@ -99,7 +99,7 @@ def test_which_files_make_a_split(names: list[str], split: str, config: str | No
         (["a/train.csv"], "train", "b", "config"),
     ],
 )
-def test_what_cannot_be_chosen_names_its_field(names: list[str], split: str, config: str | None, param: str) -> None:
+def test_refused_choice_names_its_field(names: list[str], split: str, config: str | None, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         choose(names, split, config)
     assert caught.value.param == param

@@ -1,4 +1,4 @@
-"""The first examples as the model will see them, through real tokenizers in a process of their own."""
+"""Preview of the first examples, encoded by real tokenizers in a child process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def examples(service: Service, dataset: dict[str, Any], **spec: Any) -> dict[str
     return answer
 
 
-def test_a_text_is_shown_in_tokens_and_cut(service: Service) -> None:
+def test_text_is_shown_as_truncated_tokens(service: Service) -> None:
     dataset = service.upload("text,label\n" + "a good film with a bad plot,pos\n,neg\ngood,neg\n" * 3)
     shown = examples(service, dataset, training={"max_length": 5})
     assert (shown["task"], shown["limit"], shown["checked"]) == ("text-classification", 5, 9)
@@ -30,7 +30,7 @@ def test_a_text_is_shown_in_tokens_and_cut(service: Service) -> None:
     assert (second["row"], second["text"], second["truncated"]) == (3, "good", False)
 
 
-def test_mistakes_name_their_field(service: Service) -> None:
+def test_errors_name_their_field(service: Service) -> None:
     dataset = service.upload(rows(8))
     path = f"/datasets/{dataset['id']}/preview"
     for body, param in (

@@ -67,8 +67,7 @@ def test_data_without_enough_to_learn_is_refused(service: Service) -> None:
 def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     from collections import Counter
 
-    from adamss_core.spec import JobSpec
-    from adamss_core.spec.cells import reader_of
+    from adamss_core.spec import JobSpec, reader_of
     from adamss_core.training.data import read_rows, split
 
     text = jsonl(

@@ -184,7 +184,9 @@ def test_the_log_is_followed_byte_by_byte(service: Service) -> None:
     path = f"/jobs/{job_id}/logs"
     assert get(service, path) == {"object": "log", "data": "", "offset": 0, "next": 0}
     text = "first line\nzweite Zeile äöü 漢字 🎉\nlast"
-    (service.settings.files.job(job_id).log).write_text(text, encoding="utf-8")
+    log = service.settings.files.job(job_id).log
+    log.parent.mkdir(parents=True)
+    log.write_text(text, encoding="utf-8")
     assert get(service, path)["data"] == text
     read, offset = "", 0
     while True:

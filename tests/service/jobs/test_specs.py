@@ -15,7 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from adamss_core.spec import PRESETS, JobSpec, with_defaults
+from adamss_core.spec import JobSpec, all_presets, with_defaults
+from adamss_core.spec.tasks import all_records
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
 from service.cli.init import commented_spec
@@ -152,7 +153,7 @@ def test_example_of_every_task(service: Service, data: dict[str, str], path: Pat
 
 
 def test_no_kind_lacks_an_example() -> None:
-    assert {path.stem.replace("_", "-") for path in SPECS} == {p.name for p in PRESETS} - {"text-generation"}
+    assert {path.stem.replace("_", "-") for path in SPECS} == {p.name for p in all_presets()} - {"text-generation"}
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
@@ -171,10 +172,10 @@ def test_rows_of_the_paper(service: Service, data: dict[str, str], path: Path) -
         assert estimate["steps"] == 5000
 
 
-@pytest.mark.parametrize("name", [preset.name for preset in PRESETS])
+@pytest.mark.parametrize("name", [preset.name for preset in all_presets()])
 def test_init_writes_a_spec_that_works(service: Service, data: dict[str, str], name: str) -> None:
     text = commented_spec(name)
-    preset = next(preset for preset in PRESETS if preset.name == name)
+    preset = next(preset for preset in all_presets() if preset.name == name)
     plan = planned(service, data, text)
     assert {key: plan["spec"]["training"][key] for key in preset.training} == preset.training
     assert "# Tokens per example" in text  # fields come with their meaning
@@ -193,5 +194,19 @@ def test_a_job_takes_what_it_leaves_out_from_its_task() -> None:
 
 def test_presets_are_listed(service: Service) -> None:
     found = service.client.get("/presets").json()["data"]
-    assert [preset["name"] for preset in found] == [preset.name for preset in PRESETS]
+    assert [preset["name"] for preset in found] == [preset.name for preset in all_presets()]
     assert all(preset["reason"] and preset["training"] for preset in found)
+
+
+def test_tasks_are_listed_with_all_that_a_page_needs(service: Service) -> None:
+    listed = service.client.get("/tasks").json()["data"]
+    assert [(task["name"], task["problem_type"]) for task in listed] == [
+        (record.name, record.problem_type) for record in all_records()
+    ]
+    first = listed[0]
+    assert first["metrics"][0] == {"name": "accuracy", "title": "Accuracy", "direction": "max"}
+    assert [[field["name"] for field in fields] for fields in first["inputs"]] == [["text", "text_pair"], ["text"]]
+    writes = listed[-1]
+    assert [fields[0]["kind"] for fields in writes["inputs"]] == ["chat", "text", "text"]
+    assert set(writes["training_fields"]) == {"packing", "sample_prompts"}
+    assert {task["preview"] for task in listed} == {"tokens", "image"}

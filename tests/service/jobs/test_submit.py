@@ -114,6 +114,7 @@ def test_delete_removes_an_ended_job_and_its_files(any_service: Service) -> None
     report_metrics(any_service, job_id, [{"loss": 1.0}])
     finish(any_service, job_id, b"zip")
     log = any_service.settings.files.job(job_id).log
+    log.parent.mkdir(parents=True)
     log.write_text("log")
     assert any_service.client.delete(f"/jobs/{job_id}").status_code == 204
     assert any_service.client.get(f"/jobs/{job_id}").status_code == 404

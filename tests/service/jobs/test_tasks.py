@@ -17,6 +17,8 @@ from service.base_models.service import folder_version
 from tests.adamss_core.training.tasks.support import build_vit
 from tests.service.support import MODEL, Service, jsonl
 
+pytestmark = pytest.mark.slow
+
 TOKENS: dict[str, Any] = {"task": "token-classification"}
 IMAGES: dict[str, Any] = {"task": "image-classification", "base_model": "vit", "adamss": {"target_modules": None}}
 NUMBER: dict[str, Any] = {"problem_type": "regression"}

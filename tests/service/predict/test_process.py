@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.predict.process import LOCK, WAITING, Child, Predictor, clear_orphans, open_log
+from service.predict.process import LOCK, WAITING, PredictingProcess, Predictor, clear_orphans, open_log
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
 from service.shared.settings import Settings
 from tests.worker.support import wait_until
@@ -54,7 +54,7 @@ def test_queue_is_bounded(predictor: Predictor) -> None:
 def test_idle_process_is_ended(tmp_path: Path) -> None:
     """As after an answer: the timer is set, nobody asks again."""
     predictor = Predictor(Settings(home=tmp_path, predict_idle_seconds=0.01))
-    child = predictor._child = Child(Settings(home=tmp_path))
+    child = predictor._child = PredictingProcess(Settings(home=tmp_path))
     predictor._start_timer()
     assert predictor._timer is not None
     predictor._timer.join(60)
@@ -75,7 +75,7 @@ def test_orphans_are_cleared(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_secrets_and_devices_stay_here_and_memory_is_limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ADAMSS_API_KEY", "adamss_secret")
-    child = Child(Settings(home=tmp_path, allow_hub=False, predict_memory_bytes=2**30))
+    child = PredictingProcess(Settings(home=tmp_path, allow_hub=False, predict_memory_bytes=2**30))
     about = Path(f"/proc/{child._process.pid}")
     wait_until(lambda: (about / "environ").read_bytes() != b"")  # it has none while it becomes another program
     variables = (about / "environ").read_bytes().split(b"\0")

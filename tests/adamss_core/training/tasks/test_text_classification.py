@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from adamss_core.spec.cells import Unusable, classes_of, number_of
+from adamss_core.spec.cells import Unusable, label_set, number_of
 from adamss_core.training.base_model import Source
 from adamss_core.training.run import run
 from adamss_core.training.scores import class_scores, label_set_scores, number_scores
@@ -157,16 +157,16 @@ def test_rows_that_are_too_long(model: Path, tmp_path: Path, policy: str, kept: 
 
 
 def test_how_cells_are_read() -> None:
-    assert classes_of("a; b ;a;", ";") == ("a", "b")
-    assert classes_of(["b", 1, True], None) == ("1", "b", "true")
-    assert classes_of("", ";") == classes_of([], None) == ()
-    assert classes_of("a;b", None) == ("a;b",)
+    assert label_set("a; b ;a;", ";") == ("a", "b")
+    assert label_set(["b", 1, True], None) == ("1", "b", "true")
+    assert label_set("", ";") == label_set([], None) == ()
+    assert label_set("a;b", None) == ("a;b",)
     assert [number_of(cell) for cell in ("1.5", " -2 ", 3, 0.25)] == [1.5, -2.0, 3.0, 0.25]
     for cell in ("much", True, "nan", "inf", None, ""):
         with pytest.raises(Unusable):
             number_of(cell)
     with pytest.raises(Unusable):
-        classes_of(None, ";")
+        label_set(None, ";")
 
 
 def test_scores_agree_with_what_can_be_counted_by_hand() -> None:

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from adamss_core.spec import JobSpec, MetricName, TaskName, make_plan, metrics_of
-from adamss_core.spec.cells import Unusable, image_path, reader_of
-from adamss_core.spec.tasks import FIELDS_OF_TASKS
+from adamss_core.spec import JobSpec, make_plan, metrics_of, reader_of
+from adamss_core.spec.cells import Unusable, image_path
+from adamss_core.spec.tasks import all_metrics, field_owners, task_names
 
-TASKS = get_args(TaskName)
+TASKS = task_names()
 
 
 def job(**fields: Any) -> JobSpec:
@@ -28,16 +28,16 @@ def test_a_spec_with_all_its_fields_is_the_same_spec(task: str) -> None:
 def test_auto_takes_the_first_metric_of_the_task(task: str) -> None:
     spec = job(task=task)
     names = metrics_of(spec)
-    assert set(names) <= set(get_args(MetricName))
+    assert set(names) <= set(all_metrics())
     assert make_plan(spec, 100, 10).spec.training.metric_for_best == names[0]
     for name in names:
         assert job(task=task, training={"metric_for_best": name}).training.metric_for_best == name
-    for name in set(get_args(MetricName)) - set(names):
+    for name in set(all_metrics()) - set(names):
         with pytest.raises(ValidationError, match="must be one of"):
             job(task=task, training={"metric_for_best": name})
 
 
-@pytest.mark.parametrize(("path", "owners"), FIELDS_OF_TASKS.items())
+@pytest.mark.parametrize(("path", "owners"), field_owners().items())
 def test_a_field_goes_with_its_tasks_only(path: str, owners: tuple[str, ...]) -> None:
     block, _, name = path.partition(".")
     value: Any = {"packing": False, "sample_prompts": 1, "label_separator": ";"}.get(name, "other")

@@ -1,6 +1,6 @@
-"""Hashes of a data set's cells, one small file beside its rows, so that equal texts are found without reading them.
+"""Hashes of a data set's cells, in one small file beside its rows, so that duplicates are found without reading texts.
 
-The file is a line of JSON, `{"rows": n, "columns": [...]}`, and for each column n hashes of 64 bits.
+The file is a line of JSON, `{"rows": n, "columns": [...]}`, followed by n hashes of 64 bits per column.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CHUNK = 65_536
 MIX, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 
 
-def fingerprint(value: Any) -> int:
-    """Of a cell's content: 1 and "1" are equal, as are texts that differ in the space around them."""
+def cell_hash(value: Any) -> int:
+    """Hash a cell's content: 1 and "1" are equal, as are texts that differ in surrounding space only."""
     if isinstance(value, str):
         text = value.strip()
     else:
@@ -34,16 +34,16 @@ def fingerprint(value: Any) -> int:
     return xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"))
 
 
-NOTHING = fingerprint(None)
+EMPTY_CELL = cell_hash(None)
 
 
-def nothing(columns: int) -> int:
-    """The hash of a row without a value in any of so many columns."""
-    return _mixed([array("Q", [NOTHING])] * columns)[0]
+def empty_row_hash(columns: int) -> int:
+    """Hash a row without a value in any of `columns` columns."""
+    return _combined([array("Q", [EMPTY_CELL])] * columns)[0]
 
 
-class FingerprintWriter:
-    """Collects the hashes of rows, column by column; of wide tables, the first columns."""
+class RowHashWriter:
+    """Collector of row hashes, column by column, up to MAX_HASHED_COLUMNS columns."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,7 +58,11 @@ class FingerprintWriter:
             column.close()
 
     def add(self, row: Row, known: dict[str, int] | None = None) -> None:
-        """`known`: hashes of cells that stand for something else, such as a file."""
+        """Add the hashes of a row.
+
+        Args:
+            known: hashes of cells that refer to other content, such as the name of an image file.
+        """
         for name, value in row.items():
             column = self._columns.get(name)
             if column is None:
@@ -66,11 +70,11 @@ class FingerprintWriter:
                     continue
                 path = self._folder / f"hashes.{len(self._columns)}"
                 column = self._columns[name] = _ColumnFile(path)
-            column.add(self._rows, known[name] if known and name in known else fingerprint(value))
+            column.add(self._rows, known[name] if known and name in known else cell_hash(value))
         self._rows += 1
 
     def finish(self, target: Path) -> None:
-        """Puts the columns into one file."""
+        """Concatenate the columns into one file."""
         with target.open("wb") as out:
             header = {"rows": self._rows, "columns": list(self._columns)}
             out.write(json.dumps(header).encode() + b"\n")
@@ -85,14 +89,14 @@ class _ColumnFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("wb")
-        self._waiting = array("Q")
+        self._pending = array("Q")
         self._count = 0
 
     def add(self, row: int, value: int) -> None:
         self._pad(row)
-        self._waiting.append(value)
+        self._pending.append(value)
         self._count += 1
-        if len(self._waiting) >= BUFFER:
+        if len(self._pending) >= BUFFER:
             self._flush()
 
     def finish(self, rows: int) -> None:
@@ -104,20 +108,20 @@ class _ColumnFile:
         self._file.close()
 
     def _pad(self, rows: int) -> None:
-        """Rows that lack the column."""
+        """Append the empty cell's hash for rows that lack the column."""
         while self._count < rows:
             missing = min(rows - self._count, CHUNK)
-            self._waiting.extend([NOTHING] * missing)
+            self._pending.extend([EMPTY_CELL] * missing)
             self._count += missing
             self._flush()
 
     def _flush(self) -> None:
-        _little(self._waiting).tofile(self._file)
-        self._waiting = array("Q")
+        _little_endian(self._pending).tofile(self._file)
+        self._pending = array("Q")
 
 
-class Fingerprints:
-    """The hashes of one data set, read column by column."""
+class RowHashes:
+    """Reader of one data set's row hashes, column by column."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -128,44 +132,45 @@ class Fingerprints:
         self.columns: list[str] = header["columns"]
 
     def require(self, columns: Sequence[str]) -> None:
-        """Raises KeyError for a column whose hashes are not kept."""
+        """Raise KeyError for a column without hashes."""
         for name in columns:
-            self._place(name)
+            self._index(name)
 
     def of(self, columns: Sequence[str]) -> Iterator[array[int]]:
-        """One hash a row over some columns, in chunks.
+        """Yield one hash per row over `columns`, in chunks.
 
         Raises:
-            KeyError: a column whose hashes are not kept.
+            KeyError: a column has no hashes.
         """
-        places = [self._place(name) for name in columns]
+        indices = [self._index(name) for name in columns]
         with self._path.open("rb") as file:
             for first in range(0, self.rows, CHUNK):
                 count = min(CHUNK, self.rows - first)
-                parts = [self._read(file, place, first, count) for place in places]
-                yield parts[0] if len(parts) == 1 else _mixed(parts)
+                parts = [self._read(file, index, first, count) for index in indices]
+                yield parts[0] if len(parts) == 1 else _combined(parts)
 
-    def _place(self, name: str) -> int:
+    def _index(self, name: str) -> int:
         if name not in self.columns:
             raise KeyError(name)
         return self.columns.index(name)
 
-    def _read(self, file: IO[bytes], place: int, first: int, count: int) -> array[int]:
-        file.seek(self._start + 8 * (place * self.rows + first))
-        found = array("Q")
-        found.fromfile(file, count)
-        return _little(found)
+    def _read(self, file: IO[bytes], index: int, first: int, count: int) -> array[int]:
+        file.seek(self._start + 8 * (index * self.rows + first))
+        hashes = array("Q")
+        hashes.fromfile(file, count)
+        return _little_endian(hashes)
 
 
-def _mixed(parts: list[array[int]]) -> array[int]:
-    mixed = array("Q", parts[0])
+def _combined(parts: list[array[int]]) -> array[int]:
+    """Combine the cell hashes of each row into one row hash."""
+    combined = array("Q", parts[0])
     for part in parts[1:]:
-        mixed = array("Q", ((one * MIX ^ other) & MASK for one, other in zip(mixed, part, strict=True)))
-    return mixed
+        combined = array("Q", ((one * MIX ^ other) & MASK for one, other in zip(combined, part, strict=True)))
+    return combined
 
 
-def _little(values: array[int]) -> array[int]:
-    """The file is little-endian, so that machines may share it."""
+def _little_endian(values: array[int]) -> array[int]:
+    """Swap bytes on big-endian machines: the file is little-endian, so that machines may share it."""
     if sys.byteorder == "big":
         values.byteswap()
     return values

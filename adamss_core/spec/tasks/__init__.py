@@ -1,0 +1,178 @@
+"""The registry of tasks: everybody who must know something about a task asks its record.
+
+A new task is its record in this folder, its training half in `adamss_core/training/tasks/`, and its line below. Columns
+and training options that only it has are mixins, named in `TaskColumns` and `TaskTraining`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel
+
+from adamss_core.spec.adamss import FieldError
+from adamss_core.spec.cells import Reader
+from adamss_core.spec.facts import FACTS_FORMAT
+from adamss_core.spec.model import OneOf
+from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
+from adamss_core.spec.tasks.base import TaskRecord
+from adamss_core.spec.tasks.image_classification import ImageClassificationColumns
+from adamss_core.spec.tasks.metrics import Metric
+from adamss_core.spec.tasks.preset import Preset
+from adamss_core.spec.tasks.text_classification import TextClassificationColumns
+from adamss_core.spec.tasks.text_generation import TextGenerationColumns, TextGenerationTraining
+from adamss_core.spec.tasks.token_classification import TokenClassificationColumns
+
+if TYPE_CHECKING:
+    from adamss_core.spec.job import JobSpec
+
+_variants: dict[str, tuple[TaskRecord, ...]] = {}
+
+
+class TaskColumns(
+    TextGenerationColumns, ImageClassificationColumns, TokenClassificationColumns, TextClassificationColumns
+):
+    """The columns of all tasks, for the block `dataset`; pydantic lists those of the last base first."""
+
+
+class TaskTraining(TextGenerationTraining):
+    """The options of single tasks, for the block `training`."""
+
+
+def register(variants: Sequence[TaskRecord]) -> None:
+    """Add a task.
+
+    Args:
+        variants: records of one name; the first is that of a job without `problem_type`.
+    """
+    _variants[variants[0].name] = tuple(variants)
+
+
+def unregister(name: str) -> None:
+    del _variants[name]
+
+
+for _task in (text_classification, token_classification, image_classification, text_generation):
+    register(_task.RECORDS)
+
+
+# --- one record -------------------------------------------------------------------------------------------------------
+
+
+def record_of(spec: JobSpec) -> TaskRecord:
+    """Return the record of the job's task, or of its variant."""
+    return find_record(spec.task, spec.problem_type)
+
+
+def find_record(task: str, problem_type: str | None = None) -> TaskRecord:
+    """Return the record of a task's variant; of its default variant without `problem_type`.
+
+    Raises:
+        KeyError: no task has this name, or the task no such variant.
+    """
+    for record in _variants[task]:
+        if problem_type in (None, record.problem_type):
+            return record
+    raise KeyError(f"{task} has no problem_type {problem_type}")
+
+
+def reader_of(spec: JobSpec) -> Reader:
+    """Return the reader of the job's rows."""
+    return record_of(spec).reader(spec)
+
+
+def metrics_of(spec: JobSpec) -> tuple[str, ...]:
+    """Return the names that an evaluation of the job has; the first one chooses the best checkpoint."""
+    return tuple(metric.name for metric in record_of(spec).metrics)
+
+
+# --- all records ------------------------------------------------------------------------------------------------------
+
+
+def all_records() -> list[TaskRecord]:
+    """Return the variants of all tasks, those of one task together."""
+    return [record for variants in _variants.values() for record in variants]
+
+
+def task_names() -> list[str]:
+    return list(_variants)
+
+
+def problem_types() -> list[str]:
+    return list(dict.fromkeys(record.problem_type for record in all_records() if record.problem_type is not None))
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Return name -> metric, over all tasks."""
+    return {metric.name: metric for record in all_records() for metric in record.metrics}
+
+
+def all_presets() -> list[Preset]:
+    return [preset for record in all_records() for preset in record.presets]
+
+
+def facts_format() -> str:
+    """Return the format of a model's facts: facts that were stored before a task was added are inspected again."""
+    return f"{FACTS_FORMAT}: {', '.join(task_names())}"
+
+
+def field_owners() -> dict[str, tuple[str, ...]]:
+    """Return the path of each field that only some tasks have -> their names."""
+    owners: dict[str, list[str]] = {}
+    for record in all_records():
+        blocks = {"dataset": record.dataset_fields, "training": record.training_fields}
+        for path in (f"{block}.{field}" for block, fields in blocks.items() for field in fields):
+            owners.setdefault(path, []).append(record.name)
+    return {path: tuple(dict.fromkeys(names)) for path, names in owners.items()}
+
+
+def _with_variants() -> tuple[str, ...]:
+    """Return the names of the tasks that have variants."""
+    return tuple(dict.fromkeys(record.name for record in all_records() if record.problem_type is not None))
+
+
+TaskName = Annotated[str, OneOf(task_names)]
+ProblemType = Annotated[str, OneOf(problem_types)]
+MetricChoice = Annotated[str, OneOf(lambda: [*all_metrics(), "auto"])]
+DEFAULT_TASK = next(iter(_variants))
+
+
+def name_owners(model: type[BaseModel], prefix: str = "") -> None:
+    """Name in the description of each field that only some tasks have these tasks, after its first sentence."""
+    owners = field_owners() | {"problem_type": _with_variants()}
+    for name, field in model.model_fields.items():
+        if tasks := owners.get(f"{prefix}{name}"):
+            first, dot, rest = f"{field.description} ".partition(". ")
+            field.description = f"{first} ({', '.join(tasks)}){dot}{rest}".rstrip()
+    model.model_rebuild(force=True)
+
+
+# --- the fields of a spec ---------------------------------------------------------------------------------------------
+
+
+def check_task_fields(spec: JobSpec) -> None:
+    """Raise FieldError for a field that does not go with the task; a default counts as not set."""
+    for path, tasks in field_owners().items():
+        if spec.task not in tasks and _is_set(spec, path):
+            raise FieldError(path, f"belongs to {' and '.join(tasks)}, but the task is {spec.task}: leave it out")
+    _check_problem_type(spec)
+    record = record_of(spec)
+    record.check(spec)
+    best, known = spec.training.metric_for_best, [metric.name for metric in record.metrics]
+    if best not in ("auto", *known):
+        raise FieldError(
+            "training.metric_for_best", f"must be one of {', '.join(known)} for this task, but is {best!r}"
+        )
+
+
+def _check_problem_type(spec: JobSpec) -> None:
+    tasks = [record.name for record in all_records() if record.problem_type == spec.problem_type]
+    if spec.problem_type is not None and spec.task not in tasks:
+        raise FieldError("problem_type", f"belongs to {' and '.join(tasks)}, but the task is {spec.task}: leave it out")
+
+
+def _is_set(spec: JobSpec, path: str) -> bool:
+    block, _, name = path.partition(".")
+    part: BaseModel = getattr(spec, block)
+    return bool(getattr(part, name) != type(part).model_fields[name].default)

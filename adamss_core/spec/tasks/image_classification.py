@@ -1,0 +1,80 @@
+"""Image classification: a class for an image file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
+from adamss_core.spec.facts import ModelFacts
+from adamss_core.spec.labels import as_text
+from adamss_core.spec.model import Column
+from adamss_core.spec.tasks.base import IMAGE_PROCESSOR, FieldKind, TaskRecord
+from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
+from adamss_core.spec.tasks.columns import LabelColumn
+from adamss_core.spec.tasks.metrics import ACCURACY, LOSS, MACRO_F1, MATTHEWS
+from adamss_core.spec.tasks.preset import Preset
+
+if TYPE_CHECKING:
+    from adamss_core.spec.job import JobSpec
+
+NAME = "image-classification"
+PATCHES = 197  # of a model that does not say: 224 pixels in patches of 16, and the class token
+
+
+class ImageClassificationColumns(LabelColumn):
+    image: Column = "image"
+    """Column with the name of the image file."""
+
+
+class ImageClassification(TaskRecord):
+    name = NAME
+    title = "Image classification"
+    training_half = "adamss_core.training.tasks.image_classification:ImageClassification"
+    column_sets = (("image", "label"),)
+    field_kinds: ClassVar[Mapping[str, FieldKind]] = {"image": "image", "label": "label"}
+    target = "label"
+    answers = frozenset({"label"})
+    needs = "both an image and a label"
+    is_stratified = True
+    metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
+    survey_rules = (too_many_classes, no_classes, one_class, unrepeated_classes)
+    answer_field = "label"
+    preview = "image"
+    auto_model = "AutoModelForImageClassification"
+    peft_type = None
+    processors = (IMAGE_PROCESSOR,)
+    has_tokens = False
+    presets = (
+        Preset(
+            name=NAME,
+            task=NAME,
+            dataset={"image": "image", "label": "label"},
+            adamss={"r": 100, "num_subspaces": 10, "subspace_rank": 3},
+            training={"learning_rate": 1e-2, "head_learning_rate": 5e-3, "weight_decay": 5e-4, "epochs": 10},
+            reason="PEFT's example and the authors' script for ViT: rate 0.01, head 0.005, ten epochs, subspaces of "
+            "rank 3 for ViT-Base. Not measured here.",
+        ),
+    )
+    default_base_model = "google/vit-base-patch16-224-in21k"
+    starts_pruned = False
+
+    def read(self, spec: JobSpec, cells: Cells) -> Cells:
+        name = as_text(cells["image"])
+        if not name:
+            raise Unusable("without an image")
+        return {"image": name, "label": class_of(cells["label"])}
+
+    def check_files(self, cells: Cells, folder: Path) -> None:
+        if (path := image_path(folder, cells["image"])) is None or not path.is_file():
+            raise Unusable("whose image file is missing")
+
+    def classes_of(self, cells: Cells) -> tuple[str, ...]:
+        return (cells["label"],)
+
+    def tokens_per_example(self, spec: JobSpec, facts: ModelFacts) -> int:
+        return facts.image_tokens or PATCHES
+
+
+RECORDS = (ImageClassification(),)

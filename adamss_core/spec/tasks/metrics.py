@@ -1,0 +1,42 @@
+"""The metrics of an evaluation: name, title, and the direction that is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of each evaluation.
+
+    Attributes:
+        name: as in `training.metric_for_best`; results carry it as `eval_<name>`.
+        title: for cards and pages.
+        direction: "max" where a larger value is better.
+        hub: the metric's id on the Hugging Face hub; None where it has none.
+        is_share: whether the value is a share of one, shown as a percentage.
+    """
+
+    name: str
+    title: str
+    direction: Direction = "max"
+    hub: str | None = None
+    is_share: bool = True
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.direction == "max"
+
+
+LOSS = Metric("loss", "Loss", "min", is_share=False)
+ACCURACY = Metric("accuracy", "Accuracy", hub="accuracy")
+MACRO_F1 = Metric("macro_f1", "Macro F1", hub="f1")
+MICRO_F1 = Metric("micro_f1", "Micro F1", hub="f1")
+ENTITY_F1 = Metric("f1", "Entity F1", hub="f1")
+MATTHEWS = Metric("matthews", "Matthews correlation", hub="matthews_correlation", is_share=False)
+PEARSON = Metric("pearson", "Pearson correlation", hub="pearsonr", is_share=False)
+SPEARMAN = Metric("spearman", "Spearman correlation", hub="spearmanr", is_share=False)
+PERPLEXITY = Metric("perplexity", "Perplexity", "min", hub="perplexity", is_share=False)

@@ -1,0 +1,236 @@
+"""Text classification: one class, several classes, or a number for a text or a pair of texts."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from adamss_core.spec.adamss import FieldError
+from adamss_core.spec.cells import Cells, Unusable, class_of, label_set, number_of
+from adamss_core.spec.labels import as_text
+from adamss_core.spec.model import Column
+from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.survey import MAX_CLASSES, Survey
+from adamss_core.spec.tasks.base import FieldKind, TaskRecord
+from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
+from adamss_core.spec.tasks.columns import LabelColumn, TextColumn
+from adamss_core.spec.tasks.metrics import ACCURACY, LOSS, MACRO_F1, MATTHEWS, MICRO_F1, PEARSON, SPEARMAN
+from adamss_core.spec.tasks.preset import ENCODER_ADAMSS, ENCODER_TRAINING, MEASURED, Preset
+
+if TYPE_CHECKING:
+    from adamss_core.spec.job import JobSpec
+
+NAME = "text-classification"
+HALF = "adamss_core.training.tasks.text_classification"
+# More different numbers than these may be classes or quantities: the job has to say which.
+MANY_INTEGERS, MANY_FRACTIONS = 50, 10
+USUAL_SPREAD = (0.05, 20.0)  # of numbers to predict, for which the usual learning rates work
+
+
+class TextClassificationColumns(LabelColumn, TextColumn):
+    text_pair: Column | None = None
+    """Column with the second text, for pairs."""
+    label_separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
+    """What separates the classes within a cell, where a row has several; lists in JSONL need none."""
+
+
+def undeclared_numbers(record: TaskRecord, spec: JobSpec, survey: Survey) -> SpecProblem | None:
+    """Refuse many numbers that may be classes or quantities, unless the job says which."""
+    if spec.problem_type is not None:
+        return None
+    numbers = [_finite(name) for name in survey.labels]
+    allowed = MANY_INTEGERS if all(number is not None and number.is_integer() for number in numbers) else MANY_FRACTIONS
+    if None in numbers or len(numbers) <= allowed:
+        return None
+    more = " or more" if survey.has_too_many_classes else ""
+    return SpecProblem(
+        "problem_type",
+        f"Column '{spec.dataset.label}' holds {min(len(numbers), MAX_CLASSES):,}{more} different numbers. Set "
+        'problem_type to "regression" to predict the number, or to "single_label_classification" if each is the name '
+        "of a class.",
+        "problem_type_missing",
+    )
+
+
+def one_value(record: TaskRecord, spec: JobSpec, survey: Survey) -> SpecProblem | None:
+    if survey.spread != 0:
+        return None
+    return SpecProblem(
+        "dataset.label",
+        f"Every row has the number {survey.mean:g} in column '{spec.dataset.label}', so there is nothing to learn. "
+        "Name another column.",
+        "one_value",
+    )
+
+
+class TextClassification(TaskRecord):
+    """The common part of the variants."""
+
+    name = NAME
+    title = "Text classification"
+    column_sets = (("text", "label", "text_pair"), ("text", "label"))
+    field_kinds: ClassVar[Mapping[str, FieldKind]] = {"text": "text", "label": "label", "text_pair": "text"}
+    field_titles: ClassVar[Mapping[str, str]] = {"text_pair": "Second text"}
+    target = "label"
+    answers = frozenset({"label"})
+    dataset_options = ("label_separator",)
+    needs = "both a text and a label"
+    auto_model = "AutoModelForSequenceClassification"
+    peft_type = "SEQ_CLS"
+
+    def check(self, spec: JobSpec) -> None:
+        if spec.dataset.label_separator is not None:
+            raise FieldError(
+                "dataset.label_separator", f"needs problem_type {MultiLabel.problem_type}, or leave it out"
+            )
+
+    def read(self, spec: JobSpec, cells: Cells) -> Cells:
+        texts: Cells = {}
+        for field in ("text", "text_pair"):
+            if field in cells:
+                texts[field] = as_text(cells[field])
+                if not texts[field] or isinstance(cells[field], list | dict):
+                    raise Unusable("without a text")
+        return texts | {"label": self.read_label(spec, cells["label"])}
+
+    @abstractmethod
+    def read_label(self, spec: JobSpec, cell: Any) -> Any:
+        """Convert a label cell; raises Unusable."""
+
+    def column_problem(self, field: str, column: str, column_type: str) -> SpecProblem | None:
+        if field != "label" or column_type != "list":
+            return super().column_problem(field, column, column_type)
+        return SpecProblem(
+            "problem_type",
+            f"Column '{column}' holds lists of classes. Set problem_type to \"{MultiLabel.problem_type}\", or name a "
+            "column with one class in each row.",
+            "problem_type_missing",
+        )
+
+
+class SingleLabel(TextClassification):
+    """One class for each text."""
+
+    problem_type = "single_label_classification"
+    training_half = f"{HALF}:SingleLabel"
+    is_stratified = True
+    is_profiled = True
+    metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
+    survey_rules = (undeclared_numbers, too_many_classes, no_classes, one_class, unrepeated_classes)
+    answer_field = "label"
+    presets = (
+        Preset(
+            name=NAME,
+            task=NAME,
+            dataset={"text": "text", "label": "label"},
+            adamss=ENCODER_ADAMSS,
+            training=ENCODER_TRAINING,
+            reason=MEASURED,
+        ),
+        Preset(
+            name="text-pairs",
+            task=NAME,
+            dataset={"text": "text", "text_pair": "text_pair", "label": "label"},
+            adamss=ENCODER_ADAMSS,
+            training=ENCODER_TRAINING,
+            reason=f"Not measured on a task of its own: the values that were measured for {NAME}.",
+        ),
+    )
+
+    def read_label(self, spec: JobSpec, cell: Any) -> str:
+        return class_of(cell)
+
+    def classes_of(self, cells: Cells) -> tuple[str, ...]:
+        return (cells["label"],)
+
+
+class MultiLabel(TextClassification):
+    """Any number of classes for each text."""
+
+    problem_type = "multi_label_classification"
+    training_half = f"{HALF}:MultiLabel"
+    metrics = (MICRO_F1, MACRO_F1, ACCURACY, LOSS)
+    survey_rules = (too_many_classes, no_classes, unrepeated_classes)
+    answer_field = "labels"
+    presets = (
+        Preset(
+            name="multi-label",
+            task=NAME,
+            problem_type=problem_type,
+            dataset={"text": "text", "label": "labels", "label_separator": ";"},
+            adamss=ENCODER_ADAMSS,
+            training=ENCODER_TRAINING,
+            reason=f"Not measured on a task of its own: the values that were measured for {NAME}.",
+        ),
+    )
+
+    def check(self, spec: JobSpec) -> None:
+        return
+
+    def read_label(self, spec: JobSpec, cell: Any) -> tuple[str, ...]:
+        return label_set(cell, spec.dataset.label_separator)
+
+    def classes_of(self, cells: Cells) -> tuple[str, ...]:
+        labels: tuple[str, ...] = cells["label"]
+        return labels
+
+    def column_problem(self, field: str, column: str, column_type: str) -> SpecProblem | None:
+        return None if field == "label" else super().column_problem(field, column, column_type)
+
+
+class Regression(TextClassification):
+    """A number for each text."""
+
+    problem_type = "regression"
+    training_half = f"{HALF}:Regression"
+    metrics = (PEARSON, SPEARMAN, LOSS)
+    survey_rules = (one_value,)
+    answer_field = "value"
+    # Outputs are on the scale of the data: in bf16 a year could only be told to the nearest eight.
+    trains_in_fp32 = True
+    presets = (
+        Preset(
+            name="regression",
+            task=NAME,
+            problem_type=problem_type,
+            dataset={"text": "text", "label": "score"},
+            adamss=ENCODER_ADAMSS,
+            training=ENCODER_TRAINING,
+            reason="Measured with `make bench-rates` (MiniLM, the raters' mean of movie reviews): Pearson 0.70 at "
+            "0.01, 0.74 at 0.03, against 0.74 of LoRA at its best rate of 0.003.",
+        ),
+    )
+
+    def read_label(self, spec: JobSpec, cell: Any) -> float:
+        return number_of(cell)
+
+    def number_of(self, cells: Cells) -> float:
+        number: float = cells["label"]
+        return number
+
+    def survey_warnings(self, spec: JobSpec, survey: Survey) -> list[str]:
+        low, high = USUAL_SPREAD
+        if low <= survey.spread <= high:
+            return []
+        return [
+            f"The numbers in '{spec.dataset.label}' spread by {survey.spread:.3g} around {survey.mean:.3g}. The usual "
+            "learning rates fit a spread of about 1: divide the column by a number that brings it there."
+        ]
+
+    def outputs(self, classes: int) -> int:
+        return 1
+
+
+def _finite(name: str) -> float | None:
+    try:
+        number = float(name)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+RECORDS = (SingleLabel(), MultiLabel(), Regression())

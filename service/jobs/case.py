@@ -1,0 +1,73 @@
+"""A submitted job with everything that the rules of planning look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
+from adamss_core.spec.split import held_out
+from adamss_core.spec.survey import Survey
+from service.shared.database.tables import Dataset
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """The job whose adapter a job starts from.
+
+    Attributes:
+        spec: as it was submitted, or resolved where it was planned; None where no such job exists.
+        has_adapter: whether its adapter can be read.
+    """
+
+    id: str
+    status: str = ""
+    spec: dict[str, Any] | None = None
+    has_adapter: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job's spec, filled in, with its data.
+
+    Attributes:
+        train, evaluation: data sets; `evaluation` is None where the job names none, or one that does not exist.
+        ancestor: None where the job starts from nothing.
+        training_rows, evaluation_rows: surveys; empty where the columns do not fit or the data set is missing.
+    """
+
+    spec: JobSpec
+    train: Dataset
+    evaluation: Dataset | None
+    ancestor: Ancestor | None
+    training_rows: Survey = field(default_factory=lambda: Survey(0))
+    evaluation_rows: Survey = field(default_factory=lambda: Survey(0))
+
+    @property
+    def record(self) -> TaskRecord:
+        return record_of(self.spec)
+
+    @property
+    def held_out(self) -> int:
+        """Count the training rows that are held out."""
+        if self.spec.dataset.eval is not None:
+            return 0
+        rows = self.training_rows
+        groups = rows.labels if self.record.is_stratified else {"": rows.usable}
+        return sum(held_out(groups, self.spec.dataset.eval_fraction).values())
+
+    @property
+    def train_count(self) -> int:
+        """Count the rows that are trained on."""
+        return self.training_rows.usable - self.held_out
+
+    @property
+    def eval_count(self) -> int:
+        """Count the rows that are evaluated on."""
+        return self.held_out or self.evaluation_rows.usable - self.evaluation_rows.unknown
+
+
+Rule = Callable[[Case], SpecProblem | None]
+ModelRule = Callable[[Case, ModelFacts], SpecProblem | None]
+DataWarning = Callable[[Case], list[str]]
