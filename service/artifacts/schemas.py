@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from service.http.openapi import Out
 
 
-class ArtifactOut(BaseModel):
+class ArtifactOut(Out):
     """A published file of a job."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     object: Literal["artifact"] = "artifact"
     """Always "artifact"."""

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from service.http.openapi import Out
 
 
-class HealthOut(BaseModel):
+class HealthOut(Out):
     """Liveness of the process."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     status: Literal["ok"] = "ok"
     """Always "ok"."""
 
 
-class ReadyOut(BaseModel):
+class ReadyOut(Out):
     """Readiness to run jobs."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: bool
     """Whether all parts are available."""

@@ -34,7 +34,7 @@ from service.jobs.presets import tasks
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
-from service.predict.process import Predictor
+from service.predict.process import PredictionQueue
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.jobs.queue import Hints
@@ -104,7 +104,7 @@ def start(settings: Settings) -> Context:
         db=db,
         hints=Hints(settings),
         catalog=Catalog(settings, db),
-        predictor=Predictor(settings),
+        predictor=PredictionQueue(settings),
         streams=Streams(db),
     )
 

@@ -14,7 +14,7 @@ from service.shared.settings import Settings
 
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
-    from service.predict.process import Predictor
+    from service.predict.process import PredictionQueue
     from service.stream.feed import Streams
 
 
@@ -26,7 +26,7 @@ class Context:
     db: Database
     hints: Hints
     catalog: Catalog
-    predictor: Predictor
+    predictor: PredictionQueue
     streams: Streams
 
 

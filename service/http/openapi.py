@@ -7,10 +7,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
-class ErrorBody(BaseModel):
-    """An error, with its remedy."""
+class Out(BaseModel):
+    """Base of response schemas; the docstring under a field is its description."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ErrorBody(Out):
+    """An error, with its remedy."""
 
     type: str
     """The family: invalid_request, unauthorized, forbidden, not_found, conflict, too_large, too_many_requests,
@@ -23,7 +27,7 @@ class ErrorBody(BaseModel):
     """JSON path of the field at fault, such as adamss.final_warmup."""
 
 
-class ErrorOut(BaseModel):
+class ErrorOut(Out):
     """Body of every error."""
 
     error: ErrorBody

@@ -5,14 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from service.http.openapi import Out
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class PlanOut(Out):

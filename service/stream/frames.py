@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service.jobs.schemas import EventOut, MetricOut, render, show_map
 from service.shared.database.tables import Event as EventRow
-from service.shared.database.tables import Job, Metric
+from service.shared.database.tables import Job, MetricRow
 from service.stream.repository import Row
 
 HEARTBEAT = b": still here\n\n"
@@ -26,7 +26,7 @@ class Frame:
 
 def frame(row: Row) -> Frame:
     """Encode a row as its route renders it."""
-    if isinstance(row, Metric):
+    if isinstance(row, MetricRow):
         return Frame(row.seq, _encode("metrics", MetricOut.model_validate(row, from_attributes=True), row.seq))
     if isinstance(row, EventRow):
         return Frame(row.seq, _encode("events", EventOut.model_validate(row, from_attributes=True), row.seq))

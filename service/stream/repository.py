@@ -9,10 +9,10 @@ from operator import attrgetter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import Event, Job, Metric, SubspaceMap
+from service.shared.database.tables import Event, Job, MetricRow, SubspaceMap
 
-Row = Metric | Event | SubspaceMap
-TABLES: tuple[type[Row], ...] = (Metric, Event, SubspaceMap)
+Row = MetricRow | Event | SubspaceMap
+TABLES: tuple[type[Row], ...] = (MetricRow, Event, SubspaceMap)
 
 
 def find(session: Session, job_id: str) -> Job | None:

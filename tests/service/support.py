@@ -22,7 +22,7 @@ from service.http.context import Context
 from service.keys.service import own_key
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
-from service.shared.database.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.database.tables import Artifact, Event, Job, JobStatus, MetricRow, SubspaceMap, now
 from service.shared.jobs import states
 from service.shared.settings import Settings
 
@@ -179,7 +179,7 @@ def report_metrics(
         for place, value in enumerate(values, start=first):
             job.last_seq += 1
             session.add(
-                Metric(
+                MetricRow(
                     job_id=job_id,
                     seq=job.last_seq,
                     attempt=1,

@@ -220,8 +220,8 @@ def _value_of(name: str) -> Callable[[Any], float | None]:
     return value
 
 
-class Metric(Base):
-    """One logged step, or one evaluation at a step."""
+class MetricRow(Base):
+    """The metrics of one logged step, or of one evaluation at a step."""
 
     __tablename__ = "metrics"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
