@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database, is_disk_full
-from service.shared.database.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap
+from service.shared.database.tables import LEASED, Checkpoint, Event, Job, Metric, SubspaceMap
 from service.shared.storage.home import JobFolder
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
@@ -86,7 +86,7 @@ class ReportStore:
 
     def _lock_job(self, session: Session) -> Job:
         job = session.execute(select(Job).where(Job.id == self._job_id).with_for_update()).scalar_one_or_none()
-        if job is None or job.attempt != self.attempt or job.status not in HELD:
+        if job is None or job.attempt != self.attempt or job.status not in LEASED:
             raise StaleAttempt
         return job
 

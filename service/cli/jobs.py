@@ -26,7 +26,7 @@ from service.cli.output import (
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -293,21 +293,21 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         print(f"warning: {warning}")
 
 
-def _print_state(job: Job, as_json: bool, more: str = "") -> None:
+def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
     if as_json:
         print_json(job)
     else:
         print(f"{job['id']} is {job['status']}.{more}")
 
 
-def _best(job: Job) -> str:
+def _best(job: JobJson) -> str:
     """Such as `accuracy 0.8125`: the metric that chose the published checkpoint."""
     chosen, result = job.get("best_metric"), job["result"] or {}
     value = result.get(f"eval_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
 
 
-def _steps(job: Job) -> str:
+def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
 
 

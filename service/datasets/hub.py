@@ -63,7 +63,7 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 def _download(source: HubDatasetIn, folder: Path, limit: int) -> str:
     """Download the files into `folder/parts` in a child process; return the commit."""
     environment = for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    with READERS.one():
+    with READERS.slot():
         reply = ask(COMMAND, source.model_dump() | {"limit": limit}, folder, seconds=SECONDS, environment=environment)
     if reply.exit_code is None:
         raise Unavailable("The download takes too long. Try again later.", code="hub_timeout")

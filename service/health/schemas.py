@@ -1,4 +1,4 @@
-"""Health as the API shows it."""
+"""Schemas of health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class HealthOut(BaseModel):
-    """The process answers."""
+    """Liveness of the process."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -17,15 +17,15 @@ class HealthOut(BaseModel):
 
 
 class ReadyOut(BaseModel):
-    """Whether jobs would run now."""
+    """Readiness to run jobs."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: bool
-    """Whether all parts are there."""
+    """Whether all parts are available."""
     database: bool
-    """The database answers."""
+    """Whether the database answers."""
     broker: bool
-    """The broker takes messages. Jobs run without it as well, some seconds later."""
+    """Whether the broker accepts messages. Without it jobs start some seconds later."""
     worker: bool
-    """A worker was heard from lately."""
+    """Whether a worker has sent a heartbeat within the lease time."""

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.http.app import create_app
 from service.http.context import Context
 from service.keys.service import own_key
@@ -136,12 +136,12 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
         if facts is not None:
             with service.db.write() as session:
                 folder = settings.files.model(MODEL)
-                base_models.keep(session, MODEL, fingerprint(folder), facts)
+                base_models.keep(session, MODEL, folder_version(folder), facts)
         yield service
 
 
 def copy_model(source: Path, settings: Settings) -> None:
-    """With its times, so that its fingerprint stays the same."""
+    """Keep its times, and so its version."""
     shutil.copytree(source, settings.files.model(MODEL))
 
 

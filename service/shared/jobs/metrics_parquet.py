@@ -1,4 +1,4 @@
-"""A job's metrics as a Parquet file."""
+"""Export of a job's metrics as a Parquet file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PAGE = 10_000
 
 
 def write(session: Session, job_id: str, file: IO[bytes]) -> dict[str, Any]:
-    """Writes a row for each step and kind, a column for each value; read some rows at a time, each batch a row group.
+    """Write one row per step and kind, one column per value; each page of rows becomes a row group.
 
     Returns:
-        How many rows there are, and the names of the columns.
+        The number of rows, and the names of the columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
