@@ -60,7 +60,7 @@ def main() -> None:
 def running_api(settings: Settings) -> Iterator[psutil.Process]:
     """A process of the API alone; without a worker, so that nothing else takes time."""
     environ = os.environ | {"ADAMSS_HOME": str(settings.home), "ADAMSS_PORT": str(settings.port)}
-    command = [sys.executable, "-m", "service.cli", "api"]
+    command = [sys.executable, "-P", "-m", "service.cli", "api"]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:
         with httpx.Client(base_url=settings.resolved_url, timeout=120) as client:

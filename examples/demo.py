@@ -172,6 +172,9 @@ def agree(console: Console, base: Path, folder: Path) -> None:
     Raises:
         DemoError: they do not say the same.
     """
+    from adamss_core.lean import leave_out_bitsandbytes
+
+    leave_out_bitsandbytes()  # where it is installed, importing peft would print its notice of a missing kernel
     from examples.use_artifacts import SENTENCES, classify
 
     results, names = classify(base, folder, SENTENCES)
@@ -189,6 +192,7 @@ def agree(console: Console, base: Path, folder: Path) -> None:
 
 def few_rows(folder: Path) -> Path:
     """The first rows of the data, for `--quick`."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "quick.csv"
     with DATA.open(newline="") as source, target.open("w", newline="") as file:
         writer = csv.writer(file)

@@ -20,6 +20,7 @@ from service.shared.database.tables import LEASED, Checkpoint, Event, Job, Metri
 from service.shared.storage.home import JobFolder
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
+from worker.run_plan import resolved_by_run
 
 
 class StaleAttempt(Exception):
@@ -77,6 +78,9 @@ class ReportStore:
             session.execute(insert(Event), rows[Event])
         self._replace(session, SubspaceMap, rows[SubspaceMap])
         self._store_checkpoints(session, [self._own(row) for row in batch.checkpoints.values()])
+        if batch.plan is not None:
+            plan, subspaces = batch.plan
+            job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, subspaces)
         if batch.progress is not None:
             _show_progress(job, batch.progress)
 

@@ -41,9 +41,8 @@ def _facts(reply: Reply) -> dict[str, Any]:
         )
     if reply.answer is None or reply.exit_code != 0:
         logger.error("inspection failed", extra={"exit_code": reply.exit_code, "stderr": reply.log})
-        raise Unavailable(
-            "The model could not be inspected; the service's log has the reason.", code="inspection_failed"
-        )
+        message = "The model could not be inspected; the service's log has the reason."
+        raise Unavailable(message, code="inspection_failed")
     if problem := reply.answer.get("error"):
         message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
         raise InvalidRequest(message, code=str(problem.get("code") or "model_unusable"), param="base_model")

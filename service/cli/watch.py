@@ -1,4 +1,4 @@
-"""Following a job: as a live display on a terminal, as plain lines elsewhere, or as JSON lines."""
+"""Follow a job: as a live display on a terminal, as plain lines elsewhere, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from service.client import Client
 
 POLL_SECONDS = 0.7
-PLAIN_SECONDS = 5.0  # between two lines of progress where nothing else happens
+PLAIN_SECONDS = 5.0  # between two lines of progress
 
 
 def watch(client: Client, job_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> JobJson:
-    """Shows the job until it has ended; returns it."""
+    """Display the job until it ends; return the ended job."""
     if not console.is_terminal:
         return follow(client, job_id, PlainLines(console).show, poll_seconds)
     with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as live:
@@ -37,7 +37,7 @@ def watch(client: Client, job_id: str, console: Console, poll_seconds: float = P
 
 
 def watch_json(client: Client, job_id: str) -> JobJson:
-    """Every row of metrics as a line of JSON, and the job at the end."""
+    """Print every row of metrics, and finally the job, as a line of JSON."""
 
     def show(_: View, rows: list[MetricJson]) -> None:
         for row in rows:
@@ -54,11 +54,11 @@ def follow(
     show: Callable[[View, list[MetricJson]], None],
     poll_seconds: float = POLL_SECONDS,
 ) -> JobJson:
-    """Calls `show` with what is known and the rows that are new, until the job has ended."""
+    """Poll the job until it ends; call `show` with its state and the new rows each time."""
     view = View(patiently(lambda: client.get_job(job_id)))
     after, drawn = 0, -1
     while True:
-        # The job is asked first: what an ended job has written is then all there.
+        # The job is fetched first: if it has ended, its rows are complete.
         view.job = patiently(lambda: client.get_job(job_id))
         rows: list[MetricJson] = []
         while page := patiently(lambda: client.metrics(job_id, after)):  # noqa: B023 - called at once
@@ -72,7 +72,7 @@ def follow(
         ended = view.job["status"] in ENDED
         if view.job["asa"] and (ended or view.job["progress"]["step"] != drawn):
             drawn = view.job["progress"]["step"]
-            with suppress(ApiError):  # there is no map before the first mask step
+            with suppress(ApiError):  # the map does not exist before the first mask step
                 view.subspaces = client.subspaces(job_id)
         last = view.event["seq"] if view.event else 0
         if events := patiently(lambda: client.events(job_id, last)):  # noqa: B023
@@ -84,25 +84,25 @@ def follow(
 
 
 def numbers(row: MetricJson) -> dict[str, float]:
-    """A row's values without those that were not numbers, such as a loss that is NaN."""
+    """Return a row's values without non-finite ones, such as a NaN loss."""
     return {name: value for name, value in row["values"].items() if value is not None}
 
 
 class PlainLines:
-    """A line when something happened, and one of progress every few seconds."""
+    """Printer of a line per event, and of a progress line every few seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said = ""
+        self._last_message = ""
         self._line_at = float("-inf")
 
     def show(self, view: View, rows: list[MetricJson]) -> None:
         job = view.job
-        if view.event and view.event["message"] != self._said:
-            self._said = view.event["message"]
-            self._print(f"{job['status']}: {self._said}")
+        if view.event and view.event["message"] != self._last_message:
+            self._last_message = view.event["message"]
+            self._print(f"{job['status']}: {self._last_message}")
         for row in rows:
-            if found := evaluation(numbers(row)):
+            if found := evaluation(job, numbers(row)):
                 line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
                 self._print(f"step {row['step']}  evaluation  {line}")
         if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:

@@ -33,6 +33,13 @@ class AsaCountsJson(TypedDict):
     target: int | None
 
 
+class BestMetricJson(TypedDict):
+    """Metric that compares a job's checkpoints; a result has its value as eval_<name>."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+
 class JobJson(TypedDict):
     """A fine-tuning job."""
 
@@ -45,6 +52,7 @@ class JobJson(TypedDict):
     attempt: int
     error: ProblemJson | None
     asa: AsaCountsJson | None
+    best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
     result: dict[str, Any] | None
     created_at: str
 

@@ -103,6 +103,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
         warnings=warnings,
         estimate=estimate(plan, facts, modules, outputs, case.train_count, case.eval_count),
         schedule=schedule(plan.spec.adamss, subspaces),
+        auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
     )
 
 

@@ -113,8 +113,8 @@ def test_sandbox_has_an_empty_network_namespace(tmp_path: Path) -> None:
 import ctypes, struct
 from service.datasets import sandbox
 libc = ctypes.CDLL(None)
-port = struct.pack("!H", {server.getsockname()[1]})
-address = struct.pack("=H", {int(socket.AF_INET)}) + port + bytes([127, 0, 0, 1])
+family, port = struct.pack("=H", {int(socket.AF_INET)}), struct.pack("!H", {server.getsockname()[1]})
+address = family + port + bytes([127, 0, 0, 1])
 print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), address + bytes(8), 16))
 sandbox.enter(2**31, 60, 2**20)
 print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), address + bytes(8), 16))
