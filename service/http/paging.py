@@ -31,7 +31,7 @@ class Page(BaseModel, Generic[T]):
     data: list[T]
     """The entries."""
     has_more: bool
-    """Whether there are entries after these."""
+    """Whether more entries follow."""
     next: str | int | None = None
     """Value of `after` for the next page; null on an empty page."""
 
