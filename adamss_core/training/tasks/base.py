@@ -190,7 +190,7 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        """Return the answers for a few inputs, in plain values, with at least the keys of the record's `answer_columns`.
+        """Return the answers for a few inputs, in plain values, with the keys of the record's `answer_columns`.
 
         The page draws `scores`, name -> share of one, as bars.
 
