@@ -19,7 +19,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from service.datasets import repository as datasets
-from service.datasets.repetition import leakage_warnings
+from service.datasets.leakage import leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
