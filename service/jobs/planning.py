@@ -23,9 +23,9 @@ from service.datasets.leakage import leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
-from service.jobs.inheritance import WARM_START_RULES, find_ancestor
 from service.jobs.rows import survey_rows
 from service.jobs.schemas import PlanOut
+from service.jobs.warm_start import WARM_START_RULES, find_ancestor
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
 
@@ -110,7 +110,3 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
 def _find_dataset(caller: Caller, dataset_id: str) -> Dataset | None:
     with caller.db.read() as session:
         return datasets.find(session, caller.project_id, dataset_id)
-
-
-def unknown_dataset(dataset_id: str, param: str) -> InvalidRequest:
-    return refusal(checks.unknown_dataset(dataset_id, param))

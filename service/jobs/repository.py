@@ -14,12 +14,12 @@ from service.shared.database.tables import (
     Checkpoint,
     Dataset,
     Event,
+    HardestExample,
     IdempotencyKey,
     Job,
     JobStatus,
     Metric,
     SubspaceMap,
-    WorstExample,
 )
 
 CHUNK = 5_000  # numbers in one statement
@@ -151,7 +151,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 def remove(session: Session, job_id: str) -> None:
     """A job and everything that belongs to it."""
-    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, WorstExample, IdempotencyKey)
+    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, HardestExample, IdempotencyKey)
     for table in tables:
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))

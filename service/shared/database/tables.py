@@ -273,12 +273,12 @@ class Artifact(Base):
     created_at: Mapped[datetime]
 
 
-class WorstExample(Base):
+class HardestExample(Base):
     """A held-out row that the finished model found hard."""
 
     __tablename__ = "worst_examples"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the worst
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the hardest
     row: Mapped[int]  # of its data set, from 1
     data: Mapped[str] = mapped_column(String(10))  # train or eval
     input: Mapped[Json]
