@@ -1,1 +1,1 @@
-"""The command line: `adamss`. Nothing heavy is imported before a command needs it."""
+"""The command line, `adamss`. Commands import heavy modules inside their functions."""

@@ -1,4 +1,4 @@
-"""The `adamss` command and its groups."""
+"""The `adamss` command and its command groups."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from service.cli import artifacts, audit, backup, datasets, doctor, init, jobs, 
 from service.cli.output import examples, report
 
 
-def show_version(wanted: bool) -> None:
-    if wanted:
+def show_version(requested: bool) -> None:
+    if requested:
         print(f"adamss {version('adamss')}")
         raise typer.Exit
 
@@ -21,7 +21,7 @@ def show_version(wanted: bool) -> None:
 app = typer.Typer(
     name="adamss",
     epilog=examples(
-        "adamss up                                     start the service here",
+        "adamss up                                     start the service on this machine",
         "adamss init                                   write a commented job spec",
         "adamss jobs submit spec.yaml --dataset reviews.csv --watch",
         "adamss artifacts download JOB lora --extract",
@@ -39,10 +39,10 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Fine-tune transformer models with AdaMSS adapters, on a service of your own.
+    """Fine-tune transformer models with AdaMSS adapters, on your own service.
 
-    Exit codes: 0 done, 1 the job failed, 2 a mistake in the call or spec, 3 no service, 4 not there or not yours, 130
-    interrupted.
+    Exit codes: 0 success, 1 job failed, 2 invalid arguments or spec, 3 service unavailable, 4 not found or not
+    permitted, 130 interrupted.
     """
 
 
@@ -65,7 +65,7 @@ app.command(name="audit")(audit.audit)
 
 
 def main() -> None:
-    """The command; its exit codes are told by `adamss --help`."""
+    """Run the command; `adamss --help` lists the exit codes."""
     try:
         app()
     except Exception as error:

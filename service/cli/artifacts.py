@@ -1,4 +1,4 @@
-"""`adamss artifacts`."""
+"""Commands of `adamss artifacts`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import typer
 
 from service.cli.output import JobId, Json, connect, examples, print_json, print_table, size
 
-app = typer.Typer(help="List and download what a job has made.", no_args_is_help=True)
+app = typer.Typer(help="List and download a job's artifacts.", no_args_is_help=True)
+NO_ARTIFACTS = "No artifacts yet: they are published when the job succeeds."
 
 
 @app.command(name="list")
 def list_artifacts(job: JobId, as_json: Json = False) -> None:
     """List a job's artifacts: adapter, lora, merged, and metrics as a Parquet file."""
     with connect() as client:
-        found = client.artifacts(job)
+        artifacts = client.artifacts(job)
     if as_json:
-        print_json(found)
+        print_json(artifacts)
         return
-    rows = [[artifact["name"], size(artifact["size_bytes"]), artifact["sha256"]] for artifact in found]
-    print_table(["NAME", "SIZE", "SHA256"], rows, "No artifacts yet: they are there once the job has succeeded.")
+    rows = [[artifact["name"], size(artifact["size_bytes"]), artifact["sha256"]] for artifact in artifacts]
+    print_table(["NAME", "SIZE", "SHA256"], rows, NO_ARTIFACTS)
 
 
 @app.command(
@@ -37,14 +38,14 @@ def download(
         list[str] | None, typer.Argument(metavar="[NAME]…", help="adapter, lora, merged, metrics. Default: all.")
     ] = None,
     to: Annotated[Path, typer.Option(file_okay=False, help="Folder to write to.")] = Path(),
-    extract: Annotated[bool, typer.Option("--extract", help="Unpack each into a folder of its name.")] = False,
+    extract: Annotated[bool, typer.Option("--extract", help="Unpack each artifact into a folder of its name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Download artifacts; an interrupted download goes on where it stopped, and the sha256 is checked."""
+    """Download artifacts; an interrupted download resumes where it stopped, and the sha256 is verified."""
     with connect() as client:
-        wanted = names or [artifact["name"] for artifact in client.artifacts(job)]
-        paths = {name: str(client.download(job, name, to, extract=extract)) for name in wanted}
+        chosen = names or [artifact["name"] for artifact in client.artifacts(job)]
+        paths = {name: str(client.download(job, name, to, extract=extract)) for name in chosen}
     if as_json:
         print_json(paths)
     else:
-        print("\n".join(paths.values()) or "No artifacts yet: they are there once the job has succeeded.")
+        print("\n".join(paths.values()) or NO_ARTIFACTS)

@@ -1,4 +1,4 @@
-"""`adamss audit`: who did what, from the database itself."""
+"""Command `adamss audit`: the audit log, read directly from the database."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from service.cli.output import Json, print_json, print_table
 
 
 def audit(
-    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many entries.")] = 50,
+    project: Annotated[str | None, typer.Option(help="Only entries of this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of entries, newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who changed, deleted or downloaded what, newest first. Run it where the service's database is."""
+    """Show changes, deletions and downloads by key, newest first. Run on the machine of the service's database."""
     from service.audit import repository
     from service.audit.schemas import AuditOut
     from service.projects.service import find_project
 
     with database() as db, db.read() as session:
         project_id = None if project is None else find_project(session, project).id
-        found = [AuditOut.model_validate(row) for row in repository.page(session, project_id, None, limit)]
+        entries = [AuditOut.model_validate(row) for row in repository.page(session, project_id, None, limit)]
     if as_json:
-        print_json([entry.model_dump(mode="json") for entry in found])
+        print_json([entry.model_dump(mode="json") for entry in entries])
         return
     rows = [
         [
@@ -36,6 +36,6 @@ def audit(
             "" if entry.status is None else str(entry.status),
             entry.address or "",
         ]
-        for entry in found
+        for entry in entries
     ]
-    print_table(["TIME", "WHO", "KEY", "ACTION", "ON", "STATUS", "FROM"], rows, "Nothing is recorded yet.")
+    print_table(["TIME", "KEY NAME", "KEY ID", "ACTION", "PATH", "STATUS", "ADDRESS"], rows, "No audit entries yet.")

@@ -1,4 +1,4 @@
-"""`adamss backup` and `adamss restore`: the embedded set-up in one file."""
+"""Commands `adamss backup` and `adamss restore`: the embedded set-up in one file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A tar file, such as 
 
 def backup(
     file: File,
-    models: Annotated[bool, typer.Option(help="With the base models, which may be large.")] = True,
+    models: Annotated[bool, typer.Option(help="Include the base models; they may be large.")] = True,
 ) -> None:
-    """Write the service's database and files into one file, while it runs. The file holds keys: keep it safe."""
+    """Write the service's database and files into one file, while the service runs. The file holds secrets."""
     from service.operations.backup import BackupError
     from service.operations.backup import backup as run
     from service.shared.settings import Settings
 
     try:
-        made = run(Settings(), file, models=models)
+        archive = run(Settings(), file, models=models)
     except BackupError as error:
         raise CliError(str(error)) from error
-    print(f"{made.path}: {made.files} files, {size(made.size_bytes)}")
+    print(f"{archive.path}: {archive.files} files, {size(archive.size_bytes)}")
 
 
 def restore(file: File) -> None:
-    """Put a backup into an empty ADAMSS_HOME. Jobs that ran go on from their checkpoints at the next start."""
+    """Restore a backup into an empty ADAMSS_HOME. Running jobs resume from their checkpoints at the next start."""
     from service.operations.backup import BackupError
     from service.operations.backup import restore as run
     from service.shared.settings import Settings
@@ -39,4 +39,4 @@ def restore(file: File) -> None:
         count = run(settings, file)
     except BackupError as error:
         raise CliError(str(error)) from error
-    print(f"{count} files were restored to {settings.resolved_home}. Start the service: adamss up")
+    print(f"Restored {count} files to {settings.resolved_home}. Start the service: adamss up")

@@ -1,4 +1,4 @@
-"""`adamss datasets`."""
+"""Commands of `adamss datasets`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.cli.output import CliError, Json, connect, examples, print_fields, 
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
-SHOWN_APART = ("object", "columns", "problems", "notices", "duplicates")
+NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates")
 
 
 @app.command(
@@ -27,13 +27,13 @@ def upload(
         str,
         typer.Argument(help="A CSV, TSV, JSONL, JSON or Parquet file, a zip of images; or hub:org/name[@revision]."),
     ],
-    name: Annotated[str | None, typer.Option(help="What it is listed as. Default: the file's name.")] = None,
-    split: Annotated[str, typer.Option(help="Which rows of a hub data set.")] = "train",
+    name: Annotated[str | None, typer.Option(help="Name in lists. Default: the file's name.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
     as_json: Json = False,
 ) -> None:
-    """Upload a data set; prints its id, and on standard error what is wrong with its rows."""
+    """Upload a data set; print its id, and its notices and problems on standard error."""
     if not file.startswith("hub:") and not Path(file).is_file():
-        raise CliError(f"There is no file {file}.")
+        raise CliError(f"File {file} does not exist.")
     with connect() as client:
         if file.startswith("hub:"):
             hub_id, _, revision = file.removeprefix("hub:").partition("@")
@@ -50,15 +50,15 @@ def upload(
 
 @app.command(name="list")
 def list_datasets(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50, as_json: Json = False
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of data sets.")] = 50, as_json: Json = False
 ) -> None:
-    """List the data sets, the newest first."""
+    """List the data sets, newest first."""
     with connect() as client:
-        found = client.datasets(limit)
+        datasets = client.datasets(limit)
     if as_json:
-        print_json(found)
+        print_json(datasets)
         return
-    rows = [[d["id"], d["name"], d["rows"], size(d["size_bytes"]), when(d["created_at"])] for d in found]
+    rows = [[d["id"], d["name"], d["rows"], size(d["size_bytes"]), when(d["created_at"])] for d in datasets]
     print_table(
         ["ID", "NAME", "ROWS", "SIZE", "UPLOADED"], rows, "No data sets. Upload one: adamss datasets upload FILE"
     )
@@ -66,16 +66,16 @@ def list_datasets(
 
 @app.command()
 def show(dataset: DatasetId, as_json: Json = False) -> None:
-    """Show a data set: its columns, and what is wrong with its rows."""
+    """Show a data set: its columns, notices and problems."""
     with connect() as client:
-        found = client.dataset(dataset)
+        details = client.dataset(dataset)
     if as_json:
-        print_json(found)
+        print_json(details)
         return
-    print_fields({name: value for name, value in found.items() if name not in SHOWN_APART})
+    print_fields({name: value for name, value in details.items() if name not in NESTED_FIELDS})
     titles = ["COLUMN", "TYPE", "EMPTY", "DISTINCT", "LENGTH", "VALUES"]
-    print_table(titles, [_column(column) for column in found.get("columns", [])], "No columns.")
-    for line in remarks(found):
+    print_table(titles, [_column(column) for column in details.get("columns", [])], "No columns.")
+    for line in remarks(details):
         print(line)
 
 
@@ -84,22 +84,24 @@ def preview(
     dataset: DatasetId,
     spec: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A job spec: show the examples as its model sees them."),
+        typer.Option(exists=True, dir_okay=False, help="A job spec: show the examples as its model will see them."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The same for a base model, with the spec's defaults.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A base model: show the examples as it will see them by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the first rows; for a model, its tokens: those it is trained on are between brackets."""
+    """Show the first rows; with a spec or model, their tokens, trained ones in brackets."""
     body = _spec(spec, model)
     with connect() as client:
-        found = client.preview(dataset, body)
+        first = client.preview(dataset, body)
     if as_json:
-        print_json(found)
+        print_json(first)
     elif body is None:
-        for row in found["rows"]:
+        for row in first["rows"]:
             print(json.dumps(row, ensure_ascii=False))
     else:
-        _print_examples(found)
+        _print_examples(first)
 
 
 @app.command()
@@ -107,19 +109,19 @@ def delete(dataset: DatasetId) -> None:
     """Delete a data set."""
     with connect() as client:
         client.delete_dataset(dataset)
-    print(f"{dataset} is deleted.")
+    print(f"Deleted {dataset}.")
 
 
 def remarks(dataset: Any) -> list[str]:
-    """What to know of a data set's rows, a line each."""
-    lines = [f"note      {notice['message']}" for notice in dataset.get("notices", [])]
+    """List a data set's notices and problems, one line each."""
+    lines = [f"notice    {notice['message']}" for notice in dataset.get("notices", [])]
     if repeated := dataset.get("duplicates", {}).get("rows"):
-        lines.append(f"note      {repeated} rows repeat an earlier one.")
+        lines.append(f"notice    {repeated} rows repeat an earlier row.")
     problems = dataset.get("problems", [])
     for problem in problems:
-        place = problem.get("file") or f"row {problem['row']}"
+        position = problem.get("file") or f"row {problem['row']}"
         column = f", column {problem['column']!r}" if problem.get("column") else ""
-        lines.append(f"problem   {place}{column}: {problem['message']}")
+        lines.append(f"problem   {position}{column}: {problem['message']}")
     if (more := dataset.get("problem_count", 0) - len(problems)) > 0:
         lines.append(f"problem   ... and {more} more")
     return lines
@@ -140,15 +142,15 @@ def _spec(file: Path | None, model: str | None) -> dict[str, Any] | None:
     return read_spec(file) | ({} if model is None else {"base_model": model})
 
 
-def _print_examples(found: dict[str, Any]) -> None:
-    for example in found["examples"]:
+def _print_examples(preview: dict[str, Any]) -> None:
+    for example in preview["examples"]:
         target = "" if example["target"] is None else f" -> {json.dumps(example['target'], ensure_ascii=False)}"
         if example["tokens"] is None:
             print(f"row {example['row']}: {example['image']}, {'x'.join(map(str, example['pixels']))}{target}")
             continue
-        cut = ", cut" if example["truncated"] else ""
-        print(f"row {example['row']}: {example['token_count']} tokens{cut}{target}")
+        truncated = ", truncated" if example["truncated"] else ""
+        print(f"row {example['row']}: {example['token_count']} tokens{truncated}{target}")
         print(" ".join(f"[{t['token']}]" if t["trained"] else t["token"] for t in example["tokens"]))
-    print(f"{found['over_length']} of the first {found['checked']} rows are longer than {found['limit']} tokens.")
-    for reason, count in found["left_out"].items():
-        print(f"{count} of them cannot be used: {reason}.")
+    print(f"{preview['over_length']} of the first {preview['checked']} rows exceed {preview['limit']} tokens.")
+    for reason, count in preview["left_out"].items():
+        print(f"{count} of the first {preview['checked']} rows cannot be used: {reason}.")

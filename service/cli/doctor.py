@@ -1,4 +1,4 @@
-"""`adamss doctor`."""
+"""Command `adamss doctor`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _MARKS = {"ok": "ok", "warning": "!!", "problem": "XX"}
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look at versions, disk, database, workers, broker and devices; say what is wrong and what to do.
+    """Check versions, disk, database, workers, broker and devices; report problems with remedies.
 
-    Ends with 1 where there is a problem. Run it where the service runs, with the service's settings.
+    Exits with 1 if a check reports a problem. Run on the service's machine, with the service's settings.
     """
     from service.operations.doctor import examine
     from service.shared.settings import Settings
 
-    found = examine(Settings())
+    findings = examine(Settings())
     if as_json:
-        print_json([asdict(finding) for finding in found])
+        print_json([asdict(finding) for finding in findings])
     else:
-        for finding in found:
+        for finding in findings:
             print(f"{_MARKS[finding.state]}  {finding.check:<11} {finding.message}")
             if finding.remedy:
                 print(f"{'':16}{finding.remedy}")
-    if any(finding.state == "problem" for finding in found):
+    if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(Exit.JOB_FAILED)

@@ -1,4 +1,4 @@
-"""`adamss init`: a commented job spec, made from the spec's own fields and help texts."""
+"""Command `adamss init`: a commented job spec, generated from the spec's fields and descriptions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from adamss_core.spec import Preset
 
 EXAMPLES = examples(
-    "adamss init                    writes spec.yaml",
+    "adamss init                       write spec.yaml",
     "adamss init my.yaml --task chat   also: text-pairs, regression, multi-label…",
-    "adamss init -                  prints it",
+    "adamss init -                     print the spec",
 )
 WIDTH = 100
-# A first spec has its preset, and this; every other field is there as a comment, with its default.
+# A first spec sets its preset and these fields; all other fields are comments with their defaults.
 PRUNING: dict[str, Any] = {
     "use_asa": True,
     "asa_target_subspaces": 60,
@@ -31,7 +31,7 @@ PRUNING: dict[str, Any] = {
     "final_warmup": "auto",
     "mask_interval": "auto",
 }
-# PeftConfig's own fields: accepted so that an adapter_config.json can be pasted, of no use in a new spec.
+# PeftConfig's own fields: accepted so that an adapter_config.json can be pasted, useless in a new spec.
 PASTED = frozenset(
     {
         "task_type",
@@ -46,21 +46,21 @@ PASTED = frozenset(
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="File to write; - prints it.")] = Path("spec.yaml"),
+    file: Annotated[Path, typer.Argument(help="File to write; - for standard output.")] = Path("spec.yaml"),
     task: Annotated[
-        str | None, typer.Option(help="A task, or a kind of one such as regression or chat. Default: one class a text.")
+        str | None, typer.Option(help="A task or variant, such as regression or chat. Default: text classification.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a job spec to begin with: every field, with its meaning and default."""
+    """Write a job spec to start from: every field, with its meaning and default."""
     text = commented_spec(task)
     if str(file) == "-":
         sys.stdout.write(text)
         return
     if file.exists() and not force:
-        raise CliError(f"{file} is there already. Choose another name, or overwrite it with --force.")
+        raise CliError(f"{file} already exists. Choose another name, or overwrite it with --force.")
     file.write_text(text)
-    print(f"{file} is written. Submit it: adamss jobs submit {file} --dataset FILE --watch")
+    print(f"Wrote {file}. Submit it: adamss jobs submit {file} --dataset FILE --watch")
 
 
 def commented_spec(task: str | None) -> str:
@@ -74,11 +74,11 @@ def commented_spec(task: str | None) -> str:
     presets = all_presets()
     preset = next((preset for preset in presets if task in (None, preset.name)), None)
     if preset is None:
-        raise CliError(f"--task: there is no task {task}. Use one of: {', '.join(one.name for one in presets)}.")
+        raise CliError(f"--task must be one of {', '.join(preset.name for preset in presets)}, but is '{task}'.")
     blocks: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "adamss": AdamssSpec, "training": TrainingSpec}
     first = first_values(preset)
     lines = [
-        "# A fine-tuning job. What is commented out shows the defaults. `adamss jobs submit FILE --dry-run` checks it.",
+        "# A fine-tuning job. Commented fields show their defaults. `adamss jobs submit FILE --dry-run` checks it.",
         "",
     ]
     for name, field in JobSpec.model_fields.items():
@@ -129,7 +129,7 @@ def _field(name: str, field: Any, first: dict[str, Any], indent: int) -> list[st
 
 
 def _yaml(value: Any) -> str:
-    """JSON is YAML; bare words read better where they mean the same."""
+    """Encode a value as JSON, which is YAML, or as a bare word where that has the same meaning."""
     if isinstance(value, str) and value.replace("-", "").replace("_", "").isalnum() and not value[0].isdigit():
         return (
             value

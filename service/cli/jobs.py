@@ -1,4 +1,4 @@
-"""`adamss jobs`."""
+"""Commands of `adamss jobs`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.cli.output import (
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -34,28 +34,28 @@ app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_h
 @app.command(
     epilog=examples(
         "adamss jobs submit spec.yaml",
-        "adamss jobs submit spec.yaml --dataset reviews.csv --watch   uploads the file first",
-        "adamss jobs submit spec.yaml --dry-run                       what it would train, and for how long",
+        "adamss jobs submit spec.yaml --dataset reviews.csv --watch   upload the file first",
+        "adamss jobs submit spec.yaml --dry-run                       estimate parameters, memory and time",
     )
 )
 def submit(
     spec: Annotated[Path, typer.Argument(help="The job spec, YAML or JSON; - reads it from standard input.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Train on this: the id of a data set, or a file to upload.", metavar="ID|FILE")
+        str | None, typer.Option(help="Training data: the id of a data set, or a file to upload.", metavar="ID|FILE")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; create nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a job; prints its id."""
-    wish = read_spec(spec)
+    """Submit a job; print its id."""
+    fields = read_spec(spec)
     with connect() as client:
         if dataset is not None:
-            wish["dataset"] = {**(wish.get("dataset") or {}), "train": dataset_id(client, dataset)}
+            fields["dataset"] = {**(fields.get("dataset") or {}), "train": dataset_id(client, dataset)}
         if dry_run:
-            _show_estimate(client.dry_run(wish), as_json)
+            _show_estimate(client.dry_run(fields), as_json)
             return
-        job = client.submit(wish)
+        job = client.submit(fields)
         if not watch:
             if as_json:
                 print_json(job)
@@ -69,12 +69,12 @@ def submit(
     name="list", epilog=examples("adamss jobs list --status running", "adamss jobs list --name reviews --json")
 )
 def list_jobs(
-    status: Annotated[str | None, typer.Option(help="Only those: queued, running, succeeded, failed…")] = None,
-    name: Annotated[str | None, typer.Option(help="Only those of this name.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    status: Annotated[str | None, typer.Option(help="Only jobs in this state: queued, running, failed…")] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List the jobs, the newest first."""
+    """List the jobs, newest first."""
     with connect() as client:
         found = client.list_jobs(status, name, limit)
     if as_json:
@@ -86,7 +86,7 @@ def list_jobs(
 
 @app.command()
 def show(job: JobId, as_json: Json = False) -> None:
-    """Show a job: its state, numbers and, where it failed, why."""
+    """Show a job: its state, metrics and, if it failed, the error."""
     with connect() as client:
         found = client.get_job(job)
     if as_json:
@@ -109,44 +109,44 @@ def show(job: JobId, as_json: Json = False) -> None:
 
 @app.command()
 def watch(job: JobId, as_json: Json = False) -> None:
-    """Follow a job until it ends; Ctrl-C stops the watching, not the job."""
+    """Follow a job until it ends; Ctrl-C stops following, not the job."""
     with connect() as client:
         _watch(client, job, as_json)
 
 
 @app.command()
 def cancel(job: JobId, as_json: Json = False) -> None:
-    """Stop a job for good."""
+    """Cancel a job; it cannot be resumed."""
     with connect() as client:
         _print_state(client.cancel(job), as_json)
 
 
 @app.command()
 def pause(job: JobId, as_json: Json = False) -> None:
-    """Have a job write a checkpoint and free its device, until it is resumed."""
+    """Pause a job: it writes a checkpoint and frees its device."""
     with connect() as client:
-        _print_state(client.pause(job), as_json, f" Go on later: adamss jobs resume {job}")
+        _print_state(client.pause(job), as_json, f" Resume it later: adamss jobs resume {job}")
 
 
 @app.command()
 def resume(job: JobId, as_json: Json = False) -> None:
-    """Let a paused job go on from its checkpoint."""
+    """Resume a paused job from its checkpoint."""
     with connect() as client:
         _print_state(client.resume(job), as_json)
 
 
 @app.command(epilog=examples("adamss jobs delete JOB", "adamss jobs delete JOB OTHER_JOB"))
-def delete(jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs that have ended.")]) -> None:
-    """Remove jobs that have ended, with their metrics, checkpoints and artifacts."""
+def delete(jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of ended jobs.")]) -> None:
+    """Delete ended jobs, with their metrics, checkpoints and artifacts."""
     with connect() as client:
         for job in jobs:
             client.delete_job(job)
-            print(f"{job} is deleted.")
+            print(f"Deleted {job}.")
 
 
 @app.command()
 def logs(
-    job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
+    job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False
 ) -> None:
     """Print the training log."""
     with connect() as client:
@@ -161,7 +161,7 @@ def metrics(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what was measured, a row for each logged step."""
+    """Print the metrics, one row per logged step."""
     with connect() as client:
         rows = list(client.iter_metrics(job, follow=False))
     if as_json:
@@ -179,13 +179,15 @@ def metrics(
     print_table(["step", "epoch", *names], narrow, "No metrics yet.")
 
 
-@app.command(epilog=examples("adamss jobs worst JOB", "adamss jobs worst JOB --limit 100 --json > worst.json"))
-def worst(
+@app.command(
+    name="worst", epilog=examples("adamss jobs worst JOB", "adamss jobs worst JOB --limit 100 --json > worst.json")
+)
+def hardest(
     job: JobId,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List the held-out rows that the finished model finds hardest: wrong labels show up there first."""
+    """List the hardest held-out rows by the finished model's loss: wrong labels show up here first."""
     with connect() as client:
         rows = client.worst(job, limit)
     if as_json:
@@ -196,7 +198,7 @@ def worst(
         for row in rows
     ]
     titles = ["ROW", "LOSS", "EXPECTED", "PREDICTED", *(rows[0]["input"] if rows else [])]
-    print_table([title.upper() for title in titles], lines, "None yet: they are there once the job has succeeded.")
+    print_table([title.upper() for title in titles], lines, "No examples yet: they are stored when the job succeeds.")
 
 
 @app.command(
@@ -208,28 +210,28 @@ def worst(
 def export(
     job: JobId,
     to: Annotated[str, typer.Option(help="tensorboard, mlflow or wandb; each is an optional extra.")],
-    out: Annotated[Path, typer.Option(help="Folder for what the tool keeps in files.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for the tool's files.")] = Path("runs"),
 ) -> None:
-    """Copy a job's numbers to another tool, until the job ends. Called again, it goes on where it was."""
+    """Export a job's metrics to a tracker until the job ends. A repeated call continues where the last one stopped."""
     from service.operations.trackers import TARGETS, MissingExtra, follow, open_follower
 
     target = next((known for known in TARGETS if known == to), None)
     if target is None:
-        raise CliError(f"--to: {to} is none of {', '.join(TARGETS)}.")
+        raise CliError(f"--to must be one of {', '.join(TARGETS)}, but is '{to}'.")
     with connect() as client:
         try:
             follower = open_follower(target, client.get_job(job), out)
         except MissingExtra as error:
             raise CliError(str(error)) from error
-        print(f"Look at it: {follower.where}", flush=True)
-        print(f"{follow(client, job, follower)} rows were copied.")
+        print(f"View it: {follower.where}", flush=True)
+        print(f"Exported {follow(client, job, follower)} rows.")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file as it is; the service checks it.
+    """Read a YAML or JSON file; the service validates its fields.
 
     Raises:
-        CliError: it cannot be read as one mapping.
+        CliError: the file is not one mapping.
     """
     import yaml
 
@@ -240,13 +242,13 @@ def read_spec(path: Path) -> dict[str, Any]:
         raise CliError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(spec, dict):
         raise CliError(
-            f"{name} must hold the fields of a job, such as `name:`. `adamss init` writes one to begin with."
+            f"{name} must hold the fields of a job, such as `name:`. `adamss init` writes a spec to start from."
         )
     return spec
 
 
 def dataset_id(client: Client, given: str) -> str:
-    """An id as it is; a file is uploaded."""
+    """Return a data set's id; upload a file first."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
         return given
@@ -265,7 +267,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
         job = watch_json(client, job_id) if as_json else watch_display(client, job_id, Console())
     except KeyboardInterrupt:
         print(
-            f"\nThe job goes on. Look again: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}",
+            f"\nThe job continues. Follow it: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}",
             file=sys.stderr,
         )
         raise typer.Exit(Exit.INTERRUPTED) from None
@@ -275,11 +277,11 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
         print(f"Done. Download it: adamss artifacts download {job_id} --extract")
 
 
-def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
+def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(answer)
+        print_json(plan)
         return
-    estimate: dict[str, Any] = dict(answer["estimate"])
+    estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
     fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
@@ -287,25 +289,25 @@ def _show_estimate(answer: dict[str, Any], as_json: bool) -> None:
         del fields["memory bytes"]
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     print_fields(fields)
-    for warning in answer.get("warnings") or []:
+    for warning in plan.get("warnings") or []:
         print(f"warning: {warning}")
 
 
-def _print_state(job: Job, as_json: bool, more: str = "") -> None:
+def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
     if as_json:
         print_json(job)
     else:
         print(f"{job['id']} is {job['status']}.{more}")
 
 
-def _best(job: Job) -> str:
+def _best(job: JobJson) -> str:
     """Such as `accuracy 0.8125`: the metric that chose the published checkpoint."""
     chosen, result = job.get("best_metric"), job["result"] or {}
     value = result.get(f"eval_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
 
 
-def _steps(job: Job) -> str:
+def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
 
 

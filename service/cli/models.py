@@ -1,4 +1,4 @@
-"""`adamss models`."""
+"""Command `adamss models`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from service.cli.output import Json, connect, print_json, print_table
 def models(as_json: Json = False) -> None:
     """List the base models that jobs may use."""
     with connect() as client:
-        found = client.models()
+        base_models = client.models()
     if as_json:
-        print_json(found)
+        print_json(base_models)
         return
     rows = [
         [
@@ -20,7 +20,7 @@ def models(as_json: Json = False) -> None:
             ", ".join(model.get("tasks") or []),
             model.get("problem") or "",
         ]
-        for model in found
+        for model in base_models
     ]
     empty = "No base models. Put a folder with config.json, weights and tokenizer into the models folder."
     print_table(["NAME", "TYPE", "PARAMETERS", "TASKS", "PROBLEM"], rows, empty)

@@ -1,4 +1,4 @@
-"""What commands print, and with which code they end."""
+"""Output of commands: tables, fields, JSON, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, such as
 class Exit(IntEnum):
     OK = 0
     JOB_FAILED = 1  # the job failed or was cancelled
-    USAGE = 2  # a mistake in the call, or in the spec
-    NO_SERVICE = 3  # not reachable, or it cannot answer now
-    FORBIDDEN = 4  # not there, or not yours
-    INTERRUPTED = 130  # by Ctrl-C, as shells have it
+    USAGE = 2  # invalid arguments or spec
+    NO_SERVICE = 3  # unreachable, or unable to answer now
+    FORBIDDEN = 4  # not found, or not permitted
+    INTERRUPTED = 130  # by Ctrl-C, as shells define it
 
 
 class CliError(Exception):
-    """A sentence for the person at the terminal, and the code to end with."""
+    """A message for the terminal, with an exit code."""
 
     def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
         super().__init__(message)
@@ -37,13 +37,13 @@ class CliError(Exception):
 
 
 def examples(*lines: str) -> str:
-    """An epilog that keeps its lines apart, which the help formatter would join."""
+    """Build an epilog whose lines the help formatter does not join."""
     return "Examples:\n\n" + "\n\n".join(lines)
 
 
 @contextmanager
 def connect() -> Iterator[Client]:
-    """The client of the service that the settings name."""
+    """Open a client of the configured service."""
     from service.client import Client
 
     with Client() as client:
@@ -51,13 +51,13 @@ def connect() -> Iterator[Client]:
 
 
 def report(error: Exception) -> int:
-    """One line on stderr, and the exit code; an error that nobody foresaw is raised again, with its traceback."""
+    """Print an expected error as one line on stderr and return the exit code; raise any other error again."""
     from service.client import ApiError
 
     if isinstance(error, ApiError):
         code, line = exit_code(error), str(error)
         if error.status == 401:
-            line += " (the key is taken from ADAMSS_API_KEY, or from `api_key` in the folder ADAMSS_HOME)"
+            line += " (the key is read from ADAMSS_API_KEY, or from `api_key` in the folder ADAMSS_HOME)"
     elif isinstance(error, CliError):
         code, line = error.code, str(error)
     elif _is_service_error(error):
@@ -66,7 +66,7 @@ def report(error: Exception) -> int:
         code, line = Exit.USAGE, _missing_extra(error.name)
     elif isinstance(error, OSError):
         code, line = Exit.USAGE, f"{error.strerror}: {error.filename}" if error.filename else str(error)
-    elif type(error).__name__ == "SettingsError":  # a list that is not one; its cause is JSON's
+    elif type(error).__name__ == "SettingsError":  # an invalid list; the cause is a JSON error
         field = re.search(r'field "(\w+)"', str(error))
         name = f"ADAMSS_{field[1].upper()}" if field else "An ADAMSS_ variable"
         code, line = Exit.USAGE, f'{name}: must be a JSON list, such as ["one", "two"]'
@@ -87,12 +87,12 @@ def exit_code(error: ApiError) -> Exit:
 
 
 def _missing_extra(module: str) -> str:
-    """Name the extra to install; all that a command may lack without one belongs to the service."""
+    """Name the extra to install; the service's extra brings every optional module of a command."""
     return f'This command needs {module}, which is not installed. Install the service: pip install "adamss[service]"'
 
 
 def _is_service_error(error: Exception) -> bool:
-    """Tell an error of the service's own code from others, without importing what raised nothing."""
+    """Tell an error of the service's own code from others, without importing the service."""
     errors = sys.modules.get("service.shared.errors")
     return errors is not None and isinstance(error, errors.ServiceError)
 
@@ -110,7 +110,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """A table on a terminal; elsewhere columns divided by tabs, for cut and awk."""
+    """Print a table on a terminal; elsewhere columns separated by tabs, for cut and awk."""
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(_text(value) for value in row))
@@ -131,7 +131,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]], empty: 
 
 
 def print_fields(fields: dict[str, object]) -> None:
-    """Name and value, one a line."""
+    """Print names and values, one per line."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         print(f"{name:<{width}}  {_text(value)}")
@@ -146,7 +146,7 @@ def _text(value: object) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes, for people."""
+    """Format a number of bytes for reading."""
     for unit in ("B", "KB", "MB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
@@ -155,7 +155,7 @@ def size(number: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Such as 1:05 or 2:10:00."""
+    """Format seconds, such as 1:05 or 2:10:00."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(seconds), 60)
@@ -164,7 +164,7 @@ def duration(seconds: float | None) -> str:
 
 
 def when(time: str | None) -> str:
-    """A time of the API in this machine's time zone."""
+    """Format a time of the API in this machine's time zone."""
     if not time:
         return "-"
     from datetime import datetime

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
-from service.client.types import Event, Job, SubspaceMap
+from service.client.types import EventJson, JobJson, SubspaceMapJson
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -26,11 +26,11 @@ WIDEST = 110
 class View:
     """What is known of a job at one moment."""
 
-    job: Job
+    job: JobJson
     values: dict[str, float] = field(default_factory=dict)  # the newest of each name
     losses: list[float] = field(default_factory=list)
-    subspaces: SubspaceMap | None = None
-    event: Event | None = None  # the last
+    subspaces: SubspaceMapJson | None = None
+    event: EventJson | None = None  # the last
 
 
 def picture(view: View, width: int, height: int) -> RenderableType:
@@ -80,7 +80,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(BARS[round((mean - low) * scale)] for mean in means)
 
 
-def _progress(job: Job, width: int) -> Table:
+def _progress(job: JobJson, width: int) -> Table:
     progress = job["progress"]
     total = max(1, progress["total_steps"])
     row = Table.grid(padding=(0, 2))
@@ -119,7 +119,7 @@ def _numbers(view: View, width: int) -> Table:
     return table
 
 
-def evaluation(job: Job, values: dict[str, float]) -> dict[str, float]:
+def evaluation(job: JobJson, values: dict[str, float]) -> dict[str, float]:
     """Return the evaluation's metrics; the one that the job's checkpoints are compared by comes first."""
     chosen = job.get("best_metric")
     names = [name.removeprefix("eval_") for name in values if name.startswith("eval_")]

@@ -1,4 +1,4 @@
-"""`adamss predict`: a finished job's model on a few inputs, or on a file of rows."""
+"""Command `adamss predict`: predictions of a finished job's model for a few inputs, or for a file of rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from service.client import Client
 
 EXAMPLES = examples(
-    'adamss predict JOB "A joy." "A bore."              a line for each text',
-    "adamss predict JOB --file new.csv --csv out.csv    the file's rows with what the model says",
-    "adamss predict JOB cat.png dog.jpg                 image files, where the job classifies images",
+    'adamss predict JOB "A joy." "A bore."              one line per text',
+    "adamss predict JOB --file new.csv --csv out.csv    the file's rows with predictions",
+    "adamss predict JOB cat.png dog.jpg                 image files, for image classification",
     'adamss predict JOB "Write a haiku." --max-new-tokens 60',
 )
 BATCH = 16  # inputs of one request
@@ -35,60 +35,60 @@ def predict(
     job: JobId,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUT]…", help="Texts, prompts or image files; of pairs, one after the other."),
+        typer.Argument(metavar="[INPUT]…", help="Texts, prompts or image files; the texts of a pair in turn."),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="CSV, TSV or JSONL with the columns that the job was trained on."
+            exists=True, dir_okay=False, help="CSV, TSV or JSONL with the input columns of the training data."
         ),
     ] = None,
     as_csv: Annotated[
-        Path | None, typer.Option("--csv", help="With --file: where its rows and the answers go; - prints them.")
+        Path | None, typer.Option("--csv", help="With --file: CSV for rows and predictions; - for standard output.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest text that a model writes.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, help="0 for the likeliest text, more to draw.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum tokens of a generated text.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="0 for greedy decoding, above 0 to sample.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Try the model of a job that has succeeded."""
+    """Predict with the model of a succeeded job."""
     if bool(inputs) == (file is not None):
         raise CliError("Give inputs, or a file of rows with --file.")
     if as_csv is not None and file is None:
-        raise CliError("--csv goes with --file.")
+        raise CliError("--csv needs --file.")
     names: list[str] = []
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)
         if file is not None:
-            names = columns_of(spec, file)  # every row is looked at before the first is asked
+            names = columns_of(spec, file)  # validates every row before the first request
             rows: Iterable[tuple[Row, Row]] = from_file(spec, file)
         else:
             rows = from_arguments(spec, inputs or [])
-        answered = answers(client, job, rows, options)
+        predicted = predictions(client, job, rows, options)
         if as_json:
-            print_json([answer for _, answer in answered])
+            print_json([prediction for _, prediction in predicted])
         elif as_csv is not None:
-            write_csv(as_csv, answered, names)
+            write_csv(as_csv, predicted, names)
         else:
-            lines = [[shown(row), *answer_cells(answer).values()] for row, answer in answered]
-            print_table(["INPUT", "ANSWER", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
+            lines = [[shown(row), *prediction_cells(prediction).values()] for row, prediction in predicted]
+            print_table(["INPUT", "PREDICTION", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
 
 
 def spec_of(client: Client, job: str) -> JobSpec:
     from adamss_core.spec import JobSpec
 
-    found = client.get_job(job)
-    return JobSpec.model_validate(found["resolved"].get("spec") or found["spec"])
+    details = client.get_job(job)
+    return JobSpec.model_validate(details["resolved"].get("spec") or details["spec"])
 
 
 def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]:
-    """Return each input as it was typed, and as it is sent."""
+    """Return each input as typed and as sent."""
     from adamss_core.spec import record_of
 
     fields = record_of(spec).input_fields(spec)
     if len(given) % len(fields):
-        raise CliError(f"The job takes {' and '.join(fields)}: give them one after the other, for each input.")
+        raise CliError(f"Each input needs {' and '.join(fields)}, in turn; {len(given)} arguments are incomplete.")
     groups = [given[start : start + len(fields)] for start in range(0, len(given), len(fields))]
     rows = [dict(zip(fields, group, strict=True)) for group in groups]
     kinds = record_of(spec).field_kinds
@@ -96,10 +96,10 @@ def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]
 
 
 def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
-    """The rows of a file, and what is sent for each.
+    """Yield each row of a file as read and as sent.
 
     Raises:
-        CliError: a column is missing, or a cell of it empty.
+        CliError: an input column is missing, or has an empty cell.
     """
     from adamss_core.spec import record_of
 
@@ -108,17 +108,17 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
     for number, row in enumerate(read_rows(file), start=1):
         for name in columns.values():
             if name not in row:
-                raise CliError(f"{file} has no column '{name}', which the job was trained on. It has {', '.join(row)}.")
+                raise CliError(f"{file} has no column '{name}', an input of the job. Columns: {', '.join(row)}.")
             if row[name] is None or not str(row[name]).strip():
                 raise CliError(f"{file}, row {number}: column '{name}' is empty.")
         yield row, {field: cell_of(kinds[field], row[name], file.parent) for field, name in columns.items()}
 
 
 def columns_of(spec: JobSpec, file: Path) -> list[str]:
-    """The names of all columns, once every row was looked at.
+    """Return the names of all columns, after validating every row.
 
     Raises:
-        CliError: as `from_file`.
+        CliError: see `from_file`.
     """
     return list(dict.fromkeys(name for row, _ in from_file(spec, file) for name in row))
 
@@ -146,7 +146,7 @@ def cell_of(kind: FieldKind, value: Any, folder: Path) -> Any:
 
 
 def chat_of(text: str) -> Any:
-    """A chat that is written as JSON; what only begins like one is what a user says."""
+    """Parse a chat written as JSON; treat other text as one user message."""
     try:
         return json.loads(text)
     except ValueError:
@@ -157,15 +157,15 @@ def as_chat(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-def answers(client: Client, job: str, rows: Iterable[tuple[Row, Row]], options: Row) -> Iterator[tuple[Row, Row]]:
-    """Each row with its answer, as they come."""
+def predictions(client: Client, job: str, rows: Iterable[tuple[Row, Row]], options: Row) -> Iterator[tuple[Row, Row]]:
+    """Yield each row with its prediction, batch by batch."""
     for batch in batches(rows):
-        answer = client.predict(job, [sent for _, sent in batch], **options)
-        yield from ((row, one) for (row, _), one in zip(batch, answer, strict=True))
+        predicted = client.predict(job, [sent for _, sent in batch], **options)
+        yield from ((row, prediction) for (row, _), prediction in zip(batch, predicted, strict=True))
 
 
 def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
-    """What goes into one request: a few rows, of images perhaps a single one."""
+    """Group rows into requests of at most BATCH rows and about BATCH_BYTES."""
     batch: list[tuple[Row, Row]] = []
     size = 0
     for row, sent in rows:
@@ -179,30 +179,32 @@ def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
         yield batch
 
 
-def answer_cells(answer: Row) -> dict[str, object]:
-    """What fits into a table, in the order of columns."""
-    if "labels" in answer:
-        return {"labels": ", ".join(answer["labels"])}
-    if "label" in answer:
-        return {"label": answer["label"], "score": f"{answer['score']:.4f}"}
-    if "value" in answer:
-        return {"value": f"{answer['value']:.5g}"}
-    if "tags" in answer:
-        return {"tags": " ".join(tag or "-" for tag in answer["tags"])}
-    return {"generated": answer["text"]}
+def prediction_cells(prediction: Row) -> dict[str, object]:
+    """Select a prediction's cells for a table, in the order of columns."""
+    if "labels" in prediction:
+        return {"labels": ", ".join(prediction["labels"])}
+    if "label" in prediction:
+        return {"label": prediction["label"], "score": f"{prediction['score']:.4f}"}
+    if "value" in prediction:
+        return {"value": f"{prediction['value']:.5g}"}
+    if "tags" in prediction:
+        return {"tags": " ".join(tag or "-" for tag in prediction["tags"])}
+    return {"generated": prediction["text"]}
 
 
 def shown(row: Row) -> str:
     return " | ".join(str(value) for value in row.values())
 
 
-def write_csv(path: Path, answered: Iterable[tuple[Row, Row]], columns: Sequence[str]) -> None:
-    """The rows with the answers as further columns, which begin with `predicted_`; each is in the file as soon as it is
-    known, so that whatever goes wrong later takes none of them along."""
+def write_csv(path: Path, predicted: Iterable[tuple[Row, Row]], columns: Sequence[str]) -> None:
+    """Write the rows with their predictions in further columns named `predicted_...`.
+
+    Each row is flushed as soon as its prediction arrives, so that a later error loses none.
+    """
     with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
         writer: csv.DictWriter[str] | None = None
-        for row, one in answered:
-            cells = {f"predicted_{name}": cell for name, cell in answer_cells(one).items()}
+        for row, prediction in predicted:
+            cells = {f"predicted_{name}": cell for name, cell in prediction_cells(prediction).items()}
             if writer is None:
                 writer = csv.DictWriter(out, [*columns, *cells], lineterminator="\n")
                 writer.writeheader()

@@ -1,4 +1,4 @@
-"""Child processes that are started again when they die, and stopped in order."""
+"""Processes of the service, restarted when they die and stopped in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a part that died is started again; doubled each time
-HEALTHY_SECONDS = 60.0  # alive for so long, its next death counts as the first
-LOG_BYTES = 10_000_000  # a longer log of an earlier start is put aside
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart; doubled after each death
+HEALTHY_SECONDS = 60.0  # uptime after which the pause starts from the beginning
+LOG_BYTES = 10_000_000  # a longer log is rotated at the start
 PR_SET_PDEATHSIG = 1
 
 
@@ -21,10 +21,10 @@ class Part:
     """One process of the service.
 
     Args:
-        name: for messages and the log's name.
-        command: started in a session of its own, so that Ctrl-C reaches only us and we stop it in order.
-        log: file that its output is appended to.
-        say: called with a sentence when it died.
+        name: name in messages.
+        command: arguments; run in a session of its own, so that Ctrl-C reaches only the parent.
+        log: file to append the output to.
+        say: called with a message when the process dies.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Part:
             )
 
     def revive(self) -> None:
-        """Starts the part again when it has died and its pause is over; to be called often."""
+        """Restart the process if it is dead and its pause is over; to be called often."""
         if self._process is None or (code := self._process.poll()) is None:
             return
         now = time.monotonic()
@@ -65,13 +65,13 @@ class Part:
             if now - self._started_at >= HEALTHY_SECONDS:
                 self._pause = FIRST_PAUSE
             self._restart_at = now + self._pause
-            self._say(f"The {self.name} ended with {code}; starting it again in {self._pause:g} s. Log: {self._log}")
+            self._say(f"The {self.name} exited with {code}; restarting in {self._pause:g} s. Log: {self._log}")
             self._pause = min(LONGEST_PAUSE, 2 * self._pause)
         elif now >= self._restart_at:
             self.start()
 
     def stop(self, seconds: float, hurried: Callable[[], bool]) -> None:
-        """SIGTERM, and SIGKILL to its whole session once the time is up or someone is in a hurry."""
+        """Send SIGTERM, then SIGKILL to the whole session after `seconds` or on a second interrupt."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -85,7 +85,7 @@ class Part:
 
 
 def end_with_parent() -> Callable[[], None] | None:
-    """Has a child asked to stop when its parent is gone, however it went; Linux only."""
+    """Build a function that makes a child receive SIGTERM when its parent dies; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up before the fork

@@ -1,4 +1,4 @@
-"""`adamss projects`: what projects may use and do use, in the database itself."""
+"""Commands of `adamss projects`: usage and quotas, directly in the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.cli.output import CliError, Json, examples, print_json, print_table
 DEFAULT = "default"
 
 app = typer.Typer(
-    help="List projects and set their quotas. Run it where the service's database is (ADAMSS_HOME, "
+    help="List projects and set their quotas. Run on the machine of the service's database (ADAMSS_HOME, "
     "ADAMSS_DATABASE_URL).",
     no_args_is_help=True,
 )
@@ -22,14 +22,14 @@ Number = Annotated[str | None, typer.Option(metavar="N", help="A number, or `def
 
 @app.command(name="list")
 def list_projects(as_json: Json = False) -> None:
-    """List projects with what they use and may use."""
+    """List projects with their usage and quotas."""
     from service.projects.service import list_projects as read_projects
     from service.shared.settings import Settings
 
     with database() as db, db.read() as session:
-        found = read_projects(session, Settings())
+        projects = read_projects(session, Settings())
     if as_json:
-        print_json([asdict(project) for project in found])
+        print_json([asdict(project) for project in projects])
         return
     rows = [
         [
@@ -39,9 +39,9 @@ def list_projects(as_json: Json = False) -> None:
             _of(project.storage_bytes, project.quotas.storage_bytes),
             _of(None, project.quotas.upload_bytes),
         ]
-        for project in found
+        for project in projects
     ]
-    print_table(["PROJECT", "WAITING", "RUNNING", "STORAGE BYTES", "UPLOAD BYTES"], rows, "No projects yet.")
+    print_table(["PROJECT", "QUEUED", "RUNNING", "STORAGE BYTES", "UPLOAD BYTES"], rows, "No projects yet.")
 
 
 @app.command(epilog=examples("adamss projects quota vision --running-jobs 2 --storage-bytes 50000000000"))
@@ -52,7 +52,7 @@ def quota(
     storage_bytes: Number = None,
     upload_bytes: Number = None,
 ) -> None:
-    """Give a project quotas of its own; they hold at once."""
+    """Set a project's quotas, with immediate effect."""
     from service.audit.service import record_command
     from service.projects.service import find_project, set_quotas
 
@@ -64,7 +64,7 @@ def quota(
     }
     changes = {name: _number(name, text) for name, text in given.items() if text is not None}
     if not changes:
-        raise CliError("Say which quota, such as --running-jobs 2.")
+        raise CliError("Name a quota, such as --running-jobs 2.")
     with database() as db, db.write() as session:
         set_quotas(session, project, changes)
         shown = " ".join(f"{name}={'default' if value is None else value}" for name, value in changes.items())
@@ -81,5 +81,5 @@ def _number(name: str, text: str) -> int | None:
 
 
 def _of(used: int | None, limit: int | None) -> str:
-    most = "no limit" if limit is None else f"{limit:,}"
-    return most if used is None else f"{used:,} of {most}"
+    maximum = "no limit" if limit is None else f"{limit:,}"
+    return maximum if used is None else f"{used:,} of {maximum}"

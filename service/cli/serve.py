@@ -1,4 +1,4 @@
-"""`adamss up`, `adamss api`, `adamss worker`: the service's processes."""
+"""Commands `adamss up`, `api`, `worker` and `link`: the service's processes and their sign-in links."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 API_STOP_SECONDS = 10.0
-# Longer than readers pause and proxies keep connections (60 s in nginx): who asks must be the one who closes, as a
-# request on its way into a connection that is being closed has no answer.
+# Longer than a reader's pauses and a proxy's idle timeout (60 s in nginx): the client must close first, because a
+# request sent while the server closes the connection gets no response.
 KEEP_ALIVE_SECONDS = 75
 WORKER_EXTRA_SECONDS = 15.0  # beyond the training process's grace, for the worker itself
 TICK_SECONDS = 0.2
 
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")]
 
 
 def up(port: Port = None) -> None:
-    """Start the service here: API and worker, on SQLite and files in ./data unless the settings say otherwise.
+    """Start the service on this machine: API and worker, with SQLite and files in ./data by default.
 
-    It prints its address and a link that signs a browser in. Ctrl-C stops it; running jobs are checkpointed, and
-    go on when it is started again.
+    Prints the service's address and a sign-in link. Ctrl-C stops the service; running jobs write a checkpoint and
+    resume at the next start.
     """
     from service.cli.processes import Part
     from service.shared.processes.ask import python
@@ -52,14 +52,14 @@ def up(port: Port = None) -> None:
         while watch(parts, stop):
             pass
     finally:
-        say("Stopping; running jobs write a checkpoint first. Ctrl-C again ends them at once.")
+        say("Stopping; running jobs write a checkpoint first. Ctrl-C again kills them at once.")
         worker.stop(settings.shutdown_grace_seconds + WORKER_EXTRA_SECONDS, stop.hurried)
         api.stop(API_STOP_SECONDS, stop.hurried)
         say("Stopped.")
 
 
 def api() -> None:
-    """Start the API alone. The database is brought up to date first."""
+    """Start the API alone, after migrating the database."""
     import uvicorn
 
     from service.http.app import create_app
@@ -80,17 +80,17 @@ def api() -> None:
 
 
 def worker() -> None:
-    """Start a worker alone; any number may share one database."""
+    """Start a worker alone; any number of workers may share one database."""
     from service.shared.processes.ask import python
 
     os.execv(sys.executable, python("worker.main"))
 
 
 def prepare(port: int | None) -> Settings:
-    """Settings that can be served: the port is free, the database up to date, access protected.
+    """Load the settings, check the port, migrate the database and protect access.
 
     Raises:
-        CliError: the port is taken, or the service would be open to others.
+        CliError: the port is taken, or the service would be accessible without a key.
     """
     from service.keys.service import prepare_access
     from service.shared.database.engine import Database
@@ -114,27 +114,27 @@ def prepare(port: int | None) -> Settings:
 
 
 def watch(parts: Sequence[Part], stop: StopSignals) -> bool:
-    """Starts again what has died; False once the service is to stop."""
+    """Restart dead processes; return False once the service should stop."""
     for part in parts:
         part.revive()
     return not stop.asked.wait(TICK_SECONDS)
 
 
 def greet(settings: Settings, wait: Callable[[], bool]) -> None:
-    """Prints where the service is, once it answers; `wait` is called until then, and ends the waiting with False."""
+    """Print the service's addresses once the API responds; `wait` is called between attempts and aborts with False."""
     from service.shared.errors import NotFound
 
     until = time.monotonic() + START_SECONDS
-    while not answers(settings):
+    while not is_responding(settings):
         if not wait():
             return
         if time.monotonic() > until:
-            raise CliError(f"The API did not answer within {START_SECONDS:g} s. Its log: {settings.files.logs}")
+            raise CliError(f"The API did not respond within {START_SECONDS:g} s. Its log: {settings.files.logs}")
     say(f"AdaMSS is up at {settings.resolved_url}")
     try:
         if link := new_link(settings):
             say(f"  sign in   {link}")
-    except NotFound as error:  # no reason not to serve those who have a key
+    except NotFound as error:  # the service still serves callers with a key
         say(f"  sign in   {error.message}")
     say(f"  docs      {settings.resolved_url}/docs")
     say(f"  files     {settings.resolved_home}")
@@ -143,23 +143,23 @@ def greet(settings: Settings, wait: Callable[[], bool]) -> None:
 def link() -> None:
     """Print a link that signs one browser in; it works once, within half a day.
 
-    Run it where the service's database is (ADAMSS_HOME, ADAMSS_DATABASE_URL).
+    Run on the machine of the service's database (ADAMSS_HOME, ADAMSS_DATABASE_URL).
     """
     from service.keys.service import key_file
     from service.shared.settings import Settings
 
     settings = Settings()
-    made = new_link(settings)
-    if made is None:
+    address = new_link(settings)
+    if address is None:
         raise CliError(
-            f"There is no key to sign in with: {key_file(settings)} is not there and ADAMSS_API_KEY is not set. Make a "
-            "key with `adamss keys create NAME`, and paste it where the page asks for one."
+            f"No key to sign in with: {key_file(settings)} does not exist and ADAMSS_API_KEY is not set. Create a key "
+            "with `adamss keys create NAME` and paste it on the sign-in page."
         )
-    print(made)
+    print(address)
 
 
 def new_link(settings: Settings) -> str | None:
-    """Made in the database itself, by whoever operates the service."""
+    """Create a sign-in link directly in the database."""
     from service.cli.keys import database
     from service.keys.sessions import make_link
 
@@ -167,8 +167,8 @@ def new_link(settings: Settings) -> str | None:
         return make_link(session, settings)
 
 
-def answers(settings: Settings) -> bool:
-    """Whether the API is there."""
+def is_responding(settings: Settings) -> bool:
+    """Whether the API responds."""
     import httpx
 
     try:
@@ -185,8 +185,8 @@ def check_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise CliError(
-                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Is the service running already? "
-                "Choose another port with --port or ADAMSS_PORT."
+                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). The service may already be "
+                "running; otherwise choose another port with --port or ADAMSS_PORT."
             ) from error
 
 
@@ -203,7 +203,7 @@ def say(sentence: str) -> None:
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM or a closed terminal asks to stop; a second one is in a hurry."""
+    """Handler of SIGINT, SIGTERM and SIGHUP: the first signal requests a stop, a second one an immediate stop."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()

@@ -1,4 +1,4 @@
-"""The small map of what is pruned: a row for each layer, a cell for each subspace, brighter where it matters more."""
+"""Terminal map of subspaces: a row per layer, a cell per subspace, brighter with importance."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from service.client.types import Subspace, SubspaceMap
+from service.client.types import SubspaceJson, SubspaceMapJson
 
-# Shade and colour say the same thing, so that the map also reads without colours.
+# Shade and colour encode the same value, so that the map is readable without colours.
 SHADES = (("░", "#2f6f8f"), ("▒", "#2b9c93"), ("▓", "#7cc46a"), ("█", "#f4e04d"))
 PRUNED = ("·", "bright_black")
 LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<kind>.+)$")
 NARROWEST = 3
 
 
-def subspace_map(summary: SubspaceMap, width: int, height: int) -> Table:
-    """The map as a table.
+def subspace_map(summary: SubspaceMapJson, width: int, height: int) -> Table:
+    """Render the map as a table.
 
     Args:
-        width: columns of the terminal that it may take.
-        height: at most so many rows; the middle of a deep model is left out.
+        width: maximum width in columns of the terminal.
+        height: maximum number of rows; the middle layers of a deep model are left out.
     """
     modules = summary["modules"]
     grid = arrange(list(modules))
@@ -47,19 +47,19 @@ def subspace_map(summary: SubspaceMap, width: int, height: int) -> Table:
 
 
 def arrange(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(layer, kind, module name) of each module: `encoder.layer.3.attention.query` is in layer 3, a query."""
+    """Split each module's name into (layer, kind, name): `encoder.layer.3.attention.query` is a query of layer 3."""
     parts = []
     for name in names:
-        found = LAYER.match(name)
-        parts.append((found["layer"], found["kind"], name) if found else ("", name, name))
+        match = LAYER.match(name)
+        parts.append((match["layer"], match["kind"], name) if match else ("", name, name))
     short = {kind: kind.rsplit(".", 1)[-1] for _, kind, _ in parts}
     if len(set(short.values())) < len(short):  # attention.output.dense and output.dense
         short = {kind: kind for kind in short}
     return [(layer, short[kind], name) for layer, kind, name in parts]
 
 
-def cells(subspaces: Sequence[Subspace], room: int, low: float, high: float) -> Text:
-    """One module's subspaces in at most `room` columns; where there are too many, a cell shows its best."""
+def cells(subspaces: Sequence[SubspaceJson], room: int, low: float, high: float) -> Text:
+    """Render one module's subspaces in at most `room` columns; a shared cell shows its most important subspace."""
     text = Text()
     if not subspaces:
         return text
@@ -73,15 +73,15 @@ def cells(subspaces: Sequence[Subspace], room: int, low: float, high: float) -> 
 
 
 def shade(importance: float, low: float, high: float) -> tuple[str, str]:
-    """By the logarithm: the scores of one run are spread over several powers of ten."""
+    """Choose a shade by the importance's logarithm: the scores of one run span several powers of ten."""
     if importance <= 0 or high <= low:
         return SHADES[0] if importance <= 0 else SHADES[-1]
     share = (math.log(importance) - math.log(low)) / (math.log(high) - math.log(low))
     return SHADES[min(len(SHADES) - 1, max(0, int(share * len(SHADES))))]
 
 
-def importance_range(summary: SubspaceMap) -> tuple[float, float]:
-    """The middle nine tenths of the scores, so that one outlier does not darken the rest."""
+def importance_range(summary: SubspaceMapJson) -> tuple[float, float]:
+    """Return the 5 % and 95 % quantiles of the scores, so that one outlier does not darken the rest."""
     scores = sorted(
         s["importance"] for group in summary["modules"].values() for s in group if s["active"] and s["importance"]
     )
@@ -91,7 +91,7 @@ def importance_range(summary: SubspaceMap) -> tuple[float, float]:
 
 
 def shorten(layers: Sequence[str], height: int) -> list[str | None]:
-    """At most `height` rows: the first and the last, with None for those between."""
+    """Keep the first and last layers, at most `height` rows, with None in place of the layers between."""
     if len(layers) <= max(3, height):
         return list(layers)
     top = max(1, (height - 1) // 2)

@@ -1,6 +1,6 @@
-"""Warn of leakage: evaluation rows that are training rows too, and repeated rows that a split would separate.
+"""Warn of leakage: evaluation rows present in the training data, and duplicates that a split may separate.
 
-Compares the hashes that every upload leaves; the rows themselves are not read.
+Computed from the row hashes of each upload, without reading the rows.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adamss_core.spec import JobSpec, record_of
-from service.datasets.child import environment
 from service.datasets.repeated_rows import Overlap, repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
+from service.datasets.upload import environment
 from service.http.context import Caller
 from service.shared.processes.ask import ask, python
 
-HERE_ROWS = 200_000  # more are compared in a process of their own, so that the API's memory stays as it is
+IN_PROCESS_ROWS = 200_000  # beyond that, a child process compares, so that the API's memory does not grow
 COMMAND = python("service.datasets.repeated_rows")
 SECONDS = 300.0
 
 
 def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequence[str]) -> Overlap | None:
-    """Count evaluation rows that are in the training data too; without `eval_id`, rows that repeat another one.
+    """Count evaluation rows that repeat training rows; without `eval_id`, training rows that repeat one another.
 
     Args:
-        columns: what counts as equal: the inputs of the model, not the label.
+        columns: columns to compare: the model's inputs, not the label.
 
     Returns:
-        None where it is not known.
+        The overlap; None for data sets without hashes of these columns.
     """
     paths = [caller.settings.files.dataset_hashes(name) for name in (train_id, eval_id) if name is not None]
     try:
@@ -39,36 +39,36 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
 
 
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
-    """Warn of leakage between a job's inputs; empty where there is none."""
+    """Describe the leakage in a job's data; return no warning if none is known."""
     record = record_of(spec)
     columns = [name for field, name in record.columns(spec).items() if field != record.target]
-    found = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
-    if found is None or found.repeated == 0:
+    overlap = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
+    if overlap is None or overlap.repeated == 0:
         return []
     named = " and ".join(f"'{name}'" for name in columns)
     if spec.dataset.eval is None:
         return [
-            f"{found.repeated:,} of {found.rows:,} rows repeat another row's {named}, so some will be trained on and "
-            "evaluated on as well, and the measured quality may be too good. Remove them, or name other data as "
+            f"{overlap.repeated:,} of {overlap.rows:,} rows repeat another row's {named}, so the split may put copies "
+            "on both sides and the measured quality may be too good. Remove the copies, or name other data as "
             "dataset.eval."
         ]
     return [
-        f"{found.repeated:,} of {found.rows:,} evaluation rows have the {named} of a training row, and the measured "
-        "quality may be too good. Remove them from one of the two."
+        f"{overlap.repeated:,} of {overlap.rows:,} evaluation rows have the {named} of a training row, so the measured "
+        "quality may be too good. Remove them from one of the two data sets."
     ]
 
 
 @lru_cache(maxsize=256)  # data sets never change
 def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
     data = [RowHashes(path) for path in paths]
-    for one in data:
-        one.require(columns)
-    if sum(one.rows for one in data) > HERE_ROWS:
-        return _elsewhere(paths, columns)
+    for hashes in data:
+        hashes.require(columns)
+    if sum(hashes.rows for hashes in data) > IN_PROCESS_ROWS:
+        return _compared_in_child(paths, columns)
     return repeated_within(data[0], columns) if len(data) == 1 else repeated_between(data[0], data[1], columns)
 
 
-def _elsewhere(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+def _compared_in_child(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
     order = {"columns": columns, "paths": [str(path) for path in paths]}
     with TemporaryDirectory(prefix="adamss-overlap-") as name:
         folder = Path(name)

@@ -23,9 +23,9 @@ from service.datasets.leakage import leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
-from service.jobs.rows import survey_rows
+from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
-from service.jobs.warm_start import WARM_START_RULES, find_ancestor
+from service.jobs.warm_start_rules import WARM_START_RULES, find_ancestor
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from adamss_core.spec import Estimate, JobSpec, ScheduleStep
 from adamss_core.spec.tasks import all_metrics
 from adamss_core.spec.tasks.metrics import Direction
+from service.http.openapi import Out
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class PlanOut(Out):
@@ -30,7 +27,7 @@ class PlanOut(Out):
     """Parameters, steps, memory and sizes."""
     schedule: list[ScheduleStep]
     """The steps at which subspaces are pruned; empty without ASA."""
-    auto: list[str] = []
+    auto: list[str] = Field(default=[])
     """Fields of `adamss` that were left at "auto": their numbers here are planned ones until the job runs, which
     derives them from the steps that its rows make."""
 

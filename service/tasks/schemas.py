@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from adamss_core.spec import TaskRecord
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
+from service.http.openapi import Out
 
 
 class TaskMetricOut(Out):

@@ -1,4 +1,4 @@
-"""`adamss keys`, `adamss projects`, `adamss audit`: roles, expiry and quotas from the command line."""
+"""Roles, expiry, quotas and audit entries from the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     return CliRunner()
 
 
-def test_a_key_with_a_role_and_an_end(runner: CliRunner) -> None:
+def test_key_with_role_and_expiry(runner: CliRunner) -> None:
     words = ["keys", "create", "ci", "--project", "vision", "--role", "read", "--expires", "30d", "--json"]
     made = json.loads(runner.invoke(app, words).stdout)
     assert (made["role"], made["project"]) == ("read", "vision")
@@ -37,13 +37,13 @@ def test_a_key_with_a_role_and_an_end(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize("expires", ["3y", "0d", "-1d", "d", "1.5h", "999999d", ""])
-def test_an_end_that_is_none(runner: CliRunner, expires: str) -> None:
+def test_invalid_expiry_is_refused(runner: CliRunner, expires: str) -> None:
     result = runner.invoke(app, ["keys", "create", "ci", "--expires", expires])
     assert isinstance(result.exception, CliError)
     assert "such as 30d" in str(result.exception)
 
 
-def test_quotas_and_the_record_of_them(runner: CliRunner) -> None:
+def test_quotas_are_set_and_audited(runner: CliRunner) -> None:
     assert runner.invoke(app, ["keys", "create", "ci", "--project", "vision"]).exit_code == 0
     quota = ["projects", "quota", "vision", "--running-jobs", "2", "--storage-bytes", "50000000000"]
     assert runner.invoke(app, quota).exit_code == 0
@@ -63,8 +63,8 @@ def test_quotas_and_the_record_of_them(runner: CliRunner) -> None:
     assert "projects quota" in runner.invoke(app, ["audit"]).stdout
 
 
-def test_a_link_that_signs_in(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key is not in it; without a key the sentence says how to get one."""
+def test_link_signs_in_without_the_key(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link does not hold the key; without a key, the error tells how to create one."""
     without = runner.invoke(app, ["link"])
     assert isinstance(without.exception, CliError)
     assert "adamss keys create" in str(without.exception)

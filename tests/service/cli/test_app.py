@@ -32,14 +32,14 @@ def adamss(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_importing_the_command_line_is_light() -> None:
+def test_command_line_imports_no_heavy_library() -> None:
     heavy = {"torch", "transformers", "peft", "sqlalchemy", "celery", "fastapi", "httpx", "pydantic"}
     code = f"import sys, service.cli.app; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
-def test_watching_needs_no_torch() -> None:
+def test_watch_imports_no_torch() -> None:
     code = "import sys, service.cli.watch, service.client; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
@@ -59,7 +59,7 @@ def test_help_names_every_command_and_shows_examples() -> None:
     assert "--csv" in adamss("jobs", "metrics", "--help").stdout
 
 
-def test_nobody_there_ends_with_3(tmp_path: Path) -> None:
+def test_unreachable_service_exits_with_3(tmp_path: Path) -> None:
     result = adamss("jobs", "list", ADAMSS_HOME=str(tmp_path), ADAMSS_URL="http://127.0.0.1:9")
     assert result.returncode == 3
     assert result.stderr.startswith("error: No answer from http://127.0.0.1:9")
@@ -68,7 +68,7 @@ def test_nobody_there_ends_with_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "said"),
+    ("arguments", "environ", "message"),
     [
         (["nonsense"], {}, "nonsense"),
         (["jobs", "submit"], {}, "spec"),
@@ -77,20 +77,20 @@ def test_nobody_there_ends_with_3(tmp_path: Path) -> None:
         (["up"], {"ADAMSS_HOST": "0.0.0.0"}, "adamss keys create"),
     ],
 )
-def test_a_wrong_call_ends_with_2(tmp_path: Path, arguments: list[str], environ: dict[str, str], said: str) -> None:
+def test_invalid_call_exits_with_2(tmp_path: Path, arguments: list[str], environ: dict[str, str], message: str) -> None:
     result = adamss(*arguments, ADAMSS_HOME=str(tmp_path), **environ)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_spec_that_is_not_one(tmp_path: Path) -> None:
-    for text, said in (("a: [", "is not YAML"), ("- a", "must hold the fields")):
+def test_invalid_spec_file_exits_with_2(tmp_path: Path) -> None:
+    for text, message in (("a: [", "is not YAML"), ("- a", "must hold the fields")):
         file = tmp_path / "spec.yaml"
         file.write_text(text)
         result = adamss("jobs", "submit", str(file), ADAMSS_HOME=str(tmp_path))
         assert result.returncode == 2
-        assert said in result.stderr
+        assert message in result.stderr
         assert result.stderr.count("\n") == 1
 
 
@@ -101,14 +101,14 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     assert adamss("init", str(file), "--force").returncode == 0
 
 
-def test_it_says_which_version_it_is() -> None:
+def test_version_and_exit_codes_are_shown() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"adamss {version('adamss')}\n")
     assert "130 interrupted" in " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
 
 
-def test_a_list_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before: with a traceback of the library that reads the variable."""
+def test_invalid_list_setting_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once, a traceback of the settings library was printed."""
     monkeypatch.setenv("ADAMSS_HUB_MODELS", "org/name")
     with pytest.raises(SettingsError) as caught:
         Settings()

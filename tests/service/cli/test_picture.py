@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from service.cli.picture import BARS, View, evaluation, picture, sparkline
-from service.client.types import Job
+from service.client.types import JobJson
 
 
-def job(**changes: Any) -> Job:
+def job(**changes: Any) -> JobJson:
     answer: dict[str, Any] = {
         "id": "job_abc",
         "name": "a job",

@@ -1,4 +1,4 @@
-"""`adamss predict`: what is read, what is sent, what is written. The calls themselves are tested end to end."""
+"""Reading, sending and writing of `adamss predict`; its requests are tested end to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from adamss_core.spec import JobSpec
 from service.cli.output import CliError
-from service.cli.predict import BATCH, answer_cells, batches, columns_of, from_arguments, from_file, write_csv
+from service.cli.predict import BATCH, batches, columns_of, from_arguments, from_file, prediction_cells, write_csv
 from service.client import ApiError
 
 
@@ -22,7 +22,7 @@ def spec(**fields: Any) -> JobSpec:
     return JobSpec.model_validate({"name": "a", "base_model": "b", "dataset": dataset, **fields})
 
 
-def test_arguments() -> None:
+def test_inputs_from_arguments() -> None:
     assert [sent for _, sent in from_arguments(spec(), ["a", "b"])] == [{"text": "a"}, {"text": "b"}]
     pairs = spec(dataset={"text_pair": "second"})
     assert [sent for _, sent in from_arguments(pairs, ["a", "b"])] == [{"text": "a", "text_pair": "b"}]
@@ -32,7 +32,7 @@ def test_arguments() -> None:
     assert from_arguments(chat, ["hi"])[0][1] == {"messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_image_files(tmp_path: Path) -> None:
+def test_inputs_from_image_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"png")
     images = spec(task="image-classification", dataset={"image": "picture"})
     expected = {"image": base64.b64encode(b"png").decode()}
@@ -42,7 +42,7 @@ def test_image_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
-def test_files(tmp_path: Path, name: str) -> None:
+def test_inputs_from_files(tmp_path: Path, name: str) -> None:
     lines = {
         "rows.csv": 'id,review\n1,"a, b"\n',
         "rows.tsv": "id\treview\n1\ta, b\n",
@@ -53,7 +53,7 @@ def test_files(tmp_path: Path, name: str) -> None:
     assert rows == [({"id": "1", "review": "a, b"}, {"text": "a, b"})]
 
 
-def test_file_that_does_not_fit(tmp_path: Path) -> None:
+def test_unsuitable_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,review\n1,a\n2,\n")
     with pytest.raises(CliError, match="has no column 'text'"):
@@ -65,8 +65,8 @@ def test_file_that_does_not_fit(tmp_path: Path) -> None:
         list(from_file(spec(), file))
 
 
-def test_answers_are_kept_whatever_comes_after_them(tmp_path: Path) -> None:
-    """Before: they were written at the end, and an hour of them was gone with the first error."""
+def test_predictions_survive_a_later_error(tmp_path: Path) -> None:
+    """Once, all were written at the end, and the first error lost an hour of predictions."""
 
     def answered() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         yield {"id": "1", "text": "a"}, {"value": 1.25}
@@ -77,7 +77,7 @@ def test_answers_are_kept_whatever_comes_after_them(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text() == "id,text,predicted_value\n1,a,1.25\n"
 
 
-def test_all_rows_are_looked_at_before_one_is_asked(tmp_path: Path) -> None:
+def test_all_rows_are_validated_before_the_first_request(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("text,id\na,1\n,2\n")
     with pytest.raises(CliError, match="row 2"):
@@ -86,7 +86,7 @@ def test_all_rows_are_looked_at_before_one_is_asked(tmp_path: Path) -> None:
     assert columns_of(spec(), file) == ["text", "id"]
 
 
-def test_requests_stay_small() -> None:
+def test_requests_are_limited_in_rows_and_bytes() -> None:
     few: list[Any] = [({}, {"text": "a"})] * (2 * BATCH + 1)
     assert [len(batch) for batch in batches(few)] == [BATCH, BATCH, 1]
     large: list[Any] = [({}, {"image": "a" * 3_000_000})] * 3
@@ -94,7 +94,7 @@ def test_requests_stay_small() -> None:
     assert list(batches([])) == []
 
 
-def test_answers_of_every_task(tmp_path: Path) -> None:
+def test_cells_of_every_task(tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = [
         {"label": "good", "score": 0.98, "scores": {"good": 0.98}},
         {"labels": ["a", "b"], "scores": {"a": 0.9}},
@@ -102,7 +102,7 @@ def test_answers_of_every_task(tmp_path: Path) -> None:
         {"tokens": ["a", "b"], "tags": ["O", None], "entities": []},
         {"text": "a haiku"},
     ]
-    cells = [list(answer_cells(answer).values()) for answer in answers]
+    cells = [list(prediction_cells(answer).values()) for answer in answers]
     assert cells == [["good", "0.9800"], ["a, b"], ["1.25"], ["O -"], ["a haiku"]]
     write_csv(tmp_path / "out.csv", [({"id": "1", "text": ["x", "é"]}, answers[0])], ["id", "text"])
     with (tmp_path / "out.csv").open() as file:

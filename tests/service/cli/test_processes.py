@@ -20,27 +20,27 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def part(tmp_path: Path, code: str, said: list[str]) -> Part:
-    return Part("part", [sys.executable, "-c", code], os.environ, tmp_path / "logs" / "part.log", said.append)
+def part(tmp_path: Path, code: str, messages: list[str]) -> Part:
+    return Part("part", [sys.executable, "-c", code], os.environ, tmp_path / "logs" / "part.log", messages.append)
 
 
-def test_a_part_that_dies_is_started_again_later_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_process_restarts_with_doubling_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "FIRST_PAUSE", 0.05)
-    said: list[str] = []
-    one = part(tmp_path, "import sys; print('hello'); sys.exit(3)", said)
+    messages: list[str] = []
+    one = part(tmp_path, "import sys; print('hello'); sys.exit(3)", messages)
     one.start()
 
     def died_three_times() -> bool:
         one.revive()
-        return len(said) == 3
+        return len(messages) == 3
 
     wait_for(died_three_times)
-    assert [sentence.split(";")[0] for sentence in said] == ["The part ended with 3"] * 3
-    assert [float(sentence.split(" s.")[0].split()[-1]) for sentence in said] == [0.05, 0.1, 0.2]
+    assert [sentence.split(";")[0] for sentence in messages] == ["The part exited with 3"] * 3
+    assert [float(sentence.split(" s.")[0].split()[-1]) for sentence in messages] == [0.05, 0.1, 0.2]
     assert (tmp_path / "logs" / "part.log").read_text() == "hello\n" * 3
 
 
-def test_it_is_asked_to_stop_first(tmp_path: Path) -> None:
+def test_stop_sends_sigterm_first(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     code = f"""
 import pathlib, signal, sys, time
@@ -57,7 +57,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("hurried", [True, False])
-def test_one_that_will_not_stop_is_ended(tmp_path: Path, hurried: bool) -> None:
+def test_process_that_ignores_sigterm_is_killed(tmp_path: Path, hurried: bool) -> None:
     ready = tmp_path / "ready"
     code = f"""
 import pathlib, signal, time
@@ -72,7 +72,7 @@ time.sleep(60)
     assert one.pid is None
 
 
-def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOG_BYTES", 10)
     log = tmp_path / "logs" / "part.log"
     log.parent.mkdir()
@@ -82,8 +82,8 @@ def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "logs" / "part.log.1").exists()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells a child of its parent's end")
-def test_a_part_ends_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals a child when its parent dies")
+def test_process_stops_with_its_parent(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = f"""
 import os, pathlib, sys, time

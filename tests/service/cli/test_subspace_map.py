@@ -6,15 +6,15 @@ import pytest
 from rich.console import Console
 
 from service.cli.subspace_map import PRUNED, SHADES, arrange, cells, importance_range, shorten, subspace_map
-from service.client.types import Subspace, SubspaceMap
+from service.client.types import SubspaceJson, SubspaceMapJson
 
 
-def subspace(importance: float, active: bool = True) -> Subspace:
+def subspace(importance: float, active: bool = True) -> SubspaceJson:
     pruned_at = None if active else 5
     return {"index": 0, "rows": 4, "rank": 1, "importance": importance, "active": active, "pruned_at": pruned_at}
 
 
-def summary(modules: dict[str, list[Subspace]]) -> SubspaceMap:
+def summary(modules: dict[str, list[SubspaceJson]]) -> SubspaceMapJson:
     active = sum(s["active"] for group in modules.values() for s in group)
     return {"total": sum(map(len, modules.values())), "active": active, "target": 2, "modules": modules, "schedule": []}
 
@@ -41,18 +41,18 @@ def test_many_subspaces_share_cells(room: int) -> None:
     assert 0 < len(text.plain) <= room
 
 
-def test_a_cell_is_pruned_only_when_all_of_it_is() -> None:
+def test_shared_cell_is_pruned_only_if_all_its_subspaces_are() -> None:
     group = [subspace(0.1, active=False), subspace(0.5), subspace(0.1, active=False), subspace(0.1, active=False)]
     assert [sign == PRUNED[0] for sign in cells(group, 2, 0.1, 0.5).plain] == [False, True]
 
 
-def test_scores_of_zero_and_none_are_drawn() -> None:
+def test_zero_scores_are_drawn() -> None:
     group = [subspace(0.0), subspace(0.0)]
     assert importance_range(summary({"a": group})) == (0.0, 0.0)
     assert cells(group, 10, 0.0, 0.0).plain == SHADES[0][0] * 4
 
 
-def test_deep_models_lose_their_middle() -> None:
+def test_middle_layers_of_deep_models_are_left_out() -> None:
     assert shorten([str(i) for i in range(32)], 6) == ["0", "1", None, "29", "30", "31"]
     assert shorten(["0", "1"], 6) == ["0", "1"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.jobs.examples import DATASET, JOB_EXAMPLES
 from tests.service.support import MODEL, Service, error_of, jsonl, rows
 
@@ -113,7 +113,7 @@ def test_the_examples_of_the_docs_work(service: Service, tiny_facts: dict[str, A
     folder = service.settings.files.model("minilm")
     (service.settings.files.model(MODEL)).rename(folder)
     with service.db.write() as session:
-        base_models.keep(session, "minilm", fingerprint(folder), tiny_facts)
+        base_models.keep(session, "minilm", folder_version(folder), tiny_facts)
     if "adamss" in value:
         value["adamss"] = {**value["adamss"], "asa_target_subspaces": 20}  # the tiny model has fewer
     response = service.client.post("/jobs", json=value)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import HELD, Event, Job, JobStatus, now
+from service.shared.database.tables import LEASED, Event, Job, JobStatus, now
 from service.shared.errors import Conflict
 from service.shared.jobs import states
 from service.shared.jobs.states.transitions import TRANSITIONS
@@ -71,7 +71,7 @@ def test_a_refused_transition_writes_no_event(any_service: Service) -> None:
         assert not states.succeed(session, job_id, 2, {})
         assert not states.fail(session, job_id, 2, ERROR)
         assert not states.give_back(session, job_id, 2, charge=True)
-        assert session.get_one(Job, job_id).status in HELD
+        assert session.get_one(Job, job_id).status in LEASED
     assert last_event(any_service, job_id)[0] == "started"
 
 

@@ -1,4 +1,4 @@
-"""The plan that a run reports, put in the place of the one that was made when the job was submitted."""
+"""Replacement of a submitted job's plan by the plan that its run reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from adamss_core.spec import SCHEDULE_FIELDS, Plan, schedule
 
 
 def resolved_by_run(resolved: dict[str, Any], plan: Plan, subspaces: int) -> dict[str, Any]:
-    """Replace planned steps and ASA schedule by the run's own; everything else stays as it was submitted.
+    """Replace planned steps and ASA schedule by the run's own; everything else stays as submitted.
 
     Args:
-        resolved: the job's, as JSON.
-        plan: what the run derived from the rows that it trains on.
-        subspaces: over all modules, at the start.
+        resolved: column of the job.
+        plan: plan derived by the run from its rows.
+        subspaces: number over all modules, at the start.
     """
     if "spec" not in resolved:
         return resolved
