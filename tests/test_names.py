@@ -19,7 +19,6 @@ COMMANDS = Path("service/cli")
 # Both modules are about one subject, on the two sides of a process boundary.
 SIDES = {
     "inspection": ("adamss_core/inspection.py", "service/base_models/inspection.py"),
-    "presets": ("adamss_core/spec/presets.py", "service/jobs/presets.py"),
     "preview": ("adamss_core/training/preview.py", "service/datasets/preview.py"),
     "reports": ("adamss_core/training/reports.py", "service/jobs/reports.py"),
     "request": ("adamss_core/training/request.py", "worker/request.py"),

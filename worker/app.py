@@ -17,7 +17,7 @@ from celery.worker import state
 
 from service.shared.jobs.queue import make_celery
 from service.shared.settings import Settings
-from worker.tasks import Runner, register
+from worker.runner import Runner, register
 
 POLL_SECONDS = 0.25  # between looks into the folder of the filesystem transport; kombu's default is 1 s
 

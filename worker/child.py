@@ -38,12 +38,12 @@ def child_environment(worker: dict[str, str], device: str | None = None) -> dict
     return environment
 
 
-class TrainerChild:
-    """Run `worker.trainer` as a child process.
+class TrainingChild:
+    """Run `worker.training_process` as a child process.
 
     Args:
         folder: the job's folder; the output of the process is appended to its log.
-        start_message: fields of `worker.trainer.StartMessage`, sent through its standard input.
+        start_message: fields of `worker.training_process.StartMessage`, sent through its standard input.
         environment: the complete environment.
         on_exit: called from another thread as soon as the process has ended.
     """
@@ -53,7 +53,7 @@ class TrainerChild:
     ) -> None:
         with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                python("worker.trainer", str(folder.path)),
+                python("worker.training_process", str(folder.path)),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -77,8 +77,13 @@ class TrainerChild:
         return None if self._waiter.is_alive() else self._process.returncode
 
     def stop(self, *, keep: bool) -> None:
-        """Ask the process to stop, with a checkpoint if `keep`."""
-        self._send({"stop": "keep" if keep else "drop"})
+        """Ask the process to stop: SIGTERM asks for a checkpoint, a message before it says that none is wanted.
+
+        Args:
+            keep: whether the work since the last checkpoint is worth another one.
+        """
+        if not keep:
+            self._send({"stop": "drop"})
         with suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGTERM)
 

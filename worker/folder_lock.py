@@ -15,6 +15,7 @@ from service.shared.storage.home import JobFolder
 logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 20.0
+_TRAINING = {b"worker.training_process", b"worker.trainer"}  # the second was its name in 0.1
 _YIELD_SECONDS = 3.0  # a process that still reports finds out within a second that its attempt is over
 
 
@@ -63,7 +64,7 @@ class FolderLock:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        if b"worker.trainer" in arguments and os.fsencode(self._folder.path) in arguments:
+        if _TRAINING.intersection(arguments) and os.fsencode(self._folder.path) in arguments:
             logger.warning("ending process %d, which an earlier attempt left behind", pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

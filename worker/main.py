@@ -15,8 +15,8 @@ from service.shared.settings import Settings, get_settings
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
 from worker.priority import lower_priority
+from worker.runner import Runner
 from worker.sweeper import Sweeper
-from worker.tasks import Runner
 from worker.webhook_dispatcher import WebhookDispatcher
 
 

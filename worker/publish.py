@@ -10,7 +10,7 @@ from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
-from service.shared.database.tables import Artifact, Job, JobStatus, WorstExample, now
+from service.shared.database.tables import Artifact, HardestExample, Job, JobStatus, now
 from service.shared.jobs import states
 from service.shared.storage.home import Home
 from worker.clean_json import clean
@@ -31,7 +31,7 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
         if won:
             _register(session, files, job_id, result)
             session.add_all(
-                WorstExample(job_id=job_id, place=place, **clean(row))
+                HardestExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.hardest, start=1)
             )
             session.flush()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunRequest
 from service.shared.database.tables import Job
+from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
 
 
@@ -14,7 +14,7 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
     Raises:
         pydantic.ValidationError: this version does not understand the row's spec.
     """
-    spec = JobSpec.model_validate(job.resolved.get("spec") or job.spec)
+    spec = planned_spec(job)
     # Planned numbers count all rows; the run derives its own from those that it trains on.
     adamss = spec.adamss.model_copy(update=dict.fromkeys(job.resolved.get("auto", []), "auto"))
     # The webhook's address may be a secret, and manifests carry the spec.

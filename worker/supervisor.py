@@ -23,7 +23,7 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states
 from service.shared.settings import Settings
-from worker.child import TrainerChild, child_environment
+from worker.child import TrainingChild, child_environment
 from worker.failures import STALLED, TIME_LIMIT, Failure, from_exit, from_failed_start, from_unreadable_spec
 from worker.heartbeat import HeartbeatMonitor, last_step
 from worker.outcome import Outcome, is_repeated, repeated
@@ -103,7 +103,7 @@ class Supervisor:
             child.close()
         self._conclude(child.returncode or 0)
 
-    def _start(self) -> TrainerChild:
+    def _start(self) -> TrainingChild:
         failpoint("after_claim")
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.outcome.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class Supervisor:
             "home": str(self._settings.resolved_home),
         }
         environment = child_environment(dict(os.environ), self._device)
-        child = TrainerChild(self._folder, start_message, environment, self._wake.set)
+        child = TrainingChild(self._folder, start_message, environment, self._wake.set)
         logger.info("attempt %d of %s runs as process %d", self._job.attempt, self._job.id, child.pid)
         return child
 
@@ -130,7 +130,7 @@ class Supervisor:
                 errno.ENOSPC, f"the run needs about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
             )
 
-    def _watch(self, child: TrainerChild) -> None:
+    def _watch(self, child: TrainingChild) -> None:
         begun = monotonic()
         heartbeat = HeartbeatMonitor(self._folder)
         tick = min(LOOK_SECONDS, self._settings.heartbeat_seconds / 2)
@@ -174,7 +174,7 @@ class Supervisor:
             own = select(Job.status).where(Job.id == self._job.id, Job.attempt == self._job.attempt)
             return session.execute(own).scalar_one_or_none()
 
-    def _end(self, child: TrainerChild, reason: StopReason) -> None:
+    def _end(self, child: TrainingChild, reason: StopReason) -> None:
         """Ask the process to stop; only a reason to drop its work replaces an earlier reason."""
         if self._reason is not None and not (reason in _DROPPING and self._reason not in _DROPPING):
             return

@@ -23,8 +23,8 @@ from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from service.datasets import sandbox
 from service.datasets.formats import Opened, open_rows
-from service.datasets.leakage import first_pairs, repeated_within
 from service.datasets.profiling import Profile, is_not_number
+from service.datasets.repeated_rows import first_pairs, repeated_within
 from service.datasets.row_hashes import RowHashes, RowHashWriter
 from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
 from service.shared.errors import ServiceError

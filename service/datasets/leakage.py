@@ -1,92 +1,78 @@
-"""Duplicate examples: within a data set, where a split may separate them, and between training and evaluation data."""
+"""Warn of leakage: evaluation rows present in the training data, and duplicates that a split may separate.
+
+Computed from the row hashes of each upload, without reading the rows.
+"""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from adamss_core.fileio.exchange import read_order, write_answer
-from service.datasets.row_hashes import RowHashes, empty_row_hash
+from adamss_core.spec import JobSpec, record_of
+from service.datasets.repeated_rows import Overlap, repeated_between, repeated_within
+from service.datasets.row_hashes import RowHashes
+from service.datasets.upload import environment
+from service.http.context import Caller
+from service.shared.processes.ask import ask, python
 
-BUCKETS = 256
+IN_PROCESS_ROWS = 200_000  # beyond that, a child process compares, so that the API's memory does not grow
+COMMAND = python("service.datasets.repeated_rows")
+SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """Number of duplicate rows.
+def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequence[str]) -> Overlap | None:
+    """Count evaluation rows that repeat training rows; without `eval_id`, training rows that repeat one another.
 
-    Attributes:
-        rows: rows of the examined data.
-        repeated: rows also present in the other data; within one data set, rows that repeat an earlier row.
+    Args:
+        columns: columns to compare: the model's inputs, not the label.
+
+    Returns:
+        The overlap; None for data sets without hashes of these columns.
     """
-
-    rows: int
-    repeated: int
-
-
-def repeated_within(data: RowHashes, columns: Sequence[str]) -> Overlap:
-    """Count rows that repeat an earlier row in `columns`; rows without a value there are not counted."""
-    empty = empty_row_hash(len(columns))
-    buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
-    return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
+    paths = [caller.settings.files.dataset_hashes(name) for name in (train_id, eval_id) if name is not None]
+    try:
+        return _compared(tuple(paths), tuple(columns))
+    except (KeyError, FileNotFoundError):
+        return None
 
 
-def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[str]) -> Overlap:
-    """Count rows of the evaluation data that are also in the training data, rows without a value excepted."""
-    empty = empty_row_hash(len(columns))
-    train_buckets, eval_buckets = _buckets(train.of(columns)), _buckets(evaluation.of(columns))
-    repeated = 0
-    for train_hashes, eval_hashes in zip(train_buckets, eval_buckets, strict=True):
-        if eval_hashes:
-            present = set(train_hashes) - {empty}
-            repeated += sum(value in present for value in eval_hashes)
-    return Overlap(evaluation.rows, repeated)
+def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
+    """Describe the leakage in a job's data; return no warning if none is known."""
+    record = record_of(spec)
+    columns = [name for field, name in record.columns(spec).items() if field != record.target]
+    overlap = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
+    if overlap is None or overlap.repeated == 0:
+        return []
+    named = " and ".join(f"'{name}'" for name in columns)
+    if spec.dataset.eval is None:
+        return [
+            f"{overlap.repeated:,} of {overlap.rows:,} rows repeat another row's {named}, so the split may put copies "
+            "on both sides and the measured quality may be too good. Remove the copies, or name other data as "
+            "dataset.eval."
+        ]
+    return [
+        f"{overlap.repeated:,} of {overlap.rows:,} evaluation rows have the {named} of a training row, so the measured "
+        "quality may be too good. Remove them from one of the two data sets."
+    ]
 
 
-def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
-    """List the first pairs of duplicate row and earlier row, as indices from 0."""
-    duplicates = {value for bucket in _buckets(data.of(columns)) for value in _duplicates(bucket)}
-    first_seen: dict[int, int] = {}
-    pairs: list[tuple[int, int]] = []
-    index = 0
-    for chunk in data.of(columns):
-        for value in chunk:
-            if value in duplicates:
-                if value in first_seen:
-                    pairs.append((index, first_seen[value]))
-                    if len(pairs) >= limit:
-                        return pairs
-                else:
-                    first_seen[value] = index
-            index += 1
-    return pairs
+@lru_cache(maxsize=256)  # data sets never change
+def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+    data = [RowHashes(path) for path in paths]
+    for hashes in data:
+        hashes.require(columns)
+    if sum(hashes.rows for hashes in data) > IN_PROCESS_ROWS:
+        return _compared_in_child(paths, columns)
+    return repeated_within(data[0], columns) if len(data) == 1 else repeated_between(data[0], data[1], columns)
 
 
-def _duplicates(bucket: array[int]) -> set[int]:
-    seen: set[int] = set()
-    return {value for value in bucket if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
-
-
-def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
-    """Distribute hashes by their last bits, so that one bucket's set stays small for any number of rows."""
-    buckets = [array("Q") for _ in range(BUCKETS)]
-    for chunk in chunks:
-        for value in chunk:
-            buckets[value % BUCKETS].append(value)
-    return buckets
-
-
-def main() -> None:
-    """Compare large data sets in a child process, so that the API's memory does not grow."""
-    folder = Path.cwd()
-    order = read_order(folder)
-    train, *rest = (RowHashes(Path(path)) for path in order["paths"])
-    columns = order["columns"]
-    overlap = repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
-    write_answer(folder, asdict(overlap))
-
-
-if __name__ == "__main__":
-    main()
+def _compared_in_child(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+    order = {"columns": columns, "paths": [str(path) for path in paths]}
+    with TemporaryDirectory(prefix="adamss-overlap-") as name:
+        folder = Path(name)
+        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment(folder))
+    if reply.answer is None:
+        raise RuntimeError(f"comparing data sets failed with status {reply.exit_code}: {reply.log}")
+    return Overlap(**reply.answer)

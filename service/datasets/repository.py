@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import TERMINAL, Dataset, Job
+from service.shared.database.tables import Dataset
 
 
 def find(session: Session, project_id: str, dataset_id: str, *, lock: bool = False) -> Dataset | None:
@@ -24,8 +24,3 @@ def page(session: Session, project_id: str, after: tuple[datetime, str] | None, 
     if after is not None:
         statement = statement.where(tuple_(Dataset.created_at, Dataset.id) < after)
     return session.scalars(statement.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)).all()
-
-
-def unfinished_jobs(session: Session, project_id: str) -> Sequence[Job]:
-    """List the project's unfinished jobs: they may still read their data sets and the adapter they start from."""
-    return session.scalars(select(Job).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))).all()

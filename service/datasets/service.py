@@ -20,6 +20,7 @@ from service.projects.service import check_storage
 from service.shared.database.tables import Dataset, now
 from service.shared.errors import Conflict, NotFound
 from service.shared.ids import new_id
+from service.shared.jobs.job_queries import unfinished_jobs
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
@@ -104,7 +105,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
         dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit locks it as well
         if dataset is None:
             raise not_found(dataset_id)
-        for job in repository.unfinished_jobs(session, caller.project_id):
+        for job in unfinished_jobs(session, caller.project_id):
             if dataset_id in (job.spec["dataset"]["train"], job.spec["dataset"].get("eval")):
                 raise Conflict(
                     f"Job {job.id} is {job.status} and uses this data set. Cancel the job or wait for its end.",

@@ -29,8 +29,6 @@ from service.http.gate.rendering import add_error_handlers
 from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
-from service.jobs.presets import router as presets
-from service.jobs.presets import tasks
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
@@ -41,6 +39,7 @@ from service.shared.jobs.queue import Hints
 from service.shared.settings import Settings, get_settings
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
+from service.tasks.endpoints import router as tasks
 from service.web import page
 
 
@@ -83,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.rates = rates
     add_error_handlers(app)
-    for router in (jobs, stream, predict, artifacts, datasets, base_models, presets, tasks, health, keys, audit):
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, tasks, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     page.add(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
 from adamss_core.spec.split import held_out
@@ -17,13 +16,13 @@ class Ancestor:
     """The job whose adapter a job starts from.
 
     Attributes:
-        spec: as it was submitted, or resolved where it was planned; None where no such job exists.
+        spec: its planned spec; None where no such job exists.
         has_adapter: whether its adapter can be read.
     """
 
     id: str
     status: str = ""
-    spec: dict[str, Any] | None = None
+    spec: JobSpec | None = None
     has_adapter: bool = False
 
 

@@ -10,8 +10,9 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import replay, reports, service, worst
+from service.jobs import hardest, replay, reports, service
 from service.jobs.examples import JOB_EXAMPLES
+from service.jobs.hardest import HardestExampleOut
 from service.jobs.schemas import (
     CheckpointOut,
     EventOut,
@@ -23,7 +24,6 @@ from service.jobs.schemas import (
     ReplayOut,
     SubspacesOut,
 )
-from service.jobs.worst import WorstOut
 from service.shared.database.tables import JobStatus
 from service.shared.jobs import metrics_parquet as parquet
 
@@ -77,7 +77,7 @@ def submit_job(
         return Response(service.dry_run(caller, spec).model_dump_json(), 200, media_type="application/json")
     submitted = service.submit(caller, spec, idempotency_key)
     response.headers["location"] = f"/jobs/{submitted.job.id}"
-    if submitted.replayed:
+    if submitted.repeated:
         response.headers["idempotent-replayed"] = "true"
     return submitted.job
 
@@ -185,9 +185,9 @@ def replay_subspaces(
 
 
 @router.get("/{job_id}/worst", responses=errors(404, 422))
-def get_worst(caller: CallerDep, job_id: JobId, limit: Limit = 20) -> Page[WorstOut]:
+def get_worst(caller: CallerDep, job_id: JobId, limit: Limit = 20) -> Page[HardestExampleOut]:
     """The held-out rows that the finished model finds hardest, by their loss: wrong labels show up here first."""
-    return worst.worst(caller, job_id, limit)
+    return hardest.hardest_examples(caller, job_id, limit)
 
 
 @router.get("/{job_id}/events", responses=errors(404, 422))

@@ -19,13 +19,13 @@ from adamss_core.spec import (
     with_defaults,
 )
 from service.datasets import repository as datasets
-from service.datasets.repetition import leakage_warnings
+from service.datasets.leakage import leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
-from service.jobs.inheritance import WARM_START_RULES, find_ancestor
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
+from service.jobs.warm_start_rules import WARM_START_RULES, find_ancestor
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
 
@@ -110,7 +110,3 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
 def _find_dataset(caller: Caller, dataset_id: str) -> Dataset | None:
     with caller.db.read() as session:
         return datasets.find(session, caller.project_id, dataset_id)
-
-
-def unknown_dataset(dataset_id: str, param: str) -> InvalidRequest:
-    return refusal(checks.unknown_dataset(dataset_id, param))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adamss_core.spec import AdamssSpec, JobSpec, kept_after
+from adamss_core.spec import AdamssSpec, kept_after
 from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.schemas import ReplayOut, ReplayStepOut
 from service.jobs.service import get
 from service.shared.database.tables import Json, SubspaceMap
 from service.shared.errors import InvalidRequest
+from service.shared.jobs.planned_spec import planned_spec
 
 Place = tuple[str, int]  # module, and position in it
 
@@ -37,7 +38,7 @@ def replay(caller: Caller, job_id: str, target: int) -> ReplayOut:
     """Raises InvalidRequest where the run has recorded no scores, or the target is more than there is."""
     with caller.db.read() as session:
         job = get(session, caller, job_id)
-        adamss = JobSpec.model_validate(job.resolved["spec"]).adamss
+        adamss = planned_spec(job).adamss
         steps = [step for step in repository.subspace_steps(session, job_id) if step > 0]
         if not adamss.use_asa or not steps:
             raise InvalidRequest(

@@ -14,12 +14,12 @@ from service.shared.database.tables import (
     Checkpoint,
     Dataset,
     Event,
+    HardestExample,
     IdempotencyKey,
     Job,
     JobStatus,
     MetricRow,
     SubspaceMap,
-    WorstExample,
 )
 
 CHUNK = 5_000  # numbers in one statement
@@ -155,7 +155,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 def remove(session: Session, job_id: str) -> None:
     """A job and everything that belongs to it."""
-    tables: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, Artifact, WorstExample, IdempotencyKey)
+    tables: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, Artifact, HardestExample, IdempotencyKey)
     for table in tables:
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))

@@ -13,16 +13,17 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec
-from service.datasets import repository as datasets
 from service.http.context import Caller
 from service.http.paging import Page, cursor, parse_cursor, split
 from service.jobs import repository, schemas
-from service.jobs.planning import plan_job, unknown_dataset
+from service.jobs.checks import unknown_dataset
+from service.jobs.planning import plan_job, refusal
 from service.jobs.schemas import JobOut, PlanOut
 from service.projects.service import check_submit
 from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
+from service.shared.jobs.job_queries import unfinished_jobs
 from service.shared.jobs.webhooks import check_webhook
 
 
@@ -31,7 +32,7 @@ class Submitted:
     """A job, and whether an earlier request with the same key had made it."""
 
     job: JobOut
-    replayed: bool
+    repeated: bool
 
 
 def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
@@ -47,8 +48,8 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
         InvalidRequest: the job cannot work, or the key came with another body.
     """
     digest = _digest(spec)
-    if idempotency_key is not None and (found := _replay(caller, idempotency_key, digest)) is not None:
-        return Submitted(found, replayed=True)
+    if idempotency_key is not None and (found := _earlier_job(caller, idempotency_key, digest)) is not None:
+        return Submitted(found, repeated=True)
     check_webhook(caller.settings, spec.webhook)
     plan = plan_job(caller, spec)
     try:
@@ -58,13 +59,13 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
                 _insert_key(session, caller, idempotency_key, digest, job)
     except IntegrityError:
         # Another request with the same key was quicker; its job is committed by now.
-        found = None if idempotency_key is None else _replay(caller, idempotency_key, digest)
+        found = None if idempotency_key is None else _earlier_job(caller, idempotency_key, digest)
         if found is None:
             raise
-        return Submitted(found, replayed=True)
+        return Submitted(found, repeated=True)
     failpoint("after_submit")
     caller.hints.send(job.id)
-    return Submitted(schemas.render(job), replayed=False)
+    return Submitted(schemas.render(job), repeated=False)
 
 
 def list_jobs(caller: Caller, status: list[JobStatus], name: str | None, after: str | None, limit: int) -> Page[JobOut]:
@@ -123,7 +124,7 @@ def delete(caller: Caller, job_id: str) -> None:
                 code=f"job_{job.status}",
                 param="status",
             )
-        for other in datasets.unfinished_jobs(session, caller.project_id):
+        for other in unfinished_jobs(session, caller.project_id):
             if other.spec.get("init_from") == job_id:
                 raise Conflict(
                     f"Job {other.id} has not ended and starts from this job's adapter. Cancel it, or wait for its end.",
@@ -160,7 +161,7 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
     held = repository.lock_datasets(session, caller.project_id, list(wanted.values()))
     for param, dataset_id in wanted.items():
         if dataset_id not in held:
-            raise unknown_dataset(dataset_id, param)
+            raise refusal(unknown_dataset(dataset_id, param))
     if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
         raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
     return states.submit(
@@ -183,7 +184,7 @@ def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Jo
     session.flush()
 
 
-def _replay(caller: Caller, key: str, digest: str) -> JobOut | None:
+def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
     with caller.db.read() as session:
         known = repository.find_idempotency_key(session, caller.project_id, key)
         if known is None:

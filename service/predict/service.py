@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any, Literal, cast
 
-from adamss_core.spec import JobSpec
 from service.artifacts import repository
 from service.artifacts.service import artifact_path
 from service.http.context import Caller
@@ -14,6 +13,7 @@ from service.predict.inputs import read_inputs, read_options
 from service.predict.schemas import PredictIn, PredictionsOut
 from service.shared.database.tables import Artifact, Job, JobStatus
 from service.shared.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
+from service.shared.jobs.planned_spec import planned_spec
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def predict(caller: Caller, job_id: str, wish: PredictIn) -> PredictionsOut:
         job = get(session, caller, job_id)
         found = {artifact.name: artifact for artifact in repository.of_job(session, job_id)}
     artifact = _artifact(job, found)
-    spec = JobSpec.model_validate(job.resolved["spec"])
+    spec = planned_spec(job)
     inputs, options = read_inputs(spec, wish), read_options(spec, wish)
     path = artifact_path(caller, artifact)
     if not path.is_file():

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.shared.database.tables import JobStatus
+from service.shared.database.tables import TERMINAL
+from service.shared.jobs.states.transitions import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
@@ -55,11 +56,11 @@ def test_every_make_target_exists(paper: Path) -> None:
 # --- architecture -----------------------------------------------------------------------------------------------------
 
 
-def test_the_state_diagram_has_the_states_of_a_job() -> None:
+def test_the_state_diagram_has_the_transitions_of_a_job_and_their_functions() -> None:
     diagram = contents("docs/architecture.md").split("stateDiagram-v2")[1].split("```")[0]
-    arrows = re.findall(r"^  (\S+) --> (\w+|\[\*\])", diagram, re.MULTILINE)
-    drawn = {state for arrow in arrows for state in arrow} - {"[*]"}
-    assert drawn == {status.value for status in JobStatus}
+    drawn = re.findall(r"^  (\S+) --> (\S+?)(?:: (.+))?$", diagram, re.MULTILINE)
+    arrows = [(one.before or "[*]", one.after, ", ".join(one.functions)) for one in TRANSITIONS]
+    assert drawn == arrows + [(status, "[*]", "") for status in TERMINAL]
 
 
 def test_domains_stand_in_the_order_of_the_import_contract() -> None:

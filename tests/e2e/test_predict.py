@@ -36,7 +36,7 @@ def test_predict_in_vain(up: Up, finished: str) -> None:
     assert up.adamss("predict", finished).returncode == 2
 
 
-def test_worst_examples(up: Up, finished: str) -> None:
+def test_hardest_examples(up: Up, finished: str) -> None:
     result = up.adamss("jobs", "worst", finished, "--limit", "5", "--json")
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)

@@ -162,7 +162,7 @@ def test_service_is_api_and_worker(wheel: Path, tmp_path: Path) -> None:
     code = """
 import json
 from fastapi import FastAPI
-import worker.main, worker.trainer, adamss_core.training.tasks.image_classification
+import worker.main, worker.training_process, adamss_core.training.tasks.image_classification
 from service.http.app import create_app, start, stop
 from service.shared.settings import Settings
 stop(start(Settings()))

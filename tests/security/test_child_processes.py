@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.base_models import inspection
-from service.datasets import hub, preview, repetition, upload
+from service.datasets import hub, leakage, preview, upload
 from service.predict import process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [upload.COMMAND, hub.COMMAND, preview.COMMAND, repetition.COMMAND, inspection.COMMAND, process.COMMAND],
+    [upload.COMMAND, hub.COMMAND, preview.COMMAND, leakage.COMMAND, inspection.COMMAND, process.COMMAND],
     ids=lambda command: command[-1],
 )
 def test_a_child_does_not_import_what_lies_in_the_current_folder(command: list[str], tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ class Artifact(Base):
     created_at: Mapped[datetime]
 
 
-class WorstExample(Base):
+class HardestExample(Base):
     """A held-out row with one of the finished model's highest losses."""
 
     __tablename__ = "worst_examples"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.datasets.convert import HASHES, PARTS, ROWS, Conversion, convert
-from service.datasets.leakage import repeated_between, repeated_within
+from service.datasets.repeated_rows import repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
 from service.shared.errors import ServiceError
 from tests.service.datasets import corpus

@@ -16,7 +16,6 @@ import yaml
 from PIL import Image
 
 from adamss_core.spec import JobSpec, all_presets, with_defaults
-from adamss_core.spec.tasks import all_records
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
 from service.cli.init import commented_spec
@@ -190,24 +189,3 @@ def test_a_job_takes_what_it_leaves_out_from_its_task() -> None:
     assert (resolved.training.batch_size, resolved.training.learning_rate) == (2, 2e-3)
     assert resolved.training.max_length == 1_024
     assert with_defaults(resolved) == resolved
-
-
-def test_presets_are_listed(service: Service) -> None:
-    found = service.client.get("/presets").json()["data"]
-    assert [preset["name"] for preset in found] == [preset.name for preset in all_presets()]
-    assert all(preset["reason"] and preset["training"] for preset in found)
-
-
-def test_tasks_are_listed_with_all_that_a_page_needs(service: Service) -> None:
-    listed = service.client.get("/tasks").json()["data"]
-    assert [(task["name"], task["problem_type"]) for task in listed] == [
-        (record.name, record.problem_type) for record in all_records()
-    ]
-    first = listed[0]
-    assert first["metrics"][0] == {"name": "accuracy", "title": "Accuracy", "direction": "max"}
-    assert [[field["name"] for field in fields] for fields in first["inputs"]] == [["text", "text_pair"], ["text"]]
-    assert first["answer"][0] == {"name": "label", "title": "Label", "decimals": None, "separator": ", "}
-    writes = listed[-1]
-    assert [fields[0]["kind"] for fields in writes["inputs"]] == ["chat", "text", "text"]
-    assert set(writes["training_fields"]) == {"packing", "sample_prompts"}
-    assert {task["preview"] for task in listed} == {"tokens", "image"}

@@ -1,18 +1,14 @@
 """The job state machine: the only writer of a job's status and of the events that tell of it.
 
-    queued -> running -> succeeded | failed | cancelled
-    running -> pausing -> paused -> queued, and queued -> paused at once
-    running -> cancelling -> cancelled
-    running, pausing, cancelling -> queued, paused, cancelled when the lease expires or is given back
+Each function makes one transition, by compare-and-set or under the row's lock, and appends its event in the same
+transaction. A function that returns None or False changed nothing. `attempt` is the fencing token: every write of a
+worker carries the attempt of its claim, and is dropped once another attempt has begun.
 
-Each function makes one transition by compare-and-set and appends its event in the same transaction. A function that
-returns None or False changed nothing. `attempt` is the fencing token: every write of a worker carries the attempt of
-its claim, and is dropped once another attempt has begun.
-
-    user      submit, cancel, pause, resume
-    waiting   which queued job may be claimed, and when a worker is woken for it
-    attempt   claim, renew the lease, end the attempt
-    record    compare-and-set and events; used by the three others
+    transitions   every transition with its functions; docs/architecture.md draws them
+    user          submit, cancel, pause, resume
+    waiting       which queued job may be claimed, and when a worker is woken for it
+    attempt       claim, renew the lease, end the attempt
+    record        compare-and-set and events; used by user and attempt
 """
 
 from service.shared.jobs.states.attempt import (

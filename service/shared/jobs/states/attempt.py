@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
-from service.shared.jobs.states.waiting import has_room, may_run
+from service.shared.jobs.states.waiting import may_run, take_room_or_delay
 
 LOST_WORKER = {
     "code": "worker_lost",
@@ -29,7 +29,7 @@ def claim(
         running_jobs: the limit of running jobs for a project without a limit of its own.
     """
     moment = database_now(session)
-    if not has_room(session, job_id, running_jobs):
+    if not take_room_or_delay(session, job_id, running_jobs):
         return None
     claimable = with_status(job_id, JobStatus.QUEUED).where(*may_run(moment))
     changed = compare_and_set(

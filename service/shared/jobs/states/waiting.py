@@ -42,9 +42,10 @@ def take_hint(session: Session, job_id: str, moment: datetime, hint_seconds: flo
     return session.execute(statement.returning(Job.id)).first() is not None
 
 
-def has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
-    """Return whether the job's project may run one more job. If not, delay all that it has waiting, so that sweepers
-    turn to other projects' jobs.
+def take_room_or_delay(session: Session, job_id: str, running_jobs: int | None) -> bool:
+    """Lock the job's project, and return whether it may run one more job until the transaction ends.
+
+    If not, delay all jobs that it has waiting, so that sweepers turn to other projects' jobs.
 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.

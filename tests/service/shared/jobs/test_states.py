@@ -1,22 +1,39 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from service.shared.database.tables import LEASED, Event, Job
+from service.shared.database.tables import LEASED, Event, Job, JobStatus, now
+from service.shared.errors import Conflict
 from service.shared.jobs import states
-from tests.service.support import Service, run_job
+from service.shared.jobs.states.transitions import TRANSITIONS
+from tests.service.support import Service, run_job, status_of
 
 ROOM = Path(states.__file__).parent
 SOURCES = [Path(__file__).parents[4] / package for package in ("service", "worker")]
-TRANSITIONS = {
+EVENTS = {
     "queued", "started", "succeeded", "failed", "cancelled", "cancelling", "paused", "pausing", "resumed", "requeued",
     "worker_lost",
 }  # fmt: skip
 ERROR = {"code": "nan_loss", "message": "The loss is not a number.", "hint": "Lower the rate."}
+FUNCTIONS: dict[str, Callable[[Session, Job], object]] = {
+    "claim": lambda session, job: states.claim(session, job.id, "worker-1", 60.0),
+    "pause": states.pause,
+    "cancel": states.cancel,
+    "resume": states.resume,
+    "renew": lambda session, job: states.renew(session, job.id, 1, 60.0),
+    "succeed": lambda session, job: states.succeed(session, job.id, 1, {}),
+    "fail": lambda session, job: states.fail(session, job.id, 1, ERROR),
+    "give_back": lambda session, job: states.give_back(session, job.id, 1, charge=True, error=ERROR),
+    "expire_leases": lambda session, job: states.expire_leases(session),
+}
 
 
 def last_event(service: Service, job_id: str) -> tuple[str, str, dict[str, object]]:
@@ -56,6 +73,22 @@ def test_a_refused_transition_writes_no_event(any_service: Service) -> None:
         assert not states.give_back(session, job_id, 2, charge=True)
         assert session.get_one(Job, job_id).status in LEASED
     assert last_event(any_service, job_id)[0] == "started"
+
+
+def test_the_listed_transitions_are_those_that_the_functions_make(service: Service) -> None:
+    job_id = service.submit()["id"]
+    made: set[tuple[JobStatus | None, JobStatus, str]] = {(None, status_of(service, job_id), "submit")}
+    for before, retries, (name, act) in product(JobStatus, (0, 3), FUNCTIONS.items()):
+        with service.db.write() as session:
+            job = session.get_one(Job, job_id)
+            job.status, job.attempt, job.failures, job.retries = before, 1, 0, retries
+            job.lease_until, job.not_before = now() - timedelta(minutes=1), None
+            session.flush()
+            with suppress(Conflict):
+                act(session, job)
+        if (after := status_of(service, job_id)) != before:
+            made.add((before, after, name))
+    assert made == {(one.before, one.after, name) for one in TRANSITIONS for name in one.functions}
 
 
 def test_no_other_module_changes_a_status_or_tells_of_a_transition() -> None:
@@ -107,7 +140,7 @@ def _writes_a_status(node: ast.AST) -> bool:
 def _tells_of_a_transition(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or _name(node) not in ("add_event", "Event"):
         return False
-    return bool(TRANSITIONS & set(_strings([*node.args, *(key.value for key in node.keywords)])))
+    return bool(EVENTS & set(_strings([*node.args, *(key.value for key in node.keywords)])))
 
 
 def _name(call: ast.Call) -> str:

@@ -1,19 +1,11 @@
-"""Tasks, and good values for each kind of job, over HTTP."""
+"""Define the shapes of tasks as the API shows them."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from fastapi import APIRouter
-
-from adamss_core.spec import Preset, TaskRecord, all_presets
-from adamss_core.spec.tasks import all_records
-from service.http.context import CallerDep
-from service.http.openapi import Out, errors
-from service.http.paging import Page
-
-router = APIRouter(prefix="/presets", tags=["jobs"])
-tasks = APIRouter(prefix="/tasks", tags=["jobs"])
+from adamss_core.spec import TaskRecord
+from service.http.openapi import Out
 
 
 class TaskMetricOut(Out):
@@ -99,15 +91,3 @@ class TaskOut(Out):
             preview=record.preview,
             default_base_model=record.default_base_model,
         )
-
-
-@router.get("", responses=errors())
-def list_presets(caller: CallerDep) -> Page[Preset]:
-    """Lists the values that each kind of job starts from. A job's `training` takes those that it leaves out."""
-    return Page(data=all_presets(), has_more=False)
-
-
-@tasks.get("", responses=errors())
-def list_tasks(caller: CallerDep) -> Page[TaskOut]:
-    """Lists the tasks that a job can have, with their fields, metrics, inputs and parts of an answer."""
-    return Page(data=[TaskOut.of(record) for record in all_records()], has_more=False)

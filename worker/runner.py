@@ -1,4 +1,4 @@
-"""Define the only task: a hint that a job may be waiting. The jobs' rows decide which one runs."""
+"""Run jobs on a hint that one may be waiting: the only Celery task. The jobs' rows decide which one runs."""
 
 from __future__ import annotations
 

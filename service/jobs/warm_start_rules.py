@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from adamss_core.spec import JobSpec, SpecProblem
+from adamss_core.spec import SpecProblem
 from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.case import Ancestor, Case, Rule
+from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
 SAME = ("task", "problem_type", "base_model", "revision")
@@ -21,7 +22,7 @@ def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
         if job is None:
             return Ancestor(job_id)
         has_adapter = repository.has_artifact(session, job.id, ADAPTER)
-        return Ancestor(job_id, job.status, job.resolved.get("spec") or job.spec, has_adapter)
+        return Ancestor(job_id, job.status, planned_spec(job), has_adapter)
 
 
 def ancestor_exists(case: Case) -> SpecProblem | None:
@@ -40,9 +41,9 @@ def ancestor_has_adapter(case: Case) -> SpecProblem | None:
 
 
 def ancestor_has_same_shape(case: Case) -> SpecProblem | None:
-    if case.ancestor is None:
+    if case.ancestor is None or case.ancestor.spec is None:
         return None
-    mine, theirs = case.spec, JobSpec.model_validate(case.ancestor.spec)
+    mine, theirs = case.spec, case.ancestor.spec
     pairs = {name: (getattr(mine, name), getattr(theirs, name)) for name in SAME}
     pairs |= {f"adamss.{name}": (getattr(mine.adamss, name), getattr(theirs.adamss, name)) for name in SAME_IN_ADAMSS}
     for name, (here, there) in pairs.items():

@@ -1,4 +1,4 @@
-"""Train one job: `python -m worker.trainer <job folder>`, started by the supervisor.
+"""Train one job: `python -m worker.training_process <job folder>`, started by the supervisor.
 
 The process reads the request from the job's folder and the database's address from its standard input, runs
 `adamss_core.training`, publishes the artifacts, and writes to `outcome.json` how it ended.
@@ -68,12 +68,12 @@ class TrainingProcess:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._pipe = ParentPipe()
         fields: dict[str, Any] = json.loads(self._pipe.first_line())
-        self.start = StartMessage(**fields | {"home": Path(fields["home"])})
+        self.order = StartMessage(**fields | {"home": Path(fields["home"])})
         Thread(target=self._listen, name="parent", daemon=True).start()
 
     def run(self) -> int:
         """Train, publish and write the outcome; return the exit status."""
-        db = Database(self.start.database_url)
+        db = Database(self.order.database_url)
         try:
             with FolderLock(self.folder):
                 self._finish(self._train(db))
@@ -83,8 +83,8 @@ class TrainingProcess:
 
     def _train(self, db: Database) -> Outcome:
         request = RunRequest.from_json(self.folder.request.read_text())
-        store = ReportStore(db, request.job_id, self.start.attempt, self.folder)
-        lease_seconds = self.start.lease_seconds
+        store = ReportStore(db, request.job_id, self.order.attempt, self.folder)
+        lease_seconds = self.order.lease_seconds
         reporter = self._reporter = BufferedReporter(store, lease_seconds=lease_seconds, on_stale=end_group)
         if self._stop_asked.is_set():
             reporter.stopping.set()
@@ -104,22 +104,22 @@ class TrainingProcess:
 
     def _publish(self, db: Database, job_id: str, result: RunResult) -> Outcome:
         assert self._reporter is not None
-        if not self._reporter.close(self.start.lease_seconds):
+        if not self._reporter.close(self.order.lease_seconds):
             return self._stopped()
         failpoint("before_publish")
-        deadline = monotonic() + self.start.lease_seconds
+        deadline = monotonic() + self.order.lease_seconds
         complete = False
         while True:
             try:
                 if not complete:
                     measured = metrics_file(db, self.folder, job_id)
                     result, complete = replace(result, artifacts=[*result.artifacts, measured]), True
-                won = publish(db, self.start.home, job_id, self.start.attempt, result)
+                won = publish(db, self.order.home, job_id, self.order.attempt, result)
             except SQLAlchemyError as error:
                 if monotonic() > deadline:
                     return self._outcome("failed", DATABASE_LOST)
                 logger.warning("the artifacts are published as soon as the database is back: %r", error)
-                sleep(min(1.0, self.start.lease_seconds / 10))
+                sleep(min(1.0, self.order.lease_seconds / 10))
             else:
                 return self._outcome("succeeded" if won else "stopped")
 
@@ -127,7 +127,7 @@ class TrainingProcess:
         reporter = self._reporter
         assert reporter is not None
         lost = reporter.database_lost.is_set()
-        written = reporter.close(_DROP_SECONDS if lost else self.start.lease_seconds)
+        written = reporter.close(_DROP_SECONDS if lost else self.order.lease_seconds)
         if (lost or not written) and not self._stop_asked.is_set():
             return self._outcome("failed", DISK_FULL if reporter.disk_full else DATABASE_LOST)
         return self._outcome("stopped")
@@ -135,11 +135,11 @@ class TrainingProcess:
     def _failed(self, error: Exception) -> Outcome:
         described, deterministic = from_error(error)
         assert self._reporter is not None
-        self._reporter.close(self.start.lease_seconds)
+        self._reporter.close(self.order.lease_seconds)
         return self._outcome("failed", described, deterministic)
 
     def _outcome(self, ended: Any, error: Failure | None = None, deterministic: bool = False) -> Outcome:
-        return Outcome(self.start.attempt, ended, error, deterministic)
+        return Outcome(self.order.attempt, ended, error, deterministic)
 
     def _finish(self, outcome: Outcome) -> None:
         with self._ending:
@@ -162,7 +162,7 @@ class TrainingProcess:
             reporter.stopping.set()
 
     def _listen(self) -> None:
-        """Follow the parent's messages; end the process group when the parent is gone."""
+        """Follow the parent's messages, of which {"stop": "drop"} is the only one; end the group when it is gone."""
         for line in self._pipe.lines():
             if json.loads(line).get("stop") == "drop":
                 self._drop()
@@ -174,7 +174,7 @@ class TrainingProcess:
         if reporter is not None:
             reporter.close(_DROP_SECONDS)
         with self._ending:
-            if Outcome.read(self.folder, self.start.attempt) is None:
+            if Outcome.read(self.folder, self.order.attempt) is None:
                 self._outcome("stopped").write(self.folder)
             self._dropped = True
             os._exit(0)

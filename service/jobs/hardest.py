@@ -1,4 +1,4 @@
-"""The held-out rows that a finished model found hardest."""
+"""List the held-out rows that a finished model found hardest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from service.http.context import Caller
 from service.http.openapi import Out
 from service.http.paging import Page, split
 from service.jobs.service import get
-from service.shared.database.tables import WorstExample
+from service.shared.database.tables import HardestExample
 
 
-class WorstOut(Out):
+class HardestExampleOut(Out):
     """A held-out row with a high loss."""
 
     place: int
@@ -32,10 +32,10 @@ class WorstOut(Out):
     """Mean loss of the row; null where it is not a number."""
 
 
-def worst(caller: Caller, job_id: str, limit: int) -> Page[WorstOut]:
-    """The highest loss first; empty until the job has succeeded."""
+def hardest_examples(caller: Caller, job_id: str, limit: int) -> Page[HardestExampleOut]:
+    """List the hardest held-out rows, the highest loss first; empty until the job has succeeded."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-        statement = select(WorstExample).where(WorstExample.job_id == job_id).order_by(WorstExample.place)
+        statement = select(HardestExample).where(HardestExample.job_id == job_id).order_by(HardestExample.place)
         found, more = split(session.scalars(statement.limit(limit + 1)).all(), limit)
-    return Page(data=[WorstOut.model_validate(row, from_attributes=True) for row in found], has_more=more)
+    return Page(data=[HardestExampleOut.model_validate(row, from_attributes=True) for row in found], has_more=more)

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from service.shared.database.tables import WorstExample
+from service.shared.database.tables import HardestExample
 from tests.service.support import Service, error_of
 
 
-def test_worst_examples_are_listed_and_go_with_the_job(any_service: Service) -> None:
+def test_hardest_examples_are_listed_and_deleted_with_the_job(any_service: Service) -> None:
     service = any_service
     job = service.submit()["id"]
     assert service.client.get(f"/jobs/{job}/worst").json()["data"] == []
     with service.db.write() as session:
         for place in (2, 1, 3):
-            row = WorstExample(job_id=job, place=place, row=10 * place, data="train", input={"text": "a"})
+            row = HardestExample(job_id=job, place=place, row=10 * place, data="train", input={"text": "a"})
             row.expected, row.predicted = ["a", "b"], None
             row.loss = None if place == 1 else 1.0 / place
             session.add(row)
@@ -22,7 +22,7 @@ def test_worst_examples_are_listed_and_go_with_the_job(any_service: Service) -> 
     service.client.post(f"/jobs/{job}/cancel")
     assert service.client.delete(f"/jobs/{job}").status_code == 204
     with service.db.read() as session:
-        assert session.query(WorstExample).count() == 0
+        assert session.query(HardestExample).count() == 0
 
 
 def test_of_an_unknown_job(service: Service) -> None:

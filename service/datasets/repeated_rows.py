@@ -1,0 +1,92 @@
+"""Count rows that repeat: within a data set, where a split may separate them, and between two data sets."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from adamss_core.fileio.exchange import read_order, write_answer
+from service.datasets.row_hashes import RowHashes, empty_row_hash
+
+BUCKETS = 256
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Number of duplicate rows.
+
+    Attributes:
+        rows: rows of the examined data.
+        repeated: rows also present in the other data; within one data set, rows that repeat an earlier row.
+    """
+
+    rows: int
+    repeated: int
+
+
+def repeated_within(data: RowHashes, columns: Sequence[str]) -> Overlap:
+    """Count rows that repeat an earlier row in `columns`; rows without a value there are not counted."""
+    empty = empty_row_hash(len(columns))
+    buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
+    return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
+
+
+def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[str]) -> Overlap:
+    """Count rows of the evaluation data that are also in the training data, rows without a value excepted."""
+    empty = empty_row_hash(len(columns))
+    train_buckets, eval_buckets = _buckets(train.of(columns)), _buckets(evaluation.of(columns))
+    repeated = 0
+    for train_hashes, eval_hashes in zip(train_buckets, eval_buckets, strict=True):
+        if eval_hashes:
+            present = set(train_hashes) - {empty}
+            repeated += sum(value in present for value in eval_hashes)
+    return Overlap(evaluation.rows, repeated)
+
+
+def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
+    """List the first pairs of duplicate row and earlier row, as indices from 0."""
+    duplicates = {value for bucket in _buckets(data.of(columns)) for value in _duplicates(bucket)}
+    first_seen: dict[int, int] = {}
+    pairs: list[tuple[int, int]] = []
+    index = 0
+    for chunk in data.of(columns):
+        for value in chunk:
+            if value in duplicates:
+                if value in first_seen:
+                    pairs.append((index, first_seen[value]))
+                    if len(pairs) >= limit:
+                        return pairs
+                else:
+                    first_seen[value] = index
+            index += 1
+    return pairs
+
+
+def _duplicates(bucket: array[int]) -> set[int]:
+    seen: set[int] = set()
+    return {value for value in bucket if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
+
+
+def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
+    """Distribute hashes by their last bits, so that one bucket's set stays small for any number of rows."""
+    buckets = [array("Q") for _ in range(BUCKETS)]
+    for chunk in chunks:
+        for value in chunk:
+            buckets[value % BUCKETS].append(value)
+    return buckets
+
+
+def main() -> None:
+    """Compare large data sets in a child process, so that the API's memory does not grow."""
+    folder = Path.cwd()
+    order = read_order(folder)
+    train, *rest = (RowHashes(Path(path)) for path in order["paths"])
+    columns = order["columns"]
+    overlap = repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
+    write_answer(folder, asdict(overlap))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Query jobs for several domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.shared.database.tables import TERMINAL, Job
+
+
+def unfinished_jobs(session: Session, project_id: str) -> Sequence[Job]:
+    """List the project's unfinished jobs: they may still read their data sets and the adapter they start from."""
+    return session.scalars(select(Job).where(Job.project_id == project_id, Job.status.not_in(TERMINAL))).all()
