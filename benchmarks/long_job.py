@@ -25,7 +25,7 @@ from benchmarks.report import Limit, Section, write_json
 from service.cli.serve import free_port
 from service.keys.service import own_key
 from service.shared.database.engine import Database
-from service.shared.database.tables import Job, JobStatus, Metric, Project, SubspaceMap, now
+from service.shared.database.tables import Job, JobStatus, MetricRow, Project, SubspaceMap, now
 from service.shared.settings import Settings
 
 JOB = "job_benchmarklonghistory"
@@ -60,7 +60,7 @@ def main() -> None:
 def running_api(settings: Settings) -> Iterator[psutil.Process]:
     """A process of the API alone; without a worker, so that nothing else takes time."""
     environ = os.environ | {"ADAMSS_HOME": str(settings.home), "ADAMSS_PORT": str(settings.port)}
-    command = [sys.executable, "-m", "service.cli", "api"]
+    command = [sys.executable, "-P", "-m", "service.cli", "api"]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:
         with httpx.Client(base_url=settings.resolved_url, timeout=120) as client:
@@ -128,7 +128,7 @@ def fill(settings: Settings, steps: int, job_id: str = JOB) -> None:
             session.add(subspace_map(job_id, place, steps * place // MAPS, steps + 1 + place))
         for start in range(1, steps + 1, BATCH):
             rows = [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))]
-            session.execute(insert(Metric), [entry | {"job_id": job_id} for entry in rows])
+            session.execute(insert(MetricRow), [entry | {"job_id": job_id} for entry in rows])
     db.close()
 
 

@@ -160,7 +160,14 @@ def add_jobs(settings: Settings, count: int) -> None:
     """Ended ones but for a few, each as large as a real one."""
     db = Database(settings.resolved_database_url)
     schedule = [{"step": step, "wanted": 120 - step} for step in range(20)]
-    resolved = {"spec": {**SPEC, **{f"field_{number}": "some value" for number in range(80)}}, "schedule": schedule}
+    resolved = {
+        "spec": {
+            **SPEC,
+            "training": {"metric_for_best": "accuracy"},
+            **{f"field_{number}": "some value" for number in range(80)},
+        },
+        "schedule": schedule,
+    }
     with db.write() as session:
         project = session.get_one(Job, JOB).project_id
         for number in range(count):

@@ -91,7 +91,7 @@ def api(home: Path) -> Iterator[tuple[psutil.Process, Client]]:
     environment = kept | {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "ADAMSS_MAX_UPLOAD_BYTES": str(2 * 2**30)}
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "api"], env=environment, stdout=log, stderr=log
+            [sys.executable, "-P", "-m", "service.cli", "api"], env=environment, stdout=log, stderr=log
         )
     try:
         yield psutil.Process(process.pid), _connect(f"http://127.0.0.1:{port}", home)

@@ -28,7 +28,7 @@ from service.cli.jobs import dataset_id
 from service.cli.serve import free_port
 from service.cli.watch import watch
 from service.client import ApiError, Client
-from service.client.types import ENDED, Job
+from service.client.types import ENDED, JobJson
 from service.shared.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -129,7 +129,7 @@ def ready(client: Client) -> bool:
     return False
 
 
-def train(console: Console, client: Client, data: Path, arguments: argparse.Namespace) -> Job:
+def train(console: Console, client: Client, data: Path, arguments: argparse.Namespace) -> JobJson:
     """Uploads, submits and follows; a job that is interrupted is cancelled."""
     spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
     spec["dataset"]["train"] = dataset_id(client, str(data))
@@ -149,7 +149,7 @@ def train(console: Console, client: Client, data: Path, arguments: argparse.Name
     return job
 
 
-def show_result(console: Console, job: Job) -> None:
+def show_result(console: Console, job: JobJson) -> None:
     result, asa = job["result"] or {}, job["asa"]
     accuracy, baseline = float(result["eval_accuracy"]), float(result["baseline"]["accuracy"])
     console.print(f"Held-out accuracy [bold]{accuracy:.3f}[/bold]; always guessing the larger class: {baseline:.3f}")
@@ -172,6 +172,9 @@ def agree(console: Console, base: Path, folder: Path) -> None:
     Raises:
         DemoError: they do not say the same.
     """
+    from adamss_core.lean import leave_out_bitsandbytes
+
+    leave_out_bitsandbytes()  # where it is installed, importing peft would print its notice of a missing kernel
     from examples.use_artifacts import SENTENCES, classify
 
     results, names = classify(base, folder, SENTENCES)
@@ -189,6 +192,7 @@ def agree(console: Console, base: Path, folder: Path) -> None:
 
 def few_rows(folder: Path) -> Path:
     """The first rows of the data, for `--quick`."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "quick.csv"
     with DATA.open(newline="") as source, target.open("w", newline="") as file:
         writer = csv.writer(file)

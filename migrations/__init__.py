@@ -1,1 +1,1 @@
-"""Alembic migrations of the database in `service.shared.database.tables`."""
+"""Alembic migrations of the tables in `service.shared.database.tables`."""

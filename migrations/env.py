@@ -1,4 +1,4 @@
-"""Alembic entry point: uses the connection of `migrate`, or opens one from the settings on the command line."""
+"""Alembic's entry point, on the connection of `migrate`, or from Alembic's command line on one from the settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from service.shared.settings import get_settings
 
 
 def run(connection: Connection) -> None:
+    """Run the migrations on a connection."""
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -21,11 +22,11 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-given: Connection | None = context.config.attributes.get("connection")
-if given is not None:
-    run(given)
+connection_of_migrate: Connection | None = context.config.attributes.get("connection")
+if connection_of_migrate is not None:
+    run(connection_of_migrate)
 else:
     engine = make_engine(get_settings().resolved_database_url)
-    with engine.execution_options(adamss_write=True).begin() as opened:
-        run(opened)
+    with engine.execution_options(adamss_write=True).begin() as own_connection:
+        run(own_connection)
     engine.dispose()

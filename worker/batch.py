@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from adamss_core.spec import Plan
+
 Row = dict[str, Any]
 
 
@@ -21,6 +23,7 @@ class Batch:
 
     Attributes:
         progress: fields of the job's row; the newest replaces earlier ones.
+        plan: the run's plan and its number of subspaces, until they are recorded.
         resumed: step of the checkpoint that the attempt resumed from, until it is recorded.
         tried: whether a transaction with these rows failed, perhaps only after its commit.
     """
@@ -30,12 +33,13 @@ class Batch:
     checkpoints: dict[int, Row] = field(default_factory=dict)
     events: list[Row] = field(default_factory=list)
     progress: Row | None = None
+    plan: tuple[Plan, int] | None = None
     resumed: int | None = None
     tried: bool = False
 
     def __bool__(self) -> bool:
         rows = self.metrics or self.subspaces or self.checkpoints or self.events
-        return bool(rows or self.progress or self.resumed is not None)
+        return bool(rows or self.progress or self.plan or self.resumed is not None)
 
     def add(self, kind: str, row: Row) -> None:
         """Add a report of a kind that the write-ahead log knows."""
@@ -56,6 +60,7 @@ class Batch:
             checkpoints=self.checkpoints | newer.checkpoints,
             events=self.events + newer.events,
             progress=newer.progress or self.progress,
+            plan=newer.plan or self.plan,
             resumed=self.resumed if newer.resumed is None else newer.resumed,
             tried=self.tried or newer.tried,
         )

@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database, is_disk_full
-from service.shared.database.tables import HELD, Checkpoint, Event, Job, Metric, SubspaceMap
+from service.shared.database.tables import LEASED, Checkpoint, Event, Job, MetricRow, SubspaceMap
 from service.shared.storage.home import JobFolder
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
+from worker.run_plan import resolved_by_run
 
 
 class StaleAttempt(Exception):
@@ -72,23 +73,26 @@ class ReportStore:
             self._void_after(session, batch.resumed)
             batch = self._unwritten_of(session, left, batch.resumed).followed_by(batch)
         rows = self._number(job, batch, self._unwritten_events(session, batch))
-        self._replace_metrics(session, rows[Metric])
+        self._replace_metrics(session, rows[MetricRow])
         if rows[Event]:
             session.execute(insert(Event), rows[Event])
         self._replace(session, SubspaceMap, rows[SubspaceMap])
         self._store_checkpoints(session, [self._own(row) for row in batch.checkpoints.values()])
+        if batch.plan is not None:
+            plan, subspaces = batch.plan
+            job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, subspaces)
         if batch.progress is not None:
             _show_progress(job, batch.progress)
 
     def _lock_job(self, session: Session) -> Job:
         job = session.execute(select(Job).where(Job.id == self._job_id).with_for_update()).scalar_one_or_none()
-        if job is None or job.attempt != self.attempt or job.status not in HELD:
+        if job is None or job.attempt != self.attempt or job.status not in LEASED:
             raise StaleAttempt
         return job
 
     def _void_after(self, session: Session, step: int) -> None:
         """Delete the rows of earlier attempts after the resumed step: the newest attempt wins."""
-        for table in (Metric, SubspaceMap, Checkpoint):
+        for table in (MetricRow, SubspaceMap, Checkpoint):
             earlier = (table.job_id == self._job_id, table.attempt < self.attempt, table.step > step)
             session.execute(delete(table).where(*earlier))
 
@@ -103,7 +107,7 @@ class ReportStore:
 
     def _written_keys(self, session: Session) -> set[tuple[object, ...]]:
         """Return the `report_key` of each row of the job."""
-        metrics = select(Metric.kind, Metric.step).where(Metric.job_id == self._job_id)
+        metrics = select(MetricRow.kind, MetricRow.step).where(MetricRow.job_id == self._job_id)
         keys: set[tuple[object, ...]] = {("metric", kind, at) for kind, at in session.execute(metrics)}
         events = select(Event.type, Event.time).where(Event.job_id == self._job_id)
         keys |= {("event", kind, time) for kind, time in session.execute(events)}
@@ -123,11 +127,11 @@ class ReportStore:
 
     def _number(self, job: Job, batch: Batch, events: list[Row]) -> dict[type[Any], list[Row]]:
         """Give rows the job's next sequence numbers: metrics and events by time, then subspace maps."""
-        rows: list[tuple[type[Any], Row]] = [(Metric, row) for row in batch.metrics.values()]
+        rows: list[tuple[type[Any], Row]] = [(MetricRow, row) for row in batch.metrics.values()]
         rows += [(Event, row) for row in events]
         rows.sort(key=lambda entry: entry[1]["time"])
         rows += [(SubspaceMap, row) for row in batch.subspaces.values()]
-        numbered: dict[type[Any], list[Row]] = {Metric: [], Event: [], SubspaceMap: []}
+        numbered: dict[type[Any], list[Row]] = {MetricRow: [], Event: [], SubspaceMap: []}
         for table, row in rows:
             job.last_seq += 1
             numbered[table].append(self._own(row) | {"seq": job.last_seq})
@@ -140,10 +144,10 @@ class ReportStore:
     def _replace_metrics(self, session: Session, rows: list[Row]) -> None:
         for kind in {row["kind"] for row in rows}:
             steps = [row["step"] for row in rows if row["kind"] == kind]
-            same = (Metric.job_id == self._job_id, Metric.kind == kind, Metric.step.in_(steps))
-            session.execute(delete(Metric).where(*same))
+            same = (MetricRow.job_id == self._job_id, MetricRow.kind == kind, MetricRow.step.in_(steps))
+            session.execute(delete(MetricRow).where(*same))
         if rows:
-            session.execute(insert(Metric), rows)
+            session.execute(insert(MetricRow), rows)
 
     def _replace(self, session: Session, table: type[SubspaceMap] | type[Checkpoint], rows: list[Row]) -> None:
         if not rows:

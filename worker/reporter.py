@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from adamss_core.failpoints import failpoint
+from adamss_core.spec import Plan
 from service.shared.database.tables import now
 from worker.batch import Batch, Row
 from worker.clean_json import clean
@@ -101,6 +102,11 @@ class BufferedReporter:
     def resumed(self, step: int) -> None:
         with self._changed:
             self._batch.resumed = step
+            self._progressed = True
+
+    def planned(self, plan: Plan, subspaces: int) -> None:
+        with self._changed:
+            self._batch.plan = (plan, subspaces)
             self._progressed = True
 
     def stop_requested(self) -> bool:

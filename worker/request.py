@@ -15,7 +15,10 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         pydantic.ValidationError: this version does not understand the row's spec.
     """
     spec = JobSpec.model_validate(job.resolved.get("spec") or job.spec)
-    spec = spec.model_copy(update={"webhook": None})  # its address may be a secret, and manifests carry the spec
+    # Planned numbers count all rows; the run derives its own from those that it trains on.
+    adamss = spec.adamss.model_copy(update=dict.fromkeys(job.resolved.get("auto", []), "auto"))
+    # The webhook's address may be a secret, and manifests carry the spec.
+    spec = spec.model_copy(update={"adamss": adamss, "webhook": None})
     files = settings.files
     held_out = spec.dataset.eval
     local = files.model(spec.base_model)

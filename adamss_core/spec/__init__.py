@@ -3,11 +3,11 @@
 API schema, CLI help and documentation come from these fields; bounds are in the types, help text once per field.
 """
 
-from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.adamss import SCHEDULE_FIELDS, AdamssSpec
 from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_after, schedule, total_subspaces
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
-from adamss_core.spec.plan import Plan, make_plan
+from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.targets import check_modules_to_save, match_targets
@@ -16,6 +16,7 @@ from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
 __all__ = [
+    "SCHEDULE_FIELDS",
     "AdamssSpec",
     "DatasetSpec",
     "Estimate",
@@ -38,6 +39,7 @@ __all__ = [
     "make_plan",
     "match_targets",
     "metrics_of",
+    "plan_steps",
     "reader_of",
     "record_of",
     "schedule",

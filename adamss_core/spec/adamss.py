@@ -14,6 +14,7 @@ StrictInt = Annotated[int, Field(strict=True)]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Step = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 ModuleName = Annotated[str, Field(min_length=1, max_length=300)]
+SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
 
@@ -110,12 +111,13 @@ class AdamssSpec(BaseModel):
         return self
 
     @property
-    def has_auto_schedule(self) -> bool:
-        return "auto" in (self.init_warmup, self.final_warmup, self.mask_interval)
+    def auto_fields(self) -> list[str]:
+        """Names of the schedule's fields that say "auto"."""
+        return [name for name in SCHEDULE_FIELDS if getattr(self, name) == "auto"]
 
     def config_fields(self) -> dict[str, Any]:
         """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
-        if self.use_asa and self.has_auto_schedule:
+        if self.use_asa and self.auto_fields:
             raise ValueError("the ASA schedule still says 'auto': resolve the spec with make_plan first")
         leave_out = {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
         fields = self.model_dump(exclude=leave_out)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
-from adamss_core.spec.model import SpecModel
+from adamss_core.spec.spec_model import SpecModel
 from adamss_core.spec.tasks import (
     DEFAULT_TASK,
     MetricChoice,

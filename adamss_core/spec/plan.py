@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adamss_core.spec.job import MAX_STEPS, JobSpec
 from adamss_core.spec.presets import with_defaults
@@ -30,7 +30,26 @@ class Plan:
     spec: JobSpec
     total_steps: int
     steps_per_epoch: int
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def for_subspaces(self, total: int) -> Plan:
+        """Check the target against the number of subspaces over all modules.
+
+        Raises:
+            SpecProblem: target_too_large.
+        """
+        adamss = self.spec.adamss
+        if not adamss.use_asa or adamss.asa_target_subspaces < total:
+            return self
+        if adamss.asa_target_subspaces == total:
+            warning = "asa_target_subspaces is the number of all subspaces: nothing will be pruned."
+            return replace(self, warnings=(*self.warnings, warning))
+        raise SpecProblem(
+            "adamss.asa_target_subspaces",
+            f"asa_target_subspaces is {adamss.asa_target_subspaces}, but this model and these targets have only "
+            f"{total} subspaces. Use a number below {total}, or set use_asa to false.",
+            "target_too_large",
+        )
 
 
 def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: int = 1) -> Plan:
@@ -40,6 +59,15 @@ def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: i
         train_rows: rows that are trained on, the held-out ones excluded.
         total_subspaces: over all targets, known from the model's shapes.
         processes: data-parallel processes.
+
+    Raises:
+        SpecProblem: with the field and numbers that would work.
+    """
+    return plan_steps(spec, train_rows, processes).for_subspaces(total_subspaces)
+
+
+def plan_steps(spec: JobSpec, train_rows: int, processes: int = 1) -> Plan:
+    """Derive steps and schedule from the rows alone, before an adapter exists whose subspaces could be counted.
 
     Raises:
         SpecProblem: with the field and numbers that would work.
@@ -57,24 +85,13 @@ def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: i
             "a larger batch_size.",
             "too_many_steps",
         )
-    warnings: list[str] = []
     if training.metric_for_best == "auto":
         spec = spec.model_copy(
             update={"training": training.model_copy(update={"metric_for_best": metrics_of(spec)[0]})}
         )
-    adamss = spec.adamss
-    if adamss.use_asa:
-        if adamss.asa_target_subspaces > total_subspaces:
-            raise SpecProblem(
-                "adamss.asa_target_subspaces",
-                f"asa_target_subspaces is {adamss.asa_target_subspaces}, but this model and these targets have only "
-                f"{total_subspaces} subspaces. Use a number below {total_subspaces}, or set use_asa to false.",
-                "target_too_large",
-            )
-        if adamss.asa_target_subspaces == total_subspaces:
-            warnings.append("asa_target_subspaces is the number of all subspaces: nothing will be pruned.")
+    if spec.adamss.use_asa:
         spec = _with_schedule(spec, total_steps)
-    return Plan(spec=spec, total_steps=total_steps, steps_per_epoch=steps_per_epoch, warnings=tuple(warnings))
+    return Plan(spec=spec, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
 
 
 def _with_schedule(spec: JobSpec, total_steps: int) -> JobSpec:

@@ -57,10 +57,11 @@ def _front_matter(name: str, manifest: dict[str, Any]) -> str:
 
 
 def _metrics(manifest: dict[str, Any]) -> list[Metric]:
-    """Return the task's metrics that the result has, the loss at the end."""
+    """Return the task's metrics that the result has: first what chose the checkpoint, the loss at the end."""
     spec, result = manifest["spec"], manifest["result"]
     metrics = find_record(spec["task"], spec.get("problem_type")).metrics
-    return [*(metric for metric in metrics if metric != LOSS and f"eval_{metric.name}" in result), LOSS]
+    found = [metric for metric in metrics if metric != LOSS and f"eval_{metric.name}" in result]
+    return [*sorted(found, key=lambda metric: metric.name != spec["training"]["metric_for_best"]), LOSS]
 
 
 def _results(manifest: dict[str, Any]) -> str:

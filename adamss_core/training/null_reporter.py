@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adamss_core.spec import Plan
 from adamss_core.training.request import MetricKind, Values
 
 
@@ -23,6 +24,8 @@ class NullReporter:
     def checkpoint(self, *, step: int, path: str, best: bool, values: dict[str, Any]) -> None: ...
 
     def resumed(self, step: int) -> None: ...
+
+    def planned(self, plan: Plan, subspaces: int) -> None: ...
 
     def stop_requested(self) -> bool:
         return False

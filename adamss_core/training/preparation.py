@@ -9,13 +9,13 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from adamss_core.adapter_files import active_adapter, load_adapter
 from adamss_core.fileio.hashing import sha256_of
-from adamss_core.spec import make_plan
+from adamss_core.spec import plan_steps
 from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.base_model import Source, add_adapter
-from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
@@ -43,13 +43,20 @@ def prepare(
     source = Source.of(request, data.classes)
     processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
-    model = _adapted_model(request, reporter, task, data, source, processor, checkpoint)
+    base, fresh = _base(request, task, source, processor)
+    if checkpoint is None:
+        task.prepare_head(base, data)
+    limit = task.limit(processor, base.config)
+    data, train, evaluation = encode_data(task, data, processor, limit, reporter)
+    # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
+    plan = plan_steps(request.spec, len(train), accelerator.num_processes)
+    request = replace(request, spec=plan.spec)
+    model = _adapted_model(base, fresh, request, reporter, task, checkpoint)
+    subspaces = model.base_model.asa_summary()["total"]
+    plan = plan.for_subspaces(subspaces)
+    reporter.planned(plan, subspaces)
     if request.spec.training.gradient_checkpointing:
         checkpoint_activations(model, reporter)
-    limit = task.limit(processor, model.config)
-    data, train, evaluation = encode_data(task, data, processor, limit, reporter)
-    subspaces = model.base_model.asa_summary()["total"]
-    plan = make_plan(request.spec, len(train), subspaces, accelerator.num_processes)
     setup = Setup(
         name=active_adapter(model),
         request=request,
@@ -70,25 +77,27 @@ def prepare(
     return setup, model
 
 
-def _adapted_model(
-    request: RunRequest,
-    reporter: Reporter,
-    task: Task,
-    data: Data,
-    source: Source,
-    processor: Any,
-    checkpoint: Path | None,
-) -> PeftModel:
-    """Load the base with a fresh adapter, or with the checkpoint's."""
+def _base(request: RunRequest, task: Task, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
+    """Load the base to train on, quantised where the job asks for it; see `Task.load_base`."""
     source = replace(
         source,
         quantization=request.spec.training.quantization,
         unquantised=tuple(request.spec.adamss.modules_to_save or ()),
     )
-    base, fresh = task.load_base(source, processor)
+    return task.load_base(source, processor)
+
+
+def _adapted_model(
+    base: PreTrainedModel,
+    fresh: list[str],
+    request: RunRequest,
+    reporter: Reporter,
+    task: Task,
+    checkpoint: Path | None,
+) -> PeftModel:
+    """Put a fresh adapter on the base, or the checkpoint's."""
     if checkpoint is not None:
         return _resumed_adapter(base, checkpoint / ADAPTER)
-    task.prepare_head(base, data)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
         warm_start(model, request.init_from)

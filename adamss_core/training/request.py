@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from adamss_core.spec import JobSpec
+from adamss_core.spec import JobSpec, Plan
 
 MetricKind = Literal["train", "eval"]
 Values = dict[str, float | int | None]
@@ -19,7 +19,7 @@ class RunRequest:
 
     Attributes:
         job_id: recorded in checkpoints and manifests, and not used otherwise.
-        spec: the job, its ASA schedule resolved by `make_plan`.
+        spec: the job; where its ASA schedule says "auto", the run derives it from its number of steps.
         train_file, eval_file: JSONL, one object per row. Without `eval_file` a share of the training rows is held out.
         model: path of a local folder, or a hub id.
         revision: of a hub model.
@@ -76,6 +76,9 @@ class Reporter(Protocol):
 
     def resumed(self, step: int) -> None:
         """Discard all that earlier attempts reported after this step; 0 on a fresh start. Called first."""
+
+    def planned(self, plan: Plan, subspaces: int) -> None:
+        """Take the plan, once rows and subspaces are counted: its spec's schedule has numbers only."""
 
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""

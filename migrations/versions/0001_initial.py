@@ -1,4 +1,4 @@
-"""The tables as the service began with them."""
+"""Initial tables."""
 
 from __future__ import annotations
 

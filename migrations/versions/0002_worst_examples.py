@@ -1,4 +1,4 @@
-"""The held-out rows that a finished model found hardest."""
+"""Table of the held-out rows with a finished model's highest losses."""
 
 from __future__ import annotations
 

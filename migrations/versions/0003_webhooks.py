@@ -1,4 +1,4 @@
-"""Webhooks that are to be sent."""
+"""Table of pending and delivered webhooks."""
 
 from __future__ import annotations
 

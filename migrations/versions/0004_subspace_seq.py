@@ -1,4 +1,4 @@
-"""Subspace maps take part in a job's one sequence of numbers."""
+"""Sequence numbers of subspace maps, shared with the job's metrics and events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# Maps from before come after everything else of their job, in the order of their steps.
+# Number existing maps after all other rows of their job, in the order of their steps.
 NUMBER = """
 UPDATE subspace_maps SET seq =
   (SELECT last_seq FROM jobs WHERE jobs.id = subspace_maps.job_id)

@@ -23,7 +23,7 @@ def upgrade() -> None:
         op.add_column("projects", sa.Column(name, kind, nullable=True))
     op.add_column("api_keys", sa.Column("role", sa.String(length=10), server_default="submit", nullable=False))
     op.add_column("api_keys", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
-    # The key that a first start makes is its operator's.
+    # The key of a first start belongs to the operator.
     op.execute("UPDATE api_keys SET role = 'admin' WHERE name = 'first start'")
     op.create_table(
         "audit",

@@ -1,4 +1,4 @@
-"""Sessions of browsers, and links that sign in."""
+"""Table of browser sessions and sign-in links."""
 
 from __future__ import annotations
 

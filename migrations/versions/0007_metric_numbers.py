@@ -1,4 +1,4 @@
-"""The numbers by which long histories are thinned, beside the JSON that holds them."""
+"""Columns of loss and gradient norm, copied from the JSON values, for the thinning of long histories."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Name = Annotated[str, Path(description="adapter, lora, merged or metrics.", max_
 
 @router.get("", responses=errors(404, 422))
 def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
-    """What the job left, with sizes, hashes and manifests."""
+    """List a job's artifacts with sizes, hashes and manifests."""
     return service.list_artifacts(caller, job_id)
 
 
@@ -29,13 +29,13 @@ def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
     response_class=Response,
     responses={
         200: {"description": "The zip.", "content": {"application/zip": {}}},
-        206: {"description": "The range that was asked for.", "content": {"application/zip": {}}},
-        304: {"description": "The file is the one named by If-None-Match."},
+        206: {"description": "The requested range.", "content": {"application/zip": {}}},
+        304: {"description": "The caller has this version already (If-None-Match)."},
         **errors(404, 416, 422),
     },
 )
 def download_artifact(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:
-    """Downloads an artifact as one zip. `ETag` is its sha256; `Range` and `If-Range` resume a broken download.
+    """Download an artifact as one zip. `ETag` is its sha256; `Range` and `If-Range` resume a broken download.
 
     curl -OJ -C - -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../artifacts/lora
     """

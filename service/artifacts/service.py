@@ -1,4 +1,4 @@
-"""Listing and downloading what jobs leave."""
+"""Listing and download of artifacts."""
 
 from __future__ import annotations
 
@@ -24,32 +24,38 @@ RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")
 
 
 def artifact_path(caller: Caller, artifact: Artifact) -> Path:
+    """Return the file of an artifact."""
     return caller.settings.files.resolve(artifact.path)
 
 
 def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:
+    """List the artifacts of a job of the caller's project."""
     with caller.db.read() as session:
         get(session, caller, job_id)
-        found = repository.of_job(session, job_id)
-    return Page(data=[ArtifactOut.model_validate(row, from_attributes=True) for row in found], has_more=False)
+        artifacts = repository.of_job(session, job_id)
+    return Page(data=[ArtifactOut.model_validate(row, from_attributes=True) for row in artifacts], has_more=False)
 
 
 def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str]) -> Response:
-    """The zip of an artifact, whole or in ranges; 304 where the caller has it already.
+    """Respond with an artifact's zip, whole or in ranges, or with 304 if the caller has it already.
 
     Raises:
-        NotFound: the job has not left such a file.
+        NotFound: the job has no such artifact.
     """
     with caller.db.read() as session:
         job = get(session, caller, job_id)
         artifact = repository.find(session, job_id, name)
         names = [row.name for row in repository.of_job(session, job_id)]
     if artifact is None:
-        has = f"It has {', '.join(names)}." if names else f"It is {job.status}, and artifacts come with success."
+        has = (
+            f"It has {', '.join(names)}."
+            if names
+            else f"It is {job.status}; artifacts are published when a job succeeds."
+        )
         raise NotFound(f"The job has no artifact '{name[:40]}'. {has}", code="artifact_not_found")
     path = artifact_path(caller, artifact)
     if not path.is_file():
-        raise NotFound(f"The file of artifact '{name}' is gone from the service's disk.", code="artifact_gone")
+        raise NotFound(f"The file of artifact '{name}' is missing on the service's disk.", code="artifact_gone")
     tag = f'"{artifact.sha256}"'
     if _has_already(headers.get("if-none-match"), tag):
         return Response(status_code=304, headers={"etag": tag})
@@ -63,9 +69,9 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str])
 
 
 def parse_ranges(header: str | None) -> list[int]:
-    """First bytes of the ranges that are asked for; empty where the header is missing or makes no sense.
+    """Return the first bytes of the requested ranges; empty if the header is missing or malformed.
 
-    A range of the last so many bytes counts as beginning at 0, or beyond any end where it asks for none.
+    A suffix range (the last N bytes) counts as beginning at 0, or beyond any end if N is 0.
     """
     if header is None or not RANGES.fullmatch(header):
         return []
@@ -76,7 +82,7 @@ def parse_ranges(header: str | None) -> list[int]:
 
 
 class Download(FileResponse):
-    """A file response that ignores a range that makes no sense, as the standard asks."""
+    """File response that ignores a malformed Range header, as RFC 9110 requires."""
 
     max_ranges = 8
 

@@ -19,9 +19,9 @@ router = APIRouter(prefix="/audit", tags=["access"])
 def list_audit(
     caller: CallerDep,
     after: Annotated[
-        int | None, Query(ge=0, le=2**31 - 1, description="`next` of the page before; leave it out for the first page.")
+        int | None, Query(ge=0, le=2**31 - 1, description="`next` of the previous page; omit it for the first page.")
     ] = None,
     limit: Limit = 100,
 ) -> Page[AuditOut]:
-    """Who changed, deleted or downloaded what in this project, newest first. Needs a key with the role `admin`."""
+    """List this project's changes, deletions and downloads with their authors, newest first. Needs the role `admin`."""
     return service.list_entries(caller, after, limit)

@@ -11,7 +11,7 @@ from service.shared.database.tables import AuditEntry
 
 
 def page(session: Session, project_id: str | None, before: int | None, limit: int) -> Sequence[AuditEntry]:
-    """Newest first; of all projects where `project_id` is None."""
+    """Return the newest entries before the id `before`; a `project_id` of None selects all projects."""
     statement = select(AuditEntry)
     if project_id is not None:
         statement = statement.where(AuditEntry.project_id == project_id)

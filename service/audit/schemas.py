@@ -1,4 +1,4 @@
-"""The audit log as the API answers it."""
+"""Schema of the audit log."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pydantic import BaseModel, ConfigDict
 
 
 class AuditOut(BaseModel):
-    """One thing that someone did."""
+    """A change, deletion or download."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
 
     id: int
-    """Grows with every entry."""
+    """Number of the entry; later entries have higher numbers."""
     time: datetime
-    """When it was answered."""
+    """Time of the response or command."""
     project_id: str | None
-    """The project it was done in."""
+    """Project of the action."""
     key_id: str | None
-    """The key it was done with; null for the command line."""
+    """Key of the action; null for the command line."""
     key_name: str
     """The key's name, or the user of the command line."""
     action: str
     """Method and route, or the command."""
     path: str
-    """What it was done to."""
+    """Path of the request, or subject of the command."""
     status: int | None
-    """Status of the answer; null for the command line."""
+    """Status of the response; null for the command line."""
     request_id: str | None
-    """Where to find it in the service's log."""
+    """Id of the request in the service's log."""
     address: str | None
-    """Where it came from, as the service saw it."""
+    """Address of the caller, as the service sees it."""

@@ -1,4 +1,4 @@
-"""Writing and reading the audit log."""
+"""Entries of the audit log: recording and listing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_request(db: Database, entry: AuditEntry) -> None:
-    """Write the entry of a request whose effect is committed already: a failure is logged, not raised."""
+    """Record a request whose effect is committed already: a failure is logged, not raised."""
     try:
         with db.write() as session:
             session.add(entry)

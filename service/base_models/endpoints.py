@@ -14,5 +14,5 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", responses=errors())
 def list_models(caller: CallerDep) -> Page[ModelOut]:
-    """The folders of the service's models folder. Hub ids may be named as well where the operator allows the hub."""
+    """List the base models in the models folder. Jobs may also name hub ids if the operator allows the hub."""
     return Page(data=caller.catalog.list_models(), has_more=False)

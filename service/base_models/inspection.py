@@ -1,4 +1,4 @@
-"""Facts of a base model, from a child process that may import torch; this one never does."""
+"""Inspection of a base model in a child process, which may import torch; the service never does."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 
 
 def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
-    """Inspect a folder or hub id in a child process.
+    """Inspect a folder or hub id in a child process and return the facts of the model.
 
     Raises:
-        InvalidRequest: the model cannot be used, with the reason.
-        Unavailable: the inspection itself failed, such as by its time limit.
+        InvalidRequest: the model cannot be used; the message has the reason.
+        Unavailable: the inspection itself failed, for example by its time limit.
     """
     environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
     order = {"model": model, "revision": revision}
-    with READERS.one(), TemporaryDirectory(prefix="adamss-inspection-") as folder:
+    with READERS.slot(), TemporaryDirectory(prefix="adamss-inspection-") as folder:
         reply = ask(COMMAND, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
     return _facts(reply)
 
@@ -41,7 +41,8 @@ def _facts(reply: Reply) -> dict[str, Any]:
         )
     if reply.answer is None or reply.exit_code != 0:
         logger.error("inspection failed", extra={"exit_code": reply.exit_code, "stderr": reply.log})
-        raise Unavailable("The model could not be inspected; the service's log says why.", code="inspection_failed")
+        message = "The model could not be inspected; the service's log has the reason."
+        raise Unavailable(message, code="inspection_failed")
     if problem := reply.answer.get("error"):
         message = " ".join(str(problem[part]) for part in ("message", "hint") if problem.get(part))
         raise InvalidRequest(message, code=str(problem.get("code") or "model_unusable"), param="base_model")

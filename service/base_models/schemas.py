@@ -1,4 +1,4 @@
-"""Base models as the API shows them."""
+"""Schema of a base model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ModelOut(BaseModel):
-    """A base model that jobs may name."""
+    """A base model, for a job's `base_model`."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
 
     object: Literal["model"] = "model"
     """Always "model"."""
     name: str
-    """The name by which a job's `base_model` calls it."""
+    """Value for a job's `base_model`."""
     model_type: str | None = None
     """Its architecture, such as bert."""
     parameters: int | None = None
@@ -23,8 +23,8 @@ class ModelOut(BaseModel):
     tasks: list[str] = []
     """Tasks it can be fine-tuned for."""
     default_targets: list[str] | None = None
-    """What is adapted where a job's `target_modules` is null; null where a job must say."""
+    """Adapted modules if a job's `target_modules` is null; null if the job must name them."""
     max_length: int | None = None
     """Longest input, in tokens."""
     problem: str | None = None
-    """Why it cannot be used, where it cannot."""
+    """Reason why the model cannot be used; null if it can."""

@@ -1,4 +1,4 @@
-"""Which base models may be used, and what is known of them."""
+"""Catalog of the allowed base models and their facts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from service.shared.errors import InvalidRequest, ServiceError, quoted_names
 from service.shared.settings import Settings
 
 CONFIG = "config.json"
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: what facts are read from
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: the sources of facts
 MAIN = "main"
 
 
 class Catalog:
-    """The base models: folders in the models folder, and hub ids where they are allowed."""
+    """The base models: folders in the models folder, and hub ids if allowed."""
 
     def __init__(self, settings: Settings, db: Database) -> None:
         self._settings, self._db = settings, db
@@ -31,21 +31,21 @@ class Catalog:
         self._locks: dict[tuple[str, str], Lock] = {}
 
     def folders(self) -> list[str]:
-        """Names of the usable folders."""
+        """List the names of the folders with a config."""
         root = self._settings.files.models
-        found = [path.parent.relative_to(root) for level in ("*", "*/*") for path in root.glob(f"{level}/{CONFIG}")]
-        return sorted(name.as_posix() for name in found if re.fullmatch(MODEL_NAME, name.as_posix()))
+        folders = [path.parent.relative_to(root) for level in ("*", "*/*") for path in root.glob(f"{level}/{CONFIG}")]
+        return sorted(name.as_posix() for name in folders if re.fullmatch(MODEL_NAME, name.as_posix()))
 
     def list_models(self) -> list[ModelOut]:
-        """Every folder with what is known of it; the first time, finding that out takes seconds."""
+        """List every folder with its facts; the first inspection of a folder takes seconds."""
         return [self._describe(name) for name in self.folders()]
 
     def facts(self, name: str, revision: str | None) -> ModelFacts:
-        """What is known of a model, inspected once per content of its folder or per revision.
+        """Return the facts of a model, inspected once per version of its folder or per revision.
 
         Raises:
-            InvalidRequest: there is no such model, it is not allowed, or it cannot be used.
-            Unavailable: the inspection did not come to an end.
+            InvalidRequest: the model does not exist, is not allowed, or cannot be used.
+            Unavailable: the inspection failed.
         """
         folder = self.folder(name)
         if folder is None:
@@ -57,17 +57,17 @@ class Catalog:
                 code="invalid_field",
                 param="revision",
             )
-        return ModelFacts.model_validate(self._inspected(name, fingerprint(folder), str(folder), None, local=True))
+        return ModelFacts.model_validate(self._inspected(name, folder_version(folder), str(folder), None, local=True))
 
     def folder(self, name: str) -> Path | None:
-        """The folder of a model, which wins over a hub model of the same name; None where there is none."""
+        """Return the folder of a model, or None; a folder takes precedence over a hub model of its name."""
         path = self._settings.files.model(name)
         return path if re.fullmatch(MODEL_NAME, name) and (path / CONFIG).is_file() else None
 
     def _require_hub(self, name: str) -> None:
-        if "/" not in name:  # a hub id has an organisation; without one, only a folder can be meant
+        if "/" not in name:  # a hub id has an organisation, so this names a folder
             raise InvalidRequest(
-                f"There is no model '{name}'. {self._available()}", code="unknown_model", param="base_model"
+                f"Model '{name}' does not exist. {self._available()}", code="unknown_model", param="base_model"
             )
         if not self._settings.hub_allowed and name not in self._settings.hub_models:
             raise InvalidRequest(
@@ -84,14 +84,14 @@ class Catalog:
     def _inspected(self, name: str, version: str, model: str, revision: str | None, *, local: bool) -> Json:
         with self._lock:
             lock = self._locks.setdefault((name, version), Lock())
-        with lock:  # many submits at once wait for one inspection
+        with lock:  # concurrent submits wait for one inspection
             with self._db.read() as session:
                 known = repository.find(session, name, version)
             if known is None or known.get("format") != facts_format():
                 try:
                     known = inspection.inspect(model, revision, local=local)
                 except InvalidRequest as error:
-                    if not local:  # the next look at the hub may find it
+                    if not local:  # not stored: the hub may have the model at the next try
                         raise
                     known = {"format": facts_format(), "refused": {"code": error.code, "message": error.message}}
                 with self._db.write() as session:
@@ -115,8 +115,8 @@ class Catalog:
         )
 
 
-def fingerprint(folder: Path) -> str:
-    """Changes when a file does from which facts are read; weights count by name, size and time."""
+def folder_version(folder: Path) -> str:
+    """Hash the config's content, and name, size and time of config, tokenizer and weight files."""
     digest = hashlib.sha256()
     for pattern in SMALL_FILES:
         for path in sorted(folder.glob(pattern)):

@@ -26,7 +26,7 @@ from service.cli.output import (
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -80,8 +80,8 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    rows = [[job["id"], job["name"], job["status"], _steps(job), when(job["created_at"])] for job in found]
-    print_table(["ID", "NAME", "STATUS", "STEP", "CREATED"], rows, "No jobs. Begin with: adamss init")
+    rows = [[job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"])] for job in found]
+    print_table(["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED"], rows, "No jobs. Begin with: adamss init")
 
 
 @app.command()
@@ -100,6 +100,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if asa := found["asa"]:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
+    fields |= {"best": _best(found)} if found["result"] else {}
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
@@ -292,14 +293,21 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         print(f"warning: {warning}")
 
 
-def _print_state(job: Job, as_json: bool, more: str = "") -> None:
+def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
     if as_json:
         print_json(job)
     else:
         print(f"{job['id']} is {job['status']}.{more}")
 
 
-def _steps(job: Job) -> str:
+def _best(job: JobJson) -> str:
+    """Such as `accuracy 0.8125`: the metric that chose the published checkpoint."""
+    chosen, result = job.get("best_metric"), job["result"] or {}
+    value = result.get(f"eval_{chosen['name']}") if chosen else None
+    return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
+
+
+def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
-from service.client.types import Event, Job, SubspaceMap
+from service.client.types import EventJson, JobJson, SubspaceMapJson
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -26,11 +26,11 @@ WIDEST = 110
 class View:
     """What is known of a job at one moment."""
 
-    job: Job
+    job: JobJson
     values: dict[str, float] = field(default_factory=dict)  # the newest of each name
     losses: list[float] = field(default_factory=list)
-    subspaces: SubspaceMap | None = None
-    event: Event | None = None  # the last
+    subspaces: SubspaceMapJson | None = None
+    event: EventJson | None = None  # the last
 
 
 def picture(view: View, width: int, height: int) -> RenderableType:
@@ -80,7 +80,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(BARS[round((mean - low) * scale)] for mean in means)
 
 
-def _progress(job: Job, width: int) -> Table:
+def _progress(job: JobJson, width: int) -> Table:
     progress = job["progress"]
     total = max(1, progress["total_steps"])
     row = Table.grid(padding=(0, 2))
@@ -103,11 +103,10 @@ def _numbers(view: View, width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis")
     if "loss" in values:
         table.add_row("loss", f"{values['loss']:.4f}", Text(sparkline(view.losses, width - 34), style="cyan"))
-    beside = f"eval loss {values['eval_loss']:.4f}" if "eval_loss" in values else ""
-    for name, value in evaluation(values).items():
-        if name != "loss":
-            table.add_row(f"eval {name.replace('_', ' ')}", f"{value:.4f}", Text(beside, style="dim"))
-            beside = ""
+    if scores := evaluation(view.job, values):
+        (name, best), *others = scores.items()
+        beside = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in others)
+        table.add_row(f"eval {name.replace('_', ' ')}", f"{best:.4f}", Text(beside, style="dim"))
     if counts := asa_counts(view):
         left = values.get("trainable_parameters")
         beside = f"{round(left):,} parameters still trained" if left is not None else ""
@@ -120,10 +119,12 @@ def _numbers(view: View, width: int) -> Table:
     return table
 
 
-def evaluation(values: dict[str, float]) -> dict[str, float]:
-    """The evaluation's numbers that are worth a line: accuracy and its like, not how long it took."""
-    wanted = ("accuracy", "macro_f1", "f1", "rmse", "pearson", "perplexity", "loss")
-    return {name: values[f"eval_{name}"] for name in wanted if f"eval_{name}" in values}
+def evaluation(job: JobJson, values: dict[str, float]) -> dict[str, float]:
+    """Return the evaluation's metrics; the one that the job's checkpoints are compared by comes first."""
+    chosen = job.get("best_metric")
+    names = [name.removeprefix("eval_") for name in values if name.startswith("eval_")]
+    names.sort(key=lambda name: chosen is None or name != chosen["name"])
+    return {name: values[f"eval_{name}"] for name in names}
 
 
 def _legend() -> Text:

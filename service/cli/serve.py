@@ -38,13 +38,11 @@ def up(port: Port = None) -> None:
     resume at the next start.
     """
     from service.cli.processes import Part
+    from service.shared.processes.ask import python
 
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
-    parts = [
-        Part(name, [sys.executable, "-P", "-m", "service.cli", name], env, settings.files.log(name), say)
-        for name in ("api", "worker")
-    ]
+    parts = [Part(name, python("service.cli", name), env, settings.files.log(name), say) for name in ("api", "worker")]
     api, worker = parts
     stop = StopSignals()
     try:
@@ -83,7 +81,9 @@ def api() -> None:
 
 def worker() -> None:
     """Start a worker alone; any number of workers may share one database."""
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.main"])
+    from service.shared.processes.ask import python
+
+    os.execv(sys.executable, python("worker.main"))
 
 
 def prepare(port: int | None) -> Settings:

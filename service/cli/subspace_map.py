@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from service.client.types import Subspace, SubspaceMap
+from service.client.types import SubspaceJson, SubspaceMapJson
 
 # Shade and colour encode the same value, so that the map is readable without colours.
 SHADES = (("░", "#2f6f8f"), ("▒", "#2b9c93"), ("▓", "#7cc46a"), ("█", "#f4e04d"))
@@ -18,7 +18,7 @@ LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<kind>.+)$")
 NARROWEST = 3
 
 
-def subspace_map(summary: SubspaceMap, width: int, height: int) -> Table:
+def subspace_map(summary: SubspaceMapJson, width: int, height: int) -> Table:
     """Render the map as a table.
 
     Args:
@@ -58,7 +58,7 @@ def arrange(names: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(layer, short[kind], name) for layer, kind, name in parts]
 
 
-def cells(subspaces: Sequence[Subspace], room: int, low: float, high: float) -> Text:
+def cells(subspaces: Sequence[SubspaceJson], room: int, low: float, high: float) -> Text:
     """Render one module's subspaces in at most `room` columns; a shared cell shows its most important subspace."""
     text = Text()
     if not subspaces:
@@ -80,7 +80,7 @@ def shade(importance: float, low: float, high: float) -> tuple[str, str]:
     return SHADES[min(len(SHADES) - 1, max(0, int(share * len(SHADES))))]
 
 
-def importance_range(summary: SubspaceMap) -> tuple[float, float]:
+def importance_range(summary: SubspaceMapJson) -> tuple[float, float]:
     """Return the 5 % and 95 % quantiles of the scores, so that one outlier does not darken the rest."""
     scores = sorted(
         s["importance"] for group in summary["modules"].values() for s in group if s["active"] and s["importance"]

@@ -15,7 +15,7 @@ from service.cli.output import duration
 from service.cli.picture import View, asa_counts, evaluation, picture
 from service.client.client import patiently
 from service.client.errors import ApiError
-from service.client.types import ENDED, Job, MetricRow
+from service.client.types import ENDED, JobJson, MetricJson
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -24,22 +24,22 @@ POLL_SECONDS = 0.7
 PLAIN_SECONDS = 5.0  # between two lines of progress
 
 
-def watch(client: Client, job_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> Job:
+def watch(client: Client, job_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> JobJson:
     """Display the job until it ends; return the ended job."""
     if not console.is_terminal:
         return follow(client, job_id, PlainLines(console).show, poll_seconds)
     with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as live:
 
-        def show(view: View, _: list[MetricRow]) -> None:
+        def show(view: View, _: list[MetricJson]) -> None:
             live.update(picture(view, console.width, console.height))
 
         return follow(client, job_id, show, poll_seconds)
 
 
-def watch_json(client: Client, job_id: str) -> Job:
+def watch_json(client: Client, job_id: str) -> JobJson:
     """Print every row of metrics, and finally the job, as a line of JSON."""
 
-    def show(_: View, rows: list[MetricRow]) -> None:
+    def show(_: View, rows: list[MetricJson]) -> None:
         for row in rows:
             print(json.dumps({"object": "metric", **row}), flush=True)
 
@@ -51,16 +51,16 @@ def watch_json(client: Client, job_id: str) -> Job:
 def follow(
     client: Client,
     job_id: str,
-    show: Callable[[View, list[MetricRow]], None],
+    show: Callable[[View, list[MetricJson]], None],
     poll_seconds: float = POLL_SECONDS,
-) -> Job:
+) -> JobJson:
     """Poll the job until it ends; call `show` with its state and the new rows each time."""
     view = View(patiently(lambda: client.get_job(job_id)))
     after, drawn = 0, -1
     while True:
         # The job is fetched first: if it has ended, its rows are complete.
         view.job = patiently(lambda: client.get_job(job_id))
-        rows: list[MetricRow] = []
+        rows: list[MetricJson] = []
         while page := patiently(lambda: client.metrics(job_id, after)):  # noqa: B023 - called at once
             rows += page
             after = page[-1]["seq"]
@@ -83,7 +83,7 @@ def follow(
         time.sleep(poll_seconds)
 
 
-def numbers(row: MetricRow) -> dict[str, float]:
+def numbers(row: MetricJson) -> dict[str, float]:
     """Return a row's values without non-finite ones, such as a NaN loss."""
     return {name: value for name, value in row["values"].items() if value is not None}
 
@@ -96,13 +96,13 @@ class PlainLines:
         self._last_message = ""
         self._line_at = float("-inf")
 
-    def show(self, view: View, rows: list[MetricRow]) -> None:
+    def show(self, view: View, rows: list[MetricJson]) -> None:
         job = view.job
         if view.event and view.event["message"] != self._last_message:
             self._last_message = view.event["message"]
             self._print(f"{job['status']}: {self._last_message}")
         for row in rows:
-            if found := evaluation(numbers(row)):
+            if found := evaluation(job, numbers(row)):
                 line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
                 self._print(f"step {row['step']}  evaluation  {line}")
         if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:

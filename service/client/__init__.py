@@ -1,4 +1,4 @@
-"""The Python client of the service. Needs httpx and the standard library, nothing else of ours."""
+"""Python client of the service; imports httpx and the standard library only."""
 
 from service.client.client import Client
 from service.client.errors import ApiError, Unreachable

@@ -1,4 +1,4 @@
-"""The Python client of the service.
+"""Python client of the service.
 
     with Client() as client:
         data = client.upload_dataset("reviews.csv")
@@ -6,7 +6,7 @@
         print(client.wait(job["id"])["result"])
         client.download(job["id"], "lora", "out", extract=True)
 
-Reading is repeated when the connection fails, and so is `submit`, which carries an Idempotency-Key.
+Reads are repeated when the connection fails, and so is `submit`, which sends an Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -24,14 +24,23 @@ import httpx
 from service.client.archive import unpack
 from service.client.connection import find_key, find_url
 from service.client.errors import ApiError, Unreachable, api_error
-from service.client.types import ENDED, Artifact, Dataset, Event, Job, LogPiece, MetricRow, SubspaceMap
+from service.client.types import (
+    ENDED,
+    ArtifactJson,
+    DatasetJson,
+    EventJson,
+    JobJson,
+    LogPieceJson,
+    MetricJson,
+    SubspaceMapJson,
+)
 
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model waits for its inspection
-UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads a file to its end before it answers
+UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads the whole file before it responds
 PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
 RETRIED = frozenset({429, 502, 503, 504})
 BUSY = frozenset({429})
-PATIENCE = 60.0  # seconds that a service may be away while a job is followed: long enough for a restart
+PATIENCE = 60.0  # seconds of unavailability tolerated while following a job: enough for a restart
 PAGE = 1_000
 ALL_EVENTS = 100_000
 LOG_BYTES = 1_000_000
@@ -40,11 +49,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """Calls one service, as one project.
+    """Client of one service, as one project.
 
     Args:
         url: address of the service. Default: ADAMSS_URL, else http://ADAMSS_HOST:ADAMSS_PORT.
-        api_key: default: ADAMSS_API_KEY, else the file `api_key` in ADAMSS_HOME, which a first start writes.
+        api_key: default: ADAMSS_API_KEY, else the file `api_key` in ADAMSS_HOME, written by a first start.
     """
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
@@ -63,7 +72,7 @@ class Client:
         self._http.close()
 
     def ready(self) -> bool:
-        """Whether database, broker and a worker are there."""
+        """Tell whether database, broker and a worker are available."""
         try:
             return self._send("GET", "/readyz").is_success
         except ApiError:
@@ -71,27 +80,27 @@ class Client:
 
     # Data sets and models
 
-    def upload_dataset(self, path: str | Path, name: str | None = None) -> Dataset:
-        """Uploads a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images; `name` is what it is listed as."""
+    def upload_dataset(self, path: str | Path, name: str | None = None) -> DatasetJson:
+        """Upload a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images, under its own name or `name`."""
         path = Path(path)
         with path.open("rb") as file:
             files = {"file": (name or path.name, file)}
-            return cast(Dataset, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
+            return cast(DatasetJson, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
 
-    def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> Dataset:
-        """Has the service fetch a split from the hub; options: revision, config."""
+    def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> DatasetJson:
+        """Let the service fetch a split from the hub; options: revision, config."""
         body = {"hub_id": hub_id, "split": split, **options}
-        return cast(Dataset, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
+        return cast(DatasetJson, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
 
-    def datasets(self, limit: int = 100) -> list[Dataset]:
-        """The newest data sets first."""
+    def datasets(self, limit: int = 100) -> list[DatasetJson]:
+        """List data sets, newest first."""
         return list(self._pages("/datasets", {}, limit))
 
-    def dataset(self, dataset: str) -> Dataset:
-        return cast(Dataset, self._get(f"/datasets/{dataset}"))
+    def dataset(self, dataset: str) -> DatasetJson:
+        return cast(DatasetJson, self._get(f"/datasets/{dataset}"))
 
     def preview(self, dataset: str, spec: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The first rows of a data set; with a spec, as the job's model will see them."""
+        """Return the first rows of a data set; with a spec, encoded as for the job's model."""
         path = f"/datasets/{dataset}/preview"
         if spec is None:
             return cast(dict[str, Any], self._get(path))
@@ -101,104 +110,104 @@ class Client:
         self._send("DELETE", f"/datasets/{dataset}")
 
     def models(self) -> list[dict[str, Any]]:
-        """Base models that may be used."""
+        """List the base models."""
         return list(self._pages("/models", {}, PAGE))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Lists the tasks and their variants, with fields, metrics and inputs."""
+        """List the tasks and their variants, with fields, metrics and inputs."""
         return list(self._pages("/tasks", {}, PAGE))
 
     def presets(self) -> list[dict[str, Any]]:
-        """Good values for each kind of job, with where they come from."""
+        """List recommended values for each task, with their source."""
         return list(self._pages("/presets", {}, PAGE))
 
     # Jobs
 
-    def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submits a job, once, however often the connection fails meanwhile.
+    def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> JobJson:
+        """Submit a job exactly once, even if the connection fails meanwhile.
 
         Args:
-            idempotency_key: a second submit with the same key and spec gives the same job. Default: a new key.
+            idempotency_key: a second submit with an equal key and spec returns the existing job. Default: a new key.
         """
         headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        return cast(Job, self._send("POST", "/jobs", json=dict(spec), headers=headers, repeat=True).json())
+        return cast(JobJson, self._send("POST", "/jobs", json=dict(spec), headers=headers, repeat=True).json())
 
     def dry_run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """The resolved spec, warnings and the estimate; creates nothing."""
-        answer = self._send("POST", "/jobs", params={"dry_run": "true"}, json=dict(spec), repeat=True)
-        return cast(dict[str, Any], answer.json())
+        """Return the resolved spec, warnings and the estimate; create nothing."""
+        response = self._send("POST", "/jobs", params={"dry_run": "true"}, json=dict(spec), repeat=True)
+        return cast(dict[str, Any], response.json())
 
-    def get_job(self, job: str) -> Job:
-        return cast(Job, self._get(f"/jobs/{job}"))
+    def get_job(self, job: str) -> JobJson:
+        return cast(JobJson, self._get(f"/jobs/{job}"))
 
-    def list_jobs(self, status: str | None = None, name: str | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs first."""
+    def list_jobs(self, status: str | None = None, name: str | None = None, limit: int = 50) -> list[JobJson]:
+        """List jobs, newest first."""
         return list(self._pages("/jobs", {"status": status, "name": name}, limit))
 
-    def cancel(self, job: str) -> Job:
-        return cast(Job, self._send("POST", f"/jobs/{job}/cancel").json())
+    def cancel(self, job: str) -> JobJson:
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())
 
-    def pause(self, job: str) -> Job:
-        """It is `pausing` until its worker has written a checkpoint and freed the device."""
-        return cast(Job, self._send("POST", f"/jobs/{job}/pause").json())
+    def pause(self, job: str) -> JobJson:
+        """Pause a job: `pausing` until its worker has written a checkpoint and freed the device."""
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/pause").json())
 
-    def resume(self, job: str) -> Job:
-        """Lets a paused job go on from its checkpoint."""
-        return cast(Job, self._send("POST", f"/jobs/{job}/resume").json())
+    def resume(self, job: str) -> JobJson:
+        """Resume a paused job from its checkpoint."""
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/resume").json())
 
     def delete_job(self, job: str) -> None:
-        """Removes a job that has ended, with its metrics, checkpoints and artifacts."""
+        """Delete an ended job with its metrics, checkpoints and artifacts."""
         self._send("DELETE", f"/jobs/{job}")
 
     def wait(
         self,
         job: str,
         timeout: float | None = None,
-        on_update: Callable[[Job], None] | None = None,
+        on_update: Callable[[JobJson], None] | None = None,
         poll_seconds: float = 1.0,
-    ) -> Job:
-        """Waits until the job has ended, whichever way.
+    ) -> JobJson:
+        """Wait until the job has succeeded, failed or been cancelled.
 
         Args:
             timeout: seconds; None waits for ever.
-            on_update: called with the job whenever it changed.
+            on_update: called with the job after each change.
 
         Raises:
-            TimeoutError: it has not ended in time; the job goes on.
+            TimeoutError: the job has not ended in time; the job continues.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        seen: Job | None = None
+        seen: JobJson | None = None
         while True:
-            answer = patiently(lambda: self.get_job(job))
-            if answer != seen and on_update is not None:
-                on_update(answer)
-            seen = answer
-            if answer["status"] in ENDED:
-                return answer
+            current = patiently(lambda: self.get_job(job))
+            if current != seen and on_update is not None:
+                on_update(current)
+            seen = current
+            if current["status"] in ENDED:
+                return current
             if until is not None and time.monotonic() >= until:
-                raise TimeoutError(f"Job {job} is still {answer['status']} after {timeout:g} seconds.")
+                raise TimeoutError(f"Job {job} is still {current['status']} after {timeout:g} seconds.")
             time.sleep(poll_seconds if until is None else max(0.0, min(poll_seconds, until - time.monotonic())))
 
-    # What a job reports
+    # Reports of a job
 
-    def metrics(self, job: str, after: int = 0, limit: int = PAGE) -> list[MetricRow]:
-        """One page of rows past `after`, the last `seq` seen."""
+    def metrics(self, job: str, after: int = 0, limit: int = PAGE) -> list[MetricJson]:
+        """Return one page of rows after `after`, the last `seq` seen."""
         page = self._get(f"/jobs/{job}/metrics", {"after": after, "limit": limit})
-        return cast(list[MetricRow], page["data"])
+        return cast(list[MetricJson], page["data"])
 
     def iter_metrics(
         self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
-    ) -> Iterator[MetricRow]:
-        """Every row once, in order; with `follow`, until the job has ended."""
+    ) -> Iterator[MetricJson]:
+        """Yield every row once, in order; with `follow`, until the job has ended."""
         for rows in self.iter_pages(job, follow, after, poll_seconds):
             yield from rows
 
     def iter_pages(
         self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
-    ) -> Iterator[list[MetricRow]]:
-        """As `iter_metrics`, in the pieces in which rows arrive."""
+    ) -> Iterator[list[MetricJson]]:
+        """Yield the rows of `iter_metrics` in pages, as they arrive."""
         while True:
-            # Asked before the rows: what an ended job has written is then all there.
+            # Read the status before the rows: then the rows of an ended job are complete.
             ended = not follow or patiently(lambda: self.get_job(job))["status"] in ENDED
             while rows := patiently(lambda: self.metrics(job, after)):  # noqa: B023 - called at once
                 yield rows
@@ -207,20 +216,20 @@ class Client:
                 return
             time.sleep(poll_seconds)
 
-    def subspaces(self, job: str, step: int | None = None) -> SubspaceMap:
-        """The ASA map, as it is now or was at a step."""
-        return cast(SubspaceMap, self._get(f"/jobs/{job}/subspaces", {"step": step}))
+    def subspaces(self, job: str, step: int | None = None) -> SubspaceMapJson:
+        """Return the map of subspaces, current or at a step."""
+        return cast(SubspaceMapJson, self._get(f"/jobs/{job}/subspaces", {"step": step}))
 
-    def events(self, job: str, after: int = 0) -> list[Event]:
-        """What happened to the job past `after`, the last `seq` seen."""
+    def events(self, job: str, after: int = 0) -> list[EventJson]:
+        """List the job's events after `after`, the last `seq` seen."""
         return list(self._pages(f"/jobs/{job}/events", {"after": after}, ALL_EVENTS))
 
-    def log_piece(self, job: str, offset: int) -> LogPiece:
-        """The training log from a byte on; go on with `next`."""
-        return cast(LogPiece, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))
+    def log_piece(self, job: str, offset: int) -> LogPieceJson:
+        """Return the training log from byte `offset`; `next` is the offset of the next piece."""
+        return cast(LogPieceJson, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))
 
     def iter_logs(self, job: str, follow: bool = False, poll_seconds: float = 1.0) -> Iterator[str]:
-        """The training log in pieces; with `follow`, until the job has ended."""
+        """Yield the training log in pieces; with `follow`, until the job has ended."""
         offset = 0
         while True:
             ended = not follow or patiently(lambda: self.get_job(job))["status"] in ENDED
@@ -232,7 +241,7 @@ class Client:
             time.sleep(poll_seconds)
 
     def logs(self, job: str) -> str:
-        """The whole training log so far."""
+        """Return the training log so far."""
         return "".join(self.iter_logs(job))
 
     def checkpoints(self, job: str) -> list[dict[str, Any]]:
@@ -241,78 +250,78 @@ class Client:
     # The trained model
 
     def worst(self, job: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The held-out rows with the highest loss."""
+        """List the held-out rows with the highest loss."""
         return list(self._pages(f"/jobs/{job}/worst", {}, limit))
 
     def predict(self, job: str, inputs: Sequence[str | Mapping[str, Any]], **options: Any) -> list[dict[str, Any]]:
-        """The answers of a finished job's model.
+        """Predict with a finished job's model.
 
         Args:
-            inputs: at most 64; objects of the fields that the job was trained on (text, text_pair, tokens, prompt,
-                messages; image in base64), or strings where it takes one field.
-            options: max_new_tokens, temperature and seed of a model that writes text.
+            inputs: at most 64; objects with the fields of the job's data set (text, text_pair, tokens, prompt,
+                messages; image in base64), or strings if the task has a single field.
+            options: max_new_tokens, temperature and seed of a model that generates text.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
-        # Not after a timeout: the same inputs would take as long again.
-        answer = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True, retried=BUSY).json()
-        return cast(list[dict[str, Any]], answer["data"])
+        # Not repeated after a timeout: equal inputs would take as long again.
+        response = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True, retried=BUSY).json()
+        return cast(list[dict[str, Any]], response["data"])
 
     # Artifacts
 
-    def artifacts(self, job: str) -> list[Artifact]:
+    def artifacts(self, job: str) -> list[ArtifactJson]:
         return list(self._pages(f"/jobs/{job}/artifacts", {}, PAGE))
 
     def download(self, job: str, name: str, folder: str | Path, *, extract: bool = False) -> Path:
-        """Downloads an artifact, going on where an earlier try stopped, and checks its sha256.
+        """Download an artifact, resuming an earlier try, and check its sha256.
 
         Args:
             name: adapter, lora, merged or metrics.
-            folder: made if needed.
-            extract: unpack it, for `from_pretrained` and `load_adapter`.
+            folder: created if needed.
+            extract: whether to unpack the zip, for `from_pretrained` and `load_adapter`.
 
         Returns:
             `folder/name.zip`, or the folder `folder/name` with `extract`.
         """
-        wanted = next((artifact for artifact in self.artifacts(job) if artifact["name"] == name), None)
-        if wanted is None:
+        artifact = next((entry for entry in self.artifacts(job) if entry["name"] == name), None)
+        if artifact is None:
             raise ApiError(f"Job {job} has no artifact {name}.", status=404, code="artifact_not_found", param="name")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{name}.zip"
-        if not (target.is_file() and sha256_of(target) == wanted["sha256"]):
-            self._fetch(f"/jobs/{job}/artifacts/{name}", wanted, target)
+        if not (target.is_file() and sha256_of(target) == artifact["sha256"]):
+            self._fetch(f"/jobs/{job}/artifacts/{name}", artifact, target)
         return unpack(target, folder / name) if extract else target
 
-    def _fetch(self, path: str, wanted: Artifact, target: Path) -> None:
-        # The name holds the content's hash: a rest of another job's file is never gone on with.
-        part = target.with_name(f".{target.name}.{wanted['sha256'][:16]}.part")
+    def _fetch(self, path: str, artifact: ArtifactJson, target: Path) -> None:
+        # The name contains the content's hash, so that another job's partial file is never resumed.
+        part = target.with_name(f".{target.name}.{artifact['sha256'][:16]}.part")
         for pause in (*PAUSES, None):
             try:
-                self._append(path, part, wanted["size_bytes"])
+                self._append(path, part, artifact["size_bytes"])
                 break
             except httpx.TransportError as error:
                 if pause is None:
                     raise self._unreachable(error) from error
                 time.sleep(pause)
-        if sha256_of(part) != wanted["sha256"]:
+        if sha256_of(part) != artifact["sha256"]:
             part.unlink()
             raise ApiError(
-                f"What was downloaded as {target.name} is not what the service announced. Download it again.",
+                f"The checksum of {target.name} is not what the service announced. Download the file again.",
                 code="checksum_mismatch",
             )
         part.replace(target)
 
     def _append(self, path: str, part: Path, size: int) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        if have >= size > 0:
+        received = part.stat().st_size if part.exists() else 0
+        if received >= size > 0:
             return
-        headers = {"accept-encoding": "identity"} | ({"range": f"bytes={have}-"} if have else {})
-        with self._http.stream("GET", path, headers=headers) as answer:
-            if answer.status_code not in (200, 206):
-                answer.read()
-                raise api_error(answer)
-            with part.open("ab" if answer.status_code == 206 else "wb") as file:
-                for chunk in answer.iter_bytes():
+        headers = {"accept-encoding": "identity"} | ({"range": f"bytes={received}-"} if received else {})
+        with self._http.stream("GET", path, headers=headers) as response:
+            if response.status_code not in (200, 206):
+                response.read()
+                raise api_error(response)
+            with part.open("ab" if response.status_code == 206 else "wb") as file:
+                for chunk in response.iter_bytes():
                     file.write(chunk)
 
     # HTTP
@@ -343,32 +352,32 @@ class Client:
         files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
         timeout: httpx.Timeout = TIMEOUT,
     ) -> httpx.Response:
-        """One call; repeated only where a second one does no harm."""
-        given = {name: value for name, value in (params or {}).items() if value is not None}
+        """Send a request; repeat it only if a second one does no harm."""
+        query = {name: value for name, value in (params or {}).items() if value is not None}
         for pause in (*PAUSES, None) if repeat else (None,):
             try:
-                answer = self._http.request(
-                    method, path, params=given, headers=headers, json=json, files=files, timeout=timeout
+                response = self._http.request(
+                    method, path, params=query, headers=headers, json=json, files=files, timeout=timeout
                 )
             except httpx.TransportError as error:
                 if pause is None:
                     raise self._unreachable(error) from error
                 time.sleep(pause)
                 continue
-            if answer.status_code in retried and pause is not None:
-                time.sleep(max(pause, retry_after(answer)))
+            if response.status_code in retried and pause is not None:
+                time.sleep(max(pause, retry_after(response)))
                 continue
             break
-        if not answer.is_success:
-            raise api_error(answer)
-        if "html" in answer.headers.get("content-type", ""):
+        if not response.is_success:
+            raise api_error(response)
+        if "html" in response.headers.get("content-type", ""):
             raise ApiError(
-                f"What answers at {self.url} is not this service. Is ADAMSS_URL its address, and does a proxy's "
-                "sign-in page stand before it?",
-                status=answer.status_code,
+                f"The server at {self.url} is not this service. Is ADAMSS_URL its address, and does a proxy's "
+                "sign-in page stand in front of it?",
+                status=response.status_code,
                 code="not_the_service",
             )
-        return answer
+        return response
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         return Unreachable(
@@ -379,20 +388,20 @@ class Client:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Follows a job through a restart of the service."""
+    """Call repeatedly through a restart of the service."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             return call()
         except ApiError as error:
-            away = error.status in RETRIED or isinstance(error, Unreachable)
-            if not away or time.monotonic() >= until:
+            unavailable = error.status in RETRIED or isinstance(error, Unreachable)
+            if not unavailable or time.monotonic() >= until:
                 raise
             time.sleep(PAUSES[-1])
 
 
-def retry_after(answer: httpx.Response) -> float:
-    value = answer.headers.get("retry-after", "")
+def retry_after(response: httpx.Response) -> float:
+    value = response.headers.get("retry-after", "")
     return min(float(value), 30.0) if value.isdigit() else 0.0
 
 

@@ -1,7 +1,7 @@
 """Address and key of the service, from the environment.
 
-Reads five of the `ADAMSS_` variables on its own, with the defaults of `service.shared.settings` (a test compares the
-two): the client works where nothing of the server is installed.
+This module repeats five `ADAMSS_` variables and their defaults from `service.shared.settings` (a test compares the
+two), so that the client works without the server's packages.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ WILDCARDS = ("0.0.0.0", "::")  # addresses to listen on, not to call
 
 
 def find_url() -> str:
-    """Return ADAMSS_URL, else the address that ADAMSS_HOST and ADAMSS_PORT make.
+    """Return ADAMSS_URL, else the address made of ADAMSS_HOST and ADAMSS_PORT.
 
     Raises:
-        ApiError: bad_settings, where the port is no number from 0 to 65535.
+        ApiError: bad_settings, if the port is not a number from 0 to 65535.
     """
     if url := os.environ.get("ADAMSS_URL"):
         return url.rstrip("/")
@@ -31,7 +31,7 @@ def find_url() -> str:
 
 
 def find_key() -> str | None:
-    """Return ADAMSS_API_KEY, else the key that a first start on this machine left in the home folder."""
+    """Return ADAMSS_API_KEY, else the key of a first start from this machine's home folder."""
     if key := os.environ.get("ADAMSS_API_KEY", "").strip():
         return key
     file = Path(os.environ.get("ADAMSS_HOME", "data")).expanduser() / "api_key"

@@ -1,4 +1,4 @@
-"""Errors that the client raises."""
+"""Errors of the client."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import httpx
 
 
 class ApiError(Exception):
-    """What the service answered instead.
+    """An error response of the service, or the lack of a response.
 
     Attributes:
-        status: HTTP status; 0 where no answer came.
+        message: the error, in words.
+        status: HTTP status; 0 without a response.
         code: stable name of the error.
         param: JSON path of the field at fault, such as `dataset.train`.
-        request_id: to find the request in the service's log.
+        request_id: id of the request in the service's log.
     """
 
     def __init__(
@@ -26,17 +27,19 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """No answer came."""
+    """Lack of a response: the service could not be reached."""
 
 
-def api_error(answer: httpx.Response) -> ApiError:
-    """The error envelope as an exception; other bodies, such as a proxy's, as they are."""
-    request_id = answer.headers.get("x-request-id", "")
+def api_error(response: httpx.Response) -> ApiError:
+    """Make an exception of an error response, also if its body is not the service's, such as a proxy's."""
+    request_id = response.headers.get("x-request-id", "")
     try:
-        error = answer.json()["error"]
+        error = response.json()["error"]
         message, code, param = error["message"], error["code"], error.get("param")
     except (ValueError, KeyError, TypeError):
-        message, code, param = f"HTTP {answer.status_code}: {answer.text[:200]}", "http_error", None
-        if answer.is_redirect:
-            message = f"{answer.url} leads on to {answer.headers.get('location', '')}: set ADAMSS_URL to that address."
-    return ApiError(message, status=answer.status_code, code=code, param=param, request_id=request_id)
+        message, code, param = f"HTTP {response.status_code}: {response.text[:200]}", "http_error", None
+        if response.is_redirect:
+            message = (
+                f"{response.url} redirects to {response.headers.get('location', '')}: set ADAMSS_URL to that address."
+            )
+    return ApiError(message, status=response.status_code, code=code, param=param, request_id=request_id)

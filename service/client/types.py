@@ -1,4 +1,4 @@
-"""The JSON that the API answers, as the client's callers see it. Newer servers may add keys."""
+"""Types of the API's JSON. Newer servers may add keys."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succee
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class Progress(TypedDict):
-    """How far a job is."""
+class ProgressJson(TypedDict):
+    """Progress of a job."""
 
     step: int
     total_steps: int
@@ -17,39 +17,47 @@ class Progress(TypedDict):
     eta_seconds: float | None
 
 
-class Problem(TypedDict):
-    """Why a job failed, and what to do about it."""
+class ProblemJson(TypedDict):
+    """Reason of a job's failure, with its remedy."""
 
     code: str
     message: str
     hint: NotRequired[str | None]
 
 
-class AsaCounts(TypedDict):
-    """Subspaces over all layers."""
+class AsaCountsJson(TypedDict):
+    """Numbers of subspaces over all layers."""
 
     total: int
     active: int
     target: int | None
 
 
-class Job(TypedDict):
+class BestMetricJson(TypedDict):
+    """Metric that compares a job's checkpoints; a result has its value as eval_<name>."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+
+class JobJson(TypedDict):
     """A fine-tuning job."""
 
     id: str
     name: str
     status: Status
-    progress: Progress
+    progress: ProgressJson
     spec: dict[str, Any]
     resolved: dict[str, Any]
     attempt: int
-    error: Problem | None
-    asa: AsaCounts | None
+    error: ProblemJson | None
+    asa: AsaCountsJson | None
+    best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
     result: dict[str, Any] | None
     created_at: str
 
 
-class Dataset(TypedDict):
+class DatasetJson(TypedDict):
     """An uploaded data set and its profile."""
 
     id: str
@@ -66,19 +74,19 @@ class Dataset(TypedDict):
     created_at: str
 
 
-class MetricRow(TypedDict):
-    """What was measured at one step."""
+class MetricJson(TypedDict):
+    """Values logged at one step."""
 
     seq: int
     kind: Literal["train", "eval"]
     step: int
     epoch: float
     time: str
-    values: dict[str, float | None]  # None for what is not a number
+    values: dict[str, float | None]  # null for NaN and infinity
 
 
-class Event(TypedDict):
-    """Something that happened to a job."""
+class EventJson(TypedDict):
+    """An event of a job."""
 
     seq: int
     time: str
@@ -87,15 +95,15 @@ class Event(TypedDict):
     data: NotRequired[dict[str, Any]]
 
 
-class LogPiece(TypedDict):
-    """A piece of the training log, from one byte to the next."""
+class LogPieceJson(TypedDict):
+    """A piece of the training log, from byte `offset` to byte `next`."""
 
     data: str
     offset: int
     next: int
 
 
-class Subspace(TypedDict):
+class SubspaceJson(TypedDict):
     """One subspace of one adapted layer."""
 
     index: int
@@ -106,26 +114,26 @@ class Subspace(TypedDict):
     pruned_at: int | None
 
 
-class MaskStep(TypedDict):
-    """One pruning: how many subspaces were to stay, and how many did (null for one yet to come)."""
+class MaskStepJson(TypedDict):
+    """A pruning step: `wanted` subspaces were to stay, `reached` did (null before the step)."""
 
     step: int
     wanted: int
     reached: int | None
 
 
-class SubspaceMap(TypedDict):
-    """The whole ASA picture at a step."""
+class SubspaceMapJson(TypedDict):
+    """State of all subspaces at a step."""
 
     total: int
     active: int
     target: int | None
-    modules: dict[str, list[Subspace]]
-    schedule: list[MaskStep]
+    modules: dict[str, list[SubspaceJson]]
+    schedule: list[MaskStepJson]
 
 
-class Artifact(TypedDict):
-    """A file that a job left: one zip."""
+class ArtifactJson(TypedDict):
+    """A published zip of a job."""
 
     name: Literal["adapter", "lora", "merged", "metrics"]
     size_bytes: int

@@ -13,7 +13,7 @@ from service.datasets.json_rows import is_array, read_json_array, read_json_line
 from service.datasets.parquet import read_parquet
 from service.datasets.rows import Format, Notice, NumberedRow, Problem, refuse, too_large
 from service.datasets.tabular import read_csv
-from service.datasets.text import MARKS, TextFile, open_text, unpack
+from service.datasets.text_file import MARKS, TextFile, open_text, unpack
 
 ACCEPTED = "Upload CSV, TSV, JSONL, Parquet, or a zip of images."
 GZIP = b"\x1f\x8b"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from adamss_core.fileio.exchange import read_order, write_answer
-from service.datasets import child
 from service.datasets.convert import PARTS
 from service.datasets.rows import Notice
 from service.datasets.schemas import DatasetOut, HubDatasetIn
 from service.datasets.service import store, work_folder
+from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
@@ -44,7 +44,7 @@ def fetch(caller: Caller, source: HubDatasetIn) -> DatasetOut:
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
         commit = _download(source, folder, caller.upload_bytes)
-        converted = child.read_upload(None, source.hub_id, folder, caller.upload_bytes)
+        converted = read_upload(None, source.hub_id, folder, caller.upload_bytes)
         origin = f"From the hub: {source.hub_id} at {commit}, split {source.split}."
         converted["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
         return store(caller, dataset_id, f"{source.hub_id.replace('/', ' ')} {source.split}", folder, converted)
@@ -63,7 +63,7 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 def _download(source: HubDatasetIn, folder: Path, limit: int) -> str:
     """Download the files into `folder/parts` in a child process; return the commit."""
     environment = for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    with READERS.one():
+    with READERS.slot():
         reply = ask(COMMAND, source.model_dump() | {"limit": limit}, folder, seconds=SECONDS, environment=environment)
     if reply.exit_code is None:
         raise Unavailable("The download takes too long. Try again later.", code="hub_timeout")

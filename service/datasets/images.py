@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from service.datasets.json_rows import read_json_lines
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, refuse, too_large
 from service.datasets.tabular import read_csv
-from service.datasets.text import open_text
+from service.datasets.text_file import open_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

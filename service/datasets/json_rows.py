@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, check_values, refuse
-from service.datasets.text import TextFile
+from service.datasets.text_file import TextFile
 
 EXAMPLE = '{"text": "...", "label": 1}'
 

@@ -77,7 +77,7 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
     environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
-    with READERS.one():
+    with READERS.slot():
         reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
     if reply.exit_code is None:
         raise InvalidRequest(

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adamss_core.spec import JobSpec, record_of
-from service.datasets.child import environment
 from service.datasets.leakage import Overlap, repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
+from service.datasets.upload import environment
 from service.http.context import Caller
 from service.shared.processes.ask import ask, python
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from adamss_core.spec import TaskName
 from adamss_core.spec.job import MODEL_NAME, REVISION
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
+from service.http.openapi import Out
 from service.shared.database.tables import Dataset
 
 HUB_WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class LengthOut(Out):
@@ -48,7 +45,7 @@ class ColumnOut(Out):
     """Length of the longest value."""
     mean_length: float
     """Mean length of a value."""
-    lengths: list[LengthOut] = []
+    lengths: list[LengthOut] = Field(default=[])
     """Distribution of the lengths, in bins that double."""
     repeated: int | None = None
     """Rows whose text in this column repeats an earlier row's; null where not counted."""
@@ -56,7 +53,7 @@ class ColumnOut(Out):
     """Rows per value (for lists, per entry), if the column has at most 50 values, all short; null otherwise."""
 
 
-class ProblemOut(Out):
+class RowProblemOut(Out):
     """A fault of a row."""
 
     row: int
@@ -98,7 +95,7 @@ class DuplicatesOut(Out):
 
     rows: int = 0
     """Number of duplicate rows; they are not left out."""
-    examples: list[DuplicateOut] = []
+    examples: list[DuplicateOut] = Field(default=[])
     """The first 20 duplicate rows."""
 
 
@@ -123,7 +120,7 @@ class DatasetOut(Out):
     """The columns, in the file's order."""
     problem_count: int
     """Number of all problems."""
-    problems: list[ProblemOut]
+    problems: list[RowProblemOut]
     """The first 100 problems, by row."""
     left_out: int = 0
     """Rows left out because of a problem."""
@@ -131,7 +128,7 @@ class DatasetOut(Out):
     """Rows without any value, also left out."""
     duplicates: DuplicatesOut = DuplicatesOut()
     """Duplicate rows."""
-    notices: list[NoticeOut] = []
+    notices: list[NoticeOut] = Field(default=[])
     """Remarks on the data as a whole, such as its encoding or columns that are unsuitable as labels."""
     created_at: datetime
     """Time of the upload."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from adamss_core.fileio.fsync import sync_folder
-from service.datasets import child, repository, schemas
+from service.datasets import repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.schemas import DatasetOut
+from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
@@ -31,7 +32,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
     """
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        converted = child.read_upload(file, filename, folder, caller.upload_bytes)
+        converted = read_upload(file, filename, folder, caller.upload_bytes)
         return store(caller, dataset_id, filename, folder, converted)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
-from service.datasets.text import TextFile
+from service.datasets.text_file import TextFile
 
 DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}

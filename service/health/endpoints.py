@@ -1,4 +1,4 @@
-"""Liveness, readiness and numbers over HTTP."""
+"""Liveness, readiness and Prometheus metrics over HTTP."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def liveness() -> HealthOut:
-    """Answers as long as the process does. Needs no key."""
+    """Report that the process is alive. Needs no key."""
     return HealthOut()
 
 
-@router.get("/readyz", responses={503: {"model": ReadyOut, "description": "A part is missing."}})
+@router.get("/readyz", responses={503: {"model": ReadyOut, "description": "A part is not available."}})
 def readiness(context: ContextDep, response: Response) -> ReadyOut:
-    """Whether database, broker and a worker are there. Needs no key."""
+    """Report whether database, broker and a worker are available. Needs no key."""
     state = service.readiness(context)
     response.status_code = 200 if state.ready else 503
     return state
@@ -29,5 +29,5 @@ def readiness(context: ContextDep, response: Response) -> ReadyOut:
 
 @router.get("/metrics", responses=errors(), response_class=Response)
 def prometheus(request: Request, caller: CallerDep) -> Response:
-    """Numbers of the service in Prometheus' format: jobs by status, age of the queue, workers, requests."""
+    """Export metrics in Prometheus' format: jobs by status, age of the queue, workers, requests."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,31 +1,27 @@
-"""Health as the API shows it."""
+"""Schemas of health."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from service.http.openapi import Out
 
 
-class HealthOut(BaseModel):
-    """The process answers."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class HealthOut(Out):
+    """Liveness of the process."""
 
     status: Literal["ok"] = "ok"
     """Always "ok"."""
 
 
-class ReadyOut(BaseModel):
-    """Whether jobs would run now."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class ReadyOut(Out):
+    """Readiness to run jobs."""
 
     ready: bool
-    """Whether all parts are there."""
+    """Whether all parts are available."""
     database: bool
-    """The database answers."""
+    """Whether the database answers."""
     broker: bool
-    """The broker takes messages. Jobs run without it as well, some seconds later."""
+    """Whether the broker accepts messages. Without it jobs start some seconds later."""
     worker: bool
-    """A worker was heard from lately."""
+    """Whether a worker has sent a heartbeat within the lease time."""

@@ -1,4 +1,4 @@
-"""Whether the service works, and its numbers for Prometheus."""
+"""Readiness of the service, and its metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from service.shared.settings import Settings
 
 
 def readiness(context: Context) -> ReadyOut:
+    """Probe database, broker and workers."""
     database = worker = False
     try:
         with context.db.read() as session:
@@ -30,8 +31,8 @@ def readiness(context: Context) -> ReadyOut:
     return ReadyOut(ready=database and broker and worker, database=database, broker=broker, worker=worker)
 
 
-class ServiceNumbers(Collector):
-    """Jobs, queue and workers, counted when they are asked for."""
+class ServiceMetrics(Collector):
+    """Gauges of jobs, queue and workers, counted at each scrape."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db, self._settings = db, settings
@@ -48,9 +49,9 @@ class ServiceNumbers(Collector):
             by_status.add_metric([status], count)
         yield by_status
         age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
-        yield GaugeMetricFamily("adamss_queue_age_seconds", "How long the oldest queued job has waited.", value=age)
-        yield GaugeMetricFamily("adamss_workers", "Workers heard from within the lease time.", value=workers)
-        yield GaugeMetricFamily("adamss_workers_busy", "Workers that run a job.", value=busy)
+        yield GaugeMetricFamily("adamss_queue_age_seconds", "Waiting time of the oldest queued job.", value=age)
+        yield GaugeMetricFamily("adamss_workers", "Workers with a heartbeat within the lease time.", value=workers)
+        yield GaugeMetricFamily("adamss_workers_busy", "Workers with a running job.", value=busy)
         by_device = GaugeMetricFamily("adamss_devices", "Devices of the live workers.", labels=["device"])
         for device, count in devices.items():
             by_device.add_metric([device], count)
@@ -58,4 +59,5 @@ class ServiceNumbers(Collector):
 
 
 def register(registry: CollectorRegistry, context: Context) -> None:
-    registry.register(ServiceNumbers(context.db, context.settings))
+    """Add the service's gauges to a registry."""
+    registry.register(ServiceMetrics(context.db, context.settings))

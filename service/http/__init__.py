@@ -1,1 +1,1 @@
-"""The HTTP service: app, routes, and the gate in front of them."""
+"""HTTP service: app, route policies, and the gate in front of the routes."""

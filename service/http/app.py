@@ -1,4 +1,4 @@
-"""The HTTP service: parts, middleware and routes put together."""
+"""Assembly of the HTTP service from parts, middleware and routes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.http.gate.body_limit import BodyLimitMiddleware
 from service.http.gate.rates import RateLimits
 from service.http.gate.read_limit import ReadLimitMiddleware
 from service.http.gate.rendering import add_error_handlers
-from service.http.gate.requests import RequestMiddleware, RequestNumbers
+from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
 from service.jobs.presets import router as presets
@@ -34,7 +34,7 @@ from service.jobs.presets import tasks
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
-from service.predict.process import Predictor
+from service.predict.process import PredictionQueue
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.jobs.queue import Hints
@@ -45,7 +45,7 @@ from service.web import page
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; database, threads and files are opened when it starts, not here."""
+    """Make the application; its lifespan opens database, threads and files, not this call."""
     settings = settings or get_settings()
     registry = CollectorRegistry()
     rates = RateLimits(settings)
@@ -71,8 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
         telemetry={"tracing": False},
-        middleware=[  # in the order in which a request meets them
-            Middleware(RequestMiddleware, numbers=RequestNumbers(registry), settings=settings),
+        middleware=[  # in the order in which a request passes them
+            Middleware(RequestMiddleware, metrics=RequestMetrics(registry), settings=settings),
             Middleware(ReadLimitMiddleware),
             Middleware(AccessMiddleware, settings=settings, rates=rates),
             Middleware(AuditMiddleware),
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def start(settings: Settings) -> Context:
-    """Opens the parts; migrates the database and makes the first key where needed.
+    """Open the parts; migrate the database and create the first key if needed.
 
     Raises:
         StartRefused: others could reach the service, and no key protects it.
@@ -104,12 +104,13 @@ def start(settings: Settings) -> Context:
         db=db,
         hints=Hints(settings),
         catalog=Catalog(settings, db),
-        predictor=Predictor(settings),
+        predictor=PredictionQueue(settings),
         streams=Streams(db),
     )
 
 
 def stop(context: Context) -> None:
+    """Close the parts."""
     context.predictor.close()
     context.hints.close()
     context.db.close()

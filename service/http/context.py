@@ -1,4 +1,4 @@
-"""Parts that a request's code works with: made once at start-up, handed to the service functions as one argument."""
+"""Parts of the process: made once at start-up, passed to the service functions as one argument."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from service.shared.database.engine import Database
 from service.shared.jobs.queue import Hints
 from service.shared.settings import Settings
 
-if TYPE_CHECKING:  # by type only: domains import this module, so it must import none of them
+if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
-    from service.predict.process import Predictor
+    from service.predict.process import PredictionQueue
     from service.stream.feed import Streams
 
 
 @dataclass(frozen=True)
 class Context:
-    """Parts that live as long as the process."""
+    """Parts with the lifetime of the process."""
 
     settings: Settings
     db: Database
     hints: Hints
     catalog: Catalog
-    predictor: Predictor
+    predictor: PredictionQueue
     streams: Streams
 
 
 @dataclass(frozen=True)
 class Caller(Context):
-    """Parts, and the project that the request's key belongs to: nothing of another project is ever shown.
+    """Parts, with the project of the request's key; queries never leave this project.
 
     Attributes:
+        project_id: project of the request's key.
         upload_bytes: largest data set that the project may upload.
     """
 
@@ -42,16 +43,18 @@ class Caller(Context):
     upload_bytes: int
 
 
-# Access itself is checked for every route by the middleware; this puts the lock into the interactive docs.
+# The middleware checks access; this only adds the lock to the interactive docs.
 _bearer = HTTPBearer(auto_error=False, description="A key of the service: `Authorization: Bearer adamss_...`")
 
 
 def get_context(request: Request) -> Context:
+    """Return the parts of the process."""
     context: Context = request.app.state.context
     return context
 
 
 def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None) -> Caller:
+    """Return the parts with the project that the middleware has identified."""
     context = get_context(request)
     return Caller(
         settings=context.settings,

@@ -1,6 +1,6 @@
-"""The interactive docs, from files of our own installation: no page of ours loads anything from elsewhere.
+"""Interactive docs from installed files: the page loads nothing from other hosts.
 
-The page has no script of its own inside, which the content security policy forbids: what starts Swagger UI is a file.
+A file starts Swagger UI, because the content security policy forbids inline scripts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SCRIPT = f"""SwaggerUIBundle({{
 
 
 def add(app: FastAPI) -> None:
-    """Adds /docs and the files it needs."""
+    """Add /docs and its files."""
     app.mount(ASSETS, StaticFiles(directory=assets_folder()), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
@@ -63,8 +63,8 @@ def add(app: FastAPI) -> None:
 
 
 def assets_folder() -> Path:
-    """Swagger UI's files, which the package fastapi-offline carries; its code is not imported."""
-    found = find_spec("fastapi_offline")
-    if found is None or found.origin is None:
+    """Find Swagger UI's files in the package fastapi-offline, without importing it."""
+    package = find_spec("fastapi_offline")
+    if package is None or package.origin is None:
         raise ModuleNotFoundError("fastapi-offline is missing; install this package with its dependencies")
-    return Path(found.origin).parent / "static"
+    return Path(package.origin).parent / "static"

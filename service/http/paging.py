@@ -1,4 +1,4 @@
-"""Lists: `{"object": "list", "data": [...], "has_more": bool, "next": cursor}`."""
+"""Paged lists: `{"object": "list", "data": [...], "has_more": bool, "next": cursor}`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from service.shared.errors import InvalidRequest
 
 T = TypeVar("T")
 
-Limit = Annotated[int, Query(ge=1, le=1_000, description="Largest number of entries that are returned.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Largest number of entries to return.")]
 After = Annotated[
-    str | None, Query(max_length=200, description="`next` of the page before; leave it out for the first page.")
+    str | None, Query(max_length=200, description="`next` of the previous page; omit it for the first page.")
 ]
 
 
@@ -31,21 +31,21 @@ class Page(BaseModel, Generic[T]):
     data: list[T]
     """The entries."""
     has_more: bool
-    """Whether there are entries after these."""
+    """Whether more entries follow."""
     next: str | int | None = None
-    """Send it as `after` for the next page; null on an empty one."""
+    """Value of `after` for the next page; null on an empty page."""
 
 
 def cursor(moment: datetime, identity: str) -> str:
-    """Names a place in a list that is ordered by time and id, and stays valid when its row is deleted."""
+    """Encode a position in a list ordered by time and id; valid even after its row is deleted."""
     return base64.urlsafe_b64encode(f"{moment.astimezone(UTC).isoformat()} {identity}".encode()).decode().rstrip("=")
 
 
 def parse_cursor(text: str | None) -> tuple[datetime, str] | None:
-    """The place that `cursor` named.
+    """Decode a position encoded by `cursor`.
 
     Raises:
-        InvalidRequest: the text is no cursor.
+        InvalidRequest: the text is not a cursor.
     """
     if text is None:
         return None
@@ -61,9 +61,9 @@ def parse_cursor(text: str | None) -> tuple[datetime, str] | None:
 
 
 def split(rows: Sequence[T], limit: int) -> tuple[list[T], bool]:
-    """Of limit + 1 rows, those to show, and whether more follow."""
+    """Split limit + 1 rows into a page, and whether more rows follow."""
     return list(rows[:limit]), len(rows) > limit
 
 
 def _bad_cursor() -> InvalidRequest:
-    return InvalidRequest("after must be the `next` of an earlier page.", code="invalid_cursor", param="after")
+    return InvalidRequest("after must be the `next` of a previous page.", code="invalid_cursor", param="after")

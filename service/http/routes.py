@@ -1,7 +1,7 @@
-"""One table of route policies: what the gate asks of a request before any code of its route runs.
+"""Table of route policies, applied by the gate before any code of a route runs.
 
-Strict by default, so that a route that is added later cannot be forgotten: it needs a key, a key that may submit for
-whatever is not safe, and it takes a small body.
+The default is strict, so that nobody can forget a new route: a key is required, the role SUBMIT for every method that
+is not safe, and the body must be small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.shared.database.tables import Role
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 EVERY_METHOD = frozenset({"*"})
 JSON_BYTES = 1024 * 1024
-IMAGES_BYTES = 8 * 1024 * 1024  # a few images to predict from
+IMAGES_BYTES = 8 * 1024 * 1024  # a few images for a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ class Policy:
     """Rules for one route.
 
     Attributes:
-        public: methods that are answered without a key.
-        role: role that a key needs; None stands for READ with a safe method, SUBMIT with any other.
+        public: methods that need no key.
+        role: required role of the key; None stands for READ with a safe method, SUBMIT with any other.
         body_bytes: largest body.
-        takes_file: whether a form may be as large as the project's upload limit: files go to the disk as they arrive,
-            any other body is read into memory.
-        limits_reads: whether a read waits for one of the few places that are worked on at a time.
-        audits_reads: whether reads are recorded in the audit log, as all changes are.
+        takes_file: whether a form may be as large as the project's upload limit: files are written to the disk as they
+            arrive, any other body is read into memory.
+        limits_reads: whether reads count against the read concurrency limit.
+        audits_reads: whether the audit log records reads too; it records all changes.
     """
 
     public: frozenset[str] = frozenset()
@@ -42,31 +42,35 @@ class Policy:
     audits_reads: bool = False
 
     def is_public(self, method: str) -> bool:
+        """Tell whether a method needs no key."""
         return method in self.public or self.public is EVERY_METHOD
 
     def required_role(self, method: str) -> Role:
+        """Return the lowest role that allows a method."""
         return self.role or (Role.READ if method in SAFE_METHODS else Role.SUBMIT)
 
     def is_read_limited(self, method: str) -> bool:
+        """Tell whether a method counts against the read concurrency limit."""
         return self.limits_reads and method in SAFE_METHODS
 
     def is_audited(self, method: str) -> bool:
+        """Tell whether the audit log records a method."""
         return self.audits_reads or method not in SAFE_METHODS
 
 
 DEFAULT = Policy()
 POLICIES: Mapping[str, Policy] = {
-    # Health must be answered while all reads wait for a database.
+    # Health checks must be served while all reads wait for a database.
     "/healthz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/readyz": Policy(public=EVERY_METHOD, limits_reads=False),
-    "/enter.js": Policy(public=EVERY_METHOD),  # script of the page that a sign-in link opens
+    "/enter.js": Policy(public=EVERY_METHOD),  # script of a sign-in link's page
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
-    "/signout": Policy(role=Role.READ),  # changes nothing but who the caller is
+    "/signout": Policy(role=Role.READ),  # changes only the caller's own session
     "/audit": Policy(role=Role.ADMIN),
-    "/models": Policy(limits_reads=False),  # may wait for a process that reads a model
+    "/models": Policy(limits_reads=False),  # may wait for the inspection of a model
     "/datasets": Policy(takes_file=True),
     "/jobs/{job_id}/predict": Policy(body_bytes=IMAGES_BYTES),
-    "/jobs/{job_id}/artifacts/{name}": Policy(audits_reads=True),  # carries a trained model out
+    "/jobs/{job_id}/artifacts/{name}": Policy(audits_reads=True),  # exports a trained model
 }
 
 _TEMPLATES = [(compile_path(template)[0], policy) for template, policy in POLICIES.items() if "{" in template]

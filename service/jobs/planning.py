@@ -24,7 +24,7 @@ from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
 from service.jobs.inheritance import WARM_START_RULES, find_ancestor
-from service.jobs.rows import survey_rows
+from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
@@ -103,6 +103,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
         warnings=warnings,
         estimate=estimate(plan, facts, modules, outputs, case.train_count, case.eval_count),
         schedule=schedule(plan.spec.adamss, subspaces),
+        auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
     )
 
 

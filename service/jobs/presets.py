@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec import Preset, TaskRecord, all_presets
 from adamss_core.spec.tasks import all_records
 from service.http.context import CallerDep
-from service.http.openapi import errors
+from service.http.openapi import Out, errors
 from service.http.paging import Page
 
 router = APIRouter(prefix="/presets", tags=["jobs"])
 tasks = APIRouter(prefix="/tasks", tags=["jobs"])
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class TaskMetricOut(Out):

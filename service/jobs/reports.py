@@ -11,7 +11,7 @@ from service.jobs import repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.jobs.thinning import thinned
-from service.shared.database.tables import Checkpoint, Event, Metric, SubspaceMap
+from service.shared.database.tables import Checkpoint, Event, MetricRow, SubspaceMap
 from service.shared.errors import NotFound
 from service.shared.jobs import metrics_parquet as parquet
 from service.shared.jobs.report_queries import after_seq
@@ -24,11 +24,11 @@ def metrics(
     with caller.db.read() as session:
         get(session, caller, job_id)
         if max_points is not None:
-            found: Sequence[Metric] = thinned(session, job_id, after, max_points, name)
+            found: Sequence[MetricRow] = thinned(session, job_id, after, max_points, name)
         elif name is not None:
             found = repository.metrics_named(session, job_id, after, name, limit + 1)
         else:
-            found = after_seq(session, Metric, job_id, after, limit + 1)
+            found = after_seq(session, MetricRow, job_id, after, limit + 1)
     rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -104,7 +104,7 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
     return LogOut(data=data.decode(errors="replace"), offset=start, next=start + len(data))
 
 
-def _metric(row: Metric, name: str | None) -> MetricOut:
+def _metric(row: MetricRow, name: str | None) -> MetricOut:
     values = row.values if name is None else {name: row.values.get(name)}
     return MetricOut.model_validate(
         {"seq": row.seq, "kind": row.kind, "step": row.step, "epoch": row.epoch, "time": row.time, "values": values}

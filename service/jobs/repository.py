@@ -17,13 +17,13 @@ from service.shared.database.tables import (
     IdempotencyKey,
     Job,
     JobStatus,
-    Metric,
+    MetricRow,
     SubspaceMap,
     WorstExample,
 )
 
 CHUNK = 5_000  # numbers in one statement
-_COPIED: dict[str, ColumnElement[Any]] = {name: Metric.__table__.c[name] for name in ("loss", "grad_norm")}
+_COPIED: dict[str, ColumnElement[Any]] = {name: MetricRow.__table__.c[name] for name in ("loss", "grad_norm")}
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -66,10 +66,10 @@ def find_idempotency_key(session: Session, project_id: str, key: str) -> Idempot
     return session.get(IdempotencyKey, (project_id, key))
 
 
-def metrics_named(session: Session, job_id: str, after: int, name: str, limit: int) -> list[Metric]:
+def metrics_named(session: Session, job_id: str, after: int, name: str, limit: int) -> list[MetricRow]:
     """Rows that hold a value of this name; found row by row, because JSON paths differ between databases."""
-    found: list[Metric] = []
-    statement = select(Metric).where(Metric.job_id == job_id, Metric.seq > after).order_by(Metric.seq)
+    found: list[MetricRow] = []
+    statement = select(MetricRow).where(MetricRow.job_id == job_id, MetricRow.seq > after).order_by(MetricRow.seq)
     for metric in session.scalars(statement.execution_options(yield_per=1_000)):
         if name in metric.values:
             found.append(metric)
@@ -80,15 +80,15 @@ def metrics_named(session: Session, job_id: str, after: int, name: str, limit: i
 
 def metrics_span(session: Session, job_id: str, after: int, name: str | None) -> tuple[int, int, int]:
     """How many rows there are past `after` that hold a number of this name, the first and the last of them."""
-    statement = select(func.count(), func.min(Metric.seq), func.max(Metric.seq))
+    statement = select(func.count(), func.min(MetricRow.seq), func.max(MetricRow.seq))
     count, first, last = session.execute(statement.where(*_past(job_id, after, name))).one()
     return count, first or 0, last or 0
 
 
 def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
     """Sequence numbers of evaluations; by the index of kinds and steps, not by a look at every row."""
-    of_job = (Metric.job_id == job_id, Metric.kind == "eval", Metric.seq > after)
-    return session.scalars(select(Metric.seq).where(*of_job)).all()
+    of_job = (MetricRow.job_id == job_id, MetricRow.kind == "eval", MetricRow.seq > after)
+    return session.scalars(select(MetricRow.seq).where(*of_job)).all()
 
 
 def extremes(
@@ -99,13 +99,13 @@ def extremes(
     Found by the database in two passes, so that no row comes here but the chosen ones.
     """
     first, last = span
-    place = (cast(Metric.seq, BigInteger) - first) * stretches // (last - first + 1)
+    place = (cast(MetricRow.seq, BigInteger) - first) * stretches // (last - first + 1)
     values = [_number(name) for name in names]
     bounds = [kind(value) for value in values for kind in (func.min, func.max)]
     labelled = [bound.label(f"bound_{number}") for number, bound in enumerate(bounds)]
     parts = select(place.label("place"), *labelled).where(*_past(job_id, after, None)).group_by(place).subquery()
     held = [
-        func.min(case((value == parts.c[f"bound_{2 * number + end}"], Metric.seq)))
+        func.min(case((value == parts.c[f"bound_{2 * number + end}"], MetricRow.seq)))
         for number, value in enumerate(values)
         for end in (0, 1)
     ]
@@ -113,26 +113,30 @@ def extremes(
     return {seq for row in session.execute(found) for seq in row if seq is not None}
 
 
-def metrics_at(session: Session, job_id: str, places: list[int] | None, after: int, name: str | None) -> list[Metric]:
+def metrics_at(
+    session: Session, job_id: str, places: list[int] | None, after: int, name: str | None
+) -> list[MetricRow]:
     """Rows by their sequence numbers, in order; None for all past `after` that hold a number of this name."""
     if places is None:
-        statement = select(Metric).where(*_past(job_id, after, name)).order_by(Metric.seq)
+        statement = select(MetricRow).where(*_past(job_id, after, name)).order_by(MetricRow.seq)
         return list(session.scalars(statement))
-    found: list[Metric] = []
+    found: list[MetricRow] = []
     for start in range(0, len(places), CHUNK):
         chunk = places[start : start + CHUNK]
-        statement = select(Metric).where(Metric.job_id == job_id, Metric.seq.in_(chunk)).order_by(Metric.seq)
+        statement = (
+            select(MetricRow).where(MetricRow.job_id == job_id, MetricRow.seq.in_(chunk)).order_by(MetricRow.seq)
+        )
         found += session.scalars(statement)
     return found
 
 
 def _past(job_id: str, after: int, name: str | None) -> list[ColumnElement[bool]]:
-    past: list[ColumnElement[bool]] = [Metric.job_id == job_id, Metric.seq > after]
+    past: list[ColumnElement[bool]] = [MetricRow.job_id == job_id, MetricRow.seq > after]
     return past if name is None else [*past, _number(name).is_not(None)]
 
 
 def _number(name: str) -> ColumnElement[Any]:
-    return _COPIED[name] if name in _COPIED else Metric.values[name].as_float()
+    return _COPIED[name] if name in _COPIED else MetricRow.values[name].as_float()
 
 
 def subspace_steps(session: Session, job_id: str) -> Sequence[int]:
@@ -151,7 +155,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 def remove(session: Session, job_id: str) -> None:
     """A job and everything that belongs to it."""
-    tables: tuple[Any, ...] = (Metric, SubspaceMap, Event, Checkpoint, Artifact, WorstExample, IdempotencyKey)
+    tables: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, Artifact, WorstExample, IdempotencyKey)
     for table in tables:
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))

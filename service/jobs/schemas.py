@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from adamss_core.spec.tasks import all_metrics
+from adamss_core.spec.tasks.metrics import Direction
+from service.http.openapi import Out
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
-
-
-class Out(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class PlanOut(Out):
@@ -28,6 +27,9 @@ class PlanOut(Out):
     """Parameters, steps, memory and sizes."""
     schedule: list[ScheduleStep]
     """The steps at which subspaces are pruned; empty without ASA."""
+    auto: list[str] = Field(default=[])
+    """Fields of `adamss` that were left at "auto": their numbers here are planned ones until the job runs, which
+    derives them from the steps that its rows make."""
 
 
 class ProgressOut(Out):
@@ -65,6 +67,15 @@ class AsaOut(Out):
     """Left when pruning ends; null without ASA."""
 
 
+class BestMetricOut(Out):
+    """What decides which checkpoint of a job is the best."""
+
+    name: str
+    """The evaluation metric, `metric_for_best` of the spec; `result` has its value as eval_<name>."""
+    direction: Direction
+    """Whether larger ("max") or smaller ("min") values are better."""
+
+
 class JobOut(Out):
     """A fine-tuning job."""
 
@@ -80,6 +91,8 @@ class JobOut(Out):
     """How far it is."""
     asa: AsaOut | None
     """Its subspaces, once it runs."""
+    best_metric: BestMetricOut | None
+    """What its checkpoints are compared by."""
     result: dict[str, Any] | None
     """Evaluation of the finished model."""
     error: ProblemOut | None
@@ -89,7 +102,8 @@ class JobOut(Out):
     spec: dict[str, Any]
     """The spec as it was sent."""
     resolved: dict[str, Any]
-    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule."""
+    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
+    job runs, the steps and the ASA schedule are those that the run has derived."""
     created_at: datetime
     """When it was submitted."""
     queued_at: datetime
@@ -233,6 +247,13 @@ def show_map(row: SubspaceMap) -> MapOut:
     return MapOut.model_validate({**row.summary, "seq": row.seq, "step": row.step})
 
 
+def best_metric(job: Job) -> BestMetricOut | None:
+    """Return the metric that the job's checkpoints are compared by; None where its plan names none."""
+    name = job.resolved.get("spec", {}).get("training", {}).get("metric_for_best", "auto")
+    metric = all_metrics().get(name)
+    return None if metric is None else BestMetricOut(name=name, direction=metric.direction)
+
+
 def render(job: Job) -> JobOut:
     return JobOut.model_validate(
         {
@@ -246,6 +267,7 @@ def render(job: Job) -> JobOut:
                 "eta_seconds": job.eta_seconds,
             },
             "asa": job.asa,
+            "best_metric": best_metric(job),
             "result": job.result,
             "error": job.error,
             "attempt": job.attempt,

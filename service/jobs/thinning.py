@@ -8,7 +8,7 @@ from threading import Lock
 from sqlalchemy.orm import Session
 
 from service.jobs import repository
-from service.shared.database.tables import Metric
+from service.shared.database.tables import MetricRow
 
 RECENT = 64  # choices that are remembered: of a job that has ended they stay the same
 _recent: dict[tuple[object, ...], list[int]] = {}  # by what they are of; every new row has a new number
@@ -16,7 +16,7 @@ _keeping = Lock()
 EXTREMES = ("loss", "grad_norm")  # whose spikes stay where no name is asked for
 
 
-def thinned(session: Session, job_id: str, after: int, points: int, name: str | None) -> Sequence[Metric]:
+def thinned(session: Session, job_id: str, after: int, points: int, name: str | None) -> Sequence[MetricRow]:
     """At most `points` rows past `after`, evenly over the sequence, with the extremes of each stretch.
 
     The first and the last row stay, and evaluations as far as half of the room goes.

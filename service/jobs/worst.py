@@ -7,8 +7,8 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from service.http.context import Caller
+from service.http.openapi import Out
 from service.http.paging import Page, split
-from service.jobs.schemas import Out
 from service.jobs.service import get
 from service.shared.database.tables import WorstExample
 

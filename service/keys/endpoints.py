@@ -1,4 +1,4 @@
-"""Signing a browser in and out."""
+"""Sign-in and sign-out of a browser over HTTP."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ HOME = "/"
 
 @router.get("/signin", include_in_schema=False)
 def open_link(request: Request, code: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Where a link leads: a page that sends its code on by itself.
+    """Answer a sign-in link with a page that posts the link's code.
 
-    So a program that only looks at links, as chats and mail scanners do, uses none up; and the next request comes from
-    a page of ours, with the cookie, which a browser leaves out when a page elsewhere has the link.
+    So a program that only fetches links, such as a chat or a mail scanner, does not use the code up. And the next
+    request comes from a page of ours, so the browser sends the cookie, which it omits after a link on another site.
     """
-    return enter_page() if code else _refused(request, "This link is not complete: it has no code.", "link_ended")
+    return enter_page() if code else _refused(request, "This link is incomplete: it has no code.", "link_ended")
 
 
 @router.post("/signin", include_in_schema=False)
 async def sign_in(request: Request, context: ContextDep) -> Response:
-    """What these pages send: a link's code, or a key, in the body, where no address or log keeps it."""
+    """Sign in with a link's code or a key. Both come in the body, so that no address or log holds them."""
     async with request.form(max_files=0, max_fields=4) as form:
         key, code = (str(form.get(name, "")).strip() for name in ("key", "code"))
-    return await run_sync(_take_code if code else _take_key, request, context, code or key)
+    return await run_sync(_sign_in_by_code if code else _sign_in_by_key, request, context, code or key)
 
 
 @router.post("/signout", include_in_schema=False, status_code=204)
 def sign_out(request: Request, context: ContextDep) -> Response:
-    """Ends the session of this browser."""
+    """End the session of this browser."""
     if token := session_token(context.settings, request.headers):
         with context.db.write() as session:
             sessions.sign_out(session, token)
@@ -54,11 +54,11 @@ def sign_out(request: Request, context: ContextDep) -> Response:
     return response
 
 
-def _take_code(request: Request, context: Context, code: str) -> Response:
-    """A link works once. To a browser that it has signed in already, it stays a way to the page."""
-    _check_address(request, context)
-    if opened := _opened(context, sessions.is_link, sessions.follow_link, code):
-        return _signed_in(request, context, opened)
+def _sign_in_by_code(request: Request, context: Context, code: str) -> Response:
+    """Open a session by a link's code. A used link still leads a signed-in browser to the page."""
+    _limit_address(request, context)
+    if opened := _open_session(context, sessions.is_link, sessions.follow_link, code):
+        return _redirect_with_cookie(request, context, opened)
     token = session_token(context.settings, request.headers)
     with context.db.read() as session:
         if token and sessions.identify_session(session, context.settings, token):
@@ -66,35 +66,35 @@ def _take_code(request: Request, context: Context, code: str) -> Response:
     return _refused(request, "This link was used already, or is too old. `adamss link` prints a new one.", "link_ended")
 
 
-def _take_key(request: Request, context: Context, key: str) -> Response:
-    _check_address(request, context)
-    if opened := _opened(context, identify, sessions.sign_in, key):
-        return _signed_in(request, context, opened)
+def _sign_in_by_key(request: Request, context: Context, key: str) -> Response:
+    _limit_address(request, context)
+    if opened := _open_session(context, identify, sessions.sign_in, key):
+        return _redirect_with_cookie(request, context, opened)
     return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
 
 
-def _opened(
+def _open_session(
     context: Context,
-    known: Callable[[Session, Settings, str], object],
-    opening: Callable[[Session, Settings, str], NewSession | None],
+    is_valid: Callable[[Session, Settings, str], object],
+    create: Callable[[Session, Settings, str], NewSession | None],
     secret: str,
 ) -> NewSession | None:
-    """Looked up first, so that whoever guesses does not reach the database's one writer."""
+    """Open a session; reject an invalid secret with a read, so that guesses do not block the database's only writer."""
     with context.db.read() as session:
-        if not known(session, context.settings, secret):
+        if not is_valid(session, context.settings, secret):
             return None
     with context.db.write() as session:
-        return opening(session, context.settings, secret)
+        return create(session, context.settings, secret)
 
 
-def _check_address(request: Request, context: Context) -> None:
-    """Whoever shows nothing valid has no key to count their requests by."""
+def _limit_address(request: Request, context: Context) -> None:
+    """Rate-limit by address: unauthenticated callers have no key to count by."""
     host = "unknown" if request.client is None else request.client.host
     check_rate(request.app.state.rates, context.settings, f"address {host}", "This address")
 
 
-def _signed_in(request: Request, context: Context, opened: NewSession) -> Response:
-    """To the page, so that the address is forgotten; the cookie is one that scripts cannot read."""
+def _redirect_with_cookie(request: Request, context: Context, opened: NewSession) -> Response:
+    """Set the session's cookie, hidden from scripts, and redirect to the page, so that the code leaves the address."""
     request.state.identity = opened.identity  # for the audit log
     check_rate(request.app.state.rates, context.settings, opened.identity.key_id)
     response = RedirectResponse(HOME, status_code=303)

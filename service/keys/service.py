@@ -1,4 +1,4 @@
-"""Keys and projects: making, checking and revoking keys; only hashes are stored."""
+"""Creation, identification and revocation of keys; only hashes are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONFIGURED_KEY_ID = "configured"
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key as it is shown once, when it is made."""
+    """A new key with its secret, shown only once."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A key as it is listed."""
+    """A listed key, without its secret."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class KeyInfo:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who sent a request, and what they may do."""
+    """Sender of a request: key, role and project."""
 
     key_id: str
     name: str
@@ -72,7 +72,7 @@ def create_key(
     role: Role = Role.SUBMIT,
     lifetime: timedelta | None = None,
 ) -> NewKey:
-    """Makes a key, and the project where it is new."""
+    """Create a key, and its project if new."""
     key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
     expires_at = None if lifetime is None else now() + lifetime
     record = _store(session, name, project, key, role, expires_at)
@@ -87,32 +87,32 @@ def list_keys(session: Session) -> list[KeyInfo]:
 
 
 def revoke_key(session: Session, key_id: str) -> str:
-    """Ends a key's validity; again changes nothing. Returns the id of its project.
+    """End a key's validity and return the id of its project; revoking twice changes nothing.
 
     Raises:
-        NotFound: there is no such key.
+        NotFound: the key does not exist.
     """
     record = session.get(ApiKey, key_id)
     if record is None:
-        raise NotFound(f"There is no key {key_id}. `adamss keys list` shows them.", code="key_not_found")
+        raise NotFound(f"Key {key_id} does not exist. `adamss keys list` shows all keys.", code="key_not_found")
     record.revoked_at = record.revoked_at or now()
     return record.project_id
 
 
 def identify(session: Session, settings: Settings, key: str) -> Identity | None:
-    """Whose key it is; None for a key that is not valid, or not any more."""
+    """Return the identity behind a key; None if the key is unknown, expired or revoked."""
     return identify_digest(session, settings, digest_of(key)) if key else None
 
 
 def identify_digest(session: Session, settings: Settings, digest: str) -> Identity | None:
-    """The same by the key's hash, which is what a browser's session keeps of it."""
+    """Return the identity behind a key's hash, the only part of the key in a browser's session."""
     if settings.api_key is not None and hmac.compare_digest(digest, digest_of(settings.api_key.get_secret_value())):
         project = session.get_one(Project, DEFAULT_PROJECT_ID)
         return _identity(settings, project, CONFIGURED_KEY_ID, "ADAMSS_API_KEY", Role.ADMIN)
-    found = repository.find_by_hash(session, digest)
-    if found is None:
+    key_and_project = repository.find_by_hash(session, digest)
+    if key_and_project is None:
         return None
-    record, project = found
+    record, project = key_and_project
     expired = record.expires_at is not None and record.expires_at <= now()
     if expired or record.revoked_at is not None or not hmac.compare_digest(record.hash, digest):
         return None
@@ -120,12 +120,12 @@ def identify_digest(session: Session, settings: Settings, digest: str) -> Identi
 
 
 def digest_of(key: str) -> str:
-    """What is stored of a key. Keys are 256 random bits: a slow hash would add nothing."""
+    """Hash a key for storage. Keys are 256 random bits, so a slow hash would add nothing."""
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
 def prepare_access(settings: Settings, db: Database) -> None:
-    """At start-up: the default project, and on loopback a first key in the home folder.
+    """Create the default project, and on loopback a first key in the home folder; called at start-up.
 
     Raises:
         StartRefused: others could reach the service, and no key protects it.
@@ -133,7 +133,7 @@ def prepare_access(settings: Settings, db: Database) -> None:
     with db.write() as session:
         ensure_project(session, DEFAULT_PROJECT)
         if settings.is_loopback:
-            _keep_first_key(session, settings)
+            _ensure_first_key(session, settings)
         elif settings.api_key is None and not repository.any_active(session):
             raise StartRefused(
                 f"Refusing to listen on {settings.host}, which others can reach, without a key. Make one with "
@@ -142,7 +142,7 @@ def prepare_access(settings: Settings, db: Database) -> None:
 
 
 def own_key(settings: Settings) -> str | None:
-    """The key that this machine's user signs in with: the configured one, or the first start's."""
+    """Return the key of this machine's user: the configured key, else the key of the first start."""
     if settings.api_key is not None:
         return settings.api_key.get_secret_value()
     try:
@@ -152,15 +152,16 @@ def own_key(settings: Settings) -> str | None:
 
 
 def key_file(settings: Settings) -> Path:
+    """Return the file with the key of the first start."""
     return settings.files.api_key
 
 
-def _keep_first_key(session: Session, settings: Settings) -> None:
+def _ensure_first_key(session: Session, settings: Settings) -> None:
     path = key_file(settings)
     if path.exists():
-        kept = path.read_text().strip()
-        if kept and repository.find_by_hash(session, digest_of(kept)) is None:
-            _store(session, FIRST_KEY, DEFAULT_PROJECT, kept, Role.ADMIN)  # the database is newer than the file
+        key = path.read_text().strip()
+        if key and repository.find_by_hash(session, digest_of(key)) is None:
+            _store(session, FIRST_KEY, DEFAULT_PROJECT, key, Role.ADMIN)  # the database is newer than the file
     elif settings.api_key is None and not repository.any_active(session):
         _write_private(path, create_key(session, FIRST_KEY, role=Role.ADMIN).key)
 
@@ -195,11 +196,11 @@ def _store(
 
 
 def ensure_project(session: Session, name: str) -> Project:
-    """The project of this name, made if it is new."""
-    found = find_by_name(session, name)
-    if found is None:
+    """Find a project by name, or create it."""
+    project = find_by_name(session, name)
+    if project is None:
         project_id = DEFAULT_PROJECT_ID if name == DEFAULT_PROJECT else new_id("proj")
-        found = Project(id=project_id, name=name, created_at=now())
-        session.add(found)
+        project = Project(id=project_id, name=name, created_at=now())
+        session.add(project)
         session.flush()
-    return found
+    return project

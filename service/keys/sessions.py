@@ -1,6 +1,6 @@
-"""What signs a browser in: a link that works once, and the token that its cookie holds. Neither is a key.
+"""Sign-in links, valid once, and browser sessions, whose token is in a cookie. Neither contains a key.
 
-Only hashes are stored, beside the hash of the key that each stands for: whatever ends the key ends them too.
+Only hashes are stored, together with the hash of the key: a session or link is valid only as long as its key.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from service.shared.settings import Settings
 TOKEN_BYTES = 32
 LINK_HOURS = 12
 SESSION_DAYS = 30
-MOST_PER_KEY = 50  # browsers, and links that nobody has followed
+MAX_PER_KEY = 50  # sessions and unused links
 
 
 @dataclass(frozen=True)
 class NewSession:
-    """What a browser gets, and until when."""
+    """A new browser session: its token, expiry and identity."""
 
     token: str
     expires_at: datetime
@@ -41,19 +41,19 @@ class NewSession:
 
 
 def make_link(session: Session, settings: Settings) -> str | None:
-    """A link that signs one browser in; None where this machine's user has no key.
+    """Create a single-use sign-in link for this machine's user; None without a key.
 
     Raises:
-        NotFound: the user's key is not valid any more.
+        NotFound: the user's key is no longer valid.
     """
     key = own_key(settings)
     if key is None:
         return None
-    ensure_project(session, DEFAULT_PROJECT)  # the service may never have been started
+    ensure_project(session, DEFAULT_PROJECT)  # before the service's first start the project does not exist yet
     if identify(session, settings, key) is None:
         raise NotFound(
-            "This user's key has expired, was revoked, or is another database's, so it signs nobody in. Make a key "
-            "with `adamss keys create NAME`, and paste it where the page asks for one.",
+            "This user's key has expired, was revoked, or belongs to another database, so it cannot sign in. Create a "
+            "key with `adamss keys create NAME`, and paste it into the sign-in page.",
             code="invalid_key",
         )
     code = _store(session, digest_of(key), now() + timedelta(hours=LINK_HOURS), is_link=True)
@@ -61,12 +61,12 @@ def make_link(session: Session, settings: Settings) -> str | None:
 
 
 def is_link(session: Session, _: Settings, code: str) -> bool:
-    """Whether it is the code of a link that has not been used or expired."""
+    """Tell whether `code` belongs to an unused link that has not expired."""
     return repository.find_sign_in(session, digest_of(code), is_link=True) is not None
 
 
 def follow_link(session: Session, settings: Settings, code: str) -> NewSession | None:
-    """Signs in by the code of a link, which is used up; None for one that is not valid, or not any more."""
+    """Open a session by a link's code and use the code up; None if the code or its key is not valid."""
     link = repository.find_sign_in(session, digest_of(code), is_link=True)
     if link is None or not repository.end_sign_in(session, link.hash):  # another request was quicker
         return None
@@ -74,18 +74,18 @@ def follow_link(session: Session, settings: Settings, code: str) -> NewSession |
 
 
 def sign_in(session: Session, settings: Settings, key: str) -> NewSession | None:
-    """Signs in by a key; None for one that is not valid."""
+    """Open a session by a key; None if the key is not valid."""
     return _open(session, settings, digest_of(key))
 
 
 def identify_session(session: Session, settings: Settings, token: str) -> Identity | None:
-    """Whose browser it is; None where the session has ended, or the key it stands for."""
-    found = repository.find_sign_in(session, digest_of(token), is_link=False)
-    return None if found is None else identify_digest(session, settings, found.key_hash)
+    """Return the identity behind a session token; None if the session or its key has ended."""
+    browser = repository.find_sign_in(session, digest_of(token), is_link=False)
+    return None if browser is None else identify_digest(session, settings, browser.key_hash)
 
 
 def sign_out(session: Session, token: str) -> None:
-    """Ends one browser's session; the key and other browsers go on."""
+    """End one browser's session; its key and other sessions stay valid."""
     repository.end_sign_in(session, digest_of(token))
 
 
@@ -98,9 +98,9 @@ def _open(session: Session, settings: Settings, key_hash: str) -> NewSession | N
 
 
 def _store(session: Session, key_hash: str, until: datetime, *, is_link: bool) -> str:
-    """Makes room, keeps the hash, and returns what it is the hash of."""
+    """Store the hash of a new token and return the token; delete the key's oldest entries beyond MAX_PER_KEY."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    repository.drop_sign_ins(session, key_hash, keep=MOST_PER_KEY - 1)
+    repository.drop_sign_ins(session, key_hash, keep=MAX_PER_KEY - 1)
     session.add(SignIn(hash=digest_of(token), key_hash=key_hash, is_link=is_link, created_at=now(), expires_at=until))
     session.flush()
     return token

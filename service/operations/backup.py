@@ -1,9 +1,9 @@
 """Backup and restore of the embedded set-up, while it runs.
 
-The order keeps what is copied consistent with no process stopped: first checkpoints and what their jobs had not
-written to the database yet, then the database, then the files that this copy of the database names. So a restored job
-goes on from a checkpoint that is not newer than its records, and no record names a file that is not there. Files are
-staged as hard links, which a job that is deleted meanwhile cannot take away.
+The order keeps the copy consistent without stopping a process: first checkpoints and their jobs' reports that the
+database may lack, then the database, then the files named in this copy of the database. So a restored job resumes from
+a checkpoint not newer than its records, and no record names a missing file. Files are staged as hard links, which
+survive the deletion of their job.
 """
 
 from __future__ import annotations
@@ -28,34 +28,36 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.walk import files_below
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
-from service.shared.database.tables import HELD, Job
+from service.shared.database.tables import LEASED, Job
 from service.shared.jobs import states
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
-TRIES = 5  # a file may go between the copy of the database and its own; then both are taken anew
+TRIES = 5  # a file may vanish between the copies of database and file; then both are copied again
 
 
 class BackupError(Exception):
-    """A sentence that says what to do instead."""
+    """A failed backup or restore; the message has the remedy."""
 
 
 @dataclass(frozen=True)
 class BackupSummary:
+    """A written backup: its path, number of files and size."""
+
     path: Path
     files: int
     size_bytes: int
 
 
 def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSummary:
-    """Writes one tar file with everything of the home folder but queue, cache and logs of the service.
+    """Write the home folder without queue, cache and the service's logs to one tar file.
 
     Args:
-        models: with the base models, which may be large.
+        models: whether to include the base models, which may be large.
 
     Raises:
-        BackupError: the service is not on SQLite, or has no database yet, or its files keep changing.
+        BackupError: the service does not use SQLite, has no database yet, or its files keep changing.
     """
     home = settings.files
     if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
@@ -64,7 +66,7 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
             f"{home.root} with your tool for files; docs/deploying.md has the order."
         )
     if not home.database.is_file():
-        raise BackupError(f"There is no database in {home.root}. Set ADAMSS_HOME to the service's folder.")
+        raise BackupError(f"{home.root} has no database. Set ADAMSS_HOME to the service's folder.")
     target = target.resolve()
     stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
     try:
@@ -81,31 +83,31 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
 
 
 def restore(settings: Settings, source: Path) -> int:
-    """Puts a backup into an empty home folder; jobs that ran go back to the queue. Returns the number of files.
+    """Unpack a backup into an empty home folder, requeue its running jobs, and return the number of files.
 
     Raises:
-        BackupError: the home folder is in use, the file is damaged or no backup, or the database is another one.
+        BackupError: the home folder is in use, the file is damaged or not a backup, or another database is configured.
     """
     home = settings.resolved_home
     database = settings.files.database
     if settings.resolved_database_url != f"sqlite:///{database}":
         raise BackupError(
-            "ADAMSS_DATABASE_URL names another database, which restoring would not fill but change. Unset it: a backup "
-            "holds a database of its own."
+            "ADAMSS_DATABASE_URL names another database, which a restore would change but not fill. Unset it: a backup "
+            "contains its own database."
         )
     if database.exists():
         raise BackupError(
-            f"{home} holds a database already. Restore into an empty folder: set ADAMSS_HOME to a new one."
+            f"{home} contains a database already. Restore into an empty folder: set ADAMSS_HOME to a new one."
         )
     home.mkdir(parents=True, exist_ok=True)
     stage = Path(mkdtemp(prefix=".restore-", dir=home))
     try:
         count = _unpack(source, stage)
-        found = sorted(stage.iterdir(), key=lambda path: path.name == database.name)  # the database comes last
-        for path in found:
+        entries = sorted(stage.iterdir(), key=lambda path: path.name == database.name)  # the database comes last
+        for path in entries:
             if (home / path.name).exists():
-                raise BackupError(f"{home / path.name} is there already. Restore into an empty folder.")
-        for path in found:
+                raise BackupError(f"{home / path.name} exists already. Restore into an empty folder.")
+        for path in entries:
             path.replace(home / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -118,7 +120,7 @@ def _stage_jobs(home: Home, stage: Home) -> None:
     for path in sorted(home.jobs.glob("job_*")):
         job, target = home.job(path.name), stage.job(path.name)
         for checkpoint in sorted(job.checkpoints.glob("step-*")):
-            with suppress(FileNotFoundError):  # cleared away meanwhile; what is staged of it fails its own manifest
+            with suppress(FileNotFoundError):  # deleted meanwhile; its staged part fails its own manifest
                 shutil.copytree(checkpoint, target.checkpoints / checkpoint.name, copy_function=_link)
         for growing, copy in ((job.log, target.log), (job.reports, target.reports)):  # after the checkpoints
             if growing.is_file():
@@ -126,7 +128,7 @@ def _stage_jobs(home: Home, stage: Home) -> None:
 
 
 def _stage_database(home: Home, stage: Home) -> None:
-    """The database as it is at one moment, with the files that it names."""
+    """Stage a snapshot of the database with the files that it names."""
     missing = ""
     for _ in range(TRIES):
         stage.database.unlink(missing_ok=True)
@@ -135,7 +137,7 @@ def _stage_database(home: Home, stage: Home) -> None:
             closing(sqlite3.connect(stage.database)) as copy,
         ):
             live.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without its log beside it
+            copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
             names = list(_named_files(home, copy))
         try:
             for name in names:
@@ -143,11 +145,11 @@ def _stage_database(home: Home, stage: Home) -> None:
                     shutil.copytree(home.resolve(name), stage.resolve(name), copy_function=_link, dirs_exist_ok=True)
                 else:
                     _link(home.resolve(name), stage.resolve(name))
-        except FileNotFoundError as error:  # deleted since: then the next copy of the database does not name it
+        except FileNotFoundError as error:  # deleted since: the next snapshot does not name it
             missing = str(error.filename)
         else:
             return
-    raise BackupError(f"The database names {missing}, which is not there. `adamss doctor` may say more.")
+    raise BackupError(f"The database names {missing}, which does not exist. `adamss doctor` may have details.")
 
 
 def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
@@ -162,12 +164,12 @@ def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
 
 def _pack(stage: Path, target: Path) -> BackupSummary:
     listed = {path.relative_to(stage).as_posix(): sha256_of(path) for path in files_below(stage)}
-    made = datetime.now(UTC).isoformat()
-    manifest = json.dumps({"format": FORMAT, "version": VERSION, "created_at": made, "files": listed}).encode()
+    created = datetime.now(UTC).isoformat()
+    manifest = json.dumps({"format": FORMAT, "version": VERSION, "created_at": created, "files": listed}).encode()
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as out:
-            partial.chmod(0o600)  # it holds keys
+            partial.chmod(0o600)  # the archive contains keys
             with tarfile.open(fileobj=out, mode="w") as archive:
                 entry = tarfile.TarInfo(MANIFEST)
                 entry.size = len(manifest)
@@ -191,26 +193,26 @@ def _unpack(source: Path, stage: Path) -> int:
             raise BackupError(f"{source} was written by another version of the service.")
         damaged = [name for name, digest in files.items() if sha256_of(stage / name) != digest]
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
-        raise BackupError(f"{source} is no backup that can be read ({type(error).__name__}: {error}).") from error
+        raise BackupError(f"{source} is not a readable backup ({type(error).__name__}: {error}).") from error
     if damaged:
-        raise BackupError(f"{source} is damaged: {damaged[0]} is not what was written. Nothing was restored.")
+        raise BackupError(f"{source} is damaged: the checksum of {damaged[0]} does not match. Nothing was restored.")
     (stage / MANIFEST).unlink()
     return len(files)
 
 
 def _requeue(settings: Settings) -> None:
-    """Their workers are those of another life."""
+    """Requeue the restored running jobs, uncharged: their workers no longer exist."""
     db = Database(settings.resolved_database_url)
     try:
         with db.write() as session:
-            for job in session.scalars(select(Job).where(Job.status.in_(HELD))).all():
+            for job in session.scalars(select(Job).where(Job.status.in_(LEASED))).all():
                 states.give_back(session, job.id, job.attempt, charge=False)
     finally:
         db.close()
 
 
 def _link(source: str | Path, target: str | Path) -> str:
-    """A hard link where the file system has them; files that are linked are never written to again."""
+    """Hard-link a file, or copy it if the file system has no hard links; linked files are never modified afterwards."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Looks at everything the service needs, and names what is wrong and what to do about it."""
+"""Checks of everything that the service needs; each finding has a remedy."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ from service.health.repository import live_workers
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.migrate import migrations_folder
-from service.shared.database.tables import HELD, Delivery, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
 DEVICE_SECONDS = 60.0
-EXTRAS = ("", "core", "service")  # of our own requirements, those that a service needs
+EXTRAS = ("", "core", "service")  # extras of our requirements that a service needs
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Attributes:
-    state: a warning works today, a problem does not.
-    remedy: what to do; empty where all is well.
+    """Result of one check.
+
+    Attributes:
+        check: name of the check.
+        state: "warning" if the service still works, "problem" if it does not.
+        message: the finding, in words.
+        remedy: action to take; empty if none is needed.
     """
 
     check: str
@@ -45,34 +49,34 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every check, in the order in which one depends on the other. None of them changes anything."""
-    found = [*_versions(), *_home(settings), *_disk(settings)]
+    """Run every check, in the order of their dependencies; no check changes anything."""
+    findings = [*_versions(), *_home(settings), *_disk(settings)]
     db = Database(settings.resolved_database_url)
     try:
-        found += _reachable(settings, db)
-        if found[-1].state != "problem":
+        findings += _reachable(settings, db)
+        if findings[-1].state != "problem":
             checks: tuple[Callable[[Settings, Database], Iterator[Finding]], ...] = (_schema, _workers, _jobs)
-            found += [finding for check in checks for finding in check(settings, db)]
+            findings += [finding for check in checks for finding in check(settings, db)]
     except SQLAlchemyError as error:
-        found.append(Finding("database", "problem", _first_line(error), "Look at the database's own log."))
+        findings.append(Finding("database", "problem", _first_line(error), "Look at the database's own log."))
     finally:
         db.close()
-    return [*found, *_broker(settings), *_devices()]
+    return [*findings, *_broker(settings), *_devices()]
 
 
 def _versions() -> Iterator[Finding]:
     wrong = []
     for line in requires("adamss") or []:
-        wanted = Requirement(line)
-        if wanted.name == "adamss" or not _is_wanted(wanted):
+        requirement = Requirement(line)
+        if requirement.name == "adamss" or not _is_needed(requirement):
             continue
         try:
-            have = version(wanted.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            wrong.append(f"{wanted.name} is missing")
+            wrong.append(f"{requirement.name} is missing")
             continue
-        if not wanted.specifier.contains(have, prereleases=True):
-            wrong.append(f"{wanted.name} is {have}, needed is {wanted.specifier}")
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} is {installed}, needed is {requirement.specifier}")
     if wrong:
         yield Finding(
             "versions",
@@ -85,7 +89,7 @@ def _versions() -> Iterator[Finding]:
         yield Finding("versions", "ok", f"adamss {version('adamss')} on Python {python}, with all it needs.")
 
 
-def _is_wanted(requirement: Requirement) -> bool:
+def _is_needed(requirement: Requirement) -> bool:
     marker = requirement.marker
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in EXTRAS)
 
@@ -93,7 +97,7 @@ def _is_wanted(requirement: Requirement) -> bool:
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.resolved_home
     if not home.is_dir():
-        yield Finding("home", "problem", f"{home} is not there.", "Set ADAMSS_HOME, or start it once: adamss up")
+        yield Finding("home", "problem", f"{home} does not exist.", "Set ADAMSS_HOME, or start it once: adamss up")
     elif not os.access(home, os.W_OK | os.X_OK):
         yield Finding("home", "problem", f"{home} cannot be written.", "Give the service's user the right to write it.")
     else:
@@ -115,7 +119,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:
     if db.is_sqlite and not settings.files.database.is_file():
-        yield Finding("database", "problem", "There is no database yet.", "Start the service once: adamss up")
+        yield Finding("database", "problem", "The database does not exist yet.", "Start the service once: adamss up")
         return
     try:
         with db.read() as session:
@@ -138,11 +142,11 @@ def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:
 def _schema(_: Settings, db: Database) -> Iterator[Finding]:
     newest = ScriptDirectory(str(migrations_folder())).get_current_head()
     with db.engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found == newest:
-        yield Finding("migrations", "ok", f"The schema is at {found}, the newest.")
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current == newest:
+        yield Finding("migrations", "ok", f"The schema is at {current}, the newest.")
     else:
-        message = f"The schema is at {found or 'no revision'}, this version of the service needs {newest}."
+        message = f"The schema is at {current or 'no revision'}, this version of the service needs {newest}."
         remedy = "Start the API of this version once: it migrates. If it is newer than the service, upgrade the latter."
         yield Finding("migrations", "problem", message, remedy)
 
@@ -152,10 +156,12 @@ def _workers(settings: Settings, db: Database) -> Iterator[Finding]:
         alive = live_workers(session, settings.lease_seconds)
         names = [device for row in session.scalars(select(Worker)) for device in row.devices]
     if alive:
-        yield Finding("workers", "ok", f"{alive} heard from within {settings.lease_seconds:g} s: {', '.join(names)}.")
+        yield Finding("workers", "ok", f"{alive} active within {settings.lease_seconds:g} s: {', '.join(names)}.")
     else:
-        remedy = "Start one: adamss worker (or `adamss up`). Its log tells if it cannot reach database or broker."
-        yield Finding("workers", "problem", "No worker is alive, so no job runs.", remedy)
+        remedy = (
+            "Start one: adamss worker (or `adamss up`). Its log has an error if it cannot reach database or broker."
+        )
+        yield Finding("workers", "problem", "No active worker: jobs stay queued.", remedy)
 
 
 def _jobs(settings: Settings, db: Database) -> Iterator[Finding]:
@@ -163,27 +169,27 @@ def _jobs(settings: Settings, db: Database) -> Iterator[Finding]:
         moment = database_now(session)
         counted = session.execute(select(Job.status, func.count()).group_by(Job.status))
         counts = {JobStatus(status).value: count for status, count in counted}
-        overdue = list(session.scalars(select(Job.id).where(Job.status.in_(HELD), Job.lease_until < moment)))
+        overdue = list(session.scalars(select(Job.id).where(Job.status.in_(LEASED), Job.lease_until < moment)))
         stuck = session.execute(
             select(func.count()).where(Delivery.next_at.is_not(None), Delivery.tries > 2)
         ).scalar_one()
     words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none yet"
     if overdue:
-        message = f"{', '.join(overdue[:3])}: the worker is not heard from."
-        yield Finding("jobs", "warning", message, "A live worker takes them back within a minute; see `workers`.")
+        message = f"{', '.join(overdue[:3])}: the lease has expired without a heartbeat of the worker."
+        yield Finding("jobs", "warning", message, "An active worker requeues them within a minute; see `workers`.")
     else:
         yield Finding("jobs", "ok", f"{words}.")
     if stuck:
-        message = f"{stuck} were tried several times and did not arrive."
-        yield Finding("webhooks", "warning", message, "The events of their jobs and the worker's log tell why.")
+        message = f"{stuck} failed in several tries."
+        yield Finding("webhooks", "warning", message, "The events of their jobs and the worker's log have the reason.")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
     if settings.broker_url.startswith("filesystem") and not settings.resolved_home.is_dir():
-        return  # told of above, and looking would make the folder
+        return  # `_home` reports it, and a look at the queue would create the folder
     if not broker_answers(settings):
         remedy = "Start it, and check ADAMSS_BROKER_URL. Submits work without it; jobs wait until it is back."
-        yield Finding("broker", "problem", "The broker does not take messages.", remedy)
+        yield Finding("broker", "problem", "The broker does not accept messages.", remedy)
         return
     if settings.broker_url.startswith("filesystem"):
         yield Finding("broker", "ok", "The queue folder can be written.")
@@ -194,24 +200,24 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     try:
         with Redis.from_url(settings.broker_url, socket_timeout=2.0) as client:
             policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
-    except RedisError:  # a hosted Redis may not tell
+    except RedisError:  # a hosted Redis may refuse the query
         policy = "noeviction"
     if policy == "noeviction":
         yield Finding("broker", "ok", "Redis answers.")
     else:
-        message = f"Redis may throw messages away (maxmemory-policy {policy})."
+        message = f"Redis may evict messages (maxmemory-policy {policy})."
         yield Finding("broker", "warning", message, "Set maxmemory-policy to noeviction.")
 
 
 def _devices() -> Iterator[Finding]:
-    """GPUs by the driver and by torch, which must agree."""
+    """Compare the GPUs of the driver with the GPUs of torch."""
     listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     usable = _output([sys.executable, "-P", "-c", _COUNT_GPUS])
     if usable is None:
         yield Finding("devices", "problem", "torch cannot be imported.", f"See: {sys.executable} -c 'import torch'")
     elif listed is not None and listed.split() and int(usable) == 0:
         remedy = "Install the build of torch for the driver's CUDA; see pytorch.org."
-        yield Finding("devices", "problem", "There are GPUs, and torch cannot use them.", remedy)
+        yield Finding("devices", "problem", "This machine has GPUs, but torch cannot use them.", remedy)
     elif int(usable) == 0:
         yield Finding("devices", "ok", f"No GPU here; jobs train on {os.cpu_count()} CPU cores.")
     else:

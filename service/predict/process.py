@@ -40,8 +40,8 @@ LOG_BYTES = 10_000_000
 Order = dict[str, Any]
 
 
-class Predictor:
-    """Asks the child, one request at a time."""
+class PredictionQueue:
+    """Queue of prediction requests in front of one child process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

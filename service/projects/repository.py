@@ -1,4 +1,4 @@
-"""Queries on projects and what they use."""
+"""Queries on projects and their use of quotas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_by_name(session: Session, name: str) -> Project | None:
 
 
 def lock(session: Session, project_id: str) -> Project | None:
-    """Held until the transaction ends, so that of two requests each counts what the other added."""
+    """Lock a project until the transaction ends, so that concurrent requests count each other's additions."""
     statement = select(Project).where(Project.id == project_id).with_for_update(key_share=True)
     return session.execute(statement).scalar_one_or_none()
 
@@ -30,7 +30,7 @@ def count_jobs(session: Session, project_id: str, statuses: Sequence[JobStatus])
 
 
 def used_bytes(session: Session, project_id: str) -> int:
-    """Of data sets and artifacts."""
+    """Sum the sizes of a project's data sets and artifacts."""
     datasets = select(func.coalesce(func.sum(Dataset.size_bytes), 0)).where(
         Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
     )

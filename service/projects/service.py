@@ -1,4 +1,4 @@
-"""Projects and their quotas: the settings', unless a project has its own."""
+"""Projects and their quotas; a quota of the project overrides the settings' quota."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from service.projects import repository
-from service.shared.database.tables import HELD, JobStatus, Project
+from service.shared.database.tables import LEASED, JobStatus, Project
 from service.shared.errors import NotFound, TooLarge, TooManyRequests
 from service.shared.settings import Settings
 
@@ -17,7 +17,7 @@ QUEUE_RETRY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Quotas:
-    """None is no limit."""
+    """Limits of a project; None means unlimited."""
 
     queued_jobs: int | None
     running_jobs: int | None
@@ -27,7 +27,7 @@ class Quotas:
 
 @dataclass(frozen=True)
 class ProjectInfo:
-    """A project as it is listed: what it may use, and what it does."""
+    """A listed project with its quotas and its use of them."""
 
     id: str
     name: str
@@ -38,6 +38,7 @@ class ProjectInfo:
 
 
 def quotas_of(settings: Settings, project: Project) -> Quotas:
+    """Merge a project's quotas with the settings' quotas."""
     return Quotas(
         queued_jobs=_first(project.max_queued_jobs, settings.project_queued_jobs),
         running_jobs=_first(project.max_running_jobs, settings.project_running_jobs),
@@ -47,23 +48,23 @@ def quotas_of(settings: Settings, project: Project) -> Quotas:
 
 
 def upload_limit(settings: Settings, project: Project) -> int:
-    """Never more than the service's own."""
+    """Return the project's largest upload, at most the settings' limit."""
     return min(settings.max_upload_bytes, _first(project.max_upload_bytes, settings.max_upload_bytes) or 0)
 
 
 def check_submit(session: Session, settings: Settings, project_id: str) -> None:
-    """Whether the project may have one more job that waits; held until the transaction ends.
+    """Check that the project may queue one more job; keep the project locked until the transaction ends.
 
     Raises:
-        TooManyRequests: its queue is full.
-        TooLarge: its storage is.
+        TooManyRequests: the project's queue is full.
+        TooLarge: the project's storage is full.
     """
     project = _locked(session, project_id)
     limit = quotas_of(settings, project).queued_jobs
     if limit is not None and repository.count_jobs(session, project_id, WAITING) >= limit:
         raise TooManyRequests(
-            f"{limit} jobs of this project wait already, as many as it may have. Submit again when some have begun, or "
-            "cancel some.",
+            f"This project has {limit} queued or paused jobs already, its limit. Submit again when some have started, "
+            "or cancel some.",
             code="queue_full",
             retry_after=QUEUE_RETRY_SECONDS,
         )
@@ -71,10 +72,10 @@ def check_submit(session: Session, settings: Settings, project_id: str) -> None:
 
 
 def check_storage(session: Session, settings: Settings, project_id: str, added_bytes: int) -> None:
-    """Whether the project has room for so many bytes more; held until the transaction ends.
+    """Check that the project may store `added_bytes` more; keep the project locked until the transaction ends.
 
     Raises:
-        TooLarge: it has not.
+        TooLarge: the project's storage is full.
     """
     project = _locked(session, project_id)
     limit = quotas_of(settings, project).storage_bytes
@@ -95,7 +96,7 @@ def list_projects(session: Session, settings: Settings) -> list[ProjectInfo]:
             name=project.name,
             quotas=quotas_of(settings, project),
             queued_jobs=repository.count_jobs(session, project.id, WAITING),
-            running_jobs=repository.count_jobs(session, project.id, HELD),
+            running_jobs=repository.count_jobs(session, project.id, LEASED),
             storage_bytes=repository.used_bytes(session, project.id),
         )
         for project in repository.list_all(session)
@@ -103,13 +104,13 @@ def list_projects(session: Session, settings: Settings) -> list[ProjectInfo]:
 
 
 def set_quotas(session: Session, name: str, changes: dict[str, int | None]) -> None:
-    """Gives a project quotas of its own; None takes one away again.
+    """Override quotas of a project; None removes an override.
 
     Args:
-        changes: by the names of `Quotas`.
+        changes: values by the field names of `Quotas`.
 
     Raises:
-        NotFound: there is no such project.
+        NotFound: the project does not exist.
     """
     project = find_project(session, name)
     for quota, value in changes.items():
@@ -117,21 +118,23 @@ def set_quotas(session: Session, name: str, changes: dict[str, int | None]) -> N
 
 
 def find_project(session: Session, name: str) -> Project:
-    """By its name.
+    """Find a project by name.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project does not exist.
     """
     project = repository.find_by_name(session, name)
     if project is None:
-        raise NotFound(f"There is no project '{name}'. `adamss projects list` shows them.", code="project_not_found")
+        raise NotFound(
+            f"Project '{name}' does not exist. `adamss projects list` shows all projects.", code="project_not_found"
+        )
     return project
 
 
 def _locked(session: Session, project_id: str) -> Project:
     project = repository.lock(session, project_id)
     if project is None:
-        raise NotFound("This key's project is gone.", code="project_not_found")
+        raise NotFound("The project of this key was deleted.", code="project_not_found")
     return project
 
 

@@ -1,1 +1,1 @@
-"""Parts that API, worker and command line share. Knows no HTTP."""
+"""Parts shared by API, worker and command line; nothing here knows HTTP."""

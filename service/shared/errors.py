@@ -1,4 +1,4 @@
-"""Every error the API answers on purpose; rendered in one place as {"error": {type, code, message, param}}."""
+"""Errors of the API, rendered in one place as {"error": {type, code, message, param}}."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 
 class ServiceError(Exception):
-    """Base of the tree.
+    """Base of all errors with an HTTP status.
 
     Attributes:
         status: HTTP status.
         type: the family of the error.
         code: stable name of the error.
         param: JSON path of the field at fault, such as `dataset.train`.
-        retry_after: seconds after which another try may succeed; sent as `Retry-After`.
+        retry_after: seconds until another try may succeed; sent as `Retry-After`.
     """
 
     status = 500
@@ -72,10 +72,10 @@ class TimedOut(ServiceError):
 
 
 class StartRefused(Exception):
-    """The service would be open to others, so it does not start."""
+    """Refusal to start a service reachable by others without a key."""
 
 
 def quoted_names(names: Sequence[str], limit: int = 20) -> str:
-    """Quote names for an error's message, the first few of them."""
-    shown = ", ".join(re.sub(r"\s+", " ", f"'{name}'") for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    """Quote the first `limit` names for an error's message."""
+    quoted = ", ".join(re.sub(r"\s+", " ", f"'{name}'") for name in names[:limit])
+    return quoted + (f" and {len(names) - limit} more" if len(names) > limit else "")

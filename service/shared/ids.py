@@ -1,4 +1,4 @@
-"""Opaque ids with a prefix that says what they name."""
+"""Opaque ids, prefixed with the kind of thing that they name."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ LENGTH = 20  # 100 bits
 
 
 def new_id(prefix: str) -> str:
-    """Such as `job_4k7...`; prefixes are job, ds, key, proj."""
+    """Make a random id such as `job_4k7...`; prefixes are job, ds, key, proj, msg."""
     return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))

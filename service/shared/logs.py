@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object a line whatever a message holds."""
+"""Logging as JSON, one object a line even for messages with line breaks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, what was passed as `extra`, and the traceback where there is one."""
+    """Formatter of records as JSON: time, level, logger, message, the values of `extra`, and any traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Sends everything to stderr as JSON; called by the commands, never at import."""
+    """Send all log records to stderr as JSON; called by the commands, never at import."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

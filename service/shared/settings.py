@@ -1,4 +1,4 @@
-"""The one place that reads the environment: `ADAMSS_*` variables and their defaults."""
+"""Settings from `ADAMSS_*` variables, and their defaults. No other module of the service reads the environment."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def _signing_key(secret: SecretStr) -> SecretStr:
 
 
 def _no_empty_key(secret: SecretStr | None) -> SecretStr | None:
-    """An empty variable is an absent one: as a key it would let everybody in."""
+    """Treat an empty variable as absent: as a key it would let everybody in."""
     return secret if secret is not None and secret.get_secret_value().strip() else None
 
 
 class Settings(BaseSettings):
-    """Settings of API, worker and CLI. Every field is read from `ADAMSS_` plus its name in capitals."""
+    """Settings of API, worker and CLI. Each field has the variable `ADAMSS_` plus its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="ADAMSS_",
         use_attribute_docstrings=True,
         extra="ignore",
-        hide_input_in_errors=True,  # it may be a key
+        hide_input_in_errors=True,  # the input may be a key
     )
 
     home: Path = Path("data")
@@ -44,63 +44,63 @@ class Settings(BaseSettings):
     broker_url: BrokerUrl = "filesystem://"
     """Celery broker: filesystem:// (a folder in the home folder) or redis://host:6379/0."""
     host: str = "127.0.0.1"
-    """Address to listen on. Beyond loopback a key must exist."""
+    """Address to listen on. Any address but loopback requires that a key exists."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8642
     """Port to listen on."""
     api_key: Annotated[SecretStr | None, AfterValidator(_no_empty_key)] = None
-    """A key that is valid besides those in the database; also what the CLI signs in with."""
+    """Key that is valid besides the keys in the database; the CLI sends it too."""
     url: str | None = None
     """Address of the service for the CLI and client. Default: http://host:port."""
 
     allowed_hosts: list[str] = []
-    """Host names the service answers to, as a JSON list; ["*"] allows all. Default: loopback and its own names."""
+    """Accepted Host headers, as a JSON list; ["*"] accepts all. Default: loopback and the service's own names."""
 
     allow_hub: bool | None = None
     """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""
     hub_models: list[str] = []
-    """Hub ids of models that are allowed where `allow_hub` is false, as a JSON list."""
+    """Hub ids of models allowed even if `allow_hub` is false, as a JSON list."""
     hub_datasets: list[str] = []
-    """Hub ids of data sets that are allowed where `allow_hub` is false, as a JSON list."""
+    """Hub ids of data sets allowed even if `allow_hub` is false, as a JSON list."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
-    """Largest data set file that is accepted."""
+    """Largest accepted data set file."""
 
     requests_per_minute: Annotated[int, Field(ge=0)] = 3_000
-    """Requests that one key may send a minute; 0 for no limit."""
+    """Requests per minute and key; 0 for no limit."""
     project_queued_jobs: Annotated[int, Field(ge=0)] = 1_000
-    """Jobs of one project that may wait, paused ones among them."""
+    """Queued and paused jobs that one project may have."""
     project_running_jobs: Annotated[int, Field(ge=1)] | None = None
-    """Jobs of one project that may run at a time. Default: as many as there are workers."""
+    """Running jobs that one project may have. Default: one per worker."""
     project_storage_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Room for the data sets and artifacts of one project. Default: the disk."""
+    """Size of the data sets and artifacts that one project may store. Default: limited by the disk only."""
 
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
-    """How often a worker renews the lease of its job."""
+    """Time between a worker's renewals of its job's lease."""
     lease_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """How long a job belongs to a worker that is not heard from."""
+    """Time until a lease expires that its worker does not renew."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 15.0
-    """How often a worker looks for stranded jobs and expired leases."""
+    """Time between a worker's searches for stranded jobs and expired leases."""
     stall_seconds: Annotated[float, Field(gt=0)] = 900.0
-    """A training process that reports nothing for this long is ended and retried."""
+    """Time without progress after which a training process is ended and retried."""
     shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 45.0
-    """How long a training process may take to write its checkpoint when the worker is stopped."""
+    """Time for a training process to write its checkpoint when the worker is stopped."""
     job_time_limit_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
-    """Longest run of one attempt."""
+    """Longest duration of one attempt."""
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
-    """Jobs that one worker runs at a time; one per device is the rule."""
+    """Jobs that one worker runs at a time; normally one per device."""
     webhook_hosts: list[str] = []
-    """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public one."""
+    """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public host."""
     webhook_secret: Annotated[SecretStr, AfterValidator(_signing_key)] | None = None
-    """Key that webhooks are signed with: whsec_ and base64. Default: made once, kept in `<home>/webhook_secret`."""
+    """Key to sign webhooks: whsec_ and base64. Default: generated once and stored in `<home>/webhook_secret`."""
     webhook_private: bool = False
     """Whether webhooks may go to private and loopback addresses."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
-    """Newest checkpoints of a job that are kept besides the best."""
+    """Number of newest checkpoints to keep of a job, besides the best."""
     predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest time for one prediction, loading the model included."""
     predict_idle_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """How long the process that predicts keeps its model after the last prediction."""
+    """Time after the last prediction until the predicting process drops its model."""
     predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
-    """Memory that the process that predicts may take."""
+    """Memory limit of the predicting process."""
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @property
     def files(self) -> Home:
-        """Where each file of the home folder lies."""
+        """Return the paths of the home folder."""
         return Home(self.resolved_home)
 
 

@@ -1,1 +1,1 @@
-"""Live data of a job as server-sent events."""
+"""Live stream of a job as server-sent events."""

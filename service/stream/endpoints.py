@@ -14,10 +14,14 @@ from service.stream import service
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-Seq = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The last `seq` seen; default: all there is.")]
+Seq = Annotated[
+    int | None, Query(ge=0, le=2**31 - 1, description="The last `seq` received; default: stream from the start.")
+]
 LastEventId = Annotated[
     str | None,
-    Header(max_length=20, pattern=r"^\d*$", description="As `after`; browsers send it when they connect again."),
+    Header(
+        max_length=20, pattern=r"^\d*$", description="Same meaning as `after`; browsers send it when they reconnect."
+    ),
 ]
 CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
@@ -31,14 +35,14 @@ CONTENT: dict[int | str, dict[str, Any]] = {
 def stream_job(
     caller: CallerDep, job_id: JobId, after: Seq = None, last_event_id: LastEventId = None
 ) -> StreamingResponse:
-    """What happens to the job, as it happens, as server-sent events: `metrics`, `events` and `subspaces` as their
-    calls answer them, with `seq` as `id`; `state` with the job whenever it changed; `end` when nothing will follow.
+    """Stream a job live as server-sent events: `metrics`, `events` and `subspaces` in the format of their routes, with
+    `seq` as `id`; `state` with the job whenever it changes; `end` as the last event.
 
-    To go on after a break, send the last `id` as `Last-Event-ID` or `after`: no row is missed or sent twice.
+    To resume after a disconnect, send the last `id` as `Last-Event-ID` or `after`: no row is lost or sent twice.
 
         curl -N -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../stream
     """
-    place = int(last_event_id) if last_event_id else after
+    last_seen = int(last_event_id) if last_event_id else after
     return StreamingResponse(
-        service.watch(caller, job_id, place), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        service.watch(caller, job_id, last_seen), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )

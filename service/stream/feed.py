@@ -1,8 +1,8 @@
-"""One poller for each watched job; all who watch the job read what it found.
+"""Feeds of watched jobs: one poller and one bounded buffer of frames per job, shared by all its watchers.
 
-The last frames are kept in one buffer of bounded size. A watcher is a place in the sequence, nothing more: whoever
-begins further back reads pages of the database up to the buffer first, and whoever falls out of it later is dropped,
-and goes on where it was by connecting again with `Last-Event-ID`. So memory does not grow with slow watchers.
+A watcher is only a position in the job's sequence. A watcher that starts before the buffer first reads pages from the
+database. A watcher that later falls behind the buffer is disconnected, and resumes by reconnecting with
+`Last-Event-ID`. So memory does not grow with slow watchers.
 """
 
 from __future__ import annotations
@@ -25,17 +25,21 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
-PAGE = 500  # rows that are read at a time
+PAGE = 500  # rows per query
 BUFFER_BYTES = 8 * 1024 * 1024
-CHUNK_BYTES = 256 * 1024  # that a watcher is sent before the others have a turn
+CHUNK_BYTES = 256 * 1024  # sent to one watcher before the others get their turn
 
 
 class Feed:
-    """What is new on one job.
+    """Poller and buffer of one job.
 
     Attributes:
-        end: sequence number of the newest frame that was read.
-        begin: what lies after it is all in the buffer.
+        end: sequence number of the newest frame read.
+        begin: sequence number after which every frame is in the buffer.
+        state: frame with the job's state.
+        version: number of changes of `state`.
+        ended: whether no more frames will follow.
+        changed: set, and replaced, at each change.
     """
 
     def __init__(self, db: Database, job_id: str, begin: int) -> None:
@@ -44,12 +48,12 @@ class Feed:
         self._frames: deque[Frame] = deque()
         self._bytes = 0
         self.state = b""
-        self.version = 0  # of the state
-        self.ended = False  # nothing will follow
+        self.version = 0
+        self.ended = False
         self.changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Polls until the job has ended; an outage of the database is waited out."""
+        """Poll until the job has ended; survive outages of the database."""
         try:
             while not self.ended:
                 try:
@@ -59,13 +63,13 @@ class Feed:
                     more = False
                 await asyncio.sleep(0 if more else POLL_SECONDS)
         except Exception:
-            logger.exception("the stream of %s broke off", self._job_id)
-        finally:  # whatever ended it, nobody may wait for it
+            logger.exception("the stream of %s failed", self._job_id)
+        finally:  # whatever ended the poller, no watcher may wait for it
             self.ended = True
             self._wake()
 
     async def _poll(self) -> bool:
-        """Reads on; whether there is more to read at once."""
+        """Read new rows; return whether more rows can be read at once."""
         frames, state, self.ended = await run_sync(self._read, self.end)
         for entry in frames:
             self._frames.append(entry)
@@ -97,25 +101,25 @@ class Feed:
         return frames, state, job.status in TERMINAL and len(frames) < PAGE
 
     def after(self, seq: int) -> list[Frame]:
-        """Frames past a place that is not before `begin`, as many as make a chunk."""
-        found: list[Frame] = []
+        """Return the buffered frames after `seq`, up to one chunk; `seq` must not be below `begin`."""
+        chunk: list[Frame] = []
         size = 0
         for entry in self._frames:
             if entry.seq > seq:
-                found.append(entry)
+                chunk.append(entry)
                 size += len(entry.data)
                 if size >= CHUNK_BYTES:
                     break
-        return found
+        return chunk
 
     def read_older(self, after: int) -> list[Frame]:
-        """Frames from the database, for one that begins before the buffer."""
+        """Read frames from the database, for a watcher that starts before the buffer."""
         with self._db.read() as session:
             return [frame(row) for row in repository.between(session, self._job_id, after, self.end, PAGE)]
 
 
 class Streams:
-    """The feeds of one process: one for each job that is watched, as long as it is."""
+    """The feeds of one process, one per job with watchers."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -124,21 +128,21 @@ class Streams:
         self._watchers: Counter[str] = Counter()
 
     async def watch(self, job_id: str, after: int, last: int) -> AsyncIterator[bytes]:
-        """Chunks of the stream past `after`.
+        """Yield chunks of the stream after the sequence number `after`.
 
         Args:
-            last: the job's newest number, at which a feed begins where there is none yet.
+            last: the job's newest sequence number, the start of a new feed.
         """
         with self._feed(job_id, last) as feed:
-            place = after
-            while place < feed.begin:  # what was there before the first watcher came
-                frames = await run_sync(feed.read_older, place)
+            position = after
+            while position < feed.begin:  # frames from before the first watcher
+                frames = await run_sync(feed.read_older, position)
                 if not frames:
-                    place = feed.begin
+                    position = feed.begin
                     break
-                place = frames[-1].seq
+                position = frames[-1].seq
                 yield b"".join(entry.data for entry in frames)
-            async for chunk in _live(feed, place):
+            async for chunk in _live(feed, position):
                 yield chunk
 
     @contextmanager
@@ -156,17 +160,17 @@ class Streams:
                 self._polling.pop(job_id).cancel()
 
 
-async def _live(feed: Feed, place: int) -> AsyncIterator[bytes]:
+async def _live(feed: Feed, position: int) -> AsyncIterator[bytes]:
     version = 0
     while True:
         changed = feed.changed
-        if place < feed.begin:
-            return  # too slow: what it has not seen is no longer here
-        frames = feed.after(place)
+        if position < feed.begin:
+            return  # too slow: the next frames have left the buffer
+        frames = feed.after(position)
         chunk = b"".join(entry.data for entry in frames)
         if frames:
-            place = frames[-1].seq
-        if place >= feed.end and version != feed.version:
+            position = frames[-1].seq
+        if position >= feed.end and version != feed.version:
             version, chunk = feed.version, chunk + feed.state
         if chunk:
             yield chunk

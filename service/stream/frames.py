@@ -1,4 +1,4 @@
-"""Rows as server-sent events: `id` is the row's sequence number, which `Last-Event-ID` sends back."""
+"""Encoding of rows as server-sent events; `id` is the row's sequence number, returned as `Last-Event-ID`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pydantic import BaseModel
 
 from service.jobs.schemas import EventOut, MetricOut, render, show_map
 from service.shared.database.tables import Event as EventRow
-from service.shared.database.tables import Job, Metric
+from service.shared.database.tables import Job, MetricRow
 from service.stream.repository import Row
 
 HEARTBEAT = b": still here\n\n"
 END = b"event: end\ndata: {}\n\n"
-RETRY = b"retry: 2000\n\n"  # milliseconds that a browser waits before it connects again
+RETRY = b"retry: 2000\n\n"  # milliseconds until a browser reconnects
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One row, encoded once for all watchers."""
+    """A row, encoded once for all watchers."""
 
     seq: int
     data: bytes
 
 
 def frame(row: Row) -> Frame:
-    if isinstance(row, Metric):
+    """Encode a row as its route renders it."""
+    if isinstance(row, MetricRow):
         return Frame(row.seq, _encode("metrics", MetricOut.model_validate(row, from_attributes=True), row.seq))
     if isinstance(row, EventRow):
         return Frame(row.seq, _encode("events", EventOut.model_validate(row, from_attributes=True), row.seq))
@@ -33,7 +34,7 @@ def frame(row: Row) -> Frame:
 
 
 def state_frame(job: Job) -> bytes:
-    """The job as it is now. It has no id: it tells nothing that a later one does not tell again."""
+    """Encode the job's current state, without an id: a lost state frame is replaced by the next one."""
     return _encode("state", render(job))
 
 

@@ -1,4 +1,4 @@
-"""What a watcher has not seen yet, in the order of the job's one sequence."""
+"""Queries on a job's rows in the order of its sequence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from operator import attrgetter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import Event, Job, Metric, SubspaceMap
+from service.shared.database.tables import Event, Job, MetricRow, SubspaceMap
 
-Row = Metric | Event | SubspaceMap
-TABLES: tuple[type[Row], ...] = (Metric, Event, SubspaceMap)
+Row = MetricRow | Event | SubspaceMap
+TABLES: tuple[type[Row], ...] = (MetricRow, Event, SubspaceMap)
 
 
 def find(session: Session, job_id: str) -> Job | None:
@@ -20,13 +20,13 @@ def find(session: Session, job_id: str) -> Job | None:
 
 
 def between(session: Session, job_id: str, after: int, last: int, limit: int) -> Sequence[Row]:
-    """The first `limit` rows past `after`, up to `last`.
+    """Return the first `limit` rows with `after` < seq <= `last`.
 
-    `last` is the job's number as it was read before: whatever is committed between the queries for the single tables
-    has a higher one, and is left for the next time.
+    Read `last` from the job before: rows committed between the queries of the tables have higher numbers, and are left
+    for the next call.
     """
-    found: list[list[Row]] = []
+    per_table: list[list[Row]] = []
     for table in TABLES:
         statement = select(table).where(table.job_id == job_id, table.seq > after, table.seq <= last)
-        found.append(list(session.scalars(statement.order_by(table.seq).limit(limit))))
-    return list(heapq.merge(*found, key=attrgetter("seq")))[:limit]
+        per_table.append(list(session.scalars(statement.order_by(table.seq).limit(limit))))
+    return list(heapq.merge(*per_table, key=attrgetter("seq")))[:limit]

@@ -1,4 +1,4 @@
-"""Who may watch, and from where on."""
+"""Access to the stream of a job."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from service.stream.frames import RETRY
 
 
 def watch(caller: Caller, job_id: str, after: int | None) -> AsyncIterator[bytes]:
-    """The stream of a job of the caller's project.
+    """Stream a job of the caller's project.
 
     Raises:
-        NotFound: there is none; raised at once, before the first chunk is asked for.
+        NotFound: the job does not exist; raised at once, not with the first chunk.
     """
     with caller.db.read() as session:
         last = get(session, caller, job_id).last_seq

@@ -17,6 +17,7 @@ from examples.demo import DATA
 from examples.demo_model import BASE_MODEL, install_model
 from service.cli.serve import free_port
 from service.client import Client
+from tests.security.test_child_processes import write_hostile
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120.0
@@ -66,9 +67,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     rows = home.parent / "rows.csv"
     rows.write_text("".join(DATA.read_text().splitlines(keepends=True)[: ROWS + 1]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "up"], env=environ, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    folder = home.parent / "desk"  # where somebody has files of their own that are named like ours
+    folder.mkdir()
+    write_hostile(folder)
+    command = [sys.executable, "-P", "-m", "service.cli", "up"]  # as the script `adamss` does
+    process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.PIPE, text=True)
     service = Up(f"http://127.0.0.1:{port}", home, environ, rows)
     try:
         wait_ready(service, process)

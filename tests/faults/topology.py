@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.database.tables import TERMINAL, Job, JobStatus, now
@@ -131,7 +131,7 @@ class Topology(Service):
     def _know_model(self) -> None:
         """Spares the API the inspection, which loads torch."""
         with self.db.write() as session:
-            base_models.keep(session, MODEL, fingerprint(self.settings.files.model(MODEL)), self._facts)
+            base_models.keep(session, MODEL, folder_version(self.settings.files.model(MODEL)), self._facts)
 
     def _as_composed(self, home: Path) -> dict[str, str]:
         """In production the environment of docker-compose.yml, with our addresses in the place of its own."""

@@ -127,7 +127,7 @@ def test_03_changes_by_cookie_need_our_own_page(session_target: Target) -> None:
     """Every route that changes something, signed in by cookie: 403 unless it says, in a header that no other site can
     add, that it comes from our page.
 
-    Seen to fail: without `check_page`, DELETE /jobs/{job_id} answers 404 as for any caller.
+    Seen to fail: without `check_csrf`, DELETE /jobs/{job_id} answers 404 as for any caller.
     """
     browser = session_target.browser("submit")
     absent = dict.fromkeys(session_target.ids, "job_none")

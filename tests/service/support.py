@@ -16,13 +16,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.http.app import create_app
 from service.http.context import Context
 from service.keys.service import own_key
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
-from service.shared.database.tables import Artifact, Event, Job, JobStatus, Metric, SubspaceMap, now
+from service.shared.database.tables import Artifact, Event, Job, JobStatus, MetricRow, SubspaceMap, now
 from service.shared.jobs import states
 from service.shared.settings import Settings
 
@@ -136,12 +136,12 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
         if facts is not None:
             with service.db.write() as session:
                 folder = settings.files.model(MODEL)
-                base_models.keep(session, MODEL, fingerprint(folder), facts)
+                base_models.keep(session, MODEL, folder_version(folder), facts)
         yield service
 
 
 def copy_model(source: Path, settings: Settings) -> None:
-    """With its times, so that its fingerprint stays the same."""
+    """Keep its times, and so its version."""
     shutil.copytree(source, settings.files.model(MODEL))
 
 
@@ -179,7 +179,7 @@ def report_metrics(
         for place, value in enumerate(values, start=first):
             job.last_seq += 1
             session.add(
-                Metric(
+                MetricRow(
                     job_id=job_id,
                     seq=job.last_seq,
                     attempt=1,

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from adamss_core.spec import JobSpec
 from service.shared.database.engine import Database
-from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, Metric, Project, now
+from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, MetricRow, Project, now
 from service.shared.ids import new_id
 from service.shared.settings import Settings
 
@@ -69,9 +69,9 @@ class Service:
         with self.db.write() as session:
             session.get_one(Job, job_id).status = status
 
-    def metrics(self, job_id: str) -> list[Metric]:
+    def metrics(self, job_id: str) -> list[MetricRow]:
         with self.db.read() as session:
-            return list(session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.seq)))
+            return list(session.scalars(select(MetricRow).where(MetricRow.job_id == job_id).order_by(MetricRow.seq)))
 
     def events(self, job_id: str) -> list[Event]:
         with self.db.read() as session:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from service.shared.database.engine import Database
-from service.shared.database.tables import Job, JobStatus, Metric, SubspaceMap
+from service.shared.database.tables import Job, JobStatus, MetricRow, SubspaceMap
 from service.shared.jobs import states
 from tests.worker.support import Service, wait_until
 from worker.batch import Batch, Row
@@ -244,15 +244,17 @@ def test_readers_after_a_number_miss_no_row(service: Service, job: Job, reporter
             if step % 10 == 0:
                 reporter.flush(5)
             with service.db.read() as session:
-                newer = select(Metric.seq).where(Metric.job_id == job.id, Metric.seq > (seen[-1] if seen else 0))
-                seen += session.scalars(newer.order_by(Metric.seq))
+                newer = select(MetricRow.seq).where(
+                    MetricRow.job_id == job.id, MetricRow.seq > (seen[-1] if seen else 0)
+                )
+                seen += session.scalars(newer.order_by(MetricRow.seq))
     finally:
         finished.set()
         other.join()
     assert reporter.flush(5)
     with service.db.read() as session:
-        assert seen == list(session.scalars(select(Metric.seq).order_by(Metric.seq)))
-        assert session.scalar(select(func.count()).select_from(Metric)) == 100
+        assert seen == list(session.scalars(select(MetricRow.seq).order_by(MetricRow.seq)))
+        assert session.scalar(select(func.count()).select_from(MetricRow)) == 100
 
 
 def test_cancelled_run_may_still_report(service: Service, job: Job, reporter: BufferedReporter) -> None:

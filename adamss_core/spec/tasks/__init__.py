@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Reader
 from adamss_core.spec.facts import FACTS_FORMAT
-from adamss_core.spec.model import OneOf
+from adamss_core.spec.spec_model import OneOf
 from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.image_classification import ImageClassificationColumns

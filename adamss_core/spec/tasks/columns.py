@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adamss_core.spec.model import Column, SpecModel
+from adamss_core.spec.spec_model import Column, SpecModel
 
 
 class TextColumn(SpecModel):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.labels import as_text
-from adamss_core.spec.model import Column
+from adamss_core.spec.spec_model import Column
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
 from adamss_core.spec.tasks.columns import LabelColumn

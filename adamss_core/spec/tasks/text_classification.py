@@ -12,8 +12,8 @@ from pydantic import Field
 from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Cells, Unusable, class_of, label_set, number_of
 from adamss_core.spec.labels import as_text
-from adamss_core.spec.model import Column
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.spec_model import Column
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.base import FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes

@@ -11,8 +11,8 @@ from adamss_core.spec.adamss import FieldError, StrictInt
 from adamss_core.spec.cells import Cells, Unusable
 from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from adamss_core.spec.facts import ModelFacts
-from adamss_core.spec.model import Column, SpecModel
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.spec_model import Column, SpecModel
 from adamss_core.spec.tasks.base import CHAT_TEMPLATE, FieldKind, TaskRecord, missing_part
 from adamss_core.spec.tasks.columns import TextColumn
 from adamss_core.spec.tasks.metrics import LOSS, PERPLEXITY

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from adamss_core.spec.cells import Cells, Unusable, words_of
-from adamss_core.spec.model import Column, SpecModel
+from adamss_core.spec.spec_model import Column, SpecModel
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes
 from adamss_core.spec.tasks.metrics import ACCURACY, ENTITY_F1, LOSS

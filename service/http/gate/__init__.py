@@ -1,1 +1,1 @@
-"""Checks around every request, in the order in which a request meets them."""
+"""Checks of every request, before any code of its route runs."""

@@ -1,4 +1,4 @@
-"""Access control: host, origin, key, rate and role, checked for every route, mount and page in one place.
+"""Access control of every route, mount and page: host, origin, credential, rate and role.
 
 Paths without a policy of their own need a key (see `service.http.routes`).
 """
@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.origin import check_host, check_origin, check_page
+from service.http.gate.origin import check_csrf, check_host, check_origin
 from service.http.gate.rates import RateLimits
 from service.http.gate.rendering import error_response
 from service.http.routes import policy_of
@@ -26,25 +26,25 @@ from service.shared.errors import Forbidden, InvalidRequest, ServiceError, TooMa
 from service.shared.settings import Settings
 from service.web.page import asks_for_page, sign_in_page
 
-RECHECK_SECONDS = 2.0  # how long an answer that is under way outlives its key
+RECHECK_SECONDS = 2.0  # longest time that a response under way outlives its credential
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True)
 class Credential:
-    """What a request shows: a key, or the token of a browser's session."""
+    """A key, or the token of a browser's session."""
 
     secret: str
     from_cookie: bool
 
 
 class AccessMiddleware:
-    """Lets a request through to the app with `state.identity` set, or answers it in the app's place."""
+    """Gate that sets `state.identity` of admitted requests and refuses all others."""
 
     def __init__(self, app: ASGIApp, settings: Settings, rates: RateLimits) -> None:
         self.app, self.settings, self.rates = app, settings, rates
-        self._rechecked: dict[Credential, tuple[bool, float]] = {}  # whether it was valid, and when
+        self._rechecked: dict[Credential, tuple[bool, float]] = {}  # validity, and time of the check
         self._rechecking = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,12 +52,12 @@ class AccessMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            shown = await self._check(scope)
+            credential = await self._check(scope)
         except ServiceError as error:
-            answer = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
-            await answer(scope, receive, send)
+            response = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
+            await response(scope, receive, send)
             return
-        if shown is None:
+        if credential is None:
             await self.app(scope, receive, send)
             return
         checked, begun = time.monotonic(), False
@@ -65,82 +65,82 @@ class AccessMiddleware:
         async def send_while_valid(message: Message) -> None:
             nonlocal checked, begun
             if time.monotonic() - checked >= RECHECK_SECONDS:
-                if not await run_sync(self._still_valid, scope, shown):
-                    raise KeyEnded
+                if not await run_sync(self._still_valid, scope, credential):
+                    raise CredentialExpired
                 checked = time.monotonic()
             begun = True
             await send(message)
 
         try:
             await self.app(scope, receive, send_while_valid)
-        except KeyEnded:  # an answer that has begun is broken off
+        except CredentialExpired:  # a response that has begun is aborted
             if not begun:
-                await error_response(_ended(shown))(scope, receive, send)
+                await error_response(_invalid_credential(credential))(scope, receive, send)
 
     async def _check(self, scope: Scope) -> Credential | None:
-        """What lets the request in; None for what is public."""
+        """Run all checks; return the credential that admits the request, or None for a public route."""
         headers = Headers(scope=scope)
         check_host(self.settings, headers.get("host", ""))
         check_origin(self.settings, scope, headers)
         if policy_of(scope["path"]).is_public(scope["method"]):
             return None
-        shown = credential(self.settings, headers)
-        if shown.from_cookie:
-            check_page(scope, headers)
-        identity = await run_sync(self._admit, scope, shown)
+        credential = read_credential(self.settings, headers)
+        if credential.from_cookie:
+            check_csrf(scope, headers)
+        identity = await run_sync(self._admit, scope, credential)
         check_role(scope, identity)
         check_text(scope)
         state = scope.setdefault("state", {})
         state["identity"], state["project_id"] = identity, identity.project_id
-        return shown
+        return credential
 
-    def _admit(self, scope: Scope, shown: Credential) -> Identity:
-        identity = self._identify(scope, shown)
+    def _admit(self, scope: Scope, credential: Credential) -> Identity:
+        identity = self._identify(scope, credential)
         if identity is None:
-            raise _ended(shown)
+            raise _invalid_credential(credential)
         check_rate(self.rates, self.settings, identity.key_id)
         return identity
 
-    def _still_valid(self, scope: Scope, shown: Credential) -> bool:
-        """Asked once for all answers that are under way with the same key: hundreds may watch one job."""
+    def _still_valid(self, scope: Scope, credential: Credential) -> bool:
+        """Check a credential again, once for all its responses under way: hundreds may watch one job."""
         with self._rechecking:
-            valid, since = self._rechecked.get(shown, (True, 0.0))
+            valid, since = self._rechecked.get(credential, (True, 0.0))
             if valid and time.monotonic() - since >= RECHECK_SECONDS:
-                valid = self._identify(scope, shown) is not None
+                valid = self._identify(scope, credential) is not None
                 self._rechecked = {
                     other: entry for other, entry in self._rechecked.items() if time.monotonic() - entry[1] < 60
                 }
-                self._rechecked[shown] = valid, time.monotonic()
+                self._rechecked[credential] = valid, time.monotonic()
             return valid
 
-    def _identify(self, scope: Scope, shown: Credential) -> Identity | None:
+    def _identify(self, scope: Scope, credential: Credential) -> Identity | None:
         db: Database = scope["app"].state.context.db
         with db.read() as session:
-            find = identify_session if shown.from_cookie else identify
-            return find(session, self.settings, shown.secret)
+            find = identify_session if credential.from_cookie else identify
+            return find(session, self.settings, credential.secret)
 
 
 def wants_page(scope: Scope, error: ServiceError) -> bool:
-    """Whether it is a browser that has not signed in."""
+    """Tell whether a browser without a session asks for the page at /."""
     return isinstance(error, Unauthorized) and scope["path"] == "/" and asks_for_page(Headers(scope=scope))
 
 
-def check_rate(rates: RateLimits, settings: Settings, sender: str, named: str = "This key") -> None:
-    """Counts a request of a sender's.
+def check_rate(rates: RateLimits, settings: Settings, sender: str, subject: str = "This key") -> None:
+    """Count a request of `sender`, named `subject` in the error.
 
     Raises:
-        TooManyRequests: it was one too many.
+        TooManyRequests: the sender has exceeded the limit.
     """
     if seconds := rates.wait_seconds(sender):
         raise TooManyRequests(
-            f"{named} sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
+            f"{subject} sends more than {settings.requests_per_minute} requests a minute. Try again in {seconds} s.",
             code="rate_limited",
             retry_after=seconds,
         )
 
 
-def _ended(shown: Credential) -> Unauthorized:
-    if shown.from_cookie:
+def _invalid_credential(credential: Credential) -> Unauthorized:
+    if credential.from_cookie:
         return Unauthorized(
             "This browser is signed out: its session has expired or was ended, or the key it was opened with has "
             "expired or was revoked. Sign in again; `adamss link` prints a link.",
@@ -153,12 +153,12 @@ def _ended(shown: Credential) -> Unauthorized:
     )
 
 
-class KeyEnded(Exception):
-    """The key of a request was revoked, or expired, while it was answered."""
+class CredentialExpired(Exception):
+    """Revocation or expiry of a credential during its response."""
 
 
 def check_role(scope: Scope, identity: Identity) -> None:
-    """Raise Forbidden where the route needs a higher role than the key has."""
+    """Raise Forbidden if the route requires a higher role than the key has."""
     required = policy_of(scope["path"]).required_role(scope["method"])
     if _RANK[identity.role] < _RANK[required]:
         raise Forbidden(
@@ -169,16 +169,16 @@ def check_role(scope: Scope, identity: Identity) -> None:
 
 
 def check_text(scope: Scope) -> None:
-    """Raises InvalidRequest for a NUL in path or query: no id or name has one, and PostgreSQL takes it in no text."""
+    """Raise InvalidRequest for a NUL in path or query: no id or name has one, and PostgreSQL rejects it in texts."""
     if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
-        raise InvalidRequest("The address holds a NUL character (%00), which no id or name has.", code="bad_address")
+        raise InvalidRequest("The address contains a NUL character (%00); no id or name does.", code="bad_address")
 
 
-def credential(settings: Settings, headers: Headers) -> Credential:
-    """What a request shows; a key goes before a cookie.
+def read_credential(settings: Settings, headers: Headers) -> Credential:
+    """Read the credential of a request; a key takes precedence over a cookie.
 
     Raises:
-        Unauthorized: nothing.
+        Unauthorized: the request has no credential.
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if key:
@@ -195,12 +195,12 @@ def credential(settings: Settings, headers: Headers) -> Credential:
 
 
 def cookie_name(settings: Settings) -> str:
-    """With the port, because a browser shares cookies between the ports of a host."""
+    """Return the cookie's name, which includes the port: a browser shares cookies between the ports of a host."""
     return f"adamss_{settings.port}"
 
 
 def session_token(settings: Settings, headers: Headers) -> str | None:
-    """What the browser's cookie holds."""
+    """Read the session token from the browser's cookie."""
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(cookie_name(settings))
     except CookieError:

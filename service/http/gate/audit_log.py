@@ -1,4 +1,4 @@
-"""Records in the audit log what a key has changed, before the answer says that it has."""
+"""Audit middleware: each change is recorded before its response is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.shared.database.tables import AuditEntry, now
 
 
 class AuditMiddleware:
-    """Writes an entry when the answer of an audited request begins."""
+    """Writer of an audit entry when the response of an audited request begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

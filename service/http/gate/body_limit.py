@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large: by the length they claim, else as soon as they exceed it."""
+"""Body size limit: by Content-Length, else as soon as the received bytes exceed the limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from service.http.routes import policy_of
 from service.keys.service import Identity
 from service.shared.errors import TooLarge
 
-MULTIPART_BYTES = 64 * 1024  # what a form puts around a file
+MULTIPART_BYTES = 64 * 1024  # overhead of a form around its file
 
 
 class BodyLimitMiddleware:
-    """Counts a body as it is read, against the limit of its route."""
+    """Limit of each route's body size."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -42,7 +42,7 @@ class BodyLimitMiddleware:
 
 
 def too_large(scope: Scope, limit: int) -> TooLarge:
-    """Word the refusal; of a file, with the project's own limit and how it is raised."""
+    """Make the error; for a file, name the project's limit and how to raise it."""
     if _is_upload(scope):
         return TooLarge(
             f"The file is larger than the {_upload_bytes(scope):,} bytes that this project may upload. Split it, or "
@@ -50,7 +50,7 @@ def too_large(scope: Scope, limit: int) -> TooLarge:
             "--upload-bytes NUMBER).",
             param="file",
         )
-    return TooLarge(f"The request is larger than the {limit:,} bytes that the service accepts.")
+    return TooLarge(f"The request is larger than the limit of {limit:,} bytes.")
 
 
 def _body_limit(scope: Scope) -> int:

@@ -1,4 +1,4 @@
-"""What browsers are told with every answer: load nothing from elsewhere, run nothing inline, be framed by nobody."""
+"""Security headers of every response: no foreign resources, no inline scripts, no framing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from service.shared.settings import Settings
 
-# data: is for the icons inside Swagger UI's style sheet.
+# Swagger UI's style sheet holds its icons as data: URLs.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -25,15 +25,15 @@ HSTS = "max-age=31536000"
 
 
 def is_https(settings: Settings, scope: Scope) -> bool:
-    """Whether the caller came by https, to us or to the proxy before us."""
+    """Tell whether the caller uses https, to us or to the proxy in front of us."""
     return scope.get("scheme") == "https" or settings.resolved_url.startswith("https://")
 
 
 def protect(headers: MutableHeaders, settings: Settings, scope: Scope) -> None:
-    """Adds the headers to an answer."""
+    """Add the security headers to a response."""
     for name, value in HEADERS.items():
         headers[name] = value
     if is_https(settings, scope):
         headers["strict-transport-security"] = HSTS
-    # Files may be kept by the browser that was allowed to read them, after asking whether they still are right.
+    # A browser may cache a file that it was allowed to read, but must revalidate it.
     headers.setdefault("cache-control", "private, no-cache" if "etag" in headers else "no-store")

@@ -1,8 +1,8 @@
-"""Where a request comes from: for which host, and sent by which page.
+"""Checks of a request's host and origin, and protection against cross-site request forgery (CSRF).
 
-A browser can be made to send requests by any page its user visits. What protects from that stands here: names we answer
-to (against DNS rebinding), pages we take requests from, and a header that only our own pages can add to what a cookie
-signs in. No CORS header is ever sent, so no other page reads an answer either.
+Any page can make its visitor's browser send requests to this service. Three checks refuse them: the host must be ours
+(against DNS rebinding), the origin must not be another site, and changes signed in by cookie need a header that only
+our own pages can add. The service sends no CORS headers, so other pages cannot read responses either.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from service.shared.settings import Settings
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ANY_HOST = "*"
 
-# A page of another site cannot add a header of its own without asking first (a CORS preflight), which is refused here.
+# Another site's page can add this header only after a CORS preflight, which the service refuses.
 PAGE_HEADER = "x-adamss-page"
 
 
 def check_host(settings: Settings, host: str) -> None:
-    """Only names of our own are answered: a page elsewhere could let its name point to us (DNS rebinding)."""
+    """Raise Forbidden unless the Host header names this service: another site's name may point here (DNS rebinding)."""
     name = _host_name(host)
     if not name or not is_allowed_host(settings, name):
         raise Forbidden(
-            f"This service does not answer to the name '{(name or '')[:100]}'. Use {settings.resolved_url}, or have "
+            f"'{(name or '')[:100]}' is not an allowed host name of this service. Use {settings.resolved_url}, or have "
             "the operator add the name to ADAMSS_ALLOWED_HOSTS.",
             code="host_not_allowed",
         )
 
 
 def is_allowed_host(settings: Settings, name: str) -> bool:
-    """Whether a host name is ours: by the operator's list, else loopback, our address and this machine's name.
+    """Tell whether a host name is ours: listed by the operator, else loopback, our address or this machine's name.
 
-    Beyond loopback an IP address is ours too: it cannot be made to point elsewhere.
+    Beyond loopback any IP address is accepted: DNS rebinding needs a name.
     """
     if settings.allowed_hosts:
         listed = {host.lower() for host in settings.allowed_hosts}
@@ -51,7 +51,7 @@ def is_allowed_host(settings: Settings, name: str) -> bool:
 
 
 def check_origin(settings: Settings, scope: Scope, headers: Headers) -> None:
-    """Refuses what a browser sent on behalf of another site, whatever it carries; a link to us may be followed."""
+    """Raise Forbidden for a request sent on behalf of another site, except the navigation of a followed link."""
     origin = headers.get("origin")
     if origin is not None:
         own = {headers.get("host", "").lower(), urlsplit(settings.resolved_url).netloc.lower()}
@@ -62,12 +62,12 @@ def check_origin(settings: Settings, scope: Scope, headers: Headers) -> None:
         raise Forbidden("Requests from other sites are refused.", code="foreign_origin")
 
 
-def check_page(scope: Scope, headers: Headers) -> None:
-    """A change that a cookie signs in must come from a page of ours, which says so in two ways."""
+def check_csrf(scope: Scope, headers: Headers) -> None:
+    """Raise Forbidden for a change signed in by cookie unless it has a same-site origin and the header of our pages."""
     if scope["method"] in SAFE_METHODS:
         return
-    from_us = "origin" in headers or headers.get("sec-fetch-site") == "same-origin"  # whose it is: see check_origin
-    if not from_us or not headers.get(PAGE_HEADER):
+    has_origin = "origin" in headers or headers.get("sec-fetch-site") == "same-origin"  # checked by check_origin
+    if not has_origin or not headers.get(PAGE_HEADER):
         raise Forbidden(
             f"A change that is signed in by cookie must come from the service's own pages, with the header "
             f"{PAGE_HEADER}. Send the key as `Authorization: Bearer <key>` instead.",

@@ -1,5 +1,5 @@
-"""Requests per minute of a key, or of an address that signs in: counted in memory, or for all API processes in Redis,
-where the broker is one."""
+"""Rate limits per key, and per address for sign-ins: counted in memory, or in Redis for all API processes if the broker
+is Redis."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-REDIS_SECONDS = 0.5  # longest wait for Redis in a request
-PAUSE_SECONDS = 10.0  # how long Redis is left alone after it failed to answer
+REDIS_SECONDS = 0.5  # longest wait for Redis during a request
+PAUSE_SECONDS = 10.0  # time without calls to Redis after a failed one
 
 
 class RateLimits:
-    """Counts requests in a sliding minute. A Redis that does not answer costs nobody their request: each process
-    then counts for itself."""
+    """Counters of requests in a sliding minute. While Redis does not answer, each process counts on its own, so that no
+    request fails."""
 
     def __init__(self, settings: Settings) -> None:
         self._per_minute = settings.requests_per_minute
@@ -33,13 +33,13 @@ class RateLimits:
         self._shared_from = 0.0
 
     def wait_seconds(self, sender: str) -> int:
-        """Counts a request; 0 where it may go on, else the seconds after which one may be sent again."""
+        """Count a request of `sender`; return 0 within the limit, else the seconds until the next may be sent."""
         if self._per_minute == 0:
             return 0
         if self._shared is not None and time.monotonic() >= self._shared_from:
             try:
                 return self._count(self._shared, sender)
-            except Exception as error:  # whatever Redis' client raises
+            except Exception as error:  # Redis' client may raise anything
                 logger.warning("rate limits: Redis does not answer: %s", type(error).__name__)
                 self._shared_from = time.monotonic() + PAUSE_SECONDS
         return self._count(self._own, sender)

@@ -1,4 +1,4 @@
-"""Limits how many reads are worked on at a time; the others wait in order."""
+"""Read concurrency limit: further reads wait in order."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ MAX_READS = 8
 
 
 class ReadLimitMiddleware:
-    """Holds a place for each read until its answer begins, so that streams and downloads keep none.
+    """Limit of concurrent reads. A read frees its slot when its response begins, so streams and downloads hold none.
 
-    Changes need no place: they may wait for a lock or for another process.
+    Changes need no slot: they may wait for a lock or for another process.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._places = Semaphore(MAX_READS)
+        self._slots = Semaphore(MAX_READS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not policy_of(scope["path"]).is_read_limited(scope["method"]):
             await self.app(scope, receive, send)
             return
-        await self._places.acquire()
-        holds_place = True
+        await self._slots.acquire()
+        holds_slot = True
 
         def release() -> None:
-            nonlocal holds_place
-            if holds_place:
-                holds_place = False
-                self._places.release()
+            nonlocal holds_slot
+            if holds_slot:
+                holds_slot = False
+                self._slots.release()
 
         async def send_and_release(message: Message) -> None:
             if message["type"] == "http.response.start":

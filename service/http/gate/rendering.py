@@ -1,4 +1,4 @@
-"""The one place where errors become responses: `{"error": {type, code, message, param}}`."""
+"""Rendering of errors as responses: `{"error": {type, code, message, param}}`. No other module renders errors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from starlette.responses import JSONResponse, Response
 from service.http.gate.validation import explain
 from service.shared.errors import ServiceError, TooLarge
 
-# What Starlette and FastAPI answer themselves, in our words.
+# Type, code and message of the errors that Starlette and FastAPI raise themselves.
 _HTTP = {
     400: ("invalid_request", "malformed_request", "The request could not be read. Check its body and Content-Type."),
-    404: ("not_found", "not_found", "There is nothing at this address. /docs lists the calls."),
-    405: ("invalid_request", "method_not_allowed", "This address does not take this method. /docs lists the calls."),
+    404: ("not_found", "not_found", "No resource exists at this address. /docs lists the routes."),
+    405: (
+        "invalid_request",
+        "method_not_allowed",
+        "This address does not support this method. /docs lists the routes.",
+    ),
     413: ("too_large", "too_large", "The request is larger than the service accepts."),
 }
 
 
 class BodyTooLarge(HTTPException):
-    """The one kind of error that FastAPI lets through while it reads a body; `reason` is what is answered."""
+    """TooLarge as an HTTPException, the only error that FastAPI does not replace while it reads a body."""
 
     def __init__(self, reason: TooLarge) -> None:
         super().__init__(reason.status)
@@ -31,6 +35,7 @@ class BodyTooLarge(HTTPException):
 
 
 def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Render an error with its status and headers."""
     headers = dict(headers or {})
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -41,7 +46,7 @@ def error_response(error: ServiceError, headers: dict[str, str] | None = None) -
 
 
 def internal_error(request_id: str) -> JSONResponse:
-    """Says nothing of what went wrong: that is in the log, under the same id."""
+    """Render an unexpected error without details; the log has them under the request id."""
     error = ServiceError(
         f"Something went wrong in the service. Its log has the details under request id {request_id}.",
         code="internal_error",
@@ -50,6 +55,8 @@ def internal_error(request_id: str) -> JSONResponse:
 
 
 def add_error_handlers(app: FastAPI) -> None:
+    """Render the errors of routes and of the framework alike."""
+
     @app.exception_handler(ServiceError)
     def _known(_: Request, error: ServiceError) -> Response:
         return error_response(error)
@@ -68,7 +75,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _body_model(request: Request) -> type[BaseModel] | None:
-    """What the route takes as its body, where that is one model."""
+    """Return the model of the route's body, if the body is a single model."""
     endpoint = request.scope.get("endpoint")
     hints = {} if endpoint is None else get_type_hints(endpoint)
     models = (kind for name, kind in hints.items() if name != "return" and isinstance(kind, type))

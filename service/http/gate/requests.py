@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its numbers, and the last net under an error."""
+"""Request id, log line, request metrics, and the handler of unexpected errors."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
-class RequestNumbers:
-    """Counters of one app; not global, so that apps of a test run do not share them."""
+class RequestMetrics:
+    """Prometheus metrics of one app; not global, so that the apps of a test run do not share them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("method", "route", "status")
-        self.requests = Counter("adamss_requests", "Requests answered.", labels, registry=registry)
-        self.seconds = Histogram("adamss_request_seconds", "Time to the answer.", ("route",), registry=registry)
+        self.requests = Counter("adamss_requests", "Requests served.", labels, registry=registry)
+        self.seconds = Histogram("adamss_request_seconds", "Duration of requests.", ("route",), registry=registry)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route's template, never the path: ids would make a series each.
+        """Count a served request, labelled with its route's template: paths would make one series per id."""
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE", "HEAD", "OPTIONS"} else "other"
         self.requests.labels(method, route, str(status)).inc()
@@ -44,10 +44,10 @@ class RequestNumbers:
 
 
 class RequestMiddleware:
-    """The outermost of our own: no exception gets past it, no response leaves without its id."""
+    """Outermost middleware of ours: every exception becomes a response, every response has its request id."""
 
-    def __init__(self, app: ASGIApp, numbers: RequestNumbers, settings: Settings) -> None:
-        self.app, self.numbers, self.settings = app, numbers, settings
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, settings: Settings) -> None:
+        self.app, self.metrics, self.settings = app, metrics, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,35 +67,37 @@ class RequestMiddleware:
 
         try:
             await self._serve(scope, receive, send_with_id, lambda: bool(status))
-        except Exception as error:  # the last net: answered without details, logged with all of them
+        except Exception as error:  # unexpected: rendered without details, logged with them
             response = _render(error, request_id)
-            if status:  # the answer has begun; all that is left is to break it off
+            if status:  # the response has begun, so it can only be aborted
                 raise
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - began
-            self.numbers.count(scope, status, seconds)
+            self.metrics.count(scope, status, seconds)
             logger.info(
                 "request",
                 extra={
                     "request_id": request_id,
                     "method": scope["method"],
-                    "path": scope["path"],  # without the query: a sign-in link carries the key there
+                    "path": scope["path"],  # without the query: a sign-in link has its code there
                     "status": status,
                     "seconds": round(seconds, 4),
                 },
             )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, begun: Callable[[], bool]) -> None:
-        """Repeat a read once where its connection to the database was cut, as by a server that restarts; the pool has
-        a new connection by then."""
+        """Serve a request; repeat a read once if its database connection was cut, as by a restart of the server.
+
+        By then the pool has a new connection.
+        """
         as_received = dict(scope)
         try:
             await self.app(scope, receive, send)
         except DBAPIError as error:
             if begun() or not error.connection_invalidated or scope["method"] not in SAFE_METHODS:
                 raise
-            logger.warning("read repeated, as the database broke off: %r", error.orig)
+            logger.warning("read repeated, because its database connection was cut: %r", error.orig)
             scope.clear()
             scope.update(as_received)
             await self.app(scope, receive, send)

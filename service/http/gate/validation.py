@@ -1,4 +1,4 @@
-"""From pydantic's errors to one sentence that says which field is wrong, why, and what would be right."""
+"""Translation of pydantic's errors into one sentence: the invalid field, its fault, and a valid value."""
 
 from __future__ import annotations
 
@@ -44,36 +44,38 @@ _SENTENCES = {
     "too_long": "must have at most {max_length} entries",
 }
 
-# Patterns say nothing to people; the field's name tells which sentence fits.
+# Sentences by field in place of a regular expression, which tells people nothing.
 _PATTERNS = {
     "base_model": "must be the name of a model that GET /models lists, or a hub id such as org/name; never a path or "
     "address",
-    "train": "must be the id of a data set, such as ds_4k7f2m9x, that POST /datasets answered",
-    "eval": "must be the id of a data set, such as ds_4k7f2m9x, that POST /datasets answered",
+    "train": "must be the id of a data set, as POST /datasets returns it, such as ds_4k7f2m9x",
+    "eval": "must be the id of a data set, as POST /datasets returns it, such as ds_4k7f2m9x",
     "revision": "must be the name of a branch or tag, or a commit",
     "name": "must be one line of text",
 }
 
 
 def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> ServiceError:
-    """The error of the first field at fault; of a union, what each of its branches asks for.
+    """Make the error of the first invalid field; for a union, join the requirements of its branches.
 
     Args:
-        model: what the body was checked against, for the names of its fields.
+        errors: pydantic's errors, not empty.
+        body: the validated body.
+        model: model of the body, for the names of its fields.
     """
     first = errors[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it could not be parsed")
         return BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
     path = field_path(first, body)
-    here = [error for error in errors if field_path(error, body) == path]
+    same_field = [error for error in errors if field_path(error, body) == path]
     param = render(path)
     if not param:
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="body_missing"
         )
-    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in here))
-    message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(here)}."
+    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in same_field))
+    message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(same_field)}."
     others = len({render(field_path(error, body)) for error in errors}) - 1
     if others:
         message += f" {others} more field{'s are' if others > 1 else ' is'} wrong as well."
@@ -82,13 +84,13 @@ def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> Service
 
 
 def field_path(error: Error, body: Any) -> tuple[str | int, ...]:
-    """Where the error is, without the names of union branches that pydantic mixes into its locations."""
+    """Return the path of the field in the body, without the union branches in pydantic's locations."""
     location = list(error["loc"])
     source = location.pop(0) if location and location[0] in SOURCES else None
     path: list[str | int] = []
     value = body if source in ("body", None) else None
-    for place, part in enumerate(location):
-        last = place == len(location) - 1
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
         inside = part in value if isinstance(value, Mapping) else isinstance(part, int) and part < _length(value)
         if value is not None and inside:
             value = value[part]
@@ -104,7 +106,7 @@ def _length(value: Any) -> int:
 
 
 def render(path: Sequence[str | int]) -> str:
-    """As a JSON path: `adamss.target_modules[0]`."""
+    """Render a path as a JSON path: `adamss.target_modules[0]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -132,8 +134,8 @@ def _without_repetition(sentences: list[str]) -> list[str]:
 def _got(errors: Sequence[Error]) -> str:
     value = errors[0].get("input")
     plain = isinstance(value, (bool, int, float, str)) and len(str(value)) <= 60
-    shown = {"missing", "extra_forbidden", "value_error"}.isdisjoint(error["type"] for error in errors)
-    return f", but is {value!r}" if plain and shown else ""
+    relevant = {"missing", "extra_forbidden", "value_error"}.isdisjoint(error["type"] for error in errors)
+    return f", but is {value!r}" if plain and relevant else ""
 
 
 def _unknown_field(path: tuple[str | int, ...], model: Any) -> str:

@@ -1,6 +1,6 @@
-"""A job's numbers in other tools, as they come: TensorBoard, MLflow, Weights & Biases.
+"""Live export of a job's metrics to other tools: TensorBoard, MLflow, Weights & Biases.
 
-Each tool is an optional extra (`pip install "adamss[tensorboard]"`), imported when it is asked for.
+Each tool is an optional extra (`pip install "adamss[tensorboard]"`), imported on first use.
 """
 
 from service.operations.trackers.follow import TARGETS, Follower, MissingExtra, Target, follow, open_follower

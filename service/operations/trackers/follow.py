@@ -1,4 +1,4 @@
-"""What every follower does, and which there are."""
+"""Protocol of followers, and the loop that feeds them a job's metrics."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.client import Client
-    from service.client.types import Job, MetricRow
+    from service.client.types import JobJson, MetricJson
 
 Target = Literal["tensorboard", "mlflow", "wandb"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 class Follower(Protocol):
-    """Takes a job's rows.
+    """Writer of a job's metrics to a tool.
 
     Attributes:
-        where: where they can be looked at, in words.
-        after: the last sequence number that an earlier run of the follower has taken.
+        where: location of the metrics in the tool, in words.
+        after: last sequence number written by an earlier run of the follower.
     """
 
     where: str
     after: int
 
-    def take(self, row: MetricRow) -> None: ...
+    def write(self, row: MetricJson) -> None: ...
 
     def flush(self) -> None:
-        """What was taken can be looked at within seconds."""
+        """Make the written rows visible in the tool within seconds."""
 
-    def close(self, job: Job) -> None:
-        """The job has ended, or is not followed any longer."""
+    def close(self, job: JobJson) -> None:
+        """Finish the export, because the job has ended or is no longer followed."""
 
 
 class MissingExtra(Exception):
-    """The tool is not installed."""
+    """Absence of the tool's package."""
 
 
-def open_follower(target: Target, job: Job, folder: Path) -> Follower:
-    """Begins, or goes on with, the copy of a job in a tool.
+def open_follower(target: Target, job: JobJson, folder: Path) -> Follower:
+    """Start or resume the export of a job to a tool.
 
     Args:
-        folder: for what the tool keeps in files.
+        folder: folder for the tool's files.
 
     Raises:
-        MissingExtra: its package is not there.
+        MissingExtra: the tool's package is not installed.
     """
     try:
         module = import_module(f"service.operations.trackers.{target}_run")
@@ -55,17 +55,17 @@ def open_follower(target: Target, job: Job, folder: Path) -> Follower:
         if error.name and error.name.startswith("service"):
             raise
         raise MissingExtra(f'{target} is not installed here. Install it: pip install "adamss[{target}]"') from error
-    make: Callable[[Job, Path], Follower] = module.begin
+    make: Callable[[JobJson, Path], Follower] = module.begin
     return make(job, folder)
 
 
 def follow(client: Client, job_id: str, follower: Follower) -> int:
-    """Hands over every row once, until the job has ended; how many there were."""
+    """Write every row once, until the job has ended; return the number of rows."""
     count = 0
     try:
         for rows in client.iter_pages(job_id, after=follower.after):
             for row in rows:
-                follower.take(row)
+                follower.write(row)
             follower.flush()
             count += len(rows)
     finally:
@@ -73,10 +73,10 @@ def follow(client: Client, job_id: str, follower: Follower) -> int:
     return count
 
 
-def named(row: MetricRow) -> dict[str, float]:
-    """A row's numbers under the names that tools group by: train/loss, eval/accuracy."""
-    found = {}
+def named(row: MetricJson) -> dict[str, float]:
+    """Name a row's numbers for the tools' grouping by prefix: train/loss, eval/accuracy."""
+    numbers = {}
     for name, value in row["values"].items():
         if value is not None:
-            found[name.replace("eval_", "eval/", 1) if row["kind"] == "eval" else f"train/{name}"] = float(value)
-    return found
+            numbers[name.replace("eval_", "eval/", 1) if row["kind"] == "eval" else f"train/{name}"] = float(value)
+    return numbers

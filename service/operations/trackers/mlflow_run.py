@@ -1,4 +1,4 @@
-"""A run in MLflow, found again by the job's id. MLFLOW_TRACKING_URI says where MLflow is; default: a file here."""
+"""Export to a run in MLflow, tagged with the job's id. MLFLOW_TRACKING_URI is its address; default: a local file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
 EXPERIMENT = "adamss"
-JOB, PLACE = "adamss.job", "adamss.seq"
+JOB, LAST_SEQ = "adamss.job", "adamss.seq"  # tags: id of the job, last sequence number written
 STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
-BATCH = 500  # numbers in one call; MLflow takes a thousand
+BATCH = 500  # numbers per call; MLflow accepts a thousand
 LONGEST = 500  # characters of a parameter
 
 
 class MlflowRun:
-    """Writes in batches, and with each batch how far it is."""
+    """Follower that writes in batches; each batch stores the last sequence number as a tag."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: JobJson, folder: Path) -> None:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}"
         folder.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(uri)
@@ -32,15 +32,15 @@ class MlflowRun:
         runs = self._client.search_runs([experiment], f"tags.`{JOB}` = '{job['id']}'")
         if runs:
             self._run = runs[0].info.run_id
-            self.after = int(runs[0].data.tags.get(PLACE, "0"))
+            self.after = int(runs[0].data.tags.get(LAST_SEQ, "0"))
         else:
-            made = self._client.create_run(experiment, run_name=job["name"], tags={JOB: job["id"]})
-            self._run, self.after = made.info.run_id, 0
+            run = self._client.create_run(experiment, run_name=job["name"], tags={JOB: job["id"]})
+            self._run, self.after = run.info.run_id, 0
             params = [Param(name, text[:LONGEST]) for name, text in flat(job["resolved"]["spec"]).items()]
             self._client.log_batch(self._run, params=params)
         self.where = f"run {self._run} of experiment {EXPERIMENT} at {uri}"
 
-    def take(self, row: MetricRow) -> None:
+    def write(self, row: MetricJson) -> None:
         moment = round(1000 * datetime.fromisoformat(row["time"]).timestamp())
         self._waiting += [Metric(name, value, moment, row["step"]) for name, value in named(row).items()]
         self.after = row["seq"]
@@ -48,24 +48,25 @@ class MlflowRun:
             self.flush()
 
     def flush(self) -> None:
-        self._client.log_batch(self._run, metrics=self._waiting, tags=[RunTag(PLACE, str(self.after))])
+        self._client.log_batch(self._run, metrics=self._waiting, tags=[RunTag(LAST_SEQ, str(self.after))])
         self._waiting = []
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         self.flush()
         if job["status"] in STATUS:
             self._client.set_terminated(self._run, STATUS[job["status"]])
 
 
 def flat(value: object, path: str = "") -> dict[str, str]:
-    """{"a": {"b": 1}} -> {"a.b": "1"}"""
+    """Flatten nested objects: {"a": {"b": 1}} -> {"a.b": "1"}."""
     if not isinstance(value, dict):
         return {path: str(value)}
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, entry in value.items():
-        found |= flat(entry, f"{path}.{name}" if path else str(name))
-    return found
+        parameters |= flat(entry, f"{path}.{name}" if path else str(name))
+    return parameters
 
 
-def begin(job: Job, folder: Path) -> MlflowRun:
+def begin(job: JobJson, folder: Path) -> MlflowRun:
+    """Start or resume the job's run."""
     return MlflowRun(job, folder)

@@ -1,4 +1,4 @@
-"""TensorBoard event files, in a folder for each job: `tensorboard --logdir FOLDER` shows them as they grow."""
+"""Export to TensorBoard event files, in a folder per job: `tensorboard --logdir FOLDER` shows them live."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
-PLACE = "adamss_seq"  # beside the event files: how far they are
+LAST_SEQ = "adamss_seq"  # file beside the event files, with the last sequence number written
 
 
 class TensorBoardRun:
-    """Adds to a folder; what is in it already is not written again."""
+    """Follower that appends to a folder, without repeating rows of an earlier run."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._place = folder / PLACE
+        self._last_seq = folder / LAST_SEQ
         self.where = f"tensorboard --logdir {folder.parent}"
-        self.after = int(self._place.read_text()) if self._place.exists() else 0
-        # Files are named by the second; the suffix keeps one that is begun in the same second from being overwritten.
+        self.after = int(self._last_seq.read_text()) if self._last_seq.exists() else 0
+        # File names have a resolution of one second; the suffix prevents overwriting a file of the same second.
         self._writer = SummaryWriter(str(folder), flush_secs=2, filename_suffix=f".{self.after}")
 
-    def take(self, row: MetricRow) -> None:
+    def write(self, row: MetricJson) -> None:
         moment = datetime.fromisoformat(row["time"]).timestamp()
         for name, value in named(row).items():
             self._writer.add_scalar(name, value, row["step"], walltime=moment)
         self.after = row["seq"]
 
     def flush(self) -> None:
-        """Its own thread writes every two seconds, and cannot be waited for: the place is only kept at the end."""
+        """Do nothing: the writer's thread flushes every two seconds and cannot be awaited, so only `close` stores the
+        last sequence number."""
 
-    def close(self, job: Job) -> None:
+    def close(self, job: JobJson) -> None:
         self._writer.close()
-        self._place.write_text(str(self.after))
+        self._last_seq.write_text(str(self.after))
 
 
-def begin(job: Job, folder: Path) -> TensorBoardRun:
+def begin(job: JobJson, folder: Path) -> TensorBoardRun:
+    """Start or resume the job's event files."""
     return TensorBoardRun(folder / job["id"])

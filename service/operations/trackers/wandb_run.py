@@ -1,4 +1,4 @@
-"""A run in Weights & Biases under the job's id. WANDB_MODE=offline keeps it in files, for `wandb sync`."""
+"""Export to a run in Weights & Biases with the job's id. WANDB_MODE=offline writes files for `wandb sync`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import wandb
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers.follow import named
 
 PROJECT = "adamss"
-PLACE = "adamss_seq"
+LAST_SEQ = "adamss_seq"
 
 
 class WandbRun:
-    """Numbers go against a step of our own: W&B's may not go back, and an evaluation follows the row of its step."""
+    """Follower with its own step metric: W&B's step must increase, but an evaluation repeats the step of a row."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: JobJson, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = job["resolved"]["spec"]
         self._run: Any = wandb.init(
@@ -25,25 +25,26 @@ class WandbRun:
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
-        # An offline run does not know what it was before; a file beside it does.
-        self._place = folder / f"{job['id']}.{PLACE}"
-        known = self._place.read_text() if self._place.exists() else self._run.summary.get(PLACE)
+        # An offline run has no access to its earlier state, so a file beside it stores the last sequence number.
+        self._last_seq = folder / f"{job['id']}.{LAST_SEQ}"
+        known = self._last_seq.read_text() if self._last_seq.exists() else self._run.summary.get(LAST_SEQ)
         self.after = int(known or 0)
         self.where = self._run.url or f"wandb sync {self._run.dir.removesuffix('/files')}"
 
-    def take(self, row: MetricRow) -> None:
+    def write(self, row: MetricJson) -> None:
         self._run.log(named(row) | {"step": row["step"]})
         self.after = row["seq"]
 
     def flush(self) -> None:
-        """Its own process writes what was logged."""
-        self._place.write_text(str(self.after))
+        """Store the last sequence number; W&B's own process writes the logged rows."""
+        self._last_seq.write_text(str(self.after))
 
-    def close(self, job: Job) -> None:
-        self._run.summary[PLACE] = self.after
-        self._place.write_text(str(self.after))
+    def close(self, job: JobJson) -> None:
+        self._run.summary[LAST_SEQ] = self.after
+        self._last_seq.write_text(str(self.after))
         self._run.finish(exit_code=0 if job["status"] != "failed" else 1)
 
 
-def begin(job: Job, folder: Path) -> WandbRun:
+def begin(job: JobJson, folder: Path) -> WandbRun:
+    """Start or resume the job's run."""
     return WandbRun(job, folder)

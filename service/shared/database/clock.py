@@ -1,8 +1,8 @@
-"""The one clock that leases are measured by: the server's on PostgreSQL, a steady one of this machine's on SQLite.
+"""The clock of all leases: the server's on PostgreSQL, this machine's monotonic clock on SQLite.
 
-A wall clock that jumps, by hand or by a time server, would take leases from workers that are alive. On SQLite all
-processes are on one machine, so its monotonic clock serves; what is added to it to look like the wall clock is kept in
-a file beside the database, so that all processes add the same. After a restart of the machine it is made anew.
+A wall clock that jumps, by hand or by a time server, would take leases from live workers. On SQLite all processes run
+on one machine, so its monotonic clock serves. Its offset to the wall clock is stored in a file beside the database, so
+that all processes add the same offset; after a restart of the machine a new offset is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def database_now(session: Session) -> datetime:
-    """For leases, hints and backoff: never goes back, never jumps."""
+    """Return the time for leases, hints and backoff; successive calls never go back and never jump."""
     bind = session.get_bind()
     if bind.dialect.name == "postgresql":
         value: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
@@ -35,13 +35,13 @@ def database_now(session: Session) -> datetime:
 
 @lru_cache(maxsize=16)
 def _offset(database: str) -> float:
-    """Seconds between the monotonic clock and the wall clock, as whoever asked first since the start found it."""
+    """Return the seconds from the monotonic clock to the wall clock, as the first process since boot measured them."""
     boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
     path = Path(f"{database}.clock-{boot}")
     if not path.exists():
         with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
             file.write(repr(time.time() - time.monotonic()))
-        with suppress(FileExistsError):  # another process was quicker: then its offset holds
+        with suppress(FileExistsError):  # another process was quicker: its offset holds
             os.link(file.name, path)
         Path(file.name).unlink()
         for other in path.parent.glob(f"{Path(database).name}.clock-*"):

@@ -1,7 +1,7 @@
-"""Engines and sessions that behave alike on SQLite and PostgreSQL.
+"""Engines and sessions with the same behaviour on SQLite and PostgreSQL.
 
-Every writing transaction on SQLite begins with BEGIN IMMEDIATE: with deferred ones, four workers on one file lost
-1,250 of 1,800 read-modify-writes without an error.
+Every writing transaction on SQLite begins with BEGIN IMMEDIATE: with deferred transactions, four workers on one file
+lost 1,250 of 1,800 read-modify-writes without an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 BUSY_SECONDS = 10
-# A server that is gone without a word is noticed within half a minute, instead of after the system's two hours.
+# Detect a server that vanished without closing its connections within half a minute; the system's default is two hours.
 _POSTGRESQL = {
     "options": "-c lock_timeout=10000 -c timezone=UTC",
     "connect_timeout": 5,
@@ -27,30 +27,32 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-# As many stay open as requests are at work at a time: each one made anew costs milliseconds, just when many ask.
+# Keep one connection open per concurrent request: opening one costs milliseconds, and would do so under load.
 _POOL = {"pool_size": 20, "max_overflow": 20}
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk of the database, or of the files beside it, has no room left."""
+    """Tell whether the disk of the database, or of the files beside it, is full."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if not isinstance(error, DBAPIError):
         return False
-    code = getattr(error.orig, "sqlite_errorcode", None)  # by codes: PostgreSQL's words are in the server's language
+    code = getattr(
+        error.orig, "sqlite_errorcode", None
+    )  # codes, not texts: PostgreSQL answers in the server's language
     return code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlstate", None) == _DISK_FULL
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite (WAL, foreign keys, BEGIN IMMEDIATE for writers) or PostgreSQL."""
+    """Make an engine for SQLite (WAL, foreign keys, BEGIN IMMEDIATE for writers) or PostgreSQL."""
     if not url.startswith("sqlite"):
         return create_engine(url, **_POOL, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
     engine = create_engine(url, **_POOL, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the transaction below is ours, not the driver's
+        connection.isolation_level = None  # `_begin` starts transactions, not the driver
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
@@ -70,7 +72,7 @@ def make_engine(url: str) -> Engine:
 
 
 class Database:
-    """Sessions for reading and for writing; made at start-up, never at import."""
+    """Source of sessions for reading and for writing; made at start-up, never at import."""
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
@@ -83,13 +85,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that is rolled back at the end."""
+        """Yield a session and roll it back at the end."""
         with self._readers() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back on an error."""
+        """Yield a session in one transaction: committed at the end, rolled back on an error."""
         with self._writers.begin() as session:
             yield session
 

@@ -1,4 +1,4 @@
-"""Brings the database to the newest schema; safe when several processes start at once."""
+"""Migration of the database to the newest schema, safe when several processes start at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sqlalchemy import text
 from service.shared.database.engine import make_engine
 from service.shared.settings import Settings
 
-ADVISORY_LOCK = 7_241_508_311  # any number, the same in every version
+ADVISORY_LOCK = 7_241_508_311  # arbitrary, but the same in every version
 
 
 def upgrade(settings: Settings, revision: str = "head") -> None:
-    """Runs the migrations that are missing, one process at a time, in one transaction."""
+    """Run the missing migrations in one transaction, one process at a time."""
     engine = make_engine(settings.resolved_database_url)
     try:
         if engine.dialect.name == "sqlite":
@@ -27,7 +27,7 @@ def upgrade(settings: Settings, revision: str = "head") -> None:
                 command.upgrade(_config(settings, connection), revision)
         else:
             with engine.begin() as connection:
-                # No limit on waiting here: another process may be migrating.
+                # Wait without limit: another process may be migrating.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
                 command.upgrade(_config(settings, connection), revision)
@@ -43,10 +43,11 @@ def _config(settings: Settings, connection: object) -> Config:
 
 
 def migrations_folder() -> Path:
-    found = find_spec("migrations")
-    if found is None or not found.submodule_search_locations:
+    """Find the folder of the installed package `migrations`, without importing it."""
+    package = find_spec("migrations")
+    if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("the package `migrations` is missing beside `service`")
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(package.submodule_search_locations)))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The tables, and what their columns hold."""
+"""Tables of the database, with the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Json = dict[str, Any]
 
 
 class Utc(TypeDecorator[datetime]):
-    """Aware UTC datetimes; SQLite keeps no time zone."""
+    """Column type of aware UTC datetimes; SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
         if value is not None and value.tzinfo is None:
-            raise ValueError("a time without time zone")
+            raise ValueError("the datetime has no time zone")
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
@@ -44,6 +44,8 @@ class Utc(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
+    """Base of all tables."""
+
     # Named constraints, so that migrations can drop them on every database.
     metadata = MetaData(
         naming_convention={
@@ -57,6 +59,8 @@ class Base(DeclarativeBase):
 
 
 class JobStatus(StrEnum):
+    """State of a job; `service.shared.jobs.states` holds the transitions."""
+
     QUEUED = "queued"  # waits for a worker
     RUNNING = "running"  # a worker holds the lease
     PAUSING = "pausing"  # the worker was asked to write a checkpoint and stop
@@ -68,23 +72,25 @@ class JobStatus(StrEnum):
 
 
 TERMINAL = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
-HELD = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)  # a worker holds the lease
+LEASED = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)  # a worker holds the lease
 
 
 class Role(StrEnum):
-    """What a key may do; each role may do what those before it may."""
+    """Rights of a key; each role includes the rights of the roles before it."""
 
     READ = "read"  # look and download
     SUBMIT = "submit"  # upload, submit, cancel, delete
-    ADMIN = "admin"  # read who did what
+    ADMIN = "admin"  # read the audit log
 
 
 class Project(Base):
+    """A tenant: keys, data sets and jobs belong to exactly one project."""
+
     __tablename__ = "projects"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     created_at: Mapped[datetime]
-    # Quotas of its own, in place of the settings'.
+    # Quotas of this project; null inherits the settings' quota.
     max_queued_jobs: Mapped[int | None]
     max_running_jobs: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -92,6 +98,8 @@ class Project(Base):
 
 
 class ApiKey(Base):
+    """A key of a project, stored as its hash only."""
+
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
@@ -104,33 +112,35 @@ class ApiKey(Base):
 
 
 class SignIn(Base):
-    """A browser that is signed in, or a link that signs one in; valid as long as its key is."""
+    """A browser session or a single-use sign-in link; valid as long as its key."""
 
     __tablename__ = "sign_ins"
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # sha256 of 256 random bits
-    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # as `ApiKey.hash`, or of the configured key
+    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # equals `ApiKey.hash`, or hash of the configured key
     is_link: Mapped[bool]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
 
 
 class AuditEntry(Base):
-    """Who changed, deleted or downloaded what; never changed, and kept when key or project are gone."""
+    """A change, deletion or download with its author; never updated, and kept after its key or project is deleted."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True)
     time: Mapped[datetime]
     project_id: Mapped[str | None] = mapped_column(String(40), index=True)
     key_id: Mapped[str | None] = mapped_column(String(40))
-    key_name: Mapped[str] = mapped_column(String(120))  # or the user of the command line
+    key_name: Mapped[str] = mapped_column(String(120))  # or the operating system's user of the command line
     action: Mapped[str] = mapped_column(String(200))  # method and route, or the command
-    path: Mapped[str] = mapped_column(String(500))  # what it was done to
-    status: Mapped[int | None]  # of the answer
+    path: Mapped[str] = mapped_column(String(500))  # path of the request, or subject of the command
+    status: Mapped[int | None]  # HTTP status of the response
     request_id: Mapped[str | None] = mapped_column(String(100))
     address: Mapped[str | None] = mapped_column(String(100))
 
 
 class Dataset(Base):
+    """An uploaded data set; its rows lie in the home folder."""
+
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
@@ -141,11 +151,11 @@ class Dataset(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     profile: Mapped[Json]  # columns, problems, first rows
     created_at: Mapped[datetime]
-    deleted_at: Mapped[datetime | None]  # running jobs still read the file
+    deleted_at: Mapped[datetime | None]  # a mark only: running jobs still read the file
 
 
-class ModelFacts(Base):
-    """What was found out about a base model, once per content of its folder or per revision."""
+class InspectedModel(Base):
+    """Facts of an inspected base model, one row per version of its folder or per hub revision."""
 
     __tablename__ = "model_facts"
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -155,31 +165,33 @@ class ModelFacts(Base):
 
 
 class Job(Base):
+    """A fine-tuning job: spec, state, lease, progress and result."""
+
     __tablename__ = "jobs"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     name: Mapped[str] = mapped_column(String(120), index=True)
     status: Mapped[JobStatus] = mapped_column(String(12), index=True)
-    spec: Mapped[Json]  # as sent
+    spec: Mapped[Json]  # as submitted
     resolved: Mapped[Json]  # the plan: spec with every "auto" replaced, steps, estimate
     created_at: Mapped[datetime] = mapped_column(index=True)
     queued_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    # The lease: who runs the job, under which fencing token, until when.
+    # The lease: worker, fencing token (`attempt`) and end.
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     failures: Mapped[int] = mapped_column(Integer, default=0)  # attempts that count against `retries`
     retries: Mapped[int]
     worker: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None] = mapped_column(index=True)
-    hinted_at: Mapped[datetime | None]  # when a wake-up was last sent
-    not_before: Mapped[datetime | None]  # backoff
-    # What is shown of the run; written with the attempt as guard.
+    hinted_at: Mapped[datetime | None]  # time of the last wake-up hint
+    not_before: Mapped[datetime | None]  # end of the backoff after a failed attempt
+    # Progress of the run; updates name the attempt, so that a worker without the lease changes nothing.
     step: Mapped[int] = mapped_column(Integer, default=0)
     total_steps: Mapped[int]
     epoch: Mapped[float] = mapped_column(Float, default=0.0)
     eta_seconds: Mapped[float | None]
-    last_seq: Mapped[int] = mapped_column(Integer, default=0)  # of metrics, events and subspace maps alike
+    last_seq: Mapped[int] = mapped_column(Integer, default=0)  # one sequence for metrics, events and subspace maps
     asa: Mapped[Json | None]  # {total, active, target}
     result: Mapped[Json | None]
     error: Mapped[Json | None]  # {code, message, hint}
@@ -188,6 +200,8 @@ class Job(Base):
 
 
 class IdempotencyKey(Base):
+    """A submit's Idempotency-Key, with the job that the submit created."""
+
     __tablename__ = "idempotency_keys"
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -197,17 +211,17 @@ class IdempotencyKey(Base):
 
 
 def _value_of(name: str) -> Callable[[Any], float | None]:
-    """Of a row of metrics that is being inserted."""
+    """Return a column default that copies one of the inserted row's `values`."""
 
     def value(context: Any) -> float | None:
-        found = context.get_current_parameters()["values"].get(name)
-        return None if found is None else float(found)
+        number = context.get_current_parameters()["values"].get(name)
+        return None if number is None else float(number)
 
     return value
 
 
-class Metric(Base):
-    """One logged step, or one evaluation at a step."""
+class MetricRow(Base):
+    """The metrics of one logged step, or of one evaluation at a step."""
 
     __tablename__ = "metrics"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -218,7 +232,7 @@ class Metric(Base):
     epoch: Mapped[float]
     time: Mapped[datetime]
     values: Mapped[Json]
-    # Copies out of `values`, which take a fifth of the time to read: long histories are thinned by them.
+    # Copies from `values`, read in a fifth of the time; long histories are thinned by these columns.
     loss: Mapped[float | None] = mapped_column(Double, default=_value_of("loss"))
     grad_norm: Mapped[float | None] = mapped_column(Double, default=_value_of("grad_norm"))
 
@@ -226,20 +240,20 @@ class Metric(Base):
 
 
 class SubspaceMap(Base):
-    """The whole ASA picture at a mask step, as `asa_summary` gives it."""
+    """State of all subspaces at a mask step, as `asa_summary` returns it."""
 
     __tablename__ = "subspace_maps"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     attempt: Mapped[int]
-    seq: Mapped[int]  # of the job's one sequence, as metrics and events
+    seq: Mapped[int]  # in the job's sequence, shared with metrics and events
     summary: Mapped[Json]
 
     __table_args__ = (Index("ix_subspace_maps_job_seq", "job_id", "seq"),)
 
 
 class Event(Base):
-    """Something that happened to a job, in words and as data."""
+    """An event of a job, as a message and as data."""
 
     __tablename__ = "events"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -252,17 +266,21 @@ class Event(Base):
 
 
 class Checkpoint(Base):
+    """A checkpoint of a job in the home folder."""
+
     __tablename__ = "checkpoints"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     attempt: Mapped[int]
     path: Mapped[str] = mapped_column(String(300))  # below the job's folder
     best: Mapped[bool]
-    values: Mapped[Json]  # evaluation, if there was one
+    values: Mapped[Json]  # metrics of the evaluation at this step; empty without one
     created_at: Mapped[datetime]
 
 
 class Artifact(Base):
+    """A published zip of a finished job."""
+
     __tablename__ = "artifacts"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(20), primary_key=True)  # adapter, lora, merged, metrics
@@ -274,12 +292,12 @@ class Artifact(Base):
 
 
 class WorstExample(Base):
-    """A held-out row that the finished model found hard."""
+    """A held-out row with one of the finished model's highest losses."""
 
     __tablename__ = "worst_examples"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the worst
-    row: Mapped[int]  # of its data set, from 1
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # rank by loss, from 1 (highest)
+    row: Mapped[int]  # row number in its data set, from 1
     data: Mapped[str] = mapped_column(String(10))  # train or eval
     input: Mapped[Json]
     expected: Mapped[Any] = mapped_column(JSON(), nullable=True)
@@ -288,31 +306,38 @@ class WorstExample(Base):
 
 
 class Worker(Base):
-    """A worker process that is, or was, alive; it renews `seen_at`."""
+    """A worker process, live or past; a live worker renews `seen_at`."""
 
     __tablename__ = "workers"
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
-    devices: Mapped[list[Any]] = mapped_column(JSON())  # what it trains on, such as ["cpu"]
+    devices: Mapped[list[Any]] = mapped_column(JSON())  # devices to train on, such as ["cpu"]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Delivery(Base):
-    """A webhook that is to be sent, or was: written in the transaction that ends the job."""
+    """A webhook, pending or delivered; written in the transaction that ends the job."""
 
     __tablename__ = "deliveries"
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # the same in every try, so receivers can tell
-    job_id: Mapped[str] = mapped_column(String(40), index=True)  # the job may be deleted meanwhile
+    id: Mapped[str] = mapped_column(
+        String(40), primary_key=True
+    )  # equal in every try, so that receivers can discard repeats
+    job_id: Mapped[str] = mapped_column(
+        String(40), index=True
+    )  # no foreign key: the job may be deleted before delivery
     url: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(Integer, default=0)
-    next_at: Mapped[datetime | None] = mapped_column(index=True)  # of the next try; none where there is nothing to do
+    next_at: Mapped[datetime | None] = mapped_column(
+        index=True
+    )  # time of the next try; null once delivered or given up
     delivered_at: Mapped[datetime | None]
-    problem: Mapped[str | None] = mapped_column(Text)  # of the last try
+    problem: Mapped[str | None] = mapped_column(Text)  # failure of the last try
 
 
 def now() -> datetime:
+    """Return the wall-clock time in UTC; leases use `service.shared.database.clock` instead."""
     return datetime.fromtimestamp(time.time(), UTC)

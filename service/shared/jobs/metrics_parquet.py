@@ -1,4 +1,4 @@
-"""A job's metrics as a Parquet file."""
+"""Export of a job's metrics as a Parquet file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import Metric
+from service.shared.database.tables import MetricRow
 from service.shared.jobs.report_queries import after_seq, metric_names
 
 NAME = "metrics.parquet"
@@ -18,10 +18,10 @@ PAGE = 10_000
 
 
 def write(session: Session, job_id: str, file: IO[bytes]) -> dict[str, Any]:
-    """Writes a row for each step and kind, a column for each value; read some rows at a time, each batch a row group.
+    """Write one row per step and kind, one column per value; each page of rows becomes a row group.
 
     Returns:
-        How many rows there are, and the names of the columns.
+        The number of rows, and the names of the columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -32,13 +32,13 @@ def write(session: Session, job_id: str, file: IO[bytes]) -> dict[str, Any]:
     schema = pa.schema(fields)
     count = after = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        while rows := after_seq(session, Metric, job_id, after, PAGE):
+        while rows := after_seq(session, MetricRow, job_id, after, PAGE):
             writer.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=schema))
             count, after = count + len(rows), rows[-1].seq
             session.expunge_all()
     return {"rows": count, "columns": [name for name, _ in fields]}
 
 
-def _flat(row: Metric) -> dict[str, Any]:
+def _flat(row: MetricRow) -> dict[str, Any]:
     fixed = {"seq": row.seq, "kind": row.kind, "step": row.step, "epoch": row.epoch, "time": row.time}
     return {name: None if value is None else float(value) for name, value in row.values.items()} | fixed

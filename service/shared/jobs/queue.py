@@ -1,6 +1,6 @@
-"""The one seam that sends messages: wake-up hints that name a job and carry nothing else.
+"""Sending of wake-up hints: messages with a job's id and nothing else. No other module sends messages.
 
-The job's row owns the job. A hint that is lost costs a few seconds, until a sweeper sends another.
+The job's row owns the job. A lost hint costs a few seconds, until a sweeper sends another.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ RUN_JOB = "adamss.run_job"
 QUEUE = "adamss"
 BROKER_SECONDS = 2.0
 PENDING_HINTS = 1_000
+FOLDER_TRANSPORT = "service.shared.jobs.transports.folder:FolderTransport"
+REDIS_TRANSPORT = "service.shared.jobs.transports.redis:RedisTransport"
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """Celery's settings, the same for the API that sends and the worker that receives."""
+    """Return Celery's settings, equal for the sending API and the receiving worker."""
     return {
         "broker_url": settings.broker_url,
-        # kombu's own, but a message is either whole or not there, and one that cannot be read does not end a worker.
-        "broker_transport": f"service.shared.jobs.transports.{'folder' if _in_folder(settings) else 'redis'}:Transport",
+        # kombu's transports, with atomic messages, and with malformed messages dropped instead of crashing the worker.
+        "broker_transport": FOLDER_TRANSPORT if _in_folder(settings) else REDIS_TRANSPORT,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_timeout": BROKER_SECONDS,
         "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,  # a worker waits for its broker for as long as it takes
+        "broker_connection_max_retries": None,  # a worker waits for its broker without limit
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
-        # The lease is the only authority on running a job again.
+        # Only an expired lease makes a job run again, never Celery's redelivery.
         "task_acks_late": False,
         "task_reject_on_worker_lost": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_prefetch_multiplier": 1,
-        # A message is one id in JSON; anything else is dropped unread.
+        # A message is one id in JSON; other content types are dropped unread.
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_accept_content": ["json"],
@@ -57,7 +59,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """A Celery app on the configured broker."""
+    """Make a Celery app on the configured broker."""
     from celery import Celery
 
     app = Celery(QUEUE, set_as_current=False)
@@ -66,7 +68,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def broker_answers(settings: Settings) -> bool:
-    """Whether a message could be sent now; takes at most a few seconds."""
+    """Tell whether the broker accepts messages now; takes at most a few seconds."""
     if _in_folder(settings):
         return os.access(settings.files.queue, os.W_OK)
     from redis import Redis
@@ -82,7 +84,7 @@ def broker_answers(settings: Settings) -> bool:
 
 
 class Hints:
-    """Sends hints from a thread of its own, so that a dead or silent broker neither fails nor slows a request."""
+    """Sender of hints with a thread of its own, so that a dead or silent broker neither fails nor slows a request."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -92,14 +94,14 @@ class Hints:
         self._thread.start()
 
     def send(self, job_id: str) -> None:
-        """Returns at once. What does not fit or arrive is sent again by a sweeper."""
+        """Queue a hint and return at once; a sweeper sends dropped and lost hints again."""
         try:
             self._pending.put_nowait(job_id)
         except Full:
-            logger.warning("hint dropped: too many are waiting for the broker", extra={"job_id": job_id})
+            logger.warning("hint dropped: too many hints are waiting for the broker", extra={"job_id": job_id})
 
     def close(self, timeout: float = BROKER_SECONDS) -> None:
-        """Sends what is waiting, for at most `timeout` seconds."""
+        """Send the waiting hints, for at most `timeout` seconds."""
         self._until = time.monotonic() + timeout
         self._thread.join(timeout)
 
@@ -109,13 +111,13 @@ class Hints:
             try:
                 job_id = self._pending.get(timeout=0.2)
             except Empty:
-                if self._until < math.inf:  # closing, and nothing is left to send
+                if self._until < math.inf:  # closing, and no hint is left
                     break
                 continue
             try:
                 app = app or make_celery(self._settings)
                 app.send_task(RUN_JOB, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
-            except Exception as error:  # whatever the broker's client raises: the sweeper sends it again
+            except Exception as error:  # the broker's client may raise anything; a sweeper sends the hint again
                 logger.warning("hint not sent", extra={"job_id": job_id, "reason": type(error).__name__})
         if app is not None:
             with suppress(Exception):
@@ -132,7 +134,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
             "data_folder_in": str(settings.files.queue_messages),
             "data_folder_out": str(settings.files.queue_messages),
             "control_folder": str(settings.files.queue_control),
-            # A rename inside the home folder; by default kombu moves messages through the system's /tmp.
+            # Rename inside the home folder; kombu's default moves messages through the system's /tmp.
             "store_processed": True,
             "processed_folder": str(settings.files.queue_processed),
         }

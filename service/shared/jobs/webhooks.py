@@ -1,4 +1,4 @@
-"""Webhooks for jobs that have ended: what is sent, where it may be sent, and how it is signed (Standard Webhooks)."""
+"""Webhooks of ended jobs: allowed hosts, payload and signature (Standard Webhooks)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANY_HOST = "*"
 
 
 def check_webhook(settings: Settings, url: str | None) -> None:
-    """Raises InvalidRequest where the operator does not allow the URL's host."""
+    """Raise InvalidRequest if the operator does not allow the URL's host."""
     if url is None:
         return
     host = (urlsplit(url).hostname or "").lower()
@@ -40,7 +40,7 @@ def check_webhook(settings: Settings, url: str | None) -> None:
 
 
 def announce(session: Session, job: Job) -> None:
-    """Within the transaction that ends a job: writes down that its webhook is to be sent."""
+    """Add a job's webhook to the deliveries, within the transaction that ends the job."""
     url = job.spec.get("webhook")
     if not url:
         return
@@ -62,11 +62,11 @@ def announce(session: Session, job: Job) -> None:
 
 
 def signed_headers(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:
-    """The three headers of Standard Webhooks.
+    """Sign a body with the three headers of Standard Webhooks.
 
     Args:
         secret: `whsec_` and the key in base64.
-        timestamp: seconds since 1970, of this try.
+        timestamp: time of this try, in seconds since 1970.
     """
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.new(key, f"{message_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
@@ -78,19 +78,19 @@ def signed_headers(secret: str, message_id: str, timestamp: int, body: str) -> d
 
 
 def signing_secret(settings: Settings) -> str:
-    """The operator's, else one that is made once and kept in the home folder, where receivers' owners can read it."""
+    """Return the configured secret, else one generated once and stored in the home folder for receivers' owners."""
     if settings.webhook_secret is not None:
         return settings.webhook_secret.get_secret_value()
     path = settings.files.webhook_secret
     if not path.exists():
-        made = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        aside.touch(0o600)
-        aside.write_text(made + "\n")
+        secret = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        partial.touch(0o600)
+        partial.write_text(secret + "\n")
         try:
-            os.link(aside, path)
-        except FileExistsError:  # another process was quicker
+            os.link(partial, path)
+        except FileExistsError:  # another process was quicker: its secret holds
             pass
         finally:
-            aside.unlink()
+            partial.unlink()
     return path.read_text().strip()

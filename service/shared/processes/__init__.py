@@ -1,1 +1,1 @@
-"""Child processes: environment, limits, end."""
+"""Child processes: environment, limits, termination."""

@@ -1,4 +1,4 @@
-"""Asks a child process one question: an order in its folder, an answer there, and how the process ended."""
+"""Exchange with a child process: an order and an answer as files in its folder, and the end of the process."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Reply:
     """End of a child process.
 
     Attributes:
-        answer: None if it left none.
-        exit_code: None if it ran out of time and was killed.
-        log: end of what it printed.
+        answer: None if the process wrote no valid answer.
+        exit_code: None if the process ran out of time and was killed.
+        log: end of the process's output.
     """
 
     answer: dict[str, Any] | None
@@ -51,7 +51,7 @@ def ask(
     limits: Mapping[int, int] | None = None,
     stdin: IO[bytes] | None = None,
 ) -> Reply:
-    """Run a child process in `folder` until it has answered an order, and kill whatever it leaves running.
+    """Run a child process in `folder` until it has answered an order, and kill its whole session afterwards.
 
     Args:
         seconds: wall-clock limit.

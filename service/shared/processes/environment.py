@@ -1,13 +1,13 @@
-"""What of our environment a process gets that reads models or trains: what its libraries need, and no key of ours.
+"""Environment of processes that read models or train: variables of their libraries, and no key of ours.
 
-A list of what is kept, not of what is left out: a secret that nobody thought of stays here.
+An allowlist, not a denylist: a secret that nobody thought of is never passed on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-_KEPT = {
+_ALLOWED = {
     "PATH",
     "HOME",
     "USER",
@@ -31,7 +31,7 @@ _KEPT = {
     "FAILPOINT",
     "SYSTEMROOT",
 }
-_KEPT_PREFIXES = (
+_ALLOWED_PREFIXES = (
     "LC_",
     "HF_",
     "TRANSFORMERS_",
@@ -52,5 +52,5 @@ _KEPT_PREFIXES = (
 
 
 def for_libraries(own: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that transformers, torch and the system's libraries read."""
-    return {name: value for name, value in own.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    """Select the variables that transformers, torch and the system's libraries read."""
+    return {name: value for name, value in own.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}

@@ -1,4 +1,4 @@
-"""What the processes share that the API starts to read models and files: their environment, limits and end."""
+"""Child processes of the API that read models and files: environment, limits and termination."""
 
 from __future__ import annotations
 
@@ -14,53 +14,55 @@ from threading import BoundedSemaphore
 from service.shared.errors import TooManyRequests
 from service.shared.processes.environment import for_libraries
 
-# Of a process that reads a model's config, tokenizer or template, and computes little.
+# Limits of a process that reads a model's config, tokenizer or template, and computes little.
 READER_LIMITS = {
     resource.RLIMIT_CPU: 60,  # seconds
-    resource.RLIMIT_AS: 32 * 2**30,  # of addresses: torch alone reserves much
+    resource.RLIMIT_AS: 32 * 2**30,  # address space, not memory: torch alone reserves much
     resource.RLIMIT_CORE: 0,
 }
 
-
-PLACES = 8
+MAX_READERS = 8
 RETRY_SECONDS = 5
 
 
-class Places:
-    """A few for processes that somebody waits for: each takes memory, and a thread of those that answer everybody.
+class ConcurrencyLimit:
+    """Limit of the child processes that requests wait for; each costs memory and a server thread.
 
     Args:
-        said: what whoever finds none is told, before when to come back.
+        count: number of slots.
+        details: sentence that opens the error message while all slots are in use.
+        retry_seconds: delay to recommend to a refused caller.
     """
 
-    def __init__(self, count: int, said: str, retry_seconds: int = RETRY_SECONDS) -> None:
-        self._free = BoundedSemaphore(count)
-        self._said, self._retry_seconds = said, retry_seconds
+    def __init__(self, count: int, details: str, retry_seconds: int = RETRY_SECONDS) -> None:
+        self._slots = BoundedSemaphore(count)
+        self._details, self._retry_seconds = details, retry_seconds
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Raises TooManyRequests where all are taken."""
-        if not self._free.acquire(blocking=False):
+    def slot(self) -> Iterator[None]:
+        """Hold a slot; raise TooManyRequests if all are in use."""
+        if not self._slots.acquire(blocking=False):
             raise TooManyRequests(
-                f"{self._said} Try again in {self._retry_seconds} s.", code="busy", retry_after=self._retry_seconds
+                f"{self._details} Try again in {self._retry_seconds} s.", code="busy", retry_after=self._retry_seconds
             )
         try:
             yield
         finally:
-            self._free.release()
+            self._slots.release()
 
 
-READERS = Places(PLACES, f"The service reads {PLACES} models and files at a time, and does so now.")
+READERS = ConcurrencyLimit(MAX_READERS, f"All {MAX_READERS} processes that read models and files are busy.")
 
 
 def model_environment(*, offline: bool) -> dict[str, str]:
-    """Without our settings, which may hold keys and passwords, and without the devices, which belong to training."""
-    kept = for_libraries(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
-    return kept | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+    """Build the environment of a model reader: without our settings, which may hold keys, and without the GPUs, which
+    belong to training."""
+    environment = for_libraries(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
 
 
 def limit(pid: int, limits: Mapping[int, int]) -> None:
-    """Sets resource limits of another process; only on Linux, elsewhere its time limit alone holds."""
+    """Set resource limits of another process; only on Linux, elsewhere its time limit alone applies."""
     if sys.platform != "linux":
         return
     with suppress(ProcessLookupError):
@@ -69,13 +71,13 @@ def limit(pid: int, limits: Mapping[int, int]) -> None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that was started in a session of its own, and whatever it started."""
+    """Kill a process that leads its own session, with all processes of that session."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """The same for one that may have ended, and waits for it."""
+    """Kill a process unless it has ended, and wait for its end."""
     if process.poll() is None:
         kill(process)
         process.communicate()

@@ -1,1 +1,1 @@
-"""Files of the service: the one place that knows where each lies."""
+"""Paths of the service's files; no other module joins them."""

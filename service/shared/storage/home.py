@@ -1,13 +1,13 @@
 """Layout of the home folder. No other module joins these names.
 
 adamss.db, api_key, webhook_secret
-datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET/ (images), DATASET.partial/ (while it is read)
+datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET/ (images), DATASET.partial/ (during an upload)
 models/      a folder for each base model, also as ORGANISATION/NAME
 jobs/        a folder for each job: see `JobFolder`
 artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
 cache/       decompositions/, predict/
-logs/        of the service's own processes
+logs/        logs of the service's own processes
 run/         scratch folders of requests, and the lock of the migration
 devices/     locks of the GPUs of this machine
 """
@@ -22,16 +22,16 @@ from adamss_core.fileio.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class JobFolder(RunFolder):
-    """Work files of one job: those of its run, and those that supervisor and training process exchange."""
+    """Work files of one job: files of its run, and files exchanged by supervisor and training process."""
 
     @property
     def request(self) -> Path:
-        """What the training process is to do."""
+        """Return the file with the training process's request."""
         return self.path / "request.json"
 
     @property
     def outcome(self) -> Path:
-        """How the training process says that it ended."""
+        """Return the file with the training process's outcome."""
         return self.path / "outcome.json"
 
     @property
@@ -40,28 +40,28 @@ class JobFolder(RunFolder):
 
     @property
     def reports(self) -> Path:
-        """Write-ahead log of what the run has reported and the database may lack."""
+        """Return the write-ahead log of reports that the database may lack."""
         return self.path / "reports.jsonl"
 
     @property
     def heartbeat(self) -> Path:
-        """File that is touched while the run makes progress."""
+        """Return the file touched while the run makes progress."""
         return self.path / "alive"
 
     @property
     def step(self) -> Path:
-        """Attempt and step that were reached last."""
+        """Return the file with the attempt and step reached last."""
         return self.path / "step"
 
     @property
     def lock(self) -> Path:
-        """File that the training process at work holds locked."""
+        """Return the file locked by the running training process."""
         return self.path / "lock"
 
 
 @dataclass(frozen=True)
 class Home:
-    """Paths below one home folder; folders are made when they are asked for, files are not.
+    """Paths below one home folder. A property of a folder creates it; a property of a file does not.
 
     Attributes:
         root: the home folder, or a copy of it.
@@ -73,12 +73,12 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """The embedded database."""
+        """Return the file of the embedded database."""
         return self.root / "adamss.db"
 
     @property
     def api_key(self) -> Path:
-        """The key that a first start leaves for the command line."""
+        """Return the file with the key that a first start creates for the command line."""
         return self.root / "api_key"
 
     @property
@@ -96,19 +96,19 @@ class Home:
         return self._folder("datasets")
 
     def dataset_rows(self, dataset_id: str) -> Path:
-        """Rows of a data set: one JSON object a line, UTF-8, every column in every row."""
+        """Return the rows of a data set: one JSON object a line, UTF-8, every column in every row."""
         return self.datasets / f"{dataset_id}.jsonl"
 
     def dataset_hashes(self, dataset_id: str) -> Path:
-        """Hashes of its cells."""
+        """Return the hashes of a data set's cells."""
         return self.datasets / f"{dataset_id}.hashes"
 
     def dataset_images(self, dataset_id: str) -> Path:
-        """Folder of its images, if it has any."""
+        """Return the folder of a data set's images; exists only if the data set has images."""
         return self.datasets / dataset_id
 
     def dataset_partial(self, dataset_id: str) -> Path:
-        """Folder in which it is read."""
+        """Return the folder in which an uploaded data set is read."""
         return self.datasets / f"{dataset_id}.partial"
 
     # --- models, jobs, artifacts ----------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Home:
         return self._folder("models")
 
     def model(self, name: str) -> Path:
-        """Folder of a base model."""
+        """Return the folder of a base model."""
         return self.models / name
 
     @property
@@ -133,11 +133,11 @@ class Home:
         return self._folder("artifacts")
 
     def job_artifacts(self, job_id: str) -> Path:
-        """Folder of a job's published artifacts."""
+        """Return the folder of a job's published artifacts."""
         return self.artifacts / job_id
 
     def artifact(self, job_id: str, name: str) -> Path:
-        """Zip of a published artifact."""
+        """Return the zip of a published artifact."""
         return self.job_artifacts(job_id) / f"{name}.zip"
 
     # --- queue, cache, logs ---------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Home:
 
     @property
     def queue_processed(self) -> Path:
-        """Folder of messages that were received."""
+        """Return the folder of received messages."""
         return self._folder("queue/processed")
 
     @property
@@ -165,12 +165,12 @@ class Home:
 
     @property
     def decompositions(self) -> Path:
-        """Cache of decomposed base weights."""
+        """Return the cache of decomposed base weights."""
         return self._folder("cache/decompositions")
 
     @property
     def predictions(self) -> Path:
-        """Scratch folders of the processes that predict."""
+        """Return the scratch folder of the predicting processes."""
         return self._folder("cache/predict")
 
     @property
@@ -178,27 +178,27 @@ class Home:
         return self._folder("logs")
 
     def log(self, process: str) -> Path:
-        """Log of one of the service's own processes, such as "api"."""
+        """Return the log of one of the service's own processes, such as "api"."""
         return self.logs / f"{process}.log"
 
     @property
     def scratch(self) -> Path:
-        """Folder for what lives as long as a request."""
+        """Return the folder for files that live as long as a request."""
         return self._folder("run")
 
     @property
     def devices(self) -> Path:
-        """Folder of the locks of this machine's GPUs."""
+        """Return the folder of the locks of this machine's GPUs."""
         return self._folder("devices")
 
     # --- names in the database ------------------------------------------------------------------------------------
 
     def relative(self, path: Path) -> str:
-        """Name a file below the home folder, as rows keep it."""
+        """Return the name of a file relative to the home folder, as rows store it."""
         return path.relative_to(self.root).as_posix()
 
     def resolve(self, name: str) -> Path:
-        """Return the file that a row names."""
+        """Return the path of a file named in a row."""
         return self.root / name
 
     def _folder(self, name: str) -> Path:

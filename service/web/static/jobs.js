@@ -9,10 +9,18 @@ const ROWS = 100; // shown at first
 
 export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
 
+// The metric that chose the published checkpoint, and its value there.
 export function best(job) {
-  const wanted = ["accuracy", "f1", "micro_f1", "macro_f1", "pearson", "rmse", "perplexity", "loss"];
-  const name = wanted.find((entry) => typeof job.result?.[`eval_${entry}`] === "number");
-  return name ? [name, job.result[`eval_${name}`]] : null;
+  const name = job.best_metric?.name;
+  const value = job.result?.[`eval_${name}`];
+  return typeof value === "number" ? [name, value] : null;
+}
+
+// Larger is better, whatever the metric's direction; jobs without a result are last.
+function goodness(job) {
+  const value = best(job)?.[1];
+  if (value === undefined) return -Infinity;
+  return job.best_metric.direction === "min" ? -value : value;
 }
 
 const COLUMNS = [
@@ -22,7 +30,7 @@ const COLUMNS = [
   ["task", "Task", (job) => job.resolved.spec.task],
   ["model", "Model", (job) => job.resolved.spec.base_model],
   ["subspaces", "Subspaces", (job) => job.asa?.active ?? Infinity],
-  ["best", "Best", (job) => best(job)?.[1] ?? -Infinity],
+  ["best", "Best", goodness],
   ["created", "Created", (job) => job.created_at],
 ];
 
@@ -104,7 +112,7 @@ export function Jobs() {
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 
-  return html`<main id="main">
+  return html`<main id="main" class="wide">
     <div class="row head">
       <h1>Jobs</h1>
       <a class="button primary" href="#/new">New job</a>

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from adamss_core.spec import JobSpec
+from adamss_core.spec import JobSpec, Plan
 from adamss_core.training.request import MetricKind, RunRequest, RunResult, Values
 
 GOOD = ("fine", "great", "lovely", "warm", "bright")
@@ -156,6 +156,7 @@ class Recorder:
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.checkpoints: list[dict[str, Any]] = []
         self.resumed_at: list[int] = []
+        self.plans: list[Plan] = []
         self.on_step: Callable[[int], None] = lambda _: None
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
@@ -181,6 +182,10 @@ class Recorder:
         told = [self.rows, self.steps, self.maps, self.events, self.checkpoints]
         assert not any(told), "resumed comes first"
         self.resumed_at.append(step)
+
+    def planned(self, plan: Plan, subspaces: int) -> None:
+        assert subspaces > 0
+        self.plans.append(plan)
 
     def stop_requested(self) -> bool:
         return self.stop_at is not None and bool(self.steps) and self.steps[-1]["step"] >= self.stop_at

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from service.cli.picture import BARS, View, picture, sparkline
-from service.client.types import Job
+from service.cli.picture import BARS, View, evaluation, picture, sparkline
+from service.client.types import JobJson
 
 
-def job(**changes: Any) -> Job:
+def job(**changes: Any) -> JobJson:
     answer: dict[str, Any] = {
         "id": "job_abc",
         "name": "a job",
@@ -21,6 +22,7 @@ def job(**changes: Any) -> Job:
         "attempt": 1,
         "error": None,
         "asa": {"total": 120, "active": 90, "target": 60},
+        "best_metric": {"name": "accuracy", "direction": "max"},
         "result": None,
         "created_at": "2026-01-01T00:00:00Z",
     }
@@ -38,6 +40,33 @@ def test_it_shows_progress_loss_accuracy_and_subspaces() -> None:
     text = drawn(View(job(), values, [0.7, 0.5]))
     for part in ("25 %", "step 30/120", "ETA 1:05", "0.5000", "0.8100", "88 active → 60 of 120", "99 rows/s"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("best", "direction", "values", "shown"),
+    [
+        ("f1", "max", {"eval_loss": 0.4, "eval_accuracy": 0.9, "eval_f1": 0.7}, "eval f1"),
+        ("micro_f1", "max", {"eval_loss": 0.4, "eval_accuracy": 0.9, "eval_micro_f1": 0.7}, "eval micro f1"),
+        ("spearman", "max", {"eval_loss": 0.4, "eval_pearson": 0.9, "eval_spearman": 0.7}, "eval spearman"),
+        ("loss", "min", {"eval_loss": 0.7, "eval_perplexity": 2.0138}, "eval loss"),
+    ],
+)
+def test_the_metric_that_chooses_the_checkpoint_has_the_line(
+    best: str, direction: str, values: dict[str, float], shown: str
+) -> None:
+    watched = job(best_metric={"name": best, "direction": direction})
+    text = drawn(View(watched, values))
+    assert re.search(rf"{shown} +0\.7000 ", text)
+    assert next(iter(evaluation(watched, values))) == best
+    for name, value in values.items():
+        if name != f"eval_{best}":
+            assert f"{name.removeprefix('eval_').replace('_', ' ')} {value:.4f}" in text
+
+
+def test_an_earlier_service_that_names_no_metric_has_them_in_its_order() -> None:
+    old = job()
+    del old["best_metric"]
+    assert evaluation(old, {"loss": 1.0, "eval_f1": 0.5, "eval_loss": 0.4}) == {"f1": 0.5, "loss": 0.4}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

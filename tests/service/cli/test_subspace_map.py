@@ -6,15 +6,15 @@ import pytest
 from rich.console import Console
 
 from service.cli.subspace_map import PRUNED, SHADES, arrange, cells, importance_range, shorten, subspace_map
-from service.client.types import Subspace, SubspaceMap
+from service.client.types import SubspaceJson, SubspaceMapJson
 
 
-def subspace(importance: float, active: bool = True) -> Subspace:
+def subspace(importance: float, active: bool = True) -> SubspaceJson:
     pruned_at = None if active else 5
     return {"index": 0, "rows": 4, "rank": 1, "importance": importance, "active": active, "pruned_at": pruned_at}
 
 
-def summary(modules: dict[str, list[Subspace]]) -> SubspaceMap:
+def summary(modules: dict[str, list[SubspaceJson]]) -> SubspaceMapJson:
     active = sum(s["active"] for group in modules.values() for s in group)
     return {"total": sum(map(len, modules.values())), "active": active, "target": 2, "modules": modules, "schedule": []}
 

@@ -210,7 +210,7 @@ def test_it_unpacks_and_leaves_what_is_there_alone(serve: Any, tmp_path: Path) -
     client, _ = serve(listing(data), reply(200, data), listing(data))
     folder = client.download("job_1", "lora", tmp_path, extract=True)
     assert (folder / "weights").read_bytes() == b"x"
-    with pytest.raises(FileExistsError, match="there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         client.download("job_1", "lora", tmp_path, extract=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.jobs.examples import DATASET, JOB_EXAMPLES
 from tests.service.support import MODEL, Service, error_of, jsonl, rows
 
@@ -113,7 +113,7 @@ def test_the_examples_of_the_docs_work(service: Service, tiny_facts: dict[str, A
     folder = service.settings.files.model("minilm")
     (service.settings.files.model(MODEL)).rename(folder)
     with service.db.write() as session:
-        base_models.keep(session, "minilm", fingerprint(folder), tiny_facts)
+        base_models.keep(session, "minilm", folder_version(folder), tiny_facts)
     if "adamss" in value:
         value["adamss"] = {**value["adamss"], "asa_target_subspaces": 20}  # the tiny model has fewer
     response = service.client.post("/jobs", json=value)
@@ -184,3 +184,19 @@ def test_more_steps_than_a_job_can_have(service: Service, monkeypatch: pytest.Mo
     refused = service.refused(training={"epochs": 1000, "batch_size": 1})
     assert (refused["code"], refused["param"]) == ("too_many_steps", "training.epochs")
     assert "at most 50 are possible" in refused["message"]
+
+
+def test_the_first_problem_wins(service: Service) -> None:
+    """In the order of the rules: ancestor, training data, evaluation data, model."""
+    spec: dict[str, Any] = {
+        "init_from": "job_nothere1234",
+        "base_model": "huge",
+        "dataset": {"train": service.upload(rows())["id"], "eval": "ds_nothere22", "label": "stars"},
+    }
+    assert service.refused(**spec)["code"] == "unknown_job"
+    del spec["init_from"]
+    assert service.refused(**spec)["param"] == "dataset.label"
+    del spec["dataset"]["label"]
+    assert (service.refused(**spec)["code"], service.refused(**spec)["param"]) == ("unknown_dataset", "dataset.eval")
+    del spec["dataset"]["eval"]
+    assert service.refused(**spec)["code"] == "unknown_model"

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import insert
 
-from service.shared.database.tables import Checkpoint, Job, Metric, now
+from service.shared.database.tables import Checkpoint, Job, MetricRow, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
 
@@ -105,7 +105,7 @@ def test_a_long_history_keeps_its_spikes(service: Service) -> None:
         values = [{"loss": 1.0 / (1 + step % 77), "grad_norm": 0.5} for step in range(100_000)]
         values[41_234]["loss"], values[70_001]["grad_norm"] = 99.0, 1e6
         rows = [row | {"seq": step + 10, "step": step, "values": value} for step, value in enumerate(values)]
-        session.execute(insert(Metric), rows)
+        session.execute(insert(MetricRow), rows)
         session.get_one(Job, job_id).last_seq = 100_010
     page = get(service, f"/jobs/{job_id}/metrics", max_points=500)
     steps = [row["step"] for row in page["data"]]

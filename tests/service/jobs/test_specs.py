@@ -18,7 +18,7 @@ from PIL import Image
 from adamss_core.spec import JobSpec, all_presets, with_defaults
 from adamss_core.spec.tasks import all_records
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from service.cli.init import commented_spec
 from service.shared.settings import Settings
 from tests.service.support import Service, jsonl, running
@@ -98,7 +98,7 @@ def keep_facts(service: Service, names: list[str]) -> None:
     with service.db.write() as session:
         for name in names:
             folder = service.settings.files.model(name)
-            base_models.keep(session, name, fingerprint(folder), inspect_model(folder))
+            base_models.keep(session, name, folder_version(folder), inspect_model(folder))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from service.shared.database.tables import Dataset
+from service.shared.database.tables import Dataset, Job
 from tests.service.support import Service, error_of, events_of, finish, report_metrics, run_job
 
 
@@ -29,6 +29,29 @@ def test_a_job_is_queued_with_its_plan(any_service: Service) -> None:
     assert datetime.fromisoformat(job["created_at"]).utcoffset() is not None
     assert any_service.client.get(f"/jobs/{job['id']}").json() == job
     assert events_of(any_service, job["id"]) == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("training", "best"),
+    [
+        ({}, {"name": "accuracy", "direction": "max"}),
+        ({"metric_for_best": "macro_f1"}, {"name": "macro_f1", "direction": "max"}),
+        ({"metric_for_best": "loss"}, {"name": "loss", "direction": "min"}),
+    ],
+)
+def test_a_job_says_what_its_checkpoints_are_compared_by(
+    service: Service, training: dict[str, str], best: dict[str, str]
+) -> None:
+    job = service.submit(training=training)
+    assert job["best_metric"] == best
+    assert service.client.get("/jobs").json()["data"][0]["best_metric"] == best
+
+
+def test_a_plan_without_a_metric_is_shown_too(service: Service) -> None:
+    job_id = service.submit()["id"]
+    with service.db.write() as session:
+        session.get_one(Job, job_id).resolved = {}
+    assert service.client.get(f"/jobs/{job_id}").json()["best_metric"] is None
 
 
 def test_a_dry_run_creates_nothing(any_service: Service) -> None:

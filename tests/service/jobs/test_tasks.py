@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.base_models import inspection
 from service.base_models import repository as base_models
-from service.base_models.service import fingerprint
+from service.base_models.service import folder_version
 from tests.adamss_core.training.tasks.support import build_vit
 from tests.service.support import MODEL, Service, jsonl
 
@@ -37,7 +37,7 @@ def with_vit(service: Service, vit: tuple[Path, dict[str, Any]]) -> Service:
     target = service.settings.files.model("vit")
     shutil.copytree(folder, target)
     with service.db.write() as session:
-        base_models.keep(session, "vit", fingerprint(target), facts)
+        base_models.keep(session, "vit", folder_version(target), facts)
     return service
 
 
@@ -161,7 +161,7 @@ def test_a_model_for_another_task(with_vit: Service) -> None:
 def test_a_model_without_image_processor(with_vit: Service, vit: tuple[Path, dict[str, Any]]) -> None:
     folder = with_vit.settings.files.model("vit")
     with with_vit.db.write() as session:
-        base_models.keep(session, "vit", fingerprint(folder), vit[1] | {"has_image_processor": False})
+        base_models.keep(session, "vit", folder_version(folder), vit[1] | {"has_image_processor": False})
     assert refused(with_vit, zipped(), "animals.zip", **IMAGES)[:2] == ("missing_image_processor", "base_model")
 
 
@@ -191,6 +191,6 @@ def test_facts_of_an_older_inspection_are_found_out_anew(service: Service, tiny_
     folder = service.settings.files.model(MODEL)
     old = {name: value for name, value in tiny_facts.items() if name not in ("format", "other_tasks")}
     with service.db.write() as session:
-        base_models.keep(session, MODEL, fingerprint(folder), old | {"tasks": ["text-classification"]})
+        base_models.keep(session, MODEL, folder_version(folder), old | {"tasks": ["text-classification"]})
     rows = jsonl(*({"tokens": ["good", "film"], "tags": ["B-X", "O"]} for _ in range(9)))
     assert planned(service, rows, **TOKENS)["estimate"]["eval_rows"] == 1

@@ -203,6 +203,6 @@ def test_sessions_and_links_expire(any_service: Service) -> None:
 
 
 def test_old_sessions_make_room(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MOST_PER_KEY", 3)
+    monkeypatch.setattr(sessions, "MAX_PER_KEY", 3)
     browsers = [signed_in(any_service) for _ in range(5)]
     assert [browser.get("/jobs").status_code for browser in browsers] == [401, 401, 200, 200, 200]

@@ -52,7 +52,7 @@ def test_a_running_service_comes_back_whole(service: Service, tmp_path: Path, ti
         assert (fresh.files.dataset_rows(dataset)).read_text()
         # Without it, evaluation rows that training would see are not warned of any more.
         assert (fresh.files.dataset_hashes(dataset)).exists()
-    with pytest.raises(BackupError, match="holds a database already"):
+    with pytest.raises(BackupError, match="contains a database already"):
         restore(fresh, made.path)
 
 
@@ -122,6 +122,6 @@ def test_a_restore_is_whole_or_not_at_all(service: Service, tmp_path: Path) -> N
     made = backup(service.settings, tmp_path / "b.tar")
     fresh = Settings(home=tmp_path / "other")
     (fresh.files.model("mine")).mkdir()
-    with pytest.raises(BackupError, match="there already"):
+    with pytest.raises(BackupError, match="exists already"):
         restore(fresh, made.path)
     assert [path.name for path in fresh.resolved_home.iterdir()] == ["models"]

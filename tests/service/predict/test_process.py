@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from service.predict.process import LOCK, WAITING, PredictingProcess, Predictor, clear_orphans, open_log
+from service.predict.process import LOCK, WAITING, PredictingProcess, PredictionQueue, clear_orphans, open_log
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
 from service.shared.settings import Settings
 from tests.worker.support import wait_until
 
 
 @pytest.fixture
-def predictor(tmp_path: Path) -> Iterator[Predictor]:
-    predictor = Predictor(Settings(home=tmp_path, predict_timeout_seconds=0.3))
+def predictor(tmp_path: Path) -> Iterator[PredictionQueue]:
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=0.3))
     yield predictor
     predictor.close()
 
 
-def test_time_is_limited_and_nothing_is_left(predictor: Predictor, tmp_path: Path) -> None:
+def test_time_is_limited_and_nothing_is_left(predictor: PredictionQueue, tmp_path: Path) -> None:
     with pytest.raises(TimedOut) as caught:  # no process can import torch so fast
         predictor.ask({})
     assert (caught.value.status, caught.value.code) == (504, "predict_timeout")
@@ -34,7 +34,7 @@ def test_time_is_limited_and_nothing_is_left(predictor: Predictor, tmp_path: Pat
 
 
 def test_the_end_of_the_service_does_not_wait_for_an_answer(tmp_path: Path) -> None:
-    predictor = Predictor(Settings(home=tmp_path, predict_timeout_seconds=600.0))
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=600.0))
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(predictor.ask, {})
         while predictor._child is None:  # it starts within milliseconds
@@ -43,7 +43,7 @@ def test_the_end_of_the_service_does_not_wait_for_an_answer(tmp_path: Path) -> N
         assert isinstance(asked.exception(60), Unavailable)
 
 
-def test_queue_is_bounded(predictor: Predictor) -> None:
+def test_queue_is_bounded(predictor: PredictionQueue) -> None:
     with predictor._turn, ThreadPoolExecutor(WAITING + 2) as pool:
         asked = [pool.submit(predictor.ask, {}) for _ in range(WAITING + 2)]
         errors = [future.exception(60) for future in asked]
@@ -53,7 +53,7 @@ def test_queue_is_bounded(predictor: Predictor) -> None:
 
 def test_idle_process_is_ended(tmp_path: Path) -> None:
     """As after an answer: the timer is set, nobody asks again."""
-    predictor = Predictor(Settings(home=tmp_path, predict_idle_seconds=0.01))
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_idle_seconds=0.01))
     child = predictor._child = PredictingProcess(Settings(home=tmp_path))
     predictor._start_timer()
     assert predictor._timer is not None

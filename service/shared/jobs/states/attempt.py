@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import HELD, Event, Job, JobStatus, Json, now
+from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
 from service.shared.jobs.states.waiting import has_room, may_run
 
@@ -96,7 +96,7 @@ def give_back(
         delay: seconds before the job may be claimed again.
         step: last completed step of the attempt, None if it completed none: see `last_charged`.
     """
-    statement = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD))
+    statement = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(LEASED))
     job = session.execute(statement.with_for_update()).scalar_one_or_none()
     if job is None:
         return False
@@ -112,7 +112,7 @@ def last_charged(session: Session, job_id: str) -> Json | None:
 
 def expire_leases(session: Session) -> list[str]:
     """Give back every job whose lease has expired; return the ids that are queued again."""
-    statement = select(Job).where(Job.status.in_(HELD), Job.lease_until < database_now(session))
+    statement = select(Job).where(Job.status.in_(LEASED), Job.lease_until < database_now(session))
     expired = session.scalars(statement.order_by(Job.id).with_for_update(skip_locked=True)).all()
     for job in expired:
         add_event(session, job, "worker_lost", f"Nothing was heard from worker {job.worker} in time.", {})

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CursorResult, Update, update
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import HELD, Event, Job, JobStatus, now
+from service.shared.database.tables import LEASED, Event, Job, JobStatus, now
 from service.shared.jobs.webhooks import announce
 
 
@@ -33,7 +33,7 @@ def with_status(job_id: str, *statuses: JobStatus) -> Update:
 
 def leased(job_id: str, attempt: int, *statuses: JobStatus) -> Update:
     """Build an update of the job if this attempt holds its lease, in one of these statuses (default: any)."""
-    return with_status(job_id, *(statuses or HELD)).where(Job.attempt == attempt)
+    return with_status(job_id, *(statuses or LEASED)).where(Job.attempt == attempt)
 
 
 def ended(status: JobStatus) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import HELD, Job, JobStatus, Project, now
+from service.shared.database.tables import LEASED, Job, JobStatus, Project, now
 
 FULL_SECONDS = 10.0  # delay of the jobs of a project that runs as many as it may
 
@@ -55,7 +55,7 @@ def has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
     if project is None or limit is None:
         return True
     own = Job.project_id == project.id
-    running = session.execute(select(func.count()).select_from(Job).where(own, Job.status.in_(HELD))).scalar_one()
+    running = session.execute(select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED))).scalar_one()
     if running < limit:
         return True
     later = database_now(session) + timedelta(seconds=FULL_SECONDS)

@@ -1,7 +1,8 @@
-"""Celery's filesystem transport, with whole messages only.
+"""Celery's filesystem transport, with atomic messages.
 
-kombu opens a message under its final name and then writes it; a worker that looks in between takes an empty file, and
-what cannot be parsed ends the worker. Here a message is written aside and renamed, and what cannot be read is dropped.
+kombu opens a message under its final name and then writes it; a worker that lists the folder in between takes an empty
+file, and a message that cannot be parsed ends the worker. Here a message is written to a temporary file and renamed,
+and malformed messages are dropped.
 """
 
 from __future__ import annotations
@@ -16,37 +17,41 @@ from uuid import uuid4
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
-from service.shared.jobs.transports.base import DropsWhatIsNoMessage
+from service.shared.jobs.transports.strict_messages import StrictMessages
 
 logger = logging.getLogger(__name__)
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyped
+class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyped
+    """Channel that writes messages atomically and skips unreadable files."""
+
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         folder = Path(self.data_folder_out)
-        name = f"{time_ns()}_{uuid4()}.{queue}.msg"  # taken in the order of names
-        aside = folder / f".{name}.tmp"
+        name = f"{time_ns()}_{uuid4()}.{queue}.msg"  # names sort by time: messages are received in this order
+        partial = folder / f".{name}.tmp"
         try:
-            aside.write_text(dumps(payload))
-            aside.rename(folder / name)
+            partial.write_text(dumps(payload))
+            partial.rename(folder / name)
         except OSError:
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
     def _get(self, queue: str) -> Any:
         while True:
             try:
                 return super()._get(queue)
-            except ValueError as error:  # the file is out of the way by now
-                logger.warning("a message that is not JSON was dropped: %.200r", error)
-            except OSError as error:  # a folder that is gone for a while must not end the worker
+            except ValueError as error:  # kombu has moved the file out of the queue already
+                logger.warning("dropped a message that is not JSON: %.200r", error)
+            except OSError as error:  # a folder that is absent for a while must not end the worker
                 logger.warning("the queue folder cannot be read: %r", error)
                 raise Empty from error
 
 
-class Transport(DropsWhatIsNoMessage, filesystem.Transport):  # type: ignore[misc]
-    Channel = Channel
+class FolderTransport(StrictMessages, filesystem.Transport):  # type: ignore[misc]
+    """Transport over a folder of files."""
+
+    Channel = FolderChannel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Returns after one look into the folder: only then does Celery's loop find out that it should stop."""
+        """Return after one poll of the folder: between polls, Celery's loop checks whether to stop."""
         super().drain_events(connection, timeout=min(timeout or self.polling_interval, self.polling_interval))

@@ -1,4 +1,4 @@
-"""Celery's Redis transport, which drops what is not a message; kombu's would end the worker."""
+"""Celery's Redis transport, with malformed messages dropped instead of crashing the worker."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any
 
 from kombu.transport import redis
 
-from service.shared.jobs.transports.base import DropsWhatIsNoMessage
+from service.shared.jobs.transports.strict_messages import StrictMessages
 
 logger = logging.getLogger(__name__)
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu is untyped
+class RedisChannel(redis.Channel):  # type: ignore[misc]  # kombu is untyped
+    """Channel that skips messages which are not JSON."""
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
-        except ValueError as error:  # Redis has given it away: it will not come again
-            logger.warning("a message that is not JSON was dropped: %.200r", error)
+        except ValueError as error:  # Redis has removed the message already
+            logger.warning("dropped a message that is not JSON: %.200r", error)
             raise Empty from None
 
 
-class Transport(DropsWhatIsNoMessage, redis.Transport):  # type: ignore[misc]
-    Channel = Channel
+class RedisTransport(StrictMessages, redis.Transport):  # type: ignore[misc]
+    """Transport over Redis."""
+
+    Channel = RedisChannel

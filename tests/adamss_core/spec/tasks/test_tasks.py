@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from adamss_core.spec import JobSpec, make_plan, metrics_of, reader_of
 from adamss_core.spec.cells import Unusable, image_path
 from adamss_core.spec.tasks import all_metrics, field_owners, task_names
+from adamss_core.training.progress import is_better
 
 TASKS = task_names()
 
@@ -35,6 +36,13 @@ def test_auto_takes_the_first_metric_of_the_task(task: str) -> None:
     for name in set(all_metrics()) - set(names):
         with pytest.raises(ValidationError, match="must be one of"):
             job(task=task, training={"metric_for_best": name})
+
+
+def test_losses_are_better_small_and_scores_large() -> None:
+    for name, metric in all_metrics().items():
+        smaller = name in ("loss", "perplexity")
+        assert metric.direction == ("min" if smaller else "max")
+        assert is_better({f"eval_{name}": 1.0}, {f"eval_{name}": 2.0}, name) is smaller
 
 
 @pytest.mark.parametrize(("path", "owners"), field_owners().items())

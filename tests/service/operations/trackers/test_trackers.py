@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pytest
 
-from service.client.types import Job, MetricRow
+from service.client.types import JobJson, MetricJson
 from service.operations.trackers import MissingExtra, open_follower
 from service.shared.ids import new_id
 
@@ -24,7 +24,7 @@ JOB: Any = {"id": "job_aaaaaaaaaaaaaaaaaaaa", "name": "reviews", "status": "succ
 JOB |= {"resolved": {"spec": {"base_model": "tiny", "training": {"epochs": 2}}}}
 
 
-def row(seq: int, kind: Literal["train", "eval"] = "train", **values: float | None) -> MetricRow:
+def row(seq: int, kind: Literal["train", "eval"] = "train", **values: float | None) -> MetricJson:
     return {
         "seq": seq,
         "kind": kind,
@@ -38,17 +38,17 @@ def row(seq: int, kind: Literal["train", "eval"] = "train", **values: float | No
 ROWS = [row(1, loss=0.5), row(2, loss=None), row(3, "eval", eval_accuracy=0.75), row(4, loss=0.25)]
 
 
-def copy_twice(target: Any, folder: Path, job: Job = JOB) -> None:
+def copy_twice(target: Any, folder: Path, job: JobJson = JOB) -> None:
     """In two runs of the follower, as after Ctrl-C."""
     follower = open_follower(target, job, folder)
     assert follower.after == 0
     for entry in ROWS[:2]:
-        follower.take(entry)
+        follower.write(entry)
     follower.close({**job, "status": "running"})
     follower = open_follower(target, job, folder)
     assert follower.after == 2
     for entry in ROWS[2:]:
-        follower.take(entry)
+        follower.write(entry)
     follower.close(job)
 
 
@@ -67,7 +67,7 @@ def test_tensorboard_is_live(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     follower = open_follower("tensorboard", JOB, tmp_path)
     for entry in ROWS[:2]:
-        follower.take(entry)
+        follower.write(entry)
     follower.flush()
     while not scalars(tmp_path / JOB["id"]):
         sleep(0.1)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, inspect, select, table
 
 from service.shared.database.engine import Database, make_engine
 from service.shared.database.migrate import _config, upgrade
-from service.shared.database.tables import Base, Metric, now
+from service.shared.database.tables import Base, MetricRow, now
 from service.shared.settings import Settings
 
 
@@ -62,10 +62,10 @@ def test_metrics_of_an_older_database_keep_their_numbers(any_settings: Settings)
         job = {"id": "job_1", "project_id": "p", "name": "j", "status": "running", "spec": {}, "resolved": {}}
         times = {"created_at": now(), "queued_at": now()}
         connection.execute(Base.metadata.tables["jobs"].insert(), job | times | {"retries": 0, "total_steps": 3})
-        before = [column for column in Metric.__table__.columns if column.name not in ("loss", "grad_norm")]
+        before = [column for column in MetricRow.__table__.columns if column.name not in ("loss", "grad_norm")]
         older = table("metrics", *(Column(column.name, column.type) for column in before))
         connection.execute(older.insert(), rows)
         command.upgrade(_config(any_settings, connection), "head")
-        found = connection.execute(select(Metric.loss, Metric.grad_norm).order_by(Metric.seq)).all()
+        found = connection.execute(select(MetricRow.loss, MetricRow.grad_norm).order_by(MetricRow.seq)).all()
     assert [tuple(row) for row in found] == [(0.5, 2.0), (None, None), (1.0, None)]
     engine.dispose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from service.shared.database.tables import HELD, Event, Job
+from service.shared.database.tables import LEASED, Event, Job
 from service.shared.jobs import states
 from tests.service.support import Service, run_job
 
@@ -54,7 +54,7 @@ def test_a_refused_transition_writes_no_event(any_service: Service) -> None:
         assert not states.succeed(session, job_id, 2, {})
         assert not states.fail(session, job_id, 2, ERROR)
         assert not states.give_back(session, job_id, 2, charge=True)
-        assert session.get_one(Job, job_id).status in HELD
+        assert session.get_one(Job, job_id).status in LEASED
     assert last_event(any_service, job_id)[0] == "started"
 
 

@@ -1,4 +1,4 @@
-"""Processes that the API starts: what they may take, and their end."""
+"""Child processes of the API: resource limits, concurrency limit and termination."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_memory_is_limited() -> None:
     assert b"MemoryError" in log
 
 
-def test_end_takes_what_it_started() -> None:
+def test_end_kills_grandchildren() -> None:
     code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -31,16 +31,16 @@ def test_end_takes_what_it_started() -> None:
     assert int(process.stdout.readline())
     subprocesses.end(process)  # communicate() inside would wait for the pipe that the grandchild holds
     assert process.returncode != 0
-    subprocesses.end(process)  # once more costs nothing
+    subprocesses.end(process)  # idempotent
 
 
-def test_there_are_few_places_and_who_finds_none_is_told_when_to_come_back() -> None:
-    """Before: forty at once held all the threads there are, and nobody else was answered."""
+def test_busy_limit_returns_429_with_retry_after() -> None:
+    """Before: forty at once held every server thread, and no other request was served."""
     with ExitStack() as stack:
-        for _ in range(subprocesses.PLACES):
-            stack.enter_context(subprocesses.READERS.one())
-        with pytest.raises(TooManyRequests) as caught, subprocesses.READERS.one():
+        for _ in range(subprocesses.MAX_READERS):
+            stack.enter_context(subprocesses.READERS.slot())
+        with pytest.raises(TooManyRequests) as caught, subprocesses.READERS.slot():
             pass
         assert caught.value.retry_after == subprocesses.RETRY_SECONDS
-    with subprocesses.READERS.one():
+    with subprocesses.READERS.slot():
         pass

@@ -1,4 +1,4 @@
-"""What both of Celery's transports here do with a message that is none: drop it, and go on."""
+"""Handling of malformed messages, shared by both Celery transports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-class DropsWhatIsNoMessage:
-    """Put before a kombu transport, which would end the worker, or wait for ever for an answer to the message."""
+class StrictMessages:
+    """Mixin before a kombu transport, to drop malformed messages instead of crashing the worker.
+
+    kombu alone ends the worker, or waits for ever for the message's acknowledgement.
+    """
 
     channels: list[Any]
 
@@ -17,11 +20,11 @@ class DropsWhatIsNoMessage:
         try:
             super()._deliver(message, queue)  # type: ignore[misc]  # the transport's
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            logger.warning("a message that is no Celery message was dropped: %.200r", error)
+            logger.warning("dropped a message that is not in Celery's format: %.200r", error)
             self._forget(message)
 
     def _forget(self, message: Any) -> None:
-        """It counts among those being worked on; with a prefetch of one, no other would ever be fetched."""
+        """Reject a dropped message: as long as it counts as in progress, a prefetch of one fetches no other message."""
         properties = message.get("properties") if isinstance(message, dict) else None
         tag = properties.get("delivery_tag") if isinstance(properties, dict) else None
         for channel in self.channels:

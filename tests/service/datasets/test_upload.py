@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from service.datasets import child
+from service.datasets import upload
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from tests.service.datasets.corpus import TEXTS, parquet_of
 
@@ -24,12 +24,12 @@ def read(folder: Path, content: bytes, name: str = "a.csv") -> dict[str, object]
     work = folder / "work"
     work.mkdir()
     with (folder / "upload").open("rb") as file:
-        return child.read_upload(file, name, work, LIMIT)
+        return upload.read_upload(file, name, work, LIMIT)
 
 
 def replace_reader(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Replace the reader by a process that runs `code`."""
-    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(upload, "COMMAND", (sys.executable, "-c", code))
 
 
 def test_file_is_read(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_file_is_read(tmp_path: Path) -> None:
 
 
 def test_memory_limit_returns_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "MEMORY_BYTES", 600 * 2**20)
+    monkeypatch.setattr(upload, "MEMORY_BYTES", 600 * 2**20)
     one = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int8()), ["a" * 5_000_000])
     bomb = parquet_of({"text": one})  # a batch of it takes 2 GB
     assert len(bomb) < 300_000
@@ -47,8 +47,8 @@ def test_memory_limit_returns_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_reader_is_killed_after_its_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "CPU_SECONDS", 1)
-    monkeypatch.setattr(child, "WALL_FACTOR", 1)
+    monkeypatch.setattr(upload, "CPU_SECONDS", 1)
+    monkeypatch.setattr(upload, "WALL_FACTOR", 1)
     replace_reader(monkeypatch, "import time; time.sleep(600)")
     with pytest.raises(InvalidRequest) as caught:
         read(tmp_path, TEXTS)

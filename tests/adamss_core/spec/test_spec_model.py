@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from adamss_core.spec.model import OneOf
+from adamss_core.spec.spec_model import OneOf
 
 NAMES = ["a", "b", "c"]
 

@@ -18,7 +18,7 @@ from service.datasets.convert import Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.processes.ask import Reply, ask, python
-from service.shared.processes.subprocesses import Places
+from service.shared.processes.subprocesses import ConcurrencyLimit
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ MAX_READING = 4
 MAX_WAITING = 12  # each holds a server thread
 RETRY_SECONDS = 10
 
-_queue = Places(
+_queue = ConcurrencyLimit(
     MAX_READING + MAX_WAITING,
     f"The service reads {MAX_READING} files at a time, and {MAX_WAITING} more wait.",
     RETRY_SECONDS,
@@ -54,7 +54,7 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
         seconds = CPU_SECONDS + file.seek(0, os.SEEK_END) // MEBIBYTE
         file.seek(0)
     order = Conversion(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
-    with _queue.one(), _readers:
+    with _queue.slot(), _readers:
         reply = ask(
             COMMAND, asdict(order), folder, seconds=WALL_FACTOR * seconds, environment=environment(folder), stdin=file
         )
