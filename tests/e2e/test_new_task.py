@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import pytest
-from worker.tasks import Runner
 
 from adamss_core.spec import facts_format
 from adamss_core.spec.facts import TaskFacts
@@ -30,6 +29,7 @@ from service.client import Client
 from service.shared.settings import Settings
 from tests.service.support import BASE_URL, Service, copy_model, error_of, jsonl, running
 from tests.toy_task.record import NAME, RECORDS
+from worker.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "tests" / "toy_task" / "site"

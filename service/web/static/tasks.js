@@ -1,22 +1,22 @@
-// The tasks that the service knows: the page asks for them once, and names none itself.
+// The service's tasks, fetched once: the page names no task itself.
 import { useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
 import { number } from "./format.js";
 
-let asked = null;
+let request = null;
 
 function load() {
-  asked ??= get("/tasks").then(
+  request ??= get("/tasks").then(
     ({ data }) => data,
     (error) => {
-      asked = null; // to be asked again
+      request = null; // allows another attempt
       throw error;
     },
   );
-  return asked;
+  return request;
 }
 
-// All tasks and their variants; empty until the answer has come.
+// All tasks and their variants; empty until loaded.
 export function useTasks() {
   const [tasks, setTasks] = useState([]);
   useEffect(() => {
@@ -25,7 +25,7 @@ export function useTasks() {
   return tasks;
 }
 
-// The task of a resolved spec, or of the variant that its problem_type names.
+// The task, or its variant by problem_type, of a resolved spec.
 export const taskOf = (tasks, { task, problem_type: type }) =>
   tasks.find((entry) => entry.name === task && (!type || entry.problem_type === type));
 
