@@ -1,4 +1,4 @@
-"""The page at /: one HTML file and ES modules, served as they are. Nothing is built, nothing comes from elsewhere."""
+"""The page at /: one HTML file and ES modules, served without a build step or third-party hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def add(app: FastAPI) -> None:
-    """Adds / and the files it needs. Its views are parts of the address after #, which only the browser sees."""
+    """Add / and its static files. Views are addressed after #, so the service sees no view's address."""
     app.mount("/static", Files(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -33,8 +33,7 @@ def add(app: FastAPI) -> None:
 
 
 class Files(StaticFiles):
-    """Static files, also below a folder named after their content: what comes from there a browser need not ask for
-    again, and an upgrade has another folder."""
+    """Static files, also served below a folder named by the files' hash, so that browsers may cache them forever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         folder, _, rest = path.partition("/")
@@ -47,7 +46,7 @@ class Files(StaticFiles):
 
 @cache
 def version() -> str:
-    """Changes with any of the files."""
+    """Hash the static files."""
     digest = hashlib.sha256()
     for path in sorted(STATIC.rglob("*.*")):
         digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
@@ -55,16 +54,16 @@ def version() -> str:
 
 
 def asks_for_page(headers: Headers) -> bool:
-    """Whether it is a browser that shows the answer to somebody."""
+    """Whether the request is a browser's navigation, to be answered with HTML."""
     return "text/html" in headers.get("accept", "")
 
 
 def enter_page() -> HTMLResponse:
-    """What a sign-in link opens: it sends the link's code, which it finds in its own address, on."""
+    """Return the page of a sign-in link; its script posts the code in the link's address."""
     return HTMLResponse((STATIC / "enter.html").read_text(encoding="utf-8"))
 
 
 def sign_in_page(reason: str) -> HTMLResponse:
-    """What a browser without a key sees at /: it cannot send a header, and should not have to read JSON."""
+    """Return the sign-in form for browsers without a session, in place of a JSON error."""
     page = (STATIC / "signin.html").read_text(encoding="utf-8")
     return HTMLResponse(page.replace("{reason}", escape(reason)), 401, headers={"www-authenticate": "Bearer"})
