@@ -34,7 +34,7 @@ class View:
 
 
 def picture(view: View, width: int, height: int) -> RenderableType:
-    """The live display.
+    """Render the live display.
 
     Args:
         width: of the terminal, in columns.
@@ -52,7 +52,7 @@ def picture(view: View, width: int, height: int) -> RenderableType:
 
 
 def closing(view: View) -> Text | None:
-    """The last line: why it failed, or what happened last."""
+    """Render the last line: why the job failed, or its last event."""
     error = view.job["error"]
     if view.job["status"] == "failed" and error:
         return Text.assemble((error["message"], "red"), f" {error.get('hint') or ''}")
@@ -60,7 +60,7 @@ def closing(view: View) -> Text | None:
 
 
 def asa_counts(view: View) -> str | None:
-    """Such as `72 active → 60 of 120`."""
+    """Format the counts of subspaces, such as `72 active → 60 of 120`."""
     asa = view.job["asa"]
     if not asa:
         return None
@@ -69,7 +69,7 @@ def asa_counts(view: View) -> str | None:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The course of a number in one line; each sign is the mean of its share."""
+    """Draw numbers as one line of bars; each bar is the mean of its share."""
     if len(values) < 2 or width < 1:
         return ""
     count = min(width, len(values))

@@ -1,4 +1,4 @@
-"""Submitting, showing, cancelling and deleting jobs."""
+"""Submit, show, cancel, pause, resume and delete jobs."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from service.shared.jobs.webhooks import check_webhook
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job, and whether an earlier request with the same key had made it."""
+    """A job, and whether an earlier request with the same idempotency key made it."""
 
     job: JobOut
     repeated: bool
 
 
 def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
-    """What the job would do; nothing is created."""
+    """Plan the job without creating it."""
     check_webhook(caller.settings, spec.webhook)
     return plan_job(caller, spec)
 
 
 def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submitted:
-    """Makes a job and wakes a worker; with a key that was used before, finds the job it made.
+    """Create a job and send its hint; for a repeated idempotency key, return the job of the first request.
 
     Raises:
-        InvalidRequest: the job cannot work, or the key came with another body.
+        InvalidRequest: the job cannot work, or the key was sent before with another body.
     """
     digest = _digest(spec)
     if idempotency_key is not None and (found := _earlier_job(caller, idempotency_key, digest)) is not None:
@@ -82,7 +82,7 @@ def show(caller: Caller, job_id: str) -> JobOut:
 
 
 def cancel(caller: Caller, job_id: str) -> JobOut:
-    """Ends a waiting job, asks the worker of a running one to stop.
+    """Cancel a waiting job at once; ask the worker of a running one to stop.
 
     Raises:
         Conflict: the job has ended.
@@ -91,7 +91,7 @@ def cancel(caller: Caller, job_id: str) -> JobOut:
 
 
 def pause(caller: Caller, job_id: str) -> JobOut:
-    """Holds a waiting job, asks the worker of a running one to write a checkpoint and free its device.
+    """Pause a waiting job at once; ask the worker of a running one to write a checkpoint and free its device.
 
     Raises:
         Conflict: the job has ended, is being cancelled, or is paused.
@@ -100,7 +100,7 @@ def pause(caller: Caller, job_id: str) -> JobOut:
 
 
 def resume(caller: Caller, job_id: str) -> JobOut:
-    """Lets a paused job go on from its checkpoint, on whichever worker is free.
+    """Queue a paused job again, to resume from its checkpoint on whichever worker is free.
 
     Raises:
         Conflict: the job is not paused.
@@ -111,10 +111,10 @@ def resume(caller: Caller, job_id: str) -> JobOut:
 
 
 def delete(caller: Caller, job_id: str) -> None:
-    """Removes an ended job, its records and its files.
+    """Delete an ended job with its rows and files.
 
     Raises:
-        Conflict: the job has not ended.
+        Conflict: the job has not ended, or an unfinished job starts from its adapter.
     """
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
@@ -137,10 +137,10 @@ def delete(caller: Caller, job_id: str) -> None:
 
 
 def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
-    """A job of the caller's project.
+    """Return a job of the caller's project.
 
     Raises:
-        NotFound: there is none, or it is another project's.
+        NotFound: no such job exists in this project.
     """
     job = repository.find(session, caller.project_id, job_id, lock=lock)
     if job is None:
@@ -185,6 +185,7 @@ def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Jo
 
 
 def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
+    """Return the job that an earlier request with this idempotency key made, if any."""
     with caller.db.read() as session:
         known = repository.find_idempotency_key(session, caller.project_id, key)
         if known is None:
@@ -199,6 +200,6 @@ def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
 
 
 def _digest(spec: JobSpec) -> str:
-    """Of the meaning, not the bytes: the order of fields and white space do not count."""
+    """Hash the meaning of a spec, not its bytes: the order of fields and white space do not count."""
     plain = spec.model_dump(mode="json", exclude_unset=True)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
