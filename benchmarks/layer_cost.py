@@ -1,4 +1,4 @@
-"""Cost of one adapted linear layer: time, dispatched operations, bytes kept for backward, graph breaks."""
+"""Cost of one adapted linear layer: time, dispatched operations, bytes saved for backward, graph breaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUBSPACES = (5, 10, 32)
 def layer_time(
     hiddens: Sequence[int], tokens: Sequence[int], subspaces: Sequence[int], ranks: Sequence[int], budget: float
 ) -> Section:
-    """Forward and backward of one layer.
+    """Time forward and backward of one layer.
 
     Args:
         budget: seconds for each point.
@@ -59,7 +59,7 @@ def layer_time(
 
 
 def count_operations(step: Step) -> int:
-    """`aten::` events of one run by the profiler's count, views and nested calls included."""
+    """Count the profiler's `aten::` events of one run, views and nested calls included."""
     for _ in range(2):
         step.prepare()
         step.run()
@@ -70,7 +70,7 @@ def count_operations(step: Step) -> int:
 
 
 def operations(hidden: int, tokens: int, subspaces: Sequence[int], ranks: Sequence[int]) -> Section:
-    """Dispatched operations of one step of one layer."""
+    """Count dispatched operations of one step of one layer."""
     section = Section(
         f"(b) dispatched ATen operations of one step of one layer ({hidden} wide, {tokens} tokens)",
         ["K", "rank", "base", "LoRA", "PEFT", "ours", "ours/LoRA"],
@@ -89,32 +89,32 @@ def operations(hidden: int, tokens: int, subspaces: Sequence[int], ranks: Sequen
 
 
 def saved_bytes(layer: nn.Module, step: Step, *, parameters: bool) -> int:
-    """Bytes of the distinct storages that the graph of one step keeps for backward.
+    """Sum the bytes of the distinct storages that one step saves for backward.
 
     Args:
         parameters: whether what the layer owns (parameters and buffers) counts too. It lives anyway.
     """
     owned = {t.untyped_storage().data_ptr() for t in [*layer.parameters(), *layer.buffers()]}
-    found: dict[int, int] = {}
-    kept: list[Tensor] = []  # so that no address is used twice
+    sizes: dict[int, int] = {}
+    saved: list[Tensor] = []  # so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if parameters or storage.data_ptr() not in owned:
-            found[storage.data_ptr()] = storage.nbytes()
-        kept.append(tensor)
+            sizes[storage.data_ptr()] = storage.nbytes()
+        saved.append(tensor)
         return tensor
 
     step.prepare()
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         step.run()
-    return sum(found.values())
+    return sum(sizes.values())
 
 
 def memory(hidden: int, tokens: int, subspaces: Sequence[int], ranks: Sequence[int]) -> Section:
-    """Bytes kept for backward per layer."""
+    """Measure the bytes saved for backward per layer."""
     section = Section(
-        f"(c) bytes kept for backward per layer ({hidden} wide, {tokens} tokens)",
+        f"(c) bytes saved for backward per layer ({hidden} wide, {tokens} tokens)",
         ["K", "rank", "LoRA", "PEFT", "ours", "one A + one B", "LoRA with own", "PEFT with own", "ours with own"],
         notes=[
             "Distinct storages, each once, the input included. 'with own' counts parameters and buffers, which live",
@@ -138,7 +138,7 @@ def memory(hidden: int, tokens: int, subspaces: Sequence[int], ranks: Sequence[i
 
 
 def graph_breaks(layer: nn.Module, x: Tensor) -> int:
-    """Graph breaks when torch.compile traces the layer."""
+    """Count graph breaks when torch.compile traces the layer."""
     torch._dynamo.reset()
     explained = torch._dynamo.explain(layer)(x)
     torch._dynamo.reset()
@@ -146,7 +146,7 @@ def graph_breaks(layer: nn.Module, x: Tensor) -> int:
 
 
 def compiled(hidden: int, tokens: int) -> Section:
-    """Whether torch.compile takes the layer whole."""
+    """Check that torch.compile traces the layer without a graph break."""
     section = Section("(d) torch.compile: graph breaks of the adapted layer", ["variant", "graph breaks"])
     layers = adapted_layers(Shape(hidden, 10, 1))
     x = torch.randn(1, tokens, hidden, requires_grad=True)

@@ -1,4 +1,4 @@
-"""How long a job with a long history takes to open: what the page asks for, from an API process of its own.
+"""Time to open a job with a long history: the page's requests to a separate API process.
 
 python -m benchmarks.long_job --steps 100000
 """
@@ -40,25 +40,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--json", type=Path, default=None)
-    wish = parser.parse_args()
+    arguments = parser.parse_args()
     with TemporaryDirectory() as home:
         settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
         with running_api(settings) as api:
-            rows = measure(settings, wish.steps, api)
+            rows = measure(settings, arguments.steps, api)
     whole, work = sum(row[1] for row in rows), sum(row[2] for row in rows)
     section = Section(
-        f"Opening a job of {wish.steps:,} steps", ["call", "seconds (median)", "CPU seconds (mean)", "bytes"]
+        f"Opening a job of {arguments.steps:,} steps", ["call", "seconds (median)", "CPU seconds (mean)", "bytes"]
     )
     section.rows = [[*row] for row in rows]
     section.limits = [Limit("seconds for all calls", whole, 1.0), Limit("of these, the API's work", work, 1.0)]
     print(section.render())
-    if wish.json:
-        write_json(wish.json, [section], steps=wish.steps)
+    if arguments.json:
+        write_json(arguments.json, [section], steps=arguments.steps)
 
 
 @contextmanager
 def running_api(settings: Settings) -> Iterator[psutil.Process]:
-    """A process of the API alone; without a worker, so that nothing else takes time."""
+    """Start an API process without a worker, so that nothing else uses the CPU."""
     environ = os.environ | {"ADAMSS_HOME": str(settings.home), "ADAMSS_PORT": str(settings.port)}
     command = [sys.executable, "-P", "-m", "service.cli", "api"]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
@@ -106,7 +106,7 @@ def timed(client: httpx.Client, api: psutil.Process, path: str) -> tuple[str, fl
 
 
 def fill(settings: Settings, steps: int, job_id: str = JOB) -> None:
-    """A job's rows as a run would have written them."""
+    """Insert a job's rows as a run would write them."""
     db = Database(settings.resolved_database_url)
     moment = now()
     with db.write() as session:
@@ -124,19 +124,19 @@ def fill(settings: Settings, steps: int, job_id: str = JOB) -> None:
         job.retries, job.total_steps, job.step, job.last_seq = 0, steps, steps, steps + MAPS
         session.add(job)
         session.flush()
-        for place in range(MAPS):
-            session.add(subspace_map(job_id, place, steps * place // MAPS, steps + 1 + place))
+        for index in range(MAPS):
+            session.add(subspace_map(job_id, index, steps * index // MAPS, steps + 1 + index))
         for start in range(1, steps + 1, BATCH):
             rows = [row(step, moment) for step in range(start, min(start + BATCH, steps + 1))]
             session.execute(insert(MetricRow), [entry | {"job_id": job_id} for entry in rows])
     db.close()
 
 
-def subspace_map(job_id: str, place: int, step: int, seq: int) -> SubspaceMap:
-    """Half of the subspaces are pruned, one after the other."""
+def subspace_map(job_id: str, index: int, step: int, seq: int) -> SubspaceMap:
+    """Build a map; over all maps, half of the subspaces are pruned one after the other."""
     names = [f"encoder.layer.{layer}.attention.{kind}" for layer in range(LAYERS) for kind in ("query", "value")]
     total = len(names) * SUBSPACES
-    pruned = total * place // (2 * MAPS)
+    pruned = total * index // (2 * MAPS)
     modules: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(total):
         entry: dict[str, Any] = {"index": number // len(names), "rows": 40, "rank": 1, "importance": 1 / (1 + number)}

@@ -4,7 +4,7 @@ takes to open, and what an open list of many jobs asks of the API.
 python -m benchmarks.page --steps 100000 --rows 60 --jobs 1000
 
 Rows go the way of a training process: through its reporter, which gathers them for a second, into the database; from
-there through the stream into the chart. Nothing on that way is asked to hurry.
+there through the stream into the chart. No buffer on the way is flushed early.
 """
 
 from __future__ import annotations
@@ -56,25 +56,25 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--json", type=Path, default=None)
-    wish = parser.parse_args()
+    arguments = parser.parse_args()
     path = chromium.find()
     if path is None:
         raise SystemExit(chromium.MISSING)
     with TemporaryDirectory() as home:
         settings = Settings(home=Path(home), port=free_port("127.0.0.1"))
         with running_api(settings) as api, chromium.launched(path) as browser:
-            fill(settings, wish.steps)
+            fill(settings, arguments.steps)
             for job_id in UNSEEN:
-                fill(settings, wish.steps, job_id)
+                fill(settings, arguments.steps, job_id)
             opened = [from_the_list(browser, settings), *opening(browser, settings)]
-            waits = live(browser, settings, wish.steps, wish.rows)
-            add_jobs(settings, wish.jobs)
+            waits = live(browser, settings, arguments.steps, arguments.rows)
+            add_jobs(settings, arguments.jobs)
             listed = listing(browser, settings, api)
-    sections = [opening_section(wish.steps, opened), live_section(waits), listing_section(wish.jobs, *listed)]
+    sections = [opening_section(arguments.steps, opened), live_section(waits), listing_section(arguments.jobs, *listed)]
     for section in sections:
         print(section.render())
-    if wish.json:
-        write_json(wish.json, sections, steps=wish.steps, rows=wish.rows, jobs=wish.jobs)
+    if arguments.json:
+        write_json(arguments.json, sections, steps=arguments.steps, rows=arguments.rows, jobs=arguments.jobs)
 
 
 def opening_section(steps: int, opened: list[list[float]]) -> Section:
@@ -104,41 +104,41 @@ def spread(values: list[float]) -> list[float]:
 
 
 def from_the_list(browser: Browser, settings: Settings) -> list[float]:
-    """Seconds until loss chart and map of a job are drawn whose history nobody has asked the API for before."""
-    found = []
+    """Time until loss chart and map of a job with an uncached history are drawn, in seconds."""
+    seconds = []
     for job_id in UNSEEN:
         page = signed_in(browser, settings)
         page.goto(settings.resolved_url)
         page.wait_for_selector("tbody tr")
         begin = page.evaluate("(id) => { location.hash = `#/jobs/${id}`; return performance.now(); }", job_id)
-        found.append((float(page.wait_for_function(DRAWN).json_value()) - begin) / 1000)
+        seconds.append((float(page.wait_for_function(DRAWN).json_value()) - begin) / 1000)
         page.context.close()
-    return found
+    return seconds
 
 
 def opening(browser: Browser, settings: Settings) -> tuple[list[float], list[float]]:
-    """Seconds until loss chart and map are drawn, in a browser that has seen nothing yet, and then again."""
+    """Time until loss chart and map are drawn, in a fresh browser and then again, in seconds."""
     first: list[float] = []
     again: list[float] = []
     for _ in range(OPENED):
         page = signed_in(browser, settings)
-        for found in (first, again):
+        for seconds in (first, again):
             page.goto("about:blank")
             page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
-            found.append(float(page.wait_for_function(DRAWN).json_value()) / 1000)
+            seconds.append(float(page.wait_for_function(DRAWN).json_value()) / 1000)
         page.context.close()
     return first, again
 
 
 def signed_in(browser: Browser, settings: Settings) -> Page:
-    """A page whose browser has the cookie, and none of the page's files."""
+    """Open a signed-in page in a browser with an empty cache."""
     page = browser.new_context().new_page()
     assert page.request.post(f"{settings.resolved_url}/signin", form={"key": own_key(settings) or ""}).ok
     return page
 
 
 def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[float]:
-    """Seconds for each row, from the moment that the run handed it over."""
+    """Time from the report of each row to its drawing, in seconds."""
     db = Database(settings.resolved_database_url)
     with db.write() as session:
         job = session.get_one(Job, JOB)
@@ -157,7 +157,7 @@ def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[flo
 
 
 def add_jobs(settings: Settings, count: int) -> None:
-    """Ended ones but for a few, each as large as a real one."""
+    """Insert jobs of realistic size, ended except for a few."""
     db = Database(settings.resolved_database_url)
     schedule = [{"step": step, "wanted": 120 - step} for step in range(20)]
     resolved = {
@@ -181,7 +181,7 @@ def add_jobs(settings: Settings, count: int) -> None:
 
 
 def listing(browser: Browser, settings: Settings, api: psutil.Process) -> tuple[float, float, float]:
-    """Seconds until the list shows a job; then the API's share of a CPU and bytes a second, while nothing happens."""
+    """Time until the list shows a job, then the API's CPU share and bytes per second while idle."""
     page = signed_in(browser, settings)
     page.goto("about:blank")
     page.goto(f"{settings.resolved_url}/#/")
@@ -199,7 +199,7 @@ def listing(browser: Browser, settings: Settings, api: psutil.Process) -> tuple[
 
 
 def log_rows(reporter: BufferedReporter, step: int, rows: int) -> dict[int, float]:
-    """When each step was logged; as a run does, with its progress."""
+    """Log steps and their progress as a run does; return the time of each."""
     source, logged = random.Random(0), {}
     for number in range(step + 1, step + 1 + rows):
         logged[number] = time.time()

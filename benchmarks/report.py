@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class Limit:
-    """A measured value and what it must reach."""
+    """A measured value and its limit."""
 
     name: str
     value: float
@@ -32,7 +32,7 @@ class Limit:
 
 @dataclass
 class Section:
-    """One table. `rows` are raw numbers; `formats` say how a column is printed."""
+    """One table. `rows` are raw numbers; `formats` are the columns' print formats."""
 
     title: str
     columns: list[str]
@@ -63,7 +63,7 @@ def _cell(value: Any) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Describe the machine and package versions."""
     packages = ("torch", "peft", "transformers", "scikit-learn", "numpy")
     return {
         "cpu": _cpu_model(),
@@ -84,7 +84,7 @@ def _cpu_model() -> str:
 
 
 def write_json(path: Path, sections: list[Section], **more: Any) -> None:
-    """All sections and the environment in one file."""
+    """Write all sections and the environment into one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"environment": environment(), "sections": [section.as_json() for section in sections], **more}
     path.write_text(json.dumps(content, indent=1) + "\n")

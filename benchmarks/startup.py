@@ -25,14 +25,14 @@ from benchmarks.variants import Shape, adamss_config, frozen_linear
 
 
 def stock_layer(linear: nn.Linear, shape: Shape) -> nn.Module:
-    """Stock PEFT's adapted layer, decomposition included."""
+    """Build stock PEFT's adapted layer, decomposition included."""
     config = adamss_config(shape)
     layer: nn.Module = StockLinear(linear, DEFAULT_ADAPTER, r=config.r, config=config)
     return layer
 
 
 def our_layer(linear: nn.Linear, shape: Shape, cache: Path | None = None) -> AdamssLinear:
-    """Our adapted layer, decomposition and weight sketch included."""
+    """Build our adapted layer, decomposition and weight sketch included."""
     config = adamss_config(shape)
     layer = AdamssLinear(linear, "layer")
     decomposition = decompose("layer", layer.base_weight(), layer.base_bias(), config, cache)
@@ -41,7 +41,7 @@ def our_layer(linear: nn.Linear, shape: Shape, cache: Path | None = None) -> Ada
 
 
 def decomposition(hiddens: Sequence[int], subspaces: Sequence[int], rounds: int) -> Section:
-    """Seconds until a layer is adapted."""
+    """Time the adaptation of a layer."""
     section = Section(
         "(f) start-up of one layer, from the frozen linear to the adapted one (r=100)",
         ["hidden", "K", "PEFT ms", "ours ms", "ours/PEFT", "from the cache ms", "times faster"],
@@ -77,7 +77,7 @@ def decomposition(hiddens: Sequence[int], subspaces: Sequence[int], rounds: int)
 
 
 def second_adapter(encoder: Encoder, subspaces: int, rounds: int) -> Section:
-    """A whole model's second adapter from the cache, against its first."""
+    """Time a whole model's second adapter, from the cache, against its first."""
     section = Section(
         f"(f) get_adamss_model of an encoder with {encoder.layers} layers, {encoder.hidden} wide (query and value)",
         ["K", "first ms", "second, from the cache ms", "times faster"],

@@ -1,4 +1,4 @@
-"""Interleaved timing: every round runs all variants in a new order, so that drift and noise meet them alike."""
+"""Interleaved timing: every round runs all variants in a new order, so that drift and noise affect all alike."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 
 
 def nothing() -> None:
-    """The default `prepare`."""
+    """Do nothing; the default `prepare`."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is timed, and what is done untimed before each run."""
+    """A timed function, with its untimed preparation."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] = nothing
 
 
 def seconds(step: Step) -> float:
-    """One run's wall time."""
+    """Measure one run's wall time."""
     step.prepare()
     start = time.perf_counter()
     step.run()
@@ -37,7 +37,7 @@ def seconds(step: Step) -> float:
 def interleaved(
     steps: Mapping[str, Step], *, rounds: int = 1_000_000, budget: float = 1e9, at_least: int = 5
 ) -> dict[str, list[float]]:
-    """Seconds of each step in each round.
+    """Time each step in each round, in seconds.
 
     Args:
         rounds: at most so many.
@@ -65,30 +65,30 @@ def interleaved(
 
 
 def quiet(times: list[float], block: int = 3) -> list[float]:
-    """The fastest of each few consecutive rounds: other programs only ever add time."""
+    """Keep the fastest of each few consecutive rounds: other programs only add time."""
     blocks = [times[start : start + block] for start in range(0, len(times), block)]
     return [min(values) for values in blocks if len(values) == block] or [min(times)]
 
 
 def typical(times: list[float]) -> float:
-    """Median of the quiet rounds."""
+    """Compute the median of the quiet rounds."""
     return statistics.median(quiet(times))
 
 
 def overhead(times: Mapping[str, list[float]], variant: str, base: str = "base") -> float:
-    """Median over the quiet rounds of (variant - base), seconds. Paired, because the machine's speed drifts."""
+    """Compute the median over the quiet rounds of (variant - base) in seconds; paired, because speed drifts."""
     pairs = zip(quiet(times[variant]), quiet(times[base]), strict=True)
     return statistics.median(own - other for own, other in pairs)
 
 
 def reset_peak_memory() -> None:
-    """Starts `peak_memory` anew, where the system can (Linux)."""
+    """Reset `peak_memory`, where the system supports it (Linux)."""
     gc.collect()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
-    """The process' largest resident size since the reset (or its start), bytes."""
+    """Read the process' largest resident size since the reset (or its start), bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -77,7 +77,7 @@ class Training:
 
 
 def trainings(encoder: Encoder, shape: Shape, steps: int) -> dict[str, Training]:
-    """All variants. ASA's ramp is longer than the measurement, with a mask step in every interval."""
+    """Build all variants. ASA's ramp is longer than the measurement, with a mask step in every interval."""
     asa: dict[str, Any] = {
         "target_modules": TARGETS,
         "task_type": "SEQ_CLS",
@@ -104,7 +104,7 @@ def trainings(encoder: Encoder, shape: Shape, steps: int) -> dict[str, Training]
 
 
 def training_step(encoder: Encoder, shape: Shape, rounds: int) -> Section:
-    """Seconds of a whole training step, and of ASA in it, mask steps included."""
+    """Time a whole training step, and ASA within it, mask steps included."""
     variants = trainings(encoder, shape, rounds + 2)
     steps = {name: Step(training.run) for name, training in variants.items()}
     times = interleaved(steps, rounds=rounds)

@@ -1,4 +1,4 @@
-"""`make bench-upload`: what a large upload costs: the memory of the API and of the process that reads, and the time.
+"""`make bench-upload`: cost of a large upload: time, and memory of the API and of the reading process.
 
 Usage: python -m benchmarks.upload [--megabytes N] [--json FILE]
 """
@@ -34,7 +34,7 @@ MEGABYTE = 1_000_000
 
 @dataclass
 class Memory:
-    """Peaks of the API's resident memory and of its children's, in MB, while `watching`."""
+    """Peaks of the resident memory of the API and of its children, in MB, while `watching`."""
 
     process: psutil.Process
     before: float = 0.0
@@ -68,7 +68,7 @@ class Memory:
 
 
 def write_reviews(path: Path, megabytes: int) -> int:
-    """Real reviews, over and over, each time with another number in them; returns the rows."""
+    """Write real reviews repeatedly, numbered to be distinct; return the number of rows."""
     with REVIEWS.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     text = header.index("text")
@@ -85,10 +85,14 @@ def write_reviews(path: Path, megabytes: int) -> int:
 
 @contextmanager
 def api(home: Path) -> Iterator[tuple[psutil.Process, Client]]:
-    """`adamss api` with a home folder of its own."""
+    """Start `adamss api` with its own home folder."""
     port = free_port("127.0.0.1")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
-    environment = kept | {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "ADAMSS_MAX_UPLOAD_BYTES": str(2 * 2**30)}
+    passed = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+    environment = passed | {
+        "ADAMSS_HOME": str(home),
+        "ADAMSS_PORT": str(port),
+        "ADAMSS_MAX_UPLOAD_BYTES": str(2 * 2**30),
+    }
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "service.cli", "api"], env=environment, stdout=log, stderr=log
@@ -125,7 +129,7 @@ def measure(megabytes: int) -> Section:
         home.mkdir()
         rows = write_reviews(file, megabytes)
         with api(home) as (process, client), client:
-            client.upload_dataset(REVIEWS)  # what is imported at the first upload is not the file's doing
+            client.upload_dataset(REVIEWS)  # imports at the first upload must not count
             memory = Memory(process)
             begin = time.perf_counter()
             with memory.watching():

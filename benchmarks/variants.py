@@ -1,4 +1,4 @@
-"""The same linear layer four times: frozen, under LoRA, under stock PEFT's AdaMSS, and under ours."""
+"""Variants of one linear layer: frozen, under LoRA, under stock PEFT's AdaMSS, and under ours."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Shape:
 
     @property
     def total_rank(self) -> int:
-        """LoRA's rank for as many directions."""
+        """Compute LoRA's rank for as many directions."""
         return self.subspaces * self.rank
 
 
 class _Model(nn.Module):
-    """PEFT adapts modules inside of a model."""
+    """Model around the layer: PEFT adapts modules inside a model."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def frozen_linear(hidden: int) -> nn.Linear:
 
 
 def adapted_layers(shape: Shape) -> dict[str, nn.Module]:
-    """The adapted layers by variant, all around one and the same frozen nn.Linear.
+    """Build the adapted layers by variant, all around one and the same frozen nn.Linear.
 
     B is not zero, as in the middle of a training.
     """
@@ -82,7 +82,7 @@ def adapted_layers(shape: Shape) -> dict[str, nn.Module]:
 
 
 def layer_step(layer: nn.Module, tokens: int, hidden: int) -> Step:
-    """Forward and backward of one layer in the middle of a model: the input wants its gradient too."""
+    """Run forward and backward of a layer inside a model: the input needs its gradient too."""
     generator = torch.Generator().manual_seed(tokens)
     x = torch.randn(tokens, hidden, generator=generator).requires_grad_()
     gradient = torch.randn(tokens, hidden, generator=generator)

@@ -28,7 +28,7 @@ SPEC = {
 
 
 def main(file: str, folder: str) -> Path:
-    with Client() as client:  # ADAMSS_URL and ADAMSS_API_KEY, or what a service on this machine has left
+    with Client() as client:  # uses ADAMSS_URL and ADAMSS_API_KEY, or the local service's address and key
         dataset = client.upload_dataset(file)
         spec = SPEC | {"dataset": {"train": dataset["id"]}}
         print("estimate:", client.dry_run(spec)["estimate"])

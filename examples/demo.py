@@ -1,7 +1,7 @@
-"""From nothing to a finished fine-tune: `make demo`, or `python -m examples.demo`.
+"""Demo of a complete fine-tune: `make demo`, or `python -m examples.demo`.
 
-Starts the service on its embedded defaults (or uses the one that runs), trains MiniLM on movie reviews with AdaMSS and
-ASA, shows the pruning live, downloads the artifacts and puts them to use. It stops what it started.
+Starts the service with its embedded defaults (or uses a running one), trains MiniLM on movie reviews with AdaMSS and
+ASA, shows the pruning live, downloads the artifacts and classifies with them. Stops the service that it started.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ CLOSE_ENOUGH = 1e-3  # difference of probabilities
 
 
 def main() -> int:
-    """Exit code 0 where everything worked, and the artifacts agree."""
+    """Run the demo; return 0 if every step succeeds and the artifacts agree."""
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    signal.signal(signal.SIGTERM, _interrupt)  # unwinds, so that nothing is left running
+    signal.signal(signal.SIGTERM, _interrupt)  # unwinds, so that no process is left running
     begun = time.monotonic()
     try:
         run(console, arguments)
     except KeyboardInterrupt:
-        console.print("Interrupted; what the demo started is stopped.")
+        console.print("Interrupted; the demo's processes are stopped.")
         return 130
     except (DemoError, ApiError, OSError) as error:
         console.print(f"[red]The demo stopped:[/red] {error}", highlight=False)
@@ -79,7 +79,7 @@ def run(console: Console, arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def service(console: Console, settings: Settings) -> Iterator[Client]:
-    """The running service where there is one for this home folder, else one of our own, stopped at the end."""
+    """Connect to the home folder's running service, or start one and stop it at the end."""
     with ExitStack() as stack:
         client = stack.enter_context(Client())
         if ready(client):
@@ -93,7 +93,7 @@ def service(console: Console, settings: Settings) -> Iterator[Client]:
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], settings: Settings) -> Client:
-    """A client of the service that was just started; its first start writes the key that the client finds."""
+    """Wait for the started service; return a client, which reads the key that the first start writes."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         client = Client(url)
@@ -101,11 +101,11 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], settings: Setti
             return client
         client.close()
         time.sleep(0.3)
-    raise DemoError(f"the service did not start; {settings.files.logs} says more")
+    raise DemoError(f"the service did not start; see the logs in {settings.files.logs}")
 
 
 def start(stack: ExitStack, settings: Settings) -> tuple[str, subprocess.Popen[bytes]]:
-    """`adamss up` on a free port; the stack stops it."""
+    """Start `adamss up` on a free port; closing the stack stops the service."""
     port = free_port("127.0.0.1")
     log = stack.enter_context(settings.files.log("demo").open("w"))
     command = [sys.executable, "-P", "-m", "service.cli", "up", "--port", str(port)]
@@ -123,14 +123,14 @@ def start(stack: ExitStack, settings: Settings) -> tuple[str, subprocess.Popen[b
 
 
 def ready(client: Client) -> bool:
-    """Whether it answers to our key, has a worker, and reads the models folder that we filled."""
+    """Whether the service accepts our key, has a worker, and lists the demo's base model."""
     with suppress(ApiError):
         return client.ready() and any(model["name"] == BASE_MODEL for model in client.models())
     return False
 
 
 def train(console: Console, client: Client, data: Path, arguments: argparse.Namespace) -> JobJson:
-    """Uploads, submits and follows; a job that is interrupted is cancelled."""
+    """Upload the data, submit a job and follow it; cancel it on an interrupt."""
     spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
     spec["dataset"]["train"] = dataset_id(client, str(data))
     if arguments.quick:
@@ -167,10 +167,10 @@ def download(console: Console, client: Client, job_id: str, folder: Path) -> Pat
 
 
 def agree(console: Console, base: Path, folder: Path) -> None:
-    """Classifies three sentences with each artifact.
+    """Classify three sentences with each artifact.
 
     Raises:
-        DemoError: they do not say the same.
+        DemoError: the artifacts' probabilities differ.
     """
     from adamss_core.lean import leave_out_bitsandbytes
 
@@ -191,7 +191,7 @@ def agree(console: Console, base: Path, folder: Path) -> None:
 
 
 def few_rows(folder: Path) -> Path:
-    """The first rows of the data, for `--quick`."""
+    """Write the first rows of the data, for `--quick`."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "quick.csv"
     with DATA.open(newline="") as source, target.open("w", newline="") as file:

@@ -1,4 +1,4 @@
-"""The demo's base model: the pretrained MiniLM encoder out of its package, as a folder that jobs can name."""
+"""The demo's base model: the pretrained MiniLM encoder, copied from its package into the models folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FILES = (
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says why."""
+    """Failure of the demo, with its reason."""
 
 
 def install_model(models: Path) -> Path:
-    """Copies the model into the models folder, once; it appears whole.
+    """Copy the model into the models folder, once and atomically.
 
     Raises:
         DemoError: the package is not installed.
@@ -32,10 +32,10 @@ def install_model(models: Path) -> Path:
     target = models / BASE_MODEL
     if all((target / name).is_file() for name in FILES):
         return target
-    found = find_spec(PACKAGE)  # not imported: it would ask for packages that only its own code needs
-    if found is None or found.origin is None:
+    package = find_spec(PACKAGE)  # not imported: its code needs packages that the demo does not
+    if package is None or package.origin is None:
         raise DemoError(f"the package {PACKAGE} with the model is not installed; `make demo` installs it")
-    source = Path(found.origin).parent / "model"
+    source = Path(package.origin).parent / "model"
     part = Path(mkdtemp(prefix=f".{BASE_MODEL}-", dir=models))
     try:
         for name in FILES:

@@ -1,4 +1,4 @@
-"""What a job leaves, put to use: the LoRA with stock PEFT, the adapter with ours, the merged model with transformers.
+"""Use of a job's artifacts: the LoRA with stock PEFT, the adapter with adamss_core, the merged model with transformers.
 
 python -m examples.use_artifacts data/models/minilm out
 """
@@ -26,11 +26,11 @@ SENTENCES = [
 
 
 def load_all(base: Path, folder: Path) -> dict[str, Any]:
-    """The trained model three times.
+    """Load the trained model from each artifact.
 
     Args:
         base: the base model's folder.
-        folder: holds the unpacked `adapter`, `lora` and `merged`.
+        folder: folder of the unpacked `adapter`, `lora` and `merged`.
     """
     merged = AutoModelForSequenceClassification.from_pretrained(folder / "merged")
     classes = {"num_labels": merged.config.num_labels, "id2label": merged.config.id2label}
@@ -47,22 +47,22 @@ def load_all(base: Path, folder: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def probabilities(model: Any, tokenizer: Any, sentences: list[str]) -> Tensor:
-    """(sentences, classes)."""
+    """Compute the class probabilities, (sentences, classes)."""
     inputs = tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
     result: Tensor = model.eval()(**inputs).logits.softmax(-1)
     return result
 
 
 def classify(base: Path, folder: Path, sentences: list[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Each model's probabilities, and the names of the classes."""
+    """Classify with each model; return the probabilities by model, and the class names."""
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # PEFT 0.21 still reads it
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head of a fresh base is new, which the adapter then fills
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models = load_all(base, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder / "merged")
     id2label = models["merged, transformers"].config.id2label
-    found = {name: probabilities(model, tokenizer, sentences) for name, model in models.items()}
-    return found, [id2label[i] for i in range(len(id2label))]
+    results = {name: probabilities(model, tokenizer, sentences) for name, model in models.items()}
+    return results, [id2label[i] for i in range(len(id2label))]
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ class Reader:
         return self.read({field: row[name] for field, name in self.columns.items()})
 
 
+def image_folder(rows: Path) -> Path:
+    """Return the folder of the images that a file of rows names: it lies beside the file, without its suffix."""
+    return rows.with_suffix("")
+
+
 def why_left_out(reasons: Counter[str]) -> str:
     """Join reasons with their rows, such as "3 without a text, 1 whose label is not a number"."""
     return ", ".join(f"{rows} {reason}" for reason, rows in reasons.most_common())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adamss_core.spec.cells import Cells, Reader, Unusable, why_left_out
+from adamss_core.spec.cells import Cells, Reader, Unusable, image_folder, why_left_out
 from adamss_core.spec.split import held_out
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter
@@ -96,7 +96,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
             for name, value in cells.items():
                 columns[name].append(value)
             numbers.append(number)
-    return Rows(columns, numbers, left_out, examples, path.with_suffix(""))
+    return Rows(columns, numbers, left_out, examples, image_folder(path))
 
 
 def _parse(line: str, number: int) -> dict[str, Any]:

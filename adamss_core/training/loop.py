@@ -121,7 +121,9 @@ class Trainer:
         )
         values = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
         qualifies = adapter.subspaces.ramp_ended(adapter.progress.step)
-        adapter.progress.evaluated(values, setup.training, qualifies=qualifies)
+        training = setup.training
+        metric = setup.task.record.metric(training.metric_for_best)
+        adapter.progress.evaluated(values, metric, training.early_stopping_patience, qualifies=qualifies)
         reports.report_evaluation(adapter, values)
         self._sample()
         if adapter.progress.stopped_early:

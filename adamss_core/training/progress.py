@@ -6,8 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adamss_core.spec import TrainingSpec
-from adamss_core.spec.tasks import all_metrics
+from adamss_core.spec.tasks.metrics import Metric
 
 Values = dict[str, float | int | None]
 
@@ -35,18 +34,19 @@ class Progress:
     stopped_early: bool = False
     seconds: float = 0.0
 
-    def evaluated(self, values: Values, training: TrainingSpec, *, qualifies: bool) -> bool:
+    def evaluated(self, values: Values, metric: Metric, patience: int | None, *, qualifies: bool) -> bool:
         """Record an evaluation; return whether it is the best so far.
 
         Args:
+            metric: the one that chooses the best checkpoint.
+            patience: evaluations without a gain after which training stops; None for no early stopping.
             qualifies: whether this state may be published, which it may not before ASA's ramp has ended.
         """
         self.last_values = values
         if not qualifies:
             return False
-        if self.best_step is not None and not is_better(values, self.best_values, training.metric_for_best):
+        if self.best_step is not None and not is_better(values, self.best_values, metric):
             self.without_gain += 1
-            patience = training.early_stopping_patience
             self.stopped_early = patience is not None and self.without_gain >= patience
             return False
         self.best_step, self.best_values, self.without_gain = self.step, values, 0
@@ -62,11 +62,11 @@ class Progress:
         return cls(**state)
 
 
-def is_better(values: Values, best: Values, metric: str) -> bool:
+def is_better(values: Values, best: Values, metric: Metric) -> bool:
     """Return whether `values` are strictly better by the metric; a value that is not finite never is."""
-    new, old = values.get(f"eval_{metric}"), best.get(f"eval_{metric}")
+    new, old = values.get(f"eval_{metric.name}"), best.get(f"eval_{metric.name}")
     if new is None or not math.isfinite(new):
         return False
     if old is None or not math.isfinite(old):
         return True
-    return new > old if all_metrics()[metric].higher_is_better else new < old
+    return new > old if metric.higher_is_better else new < old

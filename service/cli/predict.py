@@ -17,6 +17,7 @@ from service.cli.output import CliError, JobId, Json, connect, examples, print_j
 
 if TYPE_CHECKING:
     from adamss_core.spec import JobSpec
+    from adamss_core.spec.tasks.answer import AnswerColumn
     from adamss_core.spec.tasks.base import FieldKind
     from service.client import Client
 
@@ -60,6 +61,7 @@ def predict(
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)
+        parts = answer_columns(spec)
         if file is not None:
             names = columns_of(spec, file)  # validates every row before the first request
             rows: Iterable[tuple[Row, Row]] = from_file(spec, file)
@@ -69,17 +71,39 @@ def predict(
         if as_json:
             print_json([prediction for _, prediction in predicted])
         elif as_csv is not None:
-            write_csv(as_csv, predicted, names)
+            write_csv(as_csv, predicted, names, parts)
         else:
-            lines = [[shown(row), *prediction_cells(prediction).values()] for row, prediction in predicted]
-            print_table(["INPUT", "PREDICTION", "SCORE"][: max(map(len, lines), default=2)], lines, "No rows.")
+            lines = [[shown(row), *(part.text(prediction) for part in parts)] for row, prediction in predicted]
+            print_table(["INPUT", *(part.title.upper() for part in parts)], lines, "No rows.")
 
 
 def spec_of(client: Client, job: str) -> JobSpec:
+    """Return the job's resolved spec.
+
+    Raises:
+        CliError: this version does not know the task, or another part of the spec.
+    """
+    from pydantic import ValidationError
+
     from adamss_core.spec import JobSpec
 
     details = client.get_job(job)
-    return JobSpec.model_validate(details["resolved"].get("spec") or details["spec"])
+    try:
+        return JobSpec.model_validate(details["resolved"].get("spec") or details["spec"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise CliError(
+            f"This version of adamss cannot read the job's spec ({where}: {problem['msg']}). Install the version that "
+            "the service runs."
+        ) from error
+
+
+def answer_columns(spec: JobSpec) -> Sequence[AnswerColumn]:
+    """Return the parts of a prediction to print, as the record of the job's task declares them."""
+    from adamss_core.spec import record_of
+
+    return record_of(spec).answer_columns
 
 
 def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]:
@@ -179,24 +203,13 @@ def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
         yield batch
 
 
-def prediction_cells(prediction: Row) -> dict[str, object]:
-    """Select a prediction's cells for a table, in the order of columns."""
-    if "labels" in prediction:
-        return {"labels": ", ".join(prediction["labels"])}
-    if "label" in prediction:
-        return {"label": prediction["label"], "score": f"{prediction['score']:.4f}"}
-    if "value" in prediction:
-        return {"value": f"{prediction['value']:.5g}"}
-    if "tags" in prediction:
-        return {"tags": " ".join(tag or "-" for tag in prediction["tags"])}
-    return {"generated": prediction["text"]}
-
-
 def shown(row: Row) -> str:
     return " | ".join(str(value) for value in row.values())
 
 
-def write_csv(path: Path, predicted: Iterable[tuple[Row, Row]], columns: Sequence[str]) -> None:
+def write_csv(
+    path: Path, predicted: Iterable[tuple[Row, Row]], columns: Sequence[str], parts: Sequence[AnswerColumn]
+) -> None:
     """Write the rows with their predictions in further columns named `predicted_...`.
 
     Each row is flushed as soon as its prediction arrives, so that a later error loses none.
@@ -204,7 +217,7 @@ def write_csv(path: Path, predicted: Iterable[tuple[Row, Row]], columns: Sequenc
     with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
         writer: csv.DictWriter[str] | None = None
         for row, prediction in predicted:
-            cells = {f"predicted_{name}": cell for name, cell in prediction_cells(prediction).items()}
+            cells = {part.csv_name: part.text(prediction) for part in parts}
             if writer is None:
                 writer = csv.DictWriter(out, [*columns, *cells], lineterminator="\n")
                 writer.writeheader()

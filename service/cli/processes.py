@@ -17,7 +17,7 @@ LOG_BYTES = 10_000_000  # a longer log is rotated at the start
 PR_SET_PDEATHSIG = 1
 
 
-class Part:
+class ServiceProcess:
     """One process of the service.
 
     Args:

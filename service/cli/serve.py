@@ -17,7 +17,7 @@ import typer
 from service.cli.output import CliError
 
 if TYPE_CHECKING:
-    from service.cli.processes import Part
+    from service.cli.processes import ServiceProcess
     from service.shared.settings import Settings
 
 START_SECONDS = 60.0
@@ -37,19 +37,22 @@ def up(port: Port = None) -> None:
     Prints the service's address and a sign-in link. Ctrl-C stops the service; running jobs write a checkpoint and
     resume at the next start.
     """
-    from service.cli.processes import Part
+    from service.cli.processes import ServiceProcess
     from service.shared.processes.ask import python
 
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
-    parts = [Part(name, python("service.cli", name), env, settings.files.log(name), say) for name in ("api", "worker")]
-    api, worker = parts
+    processes = [
+        ServiceProcess(name, python("service.cli", name), env, settings.files.log(name), say)
+        for name in ("api", "worker")
+    ]
+    api, worker = processes
     stop = StopSignals()
     try:
-        for part in parts:
-            part.start()
-        greet(settings, lambda: watch(parts, stop))
-        while watch(parts, stop):
+        for process in processes:
+            process.start()
+        greet(settings, lambda: watch(processes, stop))
+        while watch(processes, stop):
             pass
     finally:
         say("Stopping; running jobs write a checkpoint first. Ctrl-C again kills them at once.")
@@ -113,10 +116,10 @@ def prepare(port: int | None) -> Settings:
     return settings
 
 
-def watch(parts: Sequence[Part], stop: StopSignals) -> bool:
+def watch(processes: Sequence[ServiceProcess], stop: StopSignals) -> bool:
     """Restart dead processes; return False once the service should stop."""
-    for part in parts:
-        part.revive()
+    for process in processes:
+        process.revive()
     return not stop.asked.wait(TICK_SECONDS)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
+from service.cli.job_view import JobView, asa_counts, evaluation, render_job
 from service.cli.output import duration
-from service.cli.picture import View, asa_counts, evaluation, picture
 from service.client.client import patiently
 from service.client.errors import ApiError
 from service.client.types import ENDED, JobJson, MetricJson
@@ -30,8 +30,8 @@ def watch(client: Client, job_id: str, console: Console, poll_seconds: float = P
         return follow(client, job_id, PlainLines(console).show, poll_seconds)
     with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as live:
 
-        def show(view: View, _: list[MetricJson]) -> None:
-            live.update(picture(view, console.width, console.height))
+        def show(view: JobView, _: list[MetricJson]) -> None:
+            live.update(render_job(view, console.width, console.height))
 
         return follow(client, job_id, show, poll_seconds)
 
@@ -39,7 +39,7 @@ def watch(client: Client, job_id: str, console: Console, poll_seconds: float = P
 def watch_json(client: Client, job_id: str) -> JobJson:
     """Print every row of metrics, and finally the job, as a line of JSON."""
 
-    def show(_: View, rows: list[MetricJson]) -> None:
+    def show(_: JobView, rows: list[MetricJson]) -> None:
         for row in rows:
             print(json.dumps({"object": "metric", **row}), flush=True)
 
@@ -51,11 +51,11 @@ def watch_json(client: Client, job_id: str) -> JobJson:
 def follow(
     client: Client,
     job_id: str,
-    show: Callable[[View, list[MetricJson]], None],
+    show: Callable[[JobView, list[MetricJson]], None],
     poll_seconds: float = POLL_SECONDS,
 ) -> JobJson:
     """Poll the job until it ends; call `show` with its state and the new rows each time."""
-    view = View(patiently(lambda: client.get_job(job_id)))
+    view = JobView(patiently(lambda: client.get_job(job_id)))
     after, drawn = 0, -1
     while True:
         # The job is fetched first: if it has ended, its rows are complete.
@@ -96,7 +96,7 @@ class PlainLines:
         self._last_message = ""
         self._line_at = float("-inf")
 
-    def show(self, view: View, rows: list[MetricJson]) -> None:
+    def show(self, view: JobView, rows: list[MetricJson]) -> None:
         job = view.job
         if view.event and view.event["message"] != self._last_message:
             self._last_message = view.event["message"]
@@ -112,7 +112,7 @@ class PlainLines:
             self._print(f"hint: {job['error']['hint']}")  # the message was the last event
 
     @staticmethod
-    def _progress(view: View) -> str:
+    def _progress(view: JobView) -> str:
         progress = view.job["progress"]
         parts = [f"step {progress['step']}/{progress['total_steps']}", f"epoch {progress['epoch']:.2f}"]
         if "loss" in view.values:

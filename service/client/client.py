@@ -114,7 +114,7 @@ class Client:
         return list(self._pages("/models", {}, PAGE))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """List the tasks and their variants, with fields, metrics and inputs."""
+        """List the tasks and their variants, with fields, metrics, inputs and parts of an answer."""
         return list(self._pages("/tasks", {}, PAGE))
 
     def presets(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, with_defaults
+from adamss_core.spec.cells import image_folder
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import get
 from service.http.context import Caller
@@ -53,7 +54,7 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
         with caller.settings.files.dataset_rows(dataset_id).open("rb") as source:
             rows.write_bytes(b"".join(islice(source, HEAD_ROWS)))
         if (images := caller.settings.files.dataset_images(dataset_id)).is_dir():
-            rows.with_suffix("").symlink_to(images)
+            image_folder(rows).symlink_to(images)
         order = {
             "spec": spec.model_dump(mode="json"),
             "rows": str(rows),

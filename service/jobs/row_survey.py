@@ -38,7 +38,8 @@ def survey_rows(
         if values is not None:
             return _from_counts(Counter(values), known_classes)
     block = spec.dataset.model_dump_json(exclude={"train", "eval", "eval_fraction"})
-    return _survey(settings.files.dataset_rows(dataset.id), spec.task, spec.problem_type, block, known_classes)
+    rows, images = settings.files.dataset_rows(dataset.id), settings.files.dataset_images(dataset.id)
+    return _survey(rows, images, spec.task, spec.problem_type, block, known_classes)
 
 
 def _from_counts(counts: Counter[str], known_classes: frozenset[str] | None) -> Survey:
@@ -48,14 +49,14 @@ def _from_counts(counts: Counter[str], known_classes: frozenset[str] | None) -> 
 
 @lru_cache(CACHED)
 def _survey(
-    path: Path, task: str, problem_type: str | None, block: str, known_classes: frozenset[str] | None
+    path: Path, images: Path, task: str, problem_type: str | None, block: str, known_classes: frozenset[str] | None
 ) -> Survey:
     data = json.loads(block) | {"train": "ds_" + "x" * 8}
     spec = JobSpec.model_validate(
         {"name": "survey", "base_model": "survey", "task": task, "problem_type": problem_type, "dataset": data}
     )
     record = record_of(spec)
-    read, folder = record.reader(spec), path.with_suffix("")
+    read = record.reader(spec)
     usable = unknown = 0
     labels: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -63,7 +64,7 @@ def _survey(
     for row in _rows(path):
         try:
             cells = read(row)
-            record.check_files(cells, folder)
+            record.check_files(cells, images)
         except Unusable as reason:
             left_out[str(reason)] += 1
             continue

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adamss_core.spec import Estimate, JobSpec, ScheduleStep
-from adamss_core.spec.tasks import all_metrics
+from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
@@ -249,9 +249,9 @@ def show_map(row: SubspaceMap) -> MapOut:
 
 def best_metric(job: Job) -> BestMetricOut | None:
     """Return the metric that the job's checkpoints are compared by; None where its plan names none."""
-    name = job.resolved.get("spec", {}).get("training", {}).get("metric_for_best", "auto")
-    metric = all_metrics().get(name)
-    return None if metric is None else BestMetricOut(name=name, direction=metric.direction)
+    spec = job.resolved.get("spec", {})
+    metric = find_metric(spec.get("task"), spec.get("problem_type"), spec.get("training", {}).get("metric_for_best"))
+    return None if metric is None else BestMetricOut(name=metric.name, direction=metric.direction)
 
 
 def render(job: Job) -> JobOut:

@@ -102,6 +102,7 @@ class PredictionsOut(BaseModel):
     artifact: Literal["adapter", "lora", "merged"]
     """The artifact that was loaded."""
     data: list[dict[str, Any]]
-    """For each input: label, score and scores; labels and scores; value; tokens and tags; or the generated text."""
+    """For each input an object with the parts that `GET /tasks` lists under `answer` for the job's task, and more that
+    the task knows, such as the scores of all classes."""
     seconds: float
     """How long it took, loading the model included."""

@@ -22,5 +22,5 @@ def list_presets(caller: CallerDep) -> Page[Preset]:
 
 @router.get("/tasks", responses=errors())
 def list_tasks(caller: CallerDep) -> Page[TaskOut]:
-    """Lists the tasks that a job can have, with their fields, metrics and inputs."""
+    """Lists the tasks that a job can have, with their fields, metrics, inputs and parts of an answer."""
     return Page(data=[TaskOut.of(record) for record in all_records()], has_more=False)

@@ -30,6 +30,19 @@ class TaskInputOut(Out):
     """Its name for people."""
 
 
+class TaskAnswerOut(Out):
+    """A part of an answer."""
+
+    name: str
+    """Its key in the answers of `POST /jobs/{id}/predict`."""
+    title: str
+    """Its name for people."""
+    decimals: int | None
+    """Decimals of a number, to show it; null for five significant digits."""
+    separator: str
+    """What to show between the entries of a list."""
+
+
 class TaskOut(Out):
     """A task, or the variant of it that a `problem_type` names."""
 
@@ -47,6 +60,8 @@ class TaskOut(Out):
     """Metrics of an evaluation; the first one chooses the best checkpoint by default."""
     inputs: list[list[TaskInputOut]]
     """Alternative inputs to predict. A job takes the first whose fields are all set in its `dataset` block."""
+    answer: list[TaskAnswerOut]
+    """Parts of an answer that a table shows, the main one first."""
     predict_options: dict[str, Any]
     """Options of a prediction, with their defaults."""
     preview: Literal["tokens", "image"]
@@ -68,6 +83,10 @@ class TaskOut(Out):
             training_fields=list(record.training_fields),
             metrics=[TaskMetricOut(name=one.name, title=one.title, direction=one.direction) for one in record.metrics],
             inputs=inputs,
+            answer=[
+                TaskAnswerOut(name=part.key, title=part.title, decimals=part.decimals, separator=part.separator)
+                for part in record.answer_columns
+            ],
             predict_options=dict(record.predict_options),
             preview=record.preview,
             default_base_model=record.default_base_model,

@@ -18,8 +18,10 @@ from transformers import (
 from adamss_core.fileio.exchange import read_answer, write_order
 from adamss_core.inspection import InspectionError, inspect_model, is_usable, linear_modules, main
 from adamss_core.spec import ModelFacts
+from adamss_core.spec.tasks import register, unregister
 from tests.adamss_core.training.support import build_model, build_tokenizer
 from tests.adamss_core.training.tasks.support import build_vit
+from tests.toy_task.record import NAME, RECORDS
 
 SMALL: dict[str, PreTrainedConfig] = {
     "roberta": RobertaConfig(
@@ -160,6 +162,16 @@ def test_an_empty_tokenizer_is_none() -> None:
     tokenizer = build_tokenizer()
     assert is_usable(tokenizer)
     assert torch.get_default_device() == torch.device("cpu")
+
+
+def test_facts_for_a_task_that_is_registered_later(bert: Path) -> None:
+    register(RECORDS)
+    try:
+        facts = ModelFacts.model_validate(inspect_model(bert))
+        assert facts.tasks == ["text-classification", "token-classification", NAME]
+        assert facts.for_task(NAME).head_modules == ["classifier"]
+    finally:
+        unregister(NAME)
 
 
 def test_facts_for_each_task(bert: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The browser of the machine: these tests bring none along."""
+"""The machine's Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MISSING = "no Chromium was found on this machine (Debian: apt-get install chromi
 
 
 def find() -> str | None:
-    """Path of a Chromium; None where there is none, or no Playwright to drive it."""
+    """Find a Chromium; return None without one, or without Playwright."""
     if find_spec("playwright") is None:
         return None
     given = os.environ.get("CHROMIUM")
@@ -36,7 +36,7 @@ def find() -> str | None:
 
 @contextmanager
 def launched(path: str) -> Iterator[Browser]:
-    """The browser at a path. Only one at a time in a thread, and no other event loop in that thread meanwhile."""
+    """Launch the browser at a path: one per thread, and no other event loop in that thread meanwhile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -63,7 +63,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture(scope="session")
 def job(up: Up) -> dict[str, Any]:
-    """A job that has pruned and succeeded."""
+    """Run a job that prunes and succeeds."""
     with up.client() as client:
         dataset = client.upload_dataset(up.rows)
         made = client.submit({**SPEC, "dataset": {"train": dataset["id"], "eval_fraction": 0.2}})
@@ -74,7 +74,7 @@ def job(up: Up) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def chat_job(up: Up) -> dict[str, Any]:
-    """A small language model that has learnt a little of what to answer, without pruning."""
+    """Train a small language model on chats, without pruning."""
     build_llama(up.home / "models" / "tiny-llama")
     file = up.home.parent / "chats.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in chats(40)))
@@ -89,7 +89,7 @@ def chat_job(up: Up) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Closed after each file: Playwright's loop runs on in this thread, where other tests want one of their own."""
+    """Launch a browser per file: Playwright's event loop would otherwise outlive it and block other tests' loops."""
     path = chromium.find()
     if path is None:
         pytest.skip(chromium.MISSING)
@@ -99,14 +99,14 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Tab:
-    """A page of the browser, and what it complained about."""
+    """A page of the browser, with its console errors."""
 
     page: Page
     url: str
     complaints: list[str] = field(default_factory=list)
 
     def open(self, view: str) -> None:
-        """Shows a view, such as /jobs/..., and waits for its heading."""
+        """Open a view, such as /jobs/..., and wait for its heading."""
         self.page.goto(f"{self.url}/#{view}")
         self.page.wait_for_selector("main h1")
         self.page.wait_for_load_state("networkidle")
@@ -118,12 +118,12 @@ class Tab:
 
 @pytest.fixture
 def tab(browser: Browser, up: Up) -> Iterator[Tab]:
-    """A fresh tab, signed in by the link; a test with a complaint of the browser fails."""
+    """Open a fresh tab, signed in by the link; fail the test on an error of the browser."""
     context = browser.new_context()
     context.set_default_timeout(SECONDS * 1000)
     tab = Tab(context.new_page(), up.url)
     tab.page.on("console", tab.note)
-    tab.page.on("dialog", lambda dialog: dialog.accept())  # what cannot be taken back is asked for
+    tab.page.on("dialog", lambda dialog: dialog.accept())  # confirms irreversible actions
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     tab.page.goto(up.adamss("link").stdout.strip())
     tab.page.wait_for_url(f"{up.url}/")  # the link's page sends its code on by itself

@@ -11,15 +11,15 @@ from service.web import page
 from service.web.page import STATIC
 
 
-def test_all_modules_are_fetched_at_once() -> None:
-    """One that is not named in the HTML is found only when the module that imports it has come: a round trip more."""
+def test_html_preloads_every_module() -> None:
+    """A module missing from the HTML costs another round trip, after its importer has loaded."""
     html = (STATIC / "index.html").read_text()
     named = re.findall(r'(?:href|src)="/static/([\w./-]+\.js)"', html)
-    there = [path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js") if path.name != "enter.js"]
-    assert sorted(named) == sorted(there)
+    present = [path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js") if path.name != "enter.js"]
+    assert sorted(named) == sorted(present)
 
 
-def test_files_are_kept_until_they_change() -> None:
+def test_files_are_cached_until_they_change() -> None:
     app = FastAPI()
     page.add(app)
     client = TestClient(app)

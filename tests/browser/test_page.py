@@ -28,7 +28,7 @@ def view_of(name: str, job: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("view", ["jobs", "job", "new", "compare", "datasets"])
-def test_every_view_opens_cleanly(tab: Tab, job: dict[str, Any], view: str) -> None:
+def test_every_view_is_accessible_and_without_errors(tab: Tab, job: dict[str, Any], view: str) -> None:
     """Without a complaint of the browser (the tab's fixture looks), readable for everyone, on narrow screens too."""
     tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     tab.open(view_of(view, job))
@@ -67,7 +67,7 @@ def test_charts_hold_the_jobs_numbers(tab: Tab, up: Up, job: dict[str, Any]) -> 
     assert f"training: {len(train)} points" in label
 
 
-def test_the_map_dims_what_is_pruned(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+def test_map_dims_pruned_subspaces(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(view_of("job", job))
     with up.client() as client:
         recorded = client.subspaces(job["id"])
@@ -79,7 +79,7 @@ def test_the_map_dims_what_is_pruned(tab: Tab, up: Up, job: dict[str, Any]) -> N
     assert tab.page.inner_text("[data-testid=active]") == "6"
 
 
-def test_the_scrubber_replays_the_pruning(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+def test_scrubber_replays_the_pruning(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(view_of("job", job))
     with up.client() as client:
         steps = client._get(f"/jobs/{job['id']}/subspaces")["steps"]
@@ -107,7 +107,7 @@ def test_what_if_is_marked_as_a_replay(tab: Tab, up: Up, job: dict[str, Any]) ->
     assert tab.page.locator(".map tbody td:not(.pruned)").count() == 6
 
 
-def test_a_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+def test_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(view_of("new", job))
     page = tab.page
     page.fill("#field-name", "from the page")
@@ -135,7 +135,7 @@ def test_a_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[st
     page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 1")
 
 
-def test_a_model_is_tried_and_a_file_uploaded(tab: Tab, job: dict[str, Any], tmp_path: Path) -> None:
+def test_prediction_and_upload(tab: Tab, job: dict[str, Any], tmp_path: Path) -> None:
     tab.open(view_of("job", job))
     tab.page.fill("#try-text", "a good film")
     tab.page.get_by_role("button", name="Predict").click()
@@ -149,7 +149,7 @@ def test_a_model_is_tried_and_a_file_uploaded(tab: Tab, job: dict[str, Any], tmp
     tab.page.wait_for_selector("h2:has-text('mine.csv')")
 
 
-def test_the_keyboard_reaches_the_content(tab: Tab, job: dict[str, Any]) -> None:
+def test_keyboard_reaches_the_content(tab: Tab, job: dict[str, Any]) -> None:
     tab.open("/")
     tab.page.locator(".skip").focus()
     tab.page.keyboard.press("Enter")
@@ -160,7 +160,7 @@ def test_the_keyboard_reaches_the_content(tab: Tab, job: dict[str, Any]) -> None
     assert tab.page.locator("th[aria-sort=ascending]").inner_text().startswith("Name")
 
 
-def test_nothing_comes_from_elsewhere(tab: Tab, job: dict[str, Any]) -> None:
+def test_page_loads_nothing_from_other_hosts(tab: Tab, job: dict[str, Any]) -> None:
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))
     tab.open(view_of("job", job))

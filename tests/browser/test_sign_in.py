@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def test_by_key_and_by_link_and_out_again(browser: Browser, up: Up) -> None:
+def test_sign_in_by_key_or_link_and_sign_out(browser: Browser, up: Up) -> None:
     """Neither key nor code stay in the address; a link that is clicked again leads to the page."""
     context = browser.new_context()
     context.set_default_timeout(SECONDS * 1000)
@@ -35,7 +35,7 @@ def test_by_key_and_by_link_and_out_again(browser: Browser, up: Up) -> None:
     context.close()
 
 
-def test_a_link_on_another_sites_page(browser: Browser, up: Up) -> None:
+def test_sign_in_link_on_another_site(browser: Browser, up: Up) -> None:
     """As in a chat: the browser sends no cookie of ours with the click. Going back leads there, not to the link."""
     chat = "http://chat.example/"
     link = up.adamss("link").stdout.strip()

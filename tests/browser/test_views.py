@@ -21,10 +21,10 @@ HIDDEN = """(hidden) => {
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
 TURNS = """() => [...document.querySelectorAll(".chat li")].map((turn) =>
-    [turn.className, turn.querySelector(".said").textContent])"""
+    [turn.className, turn.querySelector(".content").textContent])"""
 
 
-def test_the_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any], chat_job: dict[str, Any]) -> None:
+def test_job_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any], chat_job: dict[str, Any]) -> None:
     tab.open("/")
     page = tab.page
     row = page.locator("tbody tr", has_text=job["id"])
@@ -37,7 +37,7 @@ def test_the_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any],
     assert job["id"] not in page.inner_text("tbody")
     page.get_by_label("Search").fill("")
     page.get_by_label("Status").select_option("paused")
-    page.wait_for_selector("text=No job fits the search.")
+    page.wait_for_selector("text=No matching jobs.")
     page.get_by_label("Status").select_option("succeeded")
     for _ in range(2):
         page.get_by_role("button", name="Subspaces").click()
@@ -46,14 +46,14 @@ def test_the_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any],
     assert counts[-1].startswith("6")
 
 
-def test_a_job_is_paused_and_resumed_by_its_buttons(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+def test_buttons_pause_and_resume_a_job(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     spec = {**SPEC, "name": "to be paused", "dataset": job["spec"]["dataset"]}
     with up.client() as client:
         made = client.submit({**spec, "training": {**SPEC["training"], "epochs": 1000}})
         tab.open(f"/jobs/{made['id']}")
         page = tab.page
         page.wait_for_selector(".status.running")
-        page.wait_for_selector("dt:text-is('left')")  # the time that is left, once a step was made
+        page.wait_for_selector("dt:text-is('time left')")  # shown after the first step
         page.get_by_role("button", name="Pause to be paused").click()
         page.wait_for_selector(".status.paused")
         step = client.get_job(made["id"])["progress"]["step"]
@@ -68,8 +68,8 @@ def test_a_job_is_paused_and_resumed_by_its_buttons(tab: Tab, up: Up, job: dict[
         page.wait_for_selector(".status.cancelled")
 
 
-def test_a_model_is_talked_to(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
-    """Each answer is the API's to all that was said before."""
+def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
+    """Each reply is the API's to all messages so far."""
     asked: list[Any] = []
     tab.page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.url.endswith("/predict") else None)
     tab.open(f"/jobs/{chat_job['id']}")
@@ -85,13 +85,35 @@ def test_a_model_is_talked_to(tab: Tab, up: Up, chat_job: dict[str, Any]) -> Non
             assert asked[-1] == {"inputs": [{"messages": messages}]}
             (answer,) = client.predict(chat_job["id"], [{"messages": messages}])
             messages.append({"role": "assistant", "content": answer["text"]})
-    assert page.evaluate(TURNS) == [[turn["role"], turn["content"] or "(nothing)"] for turn in messages]
+    assert page.evaluate(TURNS) == [[turn["role"], turn["content"] or "(empty)"] for turn in messages]
     assert page.input_value("#try-text") == ""
     page.get_by_role("button", name="Clear").click()
     assert page.evaluate(TURNS) == []
 
 
-def test_an_answer_that_fails_leaves_the_message_to_be_sent_again(tab: Tab, chat_job: dict[str, Any]) -> None:
+def test_an_answer_is_shown_as_the_service_says(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """Before: the page knew three keys of answers, and headed those of all other tasks with nothing."""
+    with up.client() as client:
+        tasks = client.tasks()
+    parts = [
+        {"name": "found", "title": "Found", "decimals": None, "separator": " + "},
+        {"name": "share", "title": "Share", "decimals": 2, "separator": ", "},
+        {"name": "missing", "title": "Missing", "decimals": None, "separator": ", "},
+    ]
+    listed = {"object": "list", "data": [task | {"answer": parts} for task in tasks], "has_more": False, "next": None}
+    answer = {"data": [{"found": ["a", None], "share": 0.5}], "artifact": "lora", "seconds": 0.25}
+    page = tab.page
+    page.route("**/tasks", lambda route: route.fulfill(json=listed))
+    page.route("**/predict", lambda route: route.fulfill(json=answer))
+    tab.open(f"/jobs/{job['id']}")
+    page.fill("#try-text", "a good film")
+    page.get_by_role("button", name="Predict").click()
+    shown = page.wait_for_selector("[role=status] p")
+    assert shown is not None
+    assert shown.inner_text() == "a + \u2013, share 0.50, missing \u2013 by the lora, in 0.25 s"
+
+
+def test_failed_chat_request_keeps_the_draft(tab: Tab, chat_job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{chat_job['id']}")
     page = tab.page
     body = json.dumps({"error": {"type": "x", "code": "busy", "message": "Too many wait.", "param": None}})
@@ -104,7 +126,7 @@ def test_an_answer_that_fails_leaves_the_message_to_be_sent_again(tab: Tab, chat
     tab.complaints.clear()  # the browser names the refused request
 
 
-def test_jobs_are_compared_by_their_numbers_and_specs(
+def test_comparison_shows_metrics_and_spec_differences(
     tab: Tab, up: Up, job: dict[str, Any], chat_job: dict[str, Any]
 ) -> None:
     tab.open(f"/compare?jobs={job['id']},{chat_job['id']}")
@@ -129,7 +151,7 @@ def test_jobs_are_compared_by_their_numbers_and_specs(
     assert "training.seed" not in table  # the same in both
 
 
-def test_a_data_set_shows_its_problems_by_row_and_what_the_model_sees(tab: Tab, tmp_path: Path, job: Any) -> None:
+def test_data_set_shows_its_problems_and_the_model_input(tab: Tab, tmp_path: Path, job: Any) -> None:
     file = tmp_path / "partly.csv"
     file.write_text("text,label\n" + "good film,yes\nbad film,no\n" * 20 + "too,many,cells\n")
     tab.open("/datasets")
@@ -165,15 +187,15 @@ def test_presets_fill_the_form_and_the_schedule_is_drawn(tab: Tab, up: Up, job: 
     tab.complaints.clear()  # the browser names the refused dry run
 
 
-def test_the_page_says_that_no_worker_is_there(tab: Tab, job: dict[str, Any]) -> None:
+def test_missing_worker_shows_a_notice(tab: Tab, job: dict[str, Any]) -> None:
     body = json.dumps({"ready": False, "database": True, "broker": True, "worker": False})
     tab.page.route("**/readyz", lambda route: route.fulfill(body=body, content_type="application/json"))
     tab.open("/")
     tab.page.reload()
-    tab.page.wait_for_selector("header .notice:has-text('No worker is heard from')")
+    tab.page.wait_for_selector("header .notice:has-text('No active worker')")
 
 
-def test_a_job_that_failed_says_why(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+def test_failed_job_shows_its_error(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     with up.client() as client:
         (up.home / "models" / "broken").mkdir()
         for file in (up.home / "models" / "tiny").iterdir():
@@ -191,10 +213,10 @@ def test_a_job_that_failed_says_why(tab: Tab, up: Up, job: dict[str, Any]) -> No
     assert str(failed["error"]["hint"]) in shown.inner_text()
 
 
-def test_the_page_goes_on_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, Any]) -> None:
-    """As a proxy answers while the service is restarted: the browser by itself would not ask again.
+def test_stream_reconnects_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """As a proxy responds while the service restarts: a browser does not reconnect by itself.
 
-    Before: the job stayed as it was until the page was loaded anew.
+    Once, the job stayed frozen until the page was reloaded.
     """
     page = tab.page
     answers = iter([502, 503])
@@ -215,13 +237,13 @@ def test_the_page_goes_on_after_a_bad_gateway(tab: Tab, up: Up, job: dict[str, A
         page.wait_for_selector(".status.running")
         client.cancel(made["id"])
         page.wait_for_selector(".status.cancelled")
-    tab.complaints[:] = [text for text in tab.complaints if "50" not in text]  # Chromium tells of the two answers
+    tab.complaints[:] = [text for text in tab.complaints if "50" not in text]  # Chromium logs the two responses
 
 
-def test_a_job_is_cloned_as_it_was_and_deleted(tab: Tab, up: Up, job: dict[str, Any]) -> None:
-    """Null says something, a pattern is no list, and a second click on Submit is not a second job.
+def test_clone_keeps_every_field_and_delete_removes_the_job(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """Null is a value, a pattern is not a list, and a second click on Submit is not a second job.
 
-    Before: the clone clipped gradients that the job did not clip, and its pattern was split at the comma.
+    Once, the clone clipped gradients that the job did not clip, and its pattern was split at the comma.
     """
     page = tab.page
     given = {"target_modules": PATTERN, "init_weights": None, "num_subspaces": 4}
@@ -248,8 +270,8 @@ def test_a_job_is_cloned_as_it_was_and_deleted(tab: Tab, up: Up, job: dict[str, 
         assert not {made["id"], copies[0]["id"]} & {one["id"] for one in client.list_jobs(limit=50)}
 
 
-def test_a_tab_that_nobody_looks_at_keeps_no_connection(tab: Tab, up: Up, job: dict[str, Any]) -> None:
-    """A browser has six to a service: with six jobs open, nothing else was answered. Looked at again, it catches up."""
+def test_hidden_tab_closes_its_stream_and_catches_up(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """A browser opens six connections to a service: six visible jobs would block every other request."""
     page = tab.page
     spec = {**SPEC, "name": "in the background", "dataset": job["spec"]["dataset"]}
     with up.client() as client:

@@ -65,7 +65,7 @@ def test_row_03_broker_down_at_submit(topology: Topology) -> None:
 
 
 @pytest.mark.quick("production")
-def test_row_04_broker_accepts_and_never_answers(topology: Topology) -> None:
+def test_row_04_broker_accepts_and_never_responds(topology: Topology) -> None:
     topology.api()
     topology.start_worker()
     topology.until(lambda: topology.count(Worker) == 1)

@@ -38,7 +38,7 @@ def got_far(topology: Topology, job_id: str, attempt: int) -> bool:
     return topology.last_step(job_id, attempt) >= 30 * attempt
 
 
-def test_row_17_same_crash_at_the_same_step_is_not_run_again(topology: Topology) -> None:
+def test_row_17_same_crash_at_the_same_step_is_not_retried(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(40, retries=10)
     topology.start_worker(FAILPOINT="mid_step:segv:5")
@@ -109,7 +109,7 @@ ASA = {"use_asa": True, "asa_target_subspaces": 9, "init_warmup": 10, "final_war
 
 
 @pytest.mark.core
-def test_row_22_killed_at_any_step_it_ends_bit_equal(topology: Topology) -> None:
+def test_row_22_killed_at_any_step_result_is_bit_equal(topology: Topology) -> None:
     """A kill every 9 steps falls before, inside and after the ramp of ASA, which lasts from step 10 to 28."""
     steps, every = 36, 9
     fields: dict[str, Any] = {"adamss": ASA, "training": {"checkpoint_steps": 4}, "retries": 10}

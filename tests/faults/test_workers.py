@@ -103,7 +103,7 @@ def test_row_09_killed_between_training_and_commit(topology: Topology, place: st
     topology.check_succeeded(job_id, steps=40)
 
 
-def test_row_09_orphan_of_a_job_that_is_never_run_again_is_collected(topology: Topology) -> None:
+def test_row_09_orphan_of_an_abandoned_job_is_collected(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(retries=0)
     first = topology.start_worker(FAILPOINT="before_commit:kill")

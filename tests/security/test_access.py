@@ -123,7 +123,7 @@ def test_03_preflights_open_nothing(session_target: Target) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_03_changes_by_cookie_need_our_own_page(session_target: Target) -> None:
+def test_03_changes_by_cookie_need_the_page_header(session_target: Target) -> None:
     """Every route that changes something, signed in by cookie: 403 unless it says, in a header that no other site can
     add, that it comes from our page.
 
@@ -244,7 +244,7 @@ def places_of_ids(app: FastAPI) -> Iterator[tuple[tuple[str, ...], str]]:
                     yield (*places[name], field), kind
 
 
-def test_05_only_hashes_of_keys_are_kept(session_target: Target) -> None:
+def test_05_only_hashes_of_keys_are_stored(session_target: Target) -> None:
     """No key is in any file of the home folder but the first one in its owner's own file; it is shown once.
 
     Seen to fail: with `digest_of` that returns the key, which then stands in the database's files.
@@ -300,7 +300,7 @@ def test_roles(session_target: Target) -> None:
                 assert error_of(answer.json())["code"] == "role_too_low"
 
 
-def test_a_key_ends_at_once(session_target: Target) -> None:
+def test_expired_or_revoked_key_is_refused_at_once(session_target: Target) -> None:
     """Revoked or expired: the next request is refused, and an answer that is under way is broken off.
 
     Seen to fail: without the look at `expires_at`, without the look at `revoked_at`.
@@ -320,7 +320,7 @@ def test_a_key_ends_at_once(session_target: Target) -> None:
 
 
 @pytest.mark.parametrize("ended", ["key", "key of a browser", "session"])
-def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
+def test_stream_closes_when_its_key_ends(session_target: Target, monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
     """A download or stream that has begun is broken off within seconds of the end of the key, or of the session.
 
     Seen to fail: without `send_while_valid`, all of the file arrives, in each of the three cases.
@@ -352,7 +352,7 @@ def test_a_stream_ends_with_its_key(session_target: Target, monkeypatch: pytest.
     assert caller.get(path).status_code == 401
 
 
-def test_uploads_of_keys_that_read_are_not_even_received(session_target: Target) -> None:
+def test_read_only_key_is_refused_before_its_upload_is_received(session_target: Target) -> None:
     """A key without the right is refused before any of its body is read, on every route.
 
     Seen to fail: with `check_role` called where a route gets its caller: the upload's form has been read by then.

@@ -188,7 +188,7 @@ def test_06_traversal_in_uploads(session_target: Target, secret: Path) -> None:
     assert {path for path in files_below(secret.parents[1]) if home not in path.parents} == before
 
 
-def test_07_links_and_slips_in_zips(session_target: Target, secret: Path, tmp_path: Path) -> None:
+def test_07_links_and_path_traversal_in_zips(session_target: Target, secret: Path, tmp_path: Path) -> None:
     """Uploaded zips with links, and archives that the client unpacks, lead nowhere.
 
     Seen to fail: without the check of members in `unpack`.

@@ -152,7 +152,7 @@ def test_16_rates_are_shared_and_survive_redis(settings: Settings, tmp_path: Pat
     assert other.wait_seconds("key_2") == 0
 
 
-def test_what_was_done_is_written_down(own_target: Target) -> None:
+def test_changes_are_audited(own_target: Target) -> None:
     """Changes, refused ones too, downloads and sign-ins: who, what, on what, with which answer. Reading is not. Only
     admins see it, and of their own project.
 

@@ -29,7 +29,7 @@ def fuzzed(
 
 
 @pytest.mark.parametrize(("key", "examples"), [("admin", 4), (None, 2), (OTHERS, 2), ("read", 1)])
-def test_17_every_call_keeps_to_its_schema(fuzzed: tuple[Target, str], key: str | None, examples: int) -> None:
+def test_17_every_call_conforms_to_its_schema(fuzzed: tuple[Target, str], key: str | None, examples: int) -> None:
     """As an admin, as nobody, as another project, as a reader: no 5xx, no status that is not documented, each answer as
     the schema says.
 
@@ -48,7 +48,7 @@ def test_17_every_call_keeps_to_its_schema(fuzzed: tuple[Target, str], key: str 
 
 
 @pytest.mark.parametrize("key", ["admin", OTHERS])
-def test_17_sequences_keep_to_the_schema(fuzzed: tuple[Target, str], key: str) -> None:
+def test_17_sequences_conform_to_the_schema(fuzzed: tuple[Target, str], key: str) -> None:
     """What one call answers goes into the next: still no 5xx and nothing undocumented.
 
     Seen to fail: with an error that nobody foresaw wherever a job that is there is looked up.

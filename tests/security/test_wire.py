@@ -275,7 +275,7 @@ def test_headers_on_every_answer(session_target: Target) -> None:
     assert "unsafe" not in policy
 
 
-def test_https_adds_its_own(settings: Settings) -> None:
+def test_https_adds_hsts_and_secure_cookie(settings: Settings) -> None:
     """Behind https: HSTS, and a cookie that never goes out without it; on plain loopback neither, or nothing works.
 
     Seen to fail: with `is_https` always false.

@@ -9,6 +9,7 @@ from adamss_core.spec.cells import Cells, Unusable
 from adamss_core.spec.labels import as_text
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.survey import Survey
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FieldKind, TaskRecord
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.spec.tasks.preset import Preset
@@ -38,6 +39,7 @@ class TextLength(TaskRecord):
     metrics = (MEAN_ERROR, LOSS)
     survey_rules = (rows_are_even,)
     answer_field = "words"
+    answer_columns = (AnswerColumn("words", "Number of words", decimals=2),)
     predict_options: ClassVar[Mapping[str, Any]] = {"seed": 0}
     auto_model = "AutoModelForSequenceClassification"
     peft_type = "SEQ_CLS"

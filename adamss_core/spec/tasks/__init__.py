@@ -1,7 +1,8 @@
 """The registry of tasks: everybody who must know something about a task asks its record.
 
-A new task is its record in this folder, its training half in `adamss_core/training/tasks/`, and its line below. Columns
-and training options that only it has are mixins, named in `TaskColumns` and `TaskTraining`.
+A new task is its record in this folder, its training half in `adamss_core/training/tasks/`, and two words below: its
+import, and its place in the loop that registers. Columns and training options that only it has are mixins, named in
+`TaskColumns` and `TaskTraining`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,16 @@ def register(variants: Sequence[TaskRecord]) -> None:
 
     Args:
         variants: records of one name; the first is that of a job without `problem_type`.
+
+    Raises:
+        ValueError: another task has a metric of the same name with another title or direction. Lists of jobs, charts
+            and exports put the values of one name side by side, so a name must mean one thing.
     """
+    others = (records for name, records in _variants.items() if name != variants[0].name)
+    known = {metric.name: metric for records in others for record in records for metric in record.metrics}
+    for metric in (metric for record in variants for metric in record.metrics):
+        if known.setdefault(metric.name, metric) != metric:
+            raise ValueError(f"metric '{metric.name}' is {known[metric.name]} already: give this one another name")
     _variants[variants[0].name] = tuple(variants)
 
 
@@ -87,6 +97,14 @@ def metrics_of(spec: JobSpec) -> tuple[str, ...]:
     return tuple(metric.name for metric in record_of(spec).metrics)
 
 
+def find_metric(task: str | None, problem_type: str | None, name: str | None) -> Metric | None:
+    """Return a metric of a stored job; None where this version knows no such task, variant or metric."""
+    for record in all_records():
+        if record.name == task and problem_type in (None, record.problem_type):
+            return next((metric for metric in record.metrics if metric.name == name), None)
+    return None
+
+
 # --- all records ------------------------------------------------------------------------------------------------------
 
 
@@ -103,9 +121,9 @@ def problem_types() -> list[str]:
     return list(dict.fromkeys(record.problem_type for record in all_records() if record.problem_type is not None))
 
 
-def all_metrics() -> dict[str, Metric]:
-    """Return name -> metric, over all tasks."""
-    return {metric.name: metric for record in all_records() for metric in record.metrics}
+def metric_names() -> list[str]:
+    """Return the names of the metrics of all tasks; whatever else a metric is, its record knows."""
+    return list(dict.fromkeys(metric.name for record in all_records() for metric in record.metrics))
 
 
 def all_presets() -> list[Preset]:
@@ -134,7 +152,7 @@ def _with_variants() -> tuple[str, ...]:
 
 TaskName = Annotated[str, OneOf(task_names)]
 ProblemType = Annotated[str, OneOf(problem_types)]
-MetricChoice = Annotated[str, OneOf(lambda: [*all_metrics(), "auto"])]
+MetricChoice = Annotated[str, OneOf(lambda: [*metric_names(), "auto"])]
 DEFAULT_TASK = next(iter(_variants))
 
 

@@ -16,6 +16,7 @@ from adamss_core.spec.cells import Cells, Reader
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.survey import Survey
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.metrics import Metric
 from adamss_core.spec.tasks.preset import Preset
 
@@ -55,7 +56,7 @@ CHAT_TEMPLATE = Processor("has_chat_template", "missing_chat_template", "chat te
 
 
 class TaskRecord(ABC):
-    """One task, or one variant of it.
+    """One task, or one variant of it. A row is one example; `adamss_core.training.tasks.base.Task` names the limits.
 
     Attributes:
         name: the job's `task`; one of the hub's pipeline tags.
@@ -78,6 +79,7 @@ class TaskRecord(ABC):
         metrics: of an evaluation; the first one chooses the best checkpoint by default.
         answer_field: the part of a prediction that can be compared with the label; None where the model writes text,
             which takes too long to repeat for the list of the hardest rows.
+        answer_columns: the parts of a prediction that tables show; the main one, which also stands alone, first.
         predict_options: option of a prediction -> its default.
         preview: how an example is shown before training.
 
@@ -113,6 +115,7 @@ class TaskRecord(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     survey_rules: ClassVar[tuple[SurveyRule, ...]] = ()
     answer_field: ClassVar[str | None]
+    answer_columns: ClassVar[tuple[AnswerColumn, ...]]
     predict_options: ClassVar[Mapping[str, Any]] = {}
     preview: ClassVar[PreviewKind] = "tokens"
 
@@ -141,6 +144,14 @@ class TaskRecord(ABC):
     def with_usual_columns(self, spec: JobSpec, columns: Collection[str]) -> JobSpec:
         """Fill in columns that the data set has under their usual names, where the spec names none itself."""
         return spec
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric of the task's evaluations.
+
+        Raises:
+            KeyError: the task has no such metric.
+        """
+        return {metric.name: metric for metric in self.metrics}[name]
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.labels import as_text
 from adamss_core.spec.spec_model import Column
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
 from adamss_core.spec.tasks.columns import LabelColumn
@@ -41,6 +42,7 @@ class ImageClassification(TaskRecord):
     metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
     survey_rules = (too_many_classes, no_classes, one_class, unrepeated_classes)
     answer_field = "label"
+    answer_columns = (AnswerColumn("label", "Label"), AnswerColumn("score", "Score", decimals=4))
     preview = "image"
     auto_model = "AutoModelForImageClassification"
     peft_type = None

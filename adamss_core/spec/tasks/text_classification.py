@@ -15,6 +15,7 @@ from adamss_core.spec.labels import as_text
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column
 from adamss_core.spec.survey import MAX_CLASSES, Survey
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
 from adamss_core.spec.tasks.columns import LabelColumn, TextColumn
@@ -122,6 +123,7 @@ class SingleLabel(TextClassification):
     metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
     survey_rules = (undeclared_numbers, too_many_classes, no_classes, one_class, unrepeated_classes)
     answer_field = "label"
+    answer_columns = (AnswerColumn("label", "Label"), AnswerColumn("score", "Score", decimals=4))
     presets = (
         Preset(
             name=NAME,
@@ -156,6 +158,7 @@ class MultiLabel(TextClassification):
     metrics = (MICRO_F1, MACRO_F1, ACCURACY, LOSS)
     survey_rules = (too_many_classes, no_classes, unrepeated_classes)
     answer_field = "labels"
+    answer_columns = (AnswerColumn("labels", "Labels"),)
     presets = (
         Preset(
             name="multi-label",
@@ -190,6 +193,7 @@ class Regression(TextClassification):
     metrics = (PEARSON, SPEARMAN, LOSS)
     survey_rules = (one_value,)
     answer_field = "value"
+    answer_columns = (AnswerColumn("value", "Value"),)
     # Outputs are on the scale of the data: in bf16 a year could only be told to the nearest eight.
     trains_in_fp32 = True
     presets = (

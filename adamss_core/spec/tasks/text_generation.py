@@ -13,6 +13,7 @@ from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column, SpecModel
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import CHAT_TEMPLATE, FieldKind, TaskRecord, missing_part
 from adamss_core.spec.tasks.columns import TextColumn
 from adamss_core.spec.tasks.metrics import LOSS, PERPLEXITY
@@ -79,6 +80,7 @@ class TextGeneration(TaskRecord):
     needs = "anything to learn"
     metrics = (LOSS, PERPLEXITY)
     answer_field = None
+    answer_columns = (AnswerColumn("text", "Generated"),)
     predict_options: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 128, "temperature": 0.0, "seed": 0}
     auto_model = "AutoModelForCausalLM"
     decodes_only = True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adamss_core.spec.cells import Cells, Unusable, words_of
 from adamss_core.spec.spec_model import Column, SpecModel
+from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes
 from adamss_core.spec.tasks.metrics import ACCURACY, ENTITY_F1, LOSS
@@ -38,6 +39,7 @@ class TokenClassification(TaskRecord):
     metrics = (ENTITY_F1, ACCURACY, LOSS)
     survey_rules = (too_many_classes, no_classes, one_class)
     answer_field = "tags"
+    answer_columns = (AnswerColumn("tags", "Tags", separator=" "),)
     auto_model = "AutoModelForTokenClassification"
     peft_type = "TOKEN_CLS"
     processors = (TOKENIZER, FAST_TOKENIZER)

@@ -27,6 +27,11 @@ Predictions = dict[str, Tensor]
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
+    Two limits of this interface. A row becomes one example, at the row's position: a task that cuts a long text into
+    several overlapping examples (extractive question answering with a stride) does not fit. And `metrics` sees the
+    tensors of `predictions` and the names of classes, no texts and no rows: a score of generated text (ROUGE, exact
+    match) cannot be computed in an evaluation.
+
     Attributes:
         record: the torch-free half.
     """
@@ -185,7 +190,9 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        """Return the answers for a few inputs, in plain values.
+        """Return the answers for a few inputs, in plain values, with the keys of the record's `answer_columns`.
+
+        The page draws `scores`, name -> share of one, as bars.
 
         Args:
             model: in evaluation mode, on any device; its config names the classes.

@@ -11,19 +11,19 @@ export class ApiError extends Error {
 
 async function call(method, path, { json, form, signal, key } = {}) {
   const headers = { "x-adamss-page": "web" };
-  if (key) headers["idempotency-key"] = key; // sent again, it makes nothing new
+  if (key) headers["idempotency-key"] = key; // a repeated request creates nothing new
   if (json !== undefined) headers["content-type"] = "application/json";
   const body = json !== undefined ? JSON.stringify(json) : form;
-  const answer = await fetch(path, { method, headers, body, signal });
-  if (answer.status === 204) return null;
-  const text = await answer.text();
+  const response = await fetch(path, { method, headers, body, signal });
+  if (response.status === 204) return null;
+  const text = await response.text();
   let data;
   try {
     data = JSON.parse(text);
   } catch {
-    data = { error: { code: "http_error", message: `HTTP ${answer.status}: ${text.slice(0, 200)}` } };
+    data = { error: { code: "http_error", message: `HTTP ${response.status}: ${text.slice(0, 200)}` } };
   }
-  if (!answer.ok) throw new ApiError(answer.status, data.error);
+  if (!response.ok) throw new ApiError(response.status, data.error);
   return data;
 }
 
@@ -39,18 +39,18 @@ export const upload = (path, form) => call("POST", path, { form });
 export const remove = (path) => call("DELETE", path);
 
 // All entries of a list, page by page.
-export async function all(path, values = {}, most = 2000) {
-  const found = [];
+export async function all(path, values = {}, maximum = 2000) {
+  const entries = [];
   let after;
   do {
     const page = await get(path, { limit: 200, ...values, after });
-    found.push(...page.data);
+    entries.push(...page.data);
     after = page.has_more ? page.next : undefined;
-  } while (after !== undefined && found.length < most);
-  return found;
+  } while (after !== undefined && entries.length < maximum);
+  return entries;
 }
 
-// The value, or null where the service has no such thing (yet).
+// The value, or null while the resource does not exist.
 export async function orNull(promise) {
   try {
     return await promise;

@@ -1,20 +1,20 @@
-// What ASA prunes: the map of modules and subspaces, and what follows from it.
+// ASA's pruning: the map of modules and subspaces, its replay and its charts.
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { get } from "./api.js";
 import { number } from "./format.js";
 import { Chart, points } from "./charts.js";
 
 const LEVELS = 8; // shades of importance
-const WIDE_CELLS = 20; // with more subspaces a module the cells are too narrow for the step
+const WIDE_CELLS = 20; // with more subspaces per module the cells are too narrow for the step
 
 // encoder.layer.3.attention.query -> layer 3, query
-export function place(module) {
-  const found = /^(.*?)\.(\d+)\.(.+)$/.exec(module);
-  if (!found) return { layer: null, kind: module, rest: module };
-  return { layer: Number(found[2]), kind: found[3].split(".").at(-1), rest: found[3] };
+export function parseModule(module) {
+  const match = /^(.*?)\.(\d+)\.(.+)$/.exec(module);
+  if (!match) return { layer: null, kind: module, rest: module };
+  return { layer: Number(match[2]), kind: match[3].split(".").at(-1), rest: match[3] };
 }
 
-// The middle nine tenths of the logarithms of the scores, so that one outlier does not darken the rest.
+// Shades by the logarithm of the importance, between its 5 % and 95 % quantiles: one outlier must not darken the rest.
 function scale(map) {
   const scores = Object.values(map.modules)
     .flat()
@@ -33,42 +33,42 @@ function scale(map) {
 
 function Cell({ subspace, level, wide }) {
   const { index, active, pruned_at: prunedAt, importance, rows, rank } = subspace;
-  const fate = active ? "active" : `pruned at step ${prunedAt}`;
+  const state = active ? "active" : `pruned at step ${prunedAt}`;
   const score = importance === null ? "" : `, importance ${number(importance, 3)}`;
-  const text = `Subspace ${index}: ${fate}${score}, ${rows} rows, rank ${rank}`;
+  const text = `Subspace ${index}: ${state}${score}, ${rows} rows, rank ${rank}`;
   return html`<td class=${active ? `level-${level(importance)}` : "pruned"} title=${text}>
     <span class="visually-hidden">${text}</span>
     ${!active && wide ? html`<span aria-hidden="true">${prunedAt}</span>` : null}
   </td>`;
 }
 
-// Short names of a layer's modules; whole ones where short ones are the same, as of attention.output.dense and output.dense.
+// Short names of modules; full names where short ones are ambiguous, such as attention.output.dense and output.dense.
 export function kinds(modules) {
-  const places = modules.map(place);
-  const short = places.map(({ layer, kind }) => `${layer} ${kind}`);
+  const parsed = modules.map(parseModule);
+  const short = parsed.map(({ layer, kind }) => `${layer} ${kind}`);
   return modules.map((module, index) => {
-    const alone = short.filter((name) => name === short[index]).length === 1;
-    return alone ? places[index].kind : places[index].rest;
+    const unique = short.filter((name) => name === short[index]).length === 1;
+    return unique ? parsed[index].kind : parsed[index].rest;
   });
 }
 
 export function SubspaceMap({ map }) {
   const level = scale(map);
   const modules = Object.entries(map.modules);
-  const most = Math.max(...modules.map(([, subspaces]) => subspaces.length));
-  const wide = most <= WIDE_CELLS;
+  const width = Math.max(...modules.map(([, subspaces]) => subspaces.length));
+  const wide = width <= WIDE_CELLS;
   const names = kinds(modules.map(([module]) => module));
   return html`<div class="scroll map-box" tabindex="0" role="region" aria-label="Map of subspaces">
     <table class=${wide ? "map" : "map narrow"} data-step=${map.step}>
       <caption class="visually-hidden">
-        A row for each module, a cell for each subspace, brighter where it matters more; pruned ones carry their step.
+        One row per module, one cell per subspace, brighter with importance; pruned cells show their step.
       </caption>
       <thead aria-hidden="true">
-        <tr><th></th>${Array.from({ length: most }, (_, index) => html`<td key=${index}>${wide || index % 8 === 0 ? index : ""}</td>`)}</tr>
+        <tr><th></th>${Array.from({ length: width }, (_, index) => html`<td key=${index}>${wide || index % 8 === 0 ? index : ""}</td>`)}</tr>
       </thead>
       <tbody>
         ${modules.map(([module, subspaces], row) => {
-          const { layer } = place(module);
+          const { layer } = parseModule(module);
           const kind = names[row];
           return html`<tr key=${module} data-module=${module}>
             <th scope="row" title=${module}>${layer === null ? "" : html`<b>${layer}</b> `}${kind}</th>
@@ -82,13 +82,13 @@ export function SubspaceMap({ map }) {
 
 function Legend() {
   const shades = Array.from({ length: LEVELS }, (_, index) => html`<i class=${`level-${index}`}></i>`);
-  return html`<p class="legend" aria-hidden="true">A row for each module, a column for each subspace; less important ${shades} more important <i class="pruned">40</i> pruned at step 40</p>`;
+  return html`<p class="legend" aria-hidden="true">One row per module, one column per subspace; less important ${shades} more important <i class="pruned">40</i> pruned at step 40</p>`;
 }
 
-// The map as it was at each recorded step; the newest until someone moves the scrubber.
+// The map at each recorded step; the newest until the scrubber is moved.
 function useReplayedMap(id, newest) {
   const steps = newest.steps;
-  const [chosen, setChosen] = useState(null); // a place in steps, null follows the newest
+  const [chosen, setChosen] = useState(null); // an index into steps; null follows the newest
   const [map, setMap] = useState(newest);
   const cache = useRef(new Map());
   const position = chosen === null ? steps.length - 1 : Math.min(chosen, steps.length - 1);
@@ -100,12 +100,12 @@ function useReplayedMap(id, newest) {
       return;
     }
     let stale = false;
-    const take = (found) => {
-      cache.current.set(step, found);
-      if (!stale) setMap(found);
+    const show = (recorded) => {
+      cache.current.set(step, recorded);
+      if (!stale) setMap(recorded);
     };
-    if (cache.current.has(step)) take(cache.current.get(step));
-    else get(`/jobs/${id}/subspaces`, { step }).then(take, () => setChosen(null));
+    if (cache.current.has(step)) show(cache.current.get(step));
+    else get(`/jobs/${id}/subspaces`, { step }).then(show, () => setChosen(null));
     return () => {
       stale = true;
     };
@@ -141,10 +141,10 @@ export function Pruning({ id, map: newest, rows }) {
         ${shown.trainable_parameters ? html`<span class="muted">${number(shown.trainable_parameters)} elements of A and B trained</span>` : null}
       </p>
       ${whatIf
-        ? html`<p class="replay-note" role="status"><strong>Replay, not a training run.</strong> Kept by this run's
-            recorded scores with a target of ${whatIf.target}${whatIf.exact ? "." : "; where the run had pruned a subspace, its last score stands in."}</p>`
+        ? html`<p class="replay-note" role="status"><strong>Replay, not a training run.</strong> Subspaces kept by this run's
+            recorded scores for a target of ${whatIf.target}${whatIf.exact ? "." : "; pruned subspaces are represented by their last score."}</p>`
         : null}
-      ${newest.target === null ? html`<p class="muted">This job does not prune: without <code>use_asa</code> all subspaces are trained to the end.</p>` : null}
+      ${newest.target === null ? html`<p class="muted">No pruning: without <code>use_asa</code> all subspaces are trained to the end.</p>` : null}
       <${SubspaceMap} map=${shown} />
       ${newest.target === null ? null : html`<${Legend} />`}
       ${steps.length > 1 && !whatIf
@@ -156,7 +156,7 @@ export function Pruning({ id, map: newest, rows }) {
                 aria-valuetext=${`step ${map.step}`} onInput=${(event) => setChosen(Number(event.target.value))} />
             </label>
             <output for="scrubber">step ${map.step}</output>
-            <button onClick=${() => setChosen(null)} disabled=${position === steps.length - 1}>Newest</button>
+            <button onClick=${() => setChosen(null)} disabled=${position === steps.length - 1}>Latest</button>
           </div>`
         : null}
       ${newest.target !== null && steps.some((step) => step > 0)
@@ -165,7 +165,7 @@ export function Pruning({ id, map: newest, rows }) {
     </div>
     ${newest.target === null ? null : html`<div class="charts">
       <${Chart} name="active" title="Active subspaces: scheduled and actual" lines=${counts(newest, rows)} />
-      <${Chart} name="trainable" title="Trained parameters, head included" lines=${[
+      <${Chart} name="trainable" title="Trainable parameters, head included" lines=${[
         { label: "parameters", points: points(rows, "trainable_parameters"), stepped: true },
       ]} />
       <${Layers} map=${shown} />
@@ -184,16 +184,16 @@ function counts(map, rows) {
 function WhatIf({ id, map, active, show }) {
   const [target, setTarget] = useState(map.target);
   const [problem, setProblem] = useState(null);
-  const asked = useRef(0);
+  const latest = useRef(0); // number of the latest request
 
   const ask = (value) => {
     setTarget(value);
-    const number = ++asked.current;
+    const number = ++latest.current;
     setTimeout(async () => {
-      if (number !== asked.current) return;
+      if (number !== latest.current) return;
       try {
-        const answer = await get(`/jobs/${id}/subspaces/replay`, { target: value });
-        if (number === asked.current) show({ ...answer, schedule: map.schedule });
+        const replay = await get(`/jobs/${id}/subspaces/replay`, { target: value });
+        if (number === latest.current) show({ ...replay, schedule: map.schedule });
         setProblem(null);
       } catch (error) {
         setProblem(error.message);
@@ -201,12 +201,12 @@ function WhatIf({ id, map, active, show }) {
     }, 150);
   };
   const back = () => {
-    asked.current += 1;
+    latest.current += 1;
     setTarget(map.target);
     show(null);
   };
   return html`<div class="row what-if">
-    <label for="what-if">What if the target were</label>
+    <label for="what-if">Replay with another target</label>
     <input id="what-if" class="grow" type="range" min="1" max=${map.total} value=${target}
       onInput=${(event) => ask(Number(event.target.value))} />
     <output for="what-if">${target}</output>
@@ -215,26 +215,26 @@ function WhatIf({ id, map, active, show }) {
   </div>`;
 }
 
-// Which layers keep their subspaces.
+// Active subspaces per layer.
 function Layers({ map }) {
   const layers = new Map();
   for (const [module, subspaces] of Object.entries(map.modules)) {
-    const { layer, kind } = place(module);
+    const { layer, kind } = parseModule(module);
     const name = layer === null ? kind : `layer ${layer}`;
-    const entry = layers.get(name) ?? { kept: 0, total: 0 };
-    entry.kept += subspaces.filter((subspace) => subspace.active).length;
+    const entry = layers.get(name) ?? { active: 0, total: 0 };
+    entry.active += subspaces.filter((subspace) => subspace.active).length;
     entry.total += subspaces.length;
     layers.set(name, entry);
   }
   return html`<figure class="card">
-    <figcaption>What each layer keeps</figcaption>
+    <figcaption>Active subspaces per layer</figcaption>
     <table class="bars">
       <tbody>
         ${[...layers].map(
-          ([name, { kept, total }]) => html`<tr key=${name}>
+          ([name, { active, total }]) => html`<tr key=${name}>
             <th scope="row">${name}</th>
-            <td><div class="bar" aria-hidden="true"><i style=${{ width: `${(100 * kept) / total}%` }}></i></div></td>
-            <td class="num">${kept} of ${total}</td>
+            <td><div class="bar" aria-hidden="true"><i style=${{ width: `${(100 * active) / total}%` }}></i></div></td>
+            <td class="num">${active} of ${total}</td>
           </tr>`,
         )}
       </tbody>

@@ -1,11 +1,11 @@
-// Line charts. Each says its numbers in words as well, for those who do not see it.
+// Line charts, each with a text summary for screen readers.
 import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useRef } from "./lib.js";
 import { number } from "./format.js";
 
 const HEIGHT = 200;
-const WHOLE = Array.from({ length: 24 }, (_, place) => [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3)); // between ticks
-const DASHES = [undefined, [6, 4], [2, 3], [9, 3, 2, 3]]; // so that lines over one another, and without colours, differ
+const WHOLE_INCREMENTS = Array.from({ length: 24 }, (_, index) => [1, 2, 5][index % 3] * 10 ** Math.floor(index / 3));
+const DASHES = [undefined, [6, 4], [2, 3], [9, 3, 2, 3]]; // distinguish overlaid lines without colours
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
 
@@ -14,10 +14,10 @@ const style = (name) => getComputedStyle(document.documentElement).getPropertyVa
 // lines: [{ label, points: [[x, y], ...], stepped, dashed }]; all x of all lines become one axis.
 export function joined(lines) {
   const xs = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => a - b);
-  const place = new Map(xs.map((x, index) => [x, index]));
+  const indexOf = new Map(xs.map((x, index) => [x, index]));
   const columns = lines.map((line) => {
     const column = new Array(xs.length).fill(null);
-    for (const [x, y] of line.points) column[place.get(x)] = y;
+    for (const [x, y] of line.points) column[indexOf.get(x)] = y;
     return column;
   });
   return [xs, ...columns];
@@ -32,7 +32,7 @@ function options(lines, width, xLabel) {
     cursor: { points: { size: 6 }, sync: { key: "step" } },
     legend: { live: true },
     axes: [
-      { ...axis, size: 30, label: xLabel, labelSize: 16, labelGap: -4, labelFont: "12px system-ui", incrs: xLabel === "step" ? WHOLE : undefined },
+      { ...axis, size: 30, label: xLabel, labelSize: 16, labelGap: -4, labelFont: "12px system-ui", incrs: xLabel === "step" ? WHOLE_INCREMENTS : undefined },
       { ...axis, size: 60, values: (_, ticks, _axis, _space, incr) => ticks.map((tick) => (tick === null ? "" : tickText(tick, incr))) },
     ],
     series: [
@@ -62,7 +62,7 @@ function summary(line) {
   if (!values.length) return `${line.label}: nothing yet.`;
   const low = values.reduce((a, b) => Math.min(a, b));
   const high = values.reduce((a, b) => Math.max(a, b));
-  return `${line.label}: ${values.length} points, ${number(values.at(-1))} at last, between ${number(low)} and ${number(high)}.`;
+  return `${line.label}: ${values.length} points, last ${number(values.at(-1))}, between ${number(low)} and ${number(high)}.`;
 }
 
 export function Chart({ name, title, lines, xLabel = "step" }) {
@@ -77,7 +77,7 @@ export function Chart({ name, title, lines, xLabel = "step" }) {
     const draw = () => {
       chart.current?.destroy();
       chart.current = new uPlot(options(shown, element.clientWidth, xLabel), joined(shown), element);
-      element.chart = chart.current; // for whoever wants its numbers
+      element.chart = chart.current; // lets tests and the console read the data
     };
     const fit = new ResizeObserver(() => chart.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     draw();

@@ -1,4 +1,4 @@
-// Several jobs over one another.
+// Metrics of several jobs in shared charts, and the differences of their specs.
 import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
 import { flat, words } from "./format.js";
@@ -7,7 +7,7 @@ import { status } from "./jobs.js";
 import { ENDED, useEvery } from "./live.js";
 
 const POINTS = 1000;
-const RELOAD_SECONDS = 5; // while one of them runs
+const RELOAD_SECONDS = 5; // while a compared job runs
 
 export function Compare({ ids, axis }) {
   const [jobs, setJobs] = useState(null);
@@ -20,7 +20,7 @@ export function Compare({ ids, axis }) {
       job: await get(`/jobs/${id}`),
       rows: (await get(`/jobs/${id}/metrics`, { max_points: POINTS })).data,
     });
-    const show = (found) => (setJobs(found), setProblem(null));
+    const show = (loaded) => (setJobs(loaded), setProblem(null));
     Promise.all(ids.map(load)).then(show, (error) => setProblem(error.message));
   }, [ids.join(), running]);
 
@@ -33,13 +33,13 @@ export function Compare({ ids, axis }) {
       <label>by <select value=${axis} onChange=${choose}>${["step", "epoch", "time"].map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    ${ids.length < 2 ? html`<p class="muted">Tick two or more jobs on the <a href="#/">list</a>.</p>` : null}
+    ${ids.length < 2 ? html`<p class="muted">Select two or more jobs in the <a href="#/">list</a>.</p>` : null}
     ${ids.length && !jobs && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
     ${jobs ? html`<${Overlays} jobs=${jobs} axis=${axis} /><${Differences} jobs=${jobs} />` : null}
   </main>`;
 }
 
-function place(axis, rows) {
+function position(axis, rows) {
   if (axis === "epoch") return (row) => row.epoch;
   if (axis === "time") return (row) => (new Date(row.time) - new Date(rows[0].time)) / 1000;
   return (row) => row.step;
@@ -47,10 +47,10 @@ function place(axis, rows) {
 
 function Overlays({ jobs, axis }) {
   const names = [...new Set(jobs.flatMap(({ rows }) => rows.flatMap((row) => Object.keys(row.values))))];
-  const wanted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
-  return html`<div class="charts">${wanted.map(
+  const plotted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
+  return html`<div class="charts">${plotted.map(
     (name) => html`<${Chart} key=${name + axis} name=${name} title=${title(name)} xLabel=${axis === "time" ? "seconds" : axis}
-      lines=${jobs.map(({ job, rows }) => ({ label: label(job), compared: true, points: points(rows, name, place(axis, rows)) }))} />`,
+      lines=${jobs.map(({ job, rows }) => ({ label: label(job), compared: true, points: points(rows, name, position(axis, rows)) }))} />`,
   )}</div>`;
 }
 
@@ -63,7 +63,7 @@ function Differences({ jobs }) {
   const text = (value) => (value === undefined ? "–" : JSON.stringify(value));
   const differing = names.filter((name) => new Set(specs.map((spec) => text(spec[name]))).size > 1);
   return html`<section aria-labelledby="differences">
-    <h2 id="differences">What differs</h2>
+    <h2 id="differences">Differences</h2>
     <div class="scroll card" tabindex="0" role="region" aria-label="Differences of the specs">
       <table class="list">
         <thead><tr><th>Field</th>${jobs.map(({ job }) => html`<th key=${job.id}><a href=${`#/jobs/${job.id}`}>${label(job)}</a> ${status(job.status)}</th>`)}</tr></thead>

@@ -1,4 +1,4 @@
-// Data sets: upload, profile, problems, preview.
+// View of data sets: upload, profile, problems, preview.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
 import { bytes, cell, number, when } from "./format.js";
@@ -18,8 +18,8 @@ export function Datasets({ id }) {
       const form = new FormData();
       form.append("file", file);
       try {
-        const made = await upload("/datasets", form);
-        location.hash = `#/datasets/${made.id}`;
+        const uploaded = await upload("/datasets", form);
+        location.hash = `#/datasets/${uploaded.id}`;
       } catch (error) {
         refused.push(files.length > 1 ? `${file.name}: ${error.message}` : error.message);
       }
@@ -63,7 +63,7 @@ function Drop({ send }) {
     <label>Drop a file here, or choose one: CSV, TSV, JSONL, Parquet, or a zip of images
       <input type="file" multiple onChange=${(event) => {
         const files = [...event.target.files];
-        event.target.value = ""; // so that the same file, put right, can be chosen again
+        event.target.value = ""; // lets the same file be chosen again after a repair
         send(files);
       }} />
     </label>
@@ -91,13 +91,13 @@ function Dataset({ id, gone }) {
   if (!dataset) return problem ? html`<p class="error" role="alert">${problem}</p>` : html`<p class="muted" role="status">Loading…</p>`;
   return html`<section aria-labelledby="dataset">
     <div class="row head"><h2 id="dataset">${dataset.name}</h2>
-      <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on it</a><button onClick=${drop}>Delete</button></span></div>
+      <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on this</a><button onClick=${drop}>Delete</button></span></div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${(dataset.notices ?? []).map((notice) => html`<p class="notice" key=${notice.code + notice.column}>${notice.message}</p>`)}
     <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
-    ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems were found.</p>`}
+    ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems.</p>`}
     ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} />` : null}
-    <${AsSeen} id=${id} />
+    <${ModelInput} id=${id} />
   </section>`;
 }
 
@@ -137,26 +137,26 @@ function Rows({ preview }) {
   </div>`;
 }
 
-// The first examples through a model's own tokenizer or image processor.
-function AsSeen({ id }) {
+// The first examples, encoded by a model's tokenizer or image processor.
+function ModelInput({ id }) {
   const [models, setModels] = useState([]);
-  const [wish, setWish] = useState({ base_model: "" });
-  const [answer, setAnswer] = useState(null);
+  const [spec, setSpec] = useState({ base_model: "" });
+  const [preview, setPreview] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
-    all("/models").then((found) => {
-      setModels(found);
-      setWish((old) => ({ ...old, base_model: found[0]?.name ?? "" }));
+    all("/models").then((available) => {
+      setModels(available);
+      setSpec((old) => ({ ...old, base_model: available[0]?.name ?? "" }));
     });
   }, []);
   const ask = async (event) => {
     event.preventDefault();
     setBusy(true);
-    setAnswer(null);
+    setPreview(null);
     setProblem(null);
     try {
-      setAnswer(await post(`/datasets/${id}/preview`, wish));
+      setPreview(await post(`/datasets/${id}/preview`, spec));
     } catch (error) {
       setProblem(error.message);
     }
@@ -164,23 +164,23 @@ function AsSeen({ id }) {
   };
   const tasks = useTasks();
   const names = [...new Set(tasks.map(({ name }) => name))];
-  return html`<h3>As the model sees it</h3>
+  return html`<h3>Model input</h3>
     <form class="row" onSubmit=${ask}>
-      <label>Task <select value=${wish.task ?? names[0]} onChange=${(event) => setWish({ ...wish, task: event.target.value })}>${names.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
-      <label>Model <select value=${wish.base_model} onChange=${(event) => setWish({ ...wish, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>Task <select value=${spec.task ?? names[0]} onChange=${(event) => setSpec({ ...spec, task: event.target.value })}>${names.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>Model <select value=${spec.base_model} onChange=${(event) => setSpec({ ...spec, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
       <button disabled=${busy}>Show</button>
-      <span role="status" class="muted">${busy ? "The model's tokenizer is loaded, which takes some seconds…" : ""}</span>
+      <span role="status" class="muted">${busy ? "Loading the tokenizer takes a few seconds…" : ""}</span>
     </form>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    ${answer ? html`<p class="muted">${number(answer.checked)} rows looked at${taskOf(tasks, answer)?.preview === "image" ? "" : `, ${number(answer.over_length)} longer than ${number(answer.limit)} tokens`}.</p>
-      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${answer.examples.map((example) => html`<${Example} key=${example.row} example=${example} />`)}</div>` : null}`;
+    ${preview ? html`<p class="muted">${number(preview.checked)} rows examined${taskOf(tasks, preview)?.preview === "image" ? "" : `, ${number(preview.over_length)} longer than ${number(preview.limit)} tokens`}.</p>
+      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${preview.examples.map((example) => html`<${Example} key=${example.row} example=${example} />`)}</div>` : null}`;
 }
 
 function Example({ example }) {
   const { row, tokens, ...rest } = example;
   const shown = Object.entries(rest).filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length));
   const marked = Array.isArray(tokens) && tokens.some((token) => token.trained);
-  return html`<div class="example"><b>Row ${row}</b>${marked ? html` <span class="muted">underlined tokens are learnt, the others only read</span>` : null}
+  return html`<div class="example"><b>Row ${row}</b>${marked ? html` <span class="muted">underlined tokens are trained, the others are context</span>` : null}
     ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => html`<code key=${index} class=${token.trained ? "trained" : ""}>${typeof token === "string" ? token : token.text ?? token.token ?? JSON.stringify(token)}</code> `)}</p>` : null}
     <dl class="facts narrow">${shown.map(([name, value]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "object" ? JSON.stringify(value).slice(0, 400) : String(value)}</dd></div>`)}</dl></div>`;
 }

@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Formats of numbers and times for reading.
 
 export function number(value, digits = 4) {
   if (value === null || value === undefined) return "–";
@@ -11,12 +11,12 @@ export function number(value, digits = 4) {
 export function bytes(value) {
   if (value === null || value === undefined) return "–";
   const units = ["B", "kB", "MB", "GB", "TB"];
-  let place = 0;
-  while (value >= 1000 && place < units.length - 1) {
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
     value /= 1000;
-    place += 1;
+    unit += 1;
   }
-  return `${place === 0 ? value : value.toPrecision(3)} ${units[place]}`;
+  return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
 }
 
 export function duration(seconds) {
@@ -34,12 +34,12 @@ export function when(time) {
   return moment.toLocaleString(undefined, moment.getFullYear() === new Date().getFullYear() ? parts : { year: "numeric", ...parts });
 }
 
-// What a cell of a data set holds: a chat as its turns, other lists as JSON.
+// Text of a data set's cell: a chat as its messages, other lists as JSON.
 export function cell(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return value;
-  if (Array.isArray(value) && value.length && value.every((turn) => turn?.role)) {
-    return value.map((turn) => `${turn.role}: ${turn.content}`).join("\n");
+  if (Array.isArray(value) && value.length && value.every((message) => message?.role)) {
+    return value.map((message) => `${message.role}: ${message.content}`).join("\n");
   }
   return JSON.stringify(value);
 }
@@ -48,11 +48,11 @@ export const words = (name) => name.replaceAll("_", " ");
 
 // { a: { b: 1 } } -> { "a.b": 1 }, for tables of differences.
 export function flat(value, prefix = "") {
-  const found = {};
+  const fields = {};
   for (const [name, entry] of Object.entries(value ?? {})) {
     const path = prefix ? `${prefix}.${name}` : name;
-    if (entry !== null && typeof entry === "object" && !Array.isArray(entry)) Object.assign(found, flat(entry, path));
-    else found[path] = entry;
+    if (entry !== null && typeof entry === "object" && !Array.isArray(entry)) Object.assign(fields, flat(entry, path));
+    else fields[path] = entry;
   }
-  return found;
+  return fields;
 }

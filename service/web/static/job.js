@@ -1,4 +1,4 @@
-// One job.
+// View of one job.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull } from "./api.js";
 import { bytes, cell, duration, number, when, words } from "./format.js";
@@ -20,7 +20,7 @@ export function Job({ id }) {
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
-    <${Worst} job=${job} />
+    <${HardestExamples} job=${job} />
     <div class="pair">
       <${Events} events=${events} />
       <${Log} job=${job} />
@@ -35,18 +35,18 @@ function Head({ job, map }) {
     document.title = `${job.name} · AdaMSS`;
   }, [job.name]);
   const { step, total_steps: total, epoch, eta_seconds: eta } = job.progress;
-  const found = best(job);
+  const metric = best(job);
   const facts = [
     ["task", job.resolved.spec.task],
     ["model", job.resolved.spec.base_model],
     ["step", `${number(step)} of ${number(total)}`],
     ["epoch", epoch.toFixed(2)],
-    ...(job.status === "running" && eta ? [["left", duration(eta)]] : []),
+    ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
-    ...(found ? [[`eval ${words(found[0])}`, number(found[1])]] : []),
+    ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
-    ...(job.ended_at && job.started_at ? [["took", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
+    ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
   ];
   return html`<div class="row head">
       <h1>${job.name} ${status(job.status)}</h1>
@@ -65,8 +65,8 @@ function Curves({ job, rows }) {
   const train = rows.filter((row) => row.kind === "train");
   const line = (name, label = words(name)) => ({ label, points: points(train, name) });
   if (!rows.length) {
-    const why = { queued: "The job waits for a worker.", running: "The model and the data are being loaded." }[job.status];
-    return html`<p class="muted">Nothing is measured yet. ${why}</p>`;
+    const reason = { queued: "The job is queued.", running: "Model and data are loading." }[job.status];
+    return html`<p class="muted">No metrics yet. ${reason}</p>`;
   }
   return html`<div class="charts">
     <${Chart} name="loss" title="Loss" lines=${[line("loss", "training"), { label: "evaluation", points: points(rows, "eval_loss") }]} />
@@ -79,7 +79,7 @@ function Curves({ job, rows }) {
   </div>`;
 }
 
-// Lists that the stream does not carry are asked for again while the job runs.
+// Lists beyond the stream, polled while the job runs.
 function useList(job, path) {
   const [entries, setEntries] = useState([]);
   const ended = ENDED.includes(job.status);
@@ -107,14 +107,14 @@ function Artifacts({ job }) {
   </section>`;
 }
 
-function Worst({ job }) {
+function HardestExamples({ job }) {
   const entries = useList(job, "worst");
   if (!entries.length) return null;
-  const predicted = entries.some((entry) => entry.predicted !== null); // of generated text there is only a loss
-  return html`<section aria-labelledby="worst">
-    <h2 id="worst">Worst examples</h2>
-    <p class="muted">Held-out rows that the model finds hardest. Wrong labels show up here first.</p>
-    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of worst examples">
+  const predicted = entries.some((entry) => entry.predicted !== null); // generated text has a loss only
+  return html`<section aria-labelledby="hardest">
+    <h2 id="hardest">Hardest examples</h2>
+    <p class="muted">Held-out rows with the highest loss. Wrong labels show up here first.</p>
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of hardest examples">
       <table class="list">
         <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th>${predicted ? html`<th>Predicted</th>` : null}<th class="num">Loss</th></tr></thead>
         <tbody>${entries.map(
@@ -131,7 +131,7 @@ function Worst({ job }) {
 function Events({ events }) {
   return html`<section aria-labelledby="events">
     <h2 id="events">Events</h2>
-    <ol class="card tall events scroll" tabindex="0" aria-label="What happened">${[...events].reverse().map(
+    <ol class="card tall events scroll" tabindex="0" aria-label="Events">${[...events].reverse().map(
       (event) => html`<li key=${event.seq}><time class="muted">${when(event.time)}</time> ${event.message}</li>`,
     )}</ol>
   </section>`;
@@ -172,8 +172,8 @@ function Reproduce({ job }) {
     await navigator.clipboard.writeText(text);
     setCopied(name);
   };
-  return html`<section aria-labelledby="again">
-    <h2 id="again">The same again</h2>
+  return html`<section aria-labelledby="reproduce">
+    <h2 id="reproduce">Reproduce this job</h2>
     ${snippets(job, location.origin).map(
       ([name, text]) => html`<details class="card" key=${name} open=${name === "curl"}>
         <summary>${name}</summary>

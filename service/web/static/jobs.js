@@ -1,11 +1,11 @@
-// The list of jobs.
+// View of all jobs.
 import { html, useState } from "./lib.js";
 import { post, remove } from "./api.js";
 import { duration, number, when } from "./format.js";
 import { useJobs } from "./job_list.js";
 import { ENDED, LIVE } from "./live.js";
 
-const ROWS = 100; // that are shown at first
+const ROWS = 100; // shown at first
 
 export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
 
@@ -34,19 +34,19 @@ const COLUMNS = [
   ["created", "Created", (job) => job.created_at],
 ];
 
-// Which changes a job's state allows: [name, what to call].
+// Actions that a job's state allows: [label, name in the API].
 export function actions(job) {
-  const found = [];
-  if (["queued", "running"].includes(job.status)) found.push(["Pause", "pause"]);
-  if (job.status === "paused") found.push(["Resume", "resume"]);
-  if (!ENDED.includes(job.status) && job.status !== "cancelling") found.push(["Cancel", "cancel"]);
-  if (ENDED.includes(job.status)) found.push(["Delete", "delete"]);
-  return found;
+  const allowed = [];
+  if (["queued", "running"].includes(job.status)) allowed.push(["Pause", "pause"]);
+  if (job.status === "paused") allowed.push(["Resume", "resume"]);
+  if (!ENDED.includes(job.status) && job.status !== "cancelling") allowed.push(["Cancel", "cancel"]);
+  if (ENDED.includes(job.status)) allowed.push(["Delete", "delete"]);
+  return allowed;
 }
 
-// What cannot be taken back is asked for.
-function isMeant(job, name) {
-  if (name === "cancel" && job.progress.step > 0) return confirm(`Cancel ${job.name} for good? A paused job could be resumed.`);
+// Asks before irreversible actions.
+function isConfirmed(job, name) {
+  if (name === "cancel" && job.progress.step > 0) return confirm(`Cancel ${job.name}? A cancelled job cannot be resumed, a paused one can.`);
   if (name === "delete") return confirm(`Delete ${job.name}, with its metrics, checkpoints and artifacts?`);
   return true;
 }
@@ -55,7 +55,7 @@ export function Actions({ job, done, gone = done }) {
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   const act = async (name) => {
-    if (!isMeant(job, name)) return;
+    if (!isConfirmed(job, name)) return;
     setBusy(true);
     try {
       if (name === "delete") await remove(`/jobs/${job.id}`);
@@ -78,7 +78,7 @@ export function Actions({ job, done, gone = done }) {
 
 function Row({ job, chosen, choose, reload, forget }) {
   const { step, total_steps: total, eta_seconds: eta } = job.progress;
-  const found = best(job);
+  const metric = best(job);
   return html`<tr>
     <td><input type="checkbox" checked=${chosen} onChange=${choose} aria-label=${`Compare ${job.name}`} /></td>
     <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code></td>
@@ -90,7 +90,7 @@ function Row({ job, chosen, choose, reload, forget }) {
     <td>${job.resolved.spec.task}</td>
     <td>${job.resolved.spec.base_model}</td>
     <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
-    <td class="num">${found ? html`${number(found[1])}<br /><span class="muted">${found[0]}</span>` : "–"}</td>
+    <td class="num">${metric ? html`${number(metric[1])}<br /><span class="muted">${metric[0]}</span>` : "–"}</td>
     <td class="when">${when(job.created_at)}</td>
     <td><${Actions} job=${job} done=${reload} gone=${forget} /></td>
   </tr>`;
@@ -99,16 +99,16 @@ function Row({ job, chosen, choose, reload, forget }) {
 export function Jobs() {
   const [jobs, problem, load, forget] = useJobs();
   const [text, setText] = useState("");
-  const [only, setOnly] = useState("");
+  const [onlyStatus, setOnlyStatus] = useState("");
   const [order, setOrder] = useState(["created", -1]);
   const [chosen, setChosen] = useState([]);
-  const [room, setRoom] = useState(ROWS);
+  const [maxRows, setMaxRows] = useState(ROWS);
 
   const value = COLUMNS.find(([name]) => name === order[0])[2];
-  const wanted = text.toLowerCase();
+  const search = text.toLowerCase();
   const shown = (jobs ?? [])
-    .filter((job) => !only || job.status === only)
-    .filter((job) => `${job.name} ${job.id} ${job.resolved.spec.base_model} ${job.resolved.spec.task}`.toLowerCase().includes(wanted))
+    .filter((job) => !onlyStatus || job.status === onlyStatus)
+    .filter((job) => `${job.name} ${job.id} ${job.resolved.spec.base_model} ${job.resolved.spec.task}`.toLowerCase().includes(search))
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 
@@ -120,7 +120,7 @@ export function Jobs() {
     <div class="row">
       <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, id, model, task" /></label>
       <label>Status
-        <select value=${only} onChange=${(event) => setOnly(event.target.value)}>
+        <select value=${onlyStatus} onChange=${(event) => setOnlyStatus(event.target.value)}>
           <option value="">all</option>
           ${[...LIVE, ...ENDED].map((name) => html`<option value=${name}>${name}</option>`)}
         </select>
@@ -143,13 +143,13 @@ export function Jobs() {
           </tr>
         </thead>
         <tbody>
-          ${shown.slice(0, room).map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} forget=${forget} />`)}
+          ${shown.slice(0, maxRows).map((job) => html`<${Row} key=${job.id} job=${job} chosen=${chosen.includes(job.id)} choose=${() => toggle(job.id)} reload=${load} forget=${forget} />`)}
         </tbody>
       </table>
     </div>
-    ${shown.length > room ? html`<p class="row"><span class="muted">${number(room)} of ${number(shown.length)} jobs</span>
-      <button onClick=${() => setRoom(room + 10 * ROWS)}>Show more</button></p>` : null}
+    ${shown.length > maxRows ? html`<p class="row"><span class="muted">${number(maxRows)} of ${number(shown.length)} jobs</span>
+      <button onClick=${() => setMaxRows(maxRows + 10 * ROWS)}>Show more</button></p>` : null}
     ${jobs === null && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
-    ${jobs && !shown.length ? html`<p class="muted">${jobs.length ? "No job fits the search." : html`No jobs yet. <a href="#/new">Submit the first.</a>`}</p>` : null}
+    ${jobs && !shown.length ? html`<p class="muted">${jobs.length ? "No matching jobs." : html`No jobs yet. <a href="#/new">Submit a job.</a>`}</p>` : null}
   </main>`;
 }

@@ -1,4 +1,4 @@
-// What every module needs of the libraries: html`<b>${x}</b>` describes elements, hooks keep a component's state.
+// Exports of the vendored libraries: html`<b>${x}</b>` builds elements, hooks hold a component's state.
 import { h, render } from "./vendor/preact.js";
 import htm from "./vendor/htm.js";
 

@@ -1,15 +1,15 @@
-// What is known of one job: its history, thinned for plots, and then what the stream adds.
+// State of one job: its history, downsampled for plots, continued by the event stream.
 import { useEffect, useRef, useState } from "./lib.js";
 import { all, ApiError, get } from "./api.js";
 
 export const LIVE = ["queued", "running", "pausing", "paused", "cancelling"];
 export const ENDED = ["succeeded", "failed", "cancelled"];
-const POINTS = 1000; // rows of the history that are asked for: charts are a few hundred pixels wide
-const MOST_ROWS = 2 * POINTS; // then the history is thinned again
+const POINTS = 1000; // rows of the requested history: charts are a few hundred pixels wide
+const MAX_ROWS = 2 * POINTS; // beyond, the history is loaded again, downsampled
 const DRAW_MS = 250;
-const RETRY_MS = [1000, 2000, 5000, 10000, 30000]; // pauses between tries to reach a service that does not answer
+const RETRY_MS = [1000, 2000, 5000, 10000, 30000]; // pauses between attempts while the service is unreachable
 
-// A row replaces those of its kind from its step on: a new attempt goes on from its checkpoint.
+// A row replaces the rows of its kind from its step on: a new attempt resumes from its checkpoint.
 export function addRow(rows, row) {
   let end = rows.length;
   if (rows.some((old) => old.seq === row.seq)) return rows;
@@ -21,7 +21,7 @@ export function addRow(rows, row) {
   return [...rows.slice(0, end), row];
 }
 
-// What is read quickly however long the run is.
+// The part that loads quickly for a run of any length.
 async function facts(id) {
   const job = await get(`/jobs/${id}`);
   const begun = job.progress.step > 0 || (await get(`/jobs/${id}/subspaces/history`, { limit: 1 })).data.length > 0;
@@ -32,10 +32,10 @@ async function facts(id) {
   return { job, events, map };
 }
 
-// Shows the quick part first. Of a job that runs, it is read again after the rows, from whose end the stream goes on.
+// Shows the quick part first. For a running job it is loaded again after the rows, where the stream continues.
 async function load(id, show) {
   const history = get(`/jobs/${id}/metrics`, { max_points: POINTS });
-  history.catch(() => {}); // it is awaited below
+  history.catch(() => {}); // awaited below
   const quick = await facts(id);
   show({ ...quick, rows: null });
   const { data: rows, next } = await history;
@@ -66,23 +66,23 @@ export function useJob(id) {
         }, DRAW_MS);
       }
     };
-    const on = (name, take) =>
+    const on = (name, apply) =>
       source.addEventListener(name, (message) => {
-        take(JSON.parse(message.data));
+        apply(JSON.parse(message.data));
         draw();
       });
     const listen = () => {
-      source?.close(); // of another start that was quicker
+      source?.close(); // opened by a concurrent start
       source = new EventSource(`/jobs/${id}/stream?after=${known.current.after}`);
       source.addEventListener("open", () => (failures = 0));
-      // A browser connects again by itself where a connection broke off, but not after any answer other than 200, such as
-      // a proxy's while the service is restarted.
-      source.addEventListener("error", () => source.readyState === EventSource.CLOSED && again());
+      // A browser reconnects after a broken connection, but not after a response other than 200, such as a proxy's
+      // while the service restarts.
+      source.addEventListener("error", () => source.readyState === EventSource.CLOSED && retryLater());
       on("state", (job) => (known.current.job = job));
       on("metrics", (row) => {
         known.current.rows = addRow(known.current.rows, row);
         known.current.after = row.seq;
-        if (known.current.rows.length > MOST_ROWS) start();
+        if (known.current.rows.length > MAX_ROWS) start();
       });
       on("events", (event) => {
         const { events } = known.current;
@@ -94,7 +94,7 @@ export function useJob(id) {
       });
       on("end", () => source.close());
     };
-    const again = () => {
+    const retryLater = () => {
       clearTimeout(retry);
       retry = setTimeout(start, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     };
@@ -108,22 +108,22 @@ export function useJob(id) {
         if (!ENDED.includes(known.current.job.status) && !document.hidden) listen();
       } catch (problem) {
         if (closed) return;
-        const passing = !(problem instanceof ApiError) || problem.status === 429 || problem.status >= 500;
-        // What is shown already stays while the service is away; what cannot get better by itself is said.
-        if (!passing || !known.current) setError(problem);
-        if (passing) again();
+        const transient = !(problem instanceof ApiError) || problem.status === 429 || problem.status >= 500;
+        // A transient error keeps the loaded state on screen; a permanent one replaces it.
+        if (!transient || !known.current) setError(problem);
+        if (transient) retryLater();
       }
     };
-    // A browser has six connections to a service for all its tabs: one that nobody looks at keeps none.
-    const look = () => {
+    // All tabs share six connections to a service: a hidden tab closes its stream.
+    const onVisibility = () => {
       if (document.hidden) source?.close();
       else if (known.current && !ENDED.includes(known.current.job.status)) start();
     };
-    document.addEventListener("visibilitychange", look);
+    document.addEventListener("visibilitychange", onVisibility);
     start();
     return () => {
       closed = true;
-      document.removeEventListener("visibilitychange", look);
+      document.removeEventListener("visibilitychange", onVisibility);
       clearTimeout(timer);
       clearTimeout(retry);
       source?.close();

@@ -1,4 +1,4 @@
-// The shell of the page, and which view an address after # shows.
+// The frame of the page, and the routing of addresses after # to views.
 import { html, render, useEffect, useState } from "./lib.js";
 import { post } from "./api.js";
 import { Compare } from "./compare.js";
@@ -36,12 +36,12 @@ function App() {
     return () => removeEventListener("hashchange", move);
   }, []);
   useEffect(() => {
-    if (route.view === "jobs" && route.id) return; // it has its name
+    if (route.view === "jobs" && route.id) return; // the job's view sets its name
     document.title = `${TITLES[route.view] ?? "Jobs"} · AdaMSS`;
   }, [route.view, route.id]);
   const current = (views) => (views.includes(route.view) ? "page" : undefined);
   const skip = (event) => {
-    event.preventDefault(); // the address after # is the view's
+    event.preventDefault(); // keeps the view's address after #
     const main = document.querySelector("main");
     main.tabIndex = -1;
     main.focus();
@@ -61,23 +61,23 @@ function App() {
     <${View} ...${route} />`;
 }
 
-const AWAY = { ready: false, away: true };
+const UNREACHABLE = { ready: false, unreachable: true };
 
-// Whether jobs would run now.
+// A notice while the service cannot run jobs.
 function Ready() {
   const [state, setState] = useState(null);
   useEffect(() => {
-    const ask = () => fetch("/readyz").then((answer) => answer.json()).then(setState, () => setState(AWAY));
-    ask();
-    const timer = setInterval(ask, 15000);
+    const check = () => fetch("/readyz").then((response) => response.json()).then(setState, () => setState(UNREACHABLE));
+    check();
+    const timer = setInterval(check, 15000);
     return () => clearInterval(timer);
   }, []);
   if (!state || state.ready) return null;
-  const missing = state.away ? [] : ["database", "broker", "worker"].filter((part) => !state[part]);
-  const only = missing.join() === "worker";
-  return html`<p class="notice" role="status">${only
-    ? html`No worker is heard from: jobs wait. Start one with <code>adamss worker</code>, or see <code>adamss doctor</code>.`
-    : html`Not heard from: ${missing.join(", ") || "the service"}. <code>adamss doctor</code> says what to do.`}</p>`;
+  const missing = state.unreachable ? [] : ["database", "broker", "worker"].filter((part) => !state[part]);
+  const onlyWorker = missing.join() === "worker";
+  return html`<p class="notice" role="status">${onlyWorker
+    ? html`No active worker: jobs stay queued. Start one with <code>adamss worker</code>, or run <code>adamss doctor</code>.`
+    : html`Unreachable: ${missing.join(", ") || "the service"}. Run <code>adamss doctor</code> for remedies.`}</p>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -1,4 +1,4 @@
-// A new job: a form from the spec's schema, checked and estimated by dry runs as it is filled in.
+// View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
 import { bytes, flat, number, words } from "./format.js";
@@ -7,8 +7,8 @@ import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
 const DRY_RUN_MS = 400;
 const BLOCKS = ["dataset", "adamss", "training"];
-// What most jobs set; the rest is one click away.
-const SHOWN = new Set([
+// Fields that most jobs set; the others are folded.
+const COMMON_FIELDS = new Set([
   "name", "task", "base_model", "dataset.train", "dataset.eval_fraction", "dataset.text", "dataset.label",
   "adamss.num_subspaces", "adamss.target_modules", "adamss.use_asa", "adamss.asa_target_subspaces", "adamss.init_warmup",
   "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size", "training.learning_rate",
@@ -57,7 +57,7 @@ function Form({ components, datasets, models, presets, start }) {
   const [plan, problem] = useDryRun(spec);
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
-  const sent = useRef({}); // the spec that was sent last, and its key
+  const sent = useRef({}); // the last submitted spec and its idempotency key
   const error = refused ?? problem;
   const atFault = fields.find(([path]) => error?.param?.split("[")[0] === path)?.[0]; // adamss.target_modules[0]
 
@@ -76,12 +76,12 @@ function Form({ components, datasets, models, presets, start }) {
     if (busy) return;
     setBusy(true);
     const body = JSON.stringify(spec);
-    if (sent.current.body !== body) sent.current = { body, key: newKey() }; // the same again is not another job
+    if (sent.current.body !== body) sent.current = { body, key: newKey() }; // an unchanged spec is not a second job
     try {
       const job = await post("/jobs", spec, undefined, sent.current.key);
       location.hash = `#/jobs/${job.id}`;
-    } catch (found) {
-      setRefused(found);
+    } catch (error) {
+      setRefused(error);
       setBusy(false);
     }
   };
@@ -90,18 +90,18 @@ function Form({ components, datasets, models, presets, start }) {
   const block = (name) => fields.filter(([path]) => (path.includes(".") ? path.split(".")[0] : "job") === name);
   return html`<form class="new" onSubmit=${submit}>
     <div>
-      ${datasets.length ? null : html`<p class="notice">There is no data set yet: <a href="#/datasets">upload one</a>, and come back.</p>`}
-      <label>Preset <select id="preset" onChange=${usePreset}><option value="">choose one to begin with</option>
+      ${datasets.length ? null : html`<p class="notice">No data sets yet: <a href="#/datasets">upload one</a> first.</p>`}
+      <label>Preset <select id="preset" onChange=${usePreset}><option value="">choose a preset</option>
         ${presets.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
       ${["job", ...BLOCKS].map(
         (name) => html`<fieldset class="card" key=${name}>
           <legend>${words(name)}</legend>
-          <div class="fields">${block(name).filter(([path]) => SHOWN.has(path)).map(field)}</div>
-          <details open=${block(name).some(([path]) => path === atFault && !SHOWN.has(path)) || undefined}><summary>more of ${words(name)}</summary><div class="fields">${block(name).filter(([path]) => !SHOWN.has(path)).map(field)}</div></details>
+          <div class="fields">${block(name).filter(([path]) => COMMON_FIELDS.has(path)).map(field)}</div>
+          <details open=${block(name).some(([path]) => path === atFault && !COMMON_FIELDS.has(path)) || undefined}><summary>More ${words(name)} fields</summary><div class="fields">${block(name).filter(([path]) => !COMMON_FIELDS.has(path)).map(field)}</div></details>
         </fieldset>`,
       )}
     </div>
-    <aside class="card" aria-label="What it would do">
+    <aside class="card" aria-label="Estimate">
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
         ? html`<p class="error">${error.param ? html`<code>${error.param}</code>: ` : ""}${error.message}</p>`
@@ -115,22 +115,22 @@ function texts(spec) {
   return Object.fromEntries(given.map(([path, value]) => [path, text(value)]));
 }
 
-// Not randomUUID, which browsers leave out of pages without TLS.
+// Browsers offer randomUUID on pages with TLS only.
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function listFields(components) {
-  const found = [];
+  const fields = [];
   const walk = (properties, prefix) => {
     for (const [name, schema] of Object.entries(properties)) {
       const full = resolve(schema, components);
       if (!prefix && BLOCKS.includes(name)) walk(full.properties, `${name}.`);
-      else if (!FROM_PEFT.test(prefix + name)) found.push([prefix + name, full]);
+      else if (!FROM_PEFT.test(prefix + name)) fields.push([prefix + name, full]);
     }
   };
   walk(components.JobSpec.properties, "");
-  return found;
+  return fields;
 }
 
 function Field({ path, schema, value, set, wrong, lists }) {
@@ -160,12 +160,12 @@ function Field({ path, schema, value, set, wrong, lists }) {
 }
 
 function useDryRun(spec) {
-  const [answer, setAnswer] = useState([null, null]);
+  const [result, setResult] = useState([null, null]); // [plan, error]
   const running = useRef(null);
   const key = JSON.stringify(spec);
   useEffect(() => {
     if (!spec.name || !spec.base_model || !spec.dataset?.train) {
-      setAnswer([null, { message: "A job needs a name, a base model and a data set." }]);
+      setResult([null, { message: "A job needs a name, a base model and a data set." }]);
       return undefined;
     }
     const timer = setTimeout(async () => {
@@ -173,14 +173,14 @@ function useDryRun(spec) {
       const control = (running.current = new AbortController());
       try {
         const plan = await post("/jobs?dry_run=true", spec, control.signal);
-        setAnswer([plan, null]);
+        setResult([plan, null]);
       } catch (error) {
-        if (error.name !== "AbortError") setAnswer([null, error]);
+        if (error.name !== "AbortError") setResult([null, error]);
       }
     }, DRY_RUN_MS);
     return () => clearTimeout(timer);
   }, [key]);
-  return answer;
+  return result;
 }
 
 function Plan({ plan }) {
@@ -193,7 +193,7 @@ function Plan({ plan }) {
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>
     ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
-    ${plan.schedule.length ? html`<${Chart} name="schedule" title="Subspaces that the schedule keeps" lines=${[
+    ${plan.schedule.length ? html`<${Chart} name="schedule" title="Scheduled subspaces" lines=${[
       { label: "scheduled", stepped: true, points: [[0, plan.estimate.subspaces ?? plan.schedule[0].wanted], ...plan.schedule.map(({ step, wanted }) => [step, wanted]), [plan.estimate.steps, plan.schedule.at(-1).wanted]] },
     ]} />` : null}`;
 }

@@ -1,4 +1,4 @@
-// Form fields from the spec's JSON schema: what a field takes, and what its text means.
+// Form fields of the spec's JSON schema: their choices, and conversion between values and texts.
 
 export function resolve(schema, components) {
   const name = schema.$ref?.split("/").pop() ?? schema.allOf?.[0]?.$ref?.split("/").pop();
@@ -9,15 +9,15 @@ function kinds(schema) {
   return (schema.anyOf ?? [schema]).filter((kind) => kind.type !== "null");
 }
 
-// The choices of a field that has a list of them, else null.
+// The choices of a field with enumerated values, else null.
 export function choices(schema) {
-  const found = kinds(schema);
-  if (found.every((kind) => kind.type === "boolean")) return [true, false];
-  if (found.every((kind) => kind.enum || kind.const !== undefined)) return found.flatMap((kind) => kind.enum ?? [kind.const]);
+  const accepted = kinds(schema);
+  if (accepted.every((kind) => kind.type === "boolean")) return [true, false];
+  if (accepted.every((kind) => kind.enum || kind.const !== undefined)) return accepted.flatMap((kind) => kind.enum ?? [kind.const]);
   return null;
 }
 
-// Whether null says something of its own, such as "no clipping", which a field that is left out would not.
+// Whether null is a value, such as "no clipping", other than a missing field.
 export const nullable = (schema) => (schema.anyOf ?? []).some((kind) => kind.type === "null");
 
 export function text(value) {
@@ -26,18 +26,18 @@ export function text(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-// What a text means in a field; undefined where it is empty. What is wrong is for the service to say.
+// The value of a field's text; undefined for an empty text. The service validates it.
 export function parse(schema, given) {
   const trimmed = given.trim();
   if (trimmed === "") return undefined;
   if (trimmed === "null" && nullable(schema)) return null;
   const options = choices(schema);
   if (options) return options.find((option) => String(option) === trimmed);
-  const found = kinds(schema);
-  const types = new Set(found.map((kind) => kind.type));
+  const accepted = kinds(schema);
+  const types = new Set(accepted.map((kind) => kind.type));
   const isPattern = types.has("string") && (trimmed === "all-linear" || /[^\w.,\s-]/.test(trimmed));
   if (types.has("array") && !isPattern) {
-    const items = found.find((kind) => kind.type === "array").items;
+    const items = accepted.find((kind) => kind.type === "array").items;
     return trimmed.split(",").map((entry) => entry.trim()).filter(Boolean).map((entry) => parse(items, entry));
   }
   if ((types.has("integer") || types.has("number")) && !Number.isNaN(Number(trimmed))) return Number(trimmed);

@@ -1,4 +1,4 @@
-// What reproduces a job elsewhere than on this page.
+// Commands and code that reproduce a job.
 
 // JSON as Python writes it.
 function python(value, indent = "") {
@@ -27,7 +27,7 @@ with Client(${JSON.stringify(origin)}) as client:
   return [
     ["curl", curl],
     ["Python", client],
-    ["Spec as sent", spec],
-    ["Spec with every number filled in", JSON.stringify(job.resolved.spec, null, 2)],
+    ["Spec as submitted", spec],
+    ["Resolved spec", JSON.stringify(job.resolved.spec, null, 2)],
   ];
 }

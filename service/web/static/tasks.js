@@ -1,21 +1,22 @@
-// The tasks that the service knows: the page asks for them once, and names none itself.
+// The service's tasks, fetched once: the page names no task itself.
 import { useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
+import { number } from "./format.js";
 
-let asked = null;
+let request = null;
 
 function load() {
-  asked ??= get("/tasks").then(
+  request ??= get("/tasks").then(
     ({ data }) => data,
     (error) => {
-      asked = null; // to be asked again
+      request = null; // allows another attempt
       throw error;
     },
   );
-  return asked;
+  return request;
 }
 
-// All tasks and their variants; empty until the answer has come.
+// All tasks and their variants; empty until loaded.
 export function useTasks() {
   const [tasks, setTasks] = useState([]);
   useEffect(() => {
@@ -24,9 +25,18 @@ export function useTasks() {
   return tasks;
 }
 
-// The task of a resolved spec, or of the variant that its problem_type names.
+// The task, or its variant by problem_type, of a resolved spec.
 export const taskOf = (tasks, { task, problem_type: type }) =>
   tasks.find((entry) => entry.name === task && (!type || entry.problem_type === type));
+
+// The parts of an answer with their texts, the main one first.
+export const partsOf = (task, answer) => task.answer.map((part) => ({ title: part.title, text: partText(part, answer[part.name]) }));
+
+function partText({ decimals, separator }, value) {
+  if (Array.isArray(value)) return value.map((entry) => entry ?? "–").join(separator);
+  if (typeof value === "number") return decimals === null ? number(value, 5) : value.toFixed(decimals);
+  return value ?? "–";
+}
 
 // The fields of an input to predict: the first alternative whose columns the spec names.
 export const inputsOf = (task, { dataset }) =>

@@ -1,20 +1,23 @@
-// Asks the trained model.
+// Form for predictions of the trained model.
 import { html, useState } from "./lib.js";
 import { post, upload } from "./api.js";
 import { Chat } from "./chat.js";
 import { number } from "./format.js";
-import { inputsOf, taskOf, useTasks } from "./tasks.js";
+import { inputsOf, partsOf, taskOf, useTasks } from "./tasks.js";
 
 export function TryIt({ job }) {
   const spec = job.resolved.spec;
-  const fields = inputsOf(taskOf(useTasks(), spec), spec);
+  const task = taskOf(useTasks(), spec);
+  const fields = inputsOf(task, spec);
   if (!fields) return null;
-  return fields[0].kind === "chat" ? html`<${Chat} job=${job} />` : html`<${Single} job=${job} fields=${fields} />`;
+  return fields[0].kind === "chat"
+    ? html`<${Chat} job=${job} task=${task} />`
+    : html`<${Single} job=${job} task=${task} fields=${fields} />`;
 }
 
-function Single({ job, fields }) {
+function Single({ job, task, fields }) {
   const [values, setValues] = useState({});
-  const [answer, setAnswer] = useState(null);
+  const [prediction, setPrediction] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   const hasImage = fields.some(({ kind }) => kind === "image");
@@ -24,7 +27,7 @@ function Single({ job, fields }) {
     setBusy(true);
     try {
       const path = `/jobs/${job.id}/predict`;
-      setAnswer(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [values] }));
+      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [values] }));
       setProblem(null);
     } catch (error) {
       setProblem(error.message);
@@ -36,8 +39,8 @@ function Single({ job, fields }) {
     <h2 id="try">Try it</h2>
     <form class="card" onSubmit=${send}>
       ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
-      <button class="primary" disabled=${busy}>${busy ? "The model is asked…" : "Predict"}</button>
-      <div role="status">${answer ? html`<${Answer} answer=${answer} />` : null}</div>
+      <button class="primary" disabled=${busy}>${busy ? "Predicting…" : "Predict"}</button>
+      <div role="status">${prediction ? html`<${Prediction} task=${task} prediction=${prediction} />` : null}</div>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     </form>
   </section>`;
@@ -49,11 +52,13 @@ function Input({ field, first, value, set }) {
   return html`<label>${title} <textarea id=${first ? "try-text" : `try-${name}`} required value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
 }
 
-function Answer({ answer }) {
-  const [first] = answer.data;
+// The main part of an answer, then the others; `scores`, if the task has any, as bars.
+function Prediction({ task, prediction }) {
+  const [first] = prediction.data;
   const scores = first.scores && !Array.isArray(first.scores) ? Object.entries(first.scores) : null;
-  return html`<p><strong>${first.label ?? first.text ?? first.value ?? ""}</strong>
-      <span class="muted"> by the ${answer.artifact}, in ${number(answer.seconds, 2)} s</span></p>
+  const [main, ...others] = partsOf(task, first);
+  return html`<p><strong>${main.text || "(nothing)"}</strong>${others.map(({ title, text }) => html`, ${title.toLowerCase()} ${text}`)}
+      <span class="muted"> by the ${prediction.artifact}, in ${number(prediction.seconds, 2)} s</span></p>
     ${scores
       ? html`<table class="bars"><tbody>${scores.map(
           ([label, score]) => html`<tr key=${label}><th scope="row">${label}</th>

@@ -229,6 +229,7 @@ def test_answers_to_prompts_texts_and_chats(llama: Path) -> None:
     found = task.predict(model, tokenizer, asked, 64, max_new_tokens=5)
     assert found == task.predict(model, tokenizer, asked, 64, max_new_tokens=5)
     assert [set(answer) for answer in found] == [{"text", "tokens", "ended"}] * 3
+    assert {part.key for part in task.record.answer_columns} <= set(found[0])
     assert all(0 < answer["tokens"] <= 5 for answer in found)
     before = torch.get_rng_state()
     warm = [task.predict(model, tokenizer, asked, 64, max_new_tokens=5, temperature=2.0, seed=n) for n in (1, 1, 2)]

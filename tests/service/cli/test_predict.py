@@ -7,14 +7,33 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from adamss_core.spec import JobSpec
+from adamss_core.spec.tasks import register, unregister
 from service.cli.output import CliError
-from service.cli.predict import BATCH, batches, columns_of, from_arguments, from_file, prediction_cells, write_csv
-from service.client import ApiError
+from service.cli.predict import (
+    BATCH,
+    answer_columns,
+    batches,
+    columns_of,
+    from_arguments,
+    from_file,
+    spec_of,
+    write_csv,
+)
+from service.client import ApiError, Client
+from tests.toy_task.record import NAME, RECORDS
+
+
+@pytest.fixture
+def toy() -> Iterator[None]:
+    register(RECORDS)
+    yield
+    unregister(NAME)
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -72,8 +91,9 @@ def test_predictions_survive_a_later_error(tmp_path: Path) -> None:
         yield {"id": "1", "text": "a"}, {"value": 1.25}
         raise ApiError("The model takes too long.", status=504, code="predict_timeout")
 
+    regression = spec(problem_type="regression")
     with pytest.raises(ApiError):
-        write_csv(tmp_path / "out.csv", answered(), ["id", "text"])
+        write_csv(tmp_path / "out.csv", answered(), ["id", "text"], answer_columns(regression))
     assert (tmp_path / "out.csv").read_text() == "id,text,predicted_value\n1,a,1.25\n"
 
 
@@ -94,17 +114,41 @@ def test_requests_are_limited_in_rows_and_bytes() -> None:
     assert list(batches([])) == []
 
 
-def test_cells_of_every_task(tmp_path: Path) -> None:
-    answers: list[dict[str, Any]] = [
-        {"label": "good", "score": 0.98, "scores": {"good": 0.98}},
-        {"labels": ["a", "b"], "scores": {"a": 0.9}},
-        {"value": 1.25},
-        {"tokens": ["a", "b"], "tags": ["O", None], "entities": []},
-        {"text": "a haiku"},
-    ]
-    cells = [list(prediction_cells(answer).values()) for answer in answers]
-    assert cells == [["good", "0.9800"], ["a, b"], ["1.25"], ["O -"], ["a haiku"]]
-    write_csv(tmp_path / "out.csv", [({"id": "1", "text": ["x", "é"]}, answers[0])], ["id", "text"])
+LABELLED = {"label": "good", "score": 0.98, "scores": {"good": 0.98}}
+TEXTS = "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("task", "problem_type", "answer", "shown"),
+    [
+        (TEXTS, None, LABELLED, {"predicted_label": "good", "predicted_score": "0.9800"}),
+        ("image-classification", None, LABELLED, {"predicted_label": "good", "predicted_score": "0.9800"}),
+        (TEXTS, "multi_label_classification", {"labels": ["a", "b"], "scores": {}}, {"predicted_labels": "a, b"}),
+        (TEXTS, "regression", {"value": 1.25}, {"predicted_value": "1.25"}),
+        ("token-classification", None, {"tokens": ["a"], "tags": ["O", None]}, {"predicted_tags": "O -"}),
+        ("text-generation", None, {"text": "a haiku"}, {"predicted_generated": "a haiku"}),
+        ("text-length", None, {"words": 2.5}, {"predicted_number_of_words": "2.50"}),
+        ("text-length", None, {"of a later version": 1}, {"predicted_number_of_words": "-"}),
+    ],
+)
+def test_an_answer_is_shown_as_the_record_of_the_task_says(
+    toy: None, task: str, problem_type: str | None, answer: dict[str, Any], shown: dict[str, str]
+) -> None:
+    """Before: a task that the command did not name gave a KeyError."""
+    parts = answer_columns(spec(task=task, problem_type=problem_type))
+    assert {part.csv_name: part.text(answer) for part in parts} == shown
+
+
+def test_a_job_of_an_unknown_task_is_refused_in_words() -> None:
+    job = spec().model_dump(mode="json") | {"task": "text-length"}
+    client = cast(Client, SimpleNamespace(get_job=lambda _: {"resolved": {"spec": job}}))
+    with pytest.raises(CliError, match=r"cannot read the job's spec \(task: Input should be"):
+        spec_of(client, "job_1")
+
+
+def test_answers_go_into_a_file(tmp_path: Path) -> None:
+    row = {"id": "1", "text": ["x", "é"]}
+    write_csv(tmp_path / "out.csv", [(row, LABELLED)], ["id", "text"], answer_columns(spec()))
     with (tmp_path / "out.csv").open() as file:
         assert list(csv.DictReader(file)) == [
             {"id": "1", "text": '["x", "é"]', "predicted_label": "good", "predicted_score": "0.9800"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import processes
-from service.cli.processes import Part
+from service.cli.processes import ServiceProcess
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -20,8 +20,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def part(tmp_path: Path, code: str, messages: list[str]) -> Part:
-    return Part("part", [sys.executable, "-c", code], os.environ, tmp_path / "logs" / "part.log", messages.append)
+def part(tmp_path: Path, code: str, messages: list[str]) -> ServiceProcess:
+    return ServiceProcess(
+        "part", [sys.executable, "-c", code], os.environ, tmp_path / "logs" / "part.log", messages.append
+    )
 
 
 def test_dead_process_restarts_with_doubling_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +89,9 @@ def test_process_stops_with_its_parent(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = f"""
 import os, pathlib, sys, time
-from service.cli.processes import Part
-one = Part("one", [sys.executable, "-c", "import time; time.sleep(60)"], os.environ, pathlib.Path("log"), print)
+from service.cli.processes import ServiceProcess
+command = [sys.executable, "-c", "import time; time.sleep(60)"]
+one = ServiceProcess("one", command, os.environ, pathlib.Path("log"), print)
 one.start()
 pathlib.Path({str(pid_file)!r}).write_text(str(one.pid))
 time.sleep(60)

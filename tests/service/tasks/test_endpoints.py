@@ -19,6 +19,7 @@ def test_tasks_are_listed_with_all_that_a_page_needs(service: Service) -> None:
     first = listed[0]
     assert first["metrics"][0] == {"name": "accuracy", "title": "Accuracy", "direction": "max"}
     assert [[field["name"] for field in fields] for fields in first["inputs"]] == [["text", "text_pair"], ["text"]]
+    assert first["answer"][0] == {"name": "label", "title": "Label", "decimals": None, "separator": ", "}
     writes = listed[-1]
     assert [fields[0]["kind"] for fields in writes["inputs"]] == ["chat", "text", "text"]
     assert set(writes["training_fields"]) == {"packing", "sample_prompts"}

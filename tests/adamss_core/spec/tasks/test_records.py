@@ -13,16 +13,17 @@ from pydantic import BaseModel, ValidationError
 from adamss_core.spec import DatasetSpec, JobSpec, ModelFacts, TrainingSpec, record_of
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.tasks import (
-    all_metrics,
     all_presets,
     all_records,
     field_owners,
+    find_metric,
     find_record,
     register,
     task_names,
     unregister,
 )
 from adamss_core.spec.tasks.base import TaskRecord
+from adamss_core.spec.tasks.metrics import Metric
 from tests.toy_task.record import NAME, RECORDS
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -63,6 +64,8 @@ def test_a_record_is_whole(record: TaskRecord) -> None:
     assert record.answers <= set(record.field_kinds)
     assert record.target is None or record.target in record.answers
     assert all(record.input_sets)
+    assert record.answer_field in (record.answer_columns[0].key, None)
+    assert len({part.csv_name for part in record.answer_columns}) == len(record.answer_columns)
     assert {preset.task for preset in record.presets} == {record.name}
     assert {preset.problem_type for preset in record.presets} <= {record.problem_type, None}
     spec = spec_of(record)
@@ -77,11 +80,32 @@ def test_a_task_without_problem_type_is_its_first_variant() -> None:
         find_record(task_names()[0], "ranking")
 
 
-def test_metrics_know_their_direction() -> None:
-    assert {name for name, metric in all_metrics().items() if not metric.higher_is_better} == {"loss", "perplexity"}
-    for record in all_records():
-        for metric in record.metrics:
-            assert metric == all_metrics()[metric.name], "one name has one direction"
+def test_a_name_means_one_metric() -> None:
+    metrics = {metric for record in all_records() for metric in record.metrics}
+    assert {metric.name for metric in metrics if not metric.higher_is_better} == {"loss", "perplexity"}
+    assert len({metric.name for metric in metrics}) == len(metrics)
+
+
+@pytest.mark.parametrize("own", [Metric("f1", "Errors", "min"), Metric("f1", "Another F1")])
+def test_a_task_cannot_redefine_the_metric_of_another(own: Metric) -> None:
+    """Before: the last task that was registered gave title and direction to the metrics of all."""
+    record = type("Redefining", (type(RECORDS[0]),), {"metrics": (own,)})()
+    with pytest.raises(ValueError, match=r"'f1' is .*Entity F1"):
+        register([record])
+    assert NAME not in task_names()
+    entities = find_metric("token-classification", None, "f1")
+    assert entities is not None
+    assert entities.higher_is_better
+
+
+def test_a_metric_is_looked_up_in_the_record_of_the_job() -> None:
+    regression = find_metric("text-classification", "regression", "pearson")
+    assert regression is not None
+    assert regression == find_record("text-classification", "regression").metric("pearson")
+    for unknown in (("text-classification", None, "pearson"), ("gone", None, "loss"), (None, None, None)):
+        assert find_metric(*unknown) is None
+    with pytest.raises(KeyError):
+        find_record("text-classification").metric("pearson")
 
 
 def test_descriptions_name_the_tasks_of_a_field() -> None:

@@ -106,4 +106,6 @@ def predicted(outcome: RunResult, spec: JobSpec, folder: Path, inputs: list[dict
     place = unpacked(outcome, "merged", folder / "predict")
     model = task.auto_model.from_pretrained(place).eval()
     limit = outcome.artifacts[0].manifest["max_length"]
-    return task.predict(model, task.read_processor(place), inputs, limit)
+    answers = task.predict(model, task.read_processor(place), inputs, limit)
+    assert {part.key for part in task.record.answer_columns} <= set(answers[0])
+    return answers

@@ -60,6 +60,13 @@ def test_no_other_module_joins_these_names() -> None:
     assert set(strangers) == ALLOWED
 
 
+def test_no_path_is_derived_from_that_of_the_rows() -> None:
+    """Before: the folder of the images was guessed from the file of the rows in three places."""
+    for package in (service, worker):
+        for path in Path(str(package.__file__)).parent.rglob("*.py"):
+            assert 'with_suffix("")' not in path.read_text(), f"{path.name}: ask Home.dataset_images"
+
+
 def test_the_names_that_are_looked_for_are_found_at_home() -> None:
     """Guards the search above: with a name misspelt it would find nothing anywhere."""
     source = "".join(path.read_text() for path in HOMES)

@@ -1,4 +1,4 @@
-"""One picture of a job: how far it is, how well it learns, what ASA has pruned."""
+"""Rendering of a job in the terminal: progress, metrics and the map of subspaces."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from service.client.types import EventJson, JobJson, SubspaceMapJson
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
-FRAME = 14  # lines of the picture besides the map
-WIDEST = 110
+FRAME_LINES = 14  # lines around the map
+MAX_WIDTH = 110
 
 
 @dataclass
-class View:
-    """What is known of a job at one moment."""
+class JobView:
+    """State of a job at one moment."""
 
     job: JobJson
-    values: dict[str, float] = field(default_factory=dict)  # the newest of each name
+    values: dict[str, float] = field(default_factory=dict)  # the latest value of each metric
     losses: list[float] = field(default_factory=list)
     subspaces: SubspaceMapJson | None = None
-    event: EventJson | None = None  # the last
+    event: EventJson | None = None  # the last event
 
 
-def picture(view: View, width: int, height: int) -> RenderableType:
-    """Render the live display.
+def render_job(view: JobView, width: int, height: int) -> RenderableType:
+    """Render the job as a panel.
 
     Args:
-        width: of the terminal, in columns.
-        height: in lines.
+        width: width of the terminal in columns.
+        height: height of the terminal in lines.
     """
-    job, width = view.job, min(width, WIDEST)
+    job, width = view.job, min(width, MAX_WIDTH)
     inner = width - 6
     parts: list[RenderableType] = [_progress(job, inner), Text(), _numbers(view, inner)]
     if view.subspaces is not None and view.subspaces["modules"]:
-        parts += [Text(), subspace_map(view.subspaces, inner, height - FRAME), _legend()]
+        parts += [Text(), subspace_map(view.subspaces, inner, height - FRAME_LINES), _legend()]
     if line := closing(view):
         parts += [Text(), line]
     title = Text.assemble((job["name"], "bold"), f"  {job['id']}  ", (job["status"], COLOURS.get(job["status"], "")))
     return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2), width=width, border_style="dim")
 
 
-def closing(view: View) -> Text | None:
-    """Render the last line: why the job failed, or its last event."""
+def closing(view: JobView) -> Text | None:
+    """Render the last line: the error of a failed job, else the last event."""
     error = view.job["error"]
     if view.job["status"] == "failed" and error:
         return Text.assemble((error["message"], "red"), f" {error.get('hint') or ''}")
     return Text(view.event["message"], style="dim") if view.event else None
 
 
-def asa_counts(view: View) -> str | None:
-    """Format the counts of subspaces, such as `72 active → 60 of 120`."""
+def asa_counts(view: JobView) -> str | None:
+    """Format active and target subspaces, such as `72 active → 60 of 120`."""
     asa = view.job["asa"]
     if not asa:
         return None
@@ -69,7 +69,7 @@ def asa_counts(view: View) -> str | None:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw numbers as one line of bars; each bar is the mean of its share."""
+    """Draw a series in one line; each sign is the mean of its interval."""
     if len(values) < 2 or width < 1:
         return ""
     count = min(width, len(values))
@@ -95,7 +95,7 @@ def _progress(job: JobJson, width: int) -> Table:
     return row
 
 
-def _numbers(view: View, width: int) -> Table:
+def _numbers(view: JobView, width: int) -> Table:
     values = view.values
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
@@ -109,13 +109,13 @@ def _numbers(view: View, width: int) -> Table:
         table.add_row(f"eval {name.replace('_', ' ')}", f"{best:.4f}", Text(beside, style="dim"))
     if counts := asa_counts(view):
         left = values.get("trainable_parameters")
-        beside = f"{round(left):,} parameters still trained" if left is not None else ""
+        beside = f"{round(left):,} trainable parameters" if left is not None else ""
         table.add_row("subspaces", counts, Text(beside, style="dim"))
     if "samples_per_second" in values:
         rate = f"learning rate {values['learning_rate']:.2e}" if "learning_rate" in values else ""
         table.add_row("speed", f"{values['samples_per_second']:.0f} rows/s", Text(rate, style="dim"))
     if not values:
-        table.add_row("", "no numbers yet", "")
+        table.add_row("", "no metrics yet", "")
     return table
 
 

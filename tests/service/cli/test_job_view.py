@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from service.cli.picture import BARS, View, evaluation, picture, sparkline
+from service.cli.job_view import BARS, JobView, evaluation, render_job, sparkline
 from service.client.types import JobJson
 
 
@@ -29,15 +29,15 @@ def job(**changes: Any) -> JobJson:
     return answer | changes  # type: ignore[return-value]
 
 
-def drawn(view: View, width: int = 100) -> str:
+def drawn(view: JobView, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(picture(view, width, 40))
+    console.print(render_job(view, width, 40))
     return console.export_text()
 
 
-def test_it_shows_progress_loss_accuracy_and_subspaces() -> None:
+def test_view_shows_progress_loss_accuracy_and_subspaces() -> None:
     values = {"loss": 0.5, "eval_accuracy": 0.81, "eval_loss": 0.4, "active_subspaces": 88, "samples_per_second": 99.0}
-    text = drawn(View(job(), values, [0.7, 0.5]))
+    text = drawn(JobView(job(), values, [0.7, 0.5]))
     for part in ("25 %", "step 30/120", "ETA 1:05", "0.5000", "0.8100", "88 active → 60 of 120", "99 rows/s"):
         assert part in text
 
@@ -55,7 +55,7 @@ def test_the_metric_that_chooses_the_checkpoint_has_the_line(
     best: str, direction: str, values: dict[str, float], shown: str
 ) -> None:
     watched = job(best_metric={"name": best, "direction": direction})
-    text = drawn(View(watched, values))
+    text = drawn(JobView(watched, values))
     assert re.search(rf"{shown} +0\.7000 ", text)
     assert next(iter(evaluation(watched, values))) == best
     for name, value in values.items():
@@ -70,21 +70,21 @@ def test_an_earlier_service_that_names_no_metric_has_them_in_its_order() -> None
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_it_fits_any_width(width: int) -> None:
-    text = drawn(View(job(), {"loss": 1.0}, [float(i) for i in range(500)]), width)
+def test_view_fits_any_width(width: int) -> None:
+    text = drawn(JobView(job(), {"loss": 1.0}, [float(i) for i in range(500)]), width)
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_job_that_waits_and_one_that_failed() -> None:
+def test_view_of_queued_and_failed_jobs() -> None:
     waiting = job(status="queued", asa=None, progress={"step": 0, "total_steps": 0, "epoch": 0, "eta_seconds": None})
-    assert "no numbers yet" in drawn(View(waiting))
+    assert "no metrics yet" in drawn(JobView(waiting))
     error = {"code": "nan_loss", "message": "The loss became NaN at step 3.", "hint": "Lower the learning rate."}
-    text = drawn(View(job(status="failed", error=error)))
+    text = drawn(JobView(job(status="failed", error=error)))
     assert "The loss became NaN" in text
     assert "Lower the learning rate." in text
 
 
-def test_the_sparkline_runs_from_highest_to_lowest() -> None:
+def test_sparkline_spans_its_range() -> None:
     line = sparkline([float(-i) for i in range(100)], 10)
     assert len(line) == 10
     assert (line[0], line[-1]) == (BARS[-1], BARS[0])
