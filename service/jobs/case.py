@@ -1,4 +1,4 @@
-"""A submitted job with everything that the rules of planning look at."""
+"""Gather a submitted job and its data for the rules of planning."""
 
 from __future__ import annotations
 

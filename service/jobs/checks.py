@@ -1,4 +1,4 @@
-"""Rules on the data of a job: each returns the problem that it finds, with a remedy, before anything is trained."""
+"""Check the data and the base model of a job before training: each rule returns the problem that it finds, or None."""
 
 from __future__ import annotations
 

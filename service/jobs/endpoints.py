@@ -1,4 +1,4 @@
-"""Jobs over HTTP."""
+"""Serve jobs over HTTP."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def pause_job(caller: CallerDep, job_id: JobId) -> JobOut:
 
 @router.post("/{job_id}/resume", responses=errors(404, 409, 422))
 def resume_job(caller: CallerDep, job_id: JobId) -> JobOut:
-    """Lets a paused job go on from its checkpoint, on whichever worker is free."""
+    """Resumes a paused job from its checkpoint, on whichever worker is free."""
     return service.resume(caller, job_id)
 
 

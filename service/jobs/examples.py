@@ -1,4 +1,4 @@
-"""Specs that the interactive docs offer; only the data set's id must be replaced."""
+"""Define the specs that the interactive docs offer; only the data set's id must be replaced."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class HardestExampleOut(Out):
     data: Literal["train", "eval"]
     """Which data set that is: `dataset.eval`, or `dataset.train` where rows of it were held out."""
     input: dict[str, Any]
-    """What the model was given; long texts are cut."""
+    """The model's input; long texts are cut."""
     expected: Any
     """The label, tags or text that the data has."""
     predicted: Any

@@ -1,4 +1,4 @@
-"""What another target would have kept: the recorded scores, ranked again along the recorded mask steps."""
+"""Replay pruning for another target: rank the recorded scores again at the recorded mask steps."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from service.shared.database.tables import Json, SubspaceMap
 from service.shared.errors import InvalidRequest
 from service.shared.jobs.planned_spec import planned_spec
 
-Place = tuple[str, int]  # module, and position in it
+Subspace = tuple[str, int]  # module, and position in it
 
 
 @dataclass
-class Course:
-    """A replay under way.
+class ReplayState:
+    """The state of a replay between two mask steps.
 
     Attributes:
-        pruned_at: what was pruned, and when; in the order of modules and subspaces, by which ties are broken.
+        pruned_at: subspace -> step at which it was pruned, None while it is active; in the order of modules and
+            subspaces, by which ties are broken.
         exact: see `ReplayOut`.
     """
 
-    pruned_at: dict[Place, int | None]
+    pruned_at: dict[Subspace, int | None]
     steps: list[ReplayStepOut]
     exact: bool = True
 
     @property
-    def kept(self) -> list[Place]:
-        return [place for place, step in self.pruned_at.items() if step is None]
+    def active(self) -> list[Subspace]:
+        return [subspace for subspace, step in self.pruned_at.items() if step is None]
 
 
 def replay(caller: Caller, job_id: str, target: int) -> ReplayOut:
-    """Raises InvalidRequest where the run has recorded no scores, or the target is more than there is."""
+    """Return the subspaces that another target would have kept.
+
+    Raises:
+        InvalidRequest: the run has recorded no scores, or has fewer subspaces than the target.
+    """
     with caller.db.read() as session:
         job = get(session, caller, job_id)
         adamss = planned_spec(job).adamss
@@ -45,7 +50,7 @@ def replay(caller: Caller, job_id: str, target: int) -> ReplayOut:
                 "The job has recorded no importances: it trains without ASA, or has not come to its first mask step.",
                 code="no_importances",
             )
-        course: Course | None = None
+        state: ReplayState | None = None
         last: SubspaceMap | None = None
         for step in steps:  # one map in memory at a time
             last = repository.subspace_map(session, job_id, step)
@@ -54,27 +59,27 @@ def replay(caller: Caller, job_id: str, target: int) -> ReplayOut:
             total: int = last.summary["total"]
             if target > total:
                 raise InvalidRequest(f"The job has {total} subspaces; ask for fewer.", code="target", param="target")
-            if course is None:
-                course = Course(dict.fromkeys(_places(last.summary)), [])
-            _mask(course, last, kept_after(adamss.model_copy(update={"asa_target_subspaces": target}), step, total))
+            if state is None:
+                state = ReplayState(dict.fromkeys(_subspaces(last.summary)), [])
+            _mask(state, last, kept_after(adamss.model_copy(update={"asa_target_subspaces": target}), step, total))
             session.expunge(last)
-    assert course is not None
+    assert state is not None
     assert last is not None
-    return _render(course, last.summary, adamss, target)
+    return _render(state, last.summary, adamss, target)
 
 
-def _mask(course: Course, recorded: SubspaceMap, wanted: int) -> None:
-    """Keeps the `wanted` highest scores of those that are left; ties go to the earlier module and subspace."""
+def _mask(state: ReplayState, recorded: SubspaceMap, wanted: int) -> None:
+    """Keep the `wanted` highest scores of the active subspaces; ties go to the earlier module and subspace."""
     modules = recorded.summary["modules"]
-    candidates = course.kept
-    ranked = sorted(candidates, key=lambda place: -_score(modules[place[0]][place[1]]))
-    for place in ranked[wanted:]:
-        course.pruned_at[place] = recorded.step
+    candidates = state.active
+    ranked = sorted(candidates, key=lambda subspace: -_score(modules[subspace[0]][subspace[1]]))
+    for subspace in ranked[wanted:]:
+        state.pruned_at[subspace] = recorded.step
     # A score is the step's own unless the run had pruned the subspace at an earlier step.
-    course.exact &= all(_is_fresh(modules[module][index], recorded.step) for module, index in candidates)
-    course.steps.append(
+    state.exact &= all(_is_fresh(modules[module][index], recorded.step) for module, index in candidates)
+    state.steps.append(
         ReplayStepOut(
-            step=recorded.step, wanted=wanted, kept=len(course.kept), recorded=int(recorded.summary["active"])
+            step=recorded.step, wanted=wanted, kept=len(state.active), recorded=int(recorded.summary["active"])
         )
     )
 
@@ -87,14 +92,14 @@ def _is_fresh(subspace: Json, step: int) -> bool:
     return bool(subspace["active"]) or subspace["pruned_at"] == step
 
 
-def _places(summary: Json) -> list[Place]:
+def _subspaces(summary: Json) -> list[Subspace]:
     return [(module, index) for module, group in summary["modules"].items() for index in range(len(group))]
 
 
-def _render(course: Course, summary: Json, adamss: AdamssSpec, target: int) -> ReplayOut:
+def _render(state: ReplayState, summary: Json, adamss: AdamssSpec, target: int) -> ReplayOut:
     modules = {
         module: [
-            subspace | {"active": course.pruned_at[module, index] is None, "pruned_at": course.pruned_at[module, index]}
+            subspace | {"active": state.pruned_at[module, index] is None, "pruned_at": state.pruned_at[module, index]}
             for index, subspace in enumerate(group)
         ]
         for module, group in summary["modules"].items()
@@ -102,9 +107,9 @@ def _render(course: Course, summary: Json, adamss: AdamssSpec, target: int) -> R
     return ReplayOut(
         target=target,
         recorded_target=min(adamss.asa_target_subspaces, summary["total"]),
-        exact=course.exact,
+        exact=state.exact,
         total=summary["total"],
-        active=len(course.kept),
+        active=len(state.active),
         modules=modules,
-        steps=course.steps,
+        steps=state.steps,
     )

@@ -1,4 +1,4 @@
-"""What a job reports: metrics, events, subspaces, checkpoints, its log."""
+"""Read the reports of a job: metrics, events, subspaces, checkpoints, its log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.shared.jobs.report_queries import after_seq
 def metrics(
     caller: Caller, job_id: str, after: int, limit: int, max_points: int | None, name: str | None
 ) -> Page[MetricOut]:
-    """Rows after a sequence number. With `max_points`, all of them, thinned."""
+    """List metrics after a sequence number: a page of them, or with `max_points` all, thinned."""
     with caller.db.read() as session:
         get(session, caller, job_id)
         if max_points is not None:
@@ -35,7 +35,7 @@ def metrics(
 
 
 def parquet_file(caller: Caller, job_id: str) -> bytes:
-    """All rows so far as one file."""
+    """Write all metrics so far to one Parquet file."""
     file = BytesIO()
     with caller.db.read() as session:
         get(session, caller, job_id)
@@ -53,10 +53,10 @@ def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut
 
 
 def subspaces(caller: Caller, job_id: str, step: int | None) -> SubspacesOut:
-    """The map at a step, or the newest.
+    """Return the subspace map at a step, by default the newest.
 
     Raises:
-        NotFound: there is no map yet, or none at this step.
+        NotFound: the job has no map yet, or none at this step.
     """
     with caller.db.read() as session:
         get(session, caller, job_id)
@@ -71,7 +71,7 @@ def subspaces(caller: Caller, job_id: str, step: int | None) -> SubspacesOut:
 
 
 def maps(caller: Caller, job_id: str, after: int, limit: int) -> Page[MapOut]:
-    """Maps past a sequence number, in order."""
+    """List subspace maps after a sequence number, in order."""
     with caller.db.read() as session:
         get(session, caller, job_id)
         found = after_seq(session, SubspaceMap, job_id, after, limit + 1)
@@ -88,7 +88,7 @@ def checkpoints(caller: Caller, job_id: str) -> Page[CheckpointOut]:
 
 
 def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
-    """A piece of the training log; without an offset, its end."""
+    """Read at most `limit` bytes of the training log from `offset`, by default its end."""
     with caller.db.read() as session:
         get(session, caller, job_id)
     path = caller.settings.files.job(job_id).log
@@ -112,7 +112,7 @@ def _metric(row: MetricRow, name: str | None) -> MetricOut:
 
 
 def _whole_characters(data: bytes) -> bytes:
-    """Without a UTF-8 character that is cut at the end; the next piece has it whole."""
+    """Remove a UTF-8 character that is cut off at the end; the next read returns all of it."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte < 0x80:

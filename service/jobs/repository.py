@@ -1,4 +1,4 @@
-"""Queries on jobs and what they report."""
+"""Query jobs and their reports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> Sequence[Job]:
-    """Newest first."""
+    """List a page of the project's jobs, newest first."""
     statement = select(Job).where(Job.project_id == project_id)
     if status:
         statement = statement.where(Job.status.in_(status))
@@ -51,7 +51,7 @@ def page(
 
 
 def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:
-    """Holds data sets against deletion until the transaction ends; those of them that there are."""
+    """Lock data sets against deletion until the transaction ends; return the ids that exist."""
     statement = select(Dataset.id).where(
         Dataset.id.in_(ids), Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
     )
@@ -67,7 +67,7 @@ def find_idempotency_key(session: Session, project_id: str, key: str) -> Idempot
 
 
 def metrics_named(session: Session, job_id: str, after: int, name: str, limit: int) -> list[MetricRow]:
-    """Rows that hold a value of this name; found row by row, because JSON paths differ between databases."""
+    """List rows with a value of this name; searched here, because JSON paths differ between databases."""
     found: list[MetricRow] = []
     statement = select(MetricRow).where(MetricRow.job_id == job_id, MetricRow.seq > after).order_by(MetricRow.seq)
     for metric in session.scalars(statement.execution_options(yield_per=1_000)):
@@ -79,14 +79,14 @@ def metrics_named(session: Session, job_id: str, after: int, name: str, limit: i
 
 
 def metrics_span(session: Session, job_id: str, after: int, name: str | None) -> tuple[int, int, int]:
-    """How many rows there are past `after` that hold a number of this name, the first and the last of them."""
+    """Return count, first and last sequence number of the rows after `after` with a number of this name."""
     statement = select(func.count(), func.min(MetricRow.seq), func.max(MetricRow.seq))
     count, first, last = session.execute(statement.where(*_past(job_id, after, name))).one()
     return count, first or 0, last or 0
 
 
 def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
-    """Sequence numbers of evaluations; by the index of kinds and steps, not by a look at every row."""
+    """List the sequence numbers of evaluations, by the index of kinds and steps instead of a scan of all rows."""
     of_job = (MetricRow.job_id == job_id, MetricRow.kind == "eval", MetricRow.seq > after)
     return session.scalars(select(MetricRow.seq).where(*of_job)).all()
 
@@ -94,9 +94,13 @@ def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
 def extremes(
     session: Session, job_id: str, after: int, names: Sequence[str], span: tuple[int, int], stretches: int
 ) -> set[int]:
-    """Sequence numbers of the lowest and the highest value of each name in each of so many equal parts of a span.
+    """Return the sequence numbers of each name's lowest and highest value in each of N equal parts of a span.
 
-    Found by the database in two passes, so that no row comes here but the chosen ones.
+    The database finds them in two passes, so that only the chosen rows are transferred.
+
+    Args:
+        span: first and last sequence number.
+        stretches: N.
     """
     first, last = span
     place = (cast(MetricRow.seq, BigInteger) - first) * stretches // (last - first + 1)
@@ -116,7 +120,7 @@ def extremes(
 def metrics_at(
     session: Session, job_id: str, places: list[int] | None, after: int, name: str | None
 ) -> list[MetricRow]:
-    """Rows by their sequence numbers, in order; None for all past `after` that hold a number of this name."""
+    """List rows by their sequence numbers, in order; None for all after `after` with a number of this name."""
     if places is None:
         statement = select(MetricRow).where(*_past(job_id, after, name)).order_by(MetricRow.seq)
         return list(session.scalars(statement))
@@ -154,7 +158,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 
 def remove(session: Session, job_id: str) -> None:
-    """A job and everything that belongs to it."""
+    """Delete a job and all rows that belong to it."""
     tables: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, Artifact, HardestExample, IdempotencyKey)
     for table in tables:
         session.execute(delete(table).where(table.job_id == job_id))

@@ -1,4 +1,4 @@
-"""Submitting, showing, cancelling and deleting jobs."""
+"""Submit, show, cancel, pause, resume and delete jobs."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from service.shared.jobs.webhooks import check_webhook
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job, and whether an earlier request with the same key had made it."""
+    """A job, and whether an earlier request with the same idempotency key made it."""
 
     job: JobOut
     repeated: bool
 
 
 def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
-    """What the job would do; nothing is created."""
+    """Plan the job without creating it."""
     check_webhook(caller.settings, spec.webhook)
     return plan_job(caller, spec)
 
 
 def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submitted:
-    """Makes a job and wakes a worker; with a key that was used before, finds the job it made.
+    """Create a job and send its hint; for a repeated idempotency key, return the job of the first request.
 
     Raises:
-        InvalidRequest: the job cannot work, or the key came with another body.
+        InvalidRequest: the job cannot work, or the key was sent before with another body.
     """
     digest = _digest(spec)
-    if idempotency_key is not None and (found := _earlier_job(caller, idempotency_key, digest)) is not None:
-        return Submitted(found, repeated=True)
+    if idempotency_key is not None and (earlier := _earlier_job(caller, idempotency_key, digest)) is not None:
+        return Submitted(earlier, repeated=True)
     check_webhook(caller.settings, spec.webhook)
     plan = plan_job(caller, spec)
     try:
@@ -59,10 +59,10 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
                 _insert_key(session, caller, idempotency_key, digest, job)
     except IntegrityError:
         # Another request with the same key was quicker; its job is committed by now.
-        found = None if idempotency_key is None else _earlier_job(caller, idempotency_key, digest)
-        if found is None:
+        earlier = None if idempotency_key is None else _earlier_job(caller, idempotency_key, digest)
+        if earlier is None:
             raise
-        return Submitted(found, repeated=True)
+        return Submitted(earlier, repeated=True)
     failpoint("after_submit")
     caller.hints.send(job.id)
     return Submitted(schemas.render(job), repeated=False)
@@ -70,8 +70,8 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
 
 def list_jobs(caller: Caller, status: list[JobStatus], name: str | None, after: str | None, limit: int) -> Page[JobOut]:
     with caller.db.read() as session:
-        found = repository.page(session, caller.project_id, status, name, parse_cursor(after), limit + 1)
-    rows, more = split(found, limit)
+        jobs = repository.page(session, caller.project_id, status, name, parse_cursor(after), limit + 1)
+    rows, more = split(jobs, limit)
     end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
     return Page(data=[schemas.render(job) for job in rows], has_more=more, next=end)
 
@@ -82,39 +82,39 @@ def show(caller: Caller, job_id: str) -> JobOut:
 
 
 def cancel(caller: Caller, job_id: str) -> JobOut:
-    """Ends a waiting job, asks the worker of a running one to stop.
+    """Cancel a waiting job at once; ask the worker of a running one to stop.
 
     Raises:
         Conflict: the job has ended.
     """
-    return _change(caller, job_id, states.cancel)
+    return _transition(caller, job_id, states.cancel)
 
 
 def pause(caller: Caller, job_id: str) -> JobOut:
-    """Holds a waiting job, asks the worker of a running one to write a checkpoint and free its device.
+    """Pause a waiting job at once; ask the worker of a running one to write a checkpoint and free its device.
 
     Raises:
         Conflict: the job has ended, is being cancelled, or is paused.
     """
-    return _change(caller, job_id, states.pause)
+    return _transition(caller, job_id, states.pause)
 
 
 def resume(caller: Caller, job_id: str) -> JobOut:
-    """Lets a paused job go on from its checkpoint, on whichever worker is free.
+    """Queue a paused job again, to resume from its checkpoint on whichever worker is free.
 
     Raises:
         Conflict: the job is not paused.
     """
-    answer = _change(caller, job_id, states.resume)
+    answer = _transition(caller, job_id, states.resume)
     caller.hints.send(job_id)
     return answer
 
 
 def delete(caller: Caller, job_id: str) -> None:
-    """Removes an ended job, its records and its files.
+    """Delete an ended job with its rows and files.
 
     Raises:
-        Conflict: the job has not ended.
+        Conflict: the job has not ended, or an unfinished job starts from its adapter.
     """
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
@@ -137,10 +137,10 @@ def delete(caller: Caller, job_id: str) -> None:
 
 
 def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
-    """A job of the caller's project.
+    """Return a job of the caller's project.
 
     Raises:
-        NotFound: there is none, or it is another project's.
+        NotFound: no such job exists in this project.
     """
     job = repository.find(session, caller.project_id, job_id, lock=lock)
     if job is None:
@@ -148,7 +148,7 @@ def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) ->
     return job
 
 
-def _change(caller: Caller, job_id: str, transition: Callable[[Session, Job], None]) -> JobOut:
+def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job], None]) -> JobOut:
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
         transition(session, job)
@@ -157,10 +157,10 @@ def _change(caller: Caller, job_id: str, transition: Callable[[Session, Job], No
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
-    wanted = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
-    held = repository.lock_datasets(session, caller.project_id, list(wanted.values()))
-    for param, dataset_id in wanted.items():
-        if dataset_id not in held:
+    named = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
+    locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
+    for param, dataset_id in named.items():
+        if dataset_id not in locked:
             raise refusal(unknown_dataset(dataset_id, param))
     if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
         raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
@@ -185,20 +185,21 @@ def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Jo
 
 
 def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
+    """Return the job that an earlier request with this idempotency key made, if any."""
     with caller.db.read() as session:
-        known = repository.find_idempotency_key(session, caller.project_id, key)
-        if known is None:
+        row = repository.find_idempotency_key(session, caller.project_id, key)
+        if row is None:
             return None
-        if known.body_sha256 != digest:
+        if row.body_sha256 != digest:
             raise InvalidRequest(
                 "This Idempotency-Key was sent before with another body. Use a new key for a new job.",
                 code="idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return schemas.render(get(session, caller, known.job_id))
+        return schemas.render(get(session, caller, row.job_id))
 
 
 def _digest(spec: JobSpec) -> str:
-    """Of the meaning, not the bytes: the order of fields and white space do not count."""
+    """Hash the meaning of a spec, not its bytes: the order of fields and white space do not count."""
     plain = spec.model_dump(mode="json", exclude_unset=True)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Long histories in few points: the database finds the extremes, and only the rows that were chosen are read."""
+"""Thin long histories to few points: the database finds the extremes, and only the chosen rows are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTREMES = ("loss", "grad_norm")  # whose spikes stay where no name is asked for
 
 
 def thinned(session: Session, job_id: str, after: int, points: int, name: str | None) -> Sequence[MetricRow]:
-    """At most `points` rows past `after`, evenly over the sequence, with the extremes of each stretch.
+    """Return at most `points` rows after `after`, evenly over the sequence, with the extremes of each stretch.
 
     The first and the last row stay, and evaluations as far as half of the room goes.
 
@@ -42,7 +42,7 @@ def thinned(session: Session, job_id: str, after: int, points: int, name: str | 
 
 
 def _choose(session: Session, job_id: str, after: int, room: int, name: str | None, span: tuple[int, int]) -> set[int]:
-    """What to keep besides the first and the last row."""
+    """Choose the sequence numbers to keep besides the first and the last."""
     if name is not None:
         names: tuple[str, ...] = (name,)
         kept: set[int] = set()

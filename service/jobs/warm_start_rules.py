@@ -1,4 +1,4 @@
-"""Rules of a warm start: may a job start from the adapter of another one?"""
+"""Check that a job can start from the adapter of another one (`init_from`)."""
 
 from __future__ import annotations
 

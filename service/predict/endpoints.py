@@ -1,4 +1,4 @@
-"""Predictions over HTTP."""
+"""Serve predictions over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES: dict[str, Any] = {
 
 
 def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
-    """Without references: those of a body that FastAPI does not read itself would lead nowhere."""
+    """Replace the references of a schema by their targets, as FastAPI lists only the parts of bodies that it reads."""
     if isinstance(schema, list):
         return [_inlined(entry, parts) for entry in schema]
     if not isinstance(schema, dict):
@@ -49,11 +49,11 @@ def _body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def read_wish(request: Request) -> PredictIn:
-    """The body: JSON, or a form with image files.
+async def read_payload(request: Request) -> PredictIn:
+    """Read the body: JSON, or a form with image files.
 
     Raises:
-        RequestValidationError: it has another shape.
+        RequestValidationError: the body has another shape.
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form(max_files=MAX_INPUTS, max_fields=0) as form:
@@ -72,11 +72,11 @@ async def read_wish(request: Request) -> PredictIn:
 
 
 @router.post("/{job_id}/predict", openapi_extra=_body(), responses=errors(400, 404, 409, 413, 422, 429, 504))
-def predict(caller: CallerDep, job_id: JobId, wish: Annotated[PredictIn, Depends(read_wish)]) -> PredictionsOut:
+def predict(caller: CallerDep, job_id: JobId, payload: Annotated[PredictIn, Depends(read_payload)]) -> PredictionsOut:
     """Tries the model of a job that has succeeded on a few inputs: texts, pairs, words, prompts, chats or images.
 
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" --json '{"inputs": ["A joy.", "A bore."]}' \\
              http://127.0.0.1:8642/jobs/job_.../predict
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@cat.png http://127.0.0.1:8642/jobs/job_.../predict
     """
-    return service.predict(caller, job_id, wish)
+    return service.predict(caller, job_id, payload)

@@ -1,5 +1,5 @@
-"""The process that holds a trained model: a child of the API, started on demand, and ended when it is idle, slow or
-too large.
+"""Run the process that holds a trained model: a child of the API, started on demand, and ended when it is idle, slow
+or too large.
 
 A child rather than a job for a worker: workers train, and a prediction must not wait for hours behind a run, nor take
 its memory. All that is needed lies in the home folder, which every API process has.
@@ -50,10 +50,10 @@ class PredictionQueue:
         self._timer: Timer | None = None
 
     def ask(self, order: Order) -> dict[str, Any]:
-        """What the child says: answers, or an error.
+        """Send an order to the child; return its answers or its error.
 
         Raises:
-            TooManyRequests: others wait already.
+            TooManyRequests: too many requests wait already.
             TimedOut: no answer within `predict_timeout_seconds`, loading and waiting included.
             Unavailable: the child ended instead of answering.
         """
@@ -65,14 +65,14 @@ class PredictionQueue:
                     self._end()
                     self._child = PredictingProcess(self._settings)
                 return self._child.ask(order, deadline)
-            except BaseException:  # whatever it was about, the next one begins with a fresh process
+            except BaseException:  # of any kind: the next request gets a fresh process
                 self._end()
                 raise
             finally:
                 self._start_timer()
 
     def close(self) -> None:
-        """At the end of the service, which a request at work must not hold up."""
+        """End the child, without waiting for a request that is being answered."""
         if (child := self._child) is not None:
             child.kill()
         with self._turn:
@@ -209,14 +209,14 @@ class PredictingProcess:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A long log of earlier processes is put aside."""
+    """Open the log for appending; move a long one of earlier processes aside."""
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))
     return path.open("ab")
 
 
 def clear_orphans(folder: Path) -> None:
-    """Removes what processes left whose parent was killed: nobody holds the lock any more."""
+    """Remove the folders of processes whose parent was killed: their locks are free."""
     for lock in folder.glob(f"*/{LOCK}"):
         with suppress(OSError), lock.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Trying a finished job's model on a few inputs."""
+"""Predict with the model of a finished job."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 # The merged model needs no base model beside it; the others do.
 PREFERRED = ("merged", "lora", "adapter")
-# What the operator must mend, and what another request may do better.
+# The operator must mend these, or another request may succeed.
 _UNAVAILABLE = frozenset({"artifact_damaged", "disk_full", "out_of_memory", "predict_failed"})
-_WRONG_INPUT = frozenset({"bad_data", "invalid_image"})  # what only the model's own processor finds out
+_WRONG_INPUT = frozenset({"bad_data", "invalid_image"})  # only the model's own processor finds these
 
 
-def predict(caller: Caller, job_id: str, wish: PredictIn) -> PredictionsOut:
-    """The model's answers.
+def predict(caller: Caller, job_id: str, payload: PredictIn) -> PredictionsOut:
+    """Return the model's answers to the inputs.
 
     Raises:
         Conflict: the job has not succeeded, or its base model is gone.
@@ -34,10 +34,10 @@ def predict(caller: Caller, job_id: str, wish: PredictIn) -> PredictionsOut:
     """
     with caller.db.read() as session:
         job = get(session, caller, job_id)
-        found = {artifact.name: artifact for artifact in repository.of_job(session, job_id)}
-    artifact = _artifact(job, found)
+        artifacts = {artifact.name: artifact for artifact in repository.of_job(session, job_id)}
+    artifact = _artifact(job, artifacts)
     spec = planned_spec(job)
-    inputs, options = read_inputs(spec, wish), read_options(spec, wish)
+    inputs, options = read_inputs(spec, payload), read_options(spec, payload)
     path = artifact_path(caller, artifact)
     if not path.is_file():
         raise NotFound(f"The file of artifact '{artifact.name}' is gone from the service's disk.", code="artifact_gone")
@@ -63,7 +63,7 @@ def predict(caller: Caller, job_id: str, wish: PredictIn) -> PredictionsOut:
     )
 
 
-def _artifact(job: Job, found: dict[str, Artifact]) -> Artifact:
+def _artifact(job: Job, artifacts: dict[str, Artifact]) -> Artifact:
     if job.status != JobStatus.SUCCEEDED:
         raise Conflict(
             f"The job is {job.status}; its model can be tried once it has succeeded.",
@@ -71,8 +71,8 @@ def _artifact(job: Job, found: dict[str, Artifact]) -> Artifact:
             param="status",
         )
     for name in PREFERRED:
-        if name in found:
-            return found[name]
+        if name in artifacts:
+            return artifacts[name]
     raise NotFound("The artifacts of the job are gone.", code="artifact_gone")
 
 

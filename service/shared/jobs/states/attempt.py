@@ -23,7 +23,7 @@ LOST_WORKER = {
 def claim(
     session: Session, job_id: str, worker: str, lease_seconds: float, running_jobs: int | None = None
 ) -> Job | None:
-    """queued -> running under a new attempt; None if the job cannot be claimed.
+    """Claim a queued job under a new attempt; None if it cannot be claimed.
 
     Args:
         running_jobs: the limit of running jobs for a project without a limit of its own.
@@ -60,7 +60,7 @@ def renew(session: Session, job_id: str, attempt: int, lease_seconds: float) -> 
 
 
 def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
-    """running -> succeeded; False if the job was cancelled or the lease lost: the caller then publishes nothing."""
+    """End the job as succeeded; False if it was cancelled or the lease lost: the caller then publishes nothing."""
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
     if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
         return False
@@ -70,7 +70,7 @@ def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
 
 
 def fail(session: Session, job_id: str, attempt: int, error: Json) -> bool:
-    """running -> failed without a retry; a job that is being cancelled becomes cancelled instead."""
+    """End the job as failed, without a retry; a job that is being cancelled becomes cancelled instead."""
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
     if not compare_and_set(session, statement.values(error=error, **ended(JobStatus.FAILED))):
         return give_back(session, job_id, attempt, charge=False)
