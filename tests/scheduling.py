@@ -13,7 +13,12 @@ import pytest
 
 # By group: the files of a service that is started as a user would, with its finished jobs.
 TOGETHER = {
-    "browser": ("tests/browser/test_page.py", "tests/browser/test_sign_in.py", "tests/browser/test_views.py"),
+    "browser": (
+        "tests/browser/test_jobs_table.py",
+        "tests/browser/test_page.py",
+        "tests/browser/test_sign_in.py",
+        "tests/browser/test_views.py",
+    ),
     "e2e": (
         "tests/e2e/test_cli.py",
         "tests/e2e/test_examples.py",

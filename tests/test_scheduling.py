@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests import scheduling
@@ -23,7 +24,8 @@ def test_named_files_exist() -> None:
 def test_every_file_that_uses_the_shared_service_is_in_its_group() -> None:
     """Else it would start a second service, and train a second job."""
     for group, files in scheduling.TOGETHER.items():
-        users = {path for path in (ROOT / "tests" / group).glob("test_*.py") if "up: Up" in path.read_text()}
+        files_of_group = (ROOT / "tests" / group).glob("test_*.py")
+        users = {path for path in files_of_group if re.search(r"\b(up: Up|tab: Tab)\b", path.read_text())}
         assert {path.relative_to(ROOT).as_posix() for path in users} == set(files)
 
 

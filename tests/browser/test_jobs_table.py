@@ -47,10 +47,11 @@ def listed(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def show(tab: Tab, jobs: list[dict[str, Any]]) -> None:
-    """Opens the list with these jobs on it."""
+    """Open the list with these jobs on it."""
     found = {"object": "list", "data": jobs, "has_more": False, "next": None}
     tab.page.route("**/jobs?*", lambda route: route.fulfill(json=found))
     tab.open("/")
+    tab.page.reload()  # the list that the sign-in opened asks again only after a minute where no job runs
     tab.page.wait_for_function("count => document.querySelectorAll('tbody tr').length === count", arg=len(jobs))
 
 
