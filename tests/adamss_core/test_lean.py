@@ -17,6 +17,7 @@ print(json.dumps([__name__, sys.argv[1:], loaded]))
 """
 
 
+@pytest.mark.compat
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_module_runs_as_main_with_its_arguments_and_without_bitsandbytes(tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(SHOW)

@@ -53,6 +53,7 @@ def test_train_adamss(up: Up, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter", "lora", "merged"}
 
 
+@pytest.mark.compat  # the demo does the same with its own artifacts
 def test_use_artifacts(up: Up, finished: str, tmp_path: Path) -> None:
     assert up.adamss("artifacts", "download", finished, "--to", str(tmp_path), "--extract").returncode == 0
     result = up.run(sys.executable, "-m", "examples.use_artifacts", str(up.base), str(tmp_path))

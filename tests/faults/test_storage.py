@@ -211,7 +211,6 @@ def locked(topology: Topology) -> Iterator[None]:
         held.rollback()
 
 
-@pytest.mark.quick("embedded")
 def test_row_25_database_locked_for_eight_seconds(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(600)
@@ -251,7 +250,6 @@ if stand_in:
 """
 
 
-@pytest.mark.quick("embedded")
 def test_row_26_wall_clock_jumps_an_hour(topology: Topology, tmp_path: Path) -> None:
     folder = tmp_path / "clock"
     folder.mkdir()

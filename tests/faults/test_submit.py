@@ -64,7 +64,6 @@ def test_row_03_broker_down_at_submit(topology: Topology) -> None:
         topology.check_succeeded(job_id, steps=3)
 
 
-@pytest.mark.quick("production")
 def test_row_04_broker_accepts_and_never_responds(topology: Topology) -> None:
     topology.api()
     topology.start_worker()

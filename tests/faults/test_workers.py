@@ -132,7 +132,6 @@ print(won)
 """
 
 
-@pytest.mark.quick("production")
 def test_row_10_two_workers_one_job_five_hundred_times(topology: Topology) -> None:
     topology.api()
     first = topology.submit()

@@ -136,6 +136,7 @@ def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return install(wheel, "", tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.compat
 def test_core_is_the_library(wheel: Path, tmp_path: Path) -> None:
     core = install(wheel, "core", tmp_path)
     tiny_bert().save_pretrained(core.folder / "base")
@@ -157,6 +158,7 @@ print(json.dumps([name for name in ("sqlalchemy", "fastapi", "celery") if import
     assert (core.folder / "lora" / "adapter_config.json").is_file()
 
 
+@pytest.mark.compat
 def test_service_is_api_and_worker(wheel: Path, tmp_path: Path) -> None:
     service = install(wheel, "service", tmp_path)
     code = """

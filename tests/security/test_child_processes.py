@@ -12,6 +12,7 @@ import pytest
 from service.base_models import inspection
 from service.datasets import hub, leakage, preview, upload
 from service.predict import process
+from tests.marks import compat
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("adamss_core", "service", "worker", "migrations", "examples", "benchmarks")
@@ -37,7 +38,14 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [upload.COMMAND, hub.COMMAND, preview.COMMAND, leakage.COMMAND, inspection.COMMAND, process.COMMAND],
+    [
+        upload.COMMAND,
+        hub.COMMAND,
+        leakage.COMMAND,
+        inspection.COMMAND,
+        compat(preview.COMMAND),
+        compat(process.COMMAND),
+    ],
     ids=lambda command: command[-1],
 )
 def test_a_child_does_not_import_what_lies_in_the_current_folder(command: list[str], tmp_path: Path) -> None:

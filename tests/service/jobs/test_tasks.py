@@ -187,6 +187,7 @@ def test_what_belongs_to_another_task_is_named(service: Service, changes: Any, p
     assert error["message"].startswith(param)
 
 
+@pytest.mark.compat
 def test_facts_of_an_older_inspection_are_found_out_anew(service: Service, tiny_facts: dict[str, Any]) -> None:
     folder = service.settings.files.model(MODEL)
     old = {name: value for name, value in tiny_facts.items() if name not in ("format", "other_tasks")}
