@@ -23,8 +23,9 @@ from adamss_core.adapter_files import (
     to_json,
     write_folder,
 )
-from adamss_core.errors import ExportError
+from adamss_core.errors import ExportError, MergeError
 from adamss_core.layer import AdamssLayer
+from adamss_core.shared_weights import shared_weights, shares_weight
 
 LORA_MANIFEST = "lora_manifest.json"
 
@@ -97,9 +98,15 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
     """Merge the delta into the base model, in fp32 and rounded once, and return the base; the PeftModel is consumed.
 
     Raises:
-        MergeError: the delta is not finite, or the base is quantised in a way that cannot be merged into.
+        MergeError: the delta is not finite, the base is quantised in a way that cannot be merged into, or an adapted
+            module shares its weight with another one.
     """
     adapter = adapter_name or active_adapter(model)
+    shared = shared_weights(model.base_model.model)
+    if both := [name for name in model.base_model.adapted_layers(adapter) if name in shared]:
+        raise MergeError(
+            shares_weight(both[0], shared[both[0]]), hint="Use the adapter or its LoRA without merging.", where=both[0]
+        )
     merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
     return merged
 

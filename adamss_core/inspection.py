@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from peft.utils import TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING
 from torch import nn
@@ -29,6 +28,8 @@ from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes
+from adamss_core.shared_weights import shared_weights
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
@@ -52,10 +53,12 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     Returns:
         model_type, architectures: of the config.
         tasks: for which the model can be fine-tuned.
-        parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets:
-            see `task_facts`; of the first task, and in `other_tasks` by the names of the others.
+        parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets,
+            embedding_rows, shared_weights, head_classes: see `task_facts`; of the first task, and in `other_tasks` by
+            the names of the others.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
+        token_ids: see `count_token_ids`.
         format: of these facts.
 
     Raises:
@@ -64,6 +67,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     source = str(folder_or_id)
     options = load_options(source, revision)
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
+    check_padding(config)
     _check_weights(Path(source))
     by_task = _attempt(source, partial(_facts_by_task, config))
     first, *others = by_task
@@ -85,6 +89,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
         "has_image_processor": sees_images and _has_image_processor(source, options),
+        "token_ids": None if tokenizer is None else count_token_ids(tokenizer),
     }
 
 
@@ -121,13 +126,17 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
+        embedding_rows: see `count_embedding_rows`.
+        shared_weights: linear layers, those outside of the body too, that share a weight -> the other module.
+        head_classes: see `head_classes`.
     """
-    two, three = (_build(config, auto_model, labels) for labels in (2, 3))
+    two, three = (build_on_meta(config, auto_model, labels) for labels in (2, 3))
     outside = head_modules(two)
     heads = outside if trains_head else []
     sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
     per_label = sizes[1] - sizes[0]
-    linear = [entry for entry in linear_modules(two) if trains_head or entry["name"] not in outside]
+    every_linear, shared = linear_modules(two), shared_weights(two)
+    linear = [entry for entry in every_linear if trains_head or entry["name"] not in outside]
     return {
         "parameters": _parameters(two) - sizes[0],
         "linear_modules": linear,
@@ -135,6 +144,9 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,
         "default_targets": default_targets(config.model_type, linear),
+        "embedding_rows": count_embedding_rows(two),
+        "shared_weights": {entry["name"]: shared[entry["name"]] for entry in every_linear if entry["name"] in shared},
+        "head_classes": head_classes(config, auto_model),
     }
 
 
@@ -153,6 +165,21 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     return [
         name for name, module in model.named_children() if name != model.base_model_prefix and _parameters(module) > 0
     ]
+
+
+def check_padding(config: Any) -> None:
+    """Raise InspectionError where the config's padding token has no row in the embeddings.
+
+    Such a model cannot be built, and torch's error names neither the field nor the file.
+    """
+    text = config.get_text_config()
+    token, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
+    if isinstance(token, int) and isinstance(rows, int) and not -rows <= token < rows:
+        raise InspectionError(
+            f"pad_token_id in the model's config.json is {token:,}, but its embeddings have {rows:,} rows.",
+            hint="Set it to the id of the tokenizer's padding token, or to null.",
+            where="config.json",
+        )
 
 
 def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
@@ -200,13 +227,6 @@ def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] 
     if targets is not None and not names.isdisjoint(targets):
         return targets
     return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
-
-
-def _build(config: Any, auto_model: Any, labels: int) -> PreTrainedModel:
-    config.num_labels = labels
-    with torch.device("meta"):
-        model: PreTrainedModel = auto_model.from_config(config, trust_remote_code=False)
-    return model
 
 
 def _parameters(module: nn.Module) -> int:

@@ -33,6 +33,7 @@ from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
+from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -114,6 +115,7 @@ class AdamssModel(BaseTuner):
     def _find_targets(self, model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
         inside: tuple[str, ...] = ()
         targets: list[tuple[str, nn.Module]] = []
+        shared = {} if config.inference_mode else shared_weights(model)
         for name, module in model.named_modules():
             if name.startswith(inside) and inside:
                 continue
@@ -130,6 +132,8 @@ class AdamssModel(BaseTuner):
                     "or keep this module out with a narrower name.",
                     where=name,
                 )
+            if name in shared:
+                raise TargetError(shares_weight(name, shared[name]), hint=REMEDY, where=name)
             targets.append((name, module))
         if not targets:
             raise _nothing_matched(model, config.target_modules)

@@ -18,7 +18,13 @@ class LinearModule(BaseModel):
 
 
 class TaskFacts(BaseModel):
-    """Facts that depend on the head: the modules of the model as its task loads it."""
+    """Facts that depend on the head: the modules of the model as its task loads it.
+
+    Attributes:
+        embedding_rows: token ids that the model has an embedding for; None where it embeds no tokens.
+        shared_weights: linear layer -> another module with the same weight.
+        head_classes: names of the classes that the files' own head for this task knows; empty where they have none.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -28,10 +34,17 @@ class TaskFacts(BaseModel):
     head_parameters_per_label: int = 0
     head_parameters_fixed: int = 0
     default_targets: list[str] | None = None
+    embedding_rows: int | None = None
+    shared_weights: dict[str, str] = {}
+    head_classes: list[str] = []
 
 
 class ModelFacts(TaskFacts):
-    """Facts of a base model, read on the meta device; those of `TaskFacts` belong to the first of its tasks."""
+    """Facts of a base model, read on the meta device; those of `TaskFacts` belong to the first of its tasks.
+
+    Attributes:
+        token_ids: ids that the tokenizer may give, from 0 to the largest; None without a tokenizer.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
@@ -45,6 +58,7 @@ class ModelFacts(TaskFacts):
     has_fast_tokenizer: bool = False
     has_chat_template: bool = False
     has_image_processor: bool = False
+    token_ids: int | None = None
     hidden_size: int | None = None
     tasks: list[str] = []
     other_tasks: dict[str, TaskFacts] = {}
@@ -57,4 +71,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 3  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import regex
 
+from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.problem import SpecProblem
@@ -17,26 +18,41 @@ ALL_LINEAR = "all-linear"
 SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
 MATCH_SECONDS = 1.0  # for all modules together: patterns come from users, and some never end
 SUGGESTIONS = 8
+SHARED = "target_shares_weight"
 
 
 def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
     """Return the linear modules that the spec adapts, in the model's order.
 
     Raises:
-        SpecProblem: the targets match nothing, or a pattern cannot be used.
+        SpecProblem: the targets match nothing, or a layer that shares its weight; or a pattern cannot be used.
     """
     matcher = _Matcher(spec, facts)
+    _check_shared_weights(matcher, facts)
     matched = [module for module in facts.linear_modules if matcher.matches(module.name)]
     if not matched:
         raise _nothing_matched(spec, facts, matcher.targets)
     return matched
 
 
+def _check_shared_weights(matcher: _Matcher, facts: ModelFacts) -> None:
+    """Raise SpecProblem for a target that shares its weight; "all-linear" never means the output embeddings."""
+    linear = {module.name for module in facts.linear_modules}
+    for name, other in facts.shared_weights.items():
+        if (name in linear or not matcher.takes_all) and matcher.matches(name):
+            message = f"target_modules matches a module that cannot be adapted: {shares_weight(name, other)} {REMEDY}"
+            raise SpecProblem("adamss.target_modules", message, SHARED)
+
+
 def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
-    """Raise SpecProblem for a module that the model does not have."""
+    """Raise SpecProblem for a module that the model does not have, or that shares its weight."""
+    shared = facts.shared_weights | {other: name for name, other in facts.shared_weights.items()}
     known = {name for module in facts.linear_modules for name in _suffixes(module.name)}
     known |= {name for head in facts.head_modules for name in _suffixes(head)} | set(SEQ_CLS_HEADS)
     for index, name in enumerate(spec.modules_to_save or []):
+        if (module := next((module for module in shared if name in _suffixes(module)), None)) is not None:
+            message = f"modules_to_save names a module that cannot be trained: {shares_weight(module, shared[module])}"
+            raise SpecProblem(f"adamss.modules_to_save[{index}]", f"{message} {REMEDY}", SHARED)
         if name not in known:
             raise SpecProblem(
                 f"adamss.modules_to_save[{index}]",
@@ -62,12 +78,16 @@ class _Matcher:
         self.deadline = time.monotonic() + MATCH_SECONDS
         self._check_patterns()
 
+    @property
+    def takes_all(self) -> bool:
+        return isinstance(self.targets, str) and self.targets.lower() == ALL_LINEAR
+
     def matches(self, name: str) -> bool:
         if any(self._match("modules_to_save", rf"(^|.*\.){head}($|\..*)", name) for head in self.excluded):
             return False
+        if self.takes_all:
+            return True
         if isinstance(self.targets, str):
-            if self.targets.lower() == ALL_LINEAR:
-                return True
             return self._match("target_modules", rf"(?:{self.targets})\Z", name) is not None
         if name in self.targets:
             return True

@@ -13,9 +13,17 @@ from peft import AdamssConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from adamss_core.errors import AdamssWarning
-from adamss_core.inspection import default_targets, head_modules, is_usable, linear_modules, load_options
+from adamss_core.errors import AdamssError, AdamssWarning
+from adamss_core.inspection import (
+    check_padding,
+    default_targets,
+    head_modules,
+    is_usable,
+    linear_modules,
+    load_options,
+)
 from adamss_core.peft_model import get_adamss_model
+from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
@@ -110,47 +118,28 @@ def load_pretrained(
 
     Raises:
         TrainingError: model_load_failed, quantization_unavailable.
+        InspectionError: the padding token has no embedding.
     """
-    full_precision = _unquantised(auto_model, source)
+    with _loading(source, task):
+        config = AutoConfig.from_pretrained(source.path, **source.options)
+        check_padding(config)
+        full_precision = _unquantised(auto_model, source, config)
     model, missing = _load(auto_model, source, head, task, full_precision)
     fresh = sorted({key.rpartition(".")[0] for key in missing})
-    if source.quantization is not None and (more := [name for name in fresh if not _inside(name, full_precision)]):
+    if source.quantization is not None and (more := [name for name in fresh if not is_inside(name, full_precision)]):
         # Random, so trained in full: no gradient reaches a quantised weight.
         model, _ = _load(auto_model, source, head, task, [*full_precision, *more])
     model.config._name_or_path = model.name_or_path = source.name
     return model, fresh
 
 
-def _unquantised(auto_model: Any, source: Source) -> list[str]:
-    """Return the modules to keep in full precision in a quantised base: the head's, and those that the job names.
-
-    They are trained in full, but transformers would quantise them too.
-    """
-    if source.quantization is None:
-        return []
-    config = AutoConfig.from_pretrained(source.path, **source.options)
-    with torch.device("meta"):
-        model = auto_model.from_config(config, trust_remote_code=False)
-    return [*head_modules(model), *source.unquantised]
-
-
-def _load(
-    auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
-) -> tuple[PreTrainedModel, set[str]]:
-    """Load the model; return it and the names of the parameters that its files have no values for."""
-    quantised = quantization_config(source.quantization, unquantised)
+@contextmanager
+def _loading(source: Source, task: str) -> Iterator[None]:
+    """Translate what transformers raises for a base that it cannot load, which may be anything."""
     try:
-        with quiet_loading():
-            model, info = auto_model.from_pretrained(
-                source.path,
-                use_safetensors=True,
-                dtype=torch.float32,
-                **({} if quantised is None else {"quantization_config": quantised}),
-                ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
-                output_loading_info=True,
-                **head,
-                **source.options,
-            )
+        yield
+    except AdamssError:
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -161,6 +150,36 @@ def _load(
             "safetensors.",
             where="base_model",
         ) from error
+
+
+def _unquantised(auto_model: Any, source: Source, config: Any) -> list[str]:
+    """Return the modules to keep in full precision in a quantised base: the head's, and those that the job names.
+
+    They are trained in full, but transformers would quantise them too.
+    """
+    if source.quantization is None:
+        return []
+    with torch.device("meta"):
+        model = auto_model.from_config(config, trust_remote_code=False)
+    return [*head_modules(model), *source.unquantised]
+
+
+def _load(
+    auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model; return it and the names of the parameters that its files have no values for."""
+    quantised = quantization_config(source.quantization, unquantised)
+    with _loading(source, task), quiet_loading():
+        model, info = auto_model.from_pretrained(
+            source.path,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **({} if quantised is None else {"quantization_config": quantised}),
+            ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
+            output_loading_info=True,
+            **head,
+            **source.options,
+        )
     if quantised is not None:
         keep_weight_layout(model)
     missing = {str(key) for key in info["missing_keys"]} | {str(entry[0]) for entry in info["mismatched_keys"]}
@@ -200,6 +219,7 @@ def add_adapter(
     config = AdamssConfig(**request.spec.adamss.config_fields(), task_type=peft_type)
     own = HEAD_NAMES.get(peft_type or "", ())
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
+    _check_shared_weights(model, config.modules_to_save or [])
     if config.target_modules is None:
         config.target_modules = default_targets(model.config.model_type, linear_modules(model))
     left_out = [*own, *(config.modules_to_save or []), *([] if heads else head_modules(model))]
@@ -228,12 +248,21 @@ def modules_to_save(
     # A parent comes before what is inside it.
     candidates = [*(head_modules(model) if heads else []), *sorted(filter(None, fresh))]
     for name in candidates:
-        if not _inside(name, (*own, *names)):
+        if not is_inside(name, (*own, *names)):
             names.append(name)
     return names or None
 
 
-def _inside(name: str, modules: Iterable[str]) -> bool:
+def _check_shared_weights(model: PreTrainedModel, names: list[str]) -> None:
+    """Raise TrainingError for a module to train in full whose weight another module shares."""
+    for name, other in shared_weights(model).items():
+        if is_inside(name, names):
+            raise TrainingError(
+                "target_shares_weight", shares_weight(name, other), hint=REMEDY, where="adamss.modules_to_save"
+            )
+
+
+def is_inside(name: str, modules: Iterable[str]) -> bool:
     """Return whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
     return any(f".{module}." in f".{name}." for module in modules)
 
@@ -243,7 +272,7 @@ def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: lis
     if not isinstance(targets, str) or targets.lower() != "all-linear":
         return targets
     names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not _inside(name, heads)]
+    return [name for name in names if not is_inside(name, heads)]
 
 
 def first_line(error: Exception, source: Source) -> str:

@@ -16,6 +16,7 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.spec import plan_steps
 from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.base_model import Source, add_adapter
+from adamss_core.training.class_head import take_over_head
 from adamss_core.training.length_policy import encode_data
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
@@ -44,14 +45,14 @@ def prepare(
     processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
     base, fresh = _base(request, task, source, processor)
-    if checkpoint is None:
+    if checkpoint is None and not take_over_head(base, fresh, task.auto_model, source, reporter):
         task.prepare_head(base, data)
     limit = task.limit(processor, base.config)
     data, train, evaluation = encode_data(task, data, processor, limit, reporter)
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
-    model = _adapted_model(base, fresh, request, reporter, task, checkpoint)
+    model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
     subspaces = model.base_model.asa_summary()["total"]
     plan = plan.for_subspaces(subspaces)
     reporter.planned(plan, subspaces)
@@ -93,6 +94,7 @@ def _adapted_model(
     request: RunRequest,
     reporter: Reporter,
     task: Task,
+    source: Source,
     checkpoint: Path | None,
 ) -> PeftModel:
     """Put a fresh adapter on the base, or the checkpoint's."""
@@ -100,7 +102,7 @@ def _adapted_model(
         return _resumed_adapter(base, checkpoint / ADAPTER)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        warm_start(model, request.init_from)
+        warm_start(model, request.init_from, task.auto_model, source, reporter)
         reporter.event(
             "adapter_inherited",
             f"Training starts from the adapter of job {request.spec.init_from}.",

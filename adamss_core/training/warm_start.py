@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from peft import AdamssConfig, PeftModel, set_peft_model_state_dict
 from torch import Tensor
 
 from adamss_core.adapter_files import (
     CONFIG,
+    KEY_PREFIX,
     MANIFEST,
     WEIGHTS,
     active_adapter,
+    adapter_tensors,
     check_complete,
     read_config,
     read_weights,
 )
 from adamss_core.errors import AdamssError
+from adamss_core.model_parts import label_axes
+from adamss_core.spec.class_names import SAME_DATA, match_classes
+from adamss_core.training.base_model import Source
+from adamss_core.training.class_head import reordered, report_fresh_head
 from adamss_core.training.errors import TrainingError
+from adamss_core.training.request import Reporter
 
+ARTIFACT_MANIFEST = "manifest.json"
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
 
 
-def warm_start(model: PeftModel, archive: Path) -> None:
+def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source, reporter: Reporter) -> None:
     """Replace a fresh adapter's values, head included, by a published adapter's.
 
     Every subspace is active again, pruned ones with the values they were pruned with: the new run has its own
-    schedule.
+    schedule. The head's outputs are matched by the names of their classes; for other classes the head keeps its own
+    start.
 
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
         archive: zip of the published adapter.
+        auto_model: transformers' class for the task.
 
     Raises:
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    source_config, tensors = _read(archive)
+    source_config, tensors, classes = _read(archive)
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
     for field in SHAPING:
@@ -49,29 +61,50 @@ def warm_start(model: PeftModel, archive: Path) -> None:
             )
     try:
         check_complete(model, adapter, tensors)
+        if source.classes:
+            tensors |= _head(model, tensors, classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
-        raise _unusable(f"its weights do not fit ({reason})", "The classes may differ.") from error
+        raise _unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
     except AdamssError as error:
         if error.code == "base_mismatch":
             raise
         raise _unusable(f"its modules differ: {error.message}", error.hint) from error
 
 
-def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor]]:
-    """Return the published adapter's configuration and its tensors without ASA's state."""
+def _head(
+    model: PeftModel,
+    tensors: dict[str, Tensor],
+    classes: list[str],
+    auto_model: Any,
+    source: Source,
+    reporter: Reporter,
+) -> dict[str, Tensor]:
+    """Return the head's tensors with an axis of classes, in the job's order; the model's own for other classes."""
+    axes = {f"{KEY_PREFIX}{name}": axis for name, axis in label_axes(model.get_base_model().config, auto_model).items()}
+    order = match_classes(classes, source.classes)
+    if order is not None:
+        return reordered({key: tensors[key] for key in axes}, axes, order)
+    report_fresh_head(reporter, "The adapter that init_from names", classes, source.classes, SAME_DATA)
+    own = adapter_tensors(model, active_adapter(model))
+    return {key: own[key] for key in axes}
+
+
+def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str]]:
+    """Return the published adapter's configuration, its tensors without ASA's state, and its classes."""
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive) as content:
             folder = Path(name)
             for member in (CONFIG, WEIGHTS, MANIFEST):
                 content.extract(member, folder)
             config, tensors = read_config(folder), read_weights(folder)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            classes = json.loads(content.read(ARTIFACT_MANIFEST))["result"]["labels"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(
             f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
         ) from error
-    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}
+    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes
 
 
 def _unusable(reason: str, hint: str) -> TrainingError:

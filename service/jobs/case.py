@@ -18,12 +18,14 @@ class Ancestor:
     Attributes:
         spec: its planned spec; None where no such job exists.
         has_adapter: whether its adapter can be read.
+        classes: that it tells apart, in the order of their ids; empty where it classifies nothing.
     """
 
     id: str
     status: str = ""
     spec: JobSpec | None = None
     has_adapter: bool = False
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,4 @@ class Case:
 Rule = Callable[[Case], SpecProblem | None]
 ModelRule = Callable[[Case, ModelFacts], SpecProblem | None]
 DataWarning = Callable[[Case], list[str]]
+ModelWarning = Callable[[Case, ModelFacts], list[str]]

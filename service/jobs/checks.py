@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
+from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
 from adamss_core.spec.survey import Survey
-from service.jobs.case import Case, DataWarning, ModelRule, Rule
+from adamss_core.spec.vocabulary import tokens_without_row
+from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
 from service.shared.database.tables import Dataset
 from service.shared.errors import quoted_names
 
@@ -144,7 +146,14 @@ def model_has_parts(case: Case, facts: ModelFacts) -> SpecProblem | None:
     return case.record.model_problem(case.spec, facts)
 
 
-MODEL_RULES: tuple[ModelRule, ...] = (model_has_task, model_has_parts)
+def model_embeds_all_tokens(case: Case, facts: ModelFacts) -> SpecProblem | None:
+    if not case.record.has_tokens:
+        return None
+    problem = tokens_without_row(case.spec.base_model, facts.token_ids, facts.embedding_rows)
+    return None if problem is None else SpecProblem("base_model", " ".join(problem), "tokenizer_mismatch")
+
+
+MODEL_RULES: tuple[ModelRule, ...] = (model_has_task, model_has_parts, model_embeds_all_tokens)
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------
@@ -180,9 +189,18 @@ def length_beyond_positions(case: Case, facts: ModelFacts) -> list[str]:
     return [f"training.max_length is {length}, but the model takes {limit} tokens at most."]
 
 
+def head_for_other_classes(case: Case, facts: ModelFacts) -> list[str]:
+    """Warn that the head of a base that is a classifier already is not taken over, where users may expect it."""
+    theirs, mine = facts.head_classes, list(case.training_rows.labels)
+    if not theirs or not mine or match_classes(theirs, mine) is not None or not is_surprising(theirs, mine):
+        return []
+    return [head_starts_afresh(f"The base model '{case.spec.base_model}'", theirs, mine, RENAME_LABELS)]
+
+
 DATA_WARNINGS: tuple[DataWarning, ...] = (
     training_rows_left_out,
     unusual_labels,
     evaluation_rows_left_out,
     unknown_labels,
 )
+MODEL_WARNINGS: tuple[ModelWarning, ...] = (length_beyond_positions, head_for_other_classes)

@@ -25,7 +25,7 @@ from service.jobs import checks
 from service.jobs.case import Case
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
-from service.jobs.warm_start_rules import WARM_START_RULES, find_ancestor
+from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
 
@@ -95,8 +95,9 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
     modules = match_targets(spec.adamss, facts)
     subspaces = total_subspaces(modules, spec.adamss)
     plan = make_plan(spec, case.train_count, subspaces)
-    warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
-    warnings += [*plan.warnings, *checks.length_beyond_positions(case, facts), *leakage_warnings(caller, spec)]
+    warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
+    warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
+    warnings += [*plan.warnings, *leakage_warnings(caller, spec)]
     outputs = case.record.outputs(len(case.training_rows.labels))
     return PlanOut(
         spec=plan.spec,

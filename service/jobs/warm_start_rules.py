@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from adamss_core.spec import SpecProblem
+from adamss_core.spec.class_names import SAME_DATA, head_starts_afresh, match_classes
 from service.http.context import Caller
 from service.jobs import repository
-from service.jobs.case import Ancestor, Case, Rule
+from service.jobs.case import Ancestor, Case, DataWarning, Rule
 from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
@@ -22,7 +23,8 @@ def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
         if job is None:
             return Ancestor(job_id)
         has_adapter = repository.has_artifact(session, job.id, ADAPTER)
-        return Ancestor(job_id, job.status, planned_spec(job), has_adapter)
+        classes = (job.result or {}).get("labels") or ()
+        return Ancestor(job_id, job.status, planned_spec(job), has_adapter, tuple(classes))
 
 
 def ancestor_exists(case: Case) -> SpecProblem | None:
@@ -57,4 +59,15 @@ def ancestor_has_same_shape(case: Case) -> SpecProblem | None:
     return None
 
 
+def ancestor_has_same_classes(case: Case) -> list[str]:
+    """Warn that the head of the ancestor is not taken over for other classes."""
+    if case.ancestor is None or not case.ancestor.classes or not case.training_rows.labels:
+        return []
+    theirs, mine = case.ancestor.classes, list(case.training_rows.labels)
+    if match_classes(theirs, mine) is not None:
+        return []
+    return [head_starts_afresh(f"Job {case.ancestor.id}, which init_from names,", theirs, mine, SAME_DATA)]
+
+
 WARM_START_RULES: tuple[Rule, ...] = (ancestor_exists, ancestor_has_adapter, ancestor_has_same_shape)
+WARM_START_WARNINGS: tuple[DataWarning, ...] = (ancestor_has_same_classes,)

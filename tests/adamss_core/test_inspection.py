@@ -8,6 +8,8 @@ import pytest
 import torch
 from transformers import (
     AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
     DistilBertConfig,
     GPT2Config,
     LlamaConfig,
@@ -172,6 +174,34 @@ def test_facts_for_a_task_that_is_registered_later(bert: Path) -> None:
         assert facts.for_task(NAME).head_modules == ["classifier"]
     finally:
         unregister(NAME)
+
+
+def test_facts_about_tokens_classes_and_shared_weights(bert: Path, tmp_path: Path) -> None:
+    facts = inspect_model(bert)
+    assert (facts["token_ids"], facts["embedding_rows"], facts["head_classes"]) == (45, 45, [])
+    config = BertConfig.from_pretrained(bert, id2label={0: "worse", 1: "better", 2: "same"}, tie_word_embeddings=True)
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "classifier")
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["[NEW]"])
+    tokenizer.save_pretrained(tmp_path / "classifier")
+    facts = inspect_model(tmp_path / "classifier")
+    assert (facts["token_ids"], facts["embedding_rows"]) == (46, 45)
+    assert facts["head_classes"] == ["worse", "better", "same"]
+    assert facts["other_tasks"]["token-classification"]["head_classes"] == []  # its head is for whole texts
+    save(SMALL["gpt2"], tmp_path / "gpt2")
+    generation = ModelFacts.model_validate(inspect_model(tmp_path / "gpt2")).for_task("text-generation")
+    assert generation.shared_weights == {"lm_head": "transformer.wte"}
+    vit = inspect_model(build_vit(tmp_path / "vit"))
+    assert (vit["token_ids"], vit["embedding_rows"]) == (None, None)
+
+
+def test_a_padding_token_without_a_row_is_named(tmp_path: Path) -> None:
+    """torch says "Padding_idx must be within num_embeddings", without field or file."""
+    save(SMALL["llama"], tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pad_token_id": 90}))
+    with pytest.raises(InspectionError, match=r"pad_token_id in the model's config\.json is 90, but .* 90 rows"):
+        inspect_model(tmp_path)
 
 
 def test_facts_for_each_task(bert: Path, tmp_path: Path) -> None:

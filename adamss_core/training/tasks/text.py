@@ -8,8 +8,11 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
+from adamss_core.model_parts import count_embedding_rows, count_token_ids
+from adamss_core.spec.vocabulary import tokens_without_row
 from adamss_core.training.base_model import Source, load_tokenizer
 from adamss_core.training.batches import Encoded
+from adamss_core.training.errors import TrainingError
 from adamss_core.training.tasks.base import Task
 
 UNLIMITED = 10**9  # tokenizers without a limit carry 1e30
@@ -27,6 +30,10 @@ class TextTask(Task):
 
     def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
         model, fresh = super().load_base(source, processor)
+        problem = tokens_without_row(source.name, count_token_ids(processor), count_embedding_rows(model))
+        if problem is not None:
+            message, hint = problem
+            raise TrainingError("tokenizer_mismatch", message, hint=hint, where="base_model")
         # Rows are padded with the tokenizer's token, whatever the model's configuration says: a decoder that
         # classifies looks for the last token that is not padding.
         if processor.pad_token_id is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import LlamaForCausalLM
 
 from adamss_core.training import evaluation
 from adamss_core.training.checkpoints import CheckpointStore
@@ -17,7 +18,8 @@ from adamss_core.training.errors import TrainingError
 from adamss_core.training.loop import Trainer
 from adamss_core.training.run import run
 from adamss_core.training.step import OptimizerStep
-from tests.adamss_core.training.support import Recorder, build_model, job, request, texts
+from tests.adamss_core.training.chats import build_llama, chats, generation_job
+from tests.adamss_core.training.support import Recorder, build_model, build_tokenizer, job, request, texts
 
 pytestmark = pytest.mark.slow
 
@@ -175,6 +177,43 @@ def test_a_model_that_cannot_be_loaded(model: Path, tmp_path: Path, damage: str)
         run(request(folder, tmp_path / "job"), Recorder())
     assert caught.value.code == "model_load_failed"
     assert str(tmp_path) not in caught.value.message
+
+
+def test_a_tokenizer_with_more_tokens_than_rows(model: Path, tmp_path: Path) -> None:
+    """As where a padding token was added and the embeddings were not resized: found at the first row, if at all."""
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[OTHER]"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(TrainingError, match="gives 46 token ids, but the model's embeddings have 45 rows") as caught:
+        run(request(folder, tmp_path / "job"), Recorder())
+    assert (caught.value.code, caught.value.where, caught.value.deterministic) == (
+        "tokenizer_mismatch", "base_model", True,
+    )  # fmt: skip
+    assert "resize_token_embeddings(46)" in caught.value.hint
+
+
+def test_a_padding_token_of_the_config_without_a_row(model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text()) | {"pad_token_id": 45}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TrainingError, match=r"pad_token_id in the model's config\.json is 45") as caught:
+        run(request(folder, tmp_path / "job"), Recorder())
+    assert "the tokenizer's padding token" in caught.value.hint
+
+
+@pytest.mark.parametrize("adamss", [{"target_modules": ["lm_head"]}, {"modules_to_save": ["embed_tokens"]}])
+def test_tied_embeddings_are_refused_before_training(tmp_path: Path, adamss: dict[str, Any]) -> None:
+    """They were trained to the end, and the merged model could not be verified."""
+    folder = build_llama(tmp_path / "model")
+    tied = LlamaForCausalLM.from_pretrained(folder, tie_word_embeddings=True)
+    tied.tie_weights()
+    tied.save_pretrained(folder)
+    recorder = Recorder()
+    with pytest.raises(TrainingError, match=r"shares its weight with '(model.embed_tokens|lm_head)'") as caught:
+        run(request(folder, tmp_path / "job", chats(20), spec=generation_job(adamss=adamss)), recorder)
+    assert "Leave it out" in caught.value.hint
+    assert not recorder.steps
 
 
 def test_fp16_on_a_cpu_is_refused(model: Path, tmp_path: Path) -> None:

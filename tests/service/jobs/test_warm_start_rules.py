@@ -42,6 +42,26 @@ def test_a_job_of_another_shape(service: Service, changes: dict[str, Any], param
     assert (refused["code"], refused["param"]) == ("init_from_differs", param)
 
 
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        (["label0", "label1"], None),
+        (["Label1", "Label0"], None),  # sorted the other way
+        (["label0", "label1", "label2"], "but this job's classes are 'label0', 'label1'"),
+        (["good", "bad"], "use data with the same classes"),
+    ],
+)
+def test_other_classes_are_warned_of(service: Service, classes: list[str], says: str | None) -> None:
+    source = service.submit()["id"]
+    with_adapter(service, source)
+    with service.db.write() as session:
+        session.get_one(Job, source).result = {"labels": classes}
+    plan = service.client.post("/jobs?dry_run=true", json=service.spec(init_from=source)).json()
+    warnings = [warning for warning in plan["warnings"] if source in warning]
+    assert len(warnings) == (says is not None)
+    assert says is None or says in warnings[0]
+
+
 def test_jobs_that_cannot_be_started_from(service: Service) -> None:
     waiting = service.submit()["id"]
     assert service.refused(init_from=waiting)["code"] == "no_adapter"

@@ -1,0 +1,90 @@
+"""Base models that do not fit themselves or the job: refused at the dry run, or warned of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.base_models import repository as base_models
+from service.base_models.service import folder_version
+from tests.service.support import MODEL, Service, jsonl
+
+
+def know(service: Service, facts: dict[str, Any], **changes: Any) -> None:
+    """Changes what was found out about the tiny model."""
+    with service.db.write() as session:
+        base_models.keep(session, MODEL, folder_version(service.settings.files.model(MODEL)), facts | changes)
+
+
+def warnings_for(service: Service, labels: list[str], **changes: Any) -> list[str]:
+    """What a dry run on rows with these labels says about heads."""
+    rows = jsonl(*({"text": f"text {n}", "label": labels[n % len(labels)]} for n in range(24)))
+    spec = service.spec(dataset={"train": service.upload(rows, "rows.jsonl")["id"]}, **changes)
+    response = service.client.post("/jobs?dry_run=true", json=spec)
+    assert response.status_code == 200, response.text
+    return [warning for warning in response.json()["warnings"] if "head" in warning]
+
+
+def test_a_tokenizer_with_more_tokens_than_rows(service: Service, tiny_facts: dict[str, Any]) -> None:
+    assert tiny_facts["token_ids"] == tiny_facts["embedding_rows"] == 8
+    know(service, tiny_facts, token_ids=9)
+    refused = service.refused()
+    assert (refused["code"], refused["param"]) == ("tokenizer_mismatch", "base_model")
+    assert "9 token ids, but the model's embeddings have 8 rows" in refused["message"]
+    assert "resize_token_embeddings(9)" in refused["message"]
+    know(service, tiny_facts, token_ids=7, head_classes=[])  # rows that no token has are usual
+    assert warnings_for(service, ["a", "b"]) == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "labels", "says"),
+    [
+        ([], ["a", "b"], None),
+        (["b", "a"], ["a", "b"], None),  # matched by name
+        (["B", "A"], ["a", "b"], None),
+        (["LABEL_0", "LABEL_1"], ["0", "1"], None),
+        (["x", "y", "z"], ["a", "b"], None),  # nobody expects that head
+        (["x", "y"], ["a", "b"], "give the labels of the data the names of its classes"),
+        (["a", "b", "c"], ["a", "b"], "has a head for 'a', 'b', 'c', but this job's classes are 'a', 'b'"),
+        (["LABEL_0", "LABEL_1"], ["a", "b"], "set id2label in the config.json"),
+    ],
+)
+def test_a_classifier_of_other_classes_is_warned_of(
+    service: Service, tiny_facts: dict[str, Any], theirs: list[str], labels: list[str], says: str | None
+) -> None:
+    know(service, tiny_facts, head_classes=theirs)
+    warnings = warnings_for(service, labels)
+    assert len(warnings) == (says is not None)
+    assert says is None or says in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("adamss", "param"),
+    [
+        ({"target_modules": ["lm_head"]}, "adamss.target_modules"),
+        ({"target_modules": r".*(query|lm_head)"}, "adamss.target_modules"),
+        ({"modules_to_save": ["word_embeddings"]}, "adamss.modules_to_save[0]"),
+    ],
+)
+def test_modules_that_share_a_weight(
+    service: Service, tiny_facts: dict[str, Any], adamss: dict[str, Any], param: str
+) -> None:
+    know(service, tiny_facts, shared_weights={"lm_head": "bert.embeddings.word_embeddings"})
+    refused = service.refused(adamss=adamss)
+    assert (refused["code"], refused["param"]) == ("target_shares_weight", param)
+    assert "shares its weight with" in refused["message"]
+    assert "Leave it out" in refused["message"]
+
+
+def test_every_linear_layer_leaves_tied_output_embeddings_out(service: Service, tiny_facts: dict[str, Any]) -> None:
+    know(service, tiny_facts, shared_weights={"lm_head": "bert.embeddings.word_embeddings"}, head_classes=[])
+    assert warnings_for(service, ["a", "b"], adamss={"target_modules": "all-linear"}) == []
+
+
+def test_facts_of_an_older_format_are_inspected_again(
+    service: Service, tiny_facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(service, tiny_facts, format=f"2{tiny_facts['format'][1:]}", token_ids=None)
+    monkeypatch.setattr("service.base_models.inspection.inspect", lambda *_, **__: tiny_facts | {"token_ids": 9})
+    assert service.refused()["code"] == "tokenizer_mismatch"
