@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
 from adamss_core.decomposition import Decomposition
+from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
@@ -34,6 +35,8 @@ KEY_PREFIX = "base_model.model."
 
 def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
     """Write one adapter; each file appears whole or not at all, the manifest last.
+
+    Token embeddings that were resized after the base was loaded are part of it.
 
     Args:
         folder: created if needed. Stock PEFT loads it too.
@@ -65,6 +68,8 @@ def load_adapter(
 ) -> PeftModel:
     """Put a saved adapter on a base model of any precision, without an SVD for files written by this package.
 
+    A base whose token embeddings have other rows than the adapter's is resized.
+
     Args:
         folder: written by `save_adapter`, by `PeftModel.save_pretrained` of our model, or by stock PEFT.
         is_trainable: leave it trainable, ASA's state included, so that training can continue.
@@ -86,7 +91,7 @@ def load_adapter(
         tensors = {key: value for key, value in tensors.items() if not key.endswith(".adamss_sketch")}
     placed = any(key.endswith(".adamss_rows") for key in tensors)
     compute = decompose_with_cache(decomposition_cache)
-    with restored_on_error(base_model):
+    with fitted_embeddings(base_model, tensors, KEY_PREFIX), restored_on_error(base_model):
         model = build_peft_model(base_model, config, adapter_name, _from_file(tensors) if placed else compute)
         model.base_model.decompose = compute  # for adapters that are added later
         try:
@@ -122,6 +127,8 @@ def active_adapter(model: PeftModel) -> str:
 def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     """Return the adapter's tensors under PEFT's file keys, contiguous and on the CPU, none sharing memory."""
     state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    resized = resized_embeddings(model.get_base_model(), model.peft_config[adapter].revision)
+    state |= {f"{KEY_PREFIX}{name}": value for name, value in resized.items()}
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
