@@ -123,6 +123,7 @@ def _manifest(
         "job_id": setup.request.job_id,
         "base_model": {"name": setup.source.name, "revision": setup.source.revision},
         "max_length": setup.limit,
+        **setup.task.input_facts(setup.processor),
         "spec": setup.plan.spec.model_dump(mode="json"),
         "result": result,
         **facts,

@@ -204,6 +204,10 @@ class Task(ABC):
         """Return rows without their answers, as `predict` takes them."""
         return [self.record.split_answer(cells)[0] for cells in rows.cells()]
 
+    def input_facts(self, processor: Any) -> dict[str, Any]:
+        """Return what the manifest must say about the inputs, beyond files and length, for whoever makes them."""
+        return {}
+
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""

@@ -26,6 +26,7 @@ from adamss_core.training.request import Reporter, Values
 from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.classes import known_classes
 from adamss_core.training.tasks.text import TextTask
+from adamss_core.training.word_spaces import loses_spaces, tokens_in_list, tokens_in_text, with_spaces
 
 PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 
@@ -49,7 +50,7 @@ class TokenClassification(TextTask):
         return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter)
 
     def load_processor(self, source: Source) -> PreTrainedTokenizerBase:
-        """Load a fast tokenizer, which knows the word of each token."""
+        """Load a fast tokenizer, which knows the word of each token, and if it can the space before each word."""
         tokenizer = load_tokenizer(source)
         if not tokenizer.is_fast:
             raise TrainingError(
@@ -58,14 +59,16 @@ class TokenClassification(TextTask):
                 hint="Use a base model with a tokenizer.json.",
                 where="base_model",
             )
-        if getattr(tokenizer, "add_prefix_space", None) is False:  # byte-level: words need their space back
-            tokenizer = load_tokenizer(source, add_prefix_space=True)
+        if loses_spaces(tokenizer):
+            spaced = load_tokenizer(source, add_prefix_space=True)
+            if tokens_in_list(spaced) == tokens_in_text(tokenizer):
+                return spaced
         return tokenizer
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
-        texts = tokenise(rows["tokens"], None, processor, limit)
+        texts = tokenise(with_spaces(rows["tokens"], processor), None, processor, limit)
         ids = {name: i for i, name in enumerate(classes)}
         targets = [
             _targets(words, [ids[tag] for tag in tags]) for words, tags in zip(texts.words, rows["tags"], strict=True)
@@ -109,7 +112,7 @@ class TokenClassification(TextTask):
 
     def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
         batch = processor(
-            rows["tokens"],
+            with_spaces(rows["tokens"], processor),
             is_split_into_words=True,
             truncation=True,
             max_length=limit,
@@ -122,7 +125,7 @@ class TokenClassification(TextTask):
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
         """Return a tag for each word, None beyond the limit, and the entities that the tags make up."""
         words = [words_of(row["tokens"]) for row in inputs]
-        texts = tokenise(words, None, processor, limit)
+        texts = tokenise(with_spaces(words, processor), None, processor, limit)
         padded = Padding(processor, model.device)
         best = model(**padded.inputs(texts.features)).logits.argmax(-1).cpu()
         left = processor.padding_side == "left"
@@ -136,7 +139,12 @@ class TokenClassification(TextTask):
             answers.append({"tokens": tokens, "tags": tags, "entities": entities(tokens, tags)})
         return answers
 
+    def input_facts(self, processor: Any) -> dict[str, Any]:
+        return {"space_before_words": loses_spaces(processor)}
+
     def usage(self, manifest: dict[str, Any]) -> Usage:
+        spaced = manifest["space_before_words"]
+        given = '[f" {word}" for word in words]' if spaced else "words"
         return Usage(
             auto_model="AutoModelForTokenClassification",
             processor="AutoTokenizer",
@@ -144,7 +152,8 @@ class TokenClassification(TextTask):
             setup=f"labels = {manifest['result']['labels']!r}\n",
             lines=(
                 'words = "Some words .".split()\n'
-                f"inputs = processor(words, is_split_into_words=True, truncation=True, "
+                + ("# with the space that the tokenizer sees before a word in running text\n" if spaced else "")
+                + f"inputs = processor({given}, is_split_into_words=True, truncation=True, "
                 f'max_length={manifest["max_length"]}, return_tensors="pt")\n'
                 "with torch.no_grad():\n    best = model(**inputs).logits.argmax(-1)[0]\n"
                 "tags = {}\n"

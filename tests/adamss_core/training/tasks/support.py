@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import zipfile
 from contextlib import chdir, redirect_stdout
@@ -12,7 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+)
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunRequest, RunResult
@@ -48,6 +59,32 @@ def tagged(rows: int, *, seed: int = 0) -> list[dict[str, Any]]:
                 tags += ["B-X", *["I-X"] * (len(words) - len(tags) - 1)]
         made.append({"tokens": words, "tags": tags})
     return made
+
+
+def build_byte_tokenizer(kind: str) -> PreTrainedTokenizerBase:
+    """A byte-level tokenizer that cuts text into words as the one of that name does."""
+    byte_level = pre_tokenizers.ByteLevel
+    cut = {
+        "smollm2": [pre_tokenizers.Digits(individual_digits=True), byte_level(add_prefix_space=False)],
+        "gpt2": [byte_level(add_prefix_space=False)],
+    }.get(kind, [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"), byte_level(False, use_regex=False)])
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cut)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=byte_level.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the colour of the sky isn't 12 green", "grass is blue b2-c"] * 20, trainer)
+    if kind in ("qwen2", "gpt2"):  # classes that put their parts together themselves
+        parts = json.loads(tokenizer.to_str())["model"]
+        merges = [tuple(merge) for merge in parts["merges"]]
+        made = Qwen2Tokenizer(parts["vocab"], merges) if kind == "qwen2" else GPT2Tokenizer(parts["vocab"], merges)
+        made.pad_token = "<|endoftext|>"
+        return made
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|endoftext|>")
 
 
 def build_vit(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 from tokenizers import pre_tokenizers
-from transformers import RobertaTokenizer
+from transformers import LlamaConfig, LlamaModel, RobertaTokenizer
 
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import IGNORED
@@ -17,7 +17,13 @@ from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from adamss_core.training.tasks.token_classification import entities, tag_scores
 from tests.adamss_core.training.support import Recorder, build_tokenizer, request
-from tests.adamss_core.training.tasks.support import card_answers, predicted, tagged, task_job
+from tests.adamss_core.training.tasks.support import (
+    build_byte_tokenizer,
+    card_answers,
+    predicted,
+    tagged,
+    task_job,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +75,40 @@ def test_words_keep_their_space_where_tokens_are_of_bytes(tmp_path: Path) -> Non
     assert tokenizer(["a", "b"], is_split_into_words=True).tokens() == ["<s>", "Ġ", "a", "Ġ", "b", "</s>"]
     rows = Rows({"tokens": [["a", "b"]], "tags": [["O", "B-X"]]}, [1])
     assert task.encode(rows, ["B-X", "O"], tokenizer, 40).loss_terms.tolist() == [2]
+
+
+@pytest.mark.parametrize("kind", ["llama3", "smollm2", "qwen2", "gpt2"])
+def test_words_have_the_tokens_of_running_text(tmp_path: Path, kind: str) -> None:
+    """Tokenizers that ignore `add_prefix_space`, or put spaces into the middle of words, glued words together."""
+    build_byte_tokenizer(kind).save_pretrained(tmp_path)
+    task = task_of(task_job(TASK))
+    tokenizer = task.load_processor(Source(str(tmp_path), None, "base", ()))
+    words = ["sky", "isn't", "b2-c", "blue"]
+    data = task.encode(Rows({"tokens": [words], "tags": [["O", "B-X", "O", "O"]]}, [1]), ["B-X", "O"], tokenizer, 40)
+    expected = build_byte_tokenizer(kind)(" " + " ".join(words))["input_ids"]
+    assert data.features[0]["input_ids"].tolist() == expected
+    assert data.loss_terms.tolist() == [4]
+    shown = task.example(tokenizer, data, 0)
+    assert shown["text"] == " sky isn't b2-c blue"
+
+
+def test_training_prediction_and_card_give_words_their_space(tmp_path: Path) -> None:
+    tokenizer = build_byte_tokenizer("llama3")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, vocab_size=len(tokenizer),
+        max_position_embeddings=64, initializer_range=0.2, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaModel(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [{"tokens": ["sky", "grass"][:: 1 if i % 2 else -1], "tags": ["A", "B"]} for i in range(24)]
+    spec = task_job(TASK, training={"max_steps": 4, "learning_rate": 0.1})
+    asked = request(tmp_path / "model", tmp_path / "job", rows, spec=spec)
+    outcome = run(asked, Recorder())
+    assert {artifact.manifest["space_before_words"] for artifact in outcome.artifacts} == {True}
+    (answer,) = predicted(outcome, spec, tmp_path, [{"tokens": ["Some", "words", "."]}])
+    for printed in card_answers(asked, outcome, tmp_path):
+        assert [tag for _, tag in printed] == answer["tags"]
 
 
 def test_the_score_is_that_of_the_library() -> None:
