@@ -64,12 +64,13 @@ def tagged(rows: int, *, seed: int = 0) -> list[dict[str, Any]]:
 def build_byte_tokenizer(kind: str) -> PreTrainedTokenizerBase:
     """A byte-level tokenizer that cuts text into words as the one of that name does."""
     byte_level = pre_tokenizers.ByteLevel
-    cut = {
+    cuts: dict[str, list[Any]] = {
         "smollm2": [pre_tokenizers.Digits(individual_digits=True), byte_level(add_prefix_space=False)],
         "gpt2": [byte_level(add_prefix_space=False)],
-    }.get(kind, [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"), byte_level(False, use_regex=False)])
+    }
+    by_pattern = [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"), byte_level(False, use_regex=False)]
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cut)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts.get(kind, by_pattern))
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=320,
@@ -80,7 +81,7 @@ def build_byte_tokenizer(kind: str) -> PreTrainedTokenizerBase:
     tokenizer.train_from_iterator(["the colour of the sky isn't 12 green", "grass is blue b2-c"] * 20, trainer)
     if kind in ("qwen2", "gpt2"):  # classes that put their parts together themselves
         parts = json.loads(tokenizer.to_str())["model"]
-        merges = [tuple(merge) for merge in parts["merges"]]
+        merges: Any = [tuple(merge) for merge in parts["merges"]]
         made = Qwen2Tokenizer(parts["vocab"], merges) if kind == "qwen2" else GPT2Tokenizer(parts["vocab"], merges)
         made.pad_token = "<|endoftext|>"
         return made
