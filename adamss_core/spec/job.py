@@ -112,11 +112,12 @@ class JobSpec(SpecModel):
     problem_type: ProblemType | None = None
     """What a label is: one class, several classes at once, or a number. Default: one class."""
     base_model: Annotated[str, Field(pattern=MODEL_NAME)]
-    """A folder in the service's models folder, or a hub id where the operator allows the hub."""
+    """A folder in the service's models folder, or a hub id where the operator allows the hub. The head of one that is a
+    classifier already is taken over if it knows the same classes; its config.json names them (id2label)."""
     revision: Annotated[str, Field(pattern=REVISION)] | None = None
     """Revision of a hub model."""
     init_from: Annotated[str, Field(pattern=JOB_ID)] | None = None
-    """Id of a finished job whose adapter this one starts from."""
+    """Id of a finished job whose adapter this one starts from; its head too, if its classes are the same."""
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)

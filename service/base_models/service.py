@@ -10,6 +10,7 @@ from threading import Lock
 
 from adamss_core.spec import ModelFacts, facts_format
 from adamss_core.spec.job import MODEL_NAME
+from adamss_core.spec.vocabulary import tokens_without_row
 from service.base_models import inspection, repository
 from service.base_models.schemas import ModelOut
 from service.shared.database.engine import Database
@@ -105,8 +106,10 @@ class Catalog:
             facts = self.facts(name, None)
         except ServiceError as error:
             return ModelOut(name=name, model_type=_model_type(self.folder(name)), problem=error.message)
+        problem = tokens_without_row(name, facts.token_ids, facts.embedding_rows)
         return ModelOut(
             name=name,
+            problem=None if problem is None else " ".join(problem),
             model_type=facts.model_type,
             parameters=facts.parameters,
             tasks=facts.tasks,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import quality, rates, upload
+from benchmarks import matrix, quality, rates, upload
 from benchmarks.layer_cost import compiled, count_operations, layer_time, memory, operations, saved_bytes
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.startup import decomposition, second_adapter
@@ -141,3 +141,11 @@ def test_an_upload_is_measured() -> None:
     assert numbers(section)[0] > 1_000
     assert min(numbers(section)) > 0
     assert section.limits[0].ok, section.render()
+
+
+@pytest.mark.compat
+def test_a_cell_of_the_matrix_is_trained_or_refused() -> None:
+    with matrix.planner(["encoder"], {}) as service:
+        section, cells = matrix.matrix(service, ["tags", "images"], ["encoder"], ["bf16"])
+    assert section.rows == [["tags", "encoder", "ok"], ["images", "encoder", "refused: task_not_supported"]]
+    assert "cannot be fine-tuned for image-classification" in cells[1].reason

@@ -33,6 +33,8 @@ def test_a_tokenizer_with_more_tokens_than_rows(service: Service, tiny_facts: di
     assert (refused["code"], refused["param"]) == ("tokenizer_mismatch", "base_model")
     assert "9 token ids, but the model's embeddings have 8 rows" in refused["message"]
     assert "resize_token_embeddings(9)" in refused["message"]
+    (listed,) = service.client.get("/models").json()["data"]
+    assert "9 token ids" in listed["problem"]
     know(service, tiny_facts, token_ids=7, head_classes=[])  # rows that no token has are usual
     assert warnings_for(service, ["a", "b"]) == []
 
