@@ -67,7 +67,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     source = str(folder_or_id)
     options = load_options(source, revision)
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
-    check_padding(config)
+    check_config(config)
     _check_weights(Path(source))
     by_task = _attempt(source, partial(_facts_by_task, config))
     first, *others = by_task
@@ -167,10 +167,11 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     ]
 
 
-def check_padding(config: Any) -> None:
-    """Raise InspectionError where the config's padding token has no row in the embeddings.
+def check_config(config: Any) -> None:
+    """Raise InspectionError for a config by which no model can be built, or none that can be published.
 
-    Such a model cannot be built, and torch's error names neither the field nor the file.
+    torch's error about a padding token without a row names neither the field nor the file. A base that is stored
+    quantised has no full precision for the head, for merging and for whoever loads what is published.
     """
     text = config.get_text_config()
     token, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
@@ -178,6 +179,13 @@ def check_padding(config: Any) -> None:
         raise InspectionError(
             f"pad_token_id in the model's config.json is {token:,}, but its embeddings have {rows:,} rows.",
             hint="Set it to the id of the tokenizer's padding token, or to null.",
+            where="config.json",
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise InspectionError(
+            "The model is stored quantised (quantization_config in its config.json), and cannot be trained from that.",
+            hint='Use the model in full precision; training.quantization ("4bit", "8bit") quantises it when it is '
+            "loaded.",
             where="config.json",
         )
 

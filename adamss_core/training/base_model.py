@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from adamss_core.errors import AdamssError, AdamssWarning
 from adamss_core.inspection import (
-    check_padding,
+    check_config,
     default_targets,
     head_modules,
     is_usable,
@@ -118,11 +118,11 @@ def load_pretrained(
 
     Raises:
         TrainingError: model_load_failed, quantization_unavailable.
-        InspectionError: the padding token has no embedding.
+        InspectionError: the config is none that can be trained.
     """
     with _loading(source, task):
         config = AutoConfig.from_pretrained(source.path, **source.options)
-        check_padding(config)
+        check_config(config)
         full_precision = _unquantised(auto_model, source, config)
     model, missing = _load(auto_model, source, head, task, full_precision)
     fresh = sorted({key.rpartition(".")[0] for key in missing})

@@ -204,6 +204,17 @@ def test_a_padding_token_without_a_row_is_named(tmp_path: Path) -> None:
         inspect_model(tmp_path)
 
 
+def test_a_base_that_is_stored_quantised_is_refused(tmp_path: Path) -> None:
+    """It was planned as if it were in full precision, and broke off with an AssertionError of bitsandbytes."""
+    save(SMALL["llama"], tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    quantised = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": quantised}))
+    with pytest.raises(InspectionError, match="stored quantised") as caught:
+        inspect_model(tmp_path)
+    assert "training.quantization" in caught.value.hint
+
+
 def test_facts_for_each_task(bert: Path, tmp_path: Path) -> None:
     facts = ModelFacts.model_validate(inspect_model(bert))
     assert facts.tasks == ["text-classification", "token-classification"]
