@@ -25,6 +25,7 @@ from service.shared.database.migrate import upgrade
 from service.shared.database.tables import Artifact, Event, Job, JobStatus, MetricRow, SubspaceMap, now
 from service.shared.jobs import states
 from service.shared.settings import Settings
+from tests.processes import FORKSERVER
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"
@@ -127,7 +128,7 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
     if settings.database_url is None and not (database := settings.files.database).exists():
         database.parent.mkdir(parents=True, exist_ok=True)
         database.write_bytes(_migrated_database())
-    app = create_app(settings)
+    app = create_app(settings, FORKSERVER)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
         assert key is not None
