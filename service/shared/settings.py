@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     """Memory limit of the predicting process."""
     forkserver_idle_seconds: Annotated[float, Field(ge=0)] = 600.0
     """Time after the last process on a model until API and worker end the one that it was forked from, which holds the
-    imports of torch, transformers and peft in 350 MB; 0 starts each process anew, some five seconds later."""
+    imports of torch, transformers and peft in 450 MB; 0 starts each process anew, some five seconds later."""
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:
