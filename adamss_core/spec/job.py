@@ -52,7 +52,8 @@ class CommonTraining(SpecModel):
     batch_size: Annotated[StrictInt, Field(ge=1, le=4_096)] = 32
     """Examples per optimizer step and device, before accumulation."""
     gradient_accumulation_steps: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
-    """Batches whose gradients are added up for one optimizer step."""
+    """Batches whose gradients are added up for one optimizer step: 1 where `batch_size` is given, else as the task's
+    preset has it."""
     learning_rate: Rate = 1e-2
     """Peak rate of A and B; AdaMSS wants about ten times LoRA's. The default depends on the task, as do those of a few
     other fields: `GET /presets` lists them."""
