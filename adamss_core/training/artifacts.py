@@ -26,6 +26,7 @@ from adamss_core.fileio.zipping import zip_folder
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import Stopped
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.request import ArtifactFile
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
@@ -72,7 +73,7 @@ def _publish_one(
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
-        (content / CARD).write_text(model_card(name, manifest, setup.task.usage(manifest)), encoding="utf-8")
+        _write_card(name, content, manifest, setup)
         manifest["files"] = {
             path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in files_below(content)
@@ -87,6 +88,17 @@ def _publish_one(
         shutil.rmtree(content, ignore_errors=True)
         staged.unlink(missing_ok=True)
     return ArtifactFile(name, final, final.stat().st_size, digest, manifest)
+
+
+def _write_card(name: str, folder: Path, manifest: dict[str, Any], setup: Setup) -> None:
+    text = illustrate(
+        setup.reporter,
+        f"Artifact '{name}' has no model card",
+        lambda: model_card(name, manifest, setup.task.usage(manifest)),
+        None,
+    )
+    if text is not None:
+        (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _metrics(manifest: dict[str, Any]) -> list[Metric]:
 
 def _results(manifest: dict[str, Any]) -> str:
     result = manifest["result"]
-    baseline = result["baseline"]
+    baseline = result.get("baseline") or {"predicts": "no baseline"}
     table = "\n".join(
         f"| {metric.title} | {_value(metric, result.get(f'eval_{metric.name}'))} "
         f"| {_value(metric, baseline.get(metric.name))} |"

@@ -18,6 +18,7 @@ from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.compilation import compile_model
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import evaluate
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot
@@ -131,16 +132,20 @@ class Trainer:
 
     def _sample(self) -> None:
         """Report what the model generates by now, where its task generates."""
-        setup = self.adapter.setup
+        adapter = self.adapter
         if not self.accelerator.is_main_process:
             return
-        model = self.accelerator.unwrap_model(self.wrapped)
-        model.eval()
-        with self.accelerator.autocast():
-            samples = setup.task.samples(model, setup.processor, setup.data.evaluation, setup.limit)
-        model.train()
+        lost = f"No samples are written at step {adapter.progress.step}"
+        samples: list[dict[str, Any]] = illustrate(adapter.setup.reporter, lost, self._samples, [])
         if samples:
-            reports.report_samples(self.adapter, samples)
+            reports.report_samples(adapter, samples)
+        self.wrapped.train()
+
+    def _samples(self) -> list[dict[str, Any]]:
+        setup = self.adapter.setup
+        model = self.accelerator.unwrap_model(self.wrapped).eval()
+        with self.accelerator.autocast():
+            return setup.task.samples(model, setup.processor, setup.data.evaluation, setup.limit)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -151,9 +151,9 @@ class TextGeneration(TextTask):
         """Return the tokens to continue, and the data's own continuation."""
         (example,) = tokenise_rendered([render_prompt(row, tokenizer)], tokenizer, 10**9, end=False)
         if "messages" in row:
-            return last(example.ids, limit), row["messages"][-1]["content"]
+            return last(example.ids, limit, tokenizer), row["messages"][-1]["content"]
         if "completion" in row:
-            return last(example.ids, limit), row["completion"]
+            return last(example.ids, limit, tokenizer), row["completion"]
         opening = example.ids[: max(1, min(OPENING_TOKENS, len(example.ids) // 2))]
         return opening, str(tokenizer.decode(example.ids[len(opening) :]))
 
@@ -184,7 +184,7 @@ class TextGeneration(TextTask):
         written = write(
             model,
             processor,
-            [last(example.ids, prompt_limit) for example in examples],
+            [last(example.ids, prompt_limit, processor) for example in examples],
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,

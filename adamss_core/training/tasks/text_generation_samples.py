@@ -88,6 +88,13 @@ def _endings(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None})
 
 
-def last(ids: Ids, count: int) -> Ids:
-    """Return the last `count` tokens of a prompt; at least one."""
-    return np.asarray(ids[-max(1, count) :], np.int32)
+def last(ids: Ids, count: int, tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """Return the last `count` tokens of a prompt; at least one.
+
+    A model needs a token to continue: an empty prompt becomes the one that begins a text, or, where the tokenizer has
+    none, the one that ends or pads it.
+    """
+    if len(ids):
+        return np.asarray(ids[-max(1, count) :], np.int32)
+    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return np.array([next(mark for mark in marks if mark is not None)], np.int32)
