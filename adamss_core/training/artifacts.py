@@ -47,6 +47,9 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[Arti
     folder = RunFolder(setup.request.folder).artifacts
     folder.mkdir(parents=True, exist_ok=True)
     probe = Probe.of(setup, model)
+    generation = setup.task.generation_config(model, setup.processor, setup.data.train, setup.reporter)
+    if generation is not None:
+        model.get_base_model().generation_config = generation  # each writer saves it
     artifacts: dict[str, ArtifactFile] = {}
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
@@ -103,12 +106,21 @@ def _write_card(name: str, folder: Path, manifest: dict[str, Any], setup: Setup)
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
     save_adapter(model, folder)
+    _write_generation_config(model, folder)
     return {}
 
 
 def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
     manifest = export_lora(model, folder)
+    _write_generation_config(model, folder)
     return {"lora": {key: manifest[key] for key in ("rank", "lora_bias", "dropped_modules")}}
+
+
+def _write_generation_config(model: PeftModel, folder: Path) -> None:
+    """Write how the model generates beside an adapter, whose base may stop at other tokens; merged models bring it."""
+    config = getattr(model.get_base_model(), "generation_config", None)
+    if config is not None:
+        config.save_pretrained(folder)
 
 
 def _write_merged(model: PeftModel, folder: Path) -> dict[str, Any]:

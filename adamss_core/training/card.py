@@ -119,7 +119,8 @@ def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:
         f"{usage.setup}base = {usage.auto_model}.from_pretrained(\n    {base!r}, {arguments}{', ' if arguments else ''}"
         "dtype=torch.float32\n)\n"
     )
-    imports = f"import torch\nfrom transformers import {usage.auto_model}, {usage.processor}\n"
+    names = sorted((usage.auto_model, usage.processor, *usage.names))
+    imports = f"import torch\nfrom transformers import {', '.join(names)}\n"
     load = {
         "adapter": f"{imports}from adamss_core import load_adapter\n\n{head}"
         'model = load_adapter(base, ".", is_trainable=False)',

@@ -36,6 +36,7 @@ def write(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Ids],
     *,
+    endings: list[int],
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
@@ -44,10 +45,10 @@ def write(
     """Continue each prompt, (tokens,), on its own; take the most likely token each time where the temperature is 0.
 
     Args:
+        endings: tokens that end a text.
         seconds: for all together; an unfinished text is returned as it is by then.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    endings = _endings(model, tokenizer)
     written = []
     with torch.random.fork_rng(enabled=temperature > 0), torch.inference_mode():
         if temperature > 0:
@@ -79,13 +80,6 @@ def _write(
     new = output[0, len(prompt) :].tolist()
     ended = bool(new) and new[-1] in endings
     return Written(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)
-
-
-def _endings(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokenizer's end token and those of the model's own configuration."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None})
 
 
 def last(ids: Ids, count: int, tokenizer: PreTrainedTokenizerBase) -> Ids:
