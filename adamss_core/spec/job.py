@@ -82,7 +82,8 @@ class CommonTraining(SpecModel):
     dataloader_workers: Annotated[StrictInt, Field(ge=0, le=16)] = 0
     """Threads that prepare batches ahead, which helps with images; 0 prepares each batch when it is needed."""
     eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
-    """Evaluate every so many steps, or at the end of each epoch."""
+    """Evaluate every so many steps, or at the end of each epoch; text generation also before the first step, to show
+    what the model could do before."""
     logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
     """Write a row of metrics every so many steps."""
     checkpoint_steps: Annotated[StrictInt, Field(ge=1)] | Literal["auto"] = "auto"

@@ -75,8 +75,20 @@ def _results(manifest: dict[str, Any]) -> str:
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
-        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
+        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}{_before(manifest)}"
     )
+
+
+def _before(manifest: dict[str, Any]) -> str:
+    """Say what the model could do before training, where that was measured."""
+    before = manifest["result"].get("before_training")
+    if not before:
+        return ""
+    values = (
+        f"{metric.title.lower()} {_value(metric, before.get(f'eval_{metric.name}'))}" for metric in _metrics(manifest)
+    )
+    model = "the adapter that it starts from" if manifest["spec"].get("init_from") else "the base model"
+    return f"\n\nBefore training, {model} had {', '.join(values)} on the same rows."
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:

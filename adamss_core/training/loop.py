@@ -20,6 +20,7 @@ from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import evaluate
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
+from adamss_core.training.request import Values
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot
 from adamss_core.training.step import OptimizerStep, StepOutcome
@@ -73,9 +74,11 @@ class Trainer:
         adapter = self.adapter
         if adapter.progress.step == 0:
             adapter.report_subspaces()
+            self._evaluate_before()
         self.wrapped.train()
         if not adapter.finished:
             self._stop_if_asked(saved=True)
+        adapter.begin()
         with closing(self._step):
             while not adapter.finished:
                 outcome = self._one_step()
@@ -108,19 +111,44 @@ class Trainer:
 
     # --- evaluation -----------------------------------------------------------------------------------------------
 
-    def _evaluate(self) -> None:
+    def _evaluate_before(self) -> None:
+        """Report what the model can do before its first step, where the task needs no new head.
+
+        It stands beside what was learnt; as a state without training it is never the best one.
+        """
         adapter, setup = self.adapter, self.adapter.setup
+        if setup.task.record.trains_head:
+            return
+        values: Values = illustrate(
+            setup.reporter,
+            "Nothing is known of the model before training",
+            self._values,
+            {},
+            processes=self.accelerator.num_processes,
+        )
+        if values:
+            adapter.progress.before_training = values
+            reports.report_evaluation(adapter, values)
+        self._sample()
+
+    def _values(self) -> Values:
+        """Evaluate; values that are not finite become None."""
+        setup = self.adapter.setup
         values = evaluate(
             self.wrapped,
             setup.task,
             setup.evaluation,
             setup.data.classes,
             setup.collate,
-            adapter.progress.micro_batch,
+            self.adapter.progress.micro_batch,
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        values = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+        return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+
+    def _evaluate(self) -> None:
+        adapter, setup = self.adapter, self.adapter.setup
+        values = self._values()
         qualifies = adapter.subspaces.ramp_ended(adapter.progress.step)
         training = setup.training
         metric = setup.task.record.metric(training.metric_for_best)
