@@ -35,6 +35,7 @@ def failing(error: Exception) -> Any:
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "memory ran out"),
         (TrainingError("bad_data", "Row 3 is odd.", hint="Mend it."), "Row 3 is odd"),
         (ValueError("no such token.\nMore lines."), "ValueError: no such token"),
+        (ValueError("a\0b"), "ValueError: ab"),
         (AssertionError(), "AssertionError"),
     ],
 )
