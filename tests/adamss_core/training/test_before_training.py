@@ -142,6 +142,7 @@ def test_stop_that_is_asked_meanwhile_is_heard_before_the_first_step(llama: Path
     assert (recorder.steps, recorder.checkpoints) == ([], [])
 
 
+@pytest.mark.compat
 def test_failure_of_it_costs_nothing_else(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, recorder = TextGeneration.metrics, Recorder()
 
