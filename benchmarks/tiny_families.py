@@ -37,7 +37,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 HIDDEN = 32
-CHATTY = {"hidden_size": HIDDEN, "intermediate_size": 64}
+BODY: dict[str, Any] = {"hidden_size": HIDDEN, "intermediate_size": 64}
 
 
 def _tokenizer(ends: str) -> PreTrainedTokenizerFast:
@@ -73,13 +73,13 @@ def _save_text_model(folder: Path, config: Any, architecture: Any, ends: str) ->
 
 
 def encoder(folder: Path) -> None:
-    config = BertConfig(**CHATTY, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64)
+    config = BertConfig(**BODY, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64)
     _save_text_model(folder, config, BertModel, "<s> $A </s>")
 
 
 def decoder(folder: Path) -> None:
     config = LlamaConfig(
-        **CHATTY, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64
+        **BODY, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64
     )
     _save_text_model(folder, config, LlamaForCausalLM, "<s> $A")
 
@@ -98,7 +98,7 @@ def seq2seq_t5(folder: Path) -> None:
 
 
 def vit(folder: Path) -> None:
-    config = ViTConfig(**CHATTY, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8)
+    config = ViTConfig(**BODY, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8)
     ViTModel(config).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
 
