@@ -93,7 +93,8 @@ def seq2seq(folder: Path) -> None:
 
 
 def seq2seq_t5(folder: Path) -> None:
-    config = T5Config(d_model=HIDDEN, num_layers=1, num_heads=2, d_kv=16, d_ff=64, decoder_start_token_id=0)
+    config = T5Config(d_model=HIDDEN, num_layers=1, num_heads=2, d_kv=16, d_ff=64)
+    config.decoder_start_token_id = 0
     _save_text_model(folder, config, T5ForConditionalGeneration, "$A </s>")
 
 
