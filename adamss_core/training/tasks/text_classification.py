@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adamss_core.inspection import head_modules
 from adamss_core.spec.cells import Cells
+from adamss_core.training.base_model import Source
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
@@ -21,17 +22,32 @@ from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import label_set_scores, number_scores
 from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
+from adamss_core.training.tasks.end_tokens import EndTokens
 from adamss_core.training.tasks.text import TextTask
 
 
 class TextClassification(TextTask):
     """The common part of one class, several classes and a number."""
 
+    _ends: EndTokens | None = None  # of a base that finds a text's end by them
+
     def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
         return super().head_options(classes) | {"problem_type": self.record.problem_type}
 
+    def load_base(self, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:
+        model, fresh = super().load_base(source, processor)
+        if model.config.is_encoder_decoder:
+            self._ends = EndTokens.of(source.name, model.config.eos_token_id, processor, self._is_pair)
+        return model, fresh
+
+    @property
+    def _is_pair(self) -> bool:
+        return self.spec.dataset.text_pair is not None
+
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
         texts = self._tokenise(rows.columns, processor, limit)
+        if self._ends is not None:
+            self._ends.check(texts, rows)
         targets = self.encode_labels(rows["label"], classes)
         loss_terms = torch.ones(len(rows), dtype=torch.int64)
         return Encoded(texts.features, targets, texts.lengths, loss_terms, texts.over_length)
@@ -62,7 +78,7 @@ class TextClassification(TextTask):
 
     @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
-        pair = ["text_pair"] if self.spec.dataset.text_pair is not None else []
+        pair = ["text_pair"] if self._is_pair else []
         columns = {name: [str(row[name]) for row in inputs] for name in ("text", *pair)}
         features = self._tokenise(columns, processor, limit).features
         logits: Tensor = model(**Padding(processor, model.device).inputs(features)).logits.float().cpu()

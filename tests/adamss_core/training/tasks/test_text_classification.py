@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import processors
+from transformers import AutoTokenizer
 
 from adamss_core.spec.cells import Unusable, label_set, number_of
 from adamss_core.training.base_model import Source
+from adamss_core.training.errors import TrainingError
 from adamss_core.training.run import run
 from adamss_core.training.scores import class_scores, label_set_scores, number_scores
 from adamss_core.training.tasks import task_of
+from benchmarks.tiny_families import seq2seq
 from examples.demo_model import install_model
-from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request
+from tests.adamss_core.training.support import BAD, GOOD, NEUTRAL, Recorder, request, texts
 from tests.adamss_core.training.tasks.support import card_answers, predicted, task_job
 
 pytestmark = pytest.mark.slow
@@ -181,3 +185,21 @@ def test_scores_agree_with_what_can_be_counted_by_hand() -> None:
     numbers = number_scores(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([10.0, 20.0, 90.0]))
     assert numbers == {"pearson": pytest.approx(130 / (14 / 3 * 3800) ** 0.5), "spearman": pytest.approx(1.0)}
     assert number_scores(torch.ones(3), torch.arange(3.0)) == {"pearson": None, "spearman": None}
+
+
+def test_a_model_that_classifies_by_the_end_of_a_text(tmp_path: Path) -> None:
+    """BART broke off in the middle of training: all examples must have the same number of <eos> tokens."""
+    seq2seq(tmp_path / "bart")
+    spec = task_job(TASK, training={"max_steps": 2}, artifacts=["adapter"])
+    rows = texts(40)
+    assert run(request(tmp_path / "bart", tmp_path / "job", rows, spec=spec), Recorder()).result["steps"] == 2
+    rows[30]["text"] += " </s> more"
+    with pytest.raises(TrainingError, match="1 rows have '</s>' in their text, such as row 31") as caught:
+        run(request(tmp_path / "bart", tmp_path / "other", rows, spec=spec), Recorder())
+    assert caught.value.code == "bad_data"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bart")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    tokenizer.save_pretrained(tmp_path / "bart")
+    with pytest.raises(TrainingError, match="adds no end token to a text") as caught:
+        run(request(tmp_path / "bart", tmp_path / "third", texts(40), spec=spec), Recorder())
+    assert caught.value.code == "tokenizer_mismatch"
