@@ -16,13 +16,12 @@ from typing import Any, Literal, NamedTuple
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from adamss_core.chat_parts import TEMPLATE_ERRORS, Messages, Shape, hidden_parts, shape_of
 from adamss_core.spec.chat import THOUGHT, WEIGHT, further_parts, split_thought, trained_turns
 from adamss_core.training.errors import TrainingError
-from adamss_core.training.tasks.text_generation_parts import Shape, hidden_parts, shape_of
-from adamss_core.training.tasks.text_generation_turns import TEMPLATE_ERRORS, closing
+from adamss_core.training.tasks.text_generation_turns import closing
 
 Span = tuple[int, int]
-Messages = list[dict[str, Any]]
 Ending = Literal["template", "eos", "none"]
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -164,29 +163,25 @@ class ChatTemplate:
     def _hidden_parts(self, messages: Messages, turns: Collection[int]) -> frozenset[str]:
         shape = shape_of(messages, turns)
         if shape not in self._hidden:
-            self._hidden[shape] = hidden_parts(shape, self._render_or_none)
+            self._hidden[shape] = hidden_parts(shape, self._apply)
         return self._hidden[shape]
 
     # --- the template -------------------------------------------------------------------------------------------------
 
     def _render(self, messages: Messages, *, answer: bool = False) -> str:
-        """Render messages.
+        """Render messages; raises UnusableChat.
 
         Args:
             answer: add the header of the assistant's next turn.
         """
         try:
-            return str(
-                self._tokenizer.apply_chat_template(_shown(messages), tokenize=False, add_generation_prompt=answer)
-            )
+            return self._apply(messages, answer=answer)
         except TEMPLATE_ERRORS as error:
             raise _refused(error) from error
 
-    def _render_or_none(self, messages: Messages) -> str | None:
-        try:
-            return self._render(messages)
-        except UnusableChat:
-            return None
+    def _apply(self, messages: Messages, *, answer: bool = False) -> str:
+        """Render messages; raises one of TEMPLATE_ERRORS."""
+        return str(self._tokenizer.apply_chat_template(_shown(messages), tokenize=False, add_generation_prompt=answer))
 
     def _marks(self, messages: Messages) -> list[Span]:
         """Return the characters between the template's {% generation %} marks."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
-TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
+from adamss_core.chat_parts import TEMPLATE_ERRORS
+
 _ANSWER = "Ultramarine"
 _PROBE = [{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": _ANSWER}]
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service.support import MODEL, Service, error_of, rows
+from adamss_core.training.preview import PreviewOrder, preview
+from service.cli.datasets import print_examples
+from service.datasets import preview as preview_module
+from tests.adamss_core.training.chats import TEMPLATE
+from tests.service.jobs.test_chat_parts import add_model, chat
+from tests.service.support import MODEL, Service, error_of, jsonl, rows
 
 pytestmark = pytest.mark.slow
 
@@ -43,3 +50,22 @@ def test_errors_name_their_field(service: Service) -> None:
         assert error_of(response.json())["param"] == param
     assert service.client.post("/datasets/ds_nothere22/preview").status_code == 404
     assert list(service.settings.files.scratch.glob("preview-*")) == []
+
+
+def test_remarks_reach_api_and_terminal(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
+        """Encode in this process: a child would import torch once more."""
+        (folder / "order.json").write_text(json.dumps(order))
+        return preview(PreviewOrder.read(folder))
+
+    monkeypatch.setattr(preview_module, "_ask", ask)
+    add_model(service, "talks", TEMPLATE)
+    dataset = service.upload(jsonl(chat(name="Ann"), *[chat()] * 3), "chats.jsonl")
+    shown = examples(service, dataset, task="text-generation", base_model="talks")
+    (remark,) = shown["remarks"]
+    assert remark["code"] == "parts_not_shown"
+    assert "name (1 row)" in remark["message"]
+    print_examples(shown)
+    assert remark["message"] in capsys.readouterr().out
