@@ -40,6 +40,7 @@ class Rendered:
         complete: whether the text holds its special tokens already, as chat templates write them.
         hidden: parts of the chat that the template does not show, such as "system message".
         ending: what ends each trained turn of a chat: a token of the template, eos in its place, or no token.
+        prompted: whether each trained turn follows the words with which the template prompts the model for it.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Rendered:
     complete: bool = False
     hidden: frozenset[str] = frozenset()
     ending: Ending = "template"
+    prompted: bool = True
 
 
 class _Through(NamedTuple):
@@ -92,13 +94,15 @@ class ChatTemplate:
         last = max(through)
         whole = through[last]
         turns = [index for index, turn in through.items() if whole.text.startswith(turn.text)]
-        hidden = self._hidden_parts(messages[: last + 1], turns)
+        hidden, prompted = self._hidden_parts(messages[: last + 1], turns), True
         spans: list[Span] = []
         for index in turns:
             if self._hides_thought(messages, index, through[index].text):
                 hidden |= {THOUGHT}
-            spans += self._turn(messages, index, through[index])
-        return Rendered(whole.text, spans, complete=True, hidden=hidden, ending=whole.ending)
+            prompt = self._render(messages[:index], answer=True)
+            prompted &= _squashed(through[index].text).startswith(_squashed(prompt))
+            spans += self._turn(messages, index, prompt, through[index])
+        return Rendered(whole.text, spans, complete=True, hidden=hidden, ending=whole.ending, prompted=prompted)
 
     def split(self, messages: Messages) -> list[Messages]:
         """Split a chat into chats that end with a trained turn each, so that `render` trains on every turn once.
@@ -131,14 +135,17 @@ class ChatTemplate:
             return _Through(text, "", "none")
         return _Through(text, eos, "template") if text.endswith(eos) else _Through(text + eos, eos, "eos")
 
-    def _turn(self, messages: Messages, index: int, through: _Through) -> list[Span]:
-        """Find the trained characters of the turn with which a text ends."""
-        before = self._render(messages[:index], answer=True)
+    def _turn(self, messages: Messages, index: int, prompt: str, through: _Through) -> list[Span]:
+        """Find the trained characters of the turn with which a text ends.
+
+        Args:
+            prompt: the chat before the turn, with the assistant's header.
+        """
         text, end = through.text, len(through.text) - len(through.token)
         if not self._has_marks:
-            begin = len(before) if text.startswith(before) else _begin(messages[index]["content"], before, text[:end])
+            begin = len(prompt) if text.startswith(prompt) else _begin(messages[index]["content"], prompt, text[:end])
             return [(begin, len(text))]
-        header = _common(before, text)
+        header = _common(prompt, text)
         marks = [(first, min(last, end)) for first, last in self._marks(messages[: index + 1]) if last > header]
         marks = [(first, last) for first, last in marks if first < last]
         if not marks or text[marks[-1][1] : end].strip():
@@ -227,10 +234,14 @@ def _trained_only(messages: Messages, turns: Collection[int]) -> Messages:
     ]
 
 
-def _begin(content: str, before: str, text: str) -> int:
+def _begin(content: str, prompt: str, text: str) -> int:
     """Return the last place of an answer in a text, or of its words behind a thought that the template hides."""
-    places = (text.rfind(part) for part in (content.strip(), split_thought(content)[1]))
-    return next((place for place in places if place >= 0), _common(before, text))
+    for part in (content.strip(), split_thought(content)[1]):
+        if (place := text.rfind(part)) >= 0:
+            return place
+        if matches := list(re.finditer(r"\s+".join(map(re.escape, part.split())), text)):  # white space was changed
+            return matches[-1].start()
+    return _common(prompt, text)
 
 
 def _common(one: str, other: str) -> int:

@@ -222,6 +222,25 @@ def test_some_turns_share_an_example() -> None:
     ]
 
 
+def test_answers_that_do_not_follow_the_templates_prompt_are_reported(tmp_path: Path) -> None:
+    """As with DeepSeek-R1's template, which opens a thought where the model is to answer, and strips all thoughts."""
+    opens = NO_THOUGHTS.replace("{{ '<|assistant|>' }}", "{{ '<|assistant|><think>' }}")
+    found = previewed(tmp_path, opens, [user("Sky?"), assistant("<think>Up.</think>blue")])
+    assert [trained for _, _, trained in found["examples"]] == [["blue<|end|>"]]
+    assert "In 1 examined rows an answer does not follow" in found["remarks"]["prompts_differ"]
+    thinks = TEMPLATE.replace("{{ '<|assistant|>' }}", "{{ '<|assistant|><think>' }}")
+    found = previewed(tmp_path, thinks, [user("Sky?"), assistant("<think>Up.</think>blue")])
+    assert (found["remarks"], found["examples"][0][2]) == ({}, ["Up.</think>blue<|end|>"])
+
+
+def test_answer_whose_white_space_is_changed_is_trained_as_a_whole() -> None:
+    narrow = NO_END.replace("m['content']", "m['content'].replace('\n\n', '\n')").replace(
+        "{{ '<|assistant|>' }}", "{{ '<|assistant|> ' }}"
+    )
+    ((_, trained),) = render(narrow, [user("Sky?"), assistant("<think>Up.</think>\n\nblue")])
+    assert trained == ["<think>Up.</think>\nblue<|end|>"]
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
