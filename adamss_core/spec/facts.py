@@ -57,6 +57,7 @@ class ModelFacts(TaskFacts):
     has_tokenizer: bool = False
     has_fast_tokenizer: bool = False
     has_chat_template: bool = False
+    hidden_chat_parts: list[str] = []
     has_image_processor: bool = False
     token_ids: int | None = None
     hidden_size: int | None = None
@@ -71,4 +72,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 3  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 4  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
+from adamss_core.spec.chat import list_parts
 from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.vocabulary import tokens_without_row
@@ -197,10 +198,26 @@ def head_for_other_classes(case: Case, facts: ModelFacts) -> list[str]:
     return [head_starts_afresh(f"The base model '{case.spec.base_model}'", theirs, mine, RENAME_LABELS)]
 
 
+def parts_not_shown(case: Case, facts: ModelFacts) -> list[str]:
+    """Name the parts of chats that the model's chat template hides, by the counts of the data sets' profiles."""
+    return [
+        f"The chat template of '{case.spec.base_model}' does not show parts of the {which} rows, so nothing is learnt "
+        f"from them: {list_parts(hidden.items())}."
+        for which, dataset in (("training", case.train), ("evaluation", case.evaluation))
+        if dataset is not None and (hidden := _hidden_parts(case, dataset, facts))
+    ]
+
+
+def _hidden_parts(case: Case, dataset: Dataset, facts: ModelFacts) -> dict[str, int]:
+    columns = set(case.record.columns(case.spec).values())
+    parts = [column.get("parts") or {} for column in dataset.profile["columns"] if column["name"] in columns]
+    return {part: rows for counts in parts for part, rows in counts.items() if part in facts.hidden_chat_parts}
+
+
 DATA_WARNINGS: tuple[DataWarning, ...] = (
     training_rows_left_out,
     unusual_labels,
     evaluation_rows_left_out,
     unknown_labels,
 )
-MODEL_WARNINGS: tuple[ModelWarning, ...] = (length_beyond_positions, head_for_other_classes)
+MODEL_WARNINGS: tuple[ModelWarning, ...] = (length_beyond_positions, head_for_other_classes, parts_not_shown)
