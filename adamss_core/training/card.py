@@ -126,7 +126,8 @@ def _method(manifest: dict[str, Any]) -> str:
 
 def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:
     base, revision = manifest["base_model"]["name"], manifest["base_model"]["revision"]
-    arguments = ", ".join([*([f"revision={revision!r}"] if revision else []), *([usage.head] if usage.head else [])])
+    shaping = [usage.head, "ignore_mismatched_sizes=True"] if usage.head else []  # the base's head may be for others
+    arguments = ", ".join([*([f"revision={revision!r}"] if revision else []), *shaping])
     head = (
         f"{usage.setup}base = {usage.auto_model}.from_pretrained(\n    {base!r}, {arguments}{', ' if arguments else ''}"
         "dtype=torch.float32\n)\n"

@@ -21,7 +21,7 @@ from adamss_core.spec import JobSpec
 from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import FinishedRun, Recorder, build_tokenizer, job, request, texts, write_rows
-from tests.adamss_core.training.tasks.support import build_vit, draw_images, tagged, task_job
+from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, tagged, task_job
 from tests.marks import compat
 
 pytestmark = pytest.mark.slow
@@ -114,6 +114,17 @@ def test_a_head_for_other_classes_starts_afresh(model: Path, tmp_path: Path) -> 
     result, events = started(folder, tmp_path / "job", rows, spec)
     assert result["eval_accuracy"] < 1.0
     assert "has a head for 'one', 'two', 'three', but this job's classes are" in events["head_started_afresh"]
+
+
+def test_a_head_of_another_size_starts_afresh_on_the_card_too(model: Path, tmp_path: Path) -> None:
+    """The code on the card could not load a base whose own head has another size, such as one for ImageNet."""
+    folder = save_classifier("bert", model, tmp_path / "base", NAMES)
+    spec = task_job("text-classification", training=STILL, artifacts=["adapter", "lora"])
+    asked, recorder = request(folder, tmp_path / "job", texts(40), spec=spec), Recorder()
+    outcome = run(asked, recorder)
+    assert "head_started_afresh" in recorder.event_types()
+    for printed in card_answers(asked, outcome, tmp_path):
+        assert set(printed) == {"bad", "good"}
 
 
 def test_numbers_of_classes_mean_what_the_files_say(model: Path, tmp_path: Path) -> None:
