@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
 from adamss_core.asa_state import ACTIVE, NEVER
+from adamss_core.compiled import plain_name
 from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
@@ -197,7 +198,11 @@ class AdamssModel(BaseTuner):
     def adapted_layers(self, adapter_name: str) -> dict[str, AdamssLayer]:
         """Return the layers that have this adapter by module name, in the model's order."""
         if self._layers is None:
-            self._layers = {n: m for n, m in self.model.named_modules() if isinstance(m, AdamssLayer)}
+            self._layers = {
+                plain_name(name): module
+                for name, module in self.model.named_modules()
+                if isinstance(module, AdamssLayer)
+            }
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
     def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
