@@ -117,7 +117,7 @@ def get_adamss_model(
 
     Raises:
         ConfigError: a field is out of range or contradicts another.
-        TargetError: no module is targeted, or one that cannot be adapted.
+        TargetError: no module is targeted, or one that cannot be adapted, or is never called (BypassedTargetError).
         WeightError: a target's weight is NaN, infinite or all zero.
     """
     return build_peft_model(adaptable(base_model), config, adapter_name, decompose_with_cache(decomposition_cache))

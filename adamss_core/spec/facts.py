@@ -15,6 +15,8 @@ class LinearModule(BaseModel):
     in_features: int
     out_features: int
     bias: bool
+    bypassed_by: str | None = None
+    """Class of the module around that reads the weight without calling the module; None where it is called."""
 
 
 class TaskFacts(BaseModel):
@@ -57,4 +59,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 3  # a part of `tasks.facts_format`: stored facts of another format are inspected again
