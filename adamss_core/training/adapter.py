@@ -75,6 +75,10 @@ class AdapterTraining:
         step, plan, every = self.progress.step, self.setup.plan, self.setup.training.eval_steps
         return step >= plan.total_steps or step % (plan.steps_per_epoch if every == "epoch" else every) == 0
 
+    def begin(self) -> None:
+        """Start the clock of `eta_seconds`: an evaluation before training is no part of a step."""
+        self._begun = time.monotonic()
+
     def advance(self) -> None:
         """Count the step that the optimizer has made, look at its gradients and run ASA on them; report a pruned map.
 

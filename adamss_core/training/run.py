@@ -15,6 +15,7 @@ from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.hardest_examples import hardest_examples
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -108,12 +109,18 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
     summary = model.base_model.asa_summary()
     return {
         **values,
+        **({"before_training": progress.before_training} if progress.before_training else {}),
         "step": step,
         "steps": progress.step,
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
-        "baseline": setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
+        "baseline": illustrate(
+            setup.reporter,
+            "The metrics have no baseline beside them",
+            lambda: setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
+            None,
+        ),
         "train_rows": len(setup.train),
         "eval_rows": len(setup.evaluation),
         "held_out": setup.data.held_out,
