@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from adamss_core.spec.chat import list_parts
 from adamss_core.spec.labels import class_name, null_words, variants
 from service.datasets.rows import Notice
 
@@ -19,6 +20,14 @@ def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
         is_nested = bool(column.types & {"list", "messages"})
         if is_nested and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
+        if column.parts:
+            yield Notice(
+                "parts_of_chats",
+                name,
+                f"The chats of '{name}' have more than questions and answers: "
+                f"{list_parts(column.parts.most_common())}. A model's chat template may not show all of it: preview "
+                "the data set with the model.",
+            )
         if not column.is_listed or rows < 2:
             continue
         if not is_nested:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from adamss_core.spec.chat import unusual_parts
 from adamss_core.spec.labels import class_name
 from service.datasets.column_notices import column_notices
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
@@ -17,6 +18,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages"
 MAX_DISTINCT = 1_000
 MAX_VALUES = 50  # distinct values that are listed with their counts
 MAX_VALUE_LENGTH = 100
+MAX_PARTS = 50  # names of keys of messages that are counted
 MAX_PROBLEMS = 100
 PREVIEW_ROWS = 5
 MAX_PREVIEW_CELL = 1_000
@@ -39,6 +41,7 @@ class Column:
     Attributes:
         not_numbers: row, line and text of the first cells that spell a missing number.
         respelled: texts of the cells that are not written as their value is named, such as "pos " and "1.0".
+        parts: of chats, what they have beside questions and answers -> rows.
     """
 
     present: int = 0
@@ -52,6 +55,7 @@ class Column:
     not_numbers: list[tuple[int, int | None, str]] = field(default_factory=list)
     not_number_count: int = 0
     respelled: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
 
     def add(self, value: Any, from_text: bool, row: NumberedRow) -> None:
         self.present += 1
@@ -83,11 +87,16 @@ class Column:
         if isinstance(entries[0], dict):
             self.types.add("messages")
             self._add_length(sum(len(entry["content"]) for entry in entries))
+            self._count_parts(entries)
             return
         self.types.add("list")
         self._add_length(len(entries))
         for entry in entries:
             self._count(class_name(entry))
+
+    def _count_parts(self, messages: list[dict[str, Any]]) -> None:
+        names = sorted({name[:MAX_VALUE_LENGTH] for name in unusual_parts(messages)})
+        self.parts.update(name for name in names if name in self.parts or len(self.parts) < MAX_PARTS)
 
     def _add_length(self, length: int) -> None:
         if self.filled == 0 or length < self.shortest:
@@ -136,6 +145,7 @@ class Column:
             "mean_length": round(self.length_sum / self.filled, 1) if self.filled else 0.0,
             "lengths": [{"up_to": 2**bits - 1, "rows": self.lengths[bits]} for bits in sorted(self.lengths)],
             "values": dict(self.values.most_common()) if listed else None,
+            "parts": dict(self.parts.most_common()) or None,
         }
 
     @property
