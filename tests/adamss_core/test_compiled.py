@@ -17,6 +17,7 @@ from adamss_core import export_lora, get_adamss_model, load_adapter, merge_adapt
 from adamss_core.compiled import original, uncompiled
 from adamss_core.errors import AdamssWarning
 from tests.adamss_core.support import ASA, give_effect, layers_of, outputs, prune_half
+from tests.marks import compat
 from tests.models import config, tiny_bert
 
 WEIGHTS = "adapter_model.safetensors"
@@ -50,6 +51,7 @@ WAYS: dict[str, Callable[[nn.Module], Any]] = {
     "one linear": one_linear,
     "regions": regions,
 }
+FEW = ["whole", "one block", compat("one linear"), compat("regions")]
 
 
 def adapted() -> PeftModel:
@@ -77,7 +79,7 @@ def test_files_of_a_compiled_model_are_those_of_the_plain_one(way: str, tmp_path
     torch.testing.assert_close(outputs(stock), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", FEW)
 def test_a_compiled_model_is_pruned_and_described_under_its_own_names(way: str) -> None:
     plain = adapted()
     names = list(layers_of(adapted()))
@@ -91,7 +93,7 @@ def test_a_compiled_model_is_pruned_and_described_under_its_own_names(way: str) 
     assert fresh.base_model.asa_summary()["active"] == ASA["asa_target_subspaces"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", FEW)
 def test_merging_a_compiled_model_gives_a_plain_one(way: str) -> None:
     plain = adapted()
     expected = outputs(plain)
@@ -100,7 +102,7 @@ def test_merging_a_compiled_model_gives_a_plain_one(way: str) -> None:
     torch.testing.assert_close(outputs(merged), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", FEW)
 def test_an_adapter_goes_onto_the_model_inside_a_compiled_base(way: str, tmp_path: Path) -> None:
     expected = adapted()
     save_adapter(expected, tmp_path)
