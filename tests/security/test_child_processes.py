@@ -44,7 +44,7 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
         upload.COMMAND,
         hub.COMMAND,
         leakage.COMMAND,
-        python(LEAN, inspection.MODULE),
+        compat(python(LEAN, inspection.MODULE)),
         compat(python(LEAN, preview.MODULE)),
         compat(python(LEAN, process.MODULE)),
     ],
