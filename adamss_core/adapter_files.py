@@ -18,6 +18,7 @@ from peft import AdamssConfig, PeftConfig, PeftModel, get_peft_model_state_dict,
 from peft.utils import PeftType
 from torch import Tensor, nn
 
+from adamss_core.compiled import original, plain_name
 from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
 from adamss_core.decomposition import Decomposition
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
@@ -25,7 +26,7 @@ from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
-from adamss_core.peft_model import build_peft_model, restored_on_error
+from adamss_core.peft_model import adaptable, build_peft_model, restored_on_error
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -39,9 +40,11 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
     Token embeddings that were resized after the base was loaded are part of it.
 
     Args:
+        model: compiled or not, the files are the same.
         folder: created if needed. Stock PEFT loads it too.
         adapter_name: the active adapter by default.
     """
+    model = original(model)
     adapter = adapter_name or active_adapter(model)
     files = {
         WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
@@ -82,7 +85,7 @@ def load_adapter(
         BaseMismatchError: another base; the message names the first module that differs.
         PlacementError: the rows of a stock file cannot be placed with certainty.
     """
-    folder = Path(folder)
+    folder, base_model = Path(folder), adaptable(base_model)
     config = read_config(folder)
     drop_saved_targets(config)
     tensors = read_weights(folder)
@@ -129,7 +132,7 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
     resized = resized_embeddings(model.get_base_model(), model.peft_config[adapter].revision)
     state |= {f"{KEY_PREFIX}{name}": value for name, value in resized.items()}
-    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    return {plain_name(key): value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:

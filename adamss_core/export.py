@@ -23,6 +23,7 @@ from adamss_core.adapter_files import (
     to_json,
     write_folder,
 )
+from adamss_core.compiled import original, plain_name, uncompiled
 from adamss_core.errors import ExportError, MergeError
 from adamss_core.layer import AdamssLayer
 from adamss_core.shared_weights import shared_weights, shares_weight
@@ -44,6 +45,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
     Raises:
         ExportError: the adapter has no effect at all, or the folder holds an AdaMSS adapter.
     """
+    model = original(model)
     adapter = adapter_name or active_adapter(model)
     if (Path(folder) / MANIFEST).exists():
         raise ExportError(
@@ -101,6 +103,7 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
         MergeError: the delta is not finite, the base is quantised in a way that cannot be merged into, or an adapted
             module shares its weight with another one.
     """
+    model = uncompiled(model)
     adapter = adapter_name or active_adapter(model)
     shared = shared_weights(model.base_model.model)
     if both := [name for name in model.base_model.adapted_layers(adapter) if name in shared]:
@@ -158,7 +161,8 @@ def _lora_config(model: PeftModel, adapter: str, modules: list[str], rank: int, 
 
 def _targets(base: nn.Module, modules: list[str]) -> list[str] | str:
     """Return target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
-    everything = [name for name, module in base.named_modules() if name and not _inside_adapter(base, name)]
+    everything = [plain_name(name) for name, _ in base.named_modules() if name and not _inside_adapter(base, name)]
+    everything = list(dict.fromkeys(everything))  # a compiled module and its original have one name
     for candidate in (sorted({name.rpartition(".")[2] for name in modules}), modules):
         matched = [n for n in everything if n in candidate or n.endswith(tuple(f".{c}" for c in candidate))]
         if sorted(matched) == modules:

@@ -19,7 +19,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from service.datasets import repository as datasets
-from service.datasets.leakage import leakage_warnings
+from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
@@ -97,7 +97,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
     plan = make_plan(spec, case.train_count, subspaces)
     warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
-    warnings += [*plan.warnings, *leakage_warnings(caller, spec)]
+    warnings += [*plan.warnings, *leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     outputs = case.record.outputs(len(case.training_rows.labels))
     return PlanOut(
         spec=plan.spec,
