@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adamss_core.spec.tasks.metrics import Metric
+from adamss_core.spec.tasks.metrics import LOSS, Metric
 
 Values = dict[str, float | int | None]
 
@@ -37,6 +37,9 @@ class Progress:
     def evaluated(self, values: Values, metric: Metric, patience: int | None, *, qualifies: bool) -> bool:
         """Record an evaluation; return whether it is the best so far.
 
+        Of equally good ones the one with the lower loss is the best; for early stopping it is no improvement, as the
+        loss may fall for ever while the metric stands.
+
         Args:
             metric: the one that chooses the best checkpoint.
             patience: evaluations without a gain after which training stops; None for no early stopping.
@@ -45,11 +48,12 @@ class Progress:
         self.last_values = values
         if not qualifies:
             return False
-        if self.best_step is not None and not is_better(values, self.best_values, metric):
-            self.without_gain += 1
-            self.stopped_early = patience is not None and self.without_gain >= patience
+        gains = self.best_step is None or is_better(values, self.best_values, metric)
+        self.without_gain = 0 if gains else self.without_gain + 1
+        self.stopped_early = patience is not None and self.without_gain >= patience
+        if not gains and not breaks_tie(values, self.best_values, metric):
             return False
-        self.best_step, self.best_values, self.without_gain = self.step, values, 0
+        self.best_step, self.best_values = self.step, values
         return True
 
     def export(self) -> dict[str, Any]:
@@ -70,3 +74,9 @@ def is_better(values: Values, best: Values, metric: Metric) -> bool:
     if old is None or not math.isfinite(old):
         return True
     return new > old if metric.higher_is_better else new < old
+
+
+def breaks_tie(values: Values, best: Values, metric: Metric) -> bool:
+    """Return whether `values` are as good by the metric, undefined ones included, and have the lower loss."""
+    name = f"eval_{metric.name}"
+    return values.get(name) == best.get(name) and is_better(values, best, LOSS)
