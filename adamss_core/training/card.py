@@ -66,7 +66,7 @@ def _metrics(manifest: dict[str, Any]) -> list[Metric]:
 
 def _results(manifest: dict[str, Any]) -> str:
     result = manifest["result"]
-    baseline = result["baseline"]
+    baseline = result.get("baseline", {"predicts": "baseline"})
     table = "\n".join(
         f"| {metric.title} | {_value(metric, result.get(f'eval_{metric.name}'))} "
         f"| {_value(metric, baseline.get(metric.name))} |"
@@ -76,7 +76,20 @@ def _results(manifest: dict[str, Any]) -> str:
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
         f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
+        f"{_judgement(result)}"
     )
+
+
+def _judgement(result: dict[str, Any]) -> str:
+    """Return the interval of the main metric, and the warnings."""
+    judgement, warnings = result.get("judgement"), result.get("warnings", [])
+    interval = (
+        f"\n\n{judgement['level']:.0%} interval of the {_markdown(judgement['metric'].replace('_', ' '))} "
+        f"({judgement['method']}): {judgement['low']:.4g} to {judgement['high']:.4g}."
+        if judgement and judgement["low"] is not None
+        else ""
+    )
+    return interval + "".join(f"\n\n**Warning.** {_markdown(warning['message'])}" for warning in warnings)
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:

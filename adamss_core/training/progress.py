@@ -9,6 +9,7 @@ from typing import Any
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 
 Values = dict[str, float | int | None]
+KEPT_LOSSES = 8  # of the first and of the last logged steps
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Progress:
         last_values: the newest evaluation.
         stopped_early: whether early stopping has ended the training.
         seconds: time spent in training, over all attempts.
+        logged: number of logged steps.
+        first_losses, last_losses: training losses of the first and of the last logged steps.
     """
 
     micro_batch: int
@@ -33,6 +36,26 @@ class Progress:
     last_values: Values = field(default_factory=dict)
     stopped_early: bool = False
     seconds: float = 0.0
+    logged: int = 0
+    first_losses: list[float] = field(default_factory=list)
+    last_losses: list[float] = field(default_factory=list)
+
+    def log_loss(self, loss: float | None) -> None:
+        """Remember the training loss of a logged step, where it is among the first or the last ones."""
+        if loss is None or not math.isfinite(loss):
+            return
+        self.logged += 1
+        if len(self.first_losses) < KEPT_LOSSES:
+            self.first_losses.append(loss)
+        self.last_losses = [*self.last_losses, loss][-KEPT_LOSSES:]
+
+    @property
+    def loss_fell(self) -> tuple[float, float] | None:
+        """Mean training loss of the first and of the last quarter of the logged steps, of a few at most."""
+        if self.logged < 2:
+            return None
+        few = max(1, min(KEPT_LOSSES, self.logged // 4))
+        return sum(self.first_losses[:few]) / few, sum(self.last_losses[-few:]) / few
 
     def evaluated(self, values: Values, metric: Metric, patience: int | None, *, qualifies: bool) -> bool:
         """Record an evaluation; return whether it is the best so far.

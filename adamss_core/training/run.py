@@ -14,6 +14,7 @@ from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
+from adamss_core.training.final_evaluation import evaluate_published
 from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
@@ -53,7 +54,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(trainer, store)
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
-    hardest = hardest_examples(setup, published, trainer.adapter.progress.micro_batch)
+    final = evaluate_published(setup, published, trainer.adapter.progress)
+    result |= final.result
+    hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
     artifacts = publish(setup, published, result) if accelerator.is_main_process else []
     return RunResult(result=result, artifacts=artifacts, hardest=hardest)
 
@@ -113,7 +116,6 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
-        "baseline": setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
         "train_rows": len(setup.train),
         "eval_rows": len(setup.evaluation),
         "held_out": setup.data.held_out,

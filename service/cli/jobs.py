@@ -80,8 +80,12 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    rows = [[job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"])] for job in found]
-    print_table(["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED"], rows, "No jobs. Begin with: adamss init")
+    rows = [
+        [job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"]), *_doubts(job)]
+        for job in found
+    ]
+    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS"]
+    print_table(titles, rows, "No jobs. Begin with: adamss init")
 
 
 @app.command()
@@ -101,10 +105,16 @@ def show(job: JobId, as_json: Json = False) -> None:
     if asa := found["asa"]:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
     fields |= {"best": _best(found)} if found["result"] else {}
+    if judgement := found.get("judgement"):
+        fields["baseline"] = f"{judgement['metric']} {_baseline(found)}, predicts {judgement['predicts']}"
+        if judgement["low"] is not None:
+            bounds = f"{judgement['low']:.4f} to {judgement['high']:.4f}"
+            fields["interval"] = f"{bounds} ({judgement['level']:.0%}, {judgement['method']}, {judgement['rows']} rows)"
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
+    _print_warnings(found)
 
 
 @app.command()
@@ -274,6 +284,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
     if not as_json:
+        _print_warnings(job)
         print(f"Done. Download it: adamss artifacts download {job_id} --extract")
 
 
@@ -305,6 +316,23 @@ def _best(job: JobJson) -> str:
     chosen, result = job.get("best_metric"), job["result"] or {}
     value = result.get(f"eval_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
+
+
+def _baseline(job: JobJson) -> str:
+    """Such as `0.5714`: the baseline's value of the metric that `_best` shows."""
+    judgement = job.get("judgement")
+    return f"{judgement['baseline']:.4f}" if judgement and judgement["baseline"] is not None else ""
+
+
+def _doubts(job: JobJson) -> list[str]:
+    """Baseline and codes of the warnings, for a table."""
+    return [_baseline(job), " ".join(warning["code"] for warning in job.get("warnings", []))]
+
+
+def _print_warnings(job: JobJson) -> None:
+    """Print the reasons to doubt the result of a job."""
+    for warning in job.get("warnings", []):
+        print(f"warning: {warning['code']}: {warning['message']}")
 
 
 def _steps(job: JobJson) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from adamss_core.training.batches import Collate, Encoded, Inputs
 from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, RunRequest, Values
+from adamss_core.training.scores import Times
 
 Predictions = dict[str, Tensor]
+Scorer = Callable[[Times], Values]
 
 
 class Task(ABC):
@@ -174,9 +176,22 @@ class Task(ABC):
             predictions: of all rows in their order; shorter rows are filled up with IGNORED.
         """
 
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        """Return the metrics as a function of how often each row counts, (n,).
+
+        An interval asks for a thousand drawings of the rows: override this where repeating the tensors is slow.
+        """
+        return lambda times: self.metrics(
+            {name: value.repeat_interleave(torch.from_numpy(times), 0) for name, value in predictions.items()}, classes
+        )
+
     @abstractmethod
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score an answer that ignores its input: "predicts" in words, and metrics by name."""
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline | None:
+        """Answer all evaluation rows without a look at their inputs.
+
+        Returns:
+            None where the base model itself can do the task: it is the baseline then.
+        """
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
@@ -207,6 +222,19 @@ class Task(ABC):
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Answers that a model has to surpass.
+
+    Attributes:
+        predicts: in words.
+        predictions: of all evaluation rows, as `Task.predictions` returns them, and "losses".
+    """
+
+    predicts: str
+    predictions: Predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import class_scores
-from adamss_core.training.tasks.base import Predictions, Task
+from adamss_core.training.tasks.base import Baseline, Predictions, Scorer, Task
 
 MAX_SCORES = 20  # of an answer
 
@@ -43,8 +44,15 @@ class ExclusiveClasses(Task):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return class_scores(predictions["logits"].argmax(1), predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        return majority(train.targets, evaluation.targets, classes)
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        return partial(class_scores, predictions["logits"].argmax(1), predictions["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        """Answer with the shares of the training classes: always the most frequent one."""
+        scores = log_shares(torch.bincount(train.targets, minlength=len(classes)))
+        logits, targets = scores.expand(len(evaluation), -1), evaluation.targets
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return Baseline(always(classes, scores), {"logits": logits, "targets": targets, "losses": losses})
 
 
 def class_ids(labels: Sequence[str], classes: list[str]) -> Tensor:
@@ -83,11 +91,15 @@ def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], re
     return rows.take(usable)
 
 
-def majority(train: Tensor, evaluation: Tensor, classes: list[str]) -> dict[str, Any]:
-    """Score the most frequent training class, of ids (n,), as the answer to every evaluation row."""
-    most = int(torch.bincount(train).argmax())
-    scores = class_scores(torch.full_like(evaluation, most), evaluation)
-    return {"predicts": f'always "{classes[most]}"', **scores}
+def log_shares(counts: Tensor) -> Tensor:
+    """Return the logarithm of each class's share, (classes,); a class without a row counts as one with a single row."""
+    seen = counts.double().clamp(min=1)
+    return (seen / seen.sum()).log().float()
+
+
+def always(classes: list[str], scores: Tensor) -> str:
+    """Name the answer that always is the class with the highest score, (classes,)."""
+    return f'always "{classes[int(scores.argmax())]}"'
 
 
 def answers(scores: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import label_set_scores, number_scores
-from adamss_core.training.tasks.base import Predictions, Usage
+from adamss_core.training.tasks.base import Baseline, Predictions, Scorer, Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask
 
@@ -143,13 +144,18 @@ class MultiLabel(TextClassification):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return label_set_scores(predictions["logits"] > 0, predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score the classes that more than half of the rows have, or else the most frequent one."""
-        shares = train.targets.mean(0)
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        return partial(label_set_scores, predictions["logits"] > 0, predictions["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        """Answer with the classes that more than half of the rows have, or else the most frequent one."""
+        shares, targets = train.targets.mean(0), evaluation.targets
         chosen = shares > 0.5 if bool((shares > 0.5).any()) else shares == shares.max()
         shown = ", ".join(f'"{classes[i]}"' for i in chosen.nonzero().flatten().tolist()[:5])
-        scores = label_set_scores(chosen.expand_as(evaluation.targets), evaluation.targets)
-        return {"predicts": f"always {shown}", **scores}
+        rare = 1 / (len(train) + 1)  # a class without a row is not impossible
+        losses = F.binary_cross_entropy(shares.clamp(rare, 1 - rare).expand_as(targets), targets, reduction="none")
+        logits = (chosen.float() * 2 - 1).expand_as(targets)
+        return Baseline(f"always {shown}", {"logits": logits, "targets": targets, "losses": losses.mean(1)})
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         scores = logits.sigmoid()
@@ -186,10 +192,11 @@ class Regression(TextClassification):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return number_scores(predictions["logits"][:, 0], predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        mean = train.targets.double().mean()
-        error = float(((evaluation.targets.double() - mean) ** 2).mean())
-        return {"predicts": f"always {float(mean):.4g}", "loss": error, "pearson": None, "spearman": None}
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        mean, targets = train.targets.double().mean(), evaluation.targets
+        numbers = mean.expand(len(evaluation), 1)
+        losses = (targets.double() - mean) ** 2
+        return Baseline(f"always {float(mean):.4g}", {"logits": numbers, "targets": targets, "losses": losses})
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         return [{"value": value} for value in logits[:, 0].tolist()]

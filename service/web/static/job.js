@@ -44,6 +44,7 @@ function Head({ job, map }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
+    ...baselineFacts(job.judgement),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -55,7 +56,17 @@ function Head({ job, map }) {
     <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
+    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+function baselineFacts(judgement) {
+  if (!judgement) return [];
+  const { baseline, predicts, low, high, level, method } = judgement;
+  return [
+    [`baseline: ${predicts}`, number(baseline)],
+    ...(low === null ? [] : [[`${100 * level} % interval (${method})`, `${number(low)} to ${number(high)}`]]),
+  ];
 }
 
 function Curves({ job, rows }) {

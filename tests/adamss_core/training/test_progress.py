@@ -1,4 +1,4 @@
-"""Which evaluation is the best."""
+"""Which evaluation is the best, and the losses that a run remembers."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def test_ties_go_to_the_lower_loss(metric: Metric, evaluations: list[tuple[float
 def test_a_tie_is_no_improvement_for_early_stopping() -> None:
     progress = best_of(ACCURACY, [scored(1.0, loss) for loss in (0.3, 0.2, 0.1)], patience=2)
     assert (progress.best_step, progress.without_gain, progress.stopped_early) == (3, 2, True)
+
+
+def test_the_first_and_the_last_losses_are_remembered() -> None:
+    assert Progress(micro_batch=8).loss_fell is None
+    progress = Progress(micro_batch=8)
+    for loss in (4.0, 2.0, float("nan"), None):
+        progress.log_loss(loss)
+    assert list(progress.loss_fell or ()) == [4.0, 2.0]
+    for loss in range(100):
+        progress.log_loss(float(loss))
+    assert list(progress.loss_fell or ()) == pytest.approx([(4 + 2 + sum(range(6))) / 8, sum(range(92, 100)) / 8])
+    assert Progress.restore(progress.export()) == progress

@@ -138,6 +138,8 @@ def test_a_chat_model_learns_and_its_artifacts_answer(talked: FinishedRun, tmp_p
     assert losses[0] is not None
     assert result["eval_perplexity"] < 0.3 * math.exp(losses[0])
     assert result["eval_perplexity"] < 0.9 * result["baseline"]["perplexity"]
+    assert result["baseline"]["predicts"] == "what the base model does"
+    assert (result["judgement"]["method"], result["warnings"]) == ("paired bootstrap", [])
     assert result["eval_perplexity"] == pytest.approx(math.exp(result["eval_loss"]))
     assert [file.name for file in talked.outcome.artifacts] == ALL
     assert "packing_off" not in recorder.event_types()
