@@ -11,8 +11,8 @@ from torch import Tensor
 from adamss_core.training.batches import Encoded
 from adamss_core.training.causes import Evidence, count_answers, count_classes, find_causes
 from adamss_core.training.data import Rows
-from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.evaluation import predict
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import Judge, Judgement
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
@@ -45,55 +45,63 @@ class FinalEvaluation:
         losses: (n,) of the held-out rows.
     """
 
-    result: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any]
     reports: list[Report] = field(default_factory=list)
     losses: Tensor | None = None
 
 
-def evaluate_published(setup: Setup, model: PeftModel, progress: Progress) -> FinalEvaluation:
-    """Evaluate the published model, and warn where it is no better than its baseline; every process must call this.
+UNKNOWN = FinalEvaluation({"baseline": None, "judgement": None, "warnings": []})
 
-    A lack of memory must not cost the trained model: it leaves the reports out, with a warning.
-    """
+
+def evaluate_published(setup: Setup, model: PeftModel, progress: Progress) -> FinalEvaluation:
+    """Evaluate the published model, and warn where it is no better than its baseline; every process must call this."""
+    found: FinalEvaluation = illustrate(
+        setup.reporter,
+        "The finished model is not evaluated in full",
+        lambda: _evaluate(setup, model.to(setup.accelerator.device), progress),
+        UNKNOWN,
+        processes=setup.accelerator.num_processes,
+    )
+    model.to("cpu")
+    return found
+
+
+def _evaluate(setup: Setup, model: PeftModel, progress: Progress) -> FinalEvaluation:
     part = Part(setup.data.held_out["from"], setup.data.evaluation, setup.evaluation)
-    try:
-        report, judgement, losses = _evaluated(setup, model.to(setup.accelerator.device), part, progress.micro_batch)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        setup.reporter.event("warning", "The finished model is not compared with a baseline: memory ran out.", {})
-        return FinalEvaluation()
-    finally:
-        model.to("cpu")
-    result: dict[str, Any] = {"baseline": report["baseline"], "judgement": report["judgement"], "warnings": []}
-    if judgement.no_better:
-        result["warnings"].append(_warning(setup, progress, report, judgement))
+    report, losses = _report(setup, model, part, progress)
+    result = {name: report[name] for name in ("baseline", "judgement", "warnings")}
     return FinalEvaluation(result, [report], losses)
 
 
-def _evaluated(setup: Setup, model: PeftModel, part: Part, batch_size: int) -> tuple[Report, Judgement, Tensor]:
-    classes = setup.data.classes
-    judge = Judge(
-        setup.task,
-        setup.task.record.metric(setup.training.metric_for_best),
-        classes,
-        part.examples.loss_terms,
-        setup.training.seed,
+def _report(setup: Setup, model: PeftModel, part: Part, progress: Progress) -> tuple[Report, Tensor]:
+    """Return the report on these rows, and the loss of each, (n,)."""
+    training = setup.training
+    metric = setup.task.record.metric(training.metric_for_best)
+    judge = Judge(setup.task, metric, setup.data.classes, part.examples.loss_terms, training.seed)
+    predictions = _predictions(setup, model, part, progress.micro_batch)
+    report = {"data": part.data, "rows": len(part.rows), "metrics": judge.scores(predictions)}
+    report |= illustrate(
+        setup.reporter,
+        "The metrics have no baseline beside them",
+        lambda: _judged(setup, model, part, judge, predictions, progress.micro_batch),
+        {"baseline": None, "judgement": None},
+        processes=setup.accelerator.num_processes,
     )
-    predictions = _predictions(setup, model, part, batch_size)
-    baseline = setup.task.baseline(setup.train, part.examples, classes)
+    return report | {"warnings": _warnings(setup, progress, report)}, predictions["losses"]
+
+
+def _judged(
+    setup: Setup, model: PeftModel, part: Part, judge: Judge, predictions: Predictions, batch_size: int
+) -> dict[str, Any]:
+    """Return the baseline's scores and the judgement of the model beside it."""
+    baseline = setup.task.baseline(setup.train, part.examples, setup.data.classes)
     if baseline is None:
         with model.disable_adapter():
             baseline = Baseline("what the base model does", _predictions(setup, model, part, batch_size))
-    judgement = judge(predictions, baseline)
-    report = {
-        "data": part.data,
-        "rows": len(part.rows),
-        "metrics": judge.scores(predictions),
+    return {
         "baseline": {"predicts": baseline.predicts, **judge.scores(baseline.predictions)},
-        "judgement": judgement.export(),
+        "judgement": judge(predictions, baseline).export(),
     }
-    return report, judgement, predictions["losses"]
 
 
 def _predictions(setup: Setup, model: PeftModel, part: Part, batch_size: int) -> Predictions:
@@ -108,8 +116,11 @@ def _predictions(setup: Setup, model: PeftModel, part: Part, batch_size: int) ->
     )
 
 
-def _warning(setup: Setup, progress: Progress, report: Report, judgement: Judgement) -> dict[str, Any]:
+def _warnings(setup: Setup, progress: Progress, report: Report) -> list[dict[str, Any]]:
     """Report that the model is no better than its baseline, with the causes that the run's numbers show."""
+    if report["judgement"] is None or not report["judgement"]["no_better"]:
+        return []
+    judgement = Judgement(**report["judgement"])
     evidence = Evidence(
         spec=setup.plan.spec,
         progress=progress,
@@ -122,7 +133,6 @@ def _warning(setup: Setup, progress: Progress, report: Report, judgement: Judgem
     causes = find_causes(evidence)
     shown = " ".join(cause["message"] for cause in causes) or "This run's numbers show no cause."
     message = f"The model may only guess: {judgement.sentence()}. {shown}"
-    setup.reporter.event(
-        NO_BETTER, message, {"data": report["data"], "judgement": judgement.export(), "causes": causes}
-    )
-    return {"code": NO_BETTER, "message": message, "data": report["data"], "causes": causes}
+    facts = {"data": report["data"], "causes": causes}
+    setup.reporter.event(NO_BETTER, message, facts | {"judgement": report["judgement"]})
+    return [{"code": NO_BETTER, "message": message, **facts}]

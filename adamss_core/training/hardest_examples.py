@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adamss_core.spec.cells import Cells
 from adamss_core.training.data import Rows
-from adamss_core.training.errors import is_out_of_memory
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.setup import Setup
 
 KEPT = 100
@@ -31,20 +31,23 @@ def hardest_examples(setup: Setup, model: nn.Module, losses: Tensor | None, batc
     """
     if losses is None or not setup.accelerator.is_main_process:
         return []
-    try:
-        model.to(setup.accelerator.device)
-        losses = (losses / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
-        places = losses.topk(min(KEPT, len(losses))).indices.tolist()
-        rows = setup.data.evaluation.take(places)
-        shown = [_shown(setup, cells) for cells in rows.cells()]
-        said = _said(setup, model, rows, min(BATCH, batch_size))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        model.to("cpu")  # a failing list must not cost the trained model
-        setup.reporter.event("warning", "The held-out rows with the highest loss are not listed: memory ran out.", {})
-        return []
+    found: list[dict[str, Any]] = illustrate(
+        setup.reporter,
+        "The held-out rows with the highest loss are not listed",
+        lambda: _found(setup, model, losses, batch_size),
+        [],
+    )
     model.to("cpu")
+    return found
+
+
+def _found(setup: Setup, model: nn.Module, losses: Tensor, batch_size: int) -> list[dict[str, Any]]:
+    model.to(setup.accelerator.device)
+    losses = (losses / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+    places = losses.topk(min(KEPT, len(losses))).indices.tolist()
+    rows = setup.data.evaluation.take(places)
+    shown = [_shown(setup, cells) for cells in rows.cells()]
+    said = _said(setup, model, rows, min(BATCH, batch_size))
     return [
         {
             "row": rows.numbers[i],

@@ -26,6 +26,7 @@ class Progress:
         seconds: time spent in training, over all attempts.
         logged: number of logged steps.
         first_losses, last_losses: training losses of the first and of the last logged steps.
+        before_training: the evaluation before the first step, of tasks that the base model can do; never the best one.
     """
 
     micro_batch: int
@@ -36,6 +37,7 @@ class Progress:
     last_values: Values = field(default_factory=dict)
     stopped_early: bool = False
     seconds: float = 0.0
+    before_training: Values = field(default_factory=dict)
     logged: int = 0
     first_losses: list[float] = field(default_factory=list)
     last_losses: list[float] = field(default_factory=list)

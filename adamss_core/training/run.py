@@ -111,6 +111,7 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
     summary = model.base_model.asa_summary()
     return {
         **values,
+        **({"before_training": progress.before_training} if progress.before_training else {}),
         "step": step,
         "steps": progress.step,
         "total_steps": setup.plan.total_steps,

@@ -56,7 +56,7 @@ class TextGenerationTraining(SpecModel):
     packing: Annotated[bool, Field(strict=True)] = True
     """Put several short examples into one row, without attention from one to another."""
     sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
-    """How many prompts of the evaluation data are completed, as an event, at each evaluation."""
+    """How many prompts of the evaluation data are completed, as an event, at each evaluation and before training."""
 
 
 def _preset(name: str, **columns: str) -> Preset:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from adamss_core.spec import JobSpec, TaskRecord, record_of
 from adamss_core.spec.cells import Cells, why_left_out
@@ -219,6 +219,15 @@ class Task(ABC):
         """Return rows without their answers, as `predict` takes them."""
         return [self.record.split_answer(cells)[0] for cells in rows.cells()]
 
+    def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig | None:
+        """Return the settings with which a published model writes; None where the task writes nothing.
+
+        Args:
+            model: the trained one, with its adapter.
+            rows: trained on.
+        """
+        return None
+
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""
@@ -247,6 +256,7 @@ class Usage:
         head: arguments of `from_pretrained` beside the name, as code.
         setup: lines before the model is loaded.
         lines: the use of `model` and `processor`.
+        names: what the lines import of transformers beside these two classes.
     """
 
     auto_model: str
@@ -254,3 +264,4 @@ class Usage:
     head: str
     setup: str
     lines: str
+    names: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
 from adamss_core.spec.cells import Cells
@@ -22,6 +22,7 @@ from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.tasks.base import Predictions, Usage
 from adamss_core.training.tasks.text import TextTask
+from adamss_core.training.tasks.text_generation_endings import endings, published_config
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
 from adamss_core.training.tasks.text_generation_samples import last, write
 from adamss_core.training.tasks.text_generation_spans import (
@@ -135,7 +136,14 @@ class TextGeneration(TextTask):
             return []
         openings = [self._opening(row, processor, limit) for row in chosen.cells()]
         prompts, continuations = zip(*openings, strict=True)
-        written = write(model, processor, prompts, max_new_tokens=SAMPLE_TOKENS, seconds=SAMPLE_SECONDS)
+        written = write(
+            model,
+            processor,
+            prompts,
+            endings=endings(model, processor, chat="messages" in rows.columns),
+            max_new_tokens=SAMPLE_TOKENS,
+            seconds=SAMPLE_SECONDS,
+        )
         samples = []
         for number, prompt, expected, answer in zip(chosen.numbers, prompts, continuations, written, strict=True):
             texts = {"prompt": processor.decode(prompt), "completion": answer.text, "expected": expected}
@@ -147,9 +155,9 @@ class TextGeneration(TextTask):
         """Return the tokens to continue, and the data's own continuation."""
         (example,) = tokenise_rendered([render_prompt(row, tokenizer)], tokenizer, 10**9, end=False)
         if "messages" in row:
-            return last(example.ids, limit), row["messages"][-1]["content"]
+            return last(example.ids, limit, tokenizer), row["messages"][-1]["content"]
         if "completion" in row:
-            return last(example.ids, limit), row["completion"]
+            return last(example.ids, limit, tokenizer), row["completion"]
         opening = example.ids[: max(1, min(OPENING_TOKENS, len(example.ids) // 2))]
         return opening, str(tokenizer.decode(example.ids[len(opening) :]))
 
@@ -180,12 +188,25 @@ class TextGeneration(TextTask):
         written = write(
             model,
             processor,
-            [last(example.ids, prompt_limit) for example in examples],
+            [last(example.ids, prompt_limit, processor) for example in examples],
+            endings=endings(model, processor, chat=any("messages" in row for row in inputs)),
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,
         )
         return [{"text": answer.text, "tokens": answer.tokens, "ended": answer.ended} for answer in written]
+
+    def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig:
+        config, left_out = published_config(model, processor, chat="messages" in rows.columns)
+        if left_out:
+            names = ", ".join(left_out)
+            reporter.event(
+                "warning",
+                f"The base model's generation_config.json contradicts itself: {names} cannot go with its other "
+                "settings, and the published one lacks them.",
+                {"left_out": left_out},
+            )
+        return config
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
         if manifest["spec"]["dataset"]["messages"] is not None:
@@ -201,7 +222,10 @@ class TextGeneration(TextTask):
             processor="AutoTokenizer",
             head="",
             setup="",
-            lines=f"{prompt}made = model.generate(**inputs, max_new_tokens=100)[0]\n"
+            names=("GenerationConfig",),
+            lines=f"{prompt}"
+            'endings = GenerationConfig.from_pretrained(".")  # with every token that may end an answer\n'
+            "made = model.generate(**inputs, generation_config=endings, max_new_tokens=100)[0]\n"
             'print(processor.decode(made[inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
         )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
@@ -16,9 +15,9 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import CHUNK, Ids
 from adamss_core.training.errors import TrainingError
+from adamss_core.training.tasks.text_generation_turns import TEMPLATE_ERRORS
 
 Span = tuple[int, int]
-TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
