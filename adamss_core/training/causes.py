@@ -108,7 +108,9 @@ def large_class(evidence: Evidence) -> str | None:
 
 def one_answer(evidence: Evidence) -> str | None:
     given = [name for name, times in evidence.answers.items() if times]
-    return f"The model answers '{given[0]}' each time." if len(given) == 1 else None
+    if not given and evidence.answers:
+        return "The model answers none of the classes."
+    return f"The model answers '{given[0]}' each time." if len(given) == 1 < len(evidence.answers) else None
 
 
 def few_held_out_rows(evidence: Evidence) -> str | None:

@@ -16,7 +16,7 @@ from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import Judge, Judgement
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
-from adamss_core.training.tasks.base import Baseline, Predictions
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions
 
 NO_BETTER = "no_better_than_baseline"
 Report = dict[str, Any]
@@ -87,6 +87,18 @@ def _report(setup: Setup, model: PeftModel, part: Part, progress: Progress) -> t
         {"baseline": None, "judgement": None},
         processes=setup.accelerator.num_processes,
     )
+    if setup.accelerator.is_main_process:
+        answered = Answered(
+            rows=part.rows,
+            predictions=predictions,
+            classes=setup.data.classes,
+            model=model.eval(),
+            processor=setup.processor,
+            limit=setup.limit,
+        )
+        lost = "The evaluation has no details beside the metrics"
+        details: Report = illustrate(setup.reporter, lost, lambda: setup.task.evaluation(answered), {})
+        report |= details
     return report | {"warnings": _warnings(setup, progress, report)}, predictions["losses"]
 
 

@@ -105,8 +105,10 @@ class RunResult:
             task needs no new head), a baseline, steps, pruning, trainable parameters, seconds.
         artifacts: in the spec's order.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
+        evaluation: a report for each part of the data that the published model was evaluated on.
     """
 
     result: dict[str, Any]
     artifacts: list[ArtifactFile]
     hardest: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] = field(default_factory=list)

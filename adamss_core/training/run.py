@@ -57,8 +57,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
     hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
-    artifacts = publish(setup, published, result) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts, hardest=hardest)
+    artifacts = publish(setup, published, result, final.reports) if accelerator.is_main_process else []
+    return RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:

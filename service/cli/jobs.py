@@ -211,6 +211,24 @@ def hardest(
     print_table([title.upper() for title in titles], lines, "No examples yet: they are stored when the job succeeds.")
 
 
+@app.command(epilog=examples("adamss jobs evaluation JOB", "adamss jobs evaluation JOB --json > evaluation.json"))
+def evaluation(job: JobId, as_json: Json = False) -> None:
+    """Show how the finished model does in full: beside its baseline, for each class, and where it errs."""
+    from service.cli.evaluation import print_report
+
+    with connect() as client:
+        found = client.evaluation(job)
+    if as_json:
+        print_json(found)
+        return
+    for number, report in enumerate(found):
+        if number:
+            print()
+        print_report(report)
+    if not found:
+        print("No evaluation yet: it is stored when the job succeeds.")
+
+
 @app.command(
     epilog=examples(
         "adamss jobs export JOB --to tensorboard --out runs",

@@ -144,9 +144,9 @@ class JobOut(Out):
     """What its checkpoints are compared by."""
     result: dict[str, Any] | None
     """Evaluation of the finished model."""
-    judgement: JudgementOut | None
+    judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
-    warnings: list[WarningOut]
+    warnings: list[WarningOut] = Field(default=[])
     """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess."""
     error: ProblemOut | None
     """Why it failed."""

@@ -29,10 +29,10 @@ Scorer = Callable[[Times], Values]
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
-    Two limits of this interface. A row becomes one example, at the row's position: a task that cuts a long text into
-    several overlapping examples (extractive question answering with a stride) does not fit. And `metrics` sees the
-    tensors of `predictions` and the names of classes, no texts and no rows: a score of generated text (ROUGE, exact
-    match) cannot be computed in an evaluation.
+    A limit of this interface: a row becomes one example, at the row's position. A task that cuts a long text into
+    several overlapping examples (extractive question answering with a stride) does not fit. `metrics`, computed at each
+    evaluation, sees the tensors of `predictions` and the names of classes; scores of texts (ROUGE, exact match) belong
+    into `evaluation`, which only the finished model pays for.
 
     Attributes:
         record: the torch-free half.
@@ -195,6 +195,15 @@ class Task(ABC):
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        """Return what the finished model's report shows beside metrics, as JSON values; called by one process.
+
+        Page and command line show these: classes (`Counts.table`) and what they are (classes_are), confusion and
+        confused, residuals (`report_parts`), generation and answers. Artifacts carry all but "answers", which holds
+        texts of the data.
+        """
+        return {}
+
     def samples(self, model: Any, processor: Any, rows: Rows, limit: int) -> list[dict[str, Any]]:
         """Let a model that writes complete the first evaluation rows, for an event."""
         return []
@@ -244,6 +253,24 @@ class Baseline:
 
     predicts: str
     predictions: Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """Rows that a finished model has answered.
+
+    Attributes:
+        predictions: of all rows, as `Task.predictions` returns them, and "losses".
+        model: in evaluation mode, on its device.
+        limit: tokens per example.
+    """
+
+    rows: Rows
+    predictions: Predictions
+    classes: list[str]
+    model: Any
+    processor: Any
+    limit: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from adamss_core.training.batches import Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
+from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import class_scores
-from adamss_core.training.tasks.base import Baseline, Predictions, Scorer, Task
+from adamss_core.training.scores import class_matches, class_scores
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Task
 
 MAX_SCORES = 20  # of an answer
 
@@ -53,6 +54,12 @@ class ExclusiveClasses(Task):
         logits, targets = scores.expand(len(evaluation), -1), evaluation.targets
         losses = F.cross_entropy(logits, targets, reduction="none")
         return Baseline(always(classes, scores), {"logits": logits, "targets": targets, "losses": losses})
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        names = answered.classes
+        predicted, targets = answered.predictions["logits"].argmax(1), answered.predictions["targets"]
+        table = class_matches(predicted, targets, len(names)).counts().table(names)
+        return {"classes": table, "classes_are": "classes", **confusion(predicted, targets, names)}
 
 
 def class_ids(labels: Sequence[str], classes: list[str]) -> Tensor:

@@ -18,9 +18,10 @@ from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
+from adamss_core.training.report_parts import residuals
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import label_set_scores, number_scores
-from adamss_core.training.tasks.base import Baseline, Predictions, Scorer, Usage
+from adamss_core.training.scores import label_set_scores, number_scores, set_matches
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask
 
@@ -157,6 +158,10 @@ class MultiLabel(TextClassification):
         logits = (chosen.float() * 2 - 1).expand_as(targets)
         return Baseline(f"always {shown}", {"logits": logits, "targets": targets, "losses": losses.mean(1)})
 
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        matches = set_matches(answered.predictions["logits"] > 0, answered.predictions["targets"])
+        return {"classes": matches.counts().table(answered.classes), "classes_are": "classes"}
+
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         scores = logits.sigmoid()
         labels_of_rows = [[names[i] for i in (row > 0.5).nonzero().flatten().tolist()] for row in scores]
@@ -197,6 +202,9 @@ class Regression(TextClassification):
         numbers = mean.expand(len(evaluation), 1)
         losses = (targets.double() - mean) ** 2
         return Baseline(f"always {float(mean):.4g}", {"logits": numbers, "targets": targets, "losses": losses})
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        return residuals(answered.predictions["logits"][:, 0], answered.predictions["targets"])
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         return [{"value": value} for value in logits[:, 0].tolist()]

@@ -19,9 +19,10 @@ from adamss_core.training.base_model import Source, load_tokenizer
 from adamss_core.training.batches import IGNORED, Encoded, Ids, Inputs, Padding, tokenise
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data
+from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import Matches, Occurrences, Times
-from adamss_core.training.tasks.base import Baseline, Predictions, Usage
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Usage
 from adamss_core.training.tasks.classes import always, known_classes, log_shares
 from adamss_core.training.tasks.text import TextTask
 
@@ -110,6 +111,17 @@ class TokenClassification(TextTask):
         return Baseline(always(classes, scores), {"tags": tags, "targets": targets, "losses": losses})
 
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        """Count entities by type, or tags where there are none; confusions are those of tags."""
+        scorer = self.scorer(answered.predictions, answered.classes)
+        tags, targets = answered.predictions["tags"], answered.predictions["targets"]
+        counted = targets != IGNORED
+        return {
+            "classes": scorer.matches.counts().table(scorer.names),
+            "classes_are": "entities" if scorer.of_entities else "tags",
+            **confusion(tags[counted], targets[counted], answered.classes),
+        }
 
     def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
         batch = processor(

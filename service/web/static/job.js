@@ -6,6 +6,7 @@ import { Chart, points } from "./charts.js";
 import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Actions, best, status } from "./jobs.js";
+import { Evaluation } from "./evaluation.js";
 import { TryIt } from "./try_it.js";
 import { snippets } from "./snippets.js";
 
@@ -20,6 +21,7 @@ export function Job({ id }) {
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
+    <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />
     <div class="pair">
       <${Events} events=${events} />
@@ -116,6 +118,10 @@ function Artifacts({ job }) {
       </table>
     </div>
   </section>`;
+}
+
+function FullEvaluation({ job }) {
+  return html`<${Evaluation} reports=${useList(job, "evaluation")} />`;
 }
 
 function HardestExamples({ job }) {

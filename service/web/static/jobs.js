@@ -16,8 +16,7 @@ export function best(job) {
   return typeof value === "number" ? [name, value] : null;
 }
 
-// Such as ", baseline 0.5".
-export const baseline = (job) => (typeof job.judgement?.baseline === "number" ? `, baseline ${number(job.judgement.baseline)}` : "");
+const baseline = (job) => (typeof job.judgement?.baseline === "number" ? html`<br />baseline ${number(job.judgement.baseline)}` : "");
 
 // Larger is better, whatever the metric's direction; jobs without a result are last.
 function goodness(job) {

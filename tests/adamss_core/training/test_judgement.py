@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -206,8 +208,6 @@ def test_labels_by_chance_end_with_a_warning(model: Path, tmp_path: Path) -> Non
 
 
 def card_of(artifact: Path) -> str:
-    import zipfile
-
     with zipfile.ZipFile(artifact) as archive:
         return archive.read("README.md").decode()
 
@@ -222,6 +222,22 @@ def test_a_run_that_learns_has_no_warning(finished: FinishedRun) -> None:
     assert judgement["value"] == pytest.approx(result["eval_accuracy"])
     assert judgement["low"] > judgement["baseline"] == pytest.approx(12 / 21)
     assert "95% interval of the accuracy (Wilson): " in card_of(finished.outcome.artifacts[0].path)
+
+
+@pytest.mark.slow
+def test_a_finished_run_has_a_report(finished: FinishedRun) -> None:
+    (report,) = finished.outcome.evaluation
+    result = finished.outcome.result
+    assert (report["data"], report["rows"], report["baseline"]) == ("train", 21, result["baseline"])
+    assert report["metrics"]["accuracy"] == pytest.approx(result["eval_accuracy"])
+    assert [(entry["name"], entry["expected"]) for entry in report["classes"]] == [("bad", 9), ("good", 12)]
+    counts = report["confusion"]["counts"]
+    assert sum(map(sum, counts)) == 21
+    assert (counts[0][0] + counts[1][1]) / 21 == pytest.approx(result["eval_accuracy"])
+    with zipfile.ZipFile(finished.outcome.artifacts[0].path) as archive:
+        document = json.loads(archive.read("evaluation.json"))
+    assert (document["format"], document["reports"]) == ("adamss-evaluation", [report])
+    assert "evaluation.json" in finished.outcome.artifacts[0].manifest["files"]
 
 
 def test_a_baseline_has_predictions_of_every_row() -> None:
