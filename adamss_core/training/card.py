@@ -76,7 +76,21 @@ def _results(manifest: dict[str, Any]) -> str:
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
         f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
-        f"{_judgement(result)}{_before(manifest)}"
+        f"{_judgement(result)}{_before(manifest)}{_test(manifest)}"
+    )
+
+
+def _test(manifest: dict[str, Any]) -> str:
+    """Return the scores on the test data, where the job has any."""
+    result = manifest["result"]
+    if not result.get("test_rows"):
+        return ""
+    values = (
+        f"{metric.title.lower()} {_value(metric, result.get(f'test_{metric.name}'))}" for metric in _metrics(manifest)
+    )
+    return (
+        f"\n\nOn {result['test_rows']} rows of test data, which neither training nor the choice of the checkpoint saw: "
+        f"{', '.join(values)}."
     )
 
 

@@ -41,7 +41,7 @@ class FinalEvaluation:
 
     Attributes:
         result: to be added to the run's result.
-        reports: one for the held-out rows; none where they could not be evaluated.
+        reports: one for the held-out rows, one for the test rows if there are any; none where that failed.
         losses: (n,) of the held-out rows.
     """
 
@@ -70,7 +70,26 @@ def _evaluate(setup: Setup, model: PeftModel, progress: Progress) -> FinalEvalua
     part = Part(setup.data.held_out["from"], setup.data.evaluation, setup.evaluation)
     report, losses = _report(setup, model, part, progress)
     result = {name: report[name] for name in ("baseline", "judgement", "warnings")}
-    return FinalEvaluation(result, [report], losses)
+    reports = [report]
+    if (test := _test_report(setup, model, progress)) is not None:
+        reports.append(test)
+        result |= {f"test_{name}": value for name, value in test["metrics"].items()} | {"test_rows": test["rows"]}
+        result["warnings"] = [*report["warnings"], *test["warnings"]]
+    return FinalEvaluation(result, reports, losses)
+
+
+def _test_report(setup: Setup, model: PeftModel, progress: Progress) -> Report | None:
+    """Evaluate the test rows, if there are any: once, as this is the published model."""
+    if setup.data.test is None or setup.test is None:
+        return None
+    part = Part("test", setup.data.test, setup.test)
+    return illustrate(
+        setup.reporter,
+        "The finished model is not evaluated on the test data",
+        lambda: _report(setup, model, part, progress)[0],
+        None,
+        processes=setup.accelerator.num_processes,
+    )
 
 
 def _report(setup: Setup, model: PeftModel, part: Part, progress: Progress) -> tuple[Report, Tensor]:

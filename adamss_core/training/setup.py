@@ -41,6 +41,7 @@ class Setup:
     data: Data
     train: Encoded
     evaluation: Encoded
+    test: Encoded | None
     collate: Collate
     training_collate: Collate
     limit: int

@@ -317,6 +317,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
+    fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     print_fields(fields)
     for warning in plan.get("warnings") or []:
         print(f"warning: {warning}")

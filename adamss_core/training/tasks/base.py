@@ -82,7 +82,22 @@ class Task(ABC):
             f"{len(train)} rows to train on, {len(evaluation)} held out{counted}.",
             {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
         )
-        return Data(train, evaluation, classes, held_out)
+        return Data(train, evaluation, classes, held_out, self._load_test(request, classes, reporter))
+
+    def _load_test(self, request: RunRequest, classes: list[str], reporter: Reporter) -> Rows | None:
+        """Read the test rows before training, so that rows that cannot be used cost no training."""
+        if request.test_file is None:
+            return None
+        rows = self.read(request.test_file)
+        report_left_out(reporter, "test", rows)
+        known = self.without_unknown(rows, classes, reporter, "test")
+        if not len(known):
+            raise bad_data(
+                "There is no row to test on.",
+                hint="Give test data whose labels occur in the training data, or leave dataset.test empty.",
+                where="dataset.test",
+            )
+        return known
 
     def _require_rows(self, rows: Rows) -> None:
         if not len(rows):
@@ -101,8 +116,12 @@ class Task(ABC):
         """Return a class for each row, (n,), by which the split is stratified."""
         return None
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        """Drop evaluation rows whose label does not occur in the training data."""
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        """Drop rows of the evaluation or test data whose label does not occur in the training data.
+
+        Args:
+            which: of the two, for the event.
+        """
         return rows
 
     # --- processor and model ----------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ class ExclusiveClasses(Task):
     def strata(self, rows: Rows) -> list[str]:
         return rows["label"]
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter, which)
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
@@ -84,7 +84,7 @@ def check_classes(counts: Counter[str], column: str) -> None:
         )
 
 
-def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter) -> Rows:
+def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter, which: str) -> Rows:
     """Keep rows all of whose labels, (n,), are known; report the others in an event."""
     known = set(classes)
     usable = [i for i, names in enumerate(labels) if names <= known]
@@ -92,8 +92,8 @@ def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], re
         unknown = sorted(set().union(*labels) - known)
         reporter.event(
             "unknown_labels",
-            f"{len(rows) - len(usable)} evaluation rows are left out: their labels do not occur in the training data.",
-            {"rows": len(rows) - len(usable), "labels": unknown[:20]},
+            f"{len(rows) - len(usable)} {which} rows are left out: their labels do not occur in the training data.",
+            {"rows": len(rows) - len(usable), "labels": unknown[:20], "data": which},
         )
     return rows.take(usable)
 

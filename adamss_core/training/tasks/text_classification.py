@@ -129,8 +129,8 @@ class MultiLabel(TextClassification):
             raise bad_data("No row has a class.", hint="Name the column with the classes.", where="dataset.label")
         return in_order(counts)
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [set(names) for names in rows["label"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [set(names) for names in rows["label"]], classes, reporter, which)
 
     def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
         ids = {name: i for i, name in enumerate(classes)}

@@ -44,8 +44,8 @@ class TokenClassification(TextTask):
             )
         return in_order(counts)
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter, which)
 
     def load_processor(self, source: Source) -> PreTrainedTokenizerBase:
         """Load a fast tokenizer, which knows the word of each token."""

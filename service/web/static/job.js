@@ -47,6 +47,7 @@ function Head({ job, map }) {
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...baselineFacts(job.judgement),
+    ...testFacts(job),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -69,6 +70,12 @@ function baselineFacts(judgement) {
     [`baseline: ${predicts}`, number(baseline)],
     ...(low === null ? [] : [[`${100 * level} % interval (${method})`, `${number(low)} to ${number(high)}`]]),
   ];
+}
+
+// The metric that chose the checkpoint, on data that did not choose it.
+function testFacts({ best_metric: best, result }) {
+  const value = result?.[`test_${best?.name}`];
+  return typeof value === "number" ? [[`test ${words(best.name)}`, number(value)]] : [];
 }
 
 function Curves({ job, rows }) {
