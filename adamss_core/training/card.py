@@ -139,7 +139,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{adamss['subspace_rank']}; learning rate {training['learning_rate']:g} (head "
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
-        f"{training['seed']}. {result['trainable_parameters']:,} parameters were trained at the end."
+        f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
     )
     if adamss["use_asa"]:
         text += (
@@ -149,6 +149,17 @@ def _method(manifest: dict[str, Any]) -> str:
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
+
+
+def _losses(training: dict[str, Any]) -> str:
+    """Name what changes the training loss."""
+    parts = []
+    if weights := training.get("class_weights"):
+        shown = weights if isinstance(weights, str) else ", ".join(f"{name} {one:g}" for name, one in weights.items())
+        parts.append(f", class weights {_markdown(shown)}")
+    if smoothing := training.get("label_smoothing"):
+        parts.append(f", label smoothing {smoothing:g}")
+    return "".join(parts)
 
 
 def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:

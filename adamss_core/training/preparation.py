@@ -72,6 +72,7 @@ def prepare(
         test=test,
         collate=task.collator(processor, accelerator.device),
         training_collate=task.training_collator(processor, accelerator.device, model, train, limit, reporter),
+        training_losses=task.training_losses(train, data.classes, accelerator.device, reporter),
         limit=limit,
         plan=plan,
         identity=_identity(request, plan.total_steps),

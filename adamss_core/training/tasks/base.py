@@ -183,6 +183,12 @@ class Task(ABC):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the sum of each row's loss terms, (rows,), in fp32."""
 
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        """Return the losses to train on, which take what `losses` takes; they may weight classes or smooth labels."""
+        return self.losses
+
     @abstractmethod
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         """Return the tensors that the metrics need, each (rows, ...); further dimensions may differ between batches."""

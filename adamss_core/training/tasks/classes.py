@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import class_matches, class_scores
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Task
+from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
 
 MAX_SCORES = 20  # of an answer
 
@@ -38,6 +39,15 @@ class ExclusiveClasses(Task):
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
+
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        training, counts = self.spec.training, torch.bincount(train.targets, minlength=len(classes))
+        if is_plain(training):
+            return self.losses
+        losses = exclusive_losses(training, counts, classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float(), targets)
 
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"logits": outputs.logits.float(), "targets": targets}

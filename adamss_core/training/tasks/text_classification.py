@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from adamss_core.training.report_parts import residuals
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import label_set_scores, number_scores, set_matches
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Usage
+from adamss_core.training.tasks.class_losses import is_plain, label_set_losses
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.text import TextTask
 
@@ -141,6 +142,14 @@ class MultiLabel(TextClassification):
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs.logits.float(), targets, reduction="none").mean(1)
+
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        if is_plain(self.spec.training):
+            return self.losses
+        losses = label_set_losses(self.spec.training, train.targets.mean(0), classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float(), targets).mean(1)
 
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return label_set_scores(predictions["logits"] > 0, predictions["targets"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
 from adamss_core.training.scores import Matches, Occurrences, Times
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Usage
+from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
 from adamss_core.training.tasks.classes import always, known_classes, log_shares
 from adamss_core.training.tasks.text import TextTask
 
@@ -86,6 +87,14 @@ class TokenClassification(TextTask):
         )  # (rows, tokens)
         return each.sum(1)
 
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        if is_plain(self.spec.training):
+            return self.losses
+        losses = exclusive_losses(self.spec.training, count_tags(train, classes), classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float().transpose(1, 2), targets).sum(1)
+
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"tags": outputs.logits.argmax(-1), "targets": targets}
 
@@ -97,10 +106,7 @@ class TokenClassification(TextTask):
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
         """Answer every word with the most frequent tag."""
-        counts = np.zeros(len(classes), np.int64)
-        for row in train.targets:
-            counts += np.bincount(row[row != IGNORED], minlength=len(classes))
-        scores = log_shares(torch.from_numpy(counts))
+        scores = log_shares(count_tags(train, classes))
         width = max(len(row) for row in evaluation.targets)
         targets = torch.full((len(evaluation), width), IGNORED)
         for index, row in enumerate(evaluation.targets):
@@ -221,6 +227,14 @@ class TagScorer:
 def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
     """Score ids, (rows, tokens); see `TagScorer`."""
     return TagScorer(predicted, targets, classes)()
+
+
+def count_tags(examples: Encoded, classes: list[str]) -> Tensor:
+    """Count the words of each tag, (classes,)."""
+    counts = np.zeros(len(classes), np.int64)
+    for row in examples.targets:
+        counts += np.bincount(row[row != IGNORED], minlength=len(classes))
+    return torch.from_numpy(counts)
 
 
 def _tag_matches(predicted: Tensor, targets: Tensor, kinds: int) -> Matches:

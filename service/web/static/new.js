@@ -1,7 +1,7 @@
 // View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, flat, number, words } from "./format.js";
+import { bytes, number, words } from "./format.js";
 import { Chart } from "./charts.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
@@ -113,8 +113,11 @@ function Form({ components, datasets, models, presets, start }) {
 }
 
 function texts(spec) {
-  const given = Object.entries(flat(spec)).filter(([path, value]) => value !== null || !path.startsWith("dataset."));
-  return Object.fromEntries(given.map(([path, value]) => [path, text(value)]));
+  const given = Object.entries(spec).flatMap(([name, value]) =>
+    BLOCKS.includes(name) ? Object.entries(value ?? {}).map(([field, entry]) => [`${name}.${field}`, entry]) : [[name, value]],
+  );
+  const set = given.filter(([path, value]) => value !== undefined && (value !== null || !path.startsWith("dataset.")));
+  return Object.fromEntries(set.map(([path, value]) => [path, text(value)]));
 }
 
 // Browsers offer randomUUID on pages with TLS only.
