@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import TaskRecord, facts_format
@@ -56,6 +57,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
             see `task_facts`; of the first task, and in `other_tasks` by the names of the others.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
+        hidden_chat_parts: usual parts of chats that the chat template does not show, such as "system message".
         format: of these facts.
 
     Raises:
@@ -84,6 +86,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "has_tokenizer": tokenizer is not None,
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
+        "hidden_chat_parts": _hidden_chat_parts(tokenizer),
         "has_image_processor": sees_images and _has_image_processor(source, options),
     }
 
@@ -220,6 +223,15 @@ def _tokenizer(source: str, options: dict[str, Any]) -> Any:
     except Exception:  # whatever keeps it from loading, the answer is no
         return None
     return tokenizer if is_usable(tokenizer) else None
+
+
+def _hidden_chat_parts(tokenizer: Any) -> list[str]:
+    if tokenizer is None or tokenizer.chat_template is None:
+        return []
+    try:
+        return usually_hidden(lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)))
+    except Exception:  # as above
+        return []
 
 
 def _has_image_processor(source: str, options: dict[str, Any]) -> bool:

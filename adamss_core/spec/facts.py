@@ -44,6 +44,7 @@ class ModelFacts(TaskFacts):
     has_tokenizer: bool = False
     has_fast_tokenizer: bool = False
     has_chat_template: bool = False
+    hidden_chat_parts: list[str] = []
     has_image_processor: bool = False
     hidden_size: int | None = None
     tasks: list[str] = []
@@ -57,4 +58,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 3  # a part of `tasks.facts_format`: stored facts of another format are inspected again

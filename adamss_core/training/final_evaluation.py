@@ -96,9 +96,10 @@ def _report(setup: Setup, model: PeftModel, part: Part, progress: Progress) -> t
     """Return the report on these rows, and the loss of each, (n,)."""
     training = setup.training
     metric = setup.task.record.metric(training.metric_for_best)
-    judge = Judge(setup.task, metric, setup.data.classes, part.examples.loss_terms, training.seed)
+    terms, numbers = part.examples.loss_terms, part.rows.numbers
+    judge = Judge(setup.task, metric, setup.data.classes, terms, numbers, training.seed)
     predictions = _predictions(setup, model, part, progress.micro_batch)
-    report = {"data": part.data, "rows": len(part.rows), "metrics": judge.scores(predictions)}
+    report = {"data": part.data, "rows": part.rows.row_count, "metrics": judge.scores(predictions)}
     report |= illustrate(
         setup.reporter,
         "The metrics have no baseline beside them",

@@ -44,5 +44,6 @@ def _reason(error: Exception) -> str:
         return "memory ran out"
     if isinstance(error, AdamssError):
         return error.message.rstrip(".")
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300].rstrip('.')}" if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    text = "".join(sign for sign in lines[0][:300] if sign.isprintable()) if lines else ""  # PostgreSQL takes no NUL
+    return f"{type(error).__name__}: {text.rstrip('.')}" if text else type(error).__name__

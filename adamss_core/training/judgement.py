@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.confidence import LEVEL, Interval, Score, fisher, paired_bootstrap, wilson
 from adamss_core.training.request import Values
-from adamss_core.training.scores import Times
 from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Baseline, Predictions
 
@@ -63,7 +62,8 @@ class Judge:
     """Callable: predictions of some rows in, the judgement out.
 
     Attributes:
-        loss_terms: (n,) of the rows.
+        loss_terms: (n,) of the examples.
+        numbers: (n,) row of each example; examples of one row are drawn together, as they are not independent.
         seed: of the bootstrap.
     """
 
@@ -71,6 +71,7 @@ class Judge:
     metric: Metric
     classes: list[str]
     loss_terms: Tensor
+    numbers: list[int]
     seed: int
 
     def __call__(self, predictions: Predictions, baseline: Baseline) -> Judgement:
@@ -87,7 +88,7 @@ class Judge:
             high=interval.high if interval else None,
             level=LEVEL,
             method=interval.method if interval else None,
-            rows=len(self.loss_terms),
+            rows=len(set(self.numbers)),
             no_better=self._is_no_better(value, other, interval),
         )
 
@@ -98,7 +99,7 @@ class Judge:
         return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
     def _interval(self, value: float, predictions: Predictions, baseline: Baseline) -> Interval | None:
-        rows = len(self.loss_terms)
+        rows = len(set(self.numbers))
         match self.metric.interval:
             case "wilson":
                 return wilson(value, rows)
@@ -110,10 +111,12 @@ class Judge:
 
     def _score(self, predictions: Predictions) -> Score:
         """Return the metric as a function of how often each row counts."""
+        _, row = np.unique(self.numbers, return_inverse=True)
         if self.metric == LOSS:
-            return _mean_loss(predictions["losses"], self.loss_terms)
-        scorer: Callable[[Times], Values] = self.task.scorer(predictions, self.classes)
-        return lambda times: scorer(times)[self.metric.name]
+            mean = _mean_loss(predictions["losses"], self.loss_terms)
+            return lambda times: mean(times[row])
+        scorer = self.task.scorer(predictions, self.classes)
+        return lambda times: scorer(times[row])[self.metric.name]
 
     def _is_no_better(self, value: float | None, baseline: float | None, interval: Interval | None) -> bool:
         if value is None:

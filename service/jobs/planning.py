@@ -99,7 +99,8 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
     plan = make_plan(spec, case.train_count, subspaces)
     warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
     warnings += testing_warnings(case)
-    warnings += [*plan.warnings, *checks.length_beyond_positions(case, facts), *leakage_warnings(caller, spec)]
+    warnings += [*plan.warnings, *checks.length_beyond_positions(case, facts), *checks.parts_not_shown(case, facts)]
+    warnings += leakage_warnings(caller, spec)
     outputs = case.record.outputs(len(case.training_rows.labels))
     return PlanOut(
         spec=plan.spec,

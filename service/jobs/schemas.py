@@ -145,7 +145,7 @@ class JobOut(Out):
     best_metric: BestMetricOut | None
     """What its checkpoints are compared by."""
     result: dict[str, Any] | None
-    """Evaluation of the finished model."""
+    """Evaluation of the finished model; text generation has that of the model before training as `before_training`."""
     judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
     warnings: list[WarningOut] = Field(default=[])
@@ -177,7 +177,7 @@ class MetricOut(Out):
     kind: Literal["train", "eval"]
     """A logged step of training, or an evaluation."""
     step: int
-    """Optimizer step."""
+    """Optimizer step; 0 for the evaluation before training that text generation makes."""
     epoch: float
     """Passes over the training rows."""
     time: datetime

@@ -48,8 +48,8 @@ class TextGenerationColumns(TextColumn):
     completion: Column | None = None
     """Column with the text to train on for the prompt."""
     messages: Column | None = None
-    """Column with a chat, a list of {role, content}. With neither messages nor prompt, the columns are found by the
-    usual names."""
+    """Column with a chat, a list of {role, content}. The assistant's messages are trained on; one with `weight` 0 is
+    shown and not trained on. With neither messages nor prompt, the columns are found by the usual names."""
 
 
 class TextGenerationTraining(SpecModel):

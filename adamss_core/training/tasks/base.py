@@ -29,10 +29,11 @@ Scorer = Callable[[Times], Values]
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
-    A limit of this interface: a row becomes one example, at the row's position. A task that cuts a long text into
-    several overlapping examples (extractive question answering with a stride) does not fit. `metrics`, computed at each
-    evaluation, sees the tensors of `predictions` and the names of classes; scores of texts (ROUGE, exact match) belong
-    into `evaluation`, which only the finished model pays for.
+    A limit of this interface. Rows are split into examples before they are encoded (`split_rows`), and each example is
+    evaluated by itself: a task that cuts a long text into overlapping stretches of tokens and joins their answers
+    (extractive question answering with a stride) does not fit. `metrics`, computed at each evaluation, sees the tensors
+    of `predictions` and the names of classes; scores of texts (ROUGE, exact match) belong into `evaluation`, which only
+    the finished model pays for.
 
     Attributes:
         record: the torch-free half.
@@ -153,9 +154,25 @@ class Task(ABC):
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
+    def split_rows(self, rows: Rows, processor: Any) -> Rows:
+        """Return an entry for each example, with the number of its row, where a row holds several examples."""
+        return rows
+
     @abstractmethod
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
-        """Encode rows into examples, each at its row's position."""
+        """Encode rows into examples, each at its row's position.
+
+        Args:
+            rows: as `split_rows` returns them.
+        """
+
+    def remarks(self, rows: Rows, encoded: Encoded, which: str) -> list[Remark]:
+        """Return what encoding did to the rows that their user may not expect, for events and previews.
+
+        Args:
+            which: rows, in words, such as "training".
+        """
+        return []
 
     @abstractmethod
     def collator(self, processor: Any, device: torch.device) -> Collate:
@@ -296,6 +313,21 @@ class Answered:
     model: Any
     processor: Any
     limit: int
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A fact about encoded rows.
+
+    Attributes:
+        code: type of the event.
+        message: for people.
+        data: numbers, for programs.
+    """
+
+    code: str
+    message: str
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

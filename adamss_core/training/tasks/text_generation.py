@@ -20,18 +20,20 @@ from adamss_core.training.batches import IGNORED, Collate, Encoded, Ids, Inputs
 from adamss_core.training.data import Rows, read_rows
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Answered, Predictions, Usage
+from adamss_core.training.tasks.base import Answered, Predictions, Remark, Usage
 from adamss_core.training.tasks.text import TextTask
 from adamss_core.training.tasks.text_generation_answers import TOKENS, answer_report
+from adamss_core.training.tasks.text_generation_chats import Rendered, UnusableChat
 from adamss_core.training.tasks.text_generation_endings import endings, published_config
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
+from adamss_core.training.tasks.text_generation_remarks import notes_of, remarks_on_chats
 from adamss_core.training.tasks.text_generation_samples import Written, last, write
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
-    Rendered,
-    UnusableChat,
     render,
     render_prompt,
+    split_chats,
+    template_of,
     tokenise_rendered,
 )
 
@@ -58,8 +60,12 @@ class TextGeneration(TextTask):
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
+    def split_rows(self, rows: Rows, processor: PreTrainedTokenizerBase) -> Rows:
+        return split_chats(rows, processor)
+
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
-        examples = tokenise_rendered(self._rendered(rows, processor), processor, limit)
+        rendered = self._rendered(rows, processor)
+        examples = tokenise_rendered(rendered, processor, limit)
         targets = [shifted(example) for example in examples]
         return Encoded(
             [{"input_ids": example.ids} for example in examples],
@@ -67,14 +73,19 @@ class TextGeneration(TextTask):
             torch.tensor([len(example.ids) for example in examples]),
             torch.tensor([int((target != IGNORED).sum()) for target in targets]),
             [index for index, example in enumerate(examples) if example.cut],
+            notes_of(rendered),
         )
+
+    def remarks(self, rows: Rows, encoded: Encoded, which: str) -> list[Remark]:
+        return remarks_on_chats(rows, encoded.notes, which)
 
     def _rendered(self, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> list[Rendered]:
         """Render each row as text; raises TrainingError bad_data, with the rows that cannot be rendered."""
+        template = template_of(rows, tokenizer)
         rendered, unusable = [], []
         for number, row in zip(rows.numbers, rows.cells(), strict=True):
             try:
-                rendered.append(render(row, tokenizer))
+                rendered.append(render(row, template))
             except UnusableChat as problem:
                 unusable.append(f"row {number} {problem}")
         if unusable:

@@ -46,6 +46,7 @@ def published_config(
     config.eos_token_id = endings(model, tokenizer, chat=chat)
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+    config._from_model_config = False  # else some releases of transformers derive it from config.json again
     return config, left_out
 
 

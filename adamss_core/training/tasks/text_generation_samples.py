@@ -50,7 +50,7 @@ def write(
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     written = []
-    with torch.random.fork_rng(enabled=temperature > 0), torch.inference_mode():
+    with torch.random.fork_rng(enabled=temperature > 0), torch.no_grad():
         if temperature > 0:
             torch.manual_seed(seed)
         for prompt in prompts:

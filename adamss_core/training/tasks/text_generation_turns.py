@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
-TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
+from adamss_core.chat_parts import TEMPLATE_ERRORS
+
 _ANSWER = "Ultramarine"
 _PROBE = [{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": _ANSWER}]
 
@@ -17,18 +17,23 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
     None without a chat template, and where the template writes none, or only text that the tokenizer takes apart.
     """
+    return closing(tokenizer)[0] or None
+
+
+def closing(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return the token of `end_of_turn`, and the text from it on to the end of a chat; empty where there is none."""
     if tokenizer.chat_template is None:
-        return None
+        return "", ""
     try:
         text = str(tokenizer.apply_chat_template(_PROBE, tokenize=False))
     except TEMPLATE_ERRORS:
-        return None
+        return "", ""
     _, shown, rest = text.rpartition(_ANSWER)
     # Not special tokens alone: a token that was added as an ordinary one ends a turn as well. Runs of white space,
     # which some vocabularies add, do not.
     tokens = sorted((token for token in tokenizer.get_added_vocab() if token.strip()), key=len, reverse=True)
     first = re.search("|".join(map(re.escape, tokens)), rest) if shown and tokens else None
-    return None if first is None else first.group()
+    return ("", "") if first is None else (first.group(), rest[first.start() :].rstrip())
 
 
 def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

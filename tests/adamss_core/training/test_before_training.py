@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from adamss_core.training import loop
 from adamss_core.training.errors import Stopped
@@ -141,6 +142,7 @@ def test_stop_that_is_asked_meanwhile_is_heard_before_the_first_step(llama: Path
     assert (recorder.steps, recorder.checkpoints) == ([], [])
 
 
+@pytest.mark.compat
 def test_failure_of_it_costs_nothing_else(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, recorder = TextGeneration.metrics, Recorder()
 
@@ -155,3 +157,18 @@ def test_failure_of_it_costs_nothing_else(llama: Path, tmp_path: Path, monkeypat
     assert "before_training" not in outcome.result
     (warning,) = [message for kind, message, _ in recorder.events if kind == "warning"]
     assert warning == "Nothing is known of the model before training: memory ran out."
+
+
+def test_table_that_a_model_keeps_of_it_serves_the_training(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, evaluations made tensors of inference mode, which autograd refuses to save."""
+    original, tables = LlamaRotaryEmbedding.forward, dict[Any, Any]()
+
+    def kept(self: Any, x: Any, position_ids: Any) -> Any:
+        return tables.setdefault(tuple(position_ids.flatten().tolist()), original(self, x, position_ids))
+
+    monkeypatch.setattr(LlamaRotaryEmbedding, "forward", kept)
+    training = {"max_steps": 2, "batch_size": 12, "packing": False, "sample_prompts": 1}
+    spec_rows = asked(llama, tmp_path, asa=False, **training)
+    assert run(spec_rows, Recorder()).result["steps"] == 2

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from adamss_core.training import artifacts, hardest_examples
+from adamss_core.training.data import Rows
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.null_reporter import NullReporter
@@ -35,6 +37,7 @@ def failing(error: Exception) -> Any:
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "memory ran out"),
         (TrainingError("bad_data", "Row 3 is odd.", hint="Mend it."), "Row 3 is odd"),
         (ValueError("no such token.\nMore lines."), "ValueError: no such token"),
+        (ValueError("a\0b"), "ValueError: ab"),
         (AssertionError(), "AssertionError"),
     ],
 )
@@ -74,6 +77,7 @@ def test_run_succeeds_where_all_that_illustrates_it_fails(
         assert any(lost in message for message in warnings), lost
 
 
+@pytest.mark.compat
 @pytest.mark.slow
 def test_error_of_the_training_itself_ends_the_run(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,15 +87,14 @@ def test_error_of_the_training_itself_ends_the_run(
         run(request(llama, tmp_path, completions(20), spec=generation_job(training={"max_steps": 2})), Recorder())
 
 
-@pytest.mark.slow
-def test_empty_prompt_is_sampled_and_answered(llama: Path, tmp_path: Path) -> None:
+def test_empty_prompt_is_sampled_and_answered(llama: Path) -> None:
     """The tokenizer has no token that begins a text: the one that ends a text stands for it, and is shown."""
-    assert build_chat_tokenizer().bos_token is None
-    rows = [{"prompt": "", "completion": f"It is {row}"} for row in range(12)]
-    recorder = Recorder()
-    spec = generation_job(training={"max_steps": 1})
-    run(request(llama, tmp_path, rows, spec=spec), recorder)
-    samples = [data for kind, _, data in recorder.events if kind == "samples"][-1]["samples"]
-    assert [sample["prompt"] for sample in samples] == ["<|end|>"]
+    task, tokenizer = TextGeneration(generation_job()), build_chat_tokenizer()
+    assert tokenizer.bos_token is None
+    model = AutoModelForCausalLM.from_pretrained(llama).eval()
+    rows = Rows({"prompt": ["", "What?"], "completion": [" It is.", " It is."]}, [1, 2])
+    samples = task.samples(model, tokenizer, rows, 64)
+    assert [sample["prompt"] for sample in samples] == ["<|end|>", "What?"]
+    answers = task.predict(model, tokenizer, [{"prompt": ""}], 64)
     assert samples[0]["tokens"] > 0
-    assert "warning" not in recorder.event_types()
+    assert answers[0]["text"].startswith(samples[0]["completion"])

@@ -38,7 +38,8 @@ def judged(spec: Any, metric: str, train: Any, held_out: Any, classes: list[str]
     data = encoded(held_out)
     baseline = task.baseline(encoded(train), data, classes)
     assert baseline is not None
-    return Judge(task, task.record.metric(metric), classes, data.loss_terms, 0)(predictions, baseline)
+    numbers = list(range(len(data)))
+    return Judge(task, task.record.metric(metric), classes, data.loss_terms, numbers, 0)(predictions, baseline)
 
 
 def answered(answers: list[int], targets: Tensor, loss: float = 0.5) -> dict[str, Tensor]:
@@ -105,6 +106,24 @@ def test_numbers_beside_the_mean(metric: str, noise: float, no_better: bool) -> 
     assert (found.predicts, found.no_better) == ("always 0", no_better)
     if metric != "loss":
         assert found.baseline == 0.0
+
+
+def test_examples_of_one_row_are_drawn_together() -> None:
+    """Four copies of each row tell no more than the row."""
+    task = task_of(task_job(TEXTS))
+    targets = torch.tensor([0, 1] * 40)
+    losses = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    found = []
+    for copies in (1, 4):
+        data = encoded(targets.repeat_interleave(copies))
+        predictions = answered([0] * 80 * copies, data.targets) | {"losses": losses.repeat_interleave(copies)}
+        baseline = task.baseline(encoded(targets), data, ["a", "b"])
+        assert baseline is not None
+        numbers = [row for row in range(80) for _ in range(copies)]
+        judge = Judge(task, task.record.metric("loss"), ["a", "b"], data.loss_terms, numbers, 0)
+        found.append(judge(predictions, baseline))
+    assert [judgement.rows for judgement in found] == [80, 80]
+    assert [found[0].low, found[0].high] == pytest.approx([found[1].low, found[1].high])
 
 
 def test_equal_numbers_are_no_better() -> None:

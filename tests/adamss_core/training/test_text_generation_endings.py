@@ -134,6 +134,7 @@ def test_artifacts_and_the_code_of_their_cards_stop(
     zipfile.ZipFile(archive).extractall(tmp_path)
     written = json.loads((tmp_path / "generation_config.json").read_text())
     assert written["eos_token_id"] == ids(base_tokenizer(), "<|end|>", "<|pad|>")
+    assert not written.get("_from_model_config")
     (tmp_path / "tiny-llama").symlink_to(talked.request.model)
     code = (tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
