@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,23 +126,37 @@ def set_matches(predicted: Tensor, labels: Tensor) -> Matches:
     return Matches(given.shape[1], *(Occurrences(*np.nonzero(part)) for part in parts))
 
 
+def class_scorer(predicted: Tensor, labels: Tensor) -> Callable[[Times | None], Values]:
+    """Match class ids, (n,), once, to score them for any weights of the rows; see `class_scores`."""
+    matches = class_matches(predicted, labels, 1 + max(int(predicted.max()), int(labels.max())))
+
+    def scores(times: Times | None) -> Values:
+        counts = matches.counts(times)
+        accuracy = float(counts.right.sum() / counts.expected.sum())
+        return {"accuracy": accuracy, "macro_f1": counts.macro_f1, "matthews": counts.matthews}
+
+    return scores
+
+
 def class_scores(predicted: Tensor, labels: Tensor, times: Times | None = None) -> Values:
     """Score class ids, (n,): accuracy, F1 as an unweighted mean over the classes that occur, Matthews' correlation."""
-    kinds = 1 + max(int(predicted.max()), int(labels.max()))
-    counts = class_matches(predicted, labels, kinds).counts(times)
-    accuracy = float(counts.right.sum() / counts.expected.sum())
-    return {"accuracy": accuracy, "macro_f1": counts.macro_f1, "matthews": counts.matthews}
+    return class_scorer(predicted, labels)(times)
+
+
+def label_set_scorer(predicted: Tensor, labels: Tensor) -> Callable[[Times | None], Values]:
+    """Match 0/1 per class, (n, classes), once, to score them for any weights of the rows; see `label_set_scores`."""
+    matches, whole = set_matches(predicted, labels), (predicted.bool() == labels.bool()).all(1).numpy()
+
+    def scores(times: Times | None) -> Values:
+        counts, accuracy = matches.counts(times), float(np.average(whole, weights=times))
+        return {"micro_f1": counts.micro_f1, "macro_f1": float(counts.f1.mean()), "accuracy": accuracy}
+
+    return scores
 
 
 def label_set_scores(predicted: Tensor, labels: Tensor, times: Times | None = None) -> Values:
     """Score 0/1 per class, (n, classes): micro and macro F1, and accuracy as the share of rows without any error."""
-    counts = set_matches(predicted, labels).counts(times)
-    whole = (predicted.bool() == labels.bool()).all(1).numpy()
-    return {
-        "micro_f1": counts.micro_f1,
-        "macro_f1": float(counts.f1.mean()),
-        "accuracy": float(np.average(whole, weights=times)),
-    }
+    return label_set_scorer(predicted, labels)(times)
 
 
 def number_scores(predicted: Tensor, targets: Tensor) -> Values:

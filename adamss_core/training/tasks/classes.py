@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import class_matches, class_scores
+from adamss_core.training.scores import class_matches, class_scorer, class_scores
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Task
 from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
 
@@ -56,7 +55,7 @@ class ExclusiveClasses(Task):
         return class_scores(predictions["logits"].argmax(1), predictions["targets"])
 
     def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
-        return partial(class_scores, predictions["logits"].argmax(1), predictions["targets"])
+        return class_scorer(predictions["logits"].argmax(1), predictions["targets"])
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
         """Answer with the shares of the training classes: always the most frequent one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
 from adamss_core.training.report_parts import residuals
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import label_set_scores, number_scores, set_matches
+from adamss_core.training.scores import label_set_scorer, label_set_scores, number_scores, set_matches
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Usage
 from adamss_core.training.tasks.class_losses import is_plain, label_set_losses
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
@@ -155,7 +154,7 @@ class MultiLabel(TextClassification):
         return label_set_scores(predictions["logits"] > 0, predictions["targets"])
 
     def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
-        return partial(label_set_scores, predictions["logits"] > 0, predictions["targets"])
+        return label_set_scorer(predictions["logits"] > 0, predictions["targets"])
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
         """Answer with the classes that more than half of the rows have, or else the most frequent one."""

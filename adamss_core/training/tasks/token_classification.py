@@ -212,16 +212,19 @@ class TagScorer:
     """
 
     def __init__(self, predicted: Tensor, targets: Tensor, classes: list[str]) -> None:
-        self._tags = _tag_matches(predicted, targets, len(classes))
+        counted = targets != IGNORED
+        self._words = counted.sum(1).double().numpy()  # of each row
+        self._right = ((predicted == targets) & counted).sum(1).double().numpy()
         self.of_entities = any(name.startswith(PREFIXES) for name in classes)
-        self.names, self.matches = list(classes), self._tags
         if self.of_entities:
             self.names, self.matches = _entity_matches(predicted, targets, classes)
+        else:
+            self.names, self.matches = list(classes), _tag_matches(predicted, targets, len(classes))
 
     def __call__(self, times: Times | None = None) -> Values:
-        tags, counts = self._tags.counts(times), self.matches.counts(times)
+        counts, weights = self.matches.counts(times), 1 if times is None else times
         f1 = counts.micro_f1 if self.of_entities else counts.macro_f1
-        return {"f1": f1, "accuracy": float(tags.right.sum() / max(1.0, tags.expected.sum()))}
+        return {"f1": f1, "accuracy": float((self._right * weights).sum() / max(1.0, (self._words * weights).sum()))}
 
 
 def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
