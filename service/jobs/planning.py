@@ -19,7 +19,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from service.datasets import repository as datasets
-from service.datasets.leakage import leakage_warnings
+from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case
@@ -100,7 +100,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
     warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
     warnings += testing_warnings(case)
     warnings += [*plan.warnings, *checks.length_beyond_positions(case, facts), *checks.parts_not_shown(case, facts)]
-    warnings += leakage_warnings(caller, spec)
+    warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     outputs = case.record.outputs(len(case.training_rows.labels))
     return PlanOut(
         spec=plan.spec,

@@ -49,7 +49,7 @@ def test_losses_are_better_small_and_scores_large() -> None:
 def test_a_field_goes_with_its_tasks_only(path: str, owners: tuple[str, ...]) -> None:
     block, _, name = path.partition(".")
     values = {"packing": False, "sample_prompts": 1, "label_separator": ";", "label_smoothing": 0.1}
-    value: Any = (values | {"class_weights": "balanced"}).get(name, "other")
+    value: Any = (values | {"class_weights": "balanced", "background": "black"}).get(name, "other")
     extra = {"completion": "c", "prompt": "p"} if name in ("prompt", "completion") else {}
     for task in TASKS:
         fields: dict[str, Any] = {"task": task, block: {**extra, name: value}}
