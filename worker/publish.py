@@ -10,7 +10,7 @@ from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
-from service.shared.database.tables import Artifact, HardestExample, Job, JobStatus, now
+from service.shared.database.tables import Artifact, Evaluation, HardestExample, Job, JobStatus, now
 from service.shared.jobs import states
 from service.shared.storage.home import Home
 from worker.clean_json import clean
@@ -33,6 +33,10 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
             session.add_all(
                 HardestExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.hardest, start=1)
+            )
+            session.add_all(
+                Evaluation(job_id=job_id, place=place, report=clean(report))
+                for place, report in enumerate(result.evaluation, start=1)
             )
             session.flush()
             failpoint("before_commit")

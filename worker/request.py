@@ -34,6 +34,7 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         folder=files.job(job.id).path,
         cache=files.decompositions,
         keep_checkpoints=settings.keep_checkpoints,
+        test_file=files.dataset_rows(spec.dataset.test) if spec.dataset.test else None,
         init_from=files.artifact(spec.init_from, "adapter") if spec.init_from else None,
     )
 

@@ -36,6 +36,9 @@ class DataSources(SpecModel):
     """Id of the uploaded data set to train on."""
     eval: Annotated[str, Field(pattern=DATASET_ID)] | None = None
     """Id of a data set to evaluate on. Without it a share of the training rows is held out."""
+    test: Annotated[str, Field(pattern=DATASET_ID)] | None = None
+    """Id of a data set that is looked at once, at the end, with the published model: neither training nor the choice of
+    the checkpoint sees it. Its scores are the result's `test_...`."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the rows held out where there is no `eval`; seeded, and stratified where each row has one class."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,17 @@ from adamss_core.training.request import ArtifactFile
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
 
-MANIFEST, CARD = "manifest.json", "README.md"
+MANIFEST, CARD, EVALUATION = "manifest.json", "README.md", "evaluation.json"
 
 
-def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[ArtifactFile]:
+def publish(
+    setup: Setup, model: PeftModel, result: dict[str, Any], reports: Sequence[dict[str, Any]] = ()
+) -> list[ArtifactFile]:
     """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
 
     Args:
         model: the trained model in fp32 on the CPU; merging consumes it.
+        reports: on its evaluation.
 
     Raises:
         TrainingError: verification_failed.
@@ -55,7 +58,7 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[Arti
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
         if setup.reporter.stop_requested():
             raise Stopped("stopped while the artifacts were written")
-        artifacts[name] = _publish_one(name, folder, setup, model, probe, result)
+        artifacts[name] = _publish_one(name, folder, setup, model, probe, result, reports)
         setup.reporter.event(
             "artifact_ready",
             f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
@@ -65,7 +68,13 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[Arti
 
 
 def _publish_one(
-    name: str, folder: Path, setup: Setup, model: PeftModel, probe: Probe, result: dict[str, Any]
+    name: str,
+    folder: Path,
+    setup: Setup,
+    model: PeftModel,
+    probe: Probe,
+    result: dict[str, Any],
+    reports: Sequence[dict[str, Any]],
 ) -> ArtifactFile:
     content, staged = folder / f".{name}.content", folder / f".{name}.zip"
     shutil.rmtree(content, ignore_errors=True)
@@ -77,6 +86,7 @@ def _publish_one(
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
         _write_card(name, content, manifest, setup)
+        _write_evaluation(content, setup.request.job_id, reports)
         manifest["files"] = {
             path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in files_below(content)
@@ -102,6 +112,13 @@ def _write_card(name: str, folder: Path, manifest: dict[str, Any], setup: Setup)
     )
     if text is not None:
         (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def _write_evaluation(folder: Path, job_id: str, reports: Sequence[dict[str, Any]]) -> None:
+    """Write the reports without texts of the data: an artifact may be given to others."""
+    kept = [{name: part for name, part in report.items() if name != "answers"} for report in reports]
+    document = {"format": "adamss-evaluation", "version": 1, "job_id": job_id, "reports": kept}
+    (folder / EVALUATION).write_text(json.dumps(document, indent=2, allow_nan=False), encoding="utf-8")
 
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:

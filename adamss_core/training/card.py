@@ -75,8 +75,35 @@ def _results(manifest: dict[str, Any]) -> str:
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
-        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}{_before(manifest)}"
+        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
+        f"{_judgement(result)}{_before(manifest)}{_test(manifest)}"
     )
+
+
+def _test(manifest: dict[str, Any]) -> str:
+    """Return the scores on the test data, where the job has any."""
+    result = manifest["result"]
+    if not result.get("test_rows"):
+        return ""
+    values = (
+        f"{metric.title.lower()} {_value(metric, result.get(f'test_{metric.name}'))}" for metric in _metrics(manifest)
+    )
+    return (
+        f"\n\nOn {result['test_rows']} rows of test data, which neither training nor the choice of the checkpoint saw: "
+        f"{', '.join(values)}."
+    )
+
+
+def _judgement(result: dict[str, Any]) -> str:
+    """Return the interval of the main metric, and the warnings."""
+    judgement, warnings = result.get("judgement"), result.get("warnings", [])
+    interval = (
+        f"\n\n{judgement['level']:.0%} interval of the {_markdown(judgement['metric'].replace('_', ' '))} "
+        f"({judgement['method']}): {judgement['low']:.4g} to {judgement['high']:.4g}."
+        if judgement and judgement["low"] is not None
+        else ""
+    )
+    return interval + "".join(f"\n\n**Warning.** {_markdown(warning['message'])}" for warning in warnings)
 
 
 def _before(manifest: dict[str, Any]) -> str:
@@ -112,7 +139,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{adamss['subspace_rank']}; learning rate {training['learning_rate']:g} (head "
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
-        f"{training['seed']}. {result['trainable_parameters']:,} parameters were trained at the end."
+        f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
     )
     if adamss["use_asa"]:
         text += (
@@ -122,6 +149,17 @@ def _method(manifest: dict[str, Any]) -> str:
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
+
+
+def _losses(training: dict[str, Any]) -> str:
+    """Name what changes the training loss."""
+    parts = []
+    if weights := training.get("class_weights"):
+        shown = weights if isinstance(weights, str) else ", ".join(f"{name} {one:g}" for name, one in weights.items())
+        parts.append(f", class weights {_markdown(shown)}")
+    if smoothing := training.get("label_smoothing"):
+        parts.append(f", label smoothing {smoothing:g}")
+    return "".join(parts)
 
 
 def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:

@@ -61,17 +61,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Data:
-    """Training and evaluation rows.
+    """Training, evaluation and test rows.
 
     Attributes:
         classes: names in the order of their ids; empty where nothing is classified.
         held_out: facts about the choice of the evaluation rows, for event and result.
+        test: rows that are evaluated once, with the published model.
     """
 
     train: Rows
     evaluation: Rows
     classes: list[str]
     held_out: dict[str, Any]
+    test: Rows | None = None
 
 
 def joined_rows(pieces: Sequence[Rows]) -> Rows:

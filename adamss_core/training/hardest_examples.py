@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adamss_core.spec.cells import Cells
 from adamss_core.training.data import Rows
-from adamss_core.training.evaluation import predict
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.setup import Setup
 
@@ -20,39 +19,35 @@ BATCH = 8  # rows predicted at a time, at most
 SHOWN = 400  # characters of a text
 
 
-def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
-    """Return the rows with the highest mean loss, the highest first; every process must call this.
+def hardest_examples(setup: Setup, model: nn.Module, losses: Tensor | None, batch_size: int) -> list[dict[str, Any]]:
+    """Return the rows with the highest mean loss, the highest first.
+
+    Args:
+        losses: (n,) sum of each held-out row's loss terms; None where they are unknown.
 
     Returns:
         For each row: its number in its file and the file ("eval" or "train"), its input, the expected output, the
         model's prediction (None where it would have to generate text), and the loss (None where it is not a number).
     """
+    if losses is None or not setup.accelerator.is_main_process:
+        return []
     found: list[dict[str, Any]] = illustrate(
         setup.reporter,
         "The held-out rows with the highest loss are not listed",
-        lambda: _found(setup, model, batch_size),
+        lambda: _found(setup, model, losses, batch_size),
         [],
-        processes=setup.accelerator.num_processes,
     )
     model.to("cpu")
     return found
 
 
-def _found(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
-    found = predict(
-        model.to(setup.accelerator.device),
-        setup.task,
-        setup.evaluation,
-        setup.collate,
-        batch_size,
-        setup.accelerator,
-        setup.reporter.stop_requested,
-    )
-    losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+def _found(setup: Setup, model: nn.Module, losses: Tensor, batch_size: int) -> list[dict[str, Any]]:
+    model.to(setup.accelerator.device)
+    losses = (losses / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
     places = losses.topk(min(KEPT, len(losses))).indices.tolist()
     rows = setup.data.evaluation.take(places)
     shown = [_shown(setup, cells) for cells in rows.cells()]
-    said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []
+    said = _said(setup, model, rows, min(BATCH, batch_size))
     return [
         {
             "row": rows.numbers[i],

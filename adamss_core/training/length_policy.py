@@ -36,12 +36,20 @@ def encode_data(
     return replace(data, train=train_rows, evaluation=held_out, held_out=facts), train, evaluation
 
 
+def encode_test(task: Task, data: Data, processor: Any, limit: int, reporter: Reporter) -> tuple[Data, Encoded | None]:
+    """Encode the test rows, if there are any, as `encode_data` does with the others."""
+    if data.test is None:
+        return data, None
+    rows, examples = _Encoder(task, data, "test", processor, limit, reporter)(data.test)
+    return replace(data, test=rows), examples
+
+
 @dataclass(frozen=True)
 class _Encoder:
     """Callable: rows in, an entry for each example that is left and the examples out.
 
     Attributes:
-        part: "training" or "evaluation", for events and errors.
+        part: "training", "evaluation" or "test", for events and errors.
     """
 
     task: Task

@@ -17,7 +17,7 @@ from adamss_core.spec import plan_steps
 from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.class_head import take_over_head
-from adamss_core.training.length_policy import encode_data
+from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
@@ -49,6 +49,7 @@ def prepare(
         task.prepare_head(base, data)
     limit = task.limit(processor, base.config)
     data, train, evaluation = encode_data(task, data, processor, limit, reporter)
+    data, test = encode_test(task, data, processor, limit, reporter)
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
@@ -69,8 +70,10 @@ def prepare(
         data=data,
         train=train,
         evaluation=evaluation,
+        test=test,
         collate=task.collator(processor, accelerator.device),
         training_collate=task.training_collator(processor, accelerator.device, model, train, limit, reporter),
+        training_losses=task.training_losses(train, data.classes, accelerator.device, reporter),
         limit=limit,
         plan=plan,
         identity=_identity(request, plan.total_steps),
@@ -120,7 +123,7 @@ def _resumed_adapter(base: Any, folder: Path) -> PeftModel:
 
 
 def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
-    """Return the values that must match before a checkpoint's position means the same."""
+    """Return the values that must match before a checkpoint's position means the same; test data change nothing."""
     return {
         "train": sha256_of(request.train_file),
         "eval": sha256_of(request.eval_file) if request.eval_file else "",

@@ -6,9 +6,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adamss_core.spec.tasks.metrics import Metric
+from adamss_core.spec.tasks.metrics import LOSS, Metric
 
 Values = dict[str, float | int | None]
+KEPT_LOSSES = 8  # of the first and of the last logged steps
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Progress:
         last_values: the newest evaluation.
         stopped_early: whether early stopping has ended the training.
         seconds: time spent in training, over all attempts.
+        logged: number of logged steps.
+        first_losses, last_losses: training losses of the first and of the last logged steps.
         before_training: the evaluation before the first step, of tasks that the base model can do; never the best one.
     """
 
@@ -35,9 +38,32 @@ class Progress:
     stopped_early: bool = False
     seconds: float = 0.0
     before_training: Values = field(default_factory=dict)
+    logged: int = 0
+    first_losses: list[float] = field(default_factory=list)
+    last_losses: list[float] = field(default_factory=list)
+
+    def log_loss(self, loss: float | None) -> None:
+        """Remember the training loss of a logged step, where it is among the first or the last ones."""
+        if loss is None or not math.isfinite(loss):
+            return
+        self.logged += 1
+        if len(self.first_losses) < KEPT_LOSSES:
+            self.first_losses.append(loss)
+        self.last_losses = [*self.last_losses, loss][-KEPT_LOSSES:]
+
+    @property
+    def loss_fell(self) -> tuple[float, float] | None:
+        """Mean training loss of the first and of the last quarter of the logged steps, of a few at most."""
+        if self.logged < 2:
+            return None
+        few = max(1, min(KEPT_LOSSES, self.logged // 4))
+        return sum(self.first_losses[:few]) / few, sum(self.last_losses[-few:]) / few
 
     def evaluated(self, values: Values, metric: Metric, patience: int | None, *, qualifies: bool) -> bool:
         """Record an evaluation; return whether it is the best so far.
+
+        Of equally good ones the one with the lower loss is the best; for early stopping it is no improvement, as the
+        loss may fall for ever while the metric stands.
 
         Args:
             metric: the one that chooses the best checkpoint.
@@ -47,11 +73,12 @@ class Progress:
         self.last_values = values
         if not qualifies:
             return False
-        if self.best_step is not None and not is_better(values, self.best_values, metric):
-            self.without_gain += 1
-            self.stopped_early = patience is not None and self.without_gain >= patience
+        gains = self.best_step is None or is_better(values, self.best_values, metric)
+        self.without_gain = 0 if gains else self.without_gain + 1
+        self.stopped_early = patience is not None and self.without_gain >= patience
+        if not gains and not breaks_tie(values, self.best_values, metric):
             return False
-        self.best_step, self.best_values, self.without_gain = self.step, values, 0
+        self.best_step, self.best_values = self.step, values
         return True
 
     def export(self) -> dict[str, Any]:
@@ -72,3 +99,9 @@ def is_better(values: Values, best: Values, metric: Metric) -> bool:
     if old is None or not math.isfinite(old):
         return True
     return new > old if metric.higher_is_better else new < old
+
+
+def breaks_tie(values: Values, best: Values, metric: Metric) -> bool:
+    """Return whether `values` are as good by the metric, undefined ones included, and have the lower loss."""
+    name = f"eval_{metric.name}"
+    return values.get(name) == best.get(name) and is_better(values, best, LOSS)

@@ -46,7 +46,9 @@ def report_progress(adapter: AdapterTraining) -> None:
 def report_step(adapter: AdapterTraining, outcome: StepOutcome) -> None:
     """Report the metrics since the last logged step, and begin to accumulate anew."""
     step = adapter.progress.step
-    values = adapter.metrics.values() | {
+    measured = adapter.metrics.values()
+    adapter.progress.log_loss(measured["loss"])
+    values = measured | {
         "learning_rate": outcome.learning_rate,
         "grad_norm": outcome.finite_grad_norm(),
         "memory_bytes": peak_memory_bytes(adapter.setup.accelerator.device),

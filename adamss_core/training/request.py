@@ -21,6 +21,7 @@ class RunRequest:
         job_id: recorded in checkpoints and manifests, and not used otherwise.
         spec: the job; where its ASA schedule says "auto", the run derives it from its number of steps.
         train_file, eval_file: JSONL, one object per row. Without `eval_file` a share of the training rows is held out.
+        test_file: JSONL, evaluated once with the published model.
         model: path of a local folder, or a hub id.
         revision: of a hub model.
         folder: the run's own folder, for `checkpoints/` and `artifacts/`.
@@ -39,6 +40,7 @@ class RunRequest:
     cache: Path | None
     keep_checkpoints: int = 2
     init_from: Path | None = None
+    test_file: Path | None = None
 
     def to_json(self) -> str:
         """Encode the request for another process."""
@@ -49,7 +51,7 @@ class RunRequest:
     def from_json(cls, text: str) -> RunRequest:
         """Decode what `to_json` gave."""
         fields = json.loads(text)
-        for name in ("train_file", "eval_file", "folder", "cache", "init_from"):
+        for name in ("train_file", "eval_file", "test_file", "folder", "cache", "init_from"):
             fields[name] = None if fields.get(name) is None else Path(fields[name])
         return cls(**fields | {"spec": JobSpec.model_validate(fields["spec"])})
 
@@ -105,8 +107,10 @@ class RunResult:
             task needs no new head), a baseline, steps, pruning, trainable parameters, seconds.
         artifacts: in the spec's order.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
+        evaluation: a report for each part of the data that the published model was evaluated on.
     """
 
     result: dict[str, Any]
     artifacts: list[ArtifactFile]
     hardest: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] = field(default_factory=list)

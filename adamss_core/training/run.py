@@ -14,8 +14,8 @@ from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
+from adamss_core.training.final_evaluation import evaluate_published
 from adamss_core.training.hardest_examples import hardest_examples
-from adamss_core.training.illustration import illustrate
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -54,9 +54,11 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     trainer.train()
     published, step = _published_model(trainer, store)
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
-    hardest = hardest_examples(setup, published, trainer.adapter.progress.micro_batch)
-    artifacts = publish(setup, published, result) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts, hardest=hardest)
+    final = evaluate_published(setup, published, trainer.adapter.progress)
+    result |= final.result
+    hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
+    artifacts = publish(setup, published, result, final.reports) if accelerator.is_main_process else []
+    return RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
@@ -115,12 +117,6 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
-        "baseline": illustrate(
-            setup.reporter,
-            "The metrics have no baseline beside them",
-            lambda: setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
-            None,
-        ),
         "train_rows": setup.data.train.row_count,
         "eval_rows": setup.data.evaluation.row_count,
         "held_out": setup.data.held_out,

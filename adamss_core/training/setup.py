@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from torch import Tensor
 
 from adamss_core.spec import JobSpec, Plan, TrainingSpec, record_of
 from adamss_core.training.base_model import Source
@@ -27,6 +29,7 @@ class Setup:
     Attributes:
         name: of the adapter in the model.
         processor: tokenizer or image processor.
+        training_losses: outputs and targets in, the sum of each row's loss terms out, (rows,), as they are trained on.
         limit: tokens per example; 0 where examples have no length.
         identity: values that must match before a checkpoint is resumed.
     """
@@ -41,8 +44,10 @@ class Setup:
     data: Data
     train: Encoded
     evaluation: Encoded
+    test: Encoded | None
     collate: Collate
     training_collate: Collate
+    training_losses: Callable[[Any, Tensor], Tensor]
     limit: int
     plan: Plan
     identity: dict[str, str | int]

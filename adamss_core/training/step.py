@@ -127,7 +127,7 @@ class OptimizerStep:
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
                     outputs = self.model(**inputs)
-                loss = self.setup.task.losses(outputs, targets).sum() * (weight / loss_terms)
+                loss = self.setup.training_losses(outputs, targets).sum() * (weight / loss_terms)
                 check_loss(loss, self.model, self.setup.name)
                 # DDP averages gradients over ranks; each loss is already divided by the global count, so undo that.
                 accelerator.backward(loss * accelerator.num_processes)

@@ -80,8 +80,12 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    rows = [[job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"])] for job in found]
-    print_table(["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED"], rows, "No jobs. Begin with: adamss init")
+    rows = [
+        [job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"]), *_doubts(job)]
+        for job in found
+    ]
+    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS"]
+    print_table(titles, rows, "No jobs. Begin with: adamss init")
 
 
 @app.command()
@@ -104,10 +108,16 @@ def show(job: JobId, as_json: Json = False) -> None:
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {_number(value)}" for name, value in before.items() if value is not None]
         fields["before training"] = ", ".join(measured)
+    if judgement := found.get("judgement"):
+        fields["baseline"] = f"{judgement['metric']} {_baseline(found)}, predicts {judgement['predicts']}"
+        if judgement["low"] is not None:
+            bounds = f"{judgement['low']:.4f} to {judgement['high']:.4f}"
+            fields["interval"] = f"{bounds} ({judgement['level']:.0%}, {judgement['method']}, {judgement['rows']} rows)"
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
+    _print_warnings(found)
 
 
 @app.command()
@@ -204,6 +214,24 @@ def hardest(
     print_table([title.upper() for title in titles], lines, "No examples yet: they are stored when the job succeeds.")
 
 
+@app.command(epilog=examples("adamss jobs evaluation JOB", "adamss jobs evaluation JOB --json > evaluation.json"))
+def evaluation(job: JobId, as_json: Json = False) -> None:
+    """Show how the finished model does in full: beside its baseline, for each class, and where it errs."""
+    from service.cli.evaluation import print_report
+
+    with connect() as client:
+        found = client.evaluation(job)
+    if as_json:
+        print_json(found)
+        return
+    for number, report in enumerate(found):
+        if number:
+            print()
+        print_report(report)
+    if not found:
+        print("No evaluation yet: it is stored when the job succeeds.")
+
+
 @app.command(epilog=examples("adamss jobs samples JOB", "adamss jobs samples JOB --json > samples.json"))
 def samples(job: JobId, as_json: Json = False) -> None:
     """Print what a text generation job writes for a few held-out prompts: before training, and by now."""
@@ -295,6 +323,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
     if not as_json:
+        _print_warnings(job)
         print(f"Done. Download it: adamss artifacts download {job_id} --extract")
 
 
@@ -309,6 +338,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
+    fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     print_fields(fields)
     for warning in plan.get("warnings") or []:
         print(f"warning: {warning}")
@@ -326,6 +356,23 @@ def _best(job: JobJson) -> str:
     chosen, result = job.get("best_metric"), job["result"] or {}
     value = result.get(f"eval_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
+
+
+def _baseline(job: JobJson) -> str:
+    """Such as `0.5714`: the baseline's value of the metric that `_best` shows."""
+    judgement = job.get("judgement")
+    return f"{judgement['baseline']:.4f}" if judgement and judgement["baseline"] is not None else ""
+
+
+def _doubts(job: JobJson) -> list[str]:
+    """Baseline and codes of the warnings, for a table."""
+    return [_baseline(job), " ".join(warning["code"] for warning in job.get("warnings", []))]
+
+
+def _print_warnings(job: JobJson) -> None:
+    """Print the reasons to doubt the result of a job."""
+    for warning in job.get("warnings", []):
+        print(f"warning: {warning['code']}: {warning['message']}")
 
 
 def _steps(job: JobJson) -> str:

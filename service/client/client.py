@@ -253,6 +253,10 @@ class Client:
         """List the held-out rows with the highest loss."""
         return list(self._pages(f"/jobs/{job}/worst", {}, limit))
 
+    def evaluation(self, job: str) -> list[dict[str, Any]]:
+        """List the reports on the finished model: of the held-out rows, and of `dataset.test`."""
+        return list(self._pages(f"/jobs/{job}/evaluation", {}, PAGE))
+
     def predict(self, job: str, inputs: Sequence[str | Mapping[str, Any]], **options: Any) -> list[dict[str, Any]]:
         """Predict with a finished job's model.
 

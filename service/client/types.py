@@ -40,6 +40,30 @@ class BestMetricJson(TypedDict):
     direction: Literal["max", "min"]
 
 
+class JudgementJson(TypedDict):
+    """Metric of a finished model beside a baseline on the same rows; `low` and `high` bound its interval."""
+
+    metric: str
+    value: float | None
+    baseline: float | None
+    predicts: str
+    low: float | None
+    high: float | None
+    level: float
+    method: str | None
+    rows: int
+    no_better: bool
+
+
+class WarningJson(TypedDict):
+    """Reason to doubt a job that has succeeded, such as no_better_than_baseline; each cause has code and message."""
+
+    code: str
+    message: str
+    data: str
+    causes: list[dict[str, str]]
+
+
 class JobJson(TypedDict):
     """A fine-tuning job."""
 
@@ -54,6 +78,8 @@ class JobJson(TypedDict):
     asa: AsaCountsJson | None
     best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
     result: dict[str, Any] | None
+    judgement: NotRequired[JudgementJson | None]  # absent from services before 0.3, as are warnings
+    warnings: NotRequired[list[WarningJson]]
     created_at: str
 
 

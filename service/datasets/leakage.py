@@ -43,10 +43,33 @@ def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """Describe the leakage in a job's data; return no warning if none is known."""
     record = record_of(spec)
     columns = [name for field, name in record.columns(spec).items() if field != record.target]
+    return [*_held_out_warnings(caller, spec, columns), *_test_warnings(caller, spec, columns)]
+
+
+def _test_warnings(caller: Caller, spec: JobSpec, columns: Sequence[str]) -> list[str]:
+    """Compare the test rows with those that the job trains on or chooses its checkpoint by."""
+    warnings = []
+    for other, kind in ((spec.dataset.train, "a training"), (spec.dataset.eval, "an evaluation")):
+        if spec.dataset.test is None or other is None:
+            continue
+        overlap = leakage(caller, other, spec.dataset.test, columns)
+        if overlap is not None and overlap.repeated:
+            warnings.append(
+                f"{overlap.repeated:,} of {overlap.rows:,} test rows have the {_named(columns)} of {kind} row, so the "
+                "test scores may be too good. Remove them from one of the two data sets."
+            )
+    return warnings
+
+
+def _named(columns: Sequence[str]) -> str:
+    return " and ".join(f"'{name}'" for name in columns)
+
+
+def _held_out_warnings(caller: Caller, spec: JobSpec, columns: Sequence[str]) -> list[str]:
     overlap = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
     if overlap is None or overlap.repeated == 0:
         return []
-    named = " and ".join(f"'{name}'" for name in columns)
+    named = _named(columns)
     if spec.dataset.eval is None:
         return [
             f"{overlap.repeated:,} of {overlap.rows:,} rows repeat another row's {named}, so the split may put copies "

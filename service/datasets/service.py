@@ -106,7 +106,7 @@ def delete(caller: Caller, dataset_id: str) -> None:
         if dataset is None:
             raise not_found(dataset_id)
         for job in unfinished_jobs(session, caller.project_id):
-            if dataset_id in (job.spec["dataset"]["train"], job.spec["dataset"].get("eval")):
+            if dataset_id in (job.spec["dataset"].get(field) for field in ("train", "eval", "test")):
                 raise Conflict(
                     f"Job {job.id} is {job.status} and uses this data set. Cancel the job or wait for its end.",
                     code="dataset_in_use",

@@ -36,6 +36,7 @@ class Case:
         train, evaluation: data sets; `evaluation` is None where the job names none, or one that does not exist.
         ancestor: None where the job starts from nothing.
         training_rows, evaluation_rows: surveys; empty where the columns do not fit or the data set is missing.
+        test, test_rows: the same of `dataset.test`.
     """
 
     spec: JobSpec
@@ -44,6 +45,8 @@ class Case:
     ancestor: Ancestor | None
     training_rows: Survey = field(default_factory=lambda: Survey(0))
     evaluation_rows: Survey = field(default_factory=lambda: Survey(0))
+    test: Dataset | None = None
+    test_rows: Survey = field(default_factory=lambda: Survey(0))
 
     @property
     def record(self) -> TaskRecord:

@@ -25,6 +25,7 @@ from service.jobs import checks
 from service.jobs.case import Case
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
+from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest
@@ -37,8 +38,8 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
         InvalidRequest: the job cannot work; names the field and a remedy.
     """
     try:
-        case = survey(caller, resolve(caller, spec))
-        judge((*WARM_START_RULES, *checks.DATA_RULES), case)
+        case = survey_test(caller, survey(caller, resolve(caller, spec)))
+        judge((*WARM_START_RULES, *checks.DATA_RULES, *TESTING_RULES), case)
         return fit(caller, case, caller.catalog.facts(case.spec.base_model, case.spec.revision))
     except SpecProblem as problem:
         raise refusal(problem) from problem
@@ -58,9 +59,10 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
     if train is None:
         raise checks.unknown_dataset(spec.dataset.train, "dataset.train")
     evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
+    test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
     columns = [column["name"] for column in train.profile["columns"]]
     spec = with_defaults(record_of(spec).with_usual_columns(spec, columns))
-    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from))
+    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from), test=test)
 
 
 def survey(caller: Caller, case: Case) -> Case:
@@ -96,6 +98,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
     subspaces = total_subspaces(modules, spec.adamss)
     plan = make_plan(spec, case.train_count, subspaces)
     warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
+    warnings += testing_warnings(case)
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += [*plan.warnings, *leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     outputs = case.record.outputs(len(case.training_rows.labels))
@@ -105,6 +108,7 @@ def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
         estimate=estimate(plan, facts, modules, outputs, case.train_count, case.eval_count),
         schedule=schedule(plan.spec.adamss, subspaces),
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
+        test_rows=case.test_rows.usable - case.test_rows.unknown,
     )
 
 

@@ -13,6 +13,7 @@ from service.shared.database.tables import (
     Artifact,
     Checkpoint,
     Dataset,
+    Evaluation,
     Event,
     HardestExample,
     IdempotencyKey,
@@ -159,7 +160,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 def remove(session: Session, job_id: str) -> None:
     """Delete a job and all rows that belong to it."""
-    tables: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, Artifact, HardestExample, IdempotencyKey)
-    for table in tables:
+    reported: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, HardestExample, Evaluation)
+    for table in (*reported, Artifact, IdempotencyKey):
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))

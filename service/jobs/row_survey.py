@@ -38,7 +38,7 @@ def survey_rows(
         values = columns[names[record.target]]["values"]
         if values is not None:
             return _from_counts(Counter(values), known_classes)
-    block = spec.dataset.model_dump_json(exclude={"train", "eval", "eval_fraction"})
+    block = spec.dataset.model_dump_json(exclude={"train", "eval", "test", "eval_fraction"})
     rows, images = settings.files.dataset_rows(dataset.id), settings.files.dataset_images(dataset.id)
     return _survey(rows, images, spec.task, spec.problem_type, block, known_classes)
 

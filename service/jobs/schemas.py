@@ -30,6 +30,8 @@ class PlanOut(Out):
     auto: list[str] = Field(default=[])
     """Fields of `adamss` that were left at "auto": their numbers here are planned ones until the job runs, which
     derives them from the steps that its rows make."""
+    test_rows: int = 0
+    """Rows of `dataset.test` that the finished model is evaluated on."""
 
 
 class ProgressOut(Out):
@@ -76,6 +78,55 @@ class BestMetricOut(Out):
     """Whether larger ("max") or smaller ("min") values are better."""
 
 
+class JudgementOut(Out):
+    """The finished model's metric beside a baseline on the same rows."""
+
+    metric: str
+    """The metric that chose the checkpoint."""
+    value: float | None
+    """Of the finished model; null where it is undefined, as a correlation of equal answers."""
+    baseline: float | None
+    """Of the baseline."""
+    predicts: str
+    """The baseline's answers in words: the most frequent class, the mean, or what the base model does."""
+    low: float | None
+    """Lower bound of the value's confidence interval; null where it has none."""
+    high: float | None
+    """Upper bound of the interval."""
+    level: float
+    """Confidence level of the interval."""
+    method: str | None
+    """Of the interval: Wilson for shares of rows, Fisher's z for correlations, else a paired bootstrap over the rows,
+    which keeps the baseline at its value."""
+    rows: int
+    """Rows that both were measured on."""
+    no_better: bool
+    """Whether the baseline is as good as the value, or within its interval."""
+
+
+class CauseOut(Out):
+    """What the numbers of a run show as a possible cause."""
+
+    code: str
+    """For programs: flat_loss, learning_rate, few_steps, rare_class, large_class, one_answer, few_held_out_rows or
+    learnt_by_heart."""
+    message: str
+    """In words, with the numbers."""
+
+
+class WarningOut(Out):
+    """A reason to doubt a job that has succeeded."""
+
+    code: str
+    """For programs, such as no_better_than_baseline."""
+    message: str
+    """In words."""
+    data: Literal["train", "eval", "test"]
+    """The data set of the rows that show it: `train` where rows of it were held out."""
+    causes: list[CauseOut]
+    """What may have caused it; empty where the run's numbers show nothing."""
+
+
 class JobOut(Out):
     """A fine-tuning job."""
 
@@ -95,6 +146,10 @@ class JobOut(Out):
     """What its checkpoints are compared by."""
     result: dict[str, Any] | None
     """Evaluation of the finished model; text generation has that of the model before training as `before_training`."""
+    judgement: JudgementOut | None = None
+    """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
+    warnings: list[WarningOut] = Field(default=[])
+    """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess."""
     error: ProblemOut | None
     """Why it failed."""
     attempt: int
@@ -269,6 +324,8 @@ def render(job: Job) -> JobOut:
             "asa": job.asa,
             "best_metric": best_metric(job),
             "result": job.result,
+            "judgement": (job.result or {}).get("judgement"),
+            "warnings": (job.result or {}).get("warnings", []),
             "error": job.error,
             "attempt": job.attempt,
             "spec": job.spec,

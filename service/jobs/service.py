@@ -157,7 +157,9 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
-    named = {"dataset.train": spec.dataset.train} | ({"dataset.eval": spec.dataset.eval} if spec.dataset.eval else {})
+    data = spec.dataset
+    fields = {"dataset.train": data.train, "dataset.eval": data.eval, "dataset.test": data.test}
+    named = {param: dataset_id for param, dataset_id in fields.items() if dataset_id is not None}
     locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
     for param, dataset_id in named.items():
         if dataset_id not in locked:

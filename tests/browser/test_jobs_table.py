@@ -10,6 +10,7 @@ import pytest
 
 from service.jobs.schemas import JobOut
 from tests.browser.conftest import Tab
+from tests.service.cli.test_jobs import JUDGEMENT, WARNING
 
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
@@ -55,6 +56,16 @@ def show(tab: Tab, jobs: list[dict[str, Any]]) -> None:
     tab.page.wait_for_function("count => document.querySelectorAll('tbody tr').length === count", arg=len(jobs))
 
 
+def test_baseline_and_warning_stand_beside_the_metric(tab: Tab) -> None:
+    show(tab, [listed(0, judgement=JUDGEMENT, warnings=[WARNING])])
+    assert tab.page.evaluate(CELLS)[0][7].split("\n") == [
+        "0.5",
+        "accuracy",
+        "baseline 0.5714",
+        "no better than baseline",
+    ]
+
+
 def test_best_is_what_the_job_is_chosen_by_and_the_best_comes_first(tab: Tab) -> None:
     perplexity = {"name": "perplexity", "direction": "min"}
     f1 = {"name": "f1", "direction": "max"}
@@ -80,6 +91,7 @@ def test_no_button_of_the_table_is_cut_off(tab: Tab, width: int) -> None:
     names = ["a name of many words that goes on and on " * 3, "anamewithoutanyspaceinit" * 8, "short"]
     states = ["running", "queued", "paused", "cancelling", "succeeded", "failed"]
     perplexity = {"best_metric": {"name": "perplexity", "direction": "min"}, "result": {"eval_perplexity": 1234.5}}
+    perplexity |= {"judgement": JUDGEMENT, "warnings": [WARNING]}
     jobs = [
         listed(number, name=names[number % 3], status=status, **long, **perplexity)
         for number, status in enumerate([*states, *reversed(states)])

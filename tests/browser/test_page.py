@@ -67,6 +67,19 @@ def test_charts_hold_the_jobs_numbers(tab: Tab, up: Up, job: dict[str, Any]) -> 
     assert f"training: {len(train)} points" in label
 
 
+def test_evaluation_is_shown_beside_the_baseline(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(view_of("job", job))
+    with up.client() as client:
+        (report,) = client.evaluation(job["id"])
+    cells = tab.page.get_by_role("region", name="Confusion matrix").locator("tbody td")
+    assert cells.all_inner_texts() == [str(count) for counts in report["confusion"]["counts"] for count in counts]
+    scores = tab.page.get_by_role("region", name="Class scores").locator("tbody th")
+    assert scores.all_inner_texts() == [entry["name"] for entry in report["classes"]]
+    assert f"baseline: {report['baseline']['predicts']}" in tab.page.inner_text(".facts")
+    warned = [text.split(":")[0] for text in tab.page.locator("p.notice[role=alert]").all_inner_texts()]
+    assert warned == [warning["code"].replace("_", " ") for warning in job["warnings"]]
+
+
 def test_map_dims_pruned_subspaces(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(view_of("job", job))
     with up.client() as client:

@@ -265,7 +265,7 @@ def test_clone_keeps_every_field_and_delete_removes_the_job(tab: Tab, up: Up, jo
     page = tab.page
     given = {"target_modules": PATTERN, "init_weights": None, "num_subspaces": 4}
     spec = {"name": "a pattern", "base_model": SPEC["base_model"], "dataset": job["spec"]["dataset"], "adamss": given}
-    training = {"max_steps": 3, "max_grad_norm": None, "head_learning_rate": None}
+    training = {"max_steps": 3, "max_grad_norm": None, "head_learning_rate": None, "class_weights": {"label0": 2.0}}
     with up.client() as client:
         made = client.submit({**spec, "training": training, "artifacts": ["lora"]})
         client.wait(made["id"], timeout=SECONDS)

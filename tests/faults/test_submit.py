@@ -151,6 +151,6 @@ def repair_broker(topology: Topology) -> None:
     if topology.redis is not None:
         topology.redis.start()
         return
-    messages = topology.settings.files.queue_messages
-    messages.unlink()
-    messages.with_name("away").rename(messages)
+    broken = topology.settings.resolved_home / "queue" / "messages"  # asked for it, `files` would make a folder of it
+    broken.unlink()
+    broken.with_name("away").rename(broken)

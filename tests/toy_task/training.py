@@ -13,7 +13,7 @@ from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import Encoded, Inputs, Padding, tokenise
 from adamss_core.training.data import Rows
 from adamss_core.training.request import Values
-from adamss_core.training.tasks.base import Predictions, Usage
+from adamss_core.training.tasks.base import Baseline, Predictions, Usage
 from adamss_core.training.tasks.text import TextTask
 from adamss_core.training.tasks.text_classification import PaddedTexts
 
@@ -42,9 +42,10 @@ class TextLength(TextTask):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return {"mean_error": float((predictions["words"] - predictions["targets"]).abs().mean())}
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        mean = train.targets.mean()
-        return {"predicts": "the mean", "mean_error": float((evaluation.targets - mean).abs().mean())}
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        mean, targets = train.targets.mean(), evaluation.targets
+        losses = (targets - mean) ** 2
+        return Baseline("the mean", {"words": mean.expand(len(evaluation)), "targets": targets, "losses": losses})
 
     def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
         return dict(processor(rows["text"], truncation=True, max_length=limit, padding=True, return_tensors="pt"))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from adamss_core.training.request import ArtifactFile, RunResult
-from service.shared.database.tables import Job, JobStatus
+from service.shared.database.tables import Evaluation, Job, JobStatus
 from service.shared.errors import Conflict
 from service.shared.jobs import states
 from tests.worker.support import Service
@@ -29,7 +29,9 @@ def made(service: Service, job: Job, content: bytes = b"adapter") -> RunResult:
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     manifest = {"largest_difference": float("nan")}
-    return RunResult({"eval_accuracy": 0.5}, [ArtifactFile("adapter", path, len(content), digest, manifest)])
+    report = {"data": "train", "metrics": {"loss": float("nan")}}
+    artifact = ArtifactFile("adapter", path, len(content), digest, manifest)
+    return RunResult({"eval_accuracy": 0.5}, [artifact], evaluation=[report])
 
 
 def published(service: Service, job: Job) -> Path:
@@ -43,6 +45,8 @@ def test_files_rows_and_state_appear_together(service: Service) -> None:
     assert service.settings.resolved_home / row.path == published(service, job)
     assert hashlib.sha256(published(service, job).read_bytes()).hexdigest() == row.sha256
     assert row.manifest == {"largest_difference": None}
+    with service.db.read() as session:
+        assert session.get_one(Evaluation, (job.id, 1)).report == {"data": "train", "metrics": {"loss": None}}
     assert service.job(job.id).status == JobStatus.SUCCEEDED
     assert service.events(job.id)[-1].type == "succeeded"
 

@@ -18,6 +18,7 @@ from adamss_core.spec.facts import FACTS_FORMAT
 from adamss_core.spec.spec_model import OneOf
 from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
 from adamss_core.spec.tasks.base import TaskRecord
+from adamss_core.spec.tasks.classes import ClassTraining
 from adamss_core.spec.tasks.image_classification import ImageClassificationColumns
 from adamss_core.spec.tasks.metrics import Metric
 from adamss_core.spec.tasks.preset import Preset
@@ -37,7 +38,7 @@ class TaskColumns(
     """The columns of all tasks, for the block `dataset`; pydantic lists those of the last base first."""
 
 
-class TaskTraining(TextGenerationTraining):
+class TaskTraining(TextGenerationTraining, ClassTraining):
     """The options of single tasks, for the block `training`."""
 
 

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
+from adamss_core.spec.labels import class_name
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.spec_model import SpecModel
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 
 if TYPE_CHECKING:
     from adamss_core.spec.job import JobSpec
     from adamss_core.spec.tasks.base import TaskRecord
+
+
+ClassName = Annotated[str, Field(min_length=1, max_length=1_000)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
+Weights = Annotated[dict[ClassName, Weight], Field(min_length=1, max_length=MAX_CLASSES)]
+CLASS_TRAINING = ("class_weights", "label_smoothing")  # `training_fields` of a task that classifies
+
+
+class ClassTraining(SpecModel):
+    class_weights: Weights | Literal["balanced"] | None = None
+    """Weight of each class in the training loss. "balanced" lets each class count the same, however few rows it has; a
+    map names weights, with 1 for all other classes. Evaluations keep the plain loss, so that jobs compare."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes in the training loss. Evaluations keep the plain loss."""
+
+
+def named_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return class -> weight, with the classes' names as training data have them."""
+    return {class_name(name): weight for name, weight in weights.items()}
+
+
+def unknown_weighted_class(record: TaskRecord, spec: JobSpec, survey: Survey) -> SpecProblem | None:
+    """Refuse a weight for a class that no row has."""
+    weights = spec.training.class_weights
+    unknown = sorted(set(named_weights(weights)) - set(survey.labels)) if isinstance(weights, dict) else []
+    if not unknown:
+        return None
+    known = ", ".join(f"'{name[:60]}'" for name in sorted(survey.labels)[:20])
+    return SpecProblem(
+        "training.class_weights",
+        f"class_weights names '{unknown[0][:60]}', but no row has this class in column '{_column(record, spec)}'. "
+        f"Its classes are {known}.",
+        "unknown_class",
+    )
 
 
 def too_many_classes(record: TaskRecord, spec: JobSpec, survey: Survey) -> SpecProblem | None:

@@ -14,7 +14,14 @@ from adamss_core.spec.labels import as_text
 from adamss_core.spec.spec_model import Column
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR, FieldKind, TaskRecord
-from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
+from adamss_core.spec.tasks.classes import (
+    CLASS_TRAINING,
+    no_classes,
+    one_class,
+    too_many_classes,
+    unknown_weighted_class,
+    unrepeated_classes,
+)
 from adamss_core.spec.tasks.columns import LabelColumn
 from adamss_core.spec.tasks.metrics import ACCURACY, LOSS, MACRO_F1, MATTHEWS
 from adamss_core.spec.tasks.preset import Preset
@@ -46,7 +53,8 @@ class ImageClassification(TaskRecord):
     needs = "both an image and a label"
     is_stratified = True
     metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
-    survey_rules = (too_many_classes, no_classes, one_class, unrepeated_classes)
+    training_fields = CLASS_TRAINING
+    survey_rules = (too_many_classes, no_classes, one_class, unrepeated_classes, unknown_weighted_class)
     answer_field = "label"
     answer_columns = (AnswerColumn("label", "Label"), AnswerColumn("score", "Score", decimals=4))
     preview = "image"

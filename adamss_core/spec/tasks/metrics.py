@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["max", "min"]
+IntervalMethod = Literal["wilson", "fisher", "fisher_ranks", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Metric:
         direction: "max" where a larger value is better.
         hub: the metric's id on the Hugging Face hub; None where it has none.
         is_share: whether the value is a share of one, shown as a percentage.
+        interval: how its confidence interval over held-out rows is computed (`adamss_core.training.confidence`).
     """
 
     name: str
@@ -25,6 +27,7 @@ class Metric:
     direction: Direction = "max"
     hub: str | None = None
     is_share: bool = True
+    interval: IntervalMethod = "bootstrap"
 
     @property
     def higher_is_better(self) -> bool:
@@ -32,11 +35,11 @@ class Metric:
 
 
 LOSS = Metric("loss", "Loss", "min", is_share=False)
-ACCURACY = Metric("accuracy", "Accuracy", hub="accuracy")
+ACCURACY = Metric("accuracy", "Accuracy", hub="accuracy", interval="wilson")
 MACRO_F1 = Metric("macro_f1", "Macro F1", hub="f1")
 MICRO_F1 = Metric("micro_f1", "Micro F1", hub="f1")
 ENTITY_F1 = Metric("f1", "Entity F1", hub="f1")
 MATTHEWS = Metric("matthews", "Matthews correlation", hub="matthews_correlation", is_share=False)
-PEARSON = Metric("pearson", "Pearson correlation", hub="pearsonr", is_share=False)
-SPEARMAN = Metric("spearman", "Spearman correlation", hub="spearmanr", is_share=False)
+PEARSON = Metric("pearson", "Pearson correlation", hub="pearsonr", is_share=False, interval="fisher")
+SPEARMAN = Metric("spearman", "Spearman correlation", hub="spearmanr", is_share=False, interval="fisher_ranks")
 PERPLEXITY = Metric("perplexity", "Perplexity", "min", hub="perplexity", is_share=False)

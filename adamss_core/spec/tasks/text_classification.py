@@ -17,7 +17,14 @@ from adamss_core.spec.spec_model import Column
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FieldKind, TaskRecord
-from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes, unrepeated_classes
+from adamss_core.spec.tasks.classes import (
+    CLASS_TRAINING,
+    no_classes,
+    one_class,
+    too_many_classes,
+    unknown_weighted_class,
+    unrepeated_classes,
+)
 from adamss_core.spec.tasks.columns import LabelColumn, TextColumn
 from adamss_core.spec.tasks.metrics import ACCURACY, LOSS, MACRO_F1, MATTHEWS, MICRO_F1, PEARSON, SPEARMAN
 from adamss_core.spec.tasks.preset import ENCODER_ADAMSS, ENCODER_TRAINING, MEASURED, Preset
@@ -79,6 +86,7 @@ class TextClassification(TaskRecord):
     target = "label"
     answers = frozenset({"label"})
     dataset_options = ("label_separator",)
+    training_fields = CLASS_TRAINING
     needs = "both a text and a label"
     auto_model = "AutoModelForSequenceClassification"
     peft_type = "SEQ_CLS"
@@ -121,7 +129,14 @@ class SingleLabel(TextClassification):
     is_stratified = True
     is_profiled = True
     metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)
-    survey_rules = (undeclared_numbers, too_many_classes, no_classes, one_class, unrepeated_classes)
+    survey_rules = (
+        undeclared_numbers,
+        too_many_classes,
+        no_classes,
+        one_class,
+        unrepeated_classes,
+        unknown_weighted_class,
+    )
     answer_field = "label"
     answer_columns = (AnswerColumn("label", "Label"), AnswerColumn("score", "Score", decimals=4))
     presets = (
@@ -156,7 +171,7 @@ class MultiLabel(TextClassification):
     problem_type = "multi_label_classification"
     training_half = f"{HALF}:MultiLabel"
     metrics = (MICRO_F1, MACRO_F1, ACCURACY, LOSS)
-    survey_rules = (too_many_classes, no_classes, unrepeated_classes)
+    survey_rules = (too_many_classes, no_classes, unrepeated_classes, unknown_weighted_class)
     answer_field = "labels"
     answer_columns = (AnswerColumn("labels", "Labels"),)
     presets = (
@@ -208,6 +223,14 @@ class Regression(TextClassification):
             "0.01, 0.74 at 0.03, against 0.74 of LoRA at its best rate of 0.003.",
         ),
     )
+
+    def check(self, spec: JobSpec) -> None:
+        super().check(spec)
+        for name in CLASS_TRAINING:
+            if getattr(spec.training, name) != type(spec.training).model_fields[name].default:
+                raise FieldError(
+                    f"training.{name}", f"needs classes, but problem_type is {self.problem_type}: leave it out"
+                )
 
     def read_label(self, spec: JobSpec, cell: Any) -> float:
         return number_of(cell)

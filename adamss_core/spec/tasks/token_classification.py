@@ -10,7 +10,13 @@ from adamss_core.spec.labels import class_name
 from adamss_core.spec.spec_model import Column, SpecModel
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
-from adamss_core.spec.tasks.classes import no_classes, one_class, too_many_classes
+from adamss_core.spec.tasks.classes import (
+    CLASS_TRAINING,
+    no_classes,
+    one_class,
+    too_many_classes,
+    unknown_weighted_class,
+)
 from adamss_core.spec.tasks.metrics import ACCURACY, ENTITY_F1, LOSS
 from adamss_core.spec.tasks.preset import ENCODER_ADAMSS, ENCODER_TRAINING, Preset
 
@@ -38,7 +44,8 @@ class TokenClassification(TaskRecord):
     answers = frozenset({"tags"})
     needs = "words and as many tags"
     metrics = (ENTITY_F1, ACCURACY, LOSS)
-    survey_rules = (too_many_classes, no_classes, one_class)
+    training_fields = CLASS_TRAINING
+    survey_rules = (too_many_classes, no_classes, one_class, unknown_weighted_class)
     answer_field = "tags"
     answer_columns = (AnswerColumn("tags", "Tags", separator=" "),)
     auto_model = "AutoModelForTokenClassification"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,20 @@ from adamss_core.training.batches import Collate, Encoded, Inputs
 from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, RunRequest, Values
+from adamss_core.training.scores import Times
 
 Predictions = dict[str, Tensor]
+Scorer = Callable[[Times], Values]
 
 
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
-    Two limits of this interface. Rows are split into examples before they are encoded (`split_rows`), and each example
-    is evaluated by itself: a task that cuts a long text into overlapping stretches of tokens and joins their answers
-    (extractive question answering with a stride) does not fit. And `metrics` sees the tensors of `predictions` and the
-    names of classes, no texts and no rows: a score of generated text (ROUGE, exact match) cannot be computed in an
-    evaluation.
+    A limit of this interface. Rows are split into examples before they are encoded (`split_rows`), and each example is
+    evaluated by itself: a task that cuts a long text into overlapping stretches of tokens and joins their answers
+    (extractive question answering with a stride) does not fit. `metrics`, computed at each evaluation, sees the tensors
+    of `predictions` and the names of classes; scores of texts (ROUGE, exact match) belong into `evaluation`, which only
+    the finished model pays for.
 
     Attributes:
         record: the torch-free half.
@@ -81,7 +83,22 @@ class Task(ABC):
             f"{len(train)} rows to train on, {len(evaluation)} held out{counted}.",
             {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
         )
-        return Data(train, evaluation, classes, held_out)
+        return Data(train, evaluation, classes, held_out, self._load_test(request, classes, reporter))
+
+    def _load_test(self, request: RunRequest, classes: list[str], reporter: Reporter) -> Rows | None:
+        """Read the test rows before training, so that rows that cannot be used cost no training."""
+        if request.test_file is None:
+            return None
+        rows = self.read(request.test_file)
+        report_left_out(reporter, "test", rows)
+        known = self.without_unknown(rows, classes, reporter, "test")
+        if not len(known):
+            raise bad_data(
+                "There is no row to test on.",
+                hint="Give test data whose labels occur in the training data, or leave dataset.test empty.",
+                where="dataset.test",
+            )
+        return known
 
     def _require_rows(self, rows: Rows) -> None:
         if not len(rows):
@@ -100,8 +117,12 @@ class Task(ABC):
         """Return a class for each row, (n,), by which the split is stratified."""
         return None
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        """Drop evaluation rows whose label does not occur in the training data."""
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        """Drop rows of the evaluation or test data whose label does not occur in the training data.
+
+        Args:
+            which: of the two, for the event.
+        """
         return rows
 
     # --- processor and model ----------------------------------------------------------------------------------------
@@ -179,6 +200,12 @@ class Task(ABC):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the sum of each row's loss terms, (rows,), in fp32."""
 
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        """Return the losses to train on, which take what `losses` takes; they may weight classes or smooth labels."""
+        return self.losses
+
     @abstractmethod
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         """Return the tensors that the metrics need, each (rows, ...); further dimensions may differ between batches."""
@@ -191,11 +218,33 @@ class Task(ABC):
             predictions: of all rows in their order; shorter rows are filled up with IGNORED.
         """
 
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        """Return the metrics as a function of how often each row counts, (n,).
+
+        An interval asks for a thousand drawings of the rows: override this where repeating the tensors is slow.
+        """
+        return lambda times: self.metrics(
+            {name: value.repeat_interleave(torch.from_numpy(times), 0) for name, value in predictions.items()}, classes
+        )
+
     @abstractmethod
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score an answer that ignores its input: "predicts" in words, and metrics by name."""
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline | None:
+        """Answer all evaluation rows without a look at their inputs.
+
+        Returns:
+            None where the base model itself can do the task: it is the baseline then.
+        """
 
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        """Return what the finished model's report shows beside metrics, as JSON values; called by one process.
+
+        Page and command line show these: classes (`Counts.table`) and what they are (classes_are), confusion and
+        confused, residuals (`report_parts`), generation and answers. Artifacts carry all but "answers", which holds
+        texts of the data.
+        """
+        return {}
 
     def samples(self, model: Any, processor: Any, rows: Rows, limit: int) -> list[dict[str, Any]]:
         """Let a model that writes complete the first evaluation rows, for an event."""
@@ -237,6 +286,37 @@ class Task(ABC):
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Answers that a model has to surpass.
+
+    Attributes:
+        predicts: in words.
+        predictions: of all evaluation rows, as `Task.predictions` returns them, and "losses".
+    """
+
+    predicts: str
+    predictions: Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """Rows that a finished model has answered.
+
+    Attributes:
+        predictions: of all rows, as `Task.predictions` returns them, and "losses".
+        model: in evaluation mode, on its device.
+        limit: tokens per example.
+    """
+
+    rows: Rows
+    predictions: Predictions
+    classes: list[str]
+    model: Any
+    processor: Any
+    limit: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from adamss_core.training.batches import Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
+from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import class_scores
-from adamss_core.training.tasks.base import Predictions, Task
+from adamss_core.training.scores import class_matches, class_scorer, class_scores
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Task
+from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
 
 MAX_SCORES = 20  # of an answer
 
@@ -31,11 +33,20 @@ class ExclusiveClasses(Task):
     def strata(self, rows: Rows) -> list[str]:
         return rows["label"]
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [{label} for label in rows["label"]], classes, reporter, which)
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
+
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        training, counts = self.spec.training, torch.bincount(train.targets, minlength=len(classes))
+        if is_plain(training):
+            return self.losses
+        losses = exclusive_losses(training, counts, classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float(), targets)
 
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"logits": outputs.logits.float(), "targets": targets}
@@ -43,8 +54,21 @@ class ExclusiveClasses(Task):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return class_scores(predictions["logits"].argmax(1), predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        return majority(train.targets, evaluation.targets, classes)
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        return class_scorer(predictions["logits"].argmax(1), predictions["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        """Answer with the shares of the training classes: always the most frequent one."""
+        scores = log_shares(torch.bincount(train.targets, minlength=len(classes)))
+        logits, targets = scores.expand(len(evaluation), -1), evaluation.targets
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return Baseline(always(classes, scores), {"logits": logits, "targets": targets, "losses": losses})
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        names = answered.classes
+        predicted, targets = answered.predictions["logits"].argmax(1), answered.predictions["targets"]
+        table = class_matches(predicted, targets, len(names)).counts().table(names)
+        return {"classes": table, "classes_are": "classes", **confusion(predicted, targets, names)}
 
 
 def class_ids(labels: Sequence[str], classes: list[str]) -> Tensor:
@@ -69,7 +93,7 @@ def check_classes(counts: Counter[str], column: str) -> None:
         )
 
 
-def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter) -> Rows:
+def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], reporter: Reporter, which: str) -> Rows:
     """Keep rows all of whose labels, (n,), are known; report the others in an event."""
     known = set(classes)
     usable = [i for i, names in enumerate(labels) if names <= known]
@@ -77,17 +101,21 @@ def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], re
         unknown = sorted(set().union(*labels) - known)
         reporter.event(
             "unknown_labels",
-            f"{len(rows) - len(usable)} evaluation rows are left out: their labels do not occur in the training data.",
-            {"rows": len(rows) - len(usable), "labels": unknown[:20]},
+            f"{len(rows) - len(usable)} {which} rows are left out: their labels do not occur in the training data.",
+            {"rows": len(rows) - len(usable), "labels": unknown[:20], "data": which},
         )
     return rows.take(usable)
 
 
-def majority(train: Tensor, evaluation: Tensor, classes: list[str]) -> dict[str, Any]:
-    """Score the most frequent training class, of ids (n,), as the answer to every evaluation row."""
-    most = int(torch.bincount(train).argmax())
-    scores = class_scores(torch.full_like(evaluation, most), evaluation)
-    return {"predicts": f'always "{classes[most]}"', **scores}
+def log_shares(counts: Tensor) -> Tensor:
+    """Return the logarithm of each class's share, (classes,); a class without a row counts as one with a single row."""
+    seen = counts.double().clamp(min=1)
+    return (seen / seen.sum()).log().float()
+
+
+def always(classes: list[str], scores: Tensor) -> str:
+    """Name the answer that always is the class with the highest score, (classes,)."""
+    return f'always "{classes[int(scores.argmax())]}"'
 
 
 def answers(scores: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:

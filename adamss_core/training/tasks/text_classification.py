@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +18,11 @@ from adamss_core.training.base_model import Source
 from adamss_core.training.batches import Encoded, Inputs, Padding, Tokenised, tokenise
 from adamss_core.training.data import Data, Rows, in_order
 from adamss_core.training.errors import bad_data
+from adamss_core.training.report_parts import residuals
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.scores import label_set_scores, number_scores
-from adamss_core.training.tasks.base import Predictions, Usage
+from adamss_core.training.scores import label_set_scorer, label_set_scores, number_scores, set_matches
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Scorer, Usage
+from adamss_core.training.tasks.class_losses import is_plain, label_set_losses
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids, known_classes
 from adamss_core.training.tasks.end_tokens import EndTokens
 from adamss_core.training.tasks.text import TextTask
@@ -143,8 +145,8 @@ class MultiLabel(TextClassification):
             raise bad_data("No row has a class.", hint="Name the column with the classes.", where="dataset.label")
         return in_order(counts)
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [set(names) for names in rows["label"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [set(names) for names in rows["label"]], classes, reporter, which)
 
     def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
         ids = {name: i for i, name in enumerate(classes)}
@@ -156,16 +158,33 @@ class MultiLabel(TextClassification):
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs.logits.float(), targets, reduction="none").mean(1)
 
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        if is_plain(self.spec.training):
+            return self.losses
+        losses = label_set_losses(self.spec.training, train.targets.mean(0), classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float(), targets).mean(1)
+
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return label_set_scores(predictions["logits"] > 0, predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score the classes that more than half of the rows have, or else the most frequent one."""
-        shares = train.targets.mean(0)
+    def scorer(self, predictions: Predictions, classes: list[str]) -> Scorer:
+        return label_set_scorer(predictions["logits"] > 0, predictions["targets"])
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        """Answer with the classes that more than half of the rows have, or else the most frequent one."""
+        shares, targets = train.targets.mean(0), evaluation.targets
         chosen = shares > 0.5 if bool((shares > 0.5).any()) else shares == shares.max()
         shown = ", ".join(f'"{classes[i]}"' for i in chosen.nonzero().flatten().tolist()[:5])
-        scores = label_set_scores(chosen.expand_as(evaluation.targets), evaluation.targets)
-        return {"predicts": f"always {shown}", **scores}
+        rare = 1 / (len(train) + 1)  # a class without a row is not impossible
+        losses = F.binary_cross_entropy(shares.clamp(rare, 1 - rare).expand_as(targets), targets, reduction="none")
+        logits = (chosen.float() * 2 - 1).expand_as(targets)
+        return Baseline(f"always {shown}", {"logits": logits, "targets": targets, "losses": losses.mean(1)})
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        matches = set_matches(answered.predictions["logits"] > 0, answered.predictions["targets"])
+        return {"classes": matches.counts().table(answered.classes), "classes_are": "classes"}
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         scores = logits.sigmoid()
@@ -202,10 +221,14 @@ class Regression(TextClassification):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return number_scores(predictions["logits"][:, 0], predictions["targets"])
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        mean = train.targets.double().mean()
-        error = float(((evaluation.targets.double() - mean) ** 2).mean())
-        return {"predicts": f"always {float(mean):.4g}", "loss": error, "pearson": None, "spearman": None}
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        mean, targets = train.targets.double().mean(), evaluation.targets
+        numbers = mean.expand(len(evaluation), 1)
+        losses = (targets.double() - mean) ** 2
+        return Baseline(f"always {float(mean):.4g}", {"logits": numbers, "targets": targets, "losses": losses})
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        return residuals(answered.predictions["logits"][:, 0], answered.predictions["targets"])
 
     def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
         return [{"value": value} for value in logits[:, 0].tolist()]

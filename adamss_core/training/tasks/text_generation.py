@@ -20,13 +20,14 @@ from adamss_core.training.batches import IGNORED, Collate, Encoded, Ids, Inputs
 from adamss_core.training.data import Rows, read_rows
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Predictions, Remark, Usage
+from adamss_core.training.tasks.base import Answered, Predictions, Remark, Usage
 from adamss_core.training.tasks.text import TextTask
+from adamss_core.training.tasks.text_generation_answers import TOKENS, answer_report
 from adamss_core.training.tasks.text_generation_chats import Rendered, UnusableChat
 from adamss_core.training.tasks.text_generation_endings import endings, published_config
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
 from adamss_core.training.tasks.text_generation_remarks import notes_of, remarks_on_chats
-from adamss_core.training.tasks.text_generation_samples import last, write
+from adamss_core.training.tasks.text_generation_samples import Written, last, write
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
     render,
@@ -130,13 +131,9 @@ class TextGeneration(TextTask):
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return {"perplexity": perplexity(float(predictions["losses"].double().sum() / predictions["terms"].sum()))}
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score tokens by their frequency among the trained tokens, plus one for each token of the evaluation."""
-        trained, asked = (torch.from_numpy(np.concatenate(part.targets)).long() for part in (train, evaluation))
-        trained, asked = trained[trained != IGNORED], asked[asked != IGNORED]
-        counts = torch.bincount(torch.cat([trained, asked.unique()])).double()
-        loss = float(-(counts[asked] / counts.sum()).log().mean())
-        return {"predicts": "tokens by their frequency", "loss": loss, "perplexity": perplexity(loss)}
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> None:
+        """Leave it to the base model, which writes texts already."""
+        return
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
@@ -165,6 +162,23 @@ class TextGeneration(TextTask):
             shortened = {name: text[:SAMPLE_CHARACTERS] for name, text in texts.items()}
             samples.append({"row": number, **shortened, "tokens": answer.tokens, "ended": answer.ended})
         return samples
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        """Compare answers to some rows with the data's, unless the job writes no texts at all; plain text has none."""
+        if not self.spec.training.sample_prompts or "text" in answered.rows.columns:
+            return {}
+        model, tokenizer = answered.model, answered.processor
+        ends = endings(model, tokenizer, chat="messages" in answered.rows.columns)
+
+        def answer(row: Cells, seconds: float) -> tuple[str, Written]:
+            prompt, expected = self._opening(row, tokenizer, answered.limit)
+            usual = 2 * len(tokenizer(expected, add_special_tokens=False)["input_ids"]) + 16
+            (written,) = write(
+                model, tokenizer, [prompt], endings=ends, max_new_tokens=min(TOKENS, usual), seconds=seconds
+            )
+            return expected, written
+
+        return answer_report(answered.rows, answer)
 
     def _opening(self, row: Cells, tokenizer: PreTrainedTokenizerBase, limit: int) -> tuple[Ids, str]:
         """Return the tokens to continue, and the data's own continuation."""

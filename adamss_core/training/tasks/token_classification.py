@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from seqeval.metrics import f1_score as entity_f1
 from seqeval.metrics.sequence_labeling import get_entities
-from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
@@ -22,9 +19,12 @@ from adamss_core.training.base_model import Source, load_tokenizer
 from adamss_core.training.batches import IGNORED, Encoded, Ids, Inputs, Padding, tokenise
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data
+from adamss_core.training.report_parts import confusion
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Predictions, Usage
-from adamss_core.training.tasks.classes import known_classes
+from adamss_core.training.scores import Matches, Occurrences, Times
+from adamss_core.training.tasks.base import Answered, Baseline, Predictions, Usage
+from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
+from adamss_core.training.tasks.classes import always, known_classes, log_shares
 from adamss_core.training.tasks.text import TextTask
 from adamss_core.training.word_spaces import loses_spaces, tokens_in_list, tokens_in_text, with_spaces
 
@@ -46,8 +46,8 @@ class TokenClassification(TextTask):
             )
         return in_order(counts)
 
-    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter) -> Rows:
-        return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter)
+    def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
+        return known_classes(rows, [set(tags) for tags in rows["tags"]], classes, reporter, which)
 
     def load_processor(self, source: Source) -> PreTrainedTokenizerBase:
         """Load a fast tokenizer, which knows the word of each token, and if it can the space before each word."""
@@ -90,25 +90,47 @@ class TokenClassification(TextTask):
         )  # (rows, tokens)
         return each.sum(1)
 
+    def training_losses(
+        self, train: Encoded, classes: list[str], device: torch.device, reporter: Reporter
+    ) -> Callable[[Any, Tensor], Tensor]:
+        if is_plain(self.spec.training):
+            return self.losses
+        losses = exclusive_losses(self.spec.training, count_tags(train, classes), classes, device, reporter)
+        return lambda outputs, targets: losses(outputs.logits.float().transpose(1, 2), targets).sum(1)
+
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
         return {"tags": outputs.logits.argmax(-1), "targets": targets}
 
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
-        return tag_scores(predictions["tags"], predictions["targets"], classes)
+        return self.scorer(predictions, classes)()
 
-    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> dict[str, Any]:
-        """Score the most frequent tag as the answer for every word."""
-        counts = np.zeros(len(classes), np.int64)
-        for row in train.targets:
-            counts += np.bincount(row[row != IGNORED], minlength=len(classes))
-        most = int(counts.argmax())
+    def scorer(self, predictions: Predictions, classes: list[str]) -> TagScorer:
+        return TagScorer(predictions["tags"], predictions["targets"], classes)
+
+    def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> Baseline:
+        """Answer every word with the most frequent tag."""
+        scores = log_shares(count_tags(train, classes))
         width = max(len(row) for row in evaluation.targets)
         targets = torch.full((len(evaluation), width), IGNORED)
         for index, row in enumerate(evaluation.targets):
             targets[index, : len(row)] = torch.from_numpy(row)
-        return {"predicts": f'always "{classes[most]}"', **tag_scores(torch.full_like(targets, most), targets, classes)}
+        counted = targets != IGNORED
+        losses = -(scores[targets.clamp(min=0)] * counted).sum(1)
+        tags = torch.full_like(targets, int(scores.argmax()))
+        return Baseline(always(classes, scores), {"tags": tags, "targets": targets, "losses": losses})
 
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def evaluation(self, answered: Answered) -> dict[str, Any]:
+        """Count entities by type, or tags where there are none; confusions are those of tags."""
+        scorer = self.scorer(answered.predictions, answered.classes)
+        tags, targets = answered.predictions["tags"], answered.predictions["targets"]
+        counted = targets != IGNORED
+        return {
+            "classes": scorer.matches.counts().table(scorer.names),
+            "classes_are": "entities" if scorer.of_entities else "tags",
+            **confusion(tags[counted], targets[counted], answered.classes),
+        }
 
     def probe(self, processor: PreTrainedTokenizerBase, rows: Rows, limit: int) -> Inputs:
         batch = processor(
@@ -187,32 +209,88 @@ def _targets(words: list[int], tags: list[int]) -> Ids:
     return targets
 
 
-def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
-    """Score ids (rows, tokens): F1 of whole entities as conlleval counts them, and the share of right tags.
+class TagScorer:
+    """Callable that scores tags, counted once: F1 of whole entities as conlleval counts them, and right tags.
 
     Where no tag is one of an entity (B-..., I-...), as with parts of speech, F1 is the plain mean over tags.
+
+    Attributes:
+        names: types of the entities, or the tags.
+        of_entities: which of the two they are.
+        matches: of these.
     """
+
+    def __init__(self, predicted: Tensor, targets: Tensor, classes: list[str]) -> None:
+        counted = targets != IGNORED
+        self._words = counted.sum(1).double().numpy()  # of each row
+        self._right = ((predicted == targets) & counted).sum(1).double().numpy()
+        self.of_entities = any(name.startswith(PREFIXES) for name in classes)
+        if self.of_entities:
+            self.names, self.matches = _entity_matches(predicted, targets, classes)
+        else:
+            self.names, self.matches = list(classes), _tag_matches(predicted, targets, len(classes))
+
+    def __call__(self, times: Times | None = None) -> Values:
+        counts, weights = self.matches.counts(times), 1 if times is None else times
+        f1 = counts.micro_f1 if self.of_entities else counts.macro_f1
+        return {"f1": f1, "accuracy": float((self._right * weights).sum() / max(1.0, (self._words * weights).sum()))}
+
+
+def tag_scores(predicted: Tensor, targets: Tensor, classes: list[str]) -> Values:
+    """Score ids, (rows, tokens); see `TagScorer`."""
+    return TagScorer(predicted, targets, classes)()
+
+
+def count_tags(examples: Encoded, classes: list[str]) -> Tensor:
+    """Count the words of each tag, (classes,)."""
+    counts = np.zeros(len(classes), np.int64)
+    for row in examples.targets:
+        counts += np.bincount(row[row != IGNORED], minlength=len(classes))
+    return torch.from_numpy(counts)
+
+
+def _tag_matches(predicted: Tensor, targets: Tensor, kinds: int) -> Matches:
+    counted = targets != IGNORED
+    rows = counted.nonzero()[:, 0].numpy()
+    expected, given = targets[counted].numpy(), predicted[counted].numpy()
+    right = expected == given
+    parts = ((rows, expected), (rows, given), (rows[right], expected[right]))
+    return Matches(kinds, *(Occurrences(*part) for part in parts))
+
+
+def _entity_matches(predicted: Tensor, targets: Tensor, classes: list[str]) -> tuple[list[str], Matches]:
+    """Return the types of entities, and which entities are expected, predicted and both."""
     masks = [row != IGNORED for row in targets]
-    expected = [[classes[i] for i in row[counted].tolist()] for row, counted in zip(targets, masks, strict=True)]
-    answered = [[classes[i] for i in row[counted].tolist()] for row, counted in zip(predicted, masks, strict=True)]
-    flat_expected, flat_answered = list(chain(*expected)), list(chain(*answered))
-    if any(name.startswith(PREFIXES) for name in classes):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tags such as O2, and data without entities
-            f1 = float(entity_f1(expected, answered, zero_division=0))
-    else:
-        f1 = float(f1_score(flat_expected, flat_answered, average="macro", zero_division=0.0))
-    right = sum(a == b for a, b in zip(flat_expected, flat_answered, strict=True))
-    return {"f1": f1, "accuracy": right / max(1, len(flat_expected))}
+    expected, given = (
+        {
+            (row, *run)
+            for row, (ids, mask) in enumerate(zip(tags, masks, strict=True))
+            for run in _runs([classes[i] for i in ids[mask].tolist()])
+        }
+        for tags in (targets, predicted)
+    )
+    names = sorted({kind for _, kind, _, _ in expected | given})
+    place = {name: i for i, name in enumerate(names)}
+    parts = (
+        np.array([(row, place[kind]) for row, kind, _, _ in part], np.int64).reshape(-1, 2).T
+        for part in (expected, given, expected & given)
+    )
+    return names, Matches(len(names), *(Occurrences(*part) for part in parts))
+
+
+def _runs(tags: list[str]) -> list[tuple[str, int, int]]:
+    """Return type, first and last position of each entity."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tags such as O2
+        runs: list[tuple[str, int, int]] = get_entities(tags)
+    return runs
 
 
 def entities(words: list[str], tags: list[str | None]) -> list[dict[str, Any]]:
     """Return the runs of words that IOB tags make up; `end` is the word after the last one."""
     if not any(tag is not None and tag.startswith(PREFIXES) for tag in tags):
         return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        runs = get_entities([tag or "O" for tag in tags])
+    runs = _runs([tag or "O" for tag in tags])
     return [
         {"type": kind, "start": first, "end": last + 1, "text": " ".join(words[first : last + 1])}
         for kind, first, last in runs

@@ -50,6 +50,7 @@ _PATTERNS = {
     "address",
     "train": "must be the id of a data set, as POST /datasets returns it, such as ds_4k7f2m9x",
     "eval": "must be the id of a data set, as POST /datasets returns it, such as ds_4k7f2m9x",
+    "test": "must be the id of a data set, as POST /datasets returns it, such as ds_4k7f2m9x",
     "revision": "must be the name of a branch or tag, or a commit",
     "name": "must be one line of text",
 }

@@ -305,6 +305,15 @@ class HardestExample(Base):
     loss: Mapped[float | None]
 
 
+class Evaluation(Base):
+    """A report on the evaluation of a finished model, as the run made it."""
+
+    __tablename__ = "evaluations"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # held-out rows first, then test data
+    report: Mapped[Json]
+
+
 class Worker(Base):
     """A worker process, live or past; a live worker renews `seen_at`."""
 

@@ -6,6 +6,7 @@ import { Chart, points } from "./charts.js";
 import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Actions, best, status } from "./jobs.js";
+import { Evaluation } from "./evaluation.js";
 import { TryIt } from "./try_it.js";
 import { snippets } from "./snippets.js";
 
@@ -21,6 +22,7 @@ export function Job({ id }) {
     <${Artifacts} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
     <${Samples} events=${events} />
+    <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />
     <div class="pair">
       <${Events} events=${events} />
@@ -48,6 +50,8 @@ function Head({ job, map, rows }) {
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
+    ...baselineFacts(job.judgement),
+    ...testFacts(job),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -59,7 +63,23 @@ function Head({ job, map, rows }) {
     <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
+    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+function baselineFacts(judgement) {
+  if (!judgement) return [];
+  const { baseline, predicts, low, high, level, method } = judgement;
+  return [
+    [`baseline: ${predicts}`, number(baseline)],
+    ...(low === null ? [] : [[`${100 * level} % interval (${method})`, `${number(low)} to ${number(high)}`]]),
+  ];
+}
+
+// The metric that chose the checkpoint, on data that did not choose it.
+function testFacts({ best_metric: best, result }) {
+  const value = result?.[`test_${best?.name}`];
+  return typeof value === "number" ? [[`test ${words(best.name)}`, number(value)]] : [];
 }
 
 function Curves({ job, rows }) {
@@ -109,6 +129,10 @@ function Artifacts({ job }) {
       </table>
     </div>
   </section>`;
+}
+
+function FullEvaluation({ job }) {
+  return html`<${Evaluation} reports=${useList(job, "evaluation")} />`;
 }
 
 // What a model that writes makes of a few held-out prompts: before training, and by now.

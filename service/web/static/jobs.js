@@ -1,7 +1,7 @@
 // View of all jobs.
 import { html, useState } from "./lib.js";
 import { post, remove } from "./api.js";
-import { duration, number, when } from "./format.js";
+import { duration, number, when, words } from "./format.js";
 import { useJobs } from "./job_list.js";
 import { ENDED, LIVE } from "./live.js";
 
@@ -15,6 +15,8 @@ export function best(job) {
   const value = job.result?.[`eval_${name}`];
   return typeof value === "number" ? [name, value] : null;
 }
+
+const baseline = (job) => (typeof job.judgement?.baseline === "number" ? html`<br />baseline ${number(job.judgement.baseline)}` : "");
 
 // Larger is better, whatever the metric's direction; jobs without a result are last.
 function goodness(job) {
@@ -90,7 +92,9 @@ function Row({ job, chosen, choose, reload, forget }) {
     <td>${job.resolved.spec.task}</td>
     <td>${job.resolved.spec.base_model}</td>
     <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
-    <td class="num">${metric ? html`${number(metric[1])}<br /><span class="muted">${metric[0]}</span>` : "–"}</td>
+    <td class="num">${metric ? html`${number(metric[1])}<br /><span class="muted">${metric[0]}${baseline(job)}</span>` : "–"}${(job.warnings ?? []).map(
+      (warning) => html`<br /><span class="error" title=${warning.message} key=${warning.code + warning.data}>${words(warning.code)}</span>`,
+    )}</td>
     <td class="when">${when(job.created_at)}</td>
     <td><${Actions} job=${job} done=${reload} gone=${forget} /></td>
   </tr>`;

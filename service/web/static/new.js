@@ -1,7 +1,7 @@
 // View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, flat, number, words } from "./format.js";
+import { bytes, number, words } from "./format.js";
 import { Chart } from "./charts.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
@@ -14,6 +14,8 @@ const COMMON_FIELDS = new Set([
   "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size",
   "training.gradient_accumulation_steps", "training.learning_rate", "training.head_learning_rate", "training.seed",
 ]);
+// Fields that name a data set -> the label of the empty choice.
+const DATASETS = { "dataset.train": "choose", "dataset.eval": "hold out a share", "dataset.test": "none" };
 const FROM_PEFT = /^adamss\.(task_type|peft_type|auto_mapping|peft_version|base_model_name_or_path|revision|inference_mode)$/;
 
 async function load(from, dataset) {
@@ -111,8 +113,11 @@ function Form({ components, datasets, models, presets, start }) {
 }
 
 function texts(spec) {
-  const given = Object.entries(flat(spec)).filter(([path, value]) => value !== null || !path.startsWith("dataset."));
-  return Object.fromEntries(given.map(([path, value]) => [path, text(value)]));
+  const given = Object.entries(spec).flatMap(([name, value]) =>
+    BLOCKS.includes(name) ? Object.entries(value ?? {}).map(([field, entry]) => [`${name}.${field}`, entry]) : [[name, value]],
+  );
+  const set = given.filter(([path, value]) => value !== undefined && (value !== null || !path.startsWith("dataset.")));
+  return Object.fromEntries(set.map(([path, value]) => [path, text(value)]));
 }
 
 // Browsers offer randomUUID on pages with TLS only.
@@ -143,8 +148,8 @@ function Field({ path, schema, value, set, wrong, lists }) {
   const options = choices(schema);
   const standard = schema.default === undefined || schema.default === null ? "" : text(schema.default);
   let control;
-  if (path === "dataset.train" || path === "dataset.eval") {
-    control = html`<select ...${common}><option value="">${path === "dataset.eval" ? "hold out a share" : "choose"}</option>
+  if (path in DATASETS) {
+    control = html`<select ...${common}><option value="">${DATASETS[path]}</option>
       ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}</select>`;
   } else if (options) {
     control = html`<select ...${common}><option value="">${standard === "" ? "default" : `default: ${standard}`}</option>
@@ -189,6 +194,7 @@ function Plan({ plan }) {
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
+      ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>

@@ -32,11 +32,14 @@ def test_a_wrong_label_comes_first(model: Path, tmp_path: Path) -> None:
     json.dumps(hardest, allow_nan=False)
 
 
-def test_a_lack_of_memory_costs_the_list_only(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["final_evaluation.predict", "hardest_examples._said"])
+def test_a_lack_of_memory_costs_the_list_only(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     def exhausted(*_: object) -> None:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr("adamss_core.training.hardest_examples.predict", exhausted)
+    monkeypatch.setattr(f"adamss_core.training.{part}", exhausted)
     recorder = Recorder()
     wish = request(model, tmp_path / "run", spec=job(training={"max_steps": 21}))
     outcome = run(wish, recorder)

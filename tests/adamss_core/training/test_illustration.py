@@ -66,7 +66,7 @@ def test_run_succeeds_where_all_that_illustrates_it_fails(
 ) -> None:
     for target, name in ((TextGeneration, "samples"), (TextGeneration, "baseline"), (artifacts, "model_card")):
         monkeypatch.setattr(target, name, failing(KeyError(name)))
-    monkeypatch.setattr(hardest_examples, "predict", failing(KeyError("hardest")))
+    monkeypatch.setattr(hardest_examples, "_found", failing(KeyError("hardest")))
     recorder = Recorder()
     spec = generation_job(training={"max_steps": 2}, artifacts=["adapter", "merged"])
     outcome = run(request(llama, tmp_path, completions(20), spec=spec), recorder)

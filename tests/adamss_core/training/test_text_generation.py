@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +150,22 @@ def test_a_chat_model_learns_and_its_artifacts_answer(talked: FinishedRun, tmp_p
     assert losses[0] is not None
     assert result["eval_perplexity"] < 0.3 * math.exp(losses[0])
     assert result["eval_perplexity"] < 0.9 * result["baseline"]["perplexity"]
+    assert result["baseline"]["predicts"] == "what the base model does"
+    assert result["baseline"]["loss"] == pytest.approx(result["before_training"]["eval_loss"], rel=1e-4)
+    assert (result["judgement"]["method"], result["warnings"]) == ("paired bootstrap", [])
     assert result["eval_perplexity"] == pytest.approx(math.exp(result["eval_loss"]))
     assert [file.name for file in talked.outcome.artifacts] == ALL
     assert "packing_off" not in recorder.event_types()
+
+
+def test_answers_are_compared_with_the_datas(talked: FinishedRun) -> None:
+    (report,) = talked.outcome.evaluation
+    assert report["generation"]["rows"] == len(report["answers"]) == min(20, report["rows"])
+    assert report["generation"]["rouge_l"] > 0.3
+    assert {entry["row"] for entry in report["answers"]} <= {row["row"] for row in talked.outcome.hardest}
+    with zipfile.ZipFile(talked.outcome.artifacts[0].path) as archive:
+        (published,) = json.loads(archive.read("evaluation.json"))["reports"]
+    assert published == {name: part for name, part in report.items() if name != "answers"}  # no texts of the data
 
 
 def test_samples_are_written_at_each_evaluation(talked: FinishedRun) -> None:

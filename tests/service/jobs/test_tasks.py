@@ -238,6 +238,18 @@ def test_a_model_without_image_processor(with_vit: Service, vit: tuple[Path, dic
         ({"dataset": {"tokens": "words"}}, "dataset.tokens", "belongs to token-classification"),
         ({"dataset": {"prompt": "p", "completion": "c"}}, "dataset.prompt", "belongs to text-generation"),
         ({"training": {"packing": False}}, "training.packing", "belongs to text-generation"),
+        ({**NUMBER, "training": {"class_weights": "balanced"}}, "training.class_weights", "needs classes"),
+        ({**NUMBER, "training": {"label_smoothing": 0.1}}, "training.label_smoothing", "problem_type is regression"),
+        (
+            {"task": "text-generation", "training": {"class_weights": "balanced"}},
+            "training.class_weights",
+            "belongs to text-class",
+        ),
+        ({"training": {"class_weights": {"0": -1}}}, "training.class_weights.0", "greater than 0.0, but is -1"),
+        ({"training": {"class_weights": {}}}, "training.class_weights", "at least 1"),
+        ({"training": {"class_weights": "heavy"}}, "training.class_weights", "must be an object, or 'balanced'"),
+        ({"dataset": {"test": "mine.csv"}}, "dataset.test", "must be the id of a data set"),
+        ({"training": {"label_smoothing": 1}}, "training.label_smoothing", "less than 1"),
         ({**TOKENS, "dataset": {"text": "body"}}, "dataset.text", "the task is token-classification"),
         ({**TOKENS, "problem_type": "regression"}, "problem_type", "belongs to text-classification"),
         ({"dataset": {"label_separator": ";"}}, "dataset.label_separator", "multi_label_classification"),
@@ -252,6 +264,20 @@ def test_what_belongs_to_another_task_is_named(service: Service, changes: Any, p
     assert error["param"] == param
     assert says in error["message"]
     assert error["message"].startswith(param)
+
+
+def test_weights_name_classes_of_any_task_that_classifies(service: Service) -> None:
+    content = jsonl(*({"text": "a", "label": n % 2} for n in range(9)))
+    plan = planned(service, content, training={"class_weights": {"1.0": 2}, "label_smoothing": 0.1})
+    assert plan["spec"]["training"]["class_weights"] == {"1.0": 2.0}
+    code, param, message = refused(service, content, training={"class_weights": {"1": 2, "2": 1}})
+    assert (code, param) == ("unknown_class", "training.class_weights")
+    assert message.endswith("names '2', but no row has this class in column 'label'. Its classes are '0', '1'.")
+    tags = jsonl(*({"tokens": ["a", "b"], "tags": ["O", "B-X"]} for _ in range(9)))
+    assert planned(service, tags, **TOKENS, training={"class_weights": {"B-X": 3}})["warnings"] is not None
+    assert refused(service, tags, **TOKENS, training={"class_weights": {"B-Y": 3}})[0] == "unknown_class"
+    lists = jsonl(*({"text": "film", "label": ["a", "b"][: n % 3]} for n in range(40)))
+    assert refused(service, lists, **SEVERAL, training={"class_weights": {"c": 3}})[0] == "unknown_class"
 
 
 @pytest.mark.compat

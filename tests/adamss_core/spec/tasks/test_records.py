@@ -186,4 +186,5 @@ def test_rules_of_a_task_come_in_their_order() -> None:
         None,
         None,
         "no_classes",
+        None,
     ]

@@ -45,6 +45,7 @@ def test_classes_are_learnt_and_published(trained: FinishedRun) -> None:
     result = trained.outcome.result
     assert result["labels"] == ["blue", "red"]
     assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.3
+    assert trained.outcome.evaluation[0]["confusion"]["names"] == ["blue", "red"]
     assert (result["train_rows"], result["eval_rows"], result["held_out"]["stratified"]) == (48, 12, True)
     assert result["pruning"]["total"] == 2 * 2 * 4  # query and value of two layers
     assert all(a.manifest["verification"]["largest_difference"] < 1e-4 for a in trained.outcome.artifacts)

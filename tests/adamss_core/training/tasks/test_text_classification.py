@@ -59,6 +59,10 @@ def test_several_classes_at_once(model: Path, tmp_path: Path) -> None:
     assert result["eval_micro_f1"] > result["baseline"]["micro_f1"] + 0.1
     assert result["eval_macro_f1"] > 0.85
     assert result["eval_accuracy"] > result["baseline"]["accuracy"] + 0.2
+    (report,) = outcome.evaluation
+    assert [entry["name"] for entry in report["classes"]] == ["bad", "good"]
+    assert sum(entry["f1"] for entry in report["classes"]) / 2 == pytest.approx(result["eval_macro_f1"])
+    assert "confusion" not in report
     assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
     asked = request(model, tmp_path, rows, spec=spec)
     assert all(set(answer) == {"bad", "good"} for answer in card_answers(asked, outcome, tmp_path))
@@ -86,6 +90,10 @@ def test_a_number(model: Path, tmp_path: Path) -> None:
     assert answers == [pytest.approx(answers[0], abs=1e-3)] * 3
     high, low = predicted(outcome, spec, tmp_path, [{"text": "fine great"}, {"text": "dull cold"}])
     assert high["value"] > low["value"] + 2
+    (report,) = outcome.evaluation
+    assert report["residuals"]["root_mean_square"] ** 2 == pytest.approx(result["eval_loss"], rel=1e-3)
+    assert sum(report["residuals"]["histogram"]["rows"]) == result["eval_rows"]
+    assert (result["judgement"]["method"], result["judgement"]["no_better"]) == ("Fisher's z", False)
 
 
 def test_years_are_published(model: Path, tmp_path: Path) -> None:

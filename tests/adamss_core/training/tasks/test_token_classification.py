@@ -3,9 +3,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from seqeval.metrics import f1_score
+from seqeval.metrics import classification_report, f1_score
 from tokenizers import pre_tokenizers
 from transformers import LlamaConfig, LlamaModel, RobertaTokenizer
 
@@ -15,7 +16,7 @@ from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
-from adamss_core.training.tasks.token_classification import entities, tag_scores
+from adamss_core.training.tasks.token_classification import TagScorer, entities, tag_scores
 from tests.adamss_core.training.support import Recorder, build_tokenizer, request
 from tests.adamss_core.training.tasks.support import (
     build_byte_tokenizer,
@@ -43,6 +44,10 @@ def test_entities_are_learnt_and_published(model: Path, tmp_path: Path) -> None:
     assert set(recorder.of("eval")[result["step"]]) == {"eval_loss", "eval_f1", "eval_accuracy"}
     assert result["held_out"]["stratified"] is False
     assert [a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts] == [True] * 3
+    (report,) = outcome.evaluation
+    assert [entry["name"] for entry in report["classes"]] == ["X"]
+    assert (report["classes_are"], report["confusion"]["names"]) == ("entities", result["labels"])
+    assert (report["judgement"]["metric"], report["judgement"]["no_better"]) == ("f1", False)
     left_out = next(facts for name, _, facts in recorder.events if name == "rows_left_out")
     assert left_out["reasons"] == {"with another number of tags than words": 1}
     for answer in card_answers(request(model, tmp_path, rows, spec=spec), outcome, tmp_path):
@@ -130,6 +135,14 @@ def test_the_score_is_that_of_the_library() -> None:
             )
         )
         assert tag_scores(answer, target, classes)["f1"] == pytest.approx(f1_score(expected, answered))
+        reference = classification_report(expected, answered, output_dict=True, zero_division=0)
+        scorer = TagScorer(answer, target, classes)
+        for entry in scorer.matches.counts().table(scorer.names):
+            of_type = reference[entry["name"]]
+            found = [entry[name] for name in ("precision", "recall", "f1", "expected")]
+            assert found == pytest.approx([of_type[name] for name in ("precision", "recall", "f1-score", "support")])
+        once = scorer(np.array([2, *[1] * 11]))["f1"]
+        assert once == pytest.approx(f1_score([expected[0], *expected], [answered[0], *answered]))
 
 
 def test_tags_without_entities_are_scored_one_by_one() -> None:

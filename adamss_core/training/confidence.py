@@ -1,0 +1,79 @@
+"""Confidence intervals of a metric over held-out rows, each of 95 %.
+
+A share of rows has Wilson's interval (Wilson 1927), a correlation Fisher's z (for ranks with the variance of Bonett and
+Wright 2000), and every other metric a paired bootstrap: rows are drawn again, and model and baseline are scored on the
+same rows, so that what makes rows easy or hard for both cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from adamss_core.training.scores import Times
+
+LEVEL = 0.95
+Z = 1.959963984540054  # of a normal distribution, for LEVEL
+RESAMPLES = 1_000
+
+Score = Callable[[Times], float | None]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The range of a metric that the held-out rows leave possible.
+
+    Attributes:
+        method: its name in words.
+    """
+
+    low: float
+    high: float
+    method: str
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Return Wilson's interval of a share of rows.
+
+    Where a row holds several answers (words), it counts as one: answers within a row are not independent.
+    """
+    centre = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
+    half = Z / (1 + Z**2 / rows) * math.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half), "Wilson")
+
+
+def fisher(correlation: float, rows: int, *, ranks: bool = False) -> Interval:
+    """Return the interval of Pearson's correlation, or of Spearman's (`ranks`), by Fisher's z."""
+    method = "Fisher's z"
+    if rows <= 3:
+        return Interval(-1.0, 1.0, method)
+    bounded = max(-1 + 1e-12, min(1 - 1e-12, correlation))
+    spread = math.sqrt((1 + correlation**2 / 2 if ranks else 1.0) / (rows - 3))
+    centre = math.atanh(bounded)
+    return Interval(math.tanh(centre - Z * spread), math.tanh(centre + Z * spread), method)
+
+
+def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Interval | None:
+    """Return the interval of a metric beside a baseline on the same rows.
+
+    The difference of both scores is drawn; its bounds are added to the baseline's score, so that the interval is on the
+    metric's own scale and leaves the baseline out exactly if the difference's interval leaves zero out.
+
+    Returns:
+        None where the difference is undefined on more than half of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    differences = []
+    for _ in range(RESAMPLES):
+        times = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        ours, theirs = score(times), baseline(times)
+        if ours is not None and theirs is not None and math.isfinite(ours - theirs):
+            differences.append(ours - theirs)
+    whole = baseline(np.ones(rows, np.int64))
+    if whole is None or len(differences) < RESAMPLES / 2:
+        return None
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(whole + low), float(whole + high), "paired bootstrap")

@@ -1,0 +1,65 @@
+"""Rules on `dataset.test`, the data that a job looks at once, with the finished model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from adamss_core.spec import SpecProblem
+from adamss_core.spec.cells import why_left_out
+from service.http.context import Caller
+from service.jobs import checks
+from service.jobs.case import Case, Rule
+from service.jobs.row_survey import survey_rows
+
+PARAM = "dataset.test"
+
+
+def survey_test(caller: Caller, case: Case) -> Case:
+    """Count the rows of the test data where their columns fit; the training rows are counted by then."""
+    if case.test is None or test_columns_fit(case) or not case.training_rows.usable:
+        return case
+    labels = case.training_rows.labels
+    known = frozenset(labels) if labels else None
+    return replace(case, test_rows=survey_rows(caller.settings, case.spec, case.test, known))
+
+
+def test_exists(case: Case) -> SpecProblem | None:
+    named = case.spec.dataset.test
+    return checks.unknown_dataset(named, PARAM) if named is not None and case.test is None else None
+
+
+def test_columns_fit(case: Case) -> SpecProblem | None:
+    return None if case.test is None else checks.column_problem(case.spec, case.test, PARAM)
+
+
+def test_rows_are_usable(case: Case) -> SpecProblem | None:
+    if case.test is None or case.test_rows.usable or not case.training_rows.usable:
+        return None
+    return SpecProblem(
+        PARAM,
+        f"No row of the test data can be used: {why_left_out(case.test_rows.left_out) or 'it is empty'}. Name a data "
+        "set with the same columns as the training data.",
+        "no_usable_rows",
+    )
+
+
+def test_labels_are_known(case: Case) -> SpecProblem | None:
+    rows = case.test_rows
+    if case.test is None or rows.unknown < rows.usable or not rows.usable:
+        return None
+    message = "No label of the test data occurs in the training data. Name data with the same labels."
+    return SpecProblem(PARAM, message, "labels_differ")
+
+
+TESTING_RULES: tuple[Rule, ...] = (test_exists, test_columns_fit, test_rows_are_usable, test_labels_are_known)
+
+
+def testing_warnings(case: Case) -> list[str]:
+    """Return what works but may surprise in the test data."""
+    rows = case.test_rows
+    warnings = []
+    if (count := rows.left_out.total()) > 0:
+        warnings.append(f"{count} test rows are left out: {why_left_out(rows.left_out)}.")
+    if rows.unknown:
+        warnings.append(f"{rows.unknown} test rows are left out: their labels do not occur in the training data.")
+    return warnings

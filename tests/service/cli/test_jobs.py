@@ -1,0 +1,131 @@
+"""What `adamss jobs` prints of a finished job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from service.cli import jobs
+from tests.service.cli.test_job_view import job as running
+
+JUDGEMENT = {
+    "metric": "accuracy",
+    "value": 0.6,
+    "baseline": 0.5714,
+    "predicts": 'always "good"',
+    "low": 0.3866,
+    "high": 0.7812,
+    "level": 0.95,
+    "method": "Wilson",
+    "rows": 20,
+    "no_better": True,
+}
+WARNING = {"code": "no_better_than_baseline", "message": "The model may only guess.", "data": "train", "causes": []}
+
+
+SCORES = {"expected": 6, "predicted": 10, "right": 6, "precision": 0.6, "recall": 1.0, "f1": 0.75}
+REPORT = {
+    "data": "train",
+    "rows": 10,
+    "metrics": {"loss": 0.5, "accuracy": 0.6},
+    "baseline": {"predicts": 'always "a"', "accuracy": 0.6, "loss": None},
+    "judgement": JUDGEMENT,
+    "warnings": [WARNING],
+    "classes": [{"name": "a", **SCORES}],
+    "classes_are": "classes",
+    "confusion": {"names": ["a", "b"], "counts": [[6, 0], [4, 0]]},
+    "confused": [{"expected": "b", "predicted": "a", "rows": 4}],
+    "residuals": None,
+    "generation": None,
+    "answers": None,
+}
+RESIDUALS = {
+    "mean": 0.5,
+    "mean_absolute": 1.0,
+    "root_mean_square": 1.5,
+    "lowest": -1.0,
+    "highest": 3.0,
+    "quantiles": [{"share": 0.5, "value": 0.25}],
+    "histogram": {"edges": [-1.0, 1.0, 3.0], "rows": [3, 2]},
+}
+GENERATION = {"rows": 1, "exact_match": 0.0, "rouge_l": 0.5, "ended": 1.0}
+ANSWER = {"row": 3, "expected": "a b", "answer": "a", "exact": False, "rouge_l": 0.5, "ended": True}
+
+
+class Answers:
+    """A client that knows one job."""
+
+    def __init__(self, job: Any, reports: list[Any]) -> None:
+        self.job, self.reports = job, reports
+
+    def evaluation(self, job: str) -> Any:
+        return self.reports
+
+    def get_job(self, job: str) -> Any:
+        return self.job
+
+    def list_jobs(self, *_: object) -> Any:
+        return [self.job]
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Callable: a command and a finished job in, its lines out."""
+
+    def show(command: Any, *arguments: Any, reports: Any = (), **changes: Any) -> list[str]:
+        job = running(status="succeeded", result={"eval_accuracy": 0.6}, **changes)
+
+        @contextmanager
+        def connect() -> Iterator[Answers]:
+            yield Answers(job, list(reports))
+
+        monkeypatch.setattr(jobs, "connect", connect)
+        command(*arguments)
+        return capsys.readouterr().out.splitlines()
+
+    return show
+
+
+def test_show_puts_the_baseline_beside_the_metric(printed: Any) -> None:
+    lines = printed(jobs.show, "job_abc", judgement=JUDGEMENT, warnings=[WARNING])
+    fields = dict(line.split(maxsplit=1) for line in lines)
+    assert fields["best"] == "accuracy 0.6000"
+    assert fields["baseline"] == 'accuracy 0.5714, predicts always "good"'
+    assert fields["interval"] == "0.3866 to 0.7812 (95%, Wilson, 20 rows)"
+    assert fields["warning:"] == "no_better_than_baseline: The model may only guess."
+
+
+def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
+    (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
+    assert line.split("\t")[4] == "accuracy 0.6000"
+    assert line.split("\t")[-2:] == ["0.5714", "no_better_than_baseline"]
+
+
+def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
+    number = REPORT | {"data": "test", "classes": None, "confusion": None, "confused": None, "residuals": RESIDUALS}
+    text = REPORT | {"classes": None, "confusion": None, "confused": [], "generation": GENERATION, "answers": [ANSWER]}
+    lines = printed(jobs.evaluation, "job_abc", reports=[REPORT, number, text])
+    assert lines[0] == "On 10 held-out rows of dataset.train:"
+    for line in (
+        "accuracy\t0.6000\t0.6000",
+        "95% interval of accuracy (Wilson): 0.3866 to 0.7812",
+        "a\t6\t10\t6\t0.6000\t1.0000\t0.7500",
+        "b\t4\t0",
+        "warning: no_better_than_baseline: The model may only guess.",
+        "On 10 rows of dataset.test:",
+        "root mean square  1.5000",
+        "1.0000\t3.0000\t2",
+        "Of 1 written answers:",
+        "3\t0.5000\ta b\ta",
+    ):
+        assert line in lines, line
+    assert printed(jobs.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
+
+
+def test_jobs_of_older_services_have_neither(printed: Any) -> None:
+    assert not any(line.startswith(("baseline", "warning")) for line in printed(jobs.show, "job_abc"))
+    (line,) = printed(jobs.list_jobs, None, None, 50)
+    assert line.split("\t")[-2:] == ["", ""]
