@@ -10,8 +10,8 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import evaluation, hardest, replay, reports, service
-from service.jobs.evaluation import ReportOut
+from service.jobs import evaluation_report, hardest, replay, reports, service
+from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
 from service.jobs.schemas import (
@@ -195,7 +195,7 @@ def get_worst(caller: CallerDep, job_id: JobId, limit: Limit = 20) -> Page[Harde
 def get_evaluation(caller: CallerDep, job_id: JobId) -> Page[ReportOut]:
     """How the finished model does in full: metrics beside the baseline, scores of each class, confusions, residuals,
     or answers compared with the data's. One report for the held-out rows, and one for `dataset.test`."""
-    return evaluation.reports(caller, job_id)
+    return evaluation_report.reports(caller, job_id)
 
 
 @router.get("/{job_id}/events", responses=errors(404, 422))
