@@ -27,8 +27,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.activations import config_activations
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
@@ -56,6 +58,9 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
             see `task_facts`; of the first task, and in `other_tasks` by the names of the others.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
+        activations: see `activation_facts`.
+        weight_bytes: of one parameter in the files, by the config.
+        processor_bytes: of tokenizer and image processor as they are saved.
         format: of these facts.
 
     Raises:
@@ -69,6 +74,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     first, *others = by_task
     sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
     tokenizer = _tokenizer(source, options)
+    image_processor = _image_processor(source, options) if sees_images else None
     text = config.get_text_config()
     return {
         "format": facts_format(),
@@ -78,13 +84,16 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         **by_task[first],
         "other_tasks": {task: by_task[task] for task in others},
         "max_positions": position_limit(config),
-        "image_tokens": _image_tokens(config),
+        "image_tokens": image_tokens(config, image_processor),
         "vocab_size": getattr(text, "vocab_size", None),
         "hidden_size": getattr(text, "hidden_size", None),
         "has_tokenizer": tokenizer is not None,
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
-        "has_image_processor": sees_images and _has_image_processor(source, options),
+        "has_image_processor": image_processor is not None,
+        "activations": config_activations(config, find_record(first), image_tokens(config) if sees_images else None),
+        "weight_bytes": weight_bytes(config),
+        "processor_bytes": sum(saved_bytes(part) for part in (tokenizer, image_processor) if part is not None),
     }
 
 
@@ -222,18 +231,12 @@ def _tokenizer(source: str, options: dict[str, Any]) -> Any:
     return tokenizer if is_usable(tokenizer) else None
 
 
-def _has_image_processor(source: str, options: dict[str, Any]) -> bool:
+def _image_processor(source: str, options: dict[str, Any]) -> Any:
+    """Return the image processor, or None where the model has none that can be loaded."""
     try:
-        AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+        return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
     except Exception:  # as above
-        return False
-    return True
-
-
-def _image_tokens(config: Any) -> int | None:
-    """Return the number of patches of an image, and one for the class token; None if unknown."""
-    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
-    return (size // patch) ** 2 + 1 if isinstance(size, int) and isinstance(patch, int) and patch > 0 else None
+        return None
 
 
 def _check_weights(folder: Path) -> None:

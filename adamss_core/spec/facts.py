@@ -17,6 +17,20 @@ class LinearModule(BaseModel):
     bias: bool
 
 
+class Activations(BaseModel):
+    """Bytes that a model keeps for the backward pass of a batch, as `adamss_core.activations` counts them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    fixed: float
+    per_token: float
+    per_pair: float
+
+    def of(self, rows: int, length: int) -> float:
+        """Return the bytes of a batch, (rows, length); `fixed`, copies of weights, are not part of them."""
+        return rows * (self.per_token * length + self.per_pair * length**2)
+
+
 class TaskFacts(BaseModel):
     """Facts that depend on the head: the modules of the model as its task loads it."""
 
@@ -46,6 +60,9 @@ class ModelFacts(TaskFacts):
     has_chat_template: bool = False
     has_image_processor: bool = False
     hidden_size: int | None = None
+    activations: dict[str, Activations] | None = None
+    weight_bytes: int = 4
+    processor_bytes: int = 0
     tasks: list[str] = []
     other_tasks: dict[str, TaskFacts] = {}
 
@@ -57,4 +74,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 2  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 3  # a part of `tasks.facts_format`: stored facts of another format are inspected again
