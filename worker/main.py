@@ -15,6 +15,7 @@ from service.shared.settings import Settings, get_settings
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
 from worker.priority import lower_priority
+from worker.resources import find_resources
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 from worker.webhook_dispatcher import WebhookDispatcher
@@ -27,7 +28,7 @@ def run_worker(settings: Settings) -> int:
     hints = Hints(settings)
     gpus = gpu_indices()
     runner = Runner(settings, db, worker_id, gpus)
-    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free)
+    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
 
     def on_done() -> None:

@@ -115,11 +115,13 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "stopped_early": progress.stopped_early,
         "baseline": setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
         "train_rows": len(setup.train),
+        "train_tokens": int(setup.train.lengths.sum()),
         "eval_rows": len(setup.evaluation),
         "held_out": setup.data.held_out,
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
         "trainable_parameters": adapter.trainable_parameters,
+        "device": setup.accelerator.device.type,
         "training_seconds": progress.seconds,
         "seconds": seconds,
     }

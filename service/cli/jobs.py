@@ -283,10 +283,12 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         return
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
+    phases = estimate.pop("memory_phases", None) or {}
     fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]
+    fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     print_fields(fields)
     for warning in plan.get("warnings") or []:

@@ -29,6 +29,7 @@ from service.http.gate.rendering import add_error_handlers
 from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
+from service.jobs.token_lengths import LengthMeasurer
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
@@ -105,11 +106,13 @@ def start(settings: Settings) -> Context:
         catalog=Catalog(settings, db),
         predictor=PredictionQueue(settings),
         streams=Streams(db),
+        lengths=LengthMeasurer(db),
     )
 
 
 def stop(context: Context) -> None:
     """Close the parts."""
     context.predictor.close()
+    context.lengths.close()
     context.hints.close()
     context.db.close()

@@ -14,6 +14,7 @@ from service.shared.settings import Settings
 
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
+    from service.jobs.token_lengths import LengthMeasurer
     from service.predict.process import PredictionQueue
     from service.stream.feed import Streams
 
@@ -28,6 +29,7 @@ class Context:
     catalog: Catalog
     predictor: PredictionQueue
     streams: Streams
+    lengths: LengthMeasurer
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         catalog=context.catalog,
         predictor=context.predictor,
         streams=context.streams,
+        lengths=context.lengths,
         project_id=request.state.project_id,
         upload_bytes=request.state.identity.upload_bytes,
     )

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     """Time after the last prediction until the predicting process drops its model."""
     predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
     """Memory limit of the predicting process."""
+    length_sample: Annotated[int, Field(ge=0)] = 2_000
+    """Rows of a data set whose lengths in tokens are measured, in the background, for the estimate of memory; 0
+    measures none."""
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:
