@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.activations import config_activations
+from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
@@ -61,6 +62,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         activations: see `activation_facts`.
         weight_bytes: of one parameter in the files, by the config.
         processor_bytes: of tokenizer and image processor as they are saved.
+        hidden_chat_parts: usual parts of chats that the chat template does not show, such as "system message".
         format: of these facts.
 
     Raises:
@@ -90,6 +92,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "has_tokenizer": tokenizer is not None,
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
+        "hidden_chat_parts": _hidden_chat_parts(tokenizer),
         "has_image_processor": image_processor is not None,
         "activations": config_activations(config, find_record(first), image_tokens(config) if sees_images else None),
         "weight_bytes": weight_bytes(config),
@@ -229,6 +232,15 @@ def _tokenizer(source: str, options: dict[str, Any]) -> Any:
     except Exception:  # whatever keeps it from loading, the answer is no
         return None
     return tokenizer if is_usable(tokenizer) else None
+
+
+def _hidden_chat_parts(tokenizer: Any) -> list[str]:
+    if tokenizer is None or tokenizer.chat_template is None:
+        return []
+    try:
+        return usually_hidden(lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)))
+    except Exception:  # as above
+        return []
 
 
 def _image_processor(source: str, options: dict[str, Any]) -> Any:

@@ -207,8 +207,8 @@ def _follow(lines: queue.SimpleQueue[bytes]) -> None:
     os._exit(0)
 
 
-def main(arguments: list[str]) -> int:
-    scratch = Path(arguments[0])
+def main() -> int:
+    scratch = Path(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -224,4 +224,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

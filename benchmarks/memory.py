@@ -30,6 +30,7 @@ from service.jobs.schemas import PlanOut
 from service.jobs.token_lengths import MEASURING
 from service.keys.service import DEFAULT_PROJECT_ID
 from service.shared.database.tables import Artifact, Job, JobStatus
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from worker.resources import find_resources
 from worker.runner import Runner
@@ -83,19 +84,28 @@ def _measured(case: Case, context: Context) -> Outcome:
     _register(context)
     plan = _planned(caller, spec)
     job = jobs.submit(caller, spec, None).job
-    runner = Runner(settings, context.db, "bench", [])
-    thread = Thread(target=runner.run, args=(job.id,))
-    thread.start()
-    peak = 0
-    while thread.is_alive():
-        peak = max(peak, _peak_of_children())
-        thread.join(SAMPLE_SECONDS)
+    peak = _peak_of(job.id, context)
     with context.db.read() as session:
         row = session.get_one(Job, job.id)
         if row.status != JobStatus.SUCCEEDED:
             raise RuntimeError(f"{case.name}: {row.error}")
         files = {artifact.name: artifact.size_bytes for artifact in session.query(Artifact).filter_by(job_id=job.id)}
     return Outcome(plan, peak, files)
+
+
+def _peak_of(job_id: str, context: Context) -> int:
+    """Run a job as a worker does, and return the peak of its training process in bytes."""
+    settings = context.settings
+    forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
+    runner = Runner(settings, context.db, "bench", [], forkserver)
+    thread = Thread(target=runner.run, args=(job_id,))
+    thread.start()
+    peak = 0
+    while thread.is_alive():
+        peak = max(peak, _peak_of_children())
+        thread.join(SAMPLE_SECONDS)
+    forkserver.close()
+    return peak
 
 
 def _spec(case: Case, dataset_id: str) -> JobSpec:
@@ -124,7 +134,7 @@ def _planned(caller: Caller, spec: JobSpec) -> PlanOut:
 def _peak_of_children() -> int:
     """Return the largest peak that a child process has had so far, in bytes."""
     peaks = [0]
-    for child in psutil.Process().children():
+    for child in psutil.Process().children(recursive=True):
         try:
             lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
         except OSError:  # it has ended

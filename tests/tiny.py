@@ -26,6 +26,7 @@ def tiny_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def _made_once(factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The first process to ask makes both; the others wait for its lock, then read them."""
     from service.base_models import inspection  # not for a run that needs neither
+    from tests.processes import FORKSERVER
     from tests.service.support import build_model
 
     shared = factory.getbasetemp()
@@ -35,7 +36,7 @@ def _made_once(factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     with (shared / "tiny-model.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not facts.exists():
-            found = inspection.inspect(str(build_model(model)), None, local=True)
+            found = inspection.inspect(FORKSERVER, str(build_model(model)), None, local=True)
             facts.write_text(json.dumps(found))
     known: dict[str, Any] = json.loads(facts.read_text())
     return model, known

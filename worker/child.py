@@ -1,24 +1,24 @@
 """Start one training process in a process group of its own, ask it to stop, wait for it, and end it.
 
-It dies with its parent in two ways: Linux kills it when the thread that started it ends, and on every system it ends
-itself when its standard input closes, whose other end only this process holds. The same pipe carries the address of
-the database with its password, which must not appear in a process list.
+It dies with its parent in two ways: Linux kills it when the thread or the fork server that started it ends, and on
+every system it ends itself when its standard input closes, whose other end only this process holds. The same pipe
+carries the address of the database with its password, which must not appear in a process list.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import IO, Any
+from typing import Any
 
-from service.shared.processes.ask import python
 from service.shared.processes.environment import for_libraries
+from service.shared.processes.spawned_process import Launch, Process
 from service.shared.storage.home import JobFolder
+
+TRAINING = "worker.training_process"
 
 
 def child_environment(worker: dict[str, str], device: str | None = None) -> dict[str, str]:
@@ -42,6 +42,7 @@ class TrainingChild:
     """Run `worker.training_process` as a child process.
 
     Args:
+        start: starts the process.
         folder: the job's folder; the output of the process is appended to its log.
         start_message: fields of `worker.training_process.StartMessage`, sent through its standard input.
         environment: the complete environment.
@@ -49,26 +50,26 @@ class TrainingChild:
     """
 
     def __init__(
-        self, folder: JobFolder, start_message: dict[str, Any], environment: dict[str, str], on_exit: Callable[[], None]
+        self,
+        start: Callable[[Launch], Process],
+        folder: JobFolder,
+        start_message: dict[str, Any],
+        environment: dict[str, str],
+        on_exit: Callable[[], None],
     ) -> None:
+        stdin, pipe = os.pipe()
+        self._pipe = os.fdopen(pipe, "wb")
         with folder.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                python("worker.training_process", str(folder.path)),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # Ctrl-C is the worker's to handle; a session of its own would leave the worker's niceness.
-                process_group=0,
-            )
-        assert self._process.stdin is not None
-        self._pipe: IO[bytes] = self._process.stdin
+            # Not a session of its own, which would leave the worker's niceness.
+            launch = Launch(environment, stdin, log.fileno(), log.fileno(), own_session=False)
+            self._process = start(launch)
+        os.close(stdin)
         self._send(start_message)
-        self._waiter = Thread(target=self._wait, args=(on_exit,), name=f"wait-{self.pid}", daemon=True)
+        self._waiter = Thread(target=self._wait, args=(on_exit,), name=f"wait-{folder.path.name}", daemon=True)
         self._waiter.start()
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
         return self._process.pid
 
     @property
@@ -84,13 +85,11 @@ class TrainingChild:
         """
         if not keep:
             self._send({"stop": "drop"})
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, signal.SIGTERM)
+        self._process.terminate()
 
     def kill(self) -> None:
         """Kill the process and every process that it started."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
 
     def close(self) -> None:
         """Kill the group, wait for the process, and close the pipe."""

@@ -61,10 +61,10 @@ class FolderLock:
         """Kill the process in the lock file, if its command line shows a training process of this very folder."""
         try:
             pid = int(os.pread(self._handle, 20, 0))
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return
-        if _TRAINING.intersection(arguments) and os.fsencode(self._folder.path) in arguments:
+        if any(name in line for name in _TRAINING) and os.fsencode(self._folder.path) in line:
             logger.warning("ending process %d, which an earlier attempt left behind", pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ import sys
 from service.shared.database.engine import Database
 from service.shared.jobs.queue import Hints
 from service.shared.logs import configure_logging
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
@@ -27,7 +28,8 @@ def run_worker(settings: Settings) -> int:
     db = Database(settings.resolved_database_url)
     hints = Hints(settings)
     gpus = gpu_indices()
-    runner = Runner(settings, db, worker_id, gpus)
+    forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
+    runner = Runner(settings, db, worker_id, gpus, forkserver)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
 
@@ -43,6 +45,7 @@ def run_worker(settings: Settings) -> int:
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
+        forkserver.close()
         sweeper.close()
         webhooks.close()
         hints.close()

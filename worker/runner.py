@@ -17,6 +17,7 @@ from service.shared.database.tables import Job
 from service.shared.ids import ALPHABET, LENGTH
 from service.shared.jobs import states
 from service.shared.jobs.queue import RUN_JOB
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from worker.devices import Gpus
 from worker.supervisor import Supervisor
@@ -34,8 +35,10 @@ class Runner:
         gpus: indices of the GPUs; with several, each running job has a GPU of its own while one is free.
     """
 
-    def __init__(self, settings: Settings, db: Database, worker_id: str, gpus: list[str]) -> None:
-        self._settings, self._db, self._worker_id = settings, db, worker_id
+    def __init__(
+        self, settings: Settings, db: Database, worker_id: str, gpus: list[str], forkserver: ForkServer
+    ) -> None:
+        self._settings, self._db, self._worker_id, self._forkserver = settings, db, worker_id, forkserver
         self._gpus = Gpus(gpus, settings.files.devices)
         self._running: dict[str, Supervisor] = {}
         self._stopping = Event()
@@ -84,7 +87,8 @@ class Runner:
     def _supervise(self, job: Job, claimed_at: float) -> None:
         try:
             with self._gpus.one() as device:
-                supervisor = self._running[job.id] = Supervisor(self._settings, self._db, job, claimed_at, device)
+                supervisor = Supervisor(self._settings, self._db, self._forkserver, job, claimed_at, device)
+                self._running[job.id] = supervisor
                 if self._stopping.is_set():  # set between the claim and the line above
                     supervisor.shut_down()
                 supervisor.run()

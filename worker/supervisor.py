@@ -19,11 +19,14 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.fileio.atomic import write_atomically
+from adamss_core.spec import JobSpec
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states
+from service.shared.processes.forkserver import ForkServer
+from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, python
 from service.shared.settings import Settings
-from worker.child import TrainingChild, child_environment
+from worker.child import TRAINING, TrainingChild, child_environment
 from worker.failures import STALLED, TIME_LIMIT, Failure, from_exit, from_failed_start, from_unreadable_spec
 from worker.heartbeat import HeartbeatMonitor, last_step
 from worker.outcome import Outcome, is_repeated, repeated
@@ -68,8 +71,16 @@ class Supervisor:
         device: index of the GPU for this job, if the worker has several.
     """
 
-    def __init__(self, settings: Settings, db: Database, job: Job, claimed_at: float, device: str | None) -> None:
-        self._settings, self._db, self._job, self._device = settings, db, job, device
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        forkserver: ForkServer,
+        job: Job,
+        claimed_at: float,
+        device: str | None,
+    ) -> None:
+        self._settings, self._db, self._forkserver, self._job, self._device = settings, db, forkserver, job, device
         self._folder = settings.files.job(job.id)
         self._wake = Event()
         self._shutdown = Event()
@@ -119,9 +130,17 @@ class Supervisor:
             "home": str(self._settings.resolved_home),
         }
         environment = child_environment(dict(os.environ), self._device)
-        child = TrainingChild(self._folder, start_message, environment, self._wake.set)
-        logger.info("attempt %d of %s runs as process %d", self._job.attempt, self._job.id, child.pid)
+        start = self._starter(request.spec)
+        child = TrainingChild(start, self._folder, start_message, environment, self._wake.set)
+        logger.info("attempt %d of %s begins", self._job.attempt, self._job.id)
         return child
+
+    def _starter(self, spec: JobSpec) -> Callable[[Launch], Process]:
+        """Fork the training process, but start it anew for a quantised base: bitsandbytes must come before peft."""
+        arguments = [str(self._folder.path)]
+        if spec.training.quantization is None:
+            return self._forkserver.starter(TRAINING, *arguments)
+        return lambda launch: SpawnedProcess(python(TRAINING, *arguments), launch)
 
     def _require_space(self) -> None:
         needed, free = needed_bytes(self._job, self._settings), disk_usage(self._folder.path).free
@@ -178,7 +197,7 @@ class Supervisor:
         """Ask the process to stop; only a reason to drop its work replaces an earlier reason."""
         if self._reason is not None and not (reason in _DROPPING and self._reason not in _DROPPING):
             return
-        logger.info("ending process %d of %s: %s", child.pid, self._job.id, reason)
+        logger.info("ending process %s of %s: %s", child.pid, self._job.id, reason)
         self._reason = reason
         grace = DROP_GRACE_SECONDS if reason in _SHORT else self._settings.shutdown_grace_seconds
         self._kill_at = min(self._kill_at, monotonic() + grace)

@@ -58,6 +58,7 @@ class ModelFacts(TaskFacts):
     has_tokenizer: bool = False
     has_fast_tokenizer: bool = False
     has_chat_template: bool = False
+    hidden_chat_parts: list[str] = []
     has_image_processor: bool = False
     hidden_size: int | None = None
     activations: dict[str, Activations] | None = None

@@ -52,7 +52,8 @@ class CommonTraining(SpecModel):
     batch_size: Annotated[StrictInt, Field(ge=1, le=4_096)] = 32
     """Examples per optimizer step and device, before accumulation."""
     gradient_accumulation_steps: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
-    """Batches whose gradients are added up for one optimizer step."""
+    """Batches whose gradients are added up for one optimizer step: 1 where `batch_size` is given, else as the task's
+    preset has it."""
     learning_rate: Rate = 1e-2
     """Peak rate of A and B; AdaMSS wants about ten times LoRA's. The default depends on the task, as do those of a few
     other fields: `GET /presets` lists them."""
@@ -81,7 +82,8 @@ class CommonTraining(SpecModel):
     dataloader_workers: Annotated[StrictInt, Field(ge=0, le=16)] = 0
     """Threads that prepare batches ahead, which helps with images; 0 prepares each batch when it is needed."""
     eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
-    """Evaluate every so many steps, or at the end of each epoch."""
+    """Evaluate every so many steps, or at the end of each epoch; text generation also before the first step, to show
+    what the model could do before."""
     logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
     """Write a row of metrics every so many steps."""
     checkpoint_steps: Annotated[StrictInt, Field(ge=1)] | Literal["auto"] = "auto"

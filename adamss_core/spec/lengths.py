@@ -23,6 +23,7 @@ class Lengths(BaseModel):
         counts: (tokens, rows of that many), the longest first; empty where no length is known.
         limit: tokens that the tokenizer allows at most.
         trained: share of the tokens that have a loss term.
+        per_row: examples that a row makes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +32,7 @@ class Lengths(BaseModel):
     counts: list[tuple[int, int]] = []
     limit: int | None = None
     trained: float = 1.0
+    per_row: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -44,8 +46,10 @@ class Lengths(BaseModel):
         return found + [found[-1] if found else limit] * (rows - len(found))
 
     def mean(self, limit: int) -> float:
-        """Return the mean length of a row, cut to a limit."""
-        return sum(min(tokens, limit) * rows for tokens, rows in self.counts) / self.rows if self.counts else limit
+        """Return the mean tokens of a row, of all its examples, each cut to a limit."""
+        if not self.counts:
+            return limit
+        return self.per_row * sum(min(tokens, limit) * rows for tokens, rows in self.counts) / self.rows
 
     def over(self, limit: int) -> int:
         """Count the rows that are longer than a limit."""

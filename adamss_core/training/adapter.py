@@ -72,6 +72,10 @@ class AdapterTraining:
         step, plan, every = self.progress.step, self.setup.plan, self.setup.training.eval_steps
         return step >= plan.total_steps or step % (plan.steps_per_epoch if every == "epoch" else every) == 0
 
+    def begin(self) -> None:
+        """Start the clock of `eta_seconds`: an evaluation before training is no part of a step."""
+        self._begun = time.monotonic()
+
     def advance(self) -> None:
         """Count the step that the optimizer has made and run ASA on its gradients; report the map after pruning."""
         self.progress.step += 1

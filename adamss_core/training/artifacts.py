@@ -26,6 +26,7 @@ from adamss_core.fileio.zipping import zip_folder
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import Stopped
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.request import ArtifactFile
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
@@ -46,6 +47,9 @@ def publish(setup: Setup, model: PeftModel, result: dict[str, Any]) -> list[Arti
     folder = RunFolder(setup.request.folder).artifacts
     folder.mkdir(parents=True, exist_ok=True)
     probe = Probe.of(setup, model)
+    generation = setup.task.generation_config(model, setup.processor, setup.data.train, setup.reporter)
+    if generation is not None:
+        model.get_base_model().generation_config = generation  # each writer saves it
     artifacts: dict[str, ArtifactFile] = {}
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
@@ -72,7 +76,7 @@ def _publish_one(
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
-        (content / CARD).write_text(model_card(name, manifest, setup.task.usage(manifest)), encoding="utf-8")
+        _write_card(name, content, manifest, setup)
         manifest["files"] = {
             path.relative_to(content).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in files_below(content)
@@ -89,14 +93,34 @@ def _publish_one(
     return ArtifactFile(name, final, final.stat().st_size, digest, manifest)
 
 
+def _write_card(name: str, folder: Path, manifest: dict[str, Any], setup: Setup) -> None:
+    text = illustrate(
+        setup.reporter,
+        f"Artifact '{name}' has no model card",
+        lambda: model_card(name, manifest, setup.task.usage(manifest)),
+        None,
+    )
+    if text is not None:
+        (folder / CARD).write_text(text, encoding="utf-8")
+
+
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
     save_adapter(model, folder)
+    _write_generation_config(model, folder)
     return {}
 
 
 def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
     manifest = export_lora(model, folder)
+    _write_generation_config(model, folder)
     return {"lora": {key: manifest[key] for key in ("rank", "lora_bias", "dropped_modules")}}
+
+
+def _write_generation_config(model: PeftModel, folder: Path) -> None:
+    """Write how the model generates beside an adapter, whose base may stop at other tokens; merged models bring it."""
+    config = getattr(model.get_base_model(), "generation_config", None)
+    if config is not None:
+        config.save_pretrained(folder)
 
 
 def _write_merged(model: PeftModel, folder: Path) -> dict[str, Any]:

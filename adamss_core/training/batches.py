@@ -18,6 +18,7 @@ MEGABATCH = 50  # steps that are sorted by length together, at most
 IGNORED = -100  # target without a loss term
 
 Ids = NDArray[np.int32]
+Note = tuple[str, str]
 Inputs = dict[str, Any]  # tensors (rows, ...), and other arguments of the model's forward
 
 
@@ -31,6 +32,7 @@ class Encoded:
         lengths: (n,) int64 tokens; 1 for an image.
         loss_terms: (n,) int64 number of loss terms of each example: 1, or its trained tokens.
         over_length: positions of the examples that were longer than the limit and were cut.
+        notes: kind and subject of a remark -> positions of the examples that it is about; see `Task.remarks`.
     """
 
     features: Sequence[Any]
@@ -38,12 +40,13 @@ class Encoded:
     lengths: Tensor
     loss_terms: Tensor
     over_length: list[int] = field(default_factory=list)
+    notes: dict[Note, list[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, indices: list[int]) -> Encoded:
-        """Return the examples at these positions; none of them counts as over-long any more."""
+        """Return the examples at these positions, without remarks: none of them counts as over-long any more."""
         targets = self.targets[indices] if isinstance(self.targets, Tensor) else [self.targets[i] for i in indices]
         return replace(
             self,
@@ -52,6 +55,7 @@ class Encoded:
             lengths=self.lengths[indices],
             loss_terms=self.loss_terms[indices],
             over_length=[],
+            notes={},
         )
 
 
@@ -59,14 +63,19 @@ def joined(pieces: Sequence[Encoded]) -> Encoded:
     """Concatenate the pieces."""
     if len(pieces) == 1:
         return pieces[0]
-    starts = accumulate((len(piece) for piece in pieces), initial=0)
+    starts = list(accumulate((len(piece) for piece in pieces[:-1]), initial=0))
     targets = [piece.targets for piece in pieces]
+    notes: dict[Note, list[int]] = {}
+    for start, piece in zip(starts, pieces, strict=True):
+        for note, positions in piece.notes.items():
+            notes.setdefault(note, []).extend(start + position for position in positions)
     return Encoded(
         list(chain.from_iterable(piece.features for piece in pieces)),
         torch.cat(targets) if isinstance(targets[0], Tensor) else list(chain.from_iterable(targets)),
         torch.cat([piece.lengths for piece in pieces]),
         torch.cat([piece.loss_terms for piece in pieces]),
-        [start + position for start, piece in zip(starts, pieces, strict=False) for position in piece.over_length],
+        [start + position for start, piece in zip(starts, pieces, strict=True) for position in piece.over_length],
+        notes,
     )
 
 

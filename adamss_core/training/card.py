@@ -66,7 +66,7 @@ def _metrics(manifest: dict[str, Any]) -> list[Metric]:
 
 def _results(manifest: dict[str, Any]) -> str:
     result = manifest["result"]
-    baseline = result["baseline"]
+    baseline = result.get("baseline") or {"predicts": "no baseline"}
     table = "\n".join(
         f"| {metric.title} | {_value(metric, result.get(f'eval_{metric.name}'))} "
         f"| {_value(metric, baseline.get(metric.name))} |"
@@ -75,8 +75,20 @@ def _results(manifest: dict[str, Any]) -> str:
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
-        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
+        f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}{_before(manifest)}"
     )
+
+
+def _before(manifest: dict[str, Any]) -> str:
+    """Say what the model could do before training, where that was measured."""
+    before = manifest["result"].get("before_training")
+    if not before:
+        return ""
+    values = (
+        f"{metric.title.lower()} {_value(metric, before.get(f'eval_{metric.name}'))}" for metric in _metrics(manifest)
+    )
+    model = "the adapter that it starts from" if manifest["spec"].get("init_from") else "the base model"
+    return f"\n\nBefore training, {model} had {', '.join(values)} on the same rows."
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:
@@ -119,7 +131,8 @@ def _code(name: str, manifest: dict[str, Any], usage: Usage) -> str:
         f"{usage.setup}base = {usage.auto_model}.from_pretrained(\n    {base!r}, {arguments}{', ' if arguments else ''}"
         "dtype=torch.float32\n)\n"
     )
-    imports = f"import torch\nfrom transformers import {usage.auto_model}, {usage.processor}\n"
+    names = sorted((usage.auto_model, usage.processor, *usage.names))
+    imports = f"import torch\nfrom transformers import {', '.join(names)}\n"
     load = {
         "adapter": f"{imports}from adamss_core import load_adapter\n\n{head}"
         'model = load_adapter(base, ".", is_trainable=False)',

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from adamss_core.training.request import Reporter
 @dataclass(frozen=True)
 class Rows:
     """Usable rows of one file, in its order, with the columns that the job needs.
+
+    Once a task has split rows (`Task.split_rows`), an entry is a part of a row, and its neighbours may be of the same.
 
     Attributes:
         columns: field of the job's `dataset` block -> (n,) values, as `spec.cells` reads them.
@@ -37,6 +40,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def row_count(self) -> int:
+        """The number of rows of the file that these entries are from."""
+        return len(set(self.numbers))
 
     def __getitem__(self, column: str) -> list[Any]:
         return self.columns[column]
@@ -64,6 +72,13 @@ class Data:
     evaluation: Rows
     classes: list[str]
     held_out: dict[str, Any]
+
+
+def joined_rows(pieces: Sequence[Rows]) -> Rows:
+    """Concatenate pieces of the same rows."""
+    first = pieces[0]
+    columns = {name: list(chain.from_iterable(piece[name] for piece in pieces)) for name in first.columns}
+    return Rows(columns, list(chain.from_iterable(piece.numbers for piece in pieces)), images=first.images)
 
 
 def read_rows(path: Path, reader: Reader) -> Rows:
@@ -154,8 +169,8 @@ def describe_split(evaluation: Rows, *, own_file: bool, seed: int, stratified: b
 
 def count_and_hash(rows: Rows) -> dict[str, Any]:
     """Return the number of rows and a digest of their numbers."""
-    numbers = ",".join(map(str, rows.numbers))
-    return {"rows": len(rows), "sha256": hashlib.sha256(numbers.encode()).hexdigest()}
+    numbers = ",".join(map(str, dict.fromkeys(rows.numbers)))
+    return {"rows": rows.row_count, "sha256": hashlib.sha256(numbers.encode()).hexdigest()}
 
 
 def report_left_out(reporter: Reporter, which: str, rows: Rows) -> None:

@@ -30,7 +30,7 @@ def evaluate(
     return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(predictions, classes)}.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what the model caches meanwhile, training uses
 def predict(
     model: nn.Module,
     task: Task,

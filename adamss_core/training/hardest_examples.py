@@ -11,8 +11,8 @@ from torch import nn
 
 from adamss_core.spec.cells import Cells
 from adamss_core.training.data import Rows
-from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.evaluation import predict
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.setup import Setup
 
 KEPT = 100
@@ -27,29 +27,32 @@ def hardest_examples(setup: Setup, model: nn.Module, batch_size: int) -> list[di
         For each row: its number in its file and the file ("eval" or "train"), its input, the expected output, the
         model's prediction (None where it would have to generate text), and the loss (None where it is not a number).
     """
-    device = setup.accelerator.device
-    try:
-        found = predict(
-            model.to(device),
-            setup.task,
-            setup.evaluation,
-            setup.collate,
-            batch_size,
-            setup.accelerator,
-            setup.reporter.stop_requested,
-        )
-        losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
-        places = losses.topk(min(KEPT, len(losses))).indices.tolist()
-        rows = setup.data.evaluation.take(places)
-        shown = [_shown(setup, cells) for cells in rows.cells()]
-        said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        model.to("cpu")  # a failing list must not cost the trained model
-        setup.reporter.event("warning", "The held-out rows with the highest loss are not listed: memory ran out.", {})
-        return []
+    found: list[dict[str, Any]] = illustrate(
+        setup.reporter,
+        "The held-out rows with the highest loss are not listed",
+        lambda: _found(setup, model, batch_size),
+        [],
+        processes=setup.accelerator.num_processes,
+    )
     model.to("cpu")
+    return found
+
+
+def _found(setup: Setup, model: nn.Module, batch_size: int) -> list[dict[str, Any]]:
+    found = predict(
+        model.to(setup.accelerator.device),
+        setup.task,
+        setup.evaluation,
+        setup.collate,
+        batch_size,
+        setup.accelerator,
+        setup.reporter.stop_requested,
+    )
+    losses = (found["losses"] / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+    places = losses.topk(min(KEPT, len(losses))).indices.tolist()
+    rows = setup.data.evaluation.take(places)
+    shown = [_shown(setup, cells) for cells in rows.cells()]
+    said = _said(setup, model, rows, min(BATCH, batch_size)) if setup.accelerator.is_main_process else []
     return [
         {
             "row": rows.numbers[i],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adamss_core.training.batches import Encoded, joined
-from adamss_core.training.data import Data, Rows, count_and_hash
+from adamss_core.training.data import Data, Rows, count_and_hash, joined_rows
 from adamss_core.training.errors import Stopped, TrainingError, bad_data
 from adamss_core.training.request import Reporter
 from adamss_core.training.tasks import Task
@@ -18,13 +18,13 @@ PIECE = 20_000  # rows encoded at a time
 def encode_data(
     task: Task, data: Data, processor: Any, limit: int, reporter: Reporter
 ) -> tuple[Data, Encoded, Encoded]:
-    """Encode training and evaluation rows, apply the length policy, and report what it changes.
+    """Split and encode training and evaluation rows, apply the length policy, and report what is changed.
 
     Args:
         limit: tokens per example.
 
     Returns:
-        The data without the rows that were dropped, the training examples, and the evaluation examples.
+        The data with an entry for each example that is left, the training examples, and the evaluation examples.
 
     Raises:
         TrainingError: bad_data, where the policy refuses over-long rows, or no row is left.
@@ -38,7 +38,7 @@ def encode_data(
 
 @dataclass(frozen=True)
 class _Encoder:
-    """Callable: rows in, the rows that are left and their examples out.
+    """Callable: rows in, an entry for each example that is left and the examples out.
 
     Attributes:
         part: "training" or "evaluation", for events and errors.
@@ -52,29 +52,32 @@ class _Encoder:
     reporter: Reporter
 
     def __call__(self, rows: Rows) -> tuple[Rows, Encoded]:
-        examples = self._encode(rows)
+        rows, examples = self._encode(rows)
+        for remark in self.task.remarks(rows, examples, self.part):
+            self.reporter.event(remark.code, remark.message, remark.data)
         if examples.over_length:
             rows, examples = self._apply_policy(rows, examples)
         return self._drop_untrained(rows, examples)
 
-    def _encode(self, rows: Rows) -> Encoded:
+    def _encode(self, rows: Rows) -> tuple[Rows, Encoded]:
         """Encode in pieces and report between them: a silent process would be taken for a hanging one."""
-        pieces = []
+        entries, pieces = [], []
         for start in range(0, len(rows), PIECE):
             end = min(start + PIECE, len(rows))
-            piece = rows.take(range(start, end))
+            piece = self.task.split_rows(rows.take(range(start, end)), self.processor)
+            entries.append(piece)
             pieces.append(self.task.encode(piece, self.data.classes, self.processor, self.limit))
             if end < len(rows):
                 facts = {"rows": end, "of": len(rows), "data": self.part}
                 self.reporter.event("rows_encoded", f"{end} of {len(rows)} {self.part} rows are encoded.", facts)
                 if self.reporter.stop_requested():
                     raise Stopped("stopped while the data were encoded")
-        return joined(pieces)
+        return joined_rows(entries), joined(pieces)
 
     def _apply_policy(self, rows: Rows, examples: Encoded) -> tuple[Rows, Encoded]:
         policy, over_length = self.task.spec.training.over_length, set(examples.over_length)
         if policy == "raise":
-            raise self._refused([rows.numbers[i] for i in examples.over_length])
+            raise self._refused(rows.take(examples.over_length))
         within = [i for i in range(len(rows)) if i not in over_length]
         if policy == "drop" and not within:
             raise bad_data(
@@ -84,17 +87,18 @@ class _Encoder:
                 where="training.over_length",
             )
         event, outcome = ("rows_truncated", "were cut") if policy == "truncate" else ("rows_dropped", "are left out")
+        affected = rows.take(examples.over_length)
         self.reporter.event(
             event,
-            f"{len(over_length)} {self.part} rows are longer than {self.limit} tokens and {outcome}.",
-            {"rows": len(over_length), "of": len(rows), "max_length": self.limit, "data": self.part},
+            f"{self._count(affected)} are longer than {self.limit} tokens and {outcome}.",
+            self._facts(affected, rows),
         )
         return (rows, examples) if policy == "truncate" else (rows.take(within), examples.take(within))
 
-    def _refused(self, numbers: list[int]) -> TrainingError:
-        shown = ", ".join(map(str, numbers[:SHOWN]))
+    def _refused(self, rows: Rows) -> TrainingError:
+        shown = ", ".join(map(str, list(dict.fromkeys(rows.numbers))[:SHOWN]))
         return bad_data(
-            f"{len(numbers)} {self.part} rows are longer than {self.limit} tokens, such as row {shown}.",
+            f"{self._count(rows)} are longer than {self.limit} tokens, such as row {shown}.",
             hint='Raise training.max_length, or set training.over_length to "truncate" or "drop".',
             where="training.over_length",
         )
@@ -102,19 +106,34 @@ class _Encoder:
     def _drop_untrained(self, rows: Rows, examples: Encoded) -> tuple[Rows, Encoded]:
         """Drop examples without loss terms, as where a prompt alone fills the limit."""
         trained = examples.loss_terms.nonzero().flatten().tolist()
-        missing = len(rows) - len(trained)
-        if not missing:
+        if len(trained) == len(rows):
             return rows, examples
         if not trained:
             raise bad_data(
-                f"None of the {missing} {self.part} rows has anything to learn within its first {self.limit} tokens.",
+                f"None of the {rows.row_count} {self.part} rows has anything to learn within its first {self.limit} "
+                "tokens.",
                 hint="Raise training.max_length, or shorten the prompts.",
                 where="training.max_length",
             )
+        kept = set(trained)
+        missing = rows.take([i for i in range(len(rows)) if i not in kept])
         self.reporter.event(
             "rows_without_targets",
-            f"{missing} {self.part} rows are left out: they have nothing to learn within their first {self.limit} "
-            "tokens.",
-            {"rows": missing, "of": len(rows), "max_length": self.limit, "data": self.part},
+            f"{self._count(missing)} are left out: they have nothing to learn within their first {self.limit} tokens.",
+            self._facts(missing, rows),
         )
         return rows.take(trained), examples.take(trained)
+
+    def _count(self, affected: Rows) -> str:
+        """Count rows in words; their examples as well, where a row has several."""
+        rows = f"{affected.row_count} {self.part} rows"
+        return rows if affected.row_count == len(affected) else f"{len(affected)} examples of {rows}"
+
+    def _facts(self, affected: Rows, rows: Rows) -> dict[str, Any]:
+        return {
+            "rows": affected.row_count,
+            "examples": len(affected),
+            "of": rows.row_count,
+            "max_length": self.limit,
+            "data": self.part,
+        }

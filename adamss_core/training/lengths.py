@@ -57,6 +57,7 @@ def sampled_lengths(spec: JobSpec, rows: Path, model: str, revision: str | None,
         counts=sorted(Counter(encoded.lengths.tolist()).items(), reverse=True),
         limit=limit,
         trained=min(1.0, int(encoded.loss_terms.sum()) / tokens),
+        per_row=len(encoded) / read.row_count,
     )
 
 

@@ -18,7 +18,9 @@ from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.compilation import compile_model
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import evaluate
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
+from adamss_core.training.request import Values
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot
 from adamss_core.training.step import OptimizerStep, StepOutcome
@@ -72,9 +74,11 @@ class Trainer:
         adapter = self.adapter
         if adapter.progress.step == 0:
             adapter.report_subspaces()
+            self._evaluate_before()
         self.wrapped.train()
         if not adapter.finished:
             self._stop_if_asked(saved=True)
+        adapter.begin()
         with closing(self._step):
             while not adapter.finished:
                 outcome = self._one_step()
@@ -107,19 +111,44 @@ class Trainer:
 
     # --- evaluation -----------------------------------------------------------------------------------------------
 
-    def _evaluate(self) -> None:
+    def _evaluate_before(self) -> None:
+        """Report what the model can do before its first step, where the task needs no new head.
+
+        It stands beside what was learnt; as a state without training it is never the best one.
+        """
         adapter, setup = self.adapter, self.adapter.setup
+        if setup.task.record.trains_head:
+            return
+        values: Values = illustrate(
+            setup.reporter,
+            "Nothing is known of the model before training",
+            self._values,
+            {},
+            processes=self.accelerator.num_processes,
+        )
+        if values:
+            adapter.progress.before_training = values
+            reports.report_evaluation(adapter, values)
+        self._sample()
+
+    def _values(self) -> Values:
+        """Evaluate; values that are not finite become None."""
+        setup = self.adapter.setup
         values = evaluate(
             self.wrapped,
             setup.task,
             setup.evaluation,
             setup.data.classes,
             setup.collate,
-            adapter.progress.micro_batch,
+            self.adapter.progress.micro_batch,
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        values = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+        return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+
+    def _evaluate(self) -> None:
+        adapter, setup = self.adapter, self.adapter.setup
+        values = self._values()
         qualifies = adapter.subspaces.ramp_ended(adapter.progress.step)
         training = setup.training
         metric = setup.task.record.metric(training.metric_for_best)
@@ -131,16 +160,20 @@ class Trainer:
 
     def _sample(self) -> None:
         """Report what the model generates by now, where its task generates."""
-        setup = self.adapter.setup
+        adapter = self.adapter
         if not self.accelerator.is_main_process:
             return
-        model = self.accelerator.unwrap_model(self.wrapped)
-        model.eval()
-        with self.accelerator.autocast():
-            samples = setup.task.samples(model, setup.processor, setup.data.evaluation, setup.limit)
-        model.train()
+        lost = f"No samples are written at step {adapter.progress.step}"
+        samples: list[dict[str, Any]] = illustrate(adapter.setup.reporter, lost, self._samples, [])
         if samples:
-            reports.report_samples(self.adapter, samples)
+            reports.report_samples(adapter, samples)
+        self.wrapped.train()
+
+    def _samples(self) -> list[dict[str, Any]]:
+        setup = self.adapter.setup
+        model = self.accelerator.unwrap_model(self.wrapped).eval()
+        with self.accelerator.autocast():
+            return setup.task.samples(model, setup.processor, setup.data.evaluation, setup.limit)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class PreviewOrder:
 
 
 def preview(order: PreviewOrder) -> dict[str, Any]:
-    """Plain values: the examples, and how many of the rows are cut or cannot be used.
+    """Plain values: the examples, how many of the rows are cut or cannot be used, and the task's remarks.
 
     Raises:
         TrainingError: model or rows do not fit the job.
@@ -64,13 +64,18 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     source = Source(order.model, order.revision, order.spec.base_model, tuple(classes))
     processor = task.load_processor(source)
     limit = task.limit(processor, AutoConfig.from_pretrained(source.path, **source.options))
+    left_out = rows.left_out
+    rows = task.split_rows(rows, processor)
     encoded = task.encode(rows, classes, processor, limit)
     count = min(order.count, len(rows))
     return {
         "limit": limit or None,
-        "checked": len(rows) + rows.left_out.total(),
-        "over_length": len(encoded.over_length),
-        "left_out": dict(rows.left_out),
+        "checked": rows.row_count + left_out.total(),
+        "over_length": rows.take(encoded.over_length).row_count,
+        "left_out": dict(left_out),
+        "remarks": [
+            {"code": remark.code, "message": remark.message} for remark in task.remarks(rows, encoded, "examined")
+        ],
         "examples": [
             {"row": rows.numbers[i], "target": _target(rows, task.record.target, i)}
             | task.example(processor, encoded, i)

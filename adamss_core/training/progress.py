@@ -23,6 +23,7 @@ class Progress:
         last_values: the newest evaluation.
         stopped_early: whether early stopping has ended the training.
         seconds: time spent in training, over all attempts.
+        before_training: the evaluation before the first step, of tasks that the base model can do; never the best one.
     """
 
     micro_batch: int
@@ -33,6 +34,7 @@ class Progress:
     last_values: Values = field(default_factory=dict)
     stopped_early: bool = False
     seconds: float = 0.0
+    before_training: Values = field(default_factory=dict)
 
     def evaluated(self, values: Values, metric: Metric, patience: int | None, *, qualifies: bool) -> bool:
         """Record an evaluation; return whether it is the best so far.

@@ -59,16 +59,15 @@ def report_step(adapter: AdapterTraining, outcome: StepOutcome) -> None:
 
 
 def report_evaluation(adapter: AdapterTraining, values: Values) -> None:
-    """Report the metrics of an evaluation."""
+    """Report the metrics of an evaluation; at step 0 of one before training."""
     adapter.setup.reporter.metrics(kind="eval", step=adapter.progress.step, epoch=adapter.epoch, values=values)
 
 
 def report_samples(adapter: AdapterTraining, samples: list[dict[str, Any]]) -> None:
     """Report what the model generates at this step."""
     step = adapter.progress.step
-    adapter.setup.reporter.event(
-        "samples", f"{len(samples)} samples at step {step}.", {"step": step, "samples": samples}
-    )
+    when = f"at step {step}" if step else "before training"
+    adapter.setup.reporter.event("samples", f"{len(samples)} samples {when}.", {"step": step, "samples": samples})
 
 
 def report_early_stop(adapter: AdapterTraining) -> None:

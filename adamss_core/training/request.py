@@ -58,7 +58,7 @@ class Reporter(Protocol):
     """Observer of a run. All calls return at once: a reporter that is slow must buffer."""
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
-        """Take the metrics of a logged step ("train") or an evaluation ("eval")."""
+        """Take the metrics of a logged step ("train") or an evaluation ("eval", at step 0 one before training)."""
 
     def progress(
         self, *, step: int, total_steps: int, epoch: float, eta_seconds: float | None, asa: dict[str, int] | None
@@ -101,8 +101,8 @@ class RunResult:
     """Outcome of a finished run.
 
     Attributes:
-        result: evaluation of the published checkpoint, majority baseline, steps, pruning, trainable parameters,
-            seconds.
+        result: evaluation of the published checkpoint, of the model before training (`before_training`, where the
+            task needs no new head), a baseline, steps, pruning, trainable parameters, seconds.
         artifacts: in the spec's order.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
     """

@@ -15,6 +15,7 @@ from adamss_core.training.artifacts import publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.hardest_examples import hardest_examples
+from adamss_core.training.illustration import illustrate
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -84,6 +85,8 @@ def _published_model(trainer: Trainer, store: CheckpointStore) -> tuple[PeftMode
         best = progress.step
     if best is not None and (best != progress.step or quantised):
         if (problem := store.problem(best)) is None:
+            if not quantised:
+                live.to("meta")  # the base is loaded again, and need not be in memory twice
             base, _ = setup.task.load_base(setup.source, setup.processor)
             folder = store.path(best) / ADAPTER
             return load_adapter(base, folder, is_trainable=False, allow_other_base=quantised), best
@@ -108,15 +111,21 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
     summary = model.base_model.asa_summary()
     return {
         **values,
+        **({"before_training": progress.before_training} if progress.before_training else {}),
         "step": step,
         "steps": progress.step,
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
-        "baseline": setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
-        "train_rows": len(setup.train),
+        "baseline": illustrate(
+            setup.reporter,
+            "The metrics have no baseline beside them",
+            lambda: setup.task.baseline(setup.train, setup.evaluation, setup.data.classes),
+            None,
+        ),
+        "train_rows": setup.data.train.row_count,
         "train_tokens": int(setup.train.lengths.sum()),
-        "eval_rows": len(setup.evaluation),
+        "eval_rows": setup.data.evaluation.row_count,
         "held_out": setup.data.held_out,
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},

@@ -9,17 +9,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes.ask import Reply, ask, python
+from service.shared.processes.ask import Reply, ask
+from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS, READERS, model_environment
 
 logger = logging.getLogger(__name__)
 
-COMMAND = python("adamss_core.lean", "adamss_core.inspection")
+MODULE = "adamss_core.inspection"
 SECONDS = 90.0
 LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 
 
-def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
+def inspect(forkserver: ForkServer, model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
     """Inspect a folder or hub id in a child process and return the facts of the model.
 
     Raises:
@@ -29,7 +30,9 @@ def inspect(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
     environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
     order = {"model": model, "revision": revision}
     with READERS.slot(), TemporaryDirectory(prefix="adamss-inspection-") as folder:
-        reply = ask(COMMAND, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
+        reply = ask(
+            forkserver.starter(MODULE), order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS
+        )
     return _facts(reply)
 
 

@@ -15,6 +15,7 @@ from service.base_models.schemas import ModelOut
 from service.shared.database.engine import Database
 from service.shared.database.tables import Json
 from service.shared.errors import InvalidRequest, ServiceError, quoted_names
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 
 CONFIG = "config.json"
@@ -25,8 +26,8 @@ MAIN = "main"
 class Catalog:
     """The base models: folders in the models folder, and hub ids if allowed."""
 
-    def __init__(self, settings: Settings, db: Database) -> None:
-        self._settings, self._db = settings, db
+    def __init__(self, settings: Settings, db: Database, forkserver: ForkServer) -> None:
+        self._settings, self._db, self._forkserver = settings, db, forkserver
         self._lock = Lock()
         self._locks: dict[tuple[str, str], Lock] = {}
 
@@ -89,7 +90,7 @@ class Catalog:
                 known = repository.find(session, name, version)
             if known is None or known.get("format") != facts_format():
                 try:
-                    known = inspection.inspect(model, revision, local=local)
+                    known = inspection.inspect(self._forkserver, model, revision, local=local)
                 except InvalidRequest as error:
                     if not local:  # not stored: the hub may have the model at the next try
                         raise

@@ -101,7 +101,7 @@ def preview(
         for row in first["rows"]:
             print(json.dumps(row, ensure_ascii=False))
     else:
-        _print_examples(first)
+        print_examples(first)
 
 
 @app.command()
@@ -142,7 +142,7 @@ def _spec(file: Path | None, model: str | None) -> dict[str, Any] | None:
     return read_spec(file) | ({} if model is None else {"base_model": model})
 
 
-def _print_examples(preview: dict[str, Any]) -> None:
+def print_examples(preview: dict[str, Any]) -> None:
     for example in preview["examples"]:
         target = "" if example["target"] is None else f" -> {json.dumps(example['target'], ensure_ascii=False)}"
         if example["tokens"] is None:
@@ -154,3 +154,5 @@ def _print_examples(preview: dict[str, Any]) -> None:
     print(f"{preview['over_length']} of the first {preview['checked']} rows exceed {preview['limit']} tokens.")
     for reason, count in preview["left_out"].items():
         print(f"{count} of the first {preview['checked']} rows cannot be used: {reason}.")
+    for remark in preview.get("remarks", []):
+        print(remark["message"])

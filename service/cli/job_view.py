@@ -31,6 +31,7 @@ class JobView:
     losses: list[float] = field(default_factory=list)
     subspaces: SubspaceMapJson | None = None
     event: EventJson | None = None  # the last event
+    before: dict[str, float] = field(default_factory=dict)  # the evaluation before training
 
 
 def render_job(view: JobView, width: int, height: int) -> RenderableType:
@@ -106,6 +107,8 @@ def _numbers(view: JobView, width: int) -> Table:
     if scores := evaluation(view.job, values):
         (name, best), *others = scores.items()
         beside = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in others)
+        if (before := view.before.get(f"eval_{name}")) is not None:
+            beside = f"before training {before:.4f}  {beside}"
         table.add_row(f"eval {name.replace('_', ' ')}", f"{best:.4f}", Text(beside, style="dim"))
     if counts := asa_counts(view):
         left = values.get("trainable_parameters")

@@ -101,6 +101,9 @@ def show(job: JobId, as_json: Json = False) -> None:
     if asa := found["asa"]:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
     fields |= {"best": _best(found)} if found["result"] else {}
+    if before := (found["result"] or {}).get("before_training"):
+        measured = [f"{name} {_number(value)}" for name, value in before.items() if value is not None]
+        fields["before training"] = ", ".join(measured)
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
@@ -199,6 +202,24 @@ def hardest(
     ]
     titles = ["ROW", "LOSS", "EXPECTED", "PREDICTED", *(rows[0]["input"] if rows else [])]
     print_table([title.upper() for title in titles], lines, "No examples yet: they are stored when the job succeeds.")
+
+
+@app.command(epilog=examples("adamss jobs samples JOB", "adamss jobs samples JOB --json > samples.json"))
+def samples(job: JobId, as_json: Json = False) -> None:
+    """Print what a text generation job writes for a few held-out prompts: before training, and by now."""
+    with connect() as client:
+        found = [event["data"] for event in client.events(job) if event["type"] == "samples" and "data" in event]
+    if as_json:
+        print_json(found)
+        return
+    shown = [found[0], found[-1]] if found and found[0]["step"] != found[-1]["step"] else found[-1:]
+    columns = ["row", "prompt", "expected"]
+    rows = [[_one_line(sample[name]) for name in columns] for sample in (shown[0]["samples"] if shown else [])]
+    for evaluation in shown:
+        written = {sample["row"]: _one_line(sample["completion"]) for sample in evaluation["samples"]}
+        columns.append(f"step {evaluation['step']}")
+        rows = [[*row, written.get(row[0])] for row in rows]
+    print_table([column.upper() for column in columns], rows, "No samples yet: text generation jobs write some.")
 
 
 @app.command(
@@ -311,6 +332,10 @@ def _best(job: JobJson) -> str:
 
 def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
+
+
+def _one_line(value: object) -> object:
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _number(value: object) -> object:

@@ -38,7 +38,7 @@ def up(port: Port = None) -> None:
     resume at the next start.
     """
     from service.cli.processes import ServiceProcess
-    from service.shared.processes.ask import python
+    from service.shared.processes.spawned_process import python
 
     settings = prepare(port)
     env = os.environ | {"ADAMSS_PORT": str(settings.port)}
@@ -84,7 +84,7 @@ def api() -> None:
 
 def worker() -> None:
     """Start a worker alone; any number of workers may share one database."""
-    from service.shared.processes.ask import python
+    from service.shared.processes.spawned_process import python
 
     os.execv(sys.executable, python("worker.main"))
 

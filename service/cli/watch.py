@@ -67,6 +67,8 @@ def follow(
         for row in rows:
             values = numbers(row)
             view.values |= values
+            if row["step"] == 0:
+                view.before = values
             if "loss" in values:
                 view.losses.append(values["loss"])
         ended = view.job["status"] in ENDED
@@ -104,7 +106,8 @@ class PlainLines:
         for row in rows:
             if found := evaluation(job, numbers(row)):
                 line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
-                self._print(f"step {row['step']}  evaluation  {line}")
+                when = f"step {row['step']}  evaluation" if row["step"] else "before training"
+                self._print(f"{when}  {line}")
         if rows and time.monotonic() - self._line_at >= PLAIN_SECONDS:
             self._line_at = time.monotonic()
             self._print(self._progress(view))

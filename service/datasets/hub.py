@@ -17,8 +17,9 @@ from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
-from service.shared.processes.ask import ask, python
+from service.shared.processes.ask import ask
 from service.shared.processes.environment import for_libraries
+from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import READERS
 from service.shared.settings import Settings
 

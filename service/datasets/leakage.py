@@ -15,7 +15,8 @@ from service.datasets.repeated_rows import Overlap, repeated_between, repeated_w
 from service.datasets.row_hashes import RowHashes
 from service.datasets.upload import environment
 from service.http.context import Caller
-from service.shared.processes.ask import ask, python
+from service.shared.processes.ask import ask
+from service.shared.processes.spawned_process import python
 
 IN_PROCESS_ROWS = 200_000  # beyond that, a child process compares, so that the API's memory does not grow
 COMMAND = python("service.datasets.repeated_rows")

@@ -18,12 +18,13 @@ from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes.ask import ask, python
+from service.shared.processes.ask import ask
+from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS, READERS, model_environment
 
 logger = logging.getLogger(__name__)
 
-COMMAND = python("adamss_core.lean", "adamss_core.training.preview")
+MODULE = "adamss_core.training.preview"
 SECONDS = 180.0  # a chat template comes with the model and may never end
 LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
@@ -62,7 +63,7 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
             "revision": None if folder else spec.revision,
             "count": SHOWN,
         }
-        answer = _ask(Path(work), order, local=folder is not None)
+        answer = _ask(caller.forkserver, Path(work), order, local=folder is not None)
     return ExamplesOut(id=dataset_id, task=spec.task, **answer)
 
 
@@ -76,10 +77,10 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
         raise explain([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()], whole) from error
 
 
-def _ask(folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
+def _ask(forkserver: ForkServer, folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
     environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
     with READERS.slot():
-        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
+        reply = ask(forkserver.starter(MODULE), order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
     if reply.exit_code is None:
         raise InvalidRequest(
             f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not terminate.",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from adamss_core.spec.chat import list_parts, unusual_parts
 from adamss_core.spec.labels import class_name
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
@@ -17,6 +18,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages"
 MAX_DISTINCT = 1_000
 MAX_VALUES = 50  # distinct values that are listed with their counts
 MAX_VALUE_LENGTH = 100
+MAX_PARTS = 50  # names of keys of messages that are counted
 MAX_PROBLEMS = 100
 PREVIEW_ROWS = 5
 MAX_PREVIEW_CELL = 1_000
@@ -38,6 +40,7 @@ class Column:
 
     Attributes:
         not_numbers: row, line and text of the first cells that spell a missing number.
+        parts: of chats, what they have beside questions and answers -> rows.
     """
 
     present: int = 0
@@ -50,6 +53,7 @@ class Column:
     lengths: Counter[int] = field(default_factory=Counter)  # by the number of bits of the length
     not_numbers: list[tuple[int, int | None, str]] = field(default_factory=list)
     not_number_count: int = 0
+    parts: Counter[str] = field(default_factory=Counter)
 
     def add(self, value: Any, from_text: bool, row: NumberedRow) -> None:
         self.present += 1
@@ -74,11 +78,16 @@ class Column:
         if isinstance(entries[0], dict):
             self.types.add("messages")
             self._add_length(sum(len(entry["content"]) for entry in entries))
+            self._count_parts(entries)
             return
         self.types.add("list")
         self._add_length(len(entries))
         for entry in entries:
             self._count(class_name(entry))
+
+    def _count_parts(self, messages: list[dict[str, Any]]) -> None:
+        names = sorted({name[:MAX_VALUE_LENGTH] for name in unusual_parts(messages)})
+        self.parts.update(name for name in names if name in self.parts or len(self.parts) < MAX_PARTS)
 
     def _add_length(self, length: int) -> None:
         if self.filled == 0 or length < self.shortest:
@@ -127,6 +136,7 @@ class Column:
             "mean_length": round(self.length_sum / self.filled, 1) if self.filled else 0.0,
             "lengths": [{"up_to": 2**bits - 1, "rows": self.lengths[bits]} for bits in sorted(self.lengths)],
             "values": dict(self.values.most_common()) if listed else None,
+            "parts": dict(self.parts.most_common()) or None,
         }
 
     @property
@@ -249,10 +259,18 @@ def shortened(value: Any) -> Any:
 
 
 def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
-    """Yield notices on columns that are unsuitable as labels."""
+    """Yield notices on columns that are unsuitable as labels, and on parts of chats that a model may not see."""
     for name, column in columns.items():
         if column.types & {"list", "messages"} and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
+        if column.parts:
+            yield Notice(
+                "parts_of_chats",
+                name,
+                f"The chats of '{name}' have more than questions and answers: "
+                f"{list_parts(column.parts.most_common())}. A model's chat template may not show all of it: preview "
+                "the data set with the model.",
+            )
         if not column.is_listed or column.types & {"list", "messages"} or rows < 2:
             continue
         if len(column.values) == 1 and column.filled == rows:

@@ -51,6 +51,9 @@ class ColumnOut(Out):
     """Rows whose text in this column repeats an earlier row's; null where not counted."""
     values: dict[str, int] | None
     """Rows per value (for lists, per entry), if the column has at most 50 values, all short; null otherwise."""
+    parts: dict[str, int] | None = None
+    """For chats with more than questions and answers, rows per part: a system message, thoughts (`<think>`), keys of
+    messages such as `name`; null otherwise."""
 
 
 class RowProblemOut(Out):
@@ -179,7 +182,7 @@ class ExampleOut(Out):
     """A row as the model will see it."""
 
     row: int
-    """Position of the row among the usable rows, from 1."""
+    """Position of the row, from 1; several examples may be of one row."""
     target: Any = None
     """The training target, unless it is text: the class, the classes, the number, or the words' tags."""
     text: str | None = None
@@ -196,6 +199,15 @@ class ExampleOut(Out):
     """Name of the image's file."""
     pixels: list[int] | None = None
     """Channels, height and width of the model's input."""
+
+
+class RemarkOut(Out):
+    """What encoding does to rows that their user may not expect."""
+
+    code: str
+    """Machine-readable kind of the remark; also the type of the event that a training run reports."""
+    message: str
+    """The remark."""
 
 
 class ExamplesOut(Out):
@@ -215,6 +227,8 @@ class ExamplesOut(Out):
     """Examined rows whose examples exceed the limit."""
     left_out: dict[str, int]
     """Examined rows that cannot be used, by reason."""
+    remarks: list[RemarkOut] = Field(default=[])
+    """Remarks on the examined rows, such as parts of chats that the model's chat template does not show."""
     examples: list[ExampleOut]
     """The first examples."""
 

@@ -17,7 +17,8 @@ from typing import IO, Any
 from service.datasets.convert import Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
-from service.shared.processes.ask import Reply, ask, python
+from service.shared.processes.ask import Reply, ask
+from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import ConcurrencyLimit
 
 logger = logging.getLogger(__name__)

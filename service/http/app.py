@@ -37,6 +37,7 @@ from service.predict.process import PredictionQueue
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.jobs.queue import Hints
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
@@ -44,21 +45,25 @@ from service.tasks.endpoints import router as tasks
 from service.web import page
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application; its lifespan opens database, threads and files, not this call."""
+def create_app(settings: Settings | None = None, forkserver: ForkServer | None = None) -> FastAPI:
+    """Make the application; its lifespan opens database, threads and files, not this call.
+
+    Args:
+        forkserver: shared with other applications; None makes one for this application.
+    """
     settings = settings or get_settings()
     registry = CollectorRegistry()
     rates = RateLimits(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context = await run_sync(start, settings)
+        context = await run_sync(start, settings, forkserver)
         app.state.context = context
         health_service.register(registry, context)
         try:
             yield
         finally:
-            await run_sync(stop, context)
+            await run_sync(stop, context, forkserver is None)
 
     app = FastAPI(
         title="AdaMSS",
@@ -90,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def start(settings: Settings) -> Context:
+def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
     """Open the parts; migrate the database and create the first key if needed.
 
     Raises:
@@ -99,20 +104,24 @@ def start(settings: Settings) -> Context:
     upgrade(settings)
     db = Database(settings.resolved_database_url)
     prepare_access(settings, db)
+    forkserver = forkserver or ForkServer(["adamss_core.warm"], settings.forkserver_idle_seconds)
     return Context(
         settings=settings,
         db=db,
         hints=Hints(settings),
-        catalog=Catalog(settings, db),
-        predictor=PredictionQueue(settings),
+        catalog=Catalog(settings, db, forkserver),
+        forkserver=forkserver,
+        predictor=PredictionQueue(settings, forkserver),
         streams=Streams(db),
-        lengths=LengthMeasurer(db),
+        lengths=LengthMeasurer(db, forkserver),
     )
 
 
-def stop(context: Context) -> None:
+def stop(context: Context, owns_forkserver: bool = True) -> None:
     """Close the parts."""
     context.predictor.close()
     context.lengths.close()
+    if owns_forkserver:
+        context.forkserver.close()
     context.hints.close()
     context.db.close()

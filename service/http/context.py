@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 
 from service.shared.database.engine import Database
 from service.shared.jobs.queue import Hints
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
@@ -27,6 +28,7 @@ class Context:
     db: Database
     hints: Hints
     catalog: Catalog
+    forkserver: ForkServer
     predictor: PredictionQueue
     streams: Streams
     lengths: LengthMeasurer
@@ -63,6 +65,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         db=context.db,
         hints=context.hints,
         catalog=context.catalog,
+        forkserver=context.forkserver,
         predictor=context.predictor,
         streams=context.streams,
         lengths=context.lengths,

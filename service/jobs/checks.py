@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
+from adamss_core.spec.chat import list_parts
 from adamss_core.spec.survey import Survey
 from service.jobs.advice import classes_with_one_row, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, Rule
@@ -191,6 +192,22 @@ def length_beyond_positions(case: Case, facts: ModelFacts) -> list[str]:
     if limit is None or length <= limit or not case.record.has_tokens:
         return []
     return [f"training.max_length is {length}, but the model takes {limit} tokens at most."]
+
+
+def parts_not_shown(case: Case, facts: ModelFacts) -> list[str]:
+    """Name the parts of chats that the model's chat template hides, by the counts of the data sets' profiles."""
+    return [
+        f"The chat template of '{case.spec.base_model}' does not show parts of the {which} rows, so nothing is learnt "
+        f"from them: {list_parts(hidden.items())}."
+        for which, dataset in (("training", case.train), ("evaluation", case.evaluation))
+        if dataset is not None and (hidden := _hidden_parts(case, dataset, facts))
+    ]
+
+
+def _hidden_parts(case: Case, dataset: Dataset, facts: ModelFacts) -> dict[str, int]:
+    columns = set(case.record.columns(case.spec).values())
+    parts = [column.get("parts") or {} for column in dataset.profile["columns"] if column["name"] in columns]
+    return {part: rows for counts in parts for part, rows in counts.items() if part in facts.hidden_chat_parts}
 
 
 DATA_WARNINGS: tuple[DataWarning, ...] = (

@@ -136,7 +136,8 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
     )
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
-    warnings += [*steps.warnings, *checks.length_beyond_positions(case, facts), *leakage_warnings(caller, spec)]
+    warnings += [*steps.warnings, *checks.length_beyond_positions(case, facts), *checks.parts_not_shown(case, facts)]
+    warnings += leakage_warnings(caller, spec)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     return PlanOut(

@@ -94,7 +94,7 @@ class JobOut(Out):
     best_metric: BestMetricOut | None
     """What its checkpoints are compared by."""
     result: dict[str, Any] | None
-    """Evaluation of the finished model."""
+    """Evaluation of the finished model; text generation has that of the model before training as `before_training`."""
     error: ProblemOut | None
     """Why it failed."""
     attempt: int
@@ -122,7 +122,7 @@ class MetricOut(Out):
     kind: Literal["train", "eval"]
     """A logged step of training, or an evaluation."""
     step: int
-    """Optimizer step."""
+    """Optimizer step; 0 for the evaluation before training that text generation makes."""
     epoch: float
     """Passes over the training rows."""
     time: datetime

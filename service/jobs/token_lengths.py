@@ -21,12 +21,13 @@ from service.http.context import Caller
 from service.jobs import repository
 from service.shared.database.engine import Database
 from service.shared.database.tables import Dataset, Json, TokenLengths, now
-from service.shared.processes.ask import ask, python
+from service.shared.processes.ask import ask
+from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS, model_environment
 
 logger = logging.getLogger(__name__)
 
-COMMAND = python("adamss_core.lean", "adamss_core.training.lengths")
+MODULE = "adamss_core.training.lengths"
 SECONDS = 300.0  # a chat template comes with the model and may never end
 LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
 WAITING = 100
@@ -50,8 +51,8 @@ class LengthKey:
 class LengthMeasurer:
     """Measure lengths in a thread, one data set at a time; the thread ends when nothing is left to measure."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, forkserver: ForkServer) -> None:
+        self._db, self._forkserver = db, forkserver
         self._waiting: Queue[tuple[LengthKey, Json]] = Queue(WAITING)
         self._known: set[LengthKey] = set()  # waiting, under way, or failed in this process
         self._lock = Lock()
@@ -99,7 +100,8 @@ class LengthMeasurer:
     def _measure(self, key: LengthKey, order: Json) -> None:
         environment = model_environment(offline=Path(order["model"]).is_dir()) | {"OMP_NUM_THREADS": "1"}
         with TemporaryDirectory(prefix="adamss-lengths-") as folder:
-            reply = ask(COMMAND, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
+            start = self._forkserver.starter(MODULE)
+            reply = ask(start, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
         if reply.answer is None:
             logger.warning("token lengths of %s are not measured: %s", key.dataset_id, reply.log)
             return

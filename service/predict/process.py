@@ -14,7 +14,6 @@ import os
 import resource
 import select
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,13 +24,14 @@ from typing import IO, Any
 
 from adamss_core.fileio.exchange import remove_order, write_order
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
-from service.shared.processes import subprocesses
-from service.shared.processes.ask import python
+from service.shared.processes.forkserver import ForkServer
+from service.shared.processes.spawned_process import Launch, TimeoutExpired
+from service.shared.processes.subprocesses import model_environment
 from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-COMMAND = python("adamss_core.lean", "adamss_core.prediction")
+MODULE = "adamss_core.prediction"
 LOCK = "lock"
 WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
 RETRY_SECONDS = 5
@@ -43,8 +43,8 @@ Order = dict[str, Any]
 class PredictionQueue:
     """Queue of prediction requests in front of one child process."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, forkserver: ForkServer) -> None:
+        self._settings, self._forkserver = settings, forkserver
         self._turn, self._queue, self._waiting = Lock(), Condition(), 0
         self._child: PredictingProcess | None = None
         self._timer: Timer | None = None
@@ -63,7 +63,7 @@ class PredictionQueue:
             try:
                 if self._child is None or not self._child.alive:
                     self._end()
-                    self._child = PredictingProcess(self._settings)
+                    self._child = PredictingProcess(self._settings, self._forkserver)
                 return self._child.ask(order, deadline)
             except BaseException:  # of any kind: the next request gets a fresh process
                 self._end()
@@ -123,7 +123,7 @@ class PredictionQueue:
 class PredictingProcess:
     """One process of `adamss_core.prediction`, with a folder of its own for orders and for what it unpacks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, forkserver: ForkServer) -> None:
         folder = settings.files.predictions
         clear_orphans(folder)
         self._settings = settings
@@ -132,59 +132,53 @@ class PredictingProcess:
         self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self.scratch / LOCK)
-        with open_log(settings.files.log("predict")) as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, str(self.scratch)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=subprocesses.model_environment(offline=not (settings.hub_allowed or settings.hub_models)),
-                start_new_session=True,
-            )
+        environment = model_environment(offline=not (settings.hub_allowed or settings.hub_models))
         # The kernel refuses memory beyond the limit, so that a prediction cannot bring the machine down. Private,
         # writable memory: the whole address space would count what torch reserves and never uses.
-        memory = settings.predict_memory_bytes
-        subprocesses.limit(self._process.pid, {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0})
+        limits = {resource.RLIMIT_DATA: settings.predict_memory_bytes, resource.RLIMIT_CORE: 0}
+        (stdin, self._requests), (self._replies, stdout) = os.pipe(), os.pipe()
+        with open_log(settings.files.log("predict")) as log:
+            launch = Launch(environment, stdin, stdout, log.fileno(), limits=limits)
+            self._process = forkserver.start(MODULE, [str(self.scratch)], launch)
+        os.close(stdin)
+        os.close(stdout)
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
         return self._process.pid
 
     def ask(self, order: Order, deadline: float) -> dict[str, Any]:
-        assert self._process.stdin is not None
         write_order(self.scratch, order)
         try:
             with suppress(BrokenPipeError):  # it has ended, which reading finds out
-                self._process.stdin.write(b"\n")
-                self._process.stdin.flush()
+                os.write(self._requests, b"\n")
             answer: dict[str, Any] = json.loads(self._line(deadline))
         finally:
             remove_order(self.scratch)
         return answer
 
     def _line(self, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        handle, found = self._process.stdout.fileno(), bytearray()
+        found = bytearray()
         while not found.endswith(b"\n"):
             left = deadline - monotonic()
-            if left <= 0 or not select.select([handle], [], [], left)[0]:
+            if left <= 0 or not select.select([self._replies], [], [], left)[0]:
                 raise TimedOut(
                     f"There was no answer within {self._settings.predict_timeout_seconds:g} s. Send fewer or shorter "
                     "inputs, or have the operator raise ADAMSS_PREDICT_TIMEOUT_SECONDS.",
                     code="predict_timeout",
                 )
-            part = os.read(handle, 2**20)
+            part = os.read(self._replies, 2**20)
             found += part
             if not part or len(found) > MAX_ANSWER_BYTES:
                 raise self._ended()
         return bytes(found)
 
     def _ended(self) -> Unavailable:
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(TimeoutExpired):
             self._process.wait(5)
         logger.error("the predicting process ended", extra={"exit_code": self._process.returncode})
         return Unavailable(
@@ -195,15 +189,13 @@ class PredictingProcess:
         )
 
     def kill(self) -> None:
-        subprocesses.kill(self._process)
+        self._process.kill()
 
     def close(self) -> None:
         self.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                assert pipe is not None
-                pipe.close()
+        os.close(self._requests)
+        os.close(self._replies)
         shutil.rmtree(self.scratch, ignore_errors=True)
         os.close(self._lock)
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     length_sample: Annotated[int, Field(ge=0)] = 2_000
     """Rows of a data set whose lengths in tokens are measured, in the background, for the estimate of memory; 0
     measures none."""
+    forkserver_idle_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """Time after the last process on a model until API and worker end the one that it was forked from, which holds the
+    imports of torch, transformers and peft in 450 MB; 0 starts each process anew, some five seconds later."""
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import distributed as dist
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from adamss_core import load_adapter, save_adapter
+from service.shared.processes.spawned_process import Launch
 from tests.adamss_core.asa_training import (
     OPTIMIZERS,
     Subspace,
@@ -24,6 +26,7 @@ from tests.adamss_core.asa_training import (
     trainable,
 )
 from tests.models import batch, tiny_bert
+from tests.processes import FORKSERVER
 
 pytestmark = pytest.mark.slow
 
@@ -82,10 +85,20 @@ def _work(rank: int, folder: Path) -> None:
         dist.destroy_process_group()
 
 
+def main() -> None:
+    """Be one rank: a process that is forked, as importing torch anew for each costs seconds."""
+    _work(int(sys.argv[1]), Path(sys.argv[2]))
+
+
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ddp")
-    spawn(_work, args=(folder,), nprocs=WORLD)
+    log = folder / "log"
+    with log.open("wb") as output, Path(os.devnull).open("rb") as empty:
+        launch = Launch(dict(os.environ), empty.fileno(), output.fileno(), output.fileno())
+        processes = [FORKSERVER.start(__name__, [str(rank), str(folder)], launch) for rank in range(WORLD)]
+        ended = [process.wait(120) for process in processes]
+    assert ended == [0] * WORLD, log.read_text()
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

@@ -91,6 +91,23 @@ def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str,
     assert page.evaluate(TURNS) == []
 
 
+def test_chat_job_shows_what_was_written_before_training(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{chat_job['id']}")
+    page = tab.page
+    page.wait_for_selector("dt:has-text('loss before training')")
+    with up.client() as client:
+        told = [event["data"] for event in client.events(chat_job["id"]) if event["type"] == "samples"]
+    steps = [data["step"] for data in told]
+    assert (steps[0], steps[-1]) == (0, chat_job["result"]["steps"])
+    table = page.get_by_role("region", name="Table of samples")
+    titles = ["Row", "Prompt", "Expected", "Before training", f"Step {steps[-1]}"]
+    assert table.locator("th").all_inner_texts() == titles
+    cells = table.locator("tbody tr").first.locator("td")
+    assert cells.nth(2).text_content() == told[0]["samples"][0]["expected"]
+    written = [cells.nth(column).text_content() for column in (3, 4)]
+    assert written == [data["samples"][0]["completion"] for data in (told[0], told[-1])]
+
+
 def test_an_answer_is_shown_as_the_service_says(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     """Before: the page knew three keys of answers, and headed those of all other tasks with nothing."""
     with up.client() as client:

@@ -14,6 +14,7 @@ from service.base_models import inspection
 from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.topology import KEY, Topology
+from tests.processes import FORKSERVER
 from tests.service.support import build_model
 from tests.worker.redis_server import RedisServer
 
@@ -23,7 +24,7 @@ def main(workers: int = 2) -> None:
     model = build_model(folder / "tiny")
     postgres = Postgres()
     redis = RedisServer(folder, compose.command("redis", compose.SECRETS)[1:], compose.SECRETS["REDIS_PASSWORD"])
-    facts = inspection.inspect(str(model), None, local=True)
+    facts = inspection.inspect(FORKSERVER, str(model), None, local=True)
     topology = Topology(
         folder / "home", "production", model=model, facts=facts, postgres=postgres, redis=redis, fake=False
     )

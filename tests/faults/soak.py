@@ -28,6 +28,7 @@ from tests.faults import compose
 from tests.faults.postgres import Postgres
 from tests.faults.readers import Answers, read_all
 from tests.faults.topology import KEY, Process, SetUp, Topology
+from tests.processes import FORKSERVER
 from tests.service.support import build_model
 from tests.worker.redis_server import RedisServer
 
@@ -257,7 +258,7 @@ def main() -> int:
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="adamss-soak-model-") as folder:
         model = build_model(Path(folder) / "tiny")
-        facts = inspection.inspect(str(model), None, local=True)
+        facts = inspection.inspect(FORKSERVER, str(model), None, local=True)
         held = [soak(name, arguments.seconds, facts, model) for name in arguments.set_up or ("embedded", "production")]
     return 0 if all(held) else 1
 

@@ -24,6 +24,7 @@ import httpx
 
 from service.base_models import inspection
 from service.shared.settings import Settings
+from tests.processes import FORKSERVER
 from tests.security import attacks
 from tests.security.fuzzed import Api, started
 from tests.security.schema import Surface, Tally, call_each, call_in_sequences
@@ -43,7 +44,7 @@ def main() -> int:
         settings = Settings(home=Path(folder) / "home", requests_per_minute=0)
         model = build_model(Path(folder) / "tiny")
         copy_model(model, settings)
-        with started(settings.home, inspection.inspect(str(model), None, local=True)) as api:
+        with started(settings.home, inspection.inspect(FORKSERVER, str(model), None, local=True)) as api:
             upload(api, max(WARM_UP, wanted.uploads // 10), wanted.seed + 1)
             before = held(api)
             problems = upload(api, wanted.uploads, wanted.seed)

@@ -12,6 +12,8 @@ import pytest
 from service.base_models import inspection
 from service.datasets import hub, leakage, preview, upload
 from service.predict import process
+from service.shared.processes.forkserver import LEAN
+from service.shared.processes.spawned_process import python
 from tests.marks import compat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,9 +44,9 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
         upload.COMMAND,
         hub.COMMAND,
         leakage.COMMAND,
-        inspection.COMMAND,
-        compat(preview.COMMAND),
-        compat(process.COMMAND),
+        compat(python(LEAN, inspection.MODULE)),
+        compat(python(LEAN, preview.MODULE)),
+        compat(python(LEAN, process.MODULE)),
     ],
     ids=lambda command: command[-1],
 )

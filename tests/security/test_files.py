@@ -20,6 +20,7 @@ from service.base_models import inspection
 from service.client.archive import unpack
 from service.datasets import convert, service
 from service.shared.errors import InvalidRequest
+from tests.processes import FORKSERVER
 from tests.security import attacks
 from tests.security.support import Target, files_below, leaves, memory, operations, paths_of, replaced
 from tests.service.support import error_of, rows
@@ -280,7 +281,7 @@ def test_08_pickles_and_remote_code(session_target: Target, tmp_path: Path, tiny
         content = json.loads((folder / name).read_text()) | {"auto_map": asks}
         (folder / name).write_text(json.dumps(content))
     with pytest.raises(InvalidRequest, match="safetensors"):
-        inspection.inspect(str(folder), None, local=True)
+        inspection.inspect(FORKSERVER, str(folder), None, local=True)
     for name in ("rows.csv", "images.zip"):
         answer = session_target.client("submit").post("/datasets", files={"file": (name, attacks.bait(canary))})
         assert answer.status_code == 422

@@ -22,9 +22,11 @@ from service.http.context import Context
 from service.keys.service import own_key
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
-from service.shared.database.tables import Artifact, Event, Job, JobStatus, MetricRow, SubspaceMap, now
+from service.shared.database.tables import Artifact, Dataset, Event, Job, JobStatus, MetricRow, SubspaceMap, now
+from service.shared.ids import new_id
 from service.shared.jobs import states
 from service.shared.settings import Settings
+from tests.processes import FORKSERVER
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"
@@ -77,6 +79,11 @@ class Service:
         answer: dict[str, Any] = response.json()
         return answer
 
+    def add_rows(self) -> str:
+        """Add the rows that most specs are for; they are uploaded once for a whole run, and copied afterwards: reading
+        them again for each of 400 jobs takes two minutes."""
+        return _copy(self) if _UPLOADED else _keep(self, self.upload(rows())["id"])
+
     def submit(self, **changes: Any) -> dict[str, Any]:
         response = self.client.post("/jobs", json=self.spec(**changes))
         assert response.status_code == 201, response.text
@@ -91,7 +98,7 @@ class Service:
             "adamss": {"target_modules": ["query", "value"]},
         }
         if "dataset" not in changes or "train" not in changes["dataset"]:
-            spec["dataset"] = {"train": self.upload(rows())["id"]}
+            spec["dataset"] = {"train": self.add_rows()}
         for name, value in changes.items():
             spec[name] = {**spec.get(name, {}), **value} if isinstance(value, dict) else value
         return spec
@@ -112,6 +119,29 @@ class Service:
             return create_key(session, "test", project).key
 
 
+_UPLOADED: dict[str, Any] = {}  # the row, and "files": the content of its files by their suffix
+
+
+def _keep(service: Service, dataset_id: str) -> str:
+    with service.db.read() as session:
+        row = session.get_one(Dataset, dataset_id)
+        _UPLOADED.update({column.name: getattr(row, column.name) for column in Dataset.__table__.columns})
+    files = service.settings.files
+    paths = (files.dataset_rows(dataset_id), files.dataset_hashes(dataset_id))
+    _UPLOADED["files"] = {path.suffix: path.read_bytes() for path in paths if path.exists()}
+    return dataset_id
+
+
+def _copy(service: Service) -> str:
+    dataset_id = new_id("ds")
+    for suffix, content in _UPLOADED["files"].items():
+        (service.settings.files.datasets / f"{dataset_id}{suffix}").write_bytes(content)
+    row = {name: value for name, value in _UPLOADED.items() if name != "files"}
+    with service.db.write() as session:
+        session.add(Dataset(**row | {"id": dataset_id, "created_at": now()}))
+    return dataset_id
+
+
 @cache
 def _migrated_database() -> bytes:
     """An empty database as the migrations leave it: to run them again for each of 600 services takes half a minute."""
@@ -127,7 +157,7 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
     if settings.database_url is None and not (database := settings.files.database).exists():
         database.parent.mkdir(parents=True, exist_ok=True)
         database.write_bytes(_migrated_database())
-    app = create_app(settings)
+    app = create_app(settings, FORKSERVER)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
         assert key is not None

@@ -85,7 +85,8 @@ class TaskRecord(ABC):
 
         auto_model: name of transformers' class that loads the model with its head.
         decodes_only: whether encoders and encoder-decoders are refused although `auto_model` could load them.
-        trains_head: whether modules outside of the body are trained in full and saved.
+        trains_head: whether modules outside of the body are trained in full and saved. A task without them can be done
+            by the base model, which is evaluated before the first step.
         peft_type: PEFT's task type; None where PEFT has none.
         processors: parts that the base model must bring along.
         has_tokens: whether examples have a length in tokens.

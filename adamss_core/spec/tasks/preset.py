@@ -25,7 +25,7 @@ class Preset(BaseModel):
     adamss: Block
     """What `adamss init` writes; a job that leaves it out has PEFT's own defaults."""
     training: Block
-    """What a job has that leaves it out."""
+    """What a job has that leaves it out; `gradient_accumulation_steps` only together with `batch_size`."""
     reason: str
     """Where the values come from."""
 

@@ -48,15 +48,15 @@ class TextGenerationColumns(TextColumn):
     completion: Column | None = None
     """Column with the text to train on for the prompt."""
     messages: Column | None = None
-    """Column with a chat, a list of {role, content}. With neither messages nor prompt, the columns are found by the
-    usual names."""
+    """Column with a chat, a list of {role, content}. The assistant's messages are trained on; one with `weight` 0 is
+    shown and not trained on. With neither messages nor prompt, the columns are found by the usual names."""
 
 
 class TextGenerationTraining(SpecModel):
     packing: Annotated[bool, Field(strict=True)] = True
     """Put several short examples into one row, without attention from one to another."""
     sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
-    """How many prompts of the evaluation data are completed, as an event, at each evaluation."""
+    """How many prompts of the evaluation data are completed, as an event, at each evaluation and before training."""
 
 
 def _preset(name: str, **columns: str) -> Preset:

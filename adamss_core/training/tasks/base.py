@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from adamss_core.spec import JobSpec, TaskRecord, record_of
 from adamss_core.spec.cells import Cells, why_left_out
@@ -27,10 +27,11 @@ Predictions = dict[str, Tensor]
 class Task(ABC):
     """One kind of job. The methods are in the order in which a run calls them.
 
-    Two limits of this interface. A row becomes one example, at the row's position: a task that cuts a long text into
-    several overlapping examples (extractive question answering with a stride) does not fit. And `metrics` sees the
-    tensors of `predictions` and the names of classes, no texts and no rows: a score of generated text (ROUGE, exact
-    match) cannot be computed in an evaluation.
+    Two limits of this interface. Rows are split into examples before they are encoded (`split_rows`), and each example
+    is evaluated by itself: a task that cuts a long text into overlapping stretches of tokens and joins their answers
+    (extractive question answering with a stride) does not fit. And `metrics` sees the tensors of `predictions` and the
+    names of classes, no texts and no rows: a score of generated text (ROUGE, exact match) cannot be computed in an
+    evaluation.
 
     Attributes:
         record: the torch-free half.
@@ -132,9 +133,25 @@ class Task(ABC):
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
+    def split_rows(self, rows: Rows, processor: Any) -> Rows:
+        """Return an entry for each example, with the number of its row, where a row holds several examples."""
+        return rows
+
     @abstractmethod
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
-        """Encode rows into examples, each at its row's position."""
+        """Encode rows into examples, each at its row's position.
+
+        Args:
+            rows: as `split_rows` returns them.
+        """
+
+    def remarks(self, rows: Rows, encoded: Encoded, which: str) -> list[Remark]:
+        """Return what encoding did to the rows that their user may not expect, for events and previews.
+
+        Args:
+            which: rows, in words, such as "training".
+        """
+        return []
 
     @abstractmethod
     def collator(self, processor: Any, device: torch.device) -> Collate:
@@ -204,9 +221,33 @@ class Task(ABC):
         """Return rows without their answers, as `predict` takes them."""
         return [self.record.split_answer(cells)[0] for cells in rows.cells()]
 
+    def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig | None:
+        """Return the settings with which a published model writes; None where the task writes nothing.
+
+        Args:
+            model: the trained one, with its adapter.
+            rows: trained on.
+        """
+        return None
+
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A fact about encoded rows.
+
+    Attributes:
+        code: type of the event.
+        message: for people.
+        data: numbers, for programs.
+    """
+
+    code: str
+    message: str
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +260,7 @@ class Usage:
         head: arguments of `from_pretrained` beside the name, as code.
         setup: lines before the model is loaded.
         lines: the use of `model` and `processor`.
+        names: what the lines import of transformers beside these two classes.
     """
 
     auto_model: str
@@ -226,3 +268,4 @@ class Usage:
     head: str
     setup: str
     lines: str
+    names: tuple[str, ...] = ()

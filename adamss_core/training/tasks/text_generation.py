@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
 from adamss_core.spec.cells import Cells
@@ -20,16 +20,19 @@ from adamss_core.training.batches import IGNORED, Collate, Encoded, Ids, Inputs
 from adamss_core.training.data import Rows, read_rows
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, Values
-from adamss_core.training.tasks.base import Predictions, Usage
+from adamss_core.training.tasks.base import Predictions, Remark, Usage
 from adamss_core.training.tasks.text import TextTask
+from adamss_core.training.tasks.text_generation_chats import Rendered, UnusableChat
+from adamss_core.training.tasks.text_generation_endings import endings, published_config
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
+from adamss_core.training.tasks.text_generation_remarks import notes_of, remarks_on_chats
 from adamss_core.training.tasks.text_generation_samples import last, write
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
-    Rendered,
-    UnusableChat,
     render,
     render_prompt,
+    split_chats,
+    template_of,
     tokenise_rendered,
 )
 
@@ -56,8 +59,12 @@ class TextGeneration(TextTask):
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
+    def split_rows(self, rows: Rows, processor: PreTrainedTokenizerBase) -> Rows:
+        return split_chats(rows, processor)
+
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
-        examples = tokenise_rendered(self._rendered(rows, processor), processor, limit)
+        rendered = self._rendered(rows, processor)
+        examples = tokenise_rendered(rendered, processor, limit)
         targets = [shifted(example) for example in examples]
         return Encoded(
             [{"input_ids": example.ids} for example in examples],
@@ -65,14 +72,19 @@ class TextGeneration(TextTask):
             torch.tensor([len(example.ids) for example in examples]),
             torch.tensor([int((target != IGNORED).sum()) for target in targets]),
             [index for index, example in enumerate(examples) if example.cut],
+            notes_of(rendered),
         )
+
+    def remarks(self, rows: Rows, encoded: Encoded, which: str) -> list[Remark]:
+        return remarks_on_chats(rows, encoded.notes, which)
 
     def _rendered(self, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> list[Rendered]:
         """Render each row as text; raises TrainingError bad_data, with the rows that cannot be rendered."""
+        template = template_of(rows, tokenizer)
         rendered, unusable = [], []
         for number, row in zip(rows.numbers, rows.cells(), strict=True):
             try:
-                rendered.append(render(row, tokenizer))
+                rendered.append(render(row, template))
             except UnusableChat as problem:
                 unusable.append(f"row {number} {problem}")
         if unusable:
@@ -139,7 +151,14 @@ class TextGeneration(TextTask):
             return []
         openings = [self._opening(row, processor, limit) for row in chosen.cells()]
         prompts, continuations = zip(*openings, strict=True)
-        written = write(model, processor, prompts, max_new_tokens=SAMPLE_TOKENS, seconds=SAMPLE_SECONDS)
+        written = write(
+            model,
+            processor,
+            prompts,
+            endings=endings(model, processor, chat="messages" in rows.columns),
+            max_new_tokens=SAMPLE_TOKENS,
+            seconds=SAMPLE_SECONDS,
+        )
         samples = []
         for number, prompt, expected, answer in zip(chosen.numbers, prompts, continuations, written, strict=True):
             texts = {"prompt": processor.decode(prompt), "completion": answer.text, "expected": expected}
@@ -151,9 +170,9 @@ class TextGeneration(TextTask):
         """Return the tokens to continue, and the data's own continuation."""
         (example,) = tokenise_rendered([render_prompt(row, tokenizer)], tokenizer, 10**9, end=False)
         if "messages" in row:
-            return last(example.ids, limit), row["messages"][-1]["content"]
+            return last(example.ids, limit, tokenizer), row["messages"][-1]["content"]
         if "completion" in row:
-            return last(example.ids, limit), row["completion"]
+            return last(example.ids, limit, tokenizer), row["completion"]
         opening = example.ids[: max(1, min(OPENING_TOKENS, len(example.ids) // 2))]
         return opening, str(tokenizer.decode(example.ids[len(opening) :]))
 
@@ -184,12 +203,25 @@ class TextGeneration(TextTask):
         written = write(
             model,
             processor,
-            [last(example.ids, prompt_limit) for example in examples],
+            [last(example.ids, prompt_limit, processor) for example in examples],
+            endings=endings(model, processor, chat=any("messages" in row for row in inputs)),
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,
         )
         return [{"text": answer.text, "tokens": answer.tokens, "ended": answer.ended} for answer in written]
+
+    def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig:
+        config, left_out = published_config(model, processor, chat="messages" in rows.columns)
+        if left_out:
+            names = ", ".join(left_out)
+            reporter.event(
+                "warning",
+                f"The base model's generation_config.json contradicts itself: {names} cannot go with its other "
+                "settings, and the published one lacks them.",
+                {"left_out": left_out},
+            )
+        return config
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
         if manifest["spec"]["dataset"]["messages"] is not None:
@@ -205,7 +237,10 @@ class TextGeneration(TextTask):
             processor="AutoTokenizer",
             head="",
             setup="",
-            lines=f"{prompt}made = model.generate(**inputs, max_new_tokens=100)[0]\n"
+            names=("GenerationConfig",),
+            lines=f"{prompt}"
+            'endings = GenerationConfig.from_pretrained(".")  # with every token that may end an answer\n'
+            "made = model.generate(**inputs, generation_config=endings, max_new_tokens=100)[0]\n"
             'print(processor.decode(made[inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
         )
 

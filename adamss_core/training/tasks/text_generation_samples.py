@@ -36,6 +36,7 @@ def write(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Ids],
     *,
+    endings: list[int],
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
@@ -44,12 +45,12 @@ def write(
     """Continue each prompt, (tokens,), on its own; take the most likely token each time where the temperature is 0.
 
     Args:
+        endings: tokens that end a text.
         seconds: for all together; an unfinished text is returned as it is by then.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    endings = _endings(model, tokenizer)
     written = []
-    with torch.random.fork_rng(enabled=temperature > 0), torch.inference_mode():
+    with torch.random.fork_rng(enabled=temperature > 0), torch.no_grad():
         if temperature > 0:
             torch.manual_seed(seed)
         for prompt in prompts:
@@ -81,13 +82,13 @@ def _write(
     return Written(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)
 
 
-def _endings(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokenizer's end token and those of the model's own configuration."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None})
+def last(ids: Ids, count: int, tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """Return the last `count` tokens of a prompt; at least one.
 
-
-def last(ids: Ids, count: int) -> Ids:
-    """Return the last `count` tokens of a prompt; at least one."""
-    return np.asarray(ids[-max(1, count) :], np.int32)
+    A model needs a token to continue: an empty prompt becomes the one that begins a text, or, where the tokenizer has
+    none, the one that ends or pads it.
+    """
+    if len(ids):
+        return np.asarray(ids[-max(1, count) :], np.int32)
+    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return np.array([next(mark for mark in marks if mark is not None)], np.int32)

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from adamss_core.spec.cells import Cells
 from adamss_core.training.batches import CHUNK, Ids
-from adamss_core.training.errors import TrainingError
-
-Span = tuple[int, int]
-TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-class UnusableChat(Exception):
-    """A chat that cannot be rendered; the text gives reason and remedy, and completes "row 7 ..."."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """An example as text.
-
-    Attributes:
-        text: to be tokenised.
-        spans: trained characters, begin and end of each stretch, ascending.
-        complete: whether the text holds its special tokens already, as chat templates write them.
-    """
-
-    text: str
-    spans: list[Span]
-    complete: bool = False
+from adamss_core.training.data import Rows
+from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered, UnusableChat
 
 
 @dataclass(frozen=True)
@@ -59,10 +34,19 @@ class Example:
 # --- rendering --------------------------------------------------------------------------------------------------------
 
 
-def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Render a row; raises UnusableChat, or TrainingError missing_chat_template."""
-    if "messages" in row:
-        return render_chat(row["messages"], tokenizer)
+def template_of(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
+    """Return the template by which rows are rendered; None where they are no chats.
+
+    Raises:
+        TrainingError: missing_chat_template.
+    """
+    return ChatTemplate(tokenizer) if "messages" in rows.columns else None
+
+
+def render(row: Cells, template: ChatTemplate | None) -> Rendered:
+    """Render a row; raises UnusableChat."""
+    if template is not None:
+        return template.render(row["messages"])
     if "completion" in row:
         text = row["prompt"] + row["completion"]
         return Rendered(text, [(len(row["prompt"]), len(text))])
@@ -72,109 +56,33 @@ def render(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
 def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
     """Render the text that the model continues: a chat up to its last answer, the prompt, or a text.
 
-    Raises as `render`.
+    Raises:
+        UnusableChat: the chat template refuses the row.
+        TrainingError: missing_chat_template.
     """
     if "messages" in row:
         turns = list(row["messages"])
         if turns and turns[-1].get("role") == "assistant":
             turns.pop()
-        return Rendered(_rendered(turns, tokenizer, answer=True), [], complete=True)
+        return Rendered(ChatTemplate(tokenizer).prompt(turns), [], complete=True)
     return Rendered(str(row.get("prompt", row.get("text"))), [])
 
 
-def render_chat(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Render a chat with the tokenizer's own template; train on each turn of the assistant with its end token.
-
-    The template's {% generation %} marks delimit the turns. Without marks, a turn is the text that rendering adds to
-    the conversation before it with the assistant's header; where a template renders a turn differently once others
-    follow, the turn's content is searched for.
-    """
-    template = _template(tokenizer)
-    if _GENERATION.search(template):
-        text, marks = _rendered_with_marks(messages, template, tokenizer)
-        return Rendered(text, marks, complete=True)
-    whole = _rendered(messages, tokenizer)
-    spans: list[Span] = []
-    passed = 0  # the end of the question before, as far as the template shows it unchanged
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant":
-            spans.append(_turn(messages, index, whole, spans[-1][1] if spans else 0, passed, tokenizer))
-            passed = spans[-1][1]
-        elif (at := whole.find(message["content"].strip(), passed)) >= 0:
-            passed = at + len(message["content"].strip())
-    return Rendered(whole, spans, complete=True)
-
-
-def _turn(
-    messages: list[dict[str, Any]], index: int, whole: str, after: int, passed: int, tokenizer: PreTrainedTokenizerBase
-) -> Span:
-    """Find the characters of the assistant's turn at `index`.
-
-    Args:
-        after: the end of the turn before.
-        passed: the end of the question; a short answer may occur in it as well.
-    """
-    before = _rendered(messages[:index], tokenizer, answer=True)
-    through = whole if index == len(messages) - 1 else _rendered(messages[: index + 1], tokenizer)
-    begin = len(before) if whole.startswith(before) and len(before) >= after else None
-    if begin is not None and whole.startswith(through):
-        return begin, begin + len(whole[begin : len(through)].rstrip())
-    content = messages[index]["content"].strip()
-    at = whole.find(content, passed if begin is None else begin)
-    if at < 0 and begin is None:
-        at = whole.find(content, after)
-    if at < 0:
-        raise UnusableChat(f"has an answer (message {index + 1}) that the model's chat template does not show as it is")
-    return at if begin is None else begin, _end_of_turn(whole, at + len(content), tokenizer)
-
-
-def _end_of_turn(whole: str, end: int, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Include the end token where it follows the content at once: without it the model would not learn to stop."""
-    rest = whole[end:].lstrip()
-    endings = [token for token in tokenizer.all_special_tokens if token and rest.startswith(token)]
-    return end if not endings else whole.index(endings[0], end) + len(max(endings, key=len))
-
-
-def _template(tokenizer: PreTrainedTokenizerBase) -> str:
-    if tokenizer.chat_template is None:
-        raise TrainingError(
-            "missing_chat_template",
-            "The data holds chat messages, but the base model's tokenizer has no chat template to render them with.",
-            hint="Use a model that was made for chats, put its chat_template.jinja into the model's folder, or train "
-            "on the columns prompt and completion.",
-            where="dataset.messages",
-        )
-    return str(tokenizer.get_chat_template())
-
-
-def _rendered(messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, answer: bool = False) -> str:
-    """Render messages.
-
-    Args:
-        answer: add the header of the assistant's next turn.
-    """
-    _template(tokenizer)
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
-    except TEMPLATE_ERRORS as error:
-        raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
-
-
-def _rendered_with_marks(
-    messages: list[dict[str, Any]], template: str, tokenizer: PreTrainedTokenizerBase
-) -> tuple[str, list[Span]]:
-    render_with_marks: Any = render_jinja_template  # returns a pair where marks are asked for, against its annotation
-    try:
-        texts, marks = render_with_marks(
-            [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
-        )
-    except TEMPLATE_ERRORS as error:
-        raise UnusableChat(f"is refused by the model's chat template ({_short(error)})") from error
-    return texts[0], [(int(begin), int(end)) for begin, end in marks[0]]
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def split_chats(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Rows:
+    """Return a row for each example, with the number of its row: see `ChatTemplate.split`."""
+    template = template_of(rows, tokenizer)
+    if template is None:
+        return rows
+    chats: list[Any] = []
+    numbers: list[int] = []
+    for number, messages in zip(rows.numbers, rows["messages"], strict=True):
+        try:
+            parts = template.split(messages)
+        except UnusableChat:
+            parts = [messages]  # encoding reports it, with all other such rows
+        chats += parts
+        numbers += [number] * len(parts)
+    return replace(rows, columns={"messages": chats}, numbers=numbers)
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from adamss_core.fileio.exchange import read_answer, write_order
-from service.shared.processes import subprocesses
+from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, TimeoutExpired, end
 
 LOG = "child.log"
 LOG_BYTES = 2_000
@@ -32,17 +31,8 @@ class Reply:
     log: str
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module in a child process.
-
-    -P keeps the current folder out of the child's path: a user's own `service.py` or `random.py` there must not be
-    taken for ours or the standard library's.
-    """
-    return [sys.executable, "-P", "-m", module, *arguments]
-
-
 def ask(
-    command: list[str],
+    start: list[str] | Callable[[Launch], Process],
     order: Mapping[str, Any],
     folder: Path,
     *,
@@ -54,28 +44,22 @@ def ask(
     """Run a child process in `folder` until it has answered an order, and kill its whole session afterwards.
 
     Args:
+        start: the command, or a function that starts the process.
         seconds: wall-clock limit.
         limits: resource limits by their number in `resource`.
         stdin: file that the child reads as its standard input.
     """
     write_order(folder, order)
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL if stdin is None else stdin.fileno(),
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=environment,
-            start_new_session=True,
-        )
+    with (folder / LOG).open("wb") as log, Path(os.devnull).open("rb") as empty:
+        given = (stdin or empty).fileno()
+        launch = Launch(environment, given, log.fileno(), log.fileno(), folder, limits=limits or {})
+        process = SpawnedProcess(start, launch) if isinstance(start, list) else start(launch)
         exit_code: int | None
         try:
-            subprocesses.limit(process.pid, limits or {})
             exit_code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             exit_code = None
         finally:
-            subprocesses.end(process)
+            end(process)
     text = (folder / LOG).read_bytes()[-LOG_BYTES:].decode(errors="replace")
     return Reply(read_answer(folder, MAX_ANSWER_BYTES), exit_code, text)

@@ -1,14 +1,11 @@
-"""Child processes of the API that read models and files: environment, limits and termination."""
+"""Child processes of the API that read models and files: environment and limits."""
 
 from __future__ import annotations
 
 import os
 import resource
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 from service.shared.errors import TooManyRequests
@@ -59,25 +56,3 @@ def model_environment(*, offline: bool) -> dict[str, str]:
     belong to training."""
     environment = for_libraries(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
     return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
-
-
-def limit(pid: int, limits: Mapping[int, int]) -> None:
-    """Set resource limits of another process; only on Linux, elsewhere its time limit alone applies."""
-    if sys.platform != "linux":
-        return
-    with suppress(ProcessLookupError):
-        for kind, value in limits.items():
-            resource.prlimit(pid, kind, (value, value))
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads its own session, with all processes of that session."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process unless it has ended, and wait for its end."""
-    if process.poll() is None:
-        kill(process)
-        process.communicate()

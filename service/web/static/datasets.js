@@ -173,7 +173,8 @@ function ModelInput({ id }) {
     </form>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${preview ? html`<p class="muted">${number(preview.checked)} rows examined${taskOf(tasks, preview)?.preview === "image" ? "" : `, ${number(preview.over_length)} longer than ${number(preview.limit)} tokens`}.</p>
-      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${preview.examples.map((example) => html`<${Example} key=${example.row} example=${example} />`)}</div>` : null}`;
+      ${(preview.remarks ?? []).map((remark) => html`<p class="notice" key=${remark.code}>${remark.message}</p>`)}
+      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${preview.examples.map((example, index) => html`<${Example} key=${index} example=${example} />`)}</div>` : null}`;
 }
 
 function Example({ example }) {

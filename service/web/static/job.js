@@ -15,11 +15,12 @@ export function Job({ id }) {
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
   return html`<main id="main" data-job=${id}>
-    <${Head} job=${job} map=${map} />
+    <${Head} job=${job} map=${map} rows=${rows ?? []} />
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
+    <${Samples} events=${events} />
     <${HardestExamples} job=${job} />
     <div class="pair">
       <${Events} events=${events} />
@@ -30,12 +31,14 @@ export function Job({ id }) {
   </main>`;
 }
 
-function Head({ job, map }) {
+function Head({ job, map, rows }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
   }, [job.name]);
   const { step, total_steps: total, epoch, eta_seconds: eta } = job.progress;
   const metric = best(job);
+  const chosen = job.best_metric?.name;
+  const before = rows.find((row) => row.kind === "eval" && row.step === 0)?.values[`eval_${chosen}`];
   const facts = [
     ["task", job.resolved.spec.task],
     ["model", job.resolved.spec.base_model],
@@ -44,6 +47,7 @@ function Head({ job, map }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
+    ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -100,6 +104,29 @@ function Artifacts({ job }) {
             <th scope="row">${entry.name}</th><td class="num">${bytes(entry.size_bytes)}</td>
             <td class="text"><code class="hash">${entry.sha256}</code></td>
             <td><a class="button" href=${`/jobs/${job.id}/artifacts/${entry.name}`} download>Download ${entry.name}</a></td>
+          </tr>`,
+        )}</tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+// What a model that writes makes of a few held-out prompts: before training, and by now.
+function Samples({ events }) {
+  const all = events.filter((event) => event.type === "samples").map((event) => event.data);
+  const [first, last] = [all[0], all.at(-1)];
+  if (!last) return null;
+  const shown = first.step === last.step ? [last] : [first, last];
+  const written = ({ samples }, row) => samples.find((sample) => sample.row === row)?.completion ?? "";
+  return html`<section aria-labelledby="samples">
+    <h2 id="samples">Samples</h2>
+    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of samples">
+      <table class="list">
+        <thead><tr><th class="num">Row</th><th>Prompt</th><th>Expected</th>${shown.map(({ step }) => html`<th key=${step}>${step ? `Step ${number(step)}` : "Before training"}</th>`)}</tr></thead>
+        <tbody>${last.samples.map(
+          ({ row, prompt, expected }) => html`<tr key=${row}>
+            <td class="num">${row}</td><td class="text">${prompt}</td><td class="text">${expected}</td>
+            ${shown.map((evaluation) => html`<td class="text" key=${evaluation.step}>${written(evaluation, row)}</td>`)}
           </tr>`,
         )}</tbody>
       </table>

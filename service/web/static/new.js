@@ -11,8 +11,8 @@ const BLOCKS = ["dataset", "adamss", "training"];
 const COMMON_FIELDS = new Set([
   "name", "task", "base_model", "dataset.train", "dataset.eval_fraction", "dataset.text", "dataset.label",
   "adamss.num_subspaces", "adamss.target_modules", "adamss.use_asa", "adamss.asa_target_subspaces", "adamss.init_warmup",
-  "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size", "training.learning_rate",
-  "training.head_learning_rate", "training.seed",
+  "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size",
+  "training.gradient_accumulation_steps", "training.learning_rate", "training.head_learning_rate", "training.seed",
 ]);
 const FROM_PEFT = /^adamss\.(task_type|peft_type|auto_mapping|peft_version|base_model_name_or_path|revision|inference_mode)$/;
 

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from adamss_core.training import length_policy
 from adamss_core.training.batches import Encoded
+from adamss_core.training.data import Data, describe_split
 from adamss_core.training.errors import Stopped, TrainingError
+from adamss_core.training.length_policy import encode_data
 from adamss_core.training.run import run
 from adamss_core.training.tasks.text_generation import TextGeneration, shifted
 from adamss_core.training.tasks.text_generation_packing import (
@@ -23,7 +26,14 @@ from adamss_core.training.tasks.text_generation_packing import (
     why_not_packed,
 )
 from adamss_core.training.tasks.text_generation_spans import Example
-from tests.adamss_core.training.chats import build_llama, chats, completions, generation_job
+from tests.adamss_core.training.chats import (
+    TEMPLATE,
+    build_chat_tokenizer,
+    build_llama,
+    chats,
+    completions,
+    generation_job,
+)
 from tests.adamss_core.training.support import FinishedRun, Recorder, request, write_rows
 from tests.models import tiny_gpt2, tiny_llama
 
@@ -192,6 +202,62 @@ def test_completions_with_over_long_and_empty_ones(llama: Path, tmp_path: Path) 
     assert told["rows_truncated"]["rows"] == 2
     assert told["rows_without_targets"]["rows"] == 1
     assert result["train_rows"] + result["eval_rows"] == 58
+
+
+# Says "hm." before the last answer only, so that each answer is trained in a chat that ends with it.
+LAST_HUMS = TEMPLATE.replace(
+    "m['content']", "('hm. ' if m['role'] == 'assistant' and loop.last else '') + m['content']"
+)
+
+
+def three_turns_of_40_chats() -> list[dict[str, Any]]:
+    """The third chat is of three turns, of which the last is too long."""
+    rows = chats(40)
+    rows[2]["messages"] = [
+        *chats(1, seed=3)[0]["messages"][:2],
+        *rows[3]["messages"][:2],
+        {"role": "user", "content": "And coal?" * 20},
+        {"role": "assistant", "content": "It is black."},
+    ]
+    return rows
+
+
+def test_rows_with_several_examples_are_counted_as_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length_policy, "PIECE", 7)
+    talks = three_turns_of_40_chats()
+    spec = generation_job(training={"over_length": "drop"})
+    task = TextGeneration(spec)
+    rows = task.read(write_rows(tmp_path / "train.jsonl", talks))
+    evaluation = rows.take([0, 1])
+    recorder = Recorder()
+    data = Data(rows, evaluation, [], describe_split(evaluation, own_file=True, seed=0, stratified=False))
+    data, train, _ = encode_data(task, data, build_chat_tokenizer(LAST_HUMS), 64, recorder)
+    events = {(kind, facts["data"]): facts for kind, _, facts in recorder.events if kind != "rows_encoded"}
+    turns = sum(len(talk["messages"]) // 2 for talk in talks)
+    several = sum(len(talk["messages"]) > 2 for talk in talks)
+    assert events["rows_split", "training"] == {"data": "training", "of": 40, "rows": several, "examples": turns}
+    dropped = events["rows_dropped", "training"]
+    assert (dropped["rows"], dropped["examples"], dropped["of"]) == (1, 1, 40)
+    assert (len(train), len(data.train), data.train.row_count) == (turns - 1, turns - 1, 40)
+    assert data.train.numbers[:5] == sorted(data.train.numbers)[:5]
+    assert data.held_out == describe_split(evaluation, own_file=True, seed=0, stratified=False)
+    tokenizer = build_chat_tokenizer()
+    for entry, features in zip(data.train.cells(), train.features, strict=True):
+        answer = entry["messages"][-1]["content"]
+        assert str(tokenizer.decode(features["input_ids"])).endswith(f"hm. {answer}<|end|>")
+
+
+@pytest.mark.compat
+def test_stopped_run_on_split_rows_resumes_bit_equal(tmp_path: Path) -> None:
+    model = build_llama(tmp_path / "model", template=LAST_HUMS)
+    spec = generation_job(training={"max_steps": 4, "eval_steps": 2, "over_length": "drop"})
+    whole = run(request(model, tmp_path / "whole", three_turns_of_40_chats(), spec=spec), Recorder()).result
+    asked = request(model, tmp_path / "stopped", three_turns_of_40_chats(), spec=spec)
+    with pytest.raises(Stopped):
+        run(asked, Recorder(stop_at=2))
+    resumed = run(asked, Recorder()).result
+    assert (resumed["eval_loss"], resumed["held_out"]) == (whole["eval_loss"], whole["held_out"])
+    assert (whole["train_rows"], whole["eval_rows"]) == (36, 4)
 
 
 @pytest.mark.parametrize(

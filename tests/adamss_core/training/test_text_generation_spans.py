@@ -12,13 +12,15 @@ from transformers import PreTrainedTokenizerFast
 from adamss_core.spec import reader_of, record_of
 from adamss_core.spec.cells import Unusable
 from adamss_core.spec.chat import wrong_with_chat
+from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
+from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered, UnusableChat
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
-    Rendered,
-    UnusableChat,
     render,
     render_prompt,
+    split_chats,
+    template_of,
     tokenise_rendered,
 )
 from tests.adamss_core.training.chats import HEAD, MARKED, TEMPLATE, build_chat_tokenizer, generation_job
@@ -50,8 +52,14 @@ def trained(example: Example, tokenizer: PreTrainedTokenizerFast) -> list[str]:
     return [str(tokenizer.decode(example.ids[stretch])) for stretch in stretches if len(stretch)]
 
 
+def examples_of(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, limit: int = 999) -> list[Example]:
+    rows = split_chats(Rows({name: [value] for name, value in row.items()}, [1]), tokenizer)
+    template = template_of(rows, tokenizer)
+    return tokenise_rendered([render(cells, template) for cells in rows.cells()], tokenizer, limit)
+
+
 def tokens_of(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, limit: int = 999) -> Example:
-    (example,) = tokenise_rendered([render(row, tokenizer)], tokenizer, limit)
+    (example,) = examples_of(row, tokenizer, limit)
     return example
 
 
@@ -60,15 +68,15 @@ def test_the_answers_of_a_chat_are_trained_with_their_end(template: str) -> None
     tokenizer = build_chat_tokenizer(template)
     example = tokens_of({"messages": TALK}, tokenizer)
     assert trained(example, tokenizer) == ["It is white.<|end|>", "It is black.<|end|>"]
-    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(TALK, tokenize=False)
+    assert tokenizer.decode(example.ids) == str(tokenizer.apply_chat_template(TALK, tokenize=False)).rstrip()
 
 
-def test_an_answer_that_a_template_changes_later_is_found_by_its_content() -> None:
+def test_answer_that_a_template_changes_later_is_trained_as_the_last_one() -> None:
     tokenizer = build_chat_tokenizer(LAST_THINKS)
-    assert trained(tokens_of({"messages": TALK}, tokenizer), tokenizer) == [
-        "It is white.<|end|>",
-        "hm. It is black.<|end|>",
-    ]
+    first, second = examples_of({"messages": TALK}, tokenizer)
+    assert trained(first, tokenizer) == ["hm. It is white.<|end|>"]
+    assert trained(second, tokenizer) == ["hm. It is black.<|end|>"]
+    assert "<|assistant|>It is white.<|end|>" in str(tokenizer.decode(second.ids))
 
 
 @pytest.mark.parametrize("answer", ["yes", "no"])
@@ -92,7 +100,7 @@ def test_a_template_without_end_tokens() -> None:
     tokenizer = build_chat_tokenizer(
         HEAD + "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
     )
-    assert trained(tokens_of({"messages": TALK[1:3]}, tokenizer), tokenizer) == ["It is white."]
+    assert trained(tokens_of({"messages": TALK[1:3]}, tokenizer), tokenizer) == ["It is white.<|end|>"]
 
 
 def test_the_prompt_of_a_chat_ends_with_the_assistants_header() -> None:
@@ -153,6 +161,12 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
         ([TALK[1], {"role": "assistant", "content": ["It"]}], "content that is not text"),
         ([TALK[1]], "never answers"),
         ([TALK[1], TALK[0], TALK[2]], "system message in place 2"),
+        ([TALK[1] | {"weight": 1}, TALK[2]], "number 1 has a weight, but is of the user"),
+        ([TALK[1], TALK[2] | {"weight": 0.5}], "number 2 has the weight '0.5'; use 0"),
+        ([TALK[1], TALK[2] | {"weight": True}], "number 2 has the weight 'True'; use 0"),
+        ([TALK[1], TALK[2] | {"weight": 0}], "every answer has weight 0"),
+        ([TALK[1], TALK[2] | {"tool_calls": [{"id": "1"}]}], "number 2 calls tools"),
+        ([TALK[1], TALK[2] | {"facts": {"id": "1"}}], "number 2 has a nested value in 'facts'"),
     ],
 )
 def test_chats_that_cannot_be_trained_from(messages: list[dict[str, Any]], wrong: str) -> None:
@@ -166,14 +180,14 @@ def test_chats_that_cannot_be_trained_from(messages: list[dict[str, Any]], wrong
 
 def test_what_a_template_refuses_is_said_in_its_words() -> None:
     with pytest.raises(UnusableChat, match="No system here"):
-        render({"messages": TALK}, build_chat_tokenizer(STRICT))
+        render({"messages": TALK}, ChatTemplate(build_chat_tokenizer(STRICT)))
 
 
 def test_a_tokenizer_without_a_template() -> None:
     with pytest.raises(TrainingError, match="no chat template") as caught:
-        render({"messages": TALK}, build_chat_tokenizer(None))
+        ChatTemplate(build_chat_tokenizer(None))
     assert caught.value.code == "missing_chat_template"
-    assert render({"text": "It"}, build_chat_tokenizer(None)) == Rendered("It", [(0, 2)])
+    assert render({"text": "It"}, None) == Rendered("It", [(0, 2)])
 
 
 def test_columns_by_their_usual_names() -> None:

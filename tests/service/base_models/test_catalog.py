@@ -13,7 +13,9 @@ import pytest
 
 from service.base_models import inspection
 from service.shared.errors import Unavailable
+from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
+from tests.processes import Scripted
 from tests.service.support import MODEL, Service, copy_model, rows, running
 
 pytestmark = pytest.mark.slow
@@ -41,9 +43,9 @@ def test_facts_are_found_out_once_and_again_when_the_folder_changes(
     calls = []
     real = inspection.inspect
 
-    def counted(model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
+    def counted(forkserver: ForkServer, model: str, revision: str | None, *, local: bool) -> dict[str, Any]:
         calls.append(model)
-        return real(model, revision, local=local)
+        return real(forkserver, model, revision, local=local)
 
     monkeypatch.setattr(inspection, "inspect", counted)
     with running(settings, tiny_facts) as service:
@@ -70,11 +72,10 @@ def test_hub_models_only_where_they_are_allowed(settings: Settings) -> None:
 def test_a_slow_inspection_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
     monkeypatch.setattr(inspection, "SECONDS", 1.5)
     began = time.monotonic()
     with pytest.raises(Unavailable, match="longer than"):
-        inspection.inspect("tiny", None, local=True)
+        inspection.inspect(Scripted(script), "tiny", None, local=True)
     assert time.monotonic() - began < 10
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
@@ -84,8 +85,7 @@ def test_the_child_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ADAMSS_API_KEY", "canary")
     monkeypatch.setenv("ADAMSS_DATABASE_URL", "canary")
     script = "import json, os; open('answer.json', 'w').write(json.dumps({'env': dict(os.environ)}))"
-    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
-    answer = inspection.inspect("tiny", None, local=True)
+    answer = inspection.inspect(Scripted(script), "tiny", None, local=True)
     assert "canary" not in json.dumps(answer)
     assert answer["env"]["HF_HUB_OFFLINE"] == "1"
 
@@ -93,10 +93,9 @@ def test_the_child_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "script", ["open('answer.json', 'w').write('not json')", "raise SystemExit(1)", "import os; os.abort()"]
 )
-def test_a_broken_inspection_is_not_the_callers_fault(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
+def test_a_broken_inspection_is_not_the_callers_fault(script: str) -> None:
     with pytest.raises(Unavailable):
-        inspection.inspect("tiny", None, local=True)
+        inspection.inspect(Scripted(script), "tiny", None, local=True)
 
 
 def test_folders_that_are_no_models_are_not_listed(settings: Settings) -> None:
@@ -111,12 +110,13 @@ def test_folders_that_are_no_models_are_not_listed(settings: Settings) -> None:
             assert service.refused(base_model=name, dataset=dataset)["code"] == "unknown_model"
 
 
-def test_limits_hold_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_hold_in_the_child() -> None:
     if os.uname().sysname != "Linux":
         pytest.skip("limits are Linux'")
     script = (
         "import json, resource, time; time.sleep(0.5);"
         "open('answer.json', 'w').write(json.dumps({'cpu': resource.getrlimit(resource.RLIMIT_CPU)[0]}))"
     )
-    monkeypatch.setattr(inspection, "COMMAND", [inspection.COMMAND[0], "-c", script])
-    assert inspection.inspect("tiny", None, local=True) == {"cpu": inspection.LIMITS[resource.RLIMIT_CPU]}
+    assert inspection.inspect(Scripted(script), "tiny", None, local=True) == {
+        "cpu": inspection.LIMITS[resource.RLIMIT_CPU]
+    }

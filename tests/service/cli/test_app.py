@@ -18,7 +18,7 @@ from service.shared.settings import Settings
 pytestmark = pytest.mark.slow
 
 COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
-JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]
+JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics", "samples"]
 
 
 def adamss(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from service.cli.job_view import BARS, JobView, evaluation, render_job, sparkline
+from service.cli.watch import PlainLines
 from service.client.types import JobJson
 
 
@@ -82,6 +83,23 @@ def test_view_of_queued_and_failed_jobs() -> None:
     text = drawn(JobView(job(status="failed", error=error)))
     assert "The loss became NaN" in text
     assert "Lower the learning rate." in text
+
+
+def test_evaluation_before_training_stands_beside_the_newest() -> None:
+    watched = job(best_metric={"name": "loss", "direction": "min"})
+    values = {"eval_loss": 0.7, "eval_perplexity": 2.0138}
+    text = drawn(JobView(watched, values, before={"eval_loss": 5.5, "eval_perplexity": 244.7}))
+    assert re.search(r"eval loss +0\.7000 +before training 5\.5000 +perplexity 2\.0138", text)
+
+
+def test_plain_lines_say_which_evaluation_is_before_training() -> None:
+    file = io.StringIO()
+    view = JobView(job(best_metric={"name": "loss", "direction": "min"}))
+    row: dict[str, Any] = {"seq": 1, "kind": "eval", "epoch": 0.0, "time": "", "values": {"eval_loss": 5.5}}
+    rows = [{"step": 0, **row}, {"step": 9, **row}]
+    PlainLines(Console(file=file)).show(view, rows)  # type: ignore[arg-type]
+    lines = file.getvalue().splitlines()
+    assert lines[:2] == ["before training  loss 5.5000", "step 9  evaluation  loss 5.5000"]
 
 
 def test_sparkline_spans_its_range() -> None:

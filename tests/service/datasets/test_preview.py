@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.service.support import MODEL, Service, error_of, rows
+from service.cli.datasets import print_examples
+from tests.adamss_core.training.chats import TEMPLATE
+from tests.service.jobs.test_chat_parts import add_model, chat
+from tests.service.support import MODEL, Service, error_of, jsonl, rows
 
 pytestmark = pytest.mark.slow
 
@@ -43,3 +46,14 @@ def test_errors_name_their_field(service: Service) -> None:
         assert error_of(response.json())["param"] == param
     assert service.client.post("/datasets/ds_nothere22/preview").status_code == 404
     assert list(service.settings.files.scratch.glob("preview-*")) == []
+
+
+def test_remarks_reach_api_and_terminal(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    add_model(service, "talks", TEMPLATE)
+    dataset = service.upload(jsonl(chat(name="Ann"), *[chat()] * 3), "chats.jsonl")
+    shown = examples(service, dataset, task="text-generation", base_model="talks")
+    (remark,) = shown["remarks"]
+    assert remark["code"] == "parts_not_shown"
+    assert "name (1 row)" in remark["message"]
+    print_examples(shown)
+    assert remark["message"] in capsys.readouterr().out

@@ -189,3 +189,31 @@ def test_a_job_takes_what_it_leaves_out_from_its_task() -> None:
     assert (resolved.training.batch_size, resolved.training.learning_rate) == (2, 2e-3)
     assert resolved.training.max_length == 1_024
     assert with_defaults(resolved) == resolved
+
+
+@pytest.mark.parametrize(
+    ("training", "sizes"),
+    [
+        ({}, (8, 2)),  # both from the preset
+        ({"batch_size": 4}, (4, 1)),
+        ({"batch_size": 8}, (8, 1)),  # the preset's own size is as much the user's as any other
+        ({"batch_size": 4, "gradient_accumulation_steps": 3}, (4, 3)),
+        ({"gradient_accumulation_steps": 3}, (8, 3)),
+    ],
+)
+def test_a_given_batch_size_is_not_multiplied(training: dict[str, int], sizes: tuple[int, int]) -> None:
+    block = {"name": "a", "base_model": "b", "dataset": {"train": "ds_aaaaaaaa"}, "task": "text-generation"}
+    pasted = {"adamss": {"peft_type": "ADAMSS", "r": 8, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}}
+    for spec in (block, block | pasted):
+        resolved = with_defaults(JobSpec.model_validate(spec | {"training": training}))
+        assert (resolved.training.batch_size, resolved.training.gradient_accumulation_steps) == sizes
+        assert with_defaults(resolved) == resolved
+        assert with_defaults(JobSpec.model_validate(resolved.model_dump(mode="json"))) == resolved
+
+
+def test_a_dry_run_counts_the_steps_of_the_given_batch(service: Service, data: dict[str, str]) -> None:
+    spec = {"name": "a", "task": "text-generation", "dataset": {}}
+    spec |= {"base_model": "HuggingFaceTB/SmolLM2-135M-Instruct", "training": {"batch_size": 4, "epochs": 1}}
+    plan = planned(service, data, yaml.safe_dump(spec))
+    assert plan["spec"]["training"]["gradient_accumulation_steps"] == 1
+    assert plan["estimate"]["steps"] == -(-plan["estimate"]["train_rows"] // 4)

@@ -15,6 +15,7 @@ from service.base_models import inspection
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
 from tests.adamss_core.training.tasks.support import build_vit
+from tests.processes import FORKSERVER
 from tests.service.support import MODEL, Service, jsonl
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ SEVERAL: dict[str, Any] = {"problem_type": "multi_label_classification"}
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = build_vit(tmp_path_factory.mktemp("vit") / "vit")
-    return folder, inspection.inspect(str(folder), None, local=True)
+    return folder, inspection.inspect(FORKSERVER, str(folder), None, local=True)
 
 
 @pytest.fixture

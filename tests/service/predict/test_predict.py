@@ -33,6 +33,7 @@ def refused(service: Service, job: str, status: int, body: Any) -> dict[str, Any
 def child_pid(service: Service) -> int:
     child = service.context.predictor._child
     assert child is not None
+    assert child.pid is not None
     return child.pid
 
 
@@ -68,9 +69,9 @@ def test_process_ends_without_its_parent_and_is_started_again(service: Service, 
     ask(service, job, GOOD)
     child = service.context.predictor._child
     assert child is not None
-    assert child._process.stdin is not None
-    child._process.stdin.close()  # as when the parent is gone
+    os.close(child._requests)  # as when the parent is gone
     assert child._process.wait(120) == 0
+    child._requests = os.open(os.devnull, os.O_WRONLY)  # to be closed with the process
     assert ask(service, job, GOOD)["data"][0]["label"] == "good"
     assert child_pid(service) != child.pid
 

@@ -15,12 +15,13 @@ import pytest
 from service.predict.process import LOCK, WAITING, PredictingProcess, PredictionQueue, clear_orphans, open_log
 from service.shared.errors import TimedOut, TooManyRequests, Unavailable
 from service.shared.settings import Settings
+from tests.processes import ANEW
 from tests.worker.support import wait_until
 
 
 @pytest.fixture
 def predictor(tmp_path: Path) -> Iterator[PredictionQueue]:
-    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=0.3))
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=0.3), ANEW)
     yield predictor
     predictor.close()
 
@@ -34,7 +35,7 @@ def test_time_is_limited_and_nothing_is_left(predictor: PredictionQueue, tmp_pat
 
 
 def test_the_end_of_the_service_does_not_wait_for_an_answer(tmp_path: Path) -> None:
-    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=600.0))
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_timeout_seconds=600.0), ANEW)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(predictor.ask, {})
         while predictor._child is None:  # it starts within milliseconds
@@ -53,8 +54,8 @@ def test_queue_is_bounded(predictor: PredictionQueue) -> None:
 
 def test_idle_process_is_ended(tmp_path: Path) -> None:
     """As after an answer: the timer is set, nobody asks again."""
-    predictor = PredictionQueue(Settings(home=tmp_path, predict_idle_seconds=0.01))
-    child = predictor._child = PredictingProcess(Settings(home=tmp_path))
+    predictor = PredictionQueue(Settings(home=tmp_path, predict_idle_seconds=0.01), ANEW)
+    child = predictor._child = PredictingProcess(Settings(home=tmp_path), ANEW)
     predictor._start_timer()
     assert predictor._timer is not None
     predictor._timer.join(60)
@@ -75,11 +76,12 @@ def test_orphans_are_cleared(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_secrets_and_devices_stay_here_and_memory_is_limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ADAMSS_API_KEY", "adamss_secret")
-    child = PredictingProcess(Settings(home=tmp_path, allow_hub=False, predict_memory_bytes=2**30))
-    about = Path(f"/proc/{child._process.pid}")
+    child = PredictingProcess(Settings(home=tmp_path, allow_hub=False, predict_memory_bytes=2**30), ANEW)
+    assert child.pid is not None
+    about = Path(f"/proc/{child.pid}")
     wait_until(lambda: (about / "environ").read_bytes() != b"")  # it has none while it becomes another program
     variables = (about / "environ").read_bytes().split(b"\0")
-    data = resource.prlimit(child._process.pid, resource.RLIMIT_DATA)
+    data = resource.prlimit(child.pid, resource.RLIMIT_DATA)
     child.close()
     assert not any(b"adamss_secret" in variable for variable in variables)
     assert {b"CUDA_VISIBLE_DEVICES=", b"HF_HUB_OFFLINE=1"} <= set(variables)

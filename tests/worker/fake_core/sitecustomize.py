@@ -90,3 +90,4 @@ def _end_badly(how: str) -> None:
 module: Any = types.ModuleType("adamss_core.training.run")
 module.run = run
 sys.modules["adamss_core.training.run"] = module
+sys.modules["adamss_core.warm"] = types.ModuleType("adamss_core.warm")  # which imports torch

@@ -1,0 +1,54 @@
+"""Turn a forked process into the one that was ordered: streams, environment, limits, and the module's `main`."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+from setproctitle import setproctitle
+
+from service.shared.processes.spawned_process import python
+
+PR_SET_PDEATHSIG = 1
+
+
+def become(order: dict[str, Any]) -> object:
+    """Run an order's module in this process, and return what its `main` returns.
+
+    Args:
+        order: as `forkserver` sends it, with the file descriptors of the three streams.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the server ends with its parent
+    os.setsid() if order["own_session"] else os.setpgid(0, 0)
+    for handle, stream in enumerate(order["streams"]):
+        os.dup2(stream, handle)
+        os.close(stream)
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    for kind, value in order["limits"]:
+        resource.setrlimit(kind, (value, value))
+    logging.getLogger().handlers.clear()  # the server's
+    _renew_libraries()
+    module, arguments = order["module"], order["arguments"]
+    setproctitle(" ".join(python(module, *arguments)))
+    sys.argv = [module, *arguments]
+    return importlib.import_module(module).main()
+
+
+def _renew_libraries() -> None:
+    """Undo what the server did to libraries, and what they would share with every other forked process."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    np.random.seed()  # libraries use the global generator
+    asked = os.environ.get("OMP_NUM_THREADS")
+    threadpool_limits(int(os.environ.get("OPENBLAS_NUM_THREADS") or asked or os.cpu_count() or 1), user_api="blas")
+    if asked and (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(int(asked))
