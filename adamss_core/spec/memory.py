@@ -19,7 +19,7 @@ QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales incl
 BLOCK = re.compile(r".*?\.\d+(?=\.)")  # a layer of the body, from the names of its modules
 
 # Fitted to peaks on a CPU; `benchmarks/memory.py` names the configurations, and measures others.
-PROCESS = 520 << 20  # Python, torch, transformers, tokenizer and data, before any weight
+PROCESS = 435 << 20  # Python, torch, transformers, tokenizer and data, before any weight
 BITSANDBYTES = 55 << 20
 STEP = 30 << 20  # code and buffers of the first step
 FRAGMENTS = {"fp32": 1.45, "bf16": 1.36}  # the allocator's memory for each byte that the backward pass needs

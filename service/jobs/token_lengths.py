@@ -54,26 +54,29 @@ class LengthMeasurer:
     def __init__(self, db: Database, forkserver: ForkServer) -> None:
         self._db, self._forkserver = db, forkserver
         self._waiting: Queue[tuple[LengthKey, Json]] = Queue(WAITING)
-        self._known: set[LengthKey] = set()  # waiting, under way, or failed in this process
+        self._under_way: set[LengthKey] = set()
+        self._failed: set[LengthKey] = set()  # not tried again by this process
         self._lock = Lock()
         self._thread: Thread | None = None
         self._closed = False
 
     def measure(self, key: LengthKey, order: Json) -> bool:
-        """Ask for a measurement, unless it was asked for before; return whether it is still to come.
+        """Ask for a measurement, unless it is under way or has failed; return whether it is still to come.
 
         Args:
             order: as `adamss_core.training.lengths` reads it.
         """
         with self._lock:
-            if key in self._known:
-                return self._thread is not None
+            if key in self._failed:
+                return False
+            if key in self._under_way or self._closed:
+                return True
             try:
                 self._waiting.put_nowait((key, order))
             except Full:  # the next dry run asks again
                 return True
-            self._known.add(key)
-            if self._thread is None and not self._closed:
+            self._under_way.add(key)
+            if self._thread is None:
                 self._thread = Thread(target=self._run, name="token-lengths", daemon=True)
                 self._thread.start()
             return True
@@ -93,22 +96,27 @@ class LengthMeasurer:
                         return
                 continue
             try:
-                self._measure(key, order)
+                problem = self._measure(key, order)
             except (OSError, SQLAlchemyError) as error:
-                logger.warning("token lengths of %s are not measured: %r", key.dataset_id, error)
+                problem = repr(error)
+            if problem is not None:
+                logger.warning("token lengths of %s are not measured: %s", key.dataset_id, problem)
+                self._failed.add(key)
+            self._under_way.discard(key)
 
-    def _measure(self, key: LengthKey, order: Json) -> None:
+    def _measure(self, key: LengthKey, order: Json) -> str | None:
+        """Keep what a child process measures; return why it did not."""
         environment = model_environment(offline=Path(order["model"]).is_dir()) | {"OMP_NUM_THREADS": "1"}
         with TemporaryDirectory(prefix="adamss-lengths-") as folder:
             start = self._forkserver.starter(MODULE)
             reply = ask(start, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
         if reply.answer is None:
-            logger.warning("token lengths of %s are not measured: %s", key.dataset_id, reply.log)
-            return
+            return reply.log
         row = TokenLengths(**vars(key), lengths=reply.answer, measured_at=now())
         with self._db.write() as session:
             if session.get(Dataset, key.dataset_id) is not None:
                 session.merge(row)
+        return None
 
 
 def find_lengths(caller: Caller, spec: JobSpec, train: Dataset) -> tuple[Lengths, list[str]]:
