@@ -18,13 +18,14 @@ from peft import AdamssConfig, PeftConfig, PeftModel, get_peft_model_state_dict,
 from peft.utils import PeftType
 from torch import Tensor, nn
 
+from adamss_core.compiled import original, plain_name
 from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
 from adamss_core.decomposition import Decomposition
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
-from adamss_core.peft_model import build_peft_model, restored_on_error
+from adamss_core.peft_model import adaptable, build_peft_model, restored_on_error
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -36,9 +37,11 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
     """Write one adapter; each file appears whole or not at all, the manifest last.
 
     Args:
+        model: compiled or not, the files are the same.
         folder: created if needed. Stock PEFT loads it too.
         adapter_name: the active adapter by default.
     """
+    model = original(model)
     adapter = adapter_name or active_adapter(model)
     files = {
         WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
@@ -77,7 +80,7 @@ def load_adapter(
         BaseMismatchError: another base; the message names the first module that differs.
         PlacementError: the rows of a stock file cannot be placed with certainty.
     """
-    folder = Path(folder)
+    folder, base_model = Path(folder), adaptable(base_model)
     config = read_config(folder)
     drop_saved_targets(config)
     tensors = read_weights(folder)
@@ -122,7 +125,7 @@ def active_adapter(model: PeftModel) -> str:
 def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     """Return the adapter's tensors under PEFT's file keys, contiguous and on the CPU, none sharing memory."""
     state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    return {plain_name(key): value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:

@@ -48,6 +48,12 @@ class TargetError(AdamssError, ValueError):
     code = "invalid_target"
 
 
+class BypassedTargetError(TargetError):
+    """A target's weight is read without calling the module, so that an adapter on it would have no effect."""
+
+    code = "target_without_effect"
+
+
 class WeightError(AdamssError, ValueError):
     """A target's weight cannot be decomposed; `where` is the module."""
 

@@ -23,6 +23,7 @@ from adamss_core.adapter_files import (
     to_json,
     write_folder,
 )
+from adamss_core.compiled import original, plain_name, uncompiled
 from adamss_core.errors import ExportError
 from adamss_core.layer import AdamssLayer
 
@@ -43,6 +44,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
     Raises:
         ExportError: the adapter has no effect at all, or the folder holds an AdaMSS adapter.
     """
+    model = original(model)
     adapter = adapter_name or active_adapter(model)
     if (Path(folder) / MANIFEST).exists():
         raise ExportError(
@@ -99,6 +101,7 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
     Raises:
         MergeError: the delta is not finite, or the base is quantised in a way that cannot be merged into.
     """
+    model = uncompiled(model)
     adapter = adapter_name or active_adapter(model)
     merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
     return merged
@@ -151,7 +154,8 @@ def _lora_config(model: PeftModel, adapter: str, modules: list[str], rank: int, 
 
 def _targets(base: nn.Module, modules: list[str]) -> list[str] | str:
     """Return target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
-    everything = [name for name, module in base.named_modules() if name and not _inside_adapter(base, name)]
+    everything = [plain_name(name) for name, _ in base.named_modules() if name and not _inside_adapter(base, name)]
+    everything = list(dict.fromkeys(everything))  # a compiled module and its original have one name
     for candidate in (sorted({name.rpartition(".")[2] for name in modules}), modules):
         matched = [n for n in everything if n in candidate or n.endswith(tuple(f".{c}" for c in candidate))]
         if sorted(matched) == modules:

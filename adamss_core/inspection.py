@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from adamss_core.activations import config_activations
+from adamss_core.bypassed import bypassed_modules
 from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
@@ -129,7 +130,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
 
     Returns:
         parameters: of all modules but the trained head.
-        linear_modules: name (as PEFT sees it), kind (Linear or Conv1D), in_features, out_features, bias.
+        linear_modules: the fields of `LinearModule`; names as PEFT sees them, kind Linear or Conv1D.
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
@@ -168,8 +169,8 @@ def head_modules(model: PreTrainedModel) -> list[str]:
 
 
 def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
-    """Describe every linear layer that can be adapted, in the model's order, heads included."""
-    layers = []
+    """Describe every linear layer, in the model's order, heads included."""
+    layers, readers = [], bypassed_modules(model)
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, Conv1D)):
             transposed = isinstance(module, Conv1D)
@@ -181,6 +182,7 @@ def linear_modules(model: nn.Module) -> list[dict[str, Any]]:
                     "in_features": rows if transposed else columns,
                     "out_features": columns if transposed else rows,
                     "bias": module.bias is not None,
+                    "bypassed_by": readers.get(name),
                 }
             )
     return layers
@@ -208,7 +210,7 @@ def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] 
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
-    names = {module["name"].rpartition(".")[2] for module in linear}
+    names = {module["name"].rpartition(".")[2] for module in linear if module["bypassed_by"] is None}
     if targets is not None and not names.isdisjoint(targets):
         return targets
     return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)

@@ -28,6 +28,8 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
 from adamss_core.asa_state import ACTIVE, NEVER
+from adamss_core.bypassed import check_called
+from adamss_core.compiled import plain_name
 from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
@@ -78,7 +80,7 @@ class AdamssModel(BaseTuner):
         """Check everything and decompose every target before the first module is changed.
 
         Raises:
-            ConfigError, TargetError, WeightError
+            ConfigError, TargetError, BypassedTargetError, WeightError
         """
         config = self.peft_config[adapter_name]
         check_adapter_name(adapter_name, model)
@@ -87,10 +89,10 @@ class AdamssModel(BaseTuner):
         self._check_layer_indices(model, config)
         config = _maybe_include_all_linear_layers(config, model)
         drop_saved_targets(config)
+        targets = self._find_targets(model, config)
+        check_called(model, [name for name, _ in targets], trained=not config.inference_mode)
         self._layers = None
-        self._planned = {
-            name: self._decompose_target(name, target, config) for name, target in self._find_targets(model, config)
-        }
+        self._planned = {name: self._decompose_target(name, target, config) for name, target in targets}
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:
@@ -197,7 +199,11 @@ class AdamssModel(BaseTuner):
     def adapted_layers(self, adapter_name: str) -> dict[str, AdamssLayer]:
         """Return the layers that have this adapter by module name, in the model's order."""
         if self._layers is None:
-            self._layers = {n: m for n, m in self.model.named_modules() if isinstance(m, AdamssLayer)}
+            self._layers = {
+                plain_name(name): module
+                for name, module in self.model.named_modules()
+                if isinstance(module, AdamssLayer)
+            }
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
     def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,8 +18,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
+from adamss_core.compiled import original, uncompiled
 from adamss_core.config import DEFAULT_ADAPTER
-from adamss_core.errors import ConfigError
+from adamss_core.errors import AdamssWarning, ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 
 
@@ -103,7 +105,8 @@ def get_adamss_model(
     """Put an AdaMSS adapter on a base model.
 
     Args:
-        base_model: changed in place, its weights frozen. Any float dtype; bitsandbytes linears too.
+        base_model: changed in place, its weights frozen. Any float dtype; bitsandbytes linears too. Compile the
+            returned model, not the base: a compiled base is taken back to eager.
         config: all fields have the meaning that PEFT documents.
         adapter_name: the adapter's name.
         decomposition_cache: folder for finished decompositions, keyed by content of the weight: the next adapter on the
@@ -114,10 +117,25 @@ def get_adamss_model(
 
     Raises:
         ConfigError: a field is out of range or contradicts another.
-        TargetError: no module is targeted, or one that cannot be adapted.
+        TargetError: no module is targeted, or one that cannot be adapted, or is never called (BypassedTargetError).
         WeightError: a target's weight is NaN, infinite or all zero.
     """
-    return build_peft_model(base_model, config, adapter_name, decompose_with_cache(decomposition_cache))
+    return build_peft_model(adaptable(base_model), config, adapter_name, decompose_with_cache(decomposition_cache))
+
+
+def adaptable(base_model: nn.Module) -> nn.Module:
+    """Return the base without torch.compile: its graphs and its modules' names would be those from before the adapter.
+
+    Compiled modules inside are replaced in place, with a warning.
+    """
+    if any(original(module) is not module for module in base_model.modules()):
+        warnings.warn(
+            "The base model is compiled; the adapter goes onto the model inside. Call torch.compile on the adapted "
+            "model instead.",
+            AdamssWarning,
+            stacklevel=3,
+        )
+    return uncompiled(base_model)
 
 
 def build_peft_model(

@@ -173,6 +173,7 @@ def with_image(cells: dict[str, Any], name: str) -> dict[str, Any]:
         if image.width * image.height > MAX_PIXELS:
             raise _bad_image(where, f"has {image.width} x {image.height} pixels")
         image.load()
+        image.getexif()  # read when the image is turned upright
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _bad_image(where, "cannot be read as an image") from error
     return cells | {"image": image}

@@ -74,8 +74,8 @@ def label_set(cell: Any, separator: str | None) -> tuple[str, ...]:
         names = [class_name(value) for value in cell]
     else:
         text = class_name(cell)
-        names = text.split(separator) if separator is not None else [text]
-    return tuple(sorted({name.strip() for name in names if name.strip()}))
+        names = [class_name(name) for name in text.split(separator)] if separator is not None else [text]
+    return tuple(sorted({name for name in names if name}))
 
 
 def words_of(cell: Any) -> list[str]:

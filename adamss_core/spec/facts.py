@@ -15,6 +15,8 @@ class LinearModule(BaseModel):
     in_features: int
     out_features: int
     bias: bool
+    bypassed_by: str | None = None
+    """Class of the module around that reads the weight without calling the module; None where it is called."""
 
 
 class Activations(BaseModel):

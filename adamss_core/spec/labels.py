@@ -1,9 +1,15 @@
-"""Read cells: which ones count as empty, and the name of a class."""
+"""Names of classes: one for each class however it is written, and names that may be the same by mistake."""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
+from collections.abc import Iterable
 from typing import Any
+
+WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9]\d{0,17}))\.0+")  # 1.0 and 1.00, but not versions and codes such as 01.0
+NULL_WORDS = frozenset({"nan", "+nan", "-nan", "null", "none", "na", "n/a", "#n/a"})
 
 
 def as_text(value: Any) -> str:
@@ -12,9 +18,24 @@ def as_text(value: Any) -> str:
 
 
 def class_name(value: Any) -> str:
-    """Return one name for one class, however it was written: 1, 1.0, "1" and " 1 " are equal, true is "true"."""
-    if isinstance(value, bool):
-        return str(value).lower()
+    """Return one name for one class, however it was written: 1, 1.0, "1.0" and " 1 " are equal, true and "True" too."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return as_text(value)
+    text = as_text(value)
+    if len(text) <= len("false") and text.lower() in ("true", "false"):
+        return text.lower()
+    whole = WHOLE_NUMBER.fullmatch(text)
+    return text if whole is None else str(int(whole[1]))
+
+
+def variants(names: Iterable[str]) -> list[list[str]]:
+    """Return groups of names that differ in case, blanks or the encoding of a letter only."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def null_words(names: Iterable[str]) -> list[str]:
+    """Return the names by which tables spell a missing value."""
+    return [name for name in names if name.lower() in NULL_WORDS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import regex
 
@@ -17,19 +17,40 @@ ALL_LINEAR = "all-linear"
 SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
 MATCH_SECONDS = 1.0  # for all modules together: patterns come from users, and some never end
 SUGGESTIONS = 8
+NAMED = 3  # modules that an error names in full
 
 
 def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
     """Return the linear modules that the spec adapts, in the model's order.
 
     Raises:
-        SpecProblem: the targets match nothing, or a pattern cannot be used.
+        SpecProblem: the targets match nothing, or a module that is never called, or a pattern cannot be used.
     """
     matcher = _Matcher(spec, facts)
     matched = [module for module in facts.linear_modules if matcher.matches(module.name)]
     if not matched:
         raise _nothing_matched(spec, facts, matcher.targets)
+    readers = {module.name: module.bypassed_by for module in matched if module.bypassed_by is not None}
+    if readers:
+        raise SpecProblem("adamss.target_modules", " ".join(describe_bypassed(readers)), "target_without_effect")
     return matched
+
+
+def describe_bypassed(readers: Mapping[str, str]) -> tuple[str, str]:
+    """Return message and remedy for targets that are not called.
+
+    Args:
+        readers: name of each such target -> the class that reads its weight.
+    """
+    shown = ", ".join(f"'{name}'" for name in list(readers)[:NAMED])
+    more = f" and {len(readers) - NAMED} more" if len(readers) > NAMED else ""
+    kinds = " and ".join(dict.fromkeys(readers.values()))
+    leave_out = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in readers))
+    return (
+        f"target_modules matches {shown}{more}, whose weight {kinds} reads without calling the module, always or in "
+        "its fused kernels, so that an adapter there would do nothing.",
+        f"Leave {leave_out} out of target_modules and name the other layers to adapt.",
+    )
 
 
 def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:

@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch.optim import AdamW
 
 from adamss_core.training.batches import StepRows
+from adamss_core.training.idle_targets import IdleTargets
 from adamss_core.training.metric_accumulator import MetricAccumulator
 from adamss_core.training.optimizer import make_schedule
 from adamss_core.training.progress import Progress
@@ -26,6 +27,7 @@ class AdapterTraining:
         optimizer: of this adapter's parameters, without accelerate's wrapping.
         schedule: of the learning rates.
         subspaces: ASA of this adapter.
+        idle_targets: watch over modules without a gradient.
         progress: counts that checkpoints keep.
         metrics: sums since the last logged step.
     """
@@ -34,6 +36,7 @@ class AdapterTraining:
         self.setup, self.model, self.optimizer = setup, model, optimizer
         self.schedule = make_schedule(optimizer, setup.training, setup.plan.total_steps)
         self.subspaces = Subspaces(model, setup.name)
+        self.idle_targets = IdleTargets(model, setup.name, setup.accelerator, setup.reporter)
         self.progress = Progress(micro_batch=setup.training.batch_size)
         self.metrics = MetricAccumulator(setup.accelerator.device)
         self.rows_of_step = StepRows(
@@ -77,8 +80,13 @@ class AdapterTraining:
         self._begun = time.monotonic()
 
     def advance(self) -> None:
-        """Count the step that the optimizer has made and run ASA on its gradients; report the map after pruning."""
+        """Count the step that the optimizer has made, look at its gradients and run ASA on them; report a pruned map.
+
+        Raises:
+            TrainingError: target_without_effect.
+        """
         self.progress.step += 1
+        self.idle_targets.look(self.progress.step, last=self.evaluation_is_due)
         if self.subspaces.update(self.progress.step, self.optimizer):
             self._trainable = None
             self.report_subspaces()

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import TrainingError, is_out_of_memory
+from adamss_core.training.idle_targets import check_loss
 from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
@@ -68,7 +69,8 @@ class OptimizerStep:
             progress: its micro-batch is halved where memory runs out.
 
         Raises:
-            TrainingError: nan_loss. Torch's own error is raised where memory does not suffice for a single row.
+            TrainingError: nan_loss, target_without_effect. Torch's own error is raised where memory does not suffice
+            for a single row.
         """
         self._upcoming = upcoming
         loss, tokens = self._gradients_within_memory(rows, progress)
@@ -126,6 +128,7 @@ class OptimizerStep:
                 with accelerator.autocast():
                     outputs = self.model(**inputs)
                 loss = self.setup.task.losses(outputs, targets).sum() * (weight / loss_terms)
+                check_loss(loss, self.model, self.setup.name)
                 # DDP averages gradients over ranks; each loss is already divided by the global count, so undo that.
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()

@@ -72,7 +72,7 @@ def show(dataset: DatasetId, as_json: Json = False) -> None:
     if as_json:
         print_json(details)
         return
-    print_fields({name: value for name, value in details.items() if name not in NESTED_FIELDS})
+    print_fields({name: value for name, value in details.items() if name not in NESTED_FIELDS and value != {}})
     titles = ["COLUMN", "TYPE", "EMPTY", "DISTINCT", "LENGTH", "VALUES"]
     print_table(titles, [_column(column) for column in details.get("columns", [])], "No columns.")
     for line in remarks(details):

@@ -71,6 +71,7 @@ class DatasetJson(TypedDict):
     problems: NotRequired[list[dict[str, Any]]]
     duplicates: NotRequired[dict[str, Any]]
     notices: NotRequired[list[dict[str, Any]]]
+    image_modes: NotRequired[dict[str, int]]
     created_at: str
 
 

@@ -21,12 +21,13 @@ import xxhash
 
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
+from adamss_core.spec.tasks import usual_columns
 from service.datasets import sandbox
 from service.datasets.formats import Opened, open_rows
 from service.datasets.profiling import Profile, is_not_number
-from service.datasets.repeated_rows import first_pairs, repeated_within
+from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
 from service.datasets.row_hashes import RowHashes, RowHashWriter
-from service.datasets.rows import MEBIBYTE, Format, NumberedRow, Problem, Row, encode, refuse, too_large
+from service.datasets.rows import MEBIBYTE, Format, Notice, NumberedRow, Problem, Row, encode, refuse, too_large
 from service.shared.errors import ServiceError
 
 MAX_BAD_SHARE = 0.1
@@ -97,7 +98,8 @@ def convert(order: Conversion, folder: Path) -> dict[str, Any]:
                 hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
                 rows.write(line)
                 numbers.append(row.number)
-            profile.notices += opened.notices
+            profile.notices += [*opened.notices, *opened.modes.notices()]
+            profile.image_modes += opened.modes.counts
         hashes.finish(folder / HASHES)
     assert format_ is not None
     emptied = profile.finish()
@@ -107,12 +109,15 @@ def convert(order: Conversion, folder: Path) -> dict[str, Any]:
         digest = _rewrite(folder, list(profile.columns), emptied, order.keep_limit)
     if format_ == "images":
         os.sync()  # one sync of everything: thousands of single fsyncs take minutes
+    hashes_of_rows = RowHashes(folder / HASHES)
+    repetitions = _repetitions(profile, hashes_of_rows, numbers, format_)
+    profile.notices += _contradictions(hashes_of_rows, repetitions)
     return {
         "format": format_,
         "rows": profile.rows,
         "size_bytes": _size(folder),
         "sha256": digest,
-        "profile": profile.describe() | _repetitions(profile, folder / HASHES, numbers, format_),
+        "profile": profile.describe() | repetitions,
     }
 
 
@@ -169,9 +174,19 @@ def _rewrite(folder: Path, columns: list[str], emptied: set[str], limit: int) ->
     return filled.digest.hexdigest()
 
 
-def _repetitions(profile: Profile, path: Path, numbers: array[int], format_: Format) -> dict[str, Any]:
+def _contradictions(hashes: RowHashes, repetitions: dict[str, Any]) -> Iterator[Notice]:
+    """Yield a notice on inputs under several labels, in the columns that a job reads by default."""
+    present = set(hashes.columns)
+    pairs = [(inputs, label) for inputs, label in usual_columns() if {*inputs, label} <= present]
+    for inputs, label in sorted(pairs, key=lambda pair: len(pair[0]))[-1:]:  # a pair of texts, rather than one of them
+        if repetitions["duplicates"]["rows"] or all(repetitions["repeated"].get(name) for name in inputs):
+            found = contradicting_within(hashes, inputs, label)
+            if found.repeated:
+                yield Notice("contradictions", label, describe_contradiction(found, inputs, label))
+
+
+def _repetitions(profile: Profile, hashes: RowHashes, numbers: array[int], format_: Format) -> dict[str, Any]:
     """Count duplicate rows, and duplicate cells of each text column."""
-    hashes = RowHashes(path)
     columns = ["image"] if format_ == "images" else hashes.columns
     repeated = repeated_within(hashes, columns).repeated
     pairs = first_pairs(hashes, columns, EXAMPLES) if repeated else []

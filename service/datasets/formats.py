@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from service.datasets.image_modes import ImageModes
 from service.datasets.images import read_images
 from service.datasets.json_rows import is_array, read_json_array, read_json_lines
 from service.datasets.parquet import read_parquet
@@ -55,11 +56,13 @@ class Opened:
 
     Attributes:
         notices: notices so far; complete after the last row.
+        modes: of a zip's images so far.
     """
 
     format: Format
     rows: Iterator[NumberedRow | Problem]
     notices: list[Notice] = field(default_factory=list)
+    modes: ImageModes = field(default_factory=ImageModes)
 
 
 def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
@@ -77,8 +80,8 @@ def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
     if head.startswith(PARQUET):
         return Opened("parquet", read_parquet(file, limit))
     if head.startswith(ZIP):
-        notices: list[Notice] = []
-        return Opened("images", read_images(file, images, limit, notices), notices)
+        notices, modes = list[Notice](), ImageModes()
+        return Opened("images", read_images(file, images, limit, notices, modes), notices, modes)
     if head.startswith(GZIP):
         file, name = unpack(file, limit), name.lower().removesuffix(".gz")
         head = file.read(16)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from service.datasets.image_modes import ImageModes
 from service.datasets.json_rows import read_json_lines
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, refuse, too_large
 from service.datasets.tabular import read_csv
@@ -44,8 +45,13 @@ class Member:
     path: PurePosixPath
 
 
-def read_images(file: IO[bytes], folder: Path, limit: int, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
+def read_images(
+    file: IO[bytes], folder: Path, limit: int, notices: list[Notice], modes: ImageModes
+) -> Iterator[NumberedRow | Problem]:
     """Yield rows of image (file name in `folder`), label or metadata, and file_name (name in the zip).
+
+    Args:
+        notices, modes: filled while the rows are read.
 
     Raises:
         InvalidRequest: the file is not a zip of images, or is unsafe to unpack.
@@ -64,9 +70,9 @@ def read_images(file: IO[bytes], folder: Path, limit: int, notices: list[Notice]
         raise refuse("no_images", "The zip has no images. Put them into one folder for each class.")
     folder.mkdir()
     if metadata:
-        return _with_metadata(archive, metadata, pictures, folder)
+        return _with_metadata(archive, metadata, pictures, folder, modes)
     _notice_splits(pictures, notices)
-    return _by_folder(archive, pictures, folder)
+    return _by_folder(archive, pictures, folder, modes)
 
 
 def _check_archive(infos: list[zipfile.ZipInfo], limit: int) -> None:
@@ -116,18 +122,20 @@ def _notice_splits(pictures: list[Member], notices: list[Notice]) -> None:
         )
 
 
-def _by_folder(archive: zipfile.ZipFile, pictures: list[Member], folder: Path) -> Iterator[NumberedRow | Problem]:
+def _by_folder(
+    archive: zipfile.ZipFile, pictures: list[Member], folder: Path, modes: ImageModes
+) -> Iterator[NumberedRow | Problem]:
     for member in pictures:
         if len(member.path.parts) < 2:
             yield _problem(
                 member, "lies in no folder, so it has no class; put it into its class's folder, or add a metadata.csv"
             )
             continue
-        yield _stored(archive, member, folder, {"label": member.path.parts[-2]})
+        yield _stored(archive, member, folder, {"label": member.path.parts[-2]}, modes)
 
 
 def _with_metadata(
-    archive: zipfile.ZipFile, metadata: list[Member], pictures: list[Member], folder: Path
+    archive: zipfile.ZipFile, metadata: list[Member], pictures: list[Member], folder: Path, modes: ImageModes
 ) -> Iterator[NumberedRow | Problem]:
     described: dict[str, Row] = {}
     by_path = {str(member.path): member for member in pictures}
@@ -151,7 +159,7 @@ def _with_metadata(
         if values is None:
             yield _problem(member, "is not named in the metadata; add a line for it, or leave it out of the zip")
         else:
-            yield _stored(archive, member, folder, values)
+            yield _stored(archive, member, folder, values, modes)
 
 
 def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[NumberedRow | Problem]:
@@ -173,7 +181,9 @@ def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[Numbered
         yield row
 
 
-def _stored(archive: zipfile.ZipFile, member: Member, folder: Path, values: Row) -> NumberedRow | Problem:
+def _stored(
+    archive: zipfile.ZipFile, member: Member, folder: Path, values: Row, modes: ImageModes
+) -> NumberedRow | Problem:
     if member.info.file_size > MAX_IMAGE_BYTES:
         return _problem(member, f"is larger than {MAX_IMAGE_BYTES // MEBIBYTE} MiB; make it smaller")
     try:
@@ -181,7 +191,7 @@ def _stored(archive: zipfile.ZipFile, member: Member, folder: Path, values: Row)
     except UNREADABLE:
         return _problem(member, "cannot be unpacked: the zip is damaged there; pack it again")
     try:
-        name = store_image(content, folder, f"{member.number:07d}")
+        name = store_image(content, folder, f"{member.number:07d}", modes)
     except UnusableImage as error:
         return _problem(member, str(error))
     return NumberedRow(member.number, None, {"image": name, **values, FILE_NAME: str(member.path)})
@@ -191,8 +201,8 @@ class UnusableImage(Exception):
     """Fault of an image and its remedy; the message completes "cats/a.png ..."."""
 
 
-def store_image(content: bytes, folder: Path, stem: str) -> str:
-    """Decode an image in full and write it upright; return the name of its file.
+def store_image(content: bytes, folder: Path, stem: str, modes: ImageModes) -> str:
+    """Decode an image in full, count its mode and write it upright; return the name of its file.
 
     Raises:
         UnusableImage: the content is not an image, or an unsupported or damaged one.
@@ -207,6 +217,7 @@ def store_image(content: bytes, folder: Path, stem: str) -> str:
             # An animation yields its first frame.
             upright = ImageOps.exif_transpose(image)
             image.load()
+            modes.add(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UnusableImage(f"has over {MAX_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:

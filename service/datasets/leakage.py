@@ -1,4 +1,4 @@
-"""Warn of leakage: evaluation rows present in the training data, and duplicates that a split may separate.
+"""Warn of rows that repeat: evaluation rows in the training data, duplicates that a split may separate, contradictions.
 
 Computed from the row hashes of each upload, without reading the rows.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adamss_core.spec import JobSpec, record_of
-from service.datasets.repeated_rows import Overlap, repeated_between, repeated_within
+from service.datasets.repeated_rows import Overlap, compare, describe_contradiction
 from service.datasets.row_hashes import RowHashes
 from service.datasets.upload import environment
 from service.http.context import Caller
@@ -34,7 +34,7 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
     """
     paths = [caller.settings.files.dataset_hashes(name) for name in (train_id, eval_id) if name is not None]
     try:
-        return _compared(tuple(paths), tuple(columns))
+        return _compared(tuple(paths), tuple(columns), None)
     except (KeyError, FileNotFoundError):
         return None
 
@@ -59,18 +59,35 @@ def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     ]
 
 
-@lru_cache(maxsize=256)  # data sets never change
-def _compared(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
+def contradiction_warnings(caller: Caller, spec: JobSpec) -> list[str]:
+    """Describe training rows of one content under several labels, where each row has one class."""
+    record = record_of(spec)
+    if not record.is_stratified or record.target is None:
+        return []
+    columns = record.columns(spec)
+    label = columns.pop(record.target)
+    paths = (caller.settings.files.dataset_hashes(spec.dataset.train),)
+    try:
+        found = _compared(paths, tuple(columns.values()), label)
+    except (KeyError, FileNotFoundError):
+        return []
+    if found.repeated == 0:
+        return []
+    return [describe_contradiction(found, list(columns.values()), label)]
+
+
+@lru_cache(maxsize=512)  # data sets never change
+def _compared(paths: tuple[Path, ...], columns: tuple[str, ...], label: str | None) -> Overlap:
     data = [RowHashes(path) for path in paths]
     for hashes in data:
-        hashes.require(columns)
+        hashes.require(columns if label is None else (*columns, label))
     if sum(hashes.rows for hashes in data) > IN_PROCESS_ROWS:
-        return _compared_in_child(paths, columns)
-    return repeated_within(data[0], columns) if len(data) == 1 else repeated_between(data[0], data[1], columns)
+        return _compared_in_child(paths, columns, label)
+    return compare(paths, columns, label)
 
 
-def _compared_in_child(paths: tuple[Path, ...], columns: tuple[str, ...]) -> Overlap:
-    order = {"columns": columns, "paths": [str(path) for path in paths]}
+def _compared_in_child(paths: tuple[Path, ...], columns: tuple[str, ...], label: str | None) -> Overlap:
+    order = {"columns": columns, "paths": [str(path) for path in paths], "label": label}
     with TemporaryDirectory(prefix="adamss-overlap-") as name:
         folder = Path(name)
         reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment(folder))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from adamss_core.spec.chat import list_parts, unusual_parts
+from adamss_core.spec.chat import unusual_parts
 from adamss_core.spec.labels import class_name
+from service.datasets.column_notices import column_notices
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
 ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages", "empty"]
@@ -40,6 +40,7 @@ class Column:
 
     Attributes:
         not_numbers: row, line and text of the first cells that spell a missing number.
+        respelled: texts of the cells that are not written as their value is named, such as "pos " and "1.0".
         parts: of chats, what they have beside questions and answers -> rows.
     """
 
@@ -53,6 +54,7 @@ class Column:
     lengths: Counter[int] = field(default_factory=Counter)  # by the number of bits of the length
     not_numbers: list[tuple[int, int | None, str]] = field(default_factory=list)
     not_number_count: int = 0
+    respelled: Counter[str] = field(default_factory=Counter)
     parts: Counter[str] = field(default_factory=Counter)
 
     def add(self, value: Any, from_text: bool, row: NumberedRow) -> None:
@@ -60,17 +62,24 @@ class Column:
         if isinstance(value, list):
             self._add_list(value)
             return
-        text = value.strip() if isinstance(value, str) else class_name(value)
+        name = class_name(value)
+        text = value.strip() if isinstance(value, str) else name
         if not text:
             return
         self._add_length(len(text))
+        self._note_spelling(value, name)
         if from_text and text[0] in _FIRST_SIGNS and text.lower() in NOT_NUMBERS:
             self.not_number_count += 1
             if len(self.not_numbers) < MAX_PROBLEMS:
                 self.not_numbers.append((row.number, row.line, text))
             self._count(text)
-        elif (not self._count(text) or not from_text) and "string" not in self.types:
+        elif (not self._count(name) or not from_text or name != text) and "string" not in self.types:
             self.types.add(_type_of_text(text) if from_text else _type_of(value))
+
+    def _note_spelling(self, value: Any, name: str) -> None:
+        is_respelled = isinstance(value, str) and value != name and len(value) <= MAX_VALUE_LENGTH
+        if is_respelled and (value in self.respelled or len(self.respelled) < MAX_VALUES):
+            self.respelled[value] += 1
 
     def _add_list(self, entries: list[Any]) -> None:
         if not entries:
@@ -162,6 +171,7 @@ class Profile:
         rows: usable rows.
         empty_rows: rows without any value; they are left out.
         problem_count: number of all problems; `problems` lists the first.
+        image_modes: mode -> images, of a zip of images.
     """
 
     from_text: bool = True
@@ -173,6 +183,7 @@ class Profile:
     problem_count: int = 0
     notices: list[Notice] = field(default_factory=list)
     preview: list[Row] = field(default_factory=list)
+    image_modes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: NumberedRow) -> None:
         self.rows += 1
@@ -226,7 +237,7 @@ class Profile:
             self.problem_count += column.not_number_count - len(column.not_numbers)
             column.empty_the_gaps()
         self.problems.sort(key=lambda problem: problem.row)
-        self.notices += _column_notices(self.columns, self.rows)
+        self.notices += column_notices(self.columns, self.rows)
         for row in self.preview:
             row.update({name: None for name in spelled if is_not_number(row.get(name))})
         return spelled
@@ -240,6 +251,7 @@ class Profile:
             "left_out": self.left_out,
             "empty_rows": self.empty_rows,
             "notices": [asdict(notice) for notice in self.notices],
+            "image_modes": dict(self.image_modes.most_common()),
             "preview": [{name: row.get(name) for name in self.columns} for row in self.preview],
         }
 
@@ -256,46 +268,6 @@ def shortened(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: shortened(entry) for name, entry in value.items()}
     return value
-
-
-def _column_notices(columns: dict[str, Column], rows: int) -> Iterator[Notice]:
-    """Yield notices on columns that are unsuitable as labels, and on parts of chats that a model may not see."""
-    for name, column in columns.items():
-        if column.types & {"list", "messages"} and len(column.types) > 1:
-            yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
-        if column.parts:
-            yield Notice(
-                "parts_of_chats",
-                name,
-                f"The chats of '{name}' have more than questions and answers: "
-                f"{list_parts(column.parts.most_common())}. A model's chat template may not show all of it: preview "
-                "the data set with the model.",
-            )
-        if not column.is_listed or column.types & {"list", "messages"} or rows < 2:
-            continue
-        if len(column.values) == 1 and column.filled == rows:
-            value = next(iter(column.values))
-            yield Notice(
-                "one_value",
-                name,
-                f"Column '{name}' is {value!r} in every row; as a label it has one class only.",
-            )
-        single = [value for value, count in column.values.items() if count == 1]
-        if 1 < len(column.values) <= rows / 2 and single:
-            yield Notice(
-                "rare_classes",
-                name,
-                f"{len(single)} of the {len(column.values)} values of '{name}' occur in one row only (such as "
-                f"{single[0]!r}); as classes they cannot be in both training and evaluation data.",
-            )
-        words = [value for value in column.values if value.lower() in ("nan", "-nan", "+nan")]
-        if words and not column.is_numeric:
-            yield Notice(
-                "nan_as_text",
-                name,
-                f"Column '{name}' holds {words[0]!r} in {column.values[words[0]]} rows; as a label it is an ordinary "
-                "class. Leave the cells empty if the rows have no label.",
-            )
 
 
 def _type_of(value: Any) -> ColumnType:

@@ -1,4 +1,4 @@
-"""Count rows that repeat: within a data set, where a split may separate them, and between two data sets."""
+"""Count rows that repeat: within a data set, where a split may separate them or labels contradict, and between two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adamss_core.fileio.exchange import read_order, write_answer
-from service.datasets.row_hashes import RowHashes, empty_row_hash
+from service.datasets.row_hashes import EMPTY_CELL, RowHashes, empty_row_hash
 
 BUCKETS = 256
 
@@ -19,7 +19,8 @@ class Overlap:
 
     Attributes:
         rows: rows of the examined data.
-        repeated: rows also present in the other data; within one data set, rows that repeat an earlier row.
+        repeated: rows also present in the other data; within one data set, rows that repeat an earlier row, or rows of
+            equal content under different labels.
     """
 
     rows: int
@@ -45,6 +46,26 @@ def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[
     return Overlap(evaluation.rows, repeated)
 
 
+def contradicting_within(data: RowHashes, columns: Sequence[str], label: str) -> Overlap:
+    """Count rows whose content in `columns` has more than one label; rows without content or label do not count."""
+    empty = empty_row_hash(len(columns))
+    contradicting = 0
+    for contents, labels in zip(*_paired_buckets(data.of(columns), data.of([label])), strict=True):
+        rows = [pair for pair in zip(contents, labels, strict=True) if pair[0] != empty and pair[1] != EMPTY_CELL]
+        first = dict(reversed(rows))
+        several = {content for content, name in rows if first[content] != name}
+        contradicting += sum(content in several for content, _ in rows)
+    return Overlap(data.rows, contradicting)
+
+
+def describe_contradiction(found: Overlap, columns: Sequence[str], label: str) -> str:
+    named = " and ".join(f"'{name}'" for name in columns)
+    return (
+        f"{found.repeated:,} of {found.rows:,} rows have the {named} of another row but another '{label}', so no model "
+        f"can be right on all of them. Decide on one '{label}' for each."
+    )
+
+
 def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
     """List the first pairs of duplicate row and earlier row, as indices from 0."""
     duplicates = {value for bucket in _buckets(data.of(columns)) for value in _duplicates(bucket)}
@@ -64,6 +85,14 @@ def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tup
     return pairs
 
 
+def compare(paths: Sequence[Path], columns: Sequence[str], label: str | None) -> Overlap:
+    """Count repeated rows within one data set, or between two; with `label`, rows of one that contradict each other."""
+    train, *rest = (RowHashes(path) for path in paths)
+    if label is not None:
+        return contradicting_within(train, columns, label)
+    return repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
+
+
 def _duplicates(bucket: array[int]) -> set[int]:
     seen: set[int] = set()
     return {value for value in bucket if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
@@ -78,14 +107,23 @@ def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
     return buckets
 
 
+def _paired_buckets(
+    contents: Iterable[array[int]], labels: Iterable[array[int]]
+) -> tuple[list[array[int]], list[array[int]]]:
+    """Distribute contents as above, and the label of each row to the same bucket."""
+    buckets = [array("Q") for _ in range(BUCKETS)], [array("Q") for _ in range(BUCKETS)]
+    for chunk, names in zip(contents, labels, strict=True):
+        for value, name in zip(chunk, names, strict=True):
+            buckets[0][value % BUCKETS].append(value)
+            buckets[1][value % BUCKETS].append(name)
+    return buckets
+
+
 def main() -> None:
     """Compare large data sets in a child process, so that the API's memory does not grow."""
     folder = Path.cwd()
     order = read_order(folder)
-    train, *rest = (RowHashes(Path(path)) for path in order["paths"])
-    columns = order["columns"]
-    overlap = repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
-    write_answer(folder, asdict(overlap))
+    write_answer(folder, asdict(compare([Path(path) for path in order["paths"]], order["columns"], order["label"])))
 
 
 if __name__ == "__main__":

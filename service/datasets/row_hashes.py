@@ -26,11 +26,8 @@ MIX, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 
 
 def cell_hash(value: Any) -> int:
-    """Hash a cell's content: 1 and "1" are equal, as are texts that differ in surrounding space only."""
-    if isinstance(value, str):
-        text = value.strip()
-    else:
-        text = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else class_name(value)
+    """Hash a cell's content: 1, "1" and "1.0" are equal, as are texts that differ in surrounding space only."""
+    text = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else class_name(value)
     return xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"))
 
 

@@ -133,6 +133,8 @@ class DatasetOut(Out):
     """Duplicate rows."""
     notices: list[NoticeOut] = Field(default=[])
     """Remarks on the data as a whole, such as its encoding or columns that are unsuitable as labels."""
+    image_modes: dict[str, int] = Field(default={})
+    """Images by how they hold their colours, in Pillow's words: RGB, RGBA, L (grey), I;16 (16 bits of grey), P, LA."""
     created_at: datetime
     """Time of the upload."""
 

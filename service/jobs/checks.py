@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.chat import list_parts
+from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
+from service.datasets.column_notices import describe_null_words, describe_variants
 from service.jobs.advice import classes_with_one_row, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, Rule
 from service.shared.database.tables import Dataset
@@ -15,6 +17,7 @@ from service.shared.errors import quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
+REPEATED_NOTICES = frozenset({"label_spellings", "transparent_images", "deep_images", "dark_images"})
 
 
 def unknown_dataset(dataset_id: str, param: str) -> SpecProblem:
@@ -182,6 +185,29 @@ def unknown_labels(case: Case) -> list[str]:
     return [f"{rows} evaluation rows are left out: their labels do not occur in the training data."] if rows else []
 
 
+def confusable_labels(case: Case) -> list[str]:
+    """Warn of classes that differ in case or blanks only, also between training and evaluation data."""
+    rows = case.training_rows.labels + case.evaluation_rows.labels
+    groups = variants(rows)
+    return [f"The labels hold {describe_variants(groups, rows)}"] if groups else []
+
+
+def labels_of_missing_values(case: Case) -> list[str]:
+    rows = case.training_rows.labels
+    words = null_words(rows)
+    return [f"The labels hold {describe_null_words(words, rows)}"] if words else []
+
+
+def notices_on_columns(case: Case) -> list[str]:
+    """Repeat what an upload noticed about the values of the job's columns."""
+    columns = case.record.columns(case.spec).values()
+    notices = [
+        notice for dataset in (case.train, case.evaluation) if dataset for notice in dataset.profile.get("notices", [])
+    ]
+    messages = [n["message"] for n in notices if n["code"] in REPEATED_NOTICES and n["column"] in columns]
+    return list(dict.fromkeys(messages))
+
+
 def _left_out(survey: Survey, which: str) -> list[str]:
     rows = survey.left_out.total()
     return [f"{rows} {which} rows are left out: {why_left_out(survey.left_out)}."] if rows else []
@@ -215,6 +241,9 @@ DATA_WARNINGS: tuple[DataWarning, ...] = (
     unusual_labels,
     evaluation_rows_left_out,
     unknown_labels,
+    confusable_labels,
+    labels_of_missing_values,
+    notices_on_columns,
     same_column_twice,
     classes_with_one_row,
 )

@@ -21,7 +21,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from service.datasets import repository as datasets
-from service.datasets.leakage import leakage_warnings
+from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
 from service.jobs import advice, checks
 from service.jobs.case import Case, Found
@@ -137,7 +137,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = [warning for rule in checks.DATA_WARNINGS for warning in rule(case)]
     warnings += [*steps.warnings, *checks.length_beyond_positions(case, facts), *checks.parts_not_shown(case, facts)]
-    warnings += leakage_warnings(caller, spec)
+    warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     return PlanOut(

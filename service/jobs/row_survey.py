@@ -12,6 +12,7 @@ from typing import Any
 
 from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.cells import Unusable
+from adamss_core.spec.labels import class_name
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.base import NESTED
 from service.shared.database.tables import Dataset
@@ -43,6 +44,10 @@ def survey_rows(
 
 
 def _from_counts(counts: Counter[str], known_classes: frozenset[str] | None) -> Survey:
+    names: Counter[str] = Counter()
+    for text, rows in counts.items():  # profiles of older uploads list a class as it was written
+        names[class_name(text)] += rows
+    counts = names
     unknown = sum(rows for name, rows in counts.items() if known_classes is not None and name not in known_classes)
     return Survey(counts.total(), labels=counts, unknown=unknown)
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.cli.serve import free_port
+from service.keys.sessions import make_link
+from service.shared.database.engine import Database
+from service.shared.settings import Settings
 from tests.adamss_core.training.chats import build_llama, chats, generation_job
 from tests.browser import chromium
 from tests.e2e.conftest import ROOT, Up, wait_ready
@@ -117,6 +120,17 @@ class Tab:
             self.complaints.append(message.text)
 
 
+def new_link(up: Up) -> str:
+    """Make a sign-in link as `adamss link` does, without a process of its own."""
+    settings = Settings(home=up.home, port=int(up.url.rpartition(":")[2]))
+    db = Database(settings.resolved_database_url)
+    with db.write() as session:
+        link = make_link(session, settings)
+    db.close()
+    assert link is not None
+    return link
+
+
 @pytest.fixture
 def tab(browser: Browser, up: Up) -> Iterator[Tab]:
     """Open a fresh tab, signed in by the link; fail the test on an error of the browser."""
@@ -126,7 +140,7 @@ def tab(browser: Browser, up: Up) -> Iterator[Tab]:
     tab.page.on("console", tab.note)
     tab.page.on("dialog", lambda dialog: dialog.accept())  # confirms irreversible actions
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.page.goto(up.adamss("link").stdout.strip())
+    tab.page.goto(new_link(up))
     tab.page.wait_for_url(f"{up.url}/")  # the link's page sends its code on by itself
     yield tab
     context.close()

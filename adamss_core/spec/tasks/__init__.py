@@ -130,6 +130,18 @@ def all_presets() -> list[Preset]:
     return [preset for record in all_records() for preset in record.presets]
 
 
+def usual_columns() -> list[tuple[tuple[str, ...], str]]:
+    """Return the columns of the inputs and of the class that presets name, for tasks with one class in each row."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    for preset in all_presets():
+        record = find_record(preset.task, preset.problem_type)
+        if record.is_stratified and record.target is not None:
+            inputs = [name for field, name in preset.dataset.items() if field in record.field_kinds]
+            label = preset.dataset[record.target]
+            found.append((tuple(name for name in inputs if name != label), label))
+    return list(dict.fromkeys(found))
+
+
 def facts_format() -> str:
     """Return the format of a model's facts: facts that were stored before a task was added are inspected again."""
     return f"{FACTS_FORMAT}: {', '.join(task_names())}"

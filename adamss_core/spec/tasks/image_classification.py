@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from adamss_core.spec.job import JobSpec
 
 NAME = "image-classification"
+Colour = Annotated[str, Field(pattern=r"^(white|black|gray|#[0-9A-Fa-f]{6})$")]
 PATCHES = 197  # of a model that does not say: 224 pixels in patches of 16, and the class token
 
 
 class ImageClassificationColumns(LabelColumn):
     image: Column = "image"
     """Column with the name of the image file."""
+    background: Colour = "white"
+    """Colour behind images with transparent parts: white, black, gray or #rrggbb."""
 
 
 class ImageClassification(TaskRecord):
@@ -37,6 +42,7 @@ class ImageClassification(TaskRecord):
     field_kinds: ClassVar[Mapping[str, FieldKind]] = {"image": "image", "label": "label"}
     target = "label"
     answers = frozenset({"label"})
+    dataset_options = ("background",)
     needs = "both an image and a label"
     is_stratified = True
     metrics = (ACCURACY, MACRO_F1, MATTHEWS, LOSS)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from adamss_core.spec.cells import Cells, Unusable, words_of
+from adamss_core.spec.labels import class_name
 from adamss_core.spec.spec_model import Column, SpecModel
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
@@ -55,7 +56,7 @@ class TokenClassification(TaskRecord):
     )
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
-        words, tags = words_of(cells["tokens"]), words_of(cells["tags"])
+        words, tags = words_of(cells["tokens"]), [class_name(tag) for tag in words_of(cells["tags"])]
         if not any(words):
             raise Unusable("without words")
         if len(words) != len(tags):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from adamss_core.training.base_model import Source, first_line
 from adamss_core.training.batches import Encoded, Inputs
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError, bad_data
+from adamss_core.training.rgb import as_rgb
 from adamss_core.training.tasks.base import Usage
 from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids
 
@@ -64,7 +66,7 @@ class ImageClassification(ExclusiveClasses):
         return Encoded(paths, targets, ones, ones)
 
     def collator(self, processor: Any, device: torch.device) -> Pixels:
-        return Pixels(processor, device)
+        return Pixels(processor, device, self.spec.dataset.background)
 
     # --- preview ----------------------------------------------------------------------------------------------------
 
@@ -75,7 +77,7 @@ class ImageClassification(ExclusiveClasses):
     # --- afterwards -------------------------------------------------------------------------------------------------
 
     def probe(self, processor: Any, rows: Rows, limit: int) -> Inputs:
-        images = [read_image(_path(rows, name)) for name in rows["image"]]
+        images = [self._read(_path(rows, name)) for name in rows["image"]]
         return dict(processor(images, return_tensors="pt"))
 
     def inputs(self, rows: Rows) -> list[Cells]:
@@ -84,10 +86,13 @@ class ImageClassification(ExclusiveClasses):
     @torch.inference_mode()
     def predict(self, model: Any, processor: Any, inputs: Sequence[Cells], limit: int) -> list[dict[str, Any]]:
         """Return the answers as `Task` says; `image` is a path, or an image that is open already."""
-        images = [row["image"] if isinstance(row["image"], Image.Image) else read_image(row["image"]) for row in inputs]
-        batch = processor([image.convert("RGB") for image in images], return_tensors="pt")
+        batch = processor([self._read(row["image"]) for row in inputs], return_tensors="pt")
         logits: Tensor = model(**{name: value.to(model.device) for name, value in batch.items()}).logits
         return answers(logits.float().cpu().softmax(-1), model.config.id2label)
+
+    def _read(self, image: Path | Image.Image) -> Image.Image:
+        background = self.spec.dataset.background
+        return as_rgb(image, background) if isinstance(image, Image.Image) else read_image(image, background)
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
         return Usage(
@@ -96,8 +101,9 @@ class ImageClassification(ExclusiveClasses):
             head="num_labels=len(labels), id2label=dict(enumerate(labels))",
             setup=f"labels = {manifest['result']['labels']!r}\n",
             lines=(
-                "from PIL import Image\n\n"
-                'inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")\n'
+                f"from PIL import Image, ImageOps\n\n\n{inspect.getsource(as_rgb)}\n\n"
+                f'image = as_rgb(Image.open("image.png"), {self.spec.dataset.background!r})\n'
+                'inputs = processor(image, return_tensors="pt")\n'
                 "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
                 "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
             ),
@@ -107,23 +113,24 @@ class ImageClassification(ExclusiveClasses):
 class Pixels:
     """Decode a batch's images; (rows, channels, height, width) and class ids, (rows,)."""
 
-    def __init__(self, processor: Any, device: torch.device) -> None:
-        self._processor, self._device = processor, device
+    def __init__(self, processor: Any, device: torch.device, background: str) -> None:
+        self._processor, self._device, self._background = processor, device, background
 
     def __call__(self, data: Encoded, rows: list[int]) -> tuple[Inputs, Tensor]:
-        batch = self._processor([read_image(data.features[row]) for row in rows], return_tensors="pt")
+        images = [read_image(data.features[row], self._background) for row in rows]
+        batch = self._processor(images, return_tensors="pt")
         return {name: value.to(self._device) for name, value in batch.items()}, data.targets[rows].to(self._device)
 
 
-def read_image(path: Path) -> Image.Image:
-    """Read an image as RGB.
+def read_image(path: Path, background: str = "white") -> Image.Image:
+    """Read an image as RGB; see `as_rgb`.
 
     Raises:
         TrainingError: bad_data, where the file is not an image.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return as_rgb(image, background)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise bad_data(
             f"The image {path.name} cannot be read.", hint="Upload the data set again without it.", where=path.name

@@ -94,6 +94,7 @@ function Dataset({ id, gone }) {
       <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on this</a><button onClick=${drop}>Delete</button></span></div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${(dataset.notices ?? []).map((notice) => html`<p class="notice" key=${notice.code + notice.column}>${notice.message}</p>`)}
+    ${Object.keys(dataset.image_modes ?? {}).length ? html`<p class="muted">Images: ${Object.entries(dataset.image_modes).map(([mode, count]) => `${number(count)} ${mode}`).join(", ")}</p>` : null}
     <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
     ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems.</p>`}
     ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} />` : null}

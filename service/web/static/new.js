@@ -185,11 +185,11 @@ function useDryRun(spec) {
 
 function Plan({ plan }) {
   const { artifact_bytes: sizes, memory_phases: phases, ...estimate } = plan.estimate;
-  const rows = Object.entries(estimate).filter(([, value]) => typeof value === "number");
+  const rows = Object.entries(estimate).filter(([, value]) => ["number", "string"].includes(typeof value));
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
-      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
       ${Object.entries(phases ?? {}).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>

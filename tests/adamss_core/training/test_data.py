@@ -47,6 +47,18 @@ def test_labels_of_any_type_become_class_names_in_order(tmp_path: Path) -> None:
     assert Counter(data.train["label"] + data.evaluation["label"])["9"] == 3
 
 
+def test_labels_of_a_separate_file_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    train = [{"text": "x", "label": label} for label in ("1.0", "0.0", "True", "1.0")]
+    evaluation = [{"text": "x", "label": label} for label in (1, 0.0, True, "1")]
+    written = write_rows(tmp_path / "eval.jsonl", evaluation)
+    asked = request(tmp_path / "model", tmp_path / "job", train, eval_file=written)
+    recorder = Recorder()
+    data = load_data(asked, recorder)
+    assert data.classes == ["0", "1", "true"]
+    assert data.evaluation["label"] == ["1", "0", "true", "1"]
+    assert "unknown_labels" not in recorder.event_types()
+
+
 def test_text_pairs_are_read_from_their_column(tmp_path: Path) -> None:
     rows = [{"text": "a", "second": "b", "label": 0}, {"text": "a", "second": "", "label": 0}]
     spec = job(dataset={"train": TRAIN, "text_pair": "second"})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.datasets.convert import HASHES, PARTS, ROWS, Conversion, convert
-from service.datasets.repeated_rows import repeated_between, repeated_within
+from service.datasets.repeated_rows import Overlap, contradicting_within, repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
 from service.shared.errors import ServiceError
 from tests.service.datasets import corpus
@@ -119,6 +119,87 @@ def test_notices_on_unsuitable_labels(tmp_path: Path) -> None:
         ("one_value", "same"),
         ("rare_classes", "class"),
     }
+
+
+def notices(result: dict[str, Any]) -> dict[tuple[str, str | None], str]:
+    return {(notice["code"], notice["column"]): notice["message"] for notice in result["profile"]["notices"]}
+
+
+def test_labels_written_in_several_ways_are_counted_and_named(tmp_path: Path) -> None:
+    labels = ["pos", "Pos", "pos ", "neg", "neg", "1.0", "1", "1.0", "True", "true", "N/A", "None", "neg", "pos"]
+    rows = [f"text {n},{label}" for n, label in enumerate(labels)]
+    result, kept = read(tmp_path, "a.csv", csv_of(*rows))
+    assert [row["label"] for row in kept] == labels
+    values = result["profile"]["columns"][1]["values"]
+    assert values == {"pos": 3, "neg": 3, "1": 3, "true": 2, "Pos": 1, "N/A": 1, "None": 1}
+    found = notices(result)
+    assert "'pos' (3 rows) beside 'Pos' (1 row)" in found["label_variants", "label"]
+    assert "'N/A' in 1 row and 'None' in 1 row" in found["nan_as_text", "label"]
+    spellings = found["label_spellings", "label"]
+    for shown in ("'pos ' in 1 row as 'pos'", "'1.0' in 2 rows as '1'", "'True' in 1 row as 'true'"):
+        assert shown in spellings
+
+
+def test_labels_written_in_one_way_are_not_remarked_upon(tmp_path: Path) -> None:
+    rows = [f"Text {n % 3},{('True', 'False')[n % 2]},{n % 3}.0,Good" for n in range(12)]
+    result, _ = read(tmp_path, "a.csv", csv_of(*rows, header="text,label,score,same"))
+    assert [(c["name"], c["type"]) for c in result["profile"]["columns"][1:3]] == [
+        ("label", "boolean"),
+        ("score", "float"),
+    ]
+    assert set(notices(result)) == {("one_value", "same"), ("contradictions", "label")}
+
+
+def test_tags_are_looked_at_too(tmp_path: Path) -> None:
+    rows = [{"tokens": ["a", "b"], "tags": ["O", tag]} for tag in ("B-PER", "b-per", "null", "O")]
+    result, _ = read(tmp_path, "a.jsonl", json_lines(*rows))
+    assert {("label_variants", "tags"), ("nan_as_text", "tags")} == set(notices(result))
+
+
+def test_a_type_is_that_of_all_ways_to_write_a_value(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, "a.csv", csv_of("a,1", "b,1.0", "c,2", "d,2"))
+    assert result["profile"]["columns"][1]["type"] == "float"
+
+
+def test_one_text_under_several_labels_is_counted(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, "a.csv", csv_of("a,1", "a,0", "b,1", "b,1.0", "a,1", "c,0", ",1", ",0"))
+    assert notices(result)["contradictions", "label"].startswith(
+        "3 of 8 rows have the 'text' of another row but another 'label'"
+    )
+    hashes = RowHashes(tmp_path / HASHES)
+    assert contradicting_within(hashes, ["text"], "label") == Overlap(8, 3)
+
+
+def test_a_pair_of_texts_may_share_one_of_them(tmp_path: Path) -> None:
+    rows = ["a,x,1", "a,y,0", "b,x,1", "b,x,0"]
+    result, _ = read(tmp_path, "a.csv", csv_of(*rows, header="text,text_pair,label"))
+    assert notices(result)["contradictions", "label"].startswith("2 of 4 rows have the 'text' and 'text_pair'")
+
+
+def test_modes_of_images_are_counted(tmp_path: Path) -> None:
+    deep = image(mode="I;16", color=900)
+    members = {
+        "a/1.png": image(),
+        "a/2.png": image(mode="RGBA", color=(0, 0, 0, 255)),
+        "b/3.png": image(mode="RGBA", color=(0, 0, 0, 0)),
+        "b/4.png": image(mode="P", color=0, transparency=0),
+        "b/5.png": image(mode="LA", color=(9, 200)),
+        "a/6.png": deep,
+        "a/7.png": deep,
+        "b/7.png": deep,
+    }
+    result, _ = read(tmp_path, "a.zip", zip_of(members))
+    assert result["profile"]["image_modes"] == {"I;16": 3, "RGBA": 2, "RGB": 1, "P": 1, "LA": 1}
+    found = notices(result)
+    assert found["transparent_images", "image"].startswith("3 of 8 images have transparent parts")
+    assert found["deep_images", "image"].startswith("3 of 8 images have 16 bits of grey")
+    assert "above 900 of 65,535, so models see 4 shades" in found["dark_images", "image"]
+    assert found["contradictions", "label"].startswith("3 of 8 rows have the 'image' of another row")
+
+
+def test_plain_images_are_not_remarked_upon(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, "a.zip", zip_of(corpus.class_folders()))
+    assert (result["profile"]["image_modes"], result["profile"]["notices"]) == ({"RGB": 20}, [])
 
 
 def test_distinct_values_are_counted_up_to_1000(tmp_path: Path) -> None:

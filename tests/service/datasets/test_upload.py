@@ -29,7 +29,7 @@ def read(folder: Path, content: bytes, name: str = "a.csv") -> dict[str, object]
 
 def replace_reader(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Replace the reader by a process that runs `code`."""
-    monkeypatch.setattr(upload, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(upload, "COMMAND", [sys.executable, "-c", code])
 
 
 def test_file_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from service.base_models import inspection
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
+from service.shared.database.tables import Dataset
 from tests.adamss_core.training.tasks.support import build_vit
 from tests.processes import FORKSERVER
 from tests.service.support import MODEL, Service, jsonl
@@ -127,12 +129,13 @@ def test_a_column_of_another_shape(service: Service) -> None:
     assert refused(service, rows)[:2] == ("wrong_column_type", "dataset.text")
 
 
-def zipped() -> bytes:
+def zipped(*more: Image.Image) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        for number in range(16):
+        images = [Image.new("RGB", (20, 20), (number, 0, 0)) for number in range(16)]
+        for number, picture in enumerate([*images, *more]):
             image = io.BytesIO()
-            Image.new("RGB", (20, 20), (number, 0, 0)).save(image, "PNG")
+            picture.save(image, "PNG")
             archive.writestr(f"{'cat' if number % 2 else 'dog'}/{number}.png", image.getvalue())
     return target.getvalue()
 
@@ -147,6 +150,69 @@ def test_images(with_vit: Service) -> None:
     code, param, message = refused(with_vit, rows, **IMAGES)
     assert (code, param) == ("no_usable_rows", "dataset.train")
     assert "9 whose image file is missing" in message
+
+
+def test_images_with_transparent_parts_are_mentioned(with_vit: Service) -> None:
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    plan = planned(with_vit, zipped(clear), "animals.zip", **IMAGES)
+    assert [warning for warning in plan["warnings"] if "dataset.background" in warning]
+    assert plan["spec"]["dataset"]["background"] == "white"
+    changes = IMAGES | {"dataset": {"background": "#102030"}}
+    assert planned(with_vit, zipped(), "animals.zip", **changes)["spec"]["dataset"]["background"] == "#102030"
+    for wrong in ("url(x)", "#12", "Red ", 3):
+        changes = IMAGES | {"dataset": {"background": wrong}}
+        assert refused(with_vit, zipped(), "animals.zip", **changes)[1] == "dataset.background"
+
+
+def test_labels_that_may_be_the_same_are_mentioned(service: Service) -> None:
+    labels = ["pos", "neg", "1.0", "True"] * 6
+    train = [{"text": f"film {n}", "label": label} for n, label in enumerate([*labels, "Pos", "pos ", "1", "None"])]
+    train += [{"text": "film 0", "label": "neg"}]
+    evaluation = jsonl(*({"text": "x", "label": label} for label in (1, True, "neg ", "POS")))
+    named = service.upload(evaluation, "eval.jsonl")["id"]
+    plan = planned(service, jsonl(*train), dataset={"eval": named})
+    assert plan["estimate"]["eval_rows"] == 3
+    assert plan["estimate"]["head_parameters"] == 33 * 6  # pos, neg, 1, true, Pos, None
+    said = "\n".join(plan["warnings"])
+    for part in (
+        "'pos' (7 rows) beside 'Pos' (1 row) beside 'POS' (1 row)",
+        "'None' in 1 row",
+        "'pos ' in 1 row as 'pos'",
+        "2 of 29 rows have the 'text' of another row but another 'label'",
+        "1 evaluation rows are left out",
+    ):
+        assert part in said
+
+
+def test_plain_labels_are_not_remarked_upon(service: Service) -> None:
+    plan = planned(service, jsonl(*({"text": f"film {n}", "label": n % 2} for n in range(40))))
+    assert not [warning for warning in plan["warnings"] if "label" in warning]
+
+
+def test_profiles_of_older_uploads_name_a_class_as_it_was_written(service: Service) -> None:
+    rows = "text,label\n" + "".join(f"film {n},{('1', '1.0', '0')[n % 3]}\n" for n in range(30))
+    train = service.upload(rows)["id"]
+    with service.db.write() as session:
+        dataset = session.get(Dataset, train)
+        assert dataset is not None
+        profile = json.loads(json.dumps(dataset.profile))
+        profile["columns"][1]["values"] = {"1": 10, "1.0": 10, "0": 10}
+        dataset.profile = profile
+    spec = service.spec(dataset={"train": train})
+    assert service.client.post("/jobs?dry_run=true", json=spec).json()["estimate"]["head_parameters"] == 66
+
+
+def test_a_target_that_is_never_called_is_refused(with_vit: Service, vit: tuple[Path, dict[str, Any]]) -> None:
+    facts = json.loads(json.dumps(vit[1]))
+    for module in facts["linear_modules"]:
+        module["bypassed_by"] = "MultiheadAttention" if module["name"].endswith("o_proj") else None
+    folder = with_vit.settings.files.model("vit")
+    with with_vit.db.write() as session:
+        base_models.keep(session, "vit", folder_version(folder), facts)
+    changes = IMAGES | {"adamss": {"target_modules": ["q_proj", "o_proj"]}}
+    code, param, message = refused(with_vit, zipped(), "animals.zip", **changes)
+    assert (code, param) == ("target_without_effect", "adamss.target_modules")
+    assert "Leave o_proj out" in message
 
 
 def test_a_model_for_another_task(with_vit: Service) -> None:

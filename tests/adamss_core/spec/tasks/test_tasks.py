@@ -48,7 +48,8 @@ def test_losses_are_better_small_and_scores_large() -> None:
 @pytest.mark.parametrize(("path", "owners"), field_owners().items())
 def test_a_field_goes_with_its_tasks_only(path: str, owners: tuple[str, ...]) -> None:
     block, _, name = path.partition(".")
-    value: Any = {"packing": False, "sample_prompts": 1, "label_separator": ";"}.get(name, "other")
+    values = {"packing": False, "sample_prompts": 1, "label_separator": ";", "background": "black"}
+    value: Any = values.get(name, "other")
     extra = {"completion": "c", "prompt": "p"} if name in ("prompt", "completion") else {}
     for task in TASKS:
         fields: dict[str, Any] = {"task": task, block: {**extra, name: value}}

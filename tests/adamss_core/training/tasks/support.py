@@ -78,13 +78,14 @@ def draw_images(folder: Path, count: int, *, seed: int = 0) -> list[dict[str, An
     return rows
 
 
-def card_answers(asked: RunRequest, outcome: RunResult, folder: Path) -> list[Any]:
+def card_answers(asked: RunRequest, outcome: RunResult, folder: Path, image: Image.Image | None = None) -> list[Any]:
     """What the code on the card of each artifact prints, run in a folder with its files and the base model."""
+    image = image or Image.new("RGB", (30, 20), (200, 60, 60))
     answers = []
     for artifact in outcome.artifacts:
         place = unpacked(outcome, artifact.name, folder)
         (place / asked.spec.base_model).symlink_to(asked.model)
-        Image.new("RGB", (30, 20), (200, 60, 60)).save(place / "image.png")
+        image.save(place / "image.png")
         code = (place / "README.md").read_text().split("```python\n")[1].split("```")[0]
         printed = StringIO()
         with chdir(place), redirect_stdout(printed):

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from adamss_core.training.base_model import Source
+from adamss_core.training.data import Rows
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
+from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import FinishedRun, Recorder, request
 from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, predicted, task_job
 
 pytestmark = pytest.mark.slow
 
 TASK = "image-classification"
-SPEC = task_job(TASK, training={"epochs": 3, "learning_rate": 0.02})
+SPEC = task_job(TASK, dataset={"background": "#3c3cc8"}, training={"epochs": 3, "learning_rate": 0.02})
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,32 @@ def test_the_published_models_answer(trained: FinishedRun, tmp_path: Path) -> No
     first, second = predicted(trained.outcome, SPEC, tmp_path, images)
     assert first["label"] == "blue"
     assert sum(second["scores"].values()) == pytest.approx(1)
+
+
+def clear_image() -> Image.Image:
+    """Red, but hardly to be seen: the background shines through."""
+    return Image.new("RGBA", (30, 20), (200, 60, 60, 10))
+
+
+def deep_image() -> Image.Image:
+    return Image.fromarray(np.linspace(0, 65_535, 600).reshape(20, 30).astype(np.uint16))
+
+
+@pytest.mark.parametrize(("make", "label"), [(clear_image, "blue"), (deep_image, None)])
+def test_cards_predictions_and_probes_see_the_same_image(
+    make: Callable[[], Image.Image], label: str | None, trained: FinishedRun, tmp_path: Path
+) -> None:
+    make().save(tmp_path / "image.png")
+    by_path, opened = predicted(trained.outcome, SPEC, tmp_path, [{"image": tmp_path / "image.png"}, {"image": make()}])
+    assert by_path == opened
+    assert label in (None, by_path["label"])
+    for scores in card_answers(trained.request, trained.outcome, tmp_path / "cards", make()):
+        assert scores == pytest.approx(by_path["scores"], abs=1e-4)
+    task, source = task_of(SPEC), Source(trained.request.model, None, "vit", ())
+    processor = task.load_processor(source)
+    rows = Rows({"image": ["image.png"], "label": ["x"]}, [1], images=tmp_path)
+    batch, _ = task.collator(processor, torch.device("cpu"))(task.encode(rows, ["x"], processor, 0), [0])
+    assert torch.equal(batch["pixel_values"], task.probe(processor, rows, 0)["pixel_values"])
 
 
 def test_what_is_no_image_is_named(vit: Path, tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Remark on columns that are unsuitable as labels, or whose labels may not be what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from adamss_core.spec.chat import list_parts
+from adamss_core.spec.labels import class_name, null_words, variants
+from service.datasets.rows import Notice
+
+if TYPE_CHECKING:
+    from service.datasets.profiling import Column
+
+SHOWN = 5  # groups or spellings that a notice names
+
+
+def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]:
+    for name, column in columns.items():
+        is_nested = bool(column.types & {"list", "messages"})
+        if is_nested and len(column.types) > 1:
+            yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
+        if column.parts:
+            yield Notice(
+                "parts_of_chats",
+                name,
+                f"The chats of '{name}' have more than questions and answers: "
+                f"{list_parts(column.parts.most_common())}. A model's chat template may not show all of it: preview "
+                "the data set with the model.",
+            )
+        if not column.is_listed or rows < 2:
+            continue
+        if not is_nested:
+            yield from _about_classes(name, column, rows)
+        if null := [] if column.is_numeric else null_words(column.values):
+            yield Notice("nan_as_text", name, f"Column '{name}' holds {describe_null_words(null, column.values)}")
+        # A column whose values never repeat holds no classes.
+        if len(column.values) < column.values.total() and (groups := variants(column.values)):
+            yield Notice("label_variants", name, f"Column '{name}' holds {describe_variants(groups, column.values)}")
+        yield from _about_spellings(name, column)
+
+
+def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:
+    """Complete "the column holds ..." for classes that differ in case or blanks only."""
+    shown = "; ".join(
+        " beside ".join(f"{value!r} ({_rows(rows[value])})" for value in group) for group in groups[:SHOWN]
+    )
+    more = f"; and {len(groups) - SHOWN} more such groups" if len(groups) > SHOWN else ""
+    return f"{shown}{more}: as labels these are different classes. Write each class in one way."
+
+
+def describe_null_words(words: list[str], rows: Mapping[str, int]) -> str:
+    """Complete "the column holds ..." for classes by whose name tables spell a missing value."""
+    shown = " and ".join(f"{word!r} in {_rows(rows[word])}" for word in words[:SHOWN])
+    return f"{shown}; as a label it is an ordinary class. Leave the cells empty if the rows have no label."
+
+
+def _about_classes(name: str, column: Column, rows: int) -> Iterator[Notice]:
+    if len(column.values) == 1 and column.filled == rows:
+        value = next(iter(column.values))
+        yield Notice(
+            "one_value",
+            name,
+            f"Column '{name}' is {value!r} in every row; as a label it has one class only.",
+        )
+    single = [value for value, count in column.values.items() if count == 1]
+    if 1 < len(column.values) <= rows / 2 and single:
+        yield Notice(
+            "rare_classes",
+            name,
+            f"{len(single)} of the {len(column.values)} values of '{name}' occur in one row only (such as "
+            f"{single[0]!r}); as classes they cannot be in both training and evaluation data.",
+        )
+
+
+def _about_spellings(name: str, column: Column) -> Iterator[Notice]:
+    """Yield a notice on values that stand in other rows as well, written in another way."""
+    merged = {text: count for text, count in column.respelled.items() if count < column.values.get(class_name(text), 0)}
+    if merged:
+        named = [f"{text!r} in {_rows(count)} as {class_name(text)!r}" for text, count in merged.items()]
+        more = f"; and {len(named) - SHOWN} more spellings" if len(named) > SHOWN else ""
+        yield Notice(
+            "label_spellings",
+            name,
+            f"As labels, values of column '{name}' are one class however they are written: "
+            f"{'; '.join(named[:SHOWN])}{more}.",
+        )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
