@@ -309,6 +309,9 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]
+    if (seconds := estimate.get("seconds")) is not None:
+        fields |= {"time": duration(seconds)}
+    fields.pop("seconds", None)
     fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     print_fields(fields)
