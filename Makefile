@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page gpu-check audit sbom fuzz clean
+.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,9 @@ bench-upload: $(STAMP)  ## memory and time of an upload of 1 GB
 
 bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 1,000 jobs costs
 	$(BIN)/python -m benchmarks.page
+
+bench-memory: $(STAMP)  ## memory, and sizes of files, of twelve jobs against their estimates (about fifteen minutes)
+	$(BIN)/python -m benchmarks.memory
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates

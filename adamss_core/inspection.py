@@ -26,10 +26,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.activations import config_activations
 from adamss_core.bypassed import bypassed_modules
 from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
 from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes
 from adamss_core.shared_weights import shared_weights
 from adamss_core.spec import TaskRecord, facts_format
@@ -60,6 +62,9 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
             the names of the others.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
+        activations: see `activation_facts`.
+        weight_bytes: of one parameter in the files, by the config.
+        processor_bytes: of tokenizer and image processor as they are saved.
         hidden_chat_parts: usual parts of chats that the chat template does not show, such as "system message".
         token_ids: see `count_token_ids`.
         format: of these facts.
@@ -76,6 +81,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     first, *others = by_task
     sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
     tokenizer = _tokenizer(source, options)
+    image_processor = _image_processor(source, options) if sees_images else None
     text = config.get_text_config()
     return {
         "format": facts_format(),
@@ -85,15 +91,18 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         **by_task[first],
         "other_tasks": {task: by_task[task] for task in others},
         "max_positions": position_limit(config),
-        "image_tokens": _image_tokens(config),
+        "image_tokens": image_tokens(config, image_processor),
         "vocab_size": getattr(text, "vocab_size", None),
         "hidden_size": getattr(text, "hidden_size", None),
         "has_tokenizer": tokenizer is not None,
         "has_fast_tokenizer": tokenizer is not None and bool(tokenizer.is_fast),
         "has_chat_template": tokenizer is not None and tokenizer.chat_template is not None,
         "hidden_chat_parts": _hidden_chat_parts(tokenizer),
-        "has_image_processor": sees_images and _has_image_processor(source, options),
         "token_ids": None if tokenizer is None else count_token_ids(tokenizer),
+        "has_image_processor": image_processor is not None,
+        "activations": config_activations(config, find_record(first), image_tokens(config) if sees_images else None),
+        "weight_bytes": weight_bytes(config),
+        "processor_bytes": sum(saved_bytes(part) for part in (tokenizer, image_processor) if part is not None),
     }
 
 
@@ -264,18 +273,12 @@ def _hidden_chat_parts(tokenizer: Any) -> list[str]:
         return []
 
 
-def _has_image_processor(source: str, options: dict[str, Any]) -> bool:
+def _image_processor(source: str, options: dict[str, Any]) -> Any:
+    """Return the image processor, or None where the model has none that can be loaded."""
     try:
-        AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+        return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
     except Exception:  # as above
-        return False
-    return True
-
-
-def _image_tokens(config: Any) -> int | None:
-    """Return the number of patches of an image, and one for the class token; None if unknown."""
-    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
-    return (size // patch) ** 2 + 1 if isinstance(size, int) and isinstance(patch, int) and patch > 0 else None
+        return None
 
 
 def _check_weights(folder: Path) -> None:

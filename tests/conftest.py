@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.browser import chromium
 from tests.tiny import tiny_facts, tiny_model  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
+# Each job's first plan would start a process of 5 CPU seconds; tests of token lengths ask for it.
+os.environ["ADAMSS_LENGTH_SAMPLE"] = "0"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

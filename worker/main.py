@@ -13,6 +13,7 @@ from service.shared.jobs.queue import Hints
 from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
+from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
 from worker.priority import lower_priority
@@ -29,7 +30,7 @@ def run_worker(settings: Settings) -> int:
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
     runner = Runner(settings, db, worker_id, gpus, forkserver)
-    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free)
+    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
 
     def on_done() -> None:

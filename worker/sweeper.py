@@ -20,6 +20,7 @@ from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, Worker, now
 from service.shared.jobs import states
+from service.shared.resources import Resources
 from service.shared.settings import Settings
 from worker.file_collector import FileCollector
 from worker.periodic_thread import PeriodicThread
@@ -39,6 +40,7 @@ class Sweeper(PeriodicThread):
         send: sends a wake-up hint for a job; returns at once.
         free: returns how many more jobs this worker could take. A busy worker sends no hints: they would pile up in
             the broker.
+        resources: memory and abilities of the devices.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class Sweeper(PeriodicThread):
         devices: list[str],
         send: Callable[[str], None],
         free: Callable[[], int],
+        resources: Resources | None = None,
     ) -> None:
         super().__init__("sweeper", settings.sweep_seconds)
         self._settings, self._db, self._send, self._free = settings, db, send, free
-        self._worker_id, self._devices = worker_id, devices
+        self._worker_id, self._devices, self._resources = worker_id, devices, resources
         self._collector = FileCollector(db, settings.files)
         self._started_at = now()
         self._sweeps = 0
@@ -87,6 +90,7 @@ class Sweeper(PeriodicThread):
                     host=socket.gethostname(),
                     pid=os.getpid(),
                     devices=self._devices,
+                    resources=None if self._resources is None else self._resources.model_dump(),
                     started_at=self._started_at,
                     seen_at=moment,
                 )

@@ -7,6 +7,8 @@ from adamss_core.spec.adamss import SCHEDULE_FIELDS, AdamssSpec
 from adamss_core.spec.estimate import Estimate, ScheduleStep, estimate, kept_after, schedule, total_subspaces
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
+from adamss_core.spec.lengths import Lengths
+from adamss_core.spec.memory import Device
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
@@ -19,8 +21,10 @@ __all__ = [
     "SCHEDULE_FIELDS",
     "AdamssSpec",
     "DatasetSpec",
+    "Device",
     "Estimate",
     "JobSpec",
+    "Lengths",
     "LinearModule",
     "ModelFacts",
     "Plan",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -10,15 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
+from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
+from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
 from adamss_core.spec.plan import Plan
-from adamss_core.spec.tasks import record_of
 
-FLOAT = 4  # bytes; what is trained is fp32
-HALF = 2  # bf16 and fp16
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
-QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales included
-BLOCK = re.compile(r".*?\.\d+(?=\.)")  # a layer of the body, from the names of its modules
 MAX_SCHEDULE = 500  # mask steps that are listed
+GPU = Device("cuda")
 
 
 class ScheduleStep(BaseModel):
@@ -69,8 +66,21 @@ class Estimate(BaseModel):
     """Rows that are trained on."""
     eval_rows: int
     """Rows that are held out."""
+    device: DeviceKind = "cpu"
+    """Kind of device that memory and seconds are estimated for: that of the workers, "cpu" or "cuda"."""
     memory_bytes: int
-    """Memory of the device, roughly: weights, gradients, optimizer, activations of one batch."""
+    """Peak memory: on a GPU the device's, with weights, gradients, optimizer and activations of the largest batch; on
+    a CPU the whole process's, in the largest of its phases."""
+    memory_phases: MemoryPhases | None = None
+    """The phases of which `memory_bytes` is the largest; null on a GPU."""
+    lengths: LengthSource = "max_length"
+    """Where the tokens of the largest batch come from: "measured" with the model's tokenizer, guessed from the
+    "characters" of the rows until that is done, or `max_length` for all rows."""
+    batch_tokens: int = 0
+    """Tokens of the largest batch, padding included."""
+    seconds: float | None = None
+    """Time from start to end, by the rate of finished jobs with the same base model on the same kind of device; null
+    where none has finished."""
     artifact_bytes: ArtifactBytes
     """Sizes of the files, roughly; a LoRA shrinks with the subspaces that are pruned."""
 
@@ -107,18 +117,30 @@ def total_subspaces(modules: Sequence[LinearModule], spec: AdamssSpec) -> int:
 
 
 def estimate(
-    plan: Plan, facts: ModelFacts, modules: Sequence[LinearModule], labels: int, train_rows: int, eval_rows: int
+    plan: Plan,
+    facts: ModelFacts,
+    modules: Sequence[LinearModule],
+    labels: int,
+    train_rows: int,
+    eval_rows: int,
+    *,
+    lengths: Lengths = UNKNOWN,
+    device: Device = GPU,
 ) -> Estimate:
     """Return the numbers of a planned job.
 
     Args:
         modules: as `match_targets` returns them.
         labels: outputs of the head.
+        lengths: of the training rows; without them every row has the most tokens that it may have.
     """
     spec = plan.spec
     shapes = [shape_of(module, spec.adamss) for module in modules]
     adapter = sum(shape.a + shape.b for shape in shapes)
     head = facts.head_parameters_fixed + facts.head_parameters_per_label * labels
+    sizes = Sizes(basis=sum(shape.basis * shape.columns for shape in shapes), trained=adapter + head)
+    batch = largest_batch(spec, facts, lengths)
+    phases = None if device.kind == "cuda" else process_memory(spec, facts, modules, sizes, batch, device.bf16)
     return Estimate(
         trainable_parameters=adapter + head,
         adapter_parameters=adapter,
@@ -129,7 +151,11 @@ def estimate(
         steps_per_epoch=plan.steps_per_epoch,
         train_rows=train_rows,
         eval_rows=eval_rows,
-        memory_bytes=_memory(spec, facts, shapes, adapter + head),
+        device=device.kind,
+        memory_bytes=device_memory(spec, facts, sizes, batch) if phases is None else phases.peak,
+        memory_phases=phases,
+        lengths=lengths.source,
+        batch_tokens=batch.tokens,
         artifact_bytes=_artifacts(spec, facts, shapes, adapter, head),
     )
 
@@ -162,37 +188,14 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
     return int(target + (subspaces - target) * left**spec.asa_schedule_exponent)
 
 
-def _memory(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int) -> int:
-    """Add up frozen weights and bases, trained weights with gradients and two moments, and activations of a batch.
-
-    Padded or packed, a batch has at most batch_size rows of max_length tokens.
-    """
-    training, record = spec.training, record_of(spec)
-    basis = sum(shape.basis * shape.columns for shape in shapes)
-    tokens = training.batch_size * record.tokens_per_example(spec, facts)
-    # Each linear layer keeps its input or output for the backward pass; attention keeps about as much again.
-    widths = sum(module.in_features + module.out_features for module in facts.linear_modules)
-    if training.gradient_checkpointing:
-        blocks = len({match.group() for module in facts.linear_modules if (match := BLOCK.match(module.name))}) or 1
-        widths = widths // blocks + blocks * (facts.hidden_size or 0)  # one block at a time, and what goes into each
-    linear = sum(module.in_features * module.out_features for module in facts.linear_modules)
-    half = training.precision in ("bf16", "fp16") and training.quantization is None
-    # Quantised layers answer in the type of their input, which is fp32.
-    activations = tokens * widths * (HALF if half else FLOAT)
-    if half and not training.gradient_checkpointing:
-        activations += HALF * linear  # autocast's copies of the frozen weights, which the backward pass reads again
-    activations += record.head_activation_bytes(tokens, facts)
-    saved = int(linear * (FLOAT - QUANTISED.get(training.quantization or "", FLOAT)))
-    return FLOAT * (facts.parameters + basis + 4 * trained) - saved + activations
-
-
 def _artifacts(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], adapter: int, head: int) -> ArtifactBytes:
     basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
     rank = max(shape.ranks for shape in shapes)
     lora = sum(rank * (shape.columns + shape.rows) for shape in shapes)
+    besides = facts.processor_bytes + FILE_OVERHEAD
     sizes = {
-        "adapter": FLOAT * (adapter + basis + head) + FILE_OVERHEAD,
-        "lora": FLOAT * (lora + head) + FILE_OVERHEAD,
-        "merged": FLOAT * (facts.parameters + head) + FILE_OVERHEAD,
+        "adapter": FLOAT * (adapter + basis + head) + besides,
+        "lora": FLOAT * (lora + head) + besides,
+        "merged": FLOAT * (facts.parameters + head) + besides,
     }
     return ArtifactBytes(**{name: size for name, size in sizes.items() if name in spec.artifacts})

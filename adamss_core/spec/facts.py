@@ -19,6 +19,20 @@ class LinearModule(BaseModel):
     """Class of the module around that reads the weight without calling the module; None where it is called."""
 
 
+class Activations(BaseModel):
+    """Bytes that a model keeps for the backward pass of a batch, as `adamss_core.activations` counts them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    fixed: float
+    per_token: float
+    per_pair: float
+
+    def of(self, rows: int, length: int) -> float:
+        """Return the bytes of a batch, (rows, length); `fixed`, copies of weights, are not part of them."""
+        return rows * (self.per_token * length + self.per_pair * length**2)
+
+
 class TaskFacts(BaseModel):
     """Facts that depend on the head: the modules of the model as its task loads it.
 
@@ -63,6 +77,9 @@ class ModelFacts(TaskFacts):
     has_image_processor: bool = False
     token_ids: int | None = None
     hidden_size: int | None = None
+    activations: dict[str, Activations] | None = None
+    weight_bytes: int = 4
+    processor_bytes: int = 0
     tasks: list[str] = []
     other_tasks: dict[str, TaskFacts] = {}
 

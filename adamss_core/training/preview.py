@@ -60,7 +60,7 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
             hint="Name the columns that have.",
             where="dataset",
         )
-    classes = _classes(rows, task.record.target)
+    classes = class_names(rows, task.record.target)
     source = Source(order.model, order.revision, order.spec.base_model, tuple(classes))
     processor = task.load_processor(source)
     limit = task.limit(processor, AutoConfig.from_pretrained(source.path, **source.options))
@@ -84,7 +84,7 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     }
 
 
-def _classes(rows: Rows, target: str | None) -> list[str]:
+def class_names(rows: Rows, target: str | None) -> list[str]:
     """Return the classes of these rows; the job's own may be more, which changes no token."""
     names: set[str] = set()
     for label in rows.columns.get(target or "", []):

@@ -87,6 +87,8 @@ def _published_model(trainer: Trainer, store: CheckpointStore) -> tuple[PeftMode
         best = progress.step
     if best is not None and (best != progress.step or quantised):
         if (problem := store.problem(best)) is None:
+            if not quantised:
+                live.to("meta")  # the base is loaded again, and need not be in memory twice
             base, _ = setup.task.load_base(setup.source, setup.processor)
             folder = store.path(best) / ADAPTER
             return load_adapter(base, folder, is_trainable=False, allow_other_base=quantised), best
@@ -118,11 +120,13 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
         "train_rows": setup.data.train.row_count,
+        "train_tokens": int(setup.train.lengths.sum()),
         "eval_rows": setup.data.evaluation.row_count,
         "held_out": setup.data.held_out,
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
         "trainable_parameters": adapter.trainable_parameters,
+        "device": setup.accelerator.device.type,
         "training_seconds": progress.seconds,
         "seconds": seconds,
     }

@@ -333,10 +333,15 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         return
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
+    phases = estimate.pop("memory_phases", None) or {}
     fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]
+    if (seconds := estimate.get("seconds")) is not None:
+        fields |= {"time": duration(seconds)}
+    fields.pop("seconds", None)
+    fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     print_fields(fields)

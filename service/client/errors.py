@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httpx
 
 
@@ -14,16 +16,30 @@ class ApiError(Exception):
         code: stable name of the error.
         param: JSON path of the field at fault, such as `dataset.train`.
         request_id: id of the request in the service's log.
+        also: further fields at fault, each with code, message and param.
     """
 
     def __init__(
-        self, message: str, *, status: int = 0, code: str = "error", param: str | None = None, request_id: str = ""
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: str = "error",
+        param: str | None = None,
+        request_id: str = "",
+        also: Sequence[dict[str, str | None]] = (),
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.code, self.param, self.request_id = message, status, code, param, request_id
+        self.also = tuple(also)
 
     def __str__(self) -> str:
-        return f"{self.param}: {self.message}" if self.param else self.message
+        further = [_line(error.get("param"), error.get("message") or "") for error in self.also]
+        return "\n".join([_line(self.param, self.message), *further])
+
+
+def _line(param: str | None, message: str) -> str:
+    return f"{param}: {message}" if param else message
 
 
 class Unreachable(ApiError):
@@ -35,11 +51,12 @@ def api_error(response: httpx.Response) -> ApiError:
     request_id = response.headers.get("x-request-id", "")
     try:
         error = response.json()["error"]
-        message, code, param = error["message"], error["code"], error.get("param")
+        message, code, param, also = error["message"], error["code"], error.get("param"), error.get("also", ())
     except (ValueError, KeyError, TypeError):
+        also = ()
         message, code, param = f"HTTP {response.status_code}: {response.text[:200]}", "http_error", None
         if response.is_redirect:
             message = (
                 f"{response.url} redirects to {response.headers.get('location', '')}: set ADAMSS_URL to that address."
             )
-    return ApiError(message, status=response.status_code, code=code, param=param, request_id=request_id)
+    return ApiError(message, status=response.status_code, code=code, param=param, request_id=request_id, also=also)

@@ -29,6 +29,7 @@ from service.http.gate.rendering import add_error_handlers
 from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
+from service.jobs.token_lengths import LengthMeasurer
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
@@ -112,12 +113,14 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         forkserver=forkserver,
         predictor=PredictionQueue(settings, forkserver),
         streams=Streams(db),
+        lengths=LengthMeasurer(db, forkserver),
     )
 
 
 def stop(context: Context, owns_forkserver: bool = True) -> None:
     """Close the parts."""
     context.predictor.close()
+    context.lengths.close()
     if owns_forkserver:
         context.forkserver.close()
     context.hints.close()

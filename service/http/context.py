@@ -15,6 +15,7 @@ from service.shared.settings import Settings
 
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
+    from service.jobs.token_lengths import LengthMeasurer
     from service.predict.process import PredictionQueue
     from service.stream.feed import Streams
 
@@ -30,6 +31,7 @@ class Context:
     forkserver: ForkServer
     predictor: PredictionQueue
     streams: Streams
+    lengths: LengthMeasurer
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         forkserver=context.forkserver,
         predictor=context.predictor,
         streams=context.streams,
+        lengths=context.lengths,
         project_id=request.state.project_id,
         upload_bytes=request.state.identity.upload_bytes,
     )

@@ -13,6 +13,17 @@ class Out(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
+class FurtherError(Out):
+    """One more field at fault."""
+
+    code: str
+    """The exact error, for programs."""
+    message: str
+    """The fault and its remedy, for people."""
+    param: str | None
+    """JSON path of the field at fault."""
+
+
 class ErrorBody(Out):
     """An error, with its remedy."""
 
@@ -25,6 +36,8 @@ class ErrorBody(Out):
     """The fault and its remedy, for people."""
     param: str | None
     """JSON path of the field at fault, such as adamss.final_warmup."""
+    also: list[FurtherError] = []
+    """Further fields at fault; absent where there are none."""
 
 
 class ErrorOut(Out):
@@ -41,7 +54,7 @@ MEANINGS = {
     409: "The current state does not allow the change.",
     413: "The upload is too large.",
     416: "The range lies outside the file.",
-    422: "A field is invalid: `param` names it, `message` says what would be valid.",
+    422: "A field is invalid: `param` names it, `message` says what would be valid; `also` lists further ones.",
     429: "Too many requests at once: `Retry-After` says when to try again.",
     500: "Something went wrong in the service; its log has the details under the request id.",
     503: "The database does not answer, or the disk is full.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
@@ -72,7 +72,8 @@ class Case:
         return self.held_out or self.evaluation_rows.usable - self.evaluation_rows.unknown
 
 
-Rule = Callable[[Case], SpecProblem | None]
-ModelRule = Callable[[Case, ModelFacts], SpecProblem | None]
+Found = SpecProblem | Sequence[SpecProblem] | None
+Rule = Callable[[Case], Found]
+ModelRule = Callable[[Case, ModelFacts], Found]
 DataWarning = Callable[[Case], list[str]]
 ModelWarning = Callable[[Case, ModelFacts], list[str]]

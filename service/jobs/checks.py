@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.chat import list_parts
@@ -10,6 +12,7 @@ from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
+from service.jobs.advice import classes_with_one_row, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
 from service.shared.database.tables import Dataset
 from service.shared.errors import quoted_names
@@ -24,31 +27,35 @@ def unknown_dataset(dataset_id: str, param: str) -> SpecProblem:
     return SpecProblem(param, message, "unknown_dataset")
 
 
-def column_problem(spec: JobSpec, dataset: Dataset, param: str) -> SpecProblem | None:
-    """Return why a data set lacks a column, or has another type of column than the task takes.
+def column_problems(spec: JobSpec, dataset: Dataset, param: str) -> list[SpecProblem]:
+    """Return each column that a data set lacks, or has with another type than the task takes.
 
     Args:
         param: the field that names the data set.
     """
     types = {column["name"]: column["type"] for column in dataset.profile["columns"]}
-    record = record_of(spec)
-    for field, name in record.columns(spec).items():
-        if name not in types:
-            return SpecProblem(
-                f"dataset.{field}",
-                f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.",
-                "unknown_column",
-            )
-        if (problem := record.column_problem(field, name, types[name])) is not None:
-            return problem
-    return None
+    columns = record_of(spec).columns(spec).items()
+    found = (_column_problem(spec, dataset, param, types, field, name) for field, name in columns)
+    return [problem for problem in found if problem is not None]
+
+
+def _column_problem(
+    spec: JobSpec, dataset: Dataset, param: str, types: Mapping[str, str], field: str, name: str
+) -> SpecProblem | None:
+    if name in types:
+        return record_of(spec).column_problem(field, name, types[name])
+    return SpecProblem(
+        f"dataset.{field}",
+        f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.",
+        "unknown_column",
+    )
 
 
 # --- training data ----------------------------------------------------------------------------------------------------
 
 
-def training_columns_fit(case: Case) -> SpecProblem | None:
-    return column_problem(case.spec, case.train, "dataset.train")
+def training_columns_fit(case: Case) -> list[SpecProblem]:
+    return column_problems(case.spec, case.train, "dataset.train")
 
 
 def training_rows_are_usable(case: Case) -> SpecProblem | None:
@@ -96,12 +103,12 @@ def evaluation_exists(case: Case) -> SpecProblem | None:
     return unknown_dataset(named, "dataset.eval") if named is not None and case.evaluation is None else None
 
 
-def evaluation_columns_fit(case: Case) -> SpecProblem | None:
-    return None if case.evaluation is None else column_problem(case.spec, case.evaluation, "dataset.eval")
+def evaluation_columns_fit(case: Case) -> list[SpecProblem]:
+    return [] if case.evaluation is None else column_problems(case.spec, case.evaluation, "dataset.eval")
 
 
 def evaluation_rows_are_usable(case: Case) -> SpecProblem | None:
-    if case.evaluation is None or case.evaluation_rows.usable:
+    if case.evaluation is None or training_columns_fit(case) or case.evaluation_rows.usable:
         return None
     return SpecProblem(
         "dataset.eval",
@@ -112,18 +119,24 @@ def evaluation_rows_are_usable(case: Case) -> SpecProblem | None:
 
 
 def evaluation_labels_are_known(case: Case) -> SpecProblem | None:
-    if case.evaluation is None or case.evaluation_rows.unknown < case.evaluation_rows.usable:
+    if (
+        case.evaluation is None
+        or not case.evaluation_rows.usable
+        or case.evaluation_rows.unknown < case.evaluation_rows.usable
+    ):
         return None
     message = "No label of the evaluation data occurs in the training data. Name data with the same labels."
     return SpecProblem("dataset.eval", message, "labels_differ")
 
 
-DATA_RULES: tuple[Rule, ...] = (
+TRAINING_RULES: tuple[Rule, ...] = (
     training_columns_fit,
     training_rows_are_usable,
     labels_can_be_learnt,
     rows_are_enough,
     rows_can_be_held_out,
+)
+EVALUATION_RULES: tuple[Rule, ...] = (
     evaluation_exists,
     evaluation_columns_fit,
     evaluation_rows_are_usable,
@@ -248,5 +261,7 @@ DATA_WARNINGS: tuple[DataWarning, ...] = (
     confusable_labels,
     labels_of_missing_values,
     notices_on_columns,
+    same_column_twice,
+    classes_with_one_row,
 )
 MODEL_WARNINGS: tuple[ModelWarning, ...] = (length_beyond_positions, head_for_other_classes, parts_not_shown)

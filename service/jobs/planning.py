@@ -1,4 +1,5 @@
-"""Plan a submitted job in three verbs: resolve fills the spec in, survey counts its rows, judge applies the rules."""
+"""Plan a submitted job: resolve fills the spec in, survey counts its rows, judge applies the rules, fit matches the
+base model, plan counts what the job needs."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 from adamss_core.spec import (
     JobSpec,
+    LinearModule,
     ModelFacts,
     SpecProblem,
     check_modules_to_save,
@@ -21,32 +23,50 @@ from adamss_core.spec import (
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
-from service.jobs import checks
-from service.jobs.case import Case
+from service.jobs import advice, checks
+from service.jobs.case import Case, Found
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
+from service.jobs.token_lengths import find_lengths
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
+from service.jobs.workers import device_of, expected_seconds, find_workers, lacking_warnings, memory_warnings
 from service.shared.database.tables import Dataset
-from service.shared.errors import InvalidRequest
+from service.shared.errors import InvalidRequest, ServiceError, merged
+
+CHAINS = (WARM_START_RULES, checks.TRAINING_RULES, checks.EVALUATION_RULES, TESTING_RULES)  # none relies on another
 
 
 def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     """Return what the job will do.
 
     Raises:
-        InvalidRequest: the job cannot work; names the field and a remedy.
+        InvalidRequest: the job cannot work; names each field at fault and a remedy.
     """
     try:
         case = survey_test(caller, survey(caller, resolve(caller, spec)))
-        judge((*WARM_START_RULES, *checks.DATA_RULES, *TESTING_RULES), case)
-        return fit(caller, case, caller.catalog.facts(case.spec.base_model, case.spec.revision))
+    except SpecProblem as problem:
+        raise refusal(problem) from problem
+    problems = [found for chain in CHAINS for found in judge(chain, case)]
+    try:
+        facts, modules = fit(caller, case)
+    except SpecProblem as problem:
+        raise refusal(*problems, problem) from problem
+    except InvalidRequest as problem:
+        raise merged([*map(refusal, problems), problem]) from problem
+    except ServiceError as error:
+        raise refusal(*problems) if problems else error from error
+    if problems:
+        raise refusal(*problems)
+    try:
+        return plan(caller, case, facts, modules)
     except SpecProblem as problem:
         raise refusal(problem) from problem
 
 
-def refusal(problem: SpecProblem) -> InvalidRequest:
-    return InvalidRequest(problem.message, code=problem.code, param=problem.param)
+def refusal(*problems: SpecProblem) -> InvalidRequest:
+    """Make one error of all problems; the first one is in front."""
+    return merged([InvalidRequest(problem.message, code=problem.code, param=problem.param) for problem in problems])
 
 
 def resolve(caller: Caller, spec: JobSpec) -> Case:
@@ -67,46 +87,68 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
 
 def survey(caller: Caller, case: Case) -> Case:
     """Count the rows of each data set whose columns fit, in one pass."""
-    if checks.training_columns_fit(case) is not None:
+    if checks.training_columns_fit(case):
         return case
     rows = survey_rows(caller.settings, case.spec, case.train)
     case = replace(case, training_rows=rows)
-    if case.evaluation is None or checks.evaluation_columns_fit(case) is not None:
+    if case.evaluation is None or checks.evaluation_columns_fit(case):
         return case
     known = frozenset(rows.labels) if rows.labels else None
     return replace(case, evaluation_rows=survey_rows(caller.settings, case.spec, case.evaluation, known))
 
 
-def judge(rules: Sequence[Callable[..., SpecProblem | None]], *subject: Case | ModelFacts) -> None:
-    """Raise the problem of the first rule that finds one."""
+def judge(rules: Sequence[Callable[..., Found]], *subject: Case | ModelFacts) -> Sequence[SpecProblem]:
+    """Return the problems of the first rule that finds any: the rules after it rely on it."""
     for rule in rules:
-        if (problem := rule(*subject)) is not None:
-            raise problem
+        if found := rule(*subject):
+            return [found] if isinstance(found, SpecProblem) else found
+    return []
 
 
-def fit(caller: Caller, case: Case, facts: ModelFacts) -> PlanOut:
-    """Fit the job to its base model.
+def fit(caller: Caller, case: Case) -> tuple[ModelFacts, list[LinearModule]]:
+    """Return the facts of the base model for the job's task, and the modules to adapt.
 
     Raises:
-        SpecProblem: the model is for other tasks, lacks a part, or the adapter or its schedule does not fit.
+        SpecProblem: the model is for other tasks or lacks a part, or the adapter does not fit it.
+        InvalidRequest, Unavailable: as the catalog does.
     """
-    judge(checks.MODEL_RULES, case, facts)
     spec = case.spec
+    facts = caller.catalog.facts(spec.base_model, spec.revision)
+    if problems := judge(checks.MODEL_RULES, case, facts):
+        raise problems[0]
     facts = facts.for_task(spec.task)
     check_modules_to_save(spec.adamss, facts)
-    modules = match_targets(spec.adamss, facts)
+    return facts, match_targets(spec.adamss, facts)
+
+
+def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModule]) -> PlanOut:
+    """Count steps, subspaces, memory and time of a job that can work.
+
+    Raises:
+        SpecProblem: the schedule cannot be reached.
+    """
+    spec = case.spec
     subspaces = total_subspaces(modules, spec.adamss)
-    plan = make_plan(spec, case.train_count, subspaces)
+    steps = make_plan(spec, case.train_count, subspaces)
+    lengths, measuring = find_lengths(caller, spec, case.train)
+    workers = find_workers(caller)
+    outputs = case.record.outputs(len(case.training_rows.labels))
+    needs = estimate(
+        steps, facts, modules, outputs, case.train_count, case.eval_count, lengths=lengths, device=device_of(workers)
+    )
+    needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
     warnings += testing_warnings(case)
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
-    warnings += [*plan.warnings, *leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
-    outputs = case.record.outputs(len(case.training_rows.labels))
+    warnings += steps.warnings
+    warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
+    warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
+    warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     return PlanOut(
-        spec=plan.spec,
+        spec=steps.spec,
         warnings=warnings,
-        estimate=estimate(plan, facts, modules, outputs, case.train_count, case.eval_count),
-        schedule=schedule(plan.spec.adamss, subspaces),
+        estimate=needs,
+        schedule=schedule(steps.spec.adamss, subspaces),
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
         test_rows=case.test_rows.usable - case.test_rows.unknown,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
+from service.shared.database.clock import database_now
 from service.shared.database.tables import (
     Artifact,
     Checkpoint,
@@ -19,8 +20,11 @@ from service.shared.database.tables import (
     IdempotencyKey,
     Job,
     JobStatus,
+    Json,
     MetricRow,
     SubspaceMap,
+    TokenLengths,
+    Worker,
 )
 
 CHUNK = 5_000  # numbers in one statement
@@ -164,3 +168,27 @@ def remove(session: Session, job_id: str) -> None:
     for table in (*reported, Artifact, IdempotencyKey):
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))
+
+
+def find_lengths(session: Session, key: dict[str, str]) -> Json | None:
+    """Find the measured token lengths of a data set, by the primary key."""
+    row = session.get(TokenLengths, key)
+    return None if row is None else row.lengths
+
+
+def live_resources(session: Session, within_seconds: float) -> list[Json]:
+    """List the resources, as far as registered, of the workers with a heartbeat in the last `within_seconds`."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    found = session.scalars(select(Worker.resources).where(Worker.seen_at >= since))
+    return [resources for resources in found if resources is not None]
+
+
+def finished_with(session: Session, project_id: str, base_model: str, task: str, limit: int) -> Sequence[Job]:
+    """List the project's last succeeded jobs of a task on a base model, newest first."""
+    spec = Job.resolved["spec"]
+    statement = (
+        select(Job)
+        .where(Job.project_id == project_id, Job.status == JobStatus.SUCCEEDED)
+        .where(spec["base_model"].as_string() == base_model, spec["task"].as_string() == task)
+    )
+    return session.scalars(statement.order_by(Job.ended_at.desc()).limit(limit)).all()

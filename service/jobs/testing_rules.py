@@ -28,8 +28,8 @@ def test_exists(case: Case) -> SpecProblem | None:
     return checks.unknown_dataset(named, PARAM) if named is not None and case.test is None else None
 
 
-def test_columns_fit(case: Case) -> SpecProblem | None:
-    return None if case.test is None else checks.column_problem(case.spec, case.test, PARAM)
+def test_columns_fit(case: Case) -> list[SpecProblem]:
+    return [] if case.test is None else checks.column_problems(case.spec, case.test, PARAM)
 
 
 def test_rows_are_usable(case: Case) -> SpecProblem | None:

@@ -15,6 +15,7 @@ class ServiceError(Exception):
         code: stable name of the error.
         param: JSON path of the field at fault, such as `dataset.train`.
         retry_after: seconds until another try may succeed; sent as `Retry-After`.
+        also: further errors of the same request, found at once.
     """
 
     status = 500
@@ -25,10 +26,18 @@ class ServiceError(Exception):
     ) -> None:
         super().__init__(message)
         self.message, self.code, self.param, self.retry_after = message, code or self.type, param, retry_after
+        self.also: tuple[ServiceError, ...] = ()
 
 
 class InvalidRequest(ServiceError):
     status, type = 422, "invalid_request"
+
+
+def merged(errors: Sequence[InvalidRequest]) -> InvalidRequest:
+    """Put all errors of a request into the first one."""
+    first, *rest = errors
+    first.also = tuple(rest)
+    return first
 
 
 class BadRequest(ServiceError):

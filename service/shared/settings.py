@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     """Time after the last prediction until the predicting process drops its model."""
     predict_memory_bytes: Annotated[int, Field(ge=2**30)] = 8_589_934_592
     """Memory limit of the predicting process."""
+    length_sample: Annotated[int, Field(ge=0)] = 2_000
+    """Rows of a data set whose lengths in tokens are measured, in the background, for the estimate of memory; 0
+    measures none."""
     forkserver_idle_seconds: Annotated[float, Field(ge=0)] = 600.0
     """Time after the last process on a model until API and worker end the one that it was forked from, which holds the
     imports of torch, transformers and peft in 450 MB; 0 starts each process anew, some five seconds later."""

@@ -52,6 +52,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     port = free_port("127.0.0.1")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
     environ |= {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    environ["ADAMSS_LENGTH_SAMPLE"] = "0"
     environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "service.cli", "up"]
     process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL, text=True)

@@ -26,6 +26,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "ADAMSS_PORT": "1",
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
+        "ADAMSS_LENGTH_SAMPLE": "0",
     }
 
 

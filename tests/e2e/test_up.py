@@ -36,6 +36,7 @@ def own(tmp_path: Path) -> Iterator[tuple[Up, subprocess.Popen[str]]]:
     port = free_port("127.0.0.1")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
     environ |= {"ADAMSS_HOME": str(home), "ADAMSS_PORT": str(port), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environ["ADAMSS_LENGTH_SAMPLE"] = "0"
     rows = tmp_path / "rows.csv"
     rows.write_text("".join(DATA.read_text().splitlines(keepends=True)[:100]))
     process = subprocess.Popen(

@@ -175,6 +175,7 @@ class Topology(Service):
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
+        plain["ADAMSS_LENGTH_SAMPLE"] = "0"
         with (self.settings.resolved_home / f"{name}.log").open("ab") as log:
             popen = subprocess.Popen(
                 command,

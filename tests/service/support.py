@@ -176,10 +176,12 @@ def copy_model(source: Path, settings: Settings) -> None:
 
 
 def error_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """The body of an error, which always has the same four fields."""
+    """The body of an error, which always has the same four fields, and lists further errors where there are any."""
     assert set(answer) == {"error"}
     error: dict[str, Any] = answer["error"]
-    assert set(error) == {"type", "code", "message", "param"}
+    assert set(error) - {"also"} == {"type", "code", "message", "param"}
+    assert "also" not in error or error["also"]
+    assert all(set(further) == {"code", "message", "param"} for further in error.get("also", ()))
     return error
 
 

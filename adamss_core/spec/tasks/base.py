@@ -229,8 +229,16 @@ class TaskRecord(ABC):
         length = spec.training.max_length
         return min(length, facts.max_positions or length)
 
+    def packs(self, spec: JobSpec) -> bool:
+        """Return whether several short examples share a row of a batch."""
+        return False
+
     def head_activation_bytes(self, tokens: int, facts: ModelFacts) -> int:
-        """Return the memory of a batch's outputs, where a batch of `tokens` has more than a few."""
+        """Return the memory of a batch's outputs on a GPU, where a batch of `tokens` has more than a few."""
+        return 0
+
+    def output_values(self, tokens: int, facts: ModelFacts) -> int:
+        """Return how many outputs a batch has, where there are more than a few."""
         return 0
 
     # --- prediction -------------------------------------------------------------------------------------------------

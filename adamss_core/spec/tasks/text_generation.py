@@ -137,9 +137,15 @@ class TextGeneration(TaskRecord):
             return None
         return missing_part(spec, CHAT_TEMPLATE, " Or use prompt and completion columns.")
 
+    def packs(self, spec: JobSpec) -> bool:
+        return spec.training.packing
+
     def head_activation_bytes(self, tokens: int, facts: ModelFacts) -> int:
         """Count scores of every token of the vocabulary, their gradient, and the softmax."""
-        return 3 * LOGIT_BYTES * tokens * (facts.vocab_size or 0)
+        return 3 * LOGIT_BYTES * self.output_values(tokens, facts)
+
+    def output_values(self, tokens: int, facts: ModelFacts) -> int:
+        return tokens * (facts.vocab_size or 0)
 
 
 def _check_chat(messages: Any) -> None:

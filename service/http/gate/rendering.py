@@ -1,8 +1,11 @@
-"""Rendering of errors as responses: `{"error": {type, code, message, param}}`. No other module renders errors."""
+"""Rendering of errors as responses: `{"error": {type, code, message, param}}`. No other module renders errors.
+
+Where several fields are at fault, `also` lists those after the first.
+"""
 
 from __future__ import annotations
 
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -41,8 +44,14 @@ def error_response(error: ServiceError, headers: dict[str, str] | None = None) -
         headers["www-authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    body = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+    body: dict[str, Any] = {"type": error.type, **_facts(error)}
+    if error.also:
+        body["also"] = [_facts(further) for further in error.also]
     return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+
+
+def _facts(error: ServiceError) -> dict[str, str | None]:
+    return {"code": error.code, "message": error.message, "param": error.param}
 
 
 def internal_error(request_id: str) -> JSONResponse:

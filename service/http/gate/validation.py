@@ -9,10 +9,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from adamss_core.spec import JobSpec
-from service.shared.errors import BadRequest, InvalidRequest, ServiceError
+from service.shared.errors import BadRequest, InvalidRequest, ServiceError, merged
 
 SOURCES = ("body", "query", "path", "header", "cookie")
 Error = Mapping[str, Any]
+Path = tuple[str | int, ...]
 
 _SENTENCES = {
     "missing": "is required",
@@ -57,30 +58,44 @@ _PATTERNS = {
 
 
 def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> ServiceError:
-    """Make the error of the first invalid field; for a union, join the requirements of its branches.
+    """Make the error of all invalid fields; for a union, join the requirements of its branches.
 
     Args:
         errors: pydantic's errors, not empty.
         body: the validated body.
         model: model of the body, for the names of its fields.
     """
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", "it could not be parsed")
+    if errors[0]["type"] == "json_invalid":
+        reason = errors[0].get("ctx", {}).get("error", "it could not be parsed")
         return BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
-    path = field_path(first, body)
-    same_field = [error for error in errors if field_path(error, body) == path]
-    param = render(path)
-    if not param:
+    fields: dict[Path, list[Error]] = {}
+    for error in errors:
+        fields.setdefault(field_path(error, body), []).append(error)
+    if not render(next(iter(fields))):
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="body_missing"
         )
-    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in same_field))
-    message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(same_field)}."
-    others = len({render(field_path(error, body)) for error in errors}) - 1
-    if others:
-        message += f" {others} more field{'s are' if others > 1 else ' is'} wrong as well."
-    code = {"missing": "field_missing", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_field")
+    first = merged([_invalid(path, found, model) for path, found in _without_branches(fields).items()])
+    if others := len(first.also):
+        first.message += f" {others} more field{'s are' if others > 1 else ' is'} wrong as well."
+    return first
+
+
+def _without_branches(fields: Mapping[Path, list[Error]]) -> dict[Path, list[Error]]:
+    """Drop a later error of a whole value of which a part is at fault already: another branch of the same union."""
+    kept: dict[Path, list[Error]] = {}
+    for path, found in fields.items():
+        if not any(other[: len(path)] == path for other in kept):
+            kept[path] = found
+    return kept
+
+
+def _invalid(path: Path, errors: Sequence[Error], model: Any) -> InvalidRequest:
+    """Make the error of one field."""
+    param = render(path)
+    sentences = list(dict.fromkeys(_sentence(error, path, model) for error in errors))
+    message = f"{param} {', or '.join(_without_repetition(sentences))}{_got(errors)}."
+    code = {"missing": "field_missing", "extra_forbidden": "unknown_field"}.get(errors[0]["type"], "invalid_field")
     return InvalidRequest(message, code=code, param=param)
 
 

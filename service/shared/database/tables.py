@@ -164,6 +164,18 @@ class InspectedModel(Base):
     inspected_at: Mapped[datetime]
 
 
+class TokenLengths(Base):
+    """Lengths of a data set's rows in one model's tokens, for one choice of columns."""
+
+    __tablename__ = "token_lengths"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    revision: Mapped[str] = mapped_column(String(100), primary_key=True)  # as in `InspectedModel`
+    columns: Mapped[str] = mapped_column(String(64), primary_key=True)  # sha256 of task and columns
+    lengths: Mapped[Json]  # fields of `adamss_core.spec.Lengths`, or {"error": ...}
+    measured_at: Mapped[datetime]
+
+
 class Job(Base):
     """A fine-tuning job: spec, state, lease, progress and result."""
 
@@ -322,6 +334,7 @@ class Worker(Base):
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
     devices: Mapped[list[Any]] = mapped_column(JSON())  # devices to train on, such as ["cpu"]
+    resources: Mapped[Json | None]  # fields of `service.shared.resources.Resources`; null from an older version
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
 

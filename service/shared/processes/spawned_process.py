@@ -115,9 +115,11 @@ class SpawnedProcess:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process group; its leader may have ended already."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    """Kill a process group, or the process that is about to lead it: a forked one has no group of its own at first."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+            return
 
 
 def end(process: Process) -> None:

@@ -1,11 +1,12 @@
 // Calls to the service. The browser adds the sign-in cookie; changes carry a header that only our own page can add.
 
 export class ApiError extends Error {
-  constructor(status, { code, message, param }) {
+  constructor(status, { code, message, param, also = [] }) {
     super(message);
     this.status = status;
     this.code = code;
     this.param = param;
+    this.also = also; // further fields at fault
   }
 }
 

@@ -61,7 +61,7 @@ function Form({ components, datasets, models, presets, start }) {
   const [busy, setBusy] = useState(false);
   const sent = useRef({}); // the last submitted spec and its idempotency key
   const error = refused ?? problem;
-  const atFault = fields.find(([path]) => error?.param?.split("[")[0] === path)?.[0]; // adamss.target_modules[0]
+  const wrong = Object.fromEntries([error, ...(error?.also ?? [])].filter((each) => each?.param).reverse().map((each) => [each.param.split("[")[0], each.message])); // adamss.target_modules[0]
 
   const set = (path, value) => {
     setRefused(null);
@@ -88,7 +88,7 @@ function Form({ components, datasets, models, presets, start }) {
     }
   };
   const field = ([path, schema]) => html`<${Field} key=${path} path=${path} schema=${schema} value=${values[path] ?? ""}
-    set=${set} wrong=${atFault === path ? error.message : null} lists=${{ datasets, models }} />`;
+    set=${set} wrong=${wrong[path] ?? null} lists=${{ datasets, models }} />`;
   const block = (name) => fields.filter(([path]) => (path.includes(".") ? path.split(".")[0] : "job") === name);
   return html`<form class="new" onSubmit=${submit}>
     <div>
@@ -99,14 +99,14 @@ function Form({ components, datasets, models, presets, start }) {
         (name) => html`<fieldset class="card" key=${name}>
           <legend>${words(name)}</legend>
           <div class="fields">${block(name).filter(([path]) => COMMON_FIELDS.has(path)).map(field)}</div>
-          <details open=${block(name).some(([path]) => path === atFault && !COMMON_FIELDS.has(path)) || undefined}><summary>More ${words(name)} fields</summary><div class="fields">${block(name).filter(([path]) => !COMMON_FIELDS.has(path)).map(field)}</div></details>
+          <details open=${block(name).some(([path]) => wrong[path] && !COMMON_FIELDS.has(path)) || undefined}><summary>More ${words(name)} fields</summary><div class="fields">${block(name).filter(([path]) => !COMMON_FIELDS.has(path)).map(field)}</div></details>
         </fieldset>`,
       )}
     </div>
     <aside class="card" aria-label="Estimate">
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
-        ? html`<p class="error">${error.param ? html`<code>${error.param}</code>: ` : ""}${error.message}</p>`
+        ? [error, ...(error.also ?? [])].map((each) => html`<p class="error" key=${each.param}>${each.param ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
         : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
     </aside>
   </form>`;
@@ -189,13 +189,14 @@ function useDryRun(spec) {
 }
 
 function Plan({ plan }) {
-  const { artifact_bytes: sizes, ...estimate } = plan.estimate;
-  const rows = Object.entries(estimate).filter(([, value]) => typeof value === "number");
+  const { artifact_bytes: sizes, memory_phases: phases, ...estimate } = plan.estimate;
+  const rows = Object.entries(estimate).filter(([, value]) => ["number", "string"].includes(typeof value));
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
-      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${Object.entries(phases ?? {}).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>
     ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}

@@ -186,6 +186,33 @@ def test_more_steps_than_a_job_can_have(service: Service, monkeypatch: pytest.Mo
     assert "at most 50 are possible" in refused["message"]
 
 
+def test_problems_of_all_parts_come_at_once(service: Service) -> None:
+    """One of each part, and each of the columns; the first one is where it always was."""
+    spec: dict[str, Any] = {
+        "init_from": "job_nothere1234",
+        "dataset": {"train": service.upload(rows())["id"], "eval": "ds_nothere22", "text": "body", "label": "stars"},
+        "adamss": {"target_modules": ["qury"]},
+    }
+    error = service.refused(**spec)
+    assert (error["code"], error["param"]) == ("unknown_job", "init_from")
+    further = [(problem["param"], problem["code"]) for problem in error["also"]]
+    assert further == [
+        ("dataset.text", "unknown_column"),
+        ("dataset.label", "unknown_column"),
+        ("dataset.eval", "unknown_dataset"),
+        ("adamss.target_modules", "targets_not_found"),
+    ]
+    assert all(problem["message"].endswith(".") for problem in error["also"])
+    dry = service.client.post("/jobs?dry_run=true", json=service.spec(**spec)).json()
+    assert dry["error"] == error
+
+
+def test_fields_of_the_wrong_shape_come_at_once(service: Service) -> None:
+    error = service.refused(adamss={"r": 0, "colour": 1}, training={"epochs": "many"})
+    named = [error["param"], *(problem["param"] for problem in error["also"])]
+    assert named == ["adamss.r", "adamss.colour", "training.epochs"]
+
+
 def test_the_first_problem_wins(service: Service) -> None:
     """In the order of the rules: ancestor, training data, evaluation data, model."""
     spec: dict[str, Any] = {

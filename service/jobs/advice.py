@@ -1,0 +1,93 @@
+"""Warn of settings that work but hardly do what they are for; each warning names a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of
+from adamss_core.spec.estimate import shape_of
+from adamss_core.spec.lengths import length_limit
+from service.jobs.case import Case
+from service.shared.errors import quoted_names
+
+FAR_ABOVE = 5  # times the preset's rate; the best rates that were measured are at most three times it
+USUAL = 3
+
+
+def same_column_twice(case: Case) -> list[str]:
+    """Warn of fields that read the same column, as where a text is compared with itself."""
+    return [
+        f"dataset.{first} and dataset.{second} both read column '{name}', so one of them says nothing new. Name "
+        "another column, or leave one out."
+        for (first, name), (second, same) in combinations(case.record.columns(case.spec).items(), 2)
+        if name == same
+    ]
+
+
+def classes_with_one_row(case: Case) -> list[str]:
+    """Warn of classes that are trained on once and never evaluated."""
+    alone = [name for name, rows in case.training_rows.labels.items() if rows == 1]
+    if not alone:
+        return []
+    named = quoted_names(alone, limit=5)
+    return [
+        f"{len(alone)} {'class has' if len(alone) == 1 else 'classes have'} a single row ({named}), which is too few "
+        "to learn or to measure. Add rows, or leave these rows out."
+    ]
+
+
+def of_settings(plan: Plan, modules: Sequence[LinearModule]) -> list[str]:
+    """Return the warnings that need neither rows nor workers."""
+    spec = plan.spec
+    return [*rates_far_above(spec), *more_subspaces_than_rows(spec, modules), *evaluation_beyond_the_end(plan)]
+
+
+def rates_far_above(spec: JobSpec) -> list[str]:
+    """Compare the learning rates with those of the task's preset."""
+    preset = record_of(spec).presets[0].training
+    rates = {name: getattr(spec.training, name) for name in ("learning_rate", "head_learning_rate")}
+    return [
+        f"training.{name} is {rate:g}, {rate / preset[name]:.3g} times the {preset[name]:g} that suits {spec.task}: "
+        f"the loss may diverge. Use {preset[name]:g} to {USUAL * preset[name]:g}, or leave it out."
+        for name, rate in rates.items()
+        if rate is not None and name in preset and rate > FAR_ABOVE * preset[name]
+    ]
+
+
+def more_subspaces_than_rows(spec: JobSpec, modules: Sequence[LinearModule]) -> list[str]:
+    """Warn where a module has fewer rows than the job wants subspaces, and name the number that results."""
+    wanted = spec.adamss.num_subspaces
+    short = [module for module in modules if module.out_features < wanted]
+    if not short:
+        return []
+    fewest = min(module.out_features for module in short)
+    total = sum(shape_of(module, spec.adamss).subspaces for module in modules)
+    return [
+        f"adamss.num_subspaces is {wanted}, but {len(short)} of {len(modules)} modules have fewer rows, such as "
+        f"'{short[0].name}' with {short[0].out_features}. Each has one subspace for each row there: {total:,} in all. "
+        f"Use at most {fewest}."
+    ]
+
+
+def evaluation_beyond_the_end(plan: Plan) -> list[str]:
+    """Warn of an interval that the run is too short for."""
+    every = plan.spec.training.eval_steps
+    if every == "epoch" or every <= plan.total_steps:
+        return []
+    return [
+        f"training.eval_steps is {every}, but the job has {plan.total_steps} steps: it is evaluated only at its end, "
+        f'and no better checkpoint can be chosen. Use at most {max(1, plan.total_steps // 2)}, or "epoch".'
+    ]
+
+
+def every_row_is_cut(spec: JobSpec, facts: ModelFacts, lengths: Lengths) -> list[str]:
+    """Warn of a limit below the shortest of the measured rows."""
+    limit = length_limit(spec, facts, lengths)
+    if lengths.source != "measured" or not lengths.rows or lengths.over(limit) < lengths.rows:
+        return []
+    outcome = {"truncate": "is cut", "drop": "would be left out", "raise": "is refused"}[spec.training.over_length]
+    return [
+        f"Every one of {lengths.rows:,} sampled rows is longer than {limit} tokens and {outcome}: the shortest has "
+        f"{lengths.counts[-1][0]}. Raise training.max_length, or shorten the texts."
+    ]

@@ -1,0 +1,167 @@
+"""Lengths of a data set's rows in tokens: measured in the background once, guessed from characters until then."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Full, Queue
+from tempfile import TemporaryDirectory
+from threading import Lock, Thread
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from adamss_core.spec import JobSpec, Lengths, record_of
+from adamss_core.spec.lengths import UNKNOWN, lengths_of_characters
+from service.base_models.service import MAIN, folder_version
+from service.http.context import Caller
+from service.jobs import repository
+from service.shared.database.engine import Database
+from service.shared.database.tables import Dataset, Json, TokenLengths, now
+from service.shared.processes.ask import ask
+from service.shared.processes.forkserver import ForkServer
+from service.shared.processes.subprocesses import READER_LIMITS, model_environment
+
+logger = logging.getLogger(__name__)
+
+MODULE = "adamss_core.training.length_sample"
+SECONDS = 300.0  # a chat template comes with the model and may never end
+LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
+WAITING = 100
+IDLE_SECONDS = 5.0
+MEASURING = (
+    "The rows' lengths in tokens are being measured, so memory is estimated from their characters and may be far off. "
+    "Repeat the dry run in some seconds."
+)
+
+
+@dataclass(frozen=True)
+class LengthKey:
+    """Primary key of `TokenLengths`."""
+
+    dataset_id: str
+    model: str
+    revision: str
+    columns: str
+
+
+class LengthMeasurer:
+    """Measure lengths in a thread, one data set at a time; the thread ends when nothing is left to measure."""
+
+    def __init__(self, db: Database, forkserver: ForkServer) -> None:
+        self._db, self._forkserver = db, forkserver
+        self._waiting: Queue[tuple[LengthKey, Json]] = Queue(WAITING)
+        self._under_way: set[LengthKey] = set()
+        self._failed: set[LengthKey] = set()  # not tried again by this process
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._closed = False
+
+    def measure(self, key: LengthKey, order: Json) -> bool:
+        """Ask for a measurement, unless it is under way or has failed; return whether it is still to come.
+
+        Args:
+            order: as `adamss_core.training.length_sample` reads it.
+        """
+        with self._lock:
+            if key in self._failed:
+                return False
+            if key in self._under_way or self._closed:
+                return True
+            try:
+                self._waiting.put_nowait((key, order))
+            except Full:  # the next dry run asks again
+                return True
+            self._under_way.add(key)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="token-lengths", daemon=True)
+                self._thread.start()
+            return True
+
+    def close(self) -> None:
+        """Start no further measurement; one under way ends with its process."""
+        self._closed = True
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                key, order = self._waiting.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._waiting.empty():
+                        self._thread = None
+                        return
+                continue
+            try:
+                problem = self._measure(key, order)
+            except (OSError, SQLAlchemyError) as error:
+                problem = repr(error)
+            if problem is not None:
+                logger.warning("token lengths of %s are not measured: %s", key.dataset_id, problem)
+                self._failed.add(key)
+            self._under_way.discard(key)
+
+    def _measure(self, key: LengthKey, order: Json) -> str | None:
+        """Keep what a child process measures; return why it did not."""
+        environment = model_environment(offline=Path(order["model"]).is_dir()) | {"OMP_NUM_THREADS": "1"}
+        with TemporaryDirectory(prefix="adamss-lengths-") as folder:
+            start = self._forkserver.starter(MODULE)
+            reply = ask(start, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
+        if reply.answer is None:
+            return reply.log
+        row = TokenLengths(**vars(key), lengths=reply.answer, measured_at=now())
+        with self._db.write() as session:
+            if session.get(Dataset, key.dataset_id) is not None:
+                session.merge(row)
+        return None
+
+
+def find_lengths(caller: Caller, spec: JobSpec, train: Dataset) -> tuple[Lengths, list[str]]:
+    """Return the lengths of the training rows, and a warning where they are still to be measured."""
+    record = record_of(spec)
+    if not record.has_tokens:
+        return UNKNOWN, []
+    key, order = _key(caller, spec), _order(caller, spec)
+    with caller.db.read() as session:
+        known = repository.find_lengths(session, vars(key))
+    if known is not None and "error" not in known:
+        return Lengths.model_validate(known), []
+    guessed = _guessed(spec, train)
+    if known is not None or caller.settings.length_sample == 0:
+        return guessed, []
+    return guessed, [MEASURING] if caller.lengths.measure(key, order) else []
+
+
+def _key(caller: Caller, spec: JobSpec) -> LengthKey:
+    folder = caller.catalog.folder(spec.base_model)
+    revision = folder_version(folder) if folder is not None else spec.revision or MAIN
+    columns = spec.model_dump_json(include={"task": True, "problem_type": True, "dataset": _columns(spec)})
+    return LengthKey(spec.dataset.train, spec.base_model, revision, hashlib.sha256(columns.encode()).hexdigest())
+
+
+def _columns(spec: JobSpec) -> set[str]:
+    return set(record_of(spec).dataset_fields)
+
+
+def _order(caller: Caller, spec: JobSpec) -> dict[str, Any]:
+    folder = caller.catalog.folder(spec.base_model)
+    return {
+        "spec": spec.model_copy(update={"webhook": None}).model_dump(mode="json"),
+        "rows": str(caller.settings.files.dataset_rows(spec.dataset.train)),
+        "model": str(folder or spec.base_model),
+        "revision": None if folder else spec.revision,
+        "sample": caller.settings.length_sample,
+    }
+
+
+def _guessed(spec: JobSpec, train: Dataset) -> Lengths:
+    """Guess the lengths from the profile of the columns that the model reads."""
+    record = record_of(spec)
+    profiles = {column["name"]: column for column in train.profile["columns"]}
+    read = [(field, profiles[name]) for field, name in record.columns(spec).items() if field != record.target]
+    words = any(record.field_kinds[field] == "words" and column["type"] == "list" for field, column in read)
+    longest, mean = (sum(column[part] for _, column in read) for part in ("max_length", "mean_length"))
+    return lengths_of_characters(longest, mean, words)

@@ -1,0 +1,101 @@
+"""Hold a plan against the registered workers: their kind of device, their memory, their speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from adamss_core.spec import Device, Estimate, JobSpec, Lengths, ModelFacts
+from adamss_core.spec.lengths import length_limit
+from adamss_core.spec.memory import DeviceKind
+from service.http.context import Caller
+from service.jobs import repository
+from service.shared.database.tables import Job
+from service.shared.resources import Resources
+
+COMPARED = 5  # finished jobs that a rate is taken from
+SAME_SPEED = ("precision", "quantization", "gradient_checkpointing", "compile")  # as the jobs that a rate is taken from
+SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def find_workers(caller: Caller) -> list[Resources]:
+    """List the resources of the live workers."""
+    with caller.db.read() as session:
+        found = repository.live_resources(session, caller.settings.lease_seconds)
+    return [Resources.model_validate(resources) for resources in found]
+
+
+def device_of(workers: Sequence[Resources]) -> Device:
+    """Return the kind of device that a job will train on: a GPU where any worker has one."""
+    kind: DeviceKind = "cuda" if any(worker.kind == "cuda" for worker in workers) else "cpu"
+    return Device(kind, bf16=any(worker.bf16 for worker in workers if worker.kind == kind))
+
+
+def memory_warnings(estimate: Estimate, workers: Sequence[Resources]) -> list[str]:
+    """Warn where the estimate is beyond the memory of every worker of its kind."""
+    memories = [worker.memory_bytes for worker in workers if worker.kind == estimate.device and worker.memory_bytes]
+    if not memories or estimate.memory_bytes <= max(memories):
+        return []
+    return [
+        f"The job needs about {_size(estimate.memory_bytes)} of memory, but the workers have {_size(max(memories))} at "
+        "most. Lower training.batch_size or training.max_length, or set training.gradient_checkpointing."
+    ]
+
+
+def lacking_warnings(spec: JobSpec, workers: Sequence[Resources]) -> list[str]:
+    """Warn of a precision or quantisation that no worker has."""
+    training, warnings = spec.training, []
+    if not workers:
+        return []
+    if training.precision == "fp16" and not any(worker.fp16 for worker in workers):
+        warnings.append(
+            "training.precision is fp16, which no worker can train in: it takes a GPU. Use auto, bf16 or fp32."
+        )
+    if training.quantization is not None and not any(worker.quantization for worker in workers):
+        warnings.append(
+            f"training.quantization is {training.quantization}, but no worker has bitsandbytes. Install it there (pip "
+            "install 'adamss[quantized]'), or leave training.quantization out."
+        )
+    return warnings
+
+
+def expected_seconds(
+    caller: Caller, spec: JobSpec, facts: ModelFacts, estimate: Estimate, lengths: Lengths
+) -> float | None:
+    """Return the time that a job takes at the rate of finished ones, by tokens where their lengths are known."""
+    with caller.db.read() as session:
+        jobs = repository.finished_with(session, caller.project_id, spec.base_model, spec.task, 4 * COMPARED)
+    results = [job.result or {} for job in jobs if _alike(job, spec)]
+    times = [_times(result) for result in results if result.get("device") == estimate.device]
+    measured = [found for found in times if found is not None][:COMPARED]
+    if not measured:
+        return None
+    rows = estimate.train_rows * estimate.steps / estimate.steps_per_epoch
+    if lengths.source == "measured":
+        per_token = median(seconds / tokens for seconds, _, tokens, _ in measured)
+        training = rows * lengths.mean(length_limit(spec, facts, lengths)) * per_token
+    else:
+        training = rows * median(seconds / count for seconds, count, _, _ in measured)
+    return round(training + median(rest for *_, rest in measured), 1)
+
+
+def _times(result: dict[str, float]) -> tuple[float, float, float, float] | None:
+    """Return the seconds in training steps, the rows and tokens of them, and the seconds of everything else."""
+    seconds, tokens = result.get("training_seconds"), result.get("train_tokens")
+    if not seconds or not tokens or not result.get("epochs"):
+        return None
+    rest = max(0.0, result["seconds"] - seconds)
+    return seconds, result["train_rows"] * result["epochs"], tokens * result["epochs"], rest
+
+
+def _alike(job: Job, spec: JobSpec) -> bool:
+    """Return whether two jobs agree in what changes the time of a token."""
+    theirs, mine = job.resolved.get("spec", {}).get("training", {}), spec.training
+    return all(theirs.get(name) == getattr(mine, name) for name in SAME_SPEED)
+
+
+def _size(size: float) -> str:
+    unit = 0
+    while size >= 1_000 and unit < len(SIZE_UNITS) - 1:
+        size, unit = size / 1_000, unit + 1
+    return f"{size:.3g} {SIZE_UNITS[unit]}"

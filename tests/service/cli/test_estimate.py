@@ -1,0 +1,35 @@
+"""`adamss jobs submit --dry-run` shows the estimate and every warning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.cli.jobs import _show_estimate
+
+PLAN: dict[str, Any] = {
+    "estimate": {
+        "steps": 6,
+        "device": "cpu",
+        "memory_bytes": 1_500_000_000,
+        "memory_phases": {"loading": 600_000_000, "training": 1_500_000_000, "verification": 900_000_000},
+        "lengths": "measured",
+        "seconds": 90.0,
+        "artifact_bytes": {"adapter": 2_000_000, "lora": None, "merged": None},
+    },
+    "warnings": ["one", "two"],
+}
+
+
+def test_every_number_of_the_estimate_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    _show_estimate(PLAN, as_json=False)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert {"memory 1.5 GB", "memory while training 1.5 GB", "lengths measured", "size of adapter 2.0 MB"} <= set(lines)
+    assert any(line.startswith("time 1") for line in lines)
+    assert lines[-2:] == ["warning: one", "warning: two"]
+
+
+def test_an_unknown_time_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    _show_estimate({**PLAN, "estimate": {**PLAN["estimate"], "seconds": None}}, as_json=False)
+    assert "time" not in capsys.readouterr().out

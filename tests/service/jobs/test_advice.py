@@ -1,0 +1,59 @@
+"""Settings that work but hardly do what they are for are warned of, with a remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adamss_core.spec import JobSpec, Lengths, ModelFacts
+from service.jobs.advice import every_row_is_cut
+from tests.service.support import Service, rows
+
+ADAMSS = {"target_modules": ["query", "value"]}
+
+
+def warnings(service: Service, **changes: Any) -> list[str]:
+    changes["training"] = {"max_length": 64, **changes.get("training", {})}  # the tiny model takes no more
+    found: list[str] = service.client.post("/jobs?dry_run=true", json=service.spec(**changes)).json()["warnings"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "remedy"),
+    [
+        ({"training": {"learning_rate": 0.2}}, "training.learning_rate is 0.2, 20 times", "Use 0.01 to 0.03"),
+        ({"training": {"head_learning_rate": 0.5}}, "training.head_learning_rate is 0.5", "Use 0.001"),
+        ({"adamss": {**ADAMSS, "num_subspaces": 40}}, "with 32. Each has one subspace", "128 in all. Use at most 32"),
+        ({"training": {"eval_steps": 500}}, "eval_steps is 500, but the job has 6 steps", 'Use at most 3, or "epoch"'),
+        ({"dataset": {"text_pair": "text"}}, "dataset.text and dataset.text_pair both read column 'text'", "leave one"),
+    ],
+)
+def test_warnings_of_settings(service: Service, changes: dict[str, Any], says: str, remedy: str) -> None:
+    if "dataset" in changes:
+        changes = {"dataset": {"train": service.upload(rows())["id"], **changes["dataset"]}}
+    (warning,) = warnings(service, **changes)
+    assert says in warning
+    assert remedy in warning
+
+
+def test_usual_settings_have_no_warning(service: Service) -> None:
+    assert warnings(service, training={"learning_rate": 0.03, "eval_steps": 6}) == []
+
+
+def test_a_class_with_one_row(service: Service) -> None:
+    found = warnings(service, dataset={"train": service.upload(rows(40) + "an odd film,rare\n")["id"]})
+    assert any("1 class has a single row ('rare')" in warning for warning in found)
+
+
+@pytest.mark.parametrize(("policy", "says"), [("truncate", "is cut"), ("drop", "left out"), ("raise", "refused")])
+def test_every_row_beyond_the_limit(policy: str, says: str) -> None:
+    fields = {"name": "x", "base_model": "x", "dataset": {"train": "ds_" + "a" * 8}}
+    spec = JobSpec.model_validate(fields | {"training": {"max_length": 16, "over_length": policy}})
+    facts = ModelFacts(model_type="bert", parameters=1, linear_modules=[])
+    lengths = Lengths(source="measured", counts=[(40, 5), (17, 4)])
+    (warning,) = every_row_is_cut(spec, facts, lengths)
+    assert says in warning
+    assert "the shortest has 17" in warning
+    assert every_row_is_cut(spec, facts, Lengths(source="measured", counts=[(40, 5), (16, 1)])) == []
+    assert every_row_is_cut(spec, facts, Lengths(source="characters", counts=[(40, 5)])) == []
