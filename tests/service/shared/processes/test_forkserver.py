@@ -74,9 +74,10 @@ def test_killed_server_takes_its_processes_along_and_is_replaced(server: ForkSer
     sleeper.until_running()
     pid = sleeper.process.pid
     assert pid is not None
-    os.kill(pids(server)[0], signal.SIGKILL)
+    (killed,) = pids(server)
+    os.kill(killed, signal.SIGKILL)
     assert sleeper.process.wait(30) == -signal.SIGKILL
-    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_alive(pid) and not is_alive(killed))
     assert Run(server, tmp_path, "facts").facts()["parent"] in pids(server)
 
 
