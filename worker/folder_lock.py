@@ -15,7 +15,6 @@ from service.shared.storage.home import JobFolder
 logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 20.0
-_TRAINING = {b"worker.training_process", b"worker.trainer"}  # the second was its name in 0.1
 _YIELD_SECONDS = 3.0  # a process that still reports finds out within a second that its attempt is over
 
 
@@ -58,13 +57,15 @@ class FolderLock:
         return True
 
     def _kill_holder(self) -> None:
-        """Kill the process in the lock file, if its command line shows a training process of this very folder."""
+        """Kill the process in the lock file, if it really holds this very file open: its number may be reused."""
         try:
             pid = int(os.pread(self._handle, 20, 0))
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            held = any(
+                handle.exists() and handle.samefile(self._folder.lock) for handle in Path(f"/proc/{pid}/fd").iterdir()
+            )
         except (OSError, ValueError):
             return
-        if any(name in line for name in _TRAINING) and os.fsencode(self._folder.path) in line:
+        if held:
             logger.warning("ending process %d, which an earlier attempt left behind", pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
