@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
-
-_PR_SET_PDEATHSIG = 1
 
 
 class ParentPipe:
@@ -42,12 +38,6 @@ class ParentPipe:
             self._rest += part
         line, _, self._rest = self._rest.partition(b"\n")
         return line
-
-
-def die_with_parent() -> None:
-    """Have the Linux kernel end this process with the thread that started it, which waits for it to end."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def end_group() -> NoReturn:

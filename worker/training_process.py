@@ -24,12 +24,13 @@ from adamss_core.lean import leave_out_bitsandbytes
 from adamss_core.training.errors import Stopped
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import Database, is_disk_full
+from service.shared.processes.parent_death import die_with_parent
 from service.shared.storage.home import JobFolder
 from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
-from worker.parent_pipe import ParentPipe, die_with_parent, end_group
+from worker.parent_pipe import ParentPipe, end_group
 from worker.publish import publish
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from service.shared.processes.parent_death import signal_at_parents_death
+
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart; doubled after each death
 HEALTHY_SECONDS = 60.0  # uptime after which the pause starts from the beginning
 LOG_BYTES = 10_000_000  # a longer log is rotated at the start
-PR_SET_PDEATHSIG = 1
 
 
 class ServiceProcess:
@@ -53,7 +52,7 @@ class ServiceProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - this process has no other threads
+                preexec_fn=signal_at_parents_death(signal.SIGTERM),  # noqa: PLW1509 - this process has no other threads
             )
 
     def revive(self) -> None:
@@ -82,15 +81,3 @@ class ServiceProcess:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             time.sleep(0.05)
-
-
-def end_with_parent() -> Callable[[], None] | None:
-    """Build a function that makes a child receive SIGTERM when its parent dies; Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-
-    def run() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return run

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 import os
 import resource
-import signal
 import sys
 from typing import Any
 
 from setproctitle import setproctitle
 
+from service.shared.processes.parent_death import die_with_parent
 from service.shared.processes.spawned_process import python
-
-PR_SET_PDEATHSIG = 1
 
 
 def become(order: dict[str, Any]) -> object:
@@ -24,7 +21,7 @@ def become(order: dict[str, Any]) -> object:
     Args:
         order: as `forkserver` sends it, with the file descriptors of the three streams.
     """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the server ends with its parent
+    die_with_parent()  # the server, which ends with its own
     os.setsid() if order["own_session"] else os.setpgid(0, 0)
     for handle, stream in enumerate(order["streams"]):
         os.dup2(stream, handle)
