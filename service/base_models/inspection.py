@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes.ask import Reply, ask
+from service.shared.processes.ask import Reply, ask_model_reader
 from service.shared.processes.forkserver import ForkServer
-from service.shared.processes.subprocesses import READER_LIMITS, READERS, model_environment
+from service.shared.processes.subprocesses import READER_LIMITS, READERS
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +27,9 @@ def inspect(forkserver: ForkServer, model: str, revision: str | None, *, local: 
         InvalidRequest: the model cannot be used; the message has the reason.
         Unavailable: the inspection itself failed, for example by its time limit.
     """
-    environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
     order = {"model": model, "revision": revision}
     with READERS.slot(), TemporaryDirectory(prefix="adamss-inspection-") as folder:
-        reply = ask(
-            forkserver.starter(MODULE), order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS
-        )
+        reply = ask_model_reader(forkserver, MODULE, order, Path(folder), seconds=SECONDS, offline=local, limits=LIMITS)
     return _facts(reply)
 
 

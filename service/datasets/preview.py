@@ -18,9 +18,9 @@ from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.shared.errors import InvalidRequest, Unavailable
-from service.shared.processes.ask import ask
+from service.shared.processes.ask import ask_model_reader
 from service.shared.processes.forkserver import ForkServer
-from service.shared.processes.subprocesses import READER_LIMITS, READERS, model_environment
+from service.shared.processes.subprocesses import READER_LIMITS, READERS
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +78,8 @@ def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
 
 
 def _ask(forkserver: ForkServer, folder: Path, order: dict[str, Any], *, local: bool) -> dict[str, Any]:
-    environment = model_environment(offline=local) | {"OMP_NUM_THREADS": "1"}
     with READERS.slot():
-        reply = ask(forkserver.starter(MODULE), order, folder, seconds=SECONDS, environment=environment, limits=LIMITS)
+        reply = ask_model_reader(forkserver, MODULE, order, folder, seconds=SECONDS, offline=local, limits=LIMITS)
     if reply.exit_code is None:
         raise InvalidRequest(
             f"The examples were not ready after {SECONDS:.0f} s. The model's chat template may not terminate.",

@@ -61,14 +61,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
     """Return the parts with the project that the middleware has identified."""
     context = get_context(request)
     return Caller(
-        settings=context.settings,
-        db=context.db,
-        hints=context.hints,
-        catalog=context.catalog,
-        forkserver=context.forkserver,
-        predictor=context.predictor,
-        streams=context.streams,
-        lengths=context.lengths,
+        **vars(context),
         project_id=request.state.project_id,
         upload_bytes=request.state.identity.upload_bytes,
     )

@@ -21,9 +21,9 @@ from service.http.context import Caller
 from service.jobs import repository
 from service.shared.database.engine import Database
 from service.shared.database.tables import Dataset, Json, TokenLengths, now
-from service.shared.processes.ask import ask
+from service.shared.processes.ask import ask_model_reader
 from service.shared.processes.forkserver import ForkServer
-from service.shared.processes.subprocesses import READER_LIMITS, model_environment
+from service.shared.processes.subprocesses import READER_LIMITS
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +106,11 @@ class LengthMeasurer:
 
     def _measure(self, key: LengthKey, order: Json) -> str | None:
         """Keep what a child process measures; return why it did not."""
-        environment = model_environment(offline=Path(order["model"]).is_dir()) | {"OMP_NUM_THREADS": "1"}
+        local = Path(order["model"]).is_dir()
         with TemporaryDirectory(prefix="adamss-lengths-") as folder:
-            start = self._forkserver.starter(MODULE)
-            reply = ask(start, order, Path(folder), seconds=SECONDS, environment=environment, limits=LIMITS)
+            reply = ask_model_reader(
+                self._forkserver, MODULE, order, Path(folder), seconds=SECONDS, offline=local, limits=LIMITS
+            )
         if reply.answer is None:
             return reply.log
         row = TokenLengths(**vars(key), lengths=reply.answer, measured_at=now())
@@ -124,7 +125,7 @@ def find_lengths(caller: Caller, spec: JobSpec, train: Dataset) -> tuple[Lengths
     record = record_of(spec)
     if not record.has_tokens:
         return UNKNOWN, []
-    key, order = _key(caller, spec), _order(caller, spec)
+    key = _key(caller, spec)
     with caller.db.read() as session:
         known = repository.find_lengths(session, vars(key))
     if known is not None and "error" not in known:
@@ -132,7 +133,7 @@ def find_lengths(caller: Caller, spec: JobSpec, train: Dataset) -> tuple[Lengths
     guessed = _guessed(spec, train)
     if known is not None or caller.settings.length_sample == 0:
         return guessed, []
-    return guessed, [MEASURING] if caller.lengths.measure(key, order) else []
+    return guessed, [MEASURING] if caller.lengths.measure(key, _order(caller, spec)) else []
 
 
 def _key(caller: Caller, spec: JobSpec) -> LengthKey:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from adamss_core.fileio.exchange import read_answer, write_order
+from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, TimeoutExpired, end
+from service.shared.processes.subprocesses import model_environment
 
 LOG = "child.log"
 LOG_BYTES = 2_000
@@ -63,3 +65,18 @@ def ask(
             end(process)
     text = (folder / LOG).read_bytes()[-LOG_BYTES:].decode(errors="replace")
     return Reply(read_answer(folder, MAX_ANSWER_BYTES), exit_code, text)
+
+
+def ask_model_reader(
+    forkserver: ForkServer,
+    module: str,
+    order: Mapping[str, Any],
+    folder: Path,
+    *,
+    seconds: float,
+    offline: bool,
+    limits: Mapping[int, int],
+) -> Reply:
+    """Run a module that reads a model's files, on one thread; see `ask`."""
+    environment = model_environment(offline=offline) | {"OMP_NUM_THREADS": "1"}
+    return ask(forkserver.starter(module), order, folder, seconds=seconds, environment=environment, limits=limits)

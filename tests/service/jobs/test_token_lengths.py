@@ -29,7 +29,7 @@ class Measurements:
         self.answer: dict[str, Any] | None = MEASURED
         self.allowed = Event()
 
-    def __call__(self, start: Any, order: dict[str, Any], folder: Path, **_: Any) -> Reply:
+    def __call__(self, forkserver: Any, module: str, order: dict[str, Any], folder: Path, **_: Any) -> Reply:
         self.orders.append(json.loads(json.dumps(order)))
         assert self.allowed.wait(30)
         return Reply(self.answer, 0, "")
@@ -38,7 +38,7 @@ class Measurements:
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch) -> Measurements:
     found = Measurements()
-    monkeypatch.setattr(token_lengths, "ask", found)
+    monkeypatch.setattr(token_lengths, "ask_model_reader", found)
     return found
 
 
