@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from service.shared.resources import Resources
+from worker.devices import query_gpus
 
 BF16_CAPABILITY = 8.0  # CUDA compute capability from which GPUs have bf16
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # as `has_bf16` of adamss_core.training.setup asks torch
@@ -32,15 +32,10 @@ def find_resources(gpus: Sequence[str]) -> Resources:
 
 def gpu_memory(gpus: Sequence[str]) -> list[tuple[int, float]]:
     """Return memory in bytes and compute capability of each GPU; empty where `nvidia-smi` does not answer."""
-    query = ["nvidia-smi", "--query-gpu=memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    try:
-        listing = subprocess.run(
-            [*query, "-i", ",".join(gpus)], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-        rows = [line.split(",") for line in listing.splitlines() if line.strip()]
-        return [(int(memory) * MEGABYTE, float(capability)) for memory, capability in rows]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return []
+    found = query_gpus("memory.total,compute_cap", gpus)
+    with suppress(ValueError):  # such as "[N/A]"
+        return [(int(memory) * MEGABYTE, float(capability)) for memory, capability in found]
+    return []
 
 
 def available_ram(root: Path = Path("/")) -> int | None:

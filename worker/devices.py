@@ -16,17 +16,18 @@ def gpu_indices() -> list[str]:
     """Return the indices of the NVIDIA GPUs that this process may use; empty without GPUs or without `nvidia-smi`."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [index.strip() for index in visible.split(",") if index.strip() not in ("", "-1")]
+    return [index for (index,) in query_gpus("index")]
+
+
+def query_gpus(fields: str, gpus: Sequence[str] = ()) -> list[list[str]]:
+    """Return the named fields of the given GPUs, or of all, without units; empty where `nvidia-smi` does not answer."""
+    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    chosen = ["-i", ",".join(gpus)] if gpus else []
     try:
-        listing = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        listing = subprocess.run([*query, *chosen], capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return listing.stdout.split()
+    return [[value.strip() for value in line.split(",")] for line in listing.splitlines() if line.strip()]
 
 
 def device_names(gpus: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ def test_the_smallest_gpu_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert command[-2:] == ["-i", "0,1"]
         return subprocess.CompletedProcess(command, 0, "81559, 9.0\n15360, 7.5\n")
 
-    monkeypatch.setattr("worker.abilities.subprocess.run", answer)
+    monkeypatch.setattr("worker.devices.subprocess.run", answer)
     found = find_resources(["0", "1"])
     assert (found.kind, found.memory_bytes, found.bf16, found.fp16) == ("cuda", 15_360 * 2**20, False, True)
 
@@ -50,7 +50,7 @@ def test_a_silent_driver_leaves_the_memory_unknown(monkeypatch: pytest.MonkeyPat
     def fail(*_: Any, **__: Any) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr("worker.abilities.subprocess.run", fail)
+    monkeypatch.setattr("worker.devices.subprocess.run", fail)
     assert find_resources(["0"]) == Resources(kind="cuda", fp16=True, quantization=find_resources([]).quantization)
 
 
