@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from adamss_core.lean import leave_out_bitsandbytes
 from adamss_core.training.errors import Stopped
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import Database, is_disk_full
@@ -91,8 +90,6 @@ class TrainingProcess:
             reporter.stopping.set()
         try:
             failpoint("loading")
-            if request.spec.training.quantization is None:
-                leave_out_bitsandbytes()
             from adamss_core.training.run import run  # torch: only here, and only now
 
             result = run(request, reporter)
