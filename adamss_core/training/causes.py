@@ -9,12 +9,12 @@ from typing import Any
 
 from adamss_core.spec import JobSpec
 from adamss_core.spec.tasks import record_of
+from adamss_core.spec.tasks.preset import FAR
 from adamss_core.training.data import Rows
 from adamss_core.training.judgement import Judgement
 from adamss_core.training.progress import Progress
 
 FLAT = 0.05  # relative change of a loss that counts as none
-FAR = 5.0  # factor from the preset's rate
 FEW_STEPS = 50
 FEW_ROWS = 10  # of a class
 FEW_HELD_OUT = 100  # below that, Wilson's interval of one half reaches more than 0.1 to each side

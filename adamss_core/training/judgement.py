@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.confidence import LEVEL, Interval, Score, fisher, paired_bootstrap, wilson
 from adamss_core.training.request import Values
+from adamss_core.training.scores import finite
 from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Baseline, Predictions
 
@@ -95,8 +95,7 @@ class Judge:
     def scores(self, predictions: Predictions) -> Values:
         """Return the loss and the task's metrics; None for what is not finite."""
         loss = float(predictions["losses"].double().sum() / self.loss_terms.sum())
-        values = {"loss": loss, **self.task.metrics(predictions, self.classes)}
-        return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+        return finite({"loss": loss, **self.task.metrics(predictions, self.classes)})
 
     def _interval(self, value: float, predictions: Predictions, baseline: Baseline) -> Interval | None:
         rows = len(set(self.numbers))

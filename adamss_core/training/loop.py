@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from adamss_core.training.evaluation import evaluate
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
 from adamss_core.training.request import Values
+from adamss_core.training.scores import finite
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot
 from adamss_core.training.step import OptimizerStep, StepOutcome
@@ -144,7 +144,7 @@ class Trainer:
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+        return finite(values)
 
     def _evaluate(self) -> None:
         adapter, setup = self.adapter, self.adapter.setup

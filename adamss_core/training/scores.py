@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each class is expected, predicted, and both at once, (classes,) each."""
+    """Counts of each class as expected, as predicted, and as both at once, (classes,) each."""
 
     expected: Numbers
     predicted: Numbers
@@ -176,6 +177,11 @@ def _correlation(function: object, first: Numbers, second: Numbers) -> float | N
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
         value = float(function(first, second).statistic)  # type: ignore[operator]
     return value if np.isfinite(value) else None
+
+
+def finite(values: Values) -> Values:
+    """Replace values that are not finite by None."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
 
 def _ratio(part: Numbers, whole: Numbers) -> Numbers:

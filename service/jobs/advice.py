@@ -8,11 +8,11 @@ from itertools import combinations
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of
 from adamss_core.spec.estimate import shape_of
 from adamss_core.spec.lengths import length_limit
+from adamss_core.spec.tasks.preset import FAR
 from service.jobs.case import Case
 from service.shared.errors import quoted_names
 
-FAR_ABOVE = 5  # times the preset's rate; the best rates that were measured are at most three times it
-USUAL = 3
+USUAL = 3  # times the preset's rate, at most
 
 
 def same_column_twice(case: Case) -> list[str]:
@@ -51,7 +51,7 @@ def rates_far_above(spec: JobSpec) -> list[str]:
         f"training.{name} is {rate:g}, {rate / preset[name]:.3g} times the {preset[name]:g} that suits {spec.task}: "
         f"the loss may diverge. Use {preset[name]:g} to {USUAL * preset[name]:g}, or leave it out."
         for name, rate in rates.items()
-        if rate is not None and name in preset and rate > FAR_ABOVE * preset[name]
+        if rate is not None and name in preset and rate > FAR * preset[name]
     ]
 
 

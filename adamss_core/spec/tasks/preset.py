@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 Block = dict[str, Any]
+# Factor from a preset's learning rate that is said to be far: the best measured rates are at most three times theirs.
+FAR = 5.0
 
 
 class Preset(BaseModel):
@@ -25,7 +27,7 @@ class Preset(BaseModel):
     adamss: Block
     """What `adamss init` writes; a job that leaves it out has PEFT's own defaults."""
     training: Block
-    """What a job has that leaves it out; `gradient_accumulation_steps` only together with `batch_size`."""
+    """Defaults of a job's `training`; `gradient_accumulation_steps` only for jobs that leave out `batch_size` too."""
     reason: str
     """Where the values come from."""
 
