@@ -74,7 +74,7 @@ class Estimate(BaseModel):
     memory_phases: MemoryPhases | None = None
     """The phases of which `memory_bytes` is the largest; null on a GPU."""
     lengths: LengthSource = "max_length"
-    """Where the tokens of the largest batch come from: "measured" with the model's tokenizer, guessed from the
+    """Source of `batch_tokens`: "measured" with the model's tokenizer, guessed from the
     "characters" of the rows until that is done, or `max_length` for all rows."""
     batch_tokens: int = 0
     """Tokens of the largest batch, padding included."""

@@ -204,7 +204,7 @@ class ExampleOut(Out):
 
 
 class RemarkOut(Out):
-    """What encoding does to rows that their user may not expect."""
+    """Fact about encoded rows that their user may not expect."""
 
     code: str
     """Machine-readable kind of the remark; also the type of the event that a training run reports."""

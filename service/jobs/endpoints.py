@@ -193,8 +193,8 @@ def get_worst(caller: CallerDep, job_id: JobId, limit: Limit = 20) -> Page[Harde
 
 @router.get("/{job_id}/evaluation", responses=errors(404, 422))
 def get_evaluation(caller: CallerDep, job_id: JobId) -> Page[ReportOut]:
-    """How the finished model does in full: metrics beside the baseline, scores of each class, confusions, residuals,
-    or answers compared with the data's. One report for the held-out rows, and one for `dataset.test`."""
+    """Shows how the finished model does in full: metrics beside the baseline, scores of each class, confusions,
+    residuals, or answers compared with the data's. One report for the held-out rows, and one for `dataset.test`."""
     return evaluation_report.reports(caller, job_id)
 
 

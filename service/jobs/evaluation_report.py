@@ -20,11 +20,11 @@ class ClassScoresOut(Out):
     name: str
     """Its name."""
     expected: int
-    """How often the data have it."""
+    """Number of times the data have it."""
     predicted: int
-    """How often the model answers it."""
+    """Number of times the model answers it."""
     right: int
-    """How often both agree."""
+    """Number of times both agree."""
     precision: float
     """Share of the answers that are right; 0 where there are none."""
     recall: float
@@ -50,7 +50,7 @@ class ConfusedOut(Out):
     predicted: str
     """Class of the answer."""
     rows: int
-    """How often."""
+    """Number of rows."""
 
 
 class QuantileOut(Out):

@@ -56,8 +56,8 @@ class TextGenerationTraining(SpecModel):
     packing: Annotated[bool, Field(strict=True)] = True
     """Put several short examples into one row, without attention from one to another."""
     sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
-    """How many prompts of the evaluation data are completed, as an event, at each evaluation and before training. With
-    0 no text is written at all, so that the finished model's evaluation has no exact match and no ROUGE-L."""
+    """Number of prompts of the evaluation data to complete, as an event, at each evaluation and before training. With 0
+    no text is written at all, so that the finished model's evaluation has no exact match and no ROUGE-L."""
 
 
 def _preset(name: str, **columns: str) -> Preset:
