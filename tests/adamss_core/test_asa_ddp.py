@@ -30,6 +30,7 @@ from tests.processes import FORKSERVER
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 WORLD = 2
 END = 12
 STOP = 7  # between the mask steps 6 and 9
@@ -95,7 +96,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ddp")
     log = folder / "log"
     with log.open("wb") as output, Path(os.devnull).open("rb") as empty:
-        launch = Launch(dict(os.environ), empty.fileno(), output.fileno(), output.fileno())
+        launch = Launch({**os.environ, "PYTHONPATH": str(ROOT)}, empty.fileno(), output.fileno(), output.fileno())
         processes = [FORKSERVER.start(__name__, [str(rank), str(folder)], launch) for rank in range(WORLD)]
         ended = [process.wait(120) for process in processes]
     assert ended == [0] * WORLD, log.read_text()

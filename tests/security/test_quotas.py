@@ -163,7 +163,8 @@ def test_changes_are_audited(own_target: Target) -> None:
     client.get(f"/jobs/{ids['job_id']}/artifacts/lora")
     client.post("/jobs/job_none/cancel", headers={"x-request-id": "mine-1"})
     own_target.browser("read")
-    job = own_target.service.submit()
+    uploaded = own_target.service.upload(rows())  # a change as well
+    job = own_target.service.submit(dataset={"train": uploaded["id"]})
     client.post(f"/jobs/{job['id']}/cancel")
     assert client.get("/audit").status_code == 403
     page = own_target.client("admin").get("/audit?limit=6").json()
