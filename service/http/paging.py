@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
 
 from service.shared.errors import InvalidRequest
 
@@ -24,16 +24,12 @@ After = Annotated[
 class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    object: Literal["list"] = "list"
-    """Always "list"."""
-    data: list[T]
-    """The entries."""
-    has_more: bool
-    """Whether more entries follow."""
-    next: str | int | None = None
-    """Value of `after` for the next page; null on an empty page."""
+    # Descriptions as fields, not as docstrings: for each `Page[X]` pydantic would look for the source of a class that
+    # has none, through every module loaded (5 s beside transformers).
+    object: Literal["list"] = Field(default="list", description='Always "list".')
+    data: list[T] = Field(description="The entries.")
+    has_more: bool = Field(description="Whether more entries follow.")
+    next: str | int | None = Field(default=None, description="Value of `after` for the next page; null on an empty page.")
 
 
 def cursor(moment: datetime, identity: str) -> str:
