@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from tests.tiny import tiny_facts, tiny_model  # noqa: F401 - fixtures
 ROOT = Path(__file__).parents[1]
 # Each job's first plan would start a process of 5 CPU seconds; tests of token lengths ask for it.
 os.environ["ADAMSS_LENGTH_SAMPLE"] = "0"
+
+# The garbage collector takes a tenth of the suite otherwise, most of it for the modules of torch and transformers.
+gc.set_threshold(20_000, 20, 100)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
