@@ -62,7 +62,7 @@ def test_stopped_in_the_middle_it_leaves_nothing_running(environ: dict[str, str]
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "is stopped" in rest
+    assert "are stopped" in rest
     assert left_running(environ["ADAMSS_HOME"]) == []
 
 
