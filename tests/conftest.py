@@ -22,7 +22,7 @@ gc.set_threshold(20_000, 20, 100)
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected stays: the garbage collector need not look at it again."""
+    """Spare the garbage collector what is imported and collected by now, as it stays to the end."""
     gc.collect()
     gc.freeze()
 

@@ -29,7 +29,9 @@ class Page(BaseModel, Generic[T]):
     object: Literal["list"] = Field(default="list", description='Always "list".')
     data: list[T] = Field(description="The entries.")
     has_more: bool = Field(description="Whether more entries follow.")
-    next: str | int | None = Field(default=None, description="`after` of the next page; null on an empty page.")
+    next: str | int | None = Field(
+        default=None, description="Value of `after` for the next page; null on an empty page."
+    )
 
 
 def cursor(moment: datetime, identity: str) -> str:
