@@ -93,3 +93,19 @@ def assert_untouched(base: nn.Module, before: dict[str, Any]) -> None:
         assert torch.equal(after["values"][name], value), name
     assert list(after.pop("values")) == list(base.state_dict())
     assert after == before
+
+
+def two_adapters() -> PeftModel:
+    model = adapted_mlp("one", seed=1)
+    model.add_adapter("two", mlp_config(num_subspaces=5, subspace_rank=1, r=7))
+    return give_effect(model, "two", seed=2)
+
+
+def trainable(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def gradients(model: nn.Module, x: Tensor | None = None) -> dict[str, Tensor]:
+    model.zero_grad()
+    model(mlp_input() if x is None else x).square().sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
