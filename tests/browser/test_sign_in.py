@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_sign_in_by_key_or_link_and_sign_out(browser: Browser, up: Up) -> None:
-    """Neither key nor code stay in the address; a link that is clicked again leads to the page."""
+    """Neither key nor code stay in the address; a link clicked again leads to the page, or says that it ended."""
     context = browser.new_context()
     context.set_default_timeout(SECONDS * 1000)
     page = context.new_page()
@@ -32,6 +32,10 @@ def test_sign_in_by_key_or_link_and_sign_out(browser: Browser, up: Up) -> None:
         page.goto(link)
         page.get_by_role("button", name="Sign out").wait_for()
         assert page.url == f"{up.url}/"
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Key").wait_for()
+    page.goto(link)
+    page.get_by_text("This link was used already").wait_for()
     context.close()
 
 
