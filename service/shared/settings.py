@@ -7,6 +7,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -142,6 +143,11 @@ class Settings(BaseSettings):
     @property
     def hub_allowed(self) -> bool:
         return self.is_loopback if self.allow_hub is None else self.allow_hub
+
+    def egress_proxy(self, scheme: str, host: str) -> str | None:
+        """Return the operator's proxy to a host outside: HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY names the host."""
+        proxies = getproxies()
+        return None if proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")
 
     @property
     def files(self) -> Home:
