@@ -66,6 +66,7 @@ def api() -> None:
     import uvicorn
 
     from service.http.app import create_app
+    from service.http.protocol import TimedProtocol
     from service.shared.logs import configure_logging
 
     settings = prepare(None)
@@ -74,6 +75,8 @@ def api() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=TimedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
