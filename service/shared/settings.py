@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.request import getproxies, proxy_bypass
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.shared.storage.home import Home
@@ -55,6 +55,8 @@ class Settings(BaseSettings):
 
     allowed_hosts: list[str] = []
     """Accepted Host headers, as a JSON list; ["*"] accepts all. Default: loopback and the service's own names."""
+    trusted_proxies: list[IPvAnyNetwork] = []
+    """Addresses or networks of proxies whose X-Forwarded-For and -Proto count, as a JSON list. Default: none."""
 
     allow_hub: bool | None = None
     """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""

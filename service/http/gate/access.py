@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.gate.guesses import KnownCredentials, sender_address
 from service.http.gate.origin import check_csrf, check_host, check_origin
 from service.http.gate.rates import RateLimits
 from service.http.gate.rendering import error_response
@@ -51,6 +52,7 @@ class AccessMiddleware:
         self.app, self.settings, self.rates = app, settings, rates
         self._rechecked: dict[Credential, tuple[bool, float]] = {}  # validity, and time of the check
         self._rechecking = Lock()
+        self._known = KnownCredentials()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -120,7 +122,10 @@ class AccessMiddleware:
         return credential
 
     def _admit(self, scope: Scope, credential: Credential) -> Identity:
+        if credential.secret not in self._known:
+            check_address(self.rates, self.settings, scope)
         identity = self._identify(scope, credential)
+        self._known.note(credential.secret, valid=identity is not None)
         if identity is None:
             raise _invalid_credential(credential)
         check_rate(self.rates, self.settings, identity.key_id)
@@ -167,6 +172,15 @@ def check_rate(rates: RateLimits, settings: Settings, sender: str, subject: str 
             code="rate_limited",
             retry_after=seconds,
         )
+
+
+def check_address(rates: RateLimits, settings: Settings, scope: Scope) -> None:
+    """Count a sign-in, or a key that may be a guess, by address: its sender has no key to count by.
+
+    Raises:
+        TooManyRequests: the address has exceeded the limit; nothing is looked up then.
+    """
+    check_rate(rates, settings, f"address {sender_address(scope)}", "This address")
 
 
 def _invalid_credential(credential: Credential) -> Unauthorized:
