@@ -72,9 +72,9 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
     try:
         _stage_jobs(home, stage)
         _stage_database(home, stage)
-        for secret, copy in ((home.api_key, stage.api_key), (home.webhook_secret, stage.webhook_secret)):
-            if secret.is_file():
-                _copy(secret, copy)
+        for name in (home.api_key, home.webhook_secret, home.home_id):
+            if name.is_file():
+                _copy(name, stage.root / name.name)
         if models:
             shutil.copytree(home.models, stage.models, copy_function=_link, dirs_exist_ok=True)
         return _pack(stage.root, target)
