@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,16 +71,26 @@ def api() -> None:
 
     settings = prepare(None)
     configure_logging()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=round(API_STOP_SECONDS / 2),
-    )
+    uvicorn.run(create_app(settings), **server_options(settings))
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of uvicorn."""
+    from service.http.protocol import TimedProtocol
+
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "http": TimedProtocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": bool(settings.trusted_proxies),  # uvicorn itself would believe everybody on this machine
+        "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": round(API_STOP_SECONDS / 2),
+    }
 
 
 def worker() -> None:

@@ -56,6 +56,10 @@ class NotFound(ServiceError):
     status, type = 404, "not_found"
 
 
+class TooSlow(ServiceError):
+    status, type = 408, "timeout"
+
+
 class Conflict(ServiceError):
     status, type = 409, "conflict"
 

@@ -1,16 +1,22 @@
-"""Body size limit: by Content-Length, else as soon as the received bytes exceed the limit."""
+"""Body limits: size, by Content-Length, else as soon as the received bytes exceed it; and progress while it arrives."""
 
 from __future__ import annotations
+
+import asyncio
+from time import monotonic
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.rendering import BodyTooLarge, error_response
+from service.http.gate.rendering import BodyRefused, error_response
 from service.http.routes import policy_of
 from service.keys.service import Identity
-from service.shared.errors import TooLarge
+from service.shared.errors import TooLarge, TooSlow
 
 MULTIPART_BYTES = 64 * 1024  # overhead of a form around its file
+# A body may keep the service waiting this long in all, and longer by what has arrived of it.
+PATIENCE_SECONDS = 20.0
+SLOWEST_BYTES = 1024  # a second
 
 
 class BodyLimitMiddleware:
@@ -28,17 +34,59 @@ class BodyLimitMiddleware:
         if claimed.isdecimal() and int(claimed[:19]) > limit:
             await error_response(too_large(scope, limit))(scope, receive, send)
             return
-        received = 0
+        body = _Body(scope, receive, limit)
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise BodyTooLarge(too_large(scope, limit))
-            return message
+        async def send_and_note(message: Message) -> None:
+            body.awaited = False
+            await send(message)
 
-        await self.app(scope, counted, send)
+        await self.app(scope, body.receive, send_and_note)
+
+
+class _Body:
+    """A request's body as it arrives, and how long it was waited for.
+
+    Attributes:
+        awaited: whether the body may still matter; a response that has begun only waits for the connection's end.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._scope, self._receive, self._limit = scope, receive, limit
+        self._received, self._waited, self.awaited = 0, 0.0, True
+
+    async def receive(self) -> Message:
+        """Receive a part of the body, or afterwards the end of the connection.
+
+        Raises:
+            BodyRefused: the body is too large, or arrives too slowly.
+        """
+        if not self.awaited:
+            return await self._receive()
+        message = await self._next_part()
+        self._received += len(message.get("body", b""))
+        self.awaited = message.get("more_body", False)
+        if self._received > self._limit:
+            raise BodyRefused(too_large(self._scope, self._limit))
+        return message
+
+    async def _next_part(self) -> Message:
+        began = monotonic()
+        patience = PATIENCE_SECONDS + self._received / SLOWEST_BYTES - self._waited
+        try:
+            async with asyncio.timeout(max(0.0, patience)):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyRefused(too_slow(), {"connection": "close"}) from None
+        self._waited += monotonic() - began
+        return message
+
+
+def too_slow() -> TooSlow:
+    return TooSlow(
+        f"The body stopped arriving, or arrives at less than {SLOWEST_BYTES} bytes a second. Send the request again, "
+        "over a better connection.",
+        code="body_too_slow",
+    )
 
 
 def too_large(scope: Scope, limit: int) -> TooLarge:
