@@ -1,20 +1,22 @@
-"""Body size limit: by Content-Length, else as soon as the received bytes exceed the limit."""
+"""Limits of a body: its size by Content-Length, else by the bytes received; and the bounds of what its JSON holds."""
 
 from __future__ import annotations
 
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.gate.rendering import BodyTooLarge, error_response
-from service.http.routes import policy_of
+from service.http.gate.json_bounds import check_json
+from service.http.gate.rendering import BodyRefused, error_response
+from service.http.routes import JSON_BYTES, policy_of
 from service.keys.service import Identity
-from service.shared.errors import TooLarge
+from service.shared.errors import ServiceError, TooLarge
 
 MULTIPART_BYTES = 64 * 1024  # overhead of a form around its file
 
 
 class BodyLimitMiddleware:
-    """Limit of each route's body size."""
+    """Limits of each route's body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -28,17 +30,35 @@ class BodyLimitMiddleware:
         if claimed.isdecimal() and int(claimed[:19]) > limit:
             await error_response(too_large(scope, limit))(scope, receive, send)
             return
-        received = 0
+        received, parts = 0, list[bytes]()
+        is_form = _is_form(scope)  # any other body may be parsed as JSON, whatever type it claims
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            part = message.get("body", b"")
+            received += len(part)
             if received > limit:
-                raise BodyTooLarge(too_large(scope, limit))
+                raise BodyRefused(too_large(scope, limit))
+            if not is_form:
+                parts.append(part)
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    await _check(scope, b"".join(parts))
+                    parts.clear()
             return message
 
         await self.app(scope, counted, send)
+
+
+async def _check(scope: Scope, body: bytes) -> None:
+    bounds = policy_of(scope["path"]).json
+    try:
+        if len(body) > JSON_BYTES:  # a thread lets the event loop go on between the passes
+            await run_sync(check_json, body, bounds)
+        else:
+            check_json(body, bounds)
+    except ServiceError as error:
+        raise BodyRefused(error) from None
 
 
 def too_large(scope: Scope, limit: int) -> TooLarge:
@@ -57,9 +77,12 @@ def _body_limit(scope: Scope) -> int:
     return _upload_bytes(scope) + MULTIPART_BYTES if _is_upload(scope) else policy_of(scope["path"]).body_bytes
 
 
+def _is_form(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
+
+
 def _is_upload(scope: Scope) -> bool:
-    form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
-    return form and policy_of(scope["path"]).takes_file
+    return _is_form(scope) and policy_of(scope["path"]).takes_file
 
 
 def _upload_bytes(scope: Scope) -> int:
