@@ -11,7 +11,7 @@ from torch import nn
 
 from adamss_core.compiled import plain_name
 from adamss_core.errors import ConfigError
-from adamss_core.spec.saved_modules import names_of, outermost
+from adamss_core.spec.modules_in_full import names_of, outermost
 
 # Without a computation of their own; PEFT refuses them too.
 LISTS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)

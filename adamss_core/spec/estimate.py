@@ -11,9 +11,9 @@ from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
 from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
+from adamss_core.spec.modules_in_full import default_heads, saved_parameters, trained_in_full, untied_parameters
 from adamss_core.spec.packed_sizes import packed_sizes
 from adamss_core.spec.plan import Plan
-from adamss_core.spec.saved_modules import default_heads, saved_parameters, trained_in_full, untied_parameters
 from adamss_core.spec.tasks import record_of
 
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory

@@ -21,7 +21,7 @@ from adamss_core.spec import (
     total_subspaces,
     with_defaults,
 )
-from adamss_core.spec.saved_modules import saved_warnings
+from adamss_core.spec.modules_in_full import saved_warnings
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller

@@ -31,7 +31,7 @@ from adamss_core.spec import (
     match_targets,
     total_subspaces,
 )
-from adamss_core.spec.saved_modules import saved_warnings
+from adamss_core.spec.modules_in_full import saved_warnings
 from tests.adamss_core.support import give_effect
 from tests.models import batch, tiny_bert, tiny_gpt2, tiny_llama
 
