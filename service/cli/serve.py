@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,26 +94,23 @@ def prepare(port: int | None) -> Settings:
     """Load the settings, check the port, migrate the database and protect access.
 
     Raises:
-        CliError: the port is taken, or the service would be accessible without a key.
+        CliError: the port is taken, the service would be accessible without a key, or the database belongs to another
+            home folder.
     """
     from service.keys.service import prepare_access
-    from service.shared.database.engine import Database
-    from service.shared.database.migrate import upgrade
     from service.shared.errors import StartRefused
     from service.shared.settings import Settings
+    from service.shared.storage.pairing import open_database
 
     settings = Settings() if port is None else Settings(port=port)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     check_port(settings)
-    upgrade(settings)
-    db = Database(settings.resolved_database_url)
     try:
-        prepare_access(settings, db)
+        with closing(open_database(settings)) as db:
+            prepare_access(settings, db)
     except StartRefused as error:
         raise CliError(str(error)) from error
-    finally:
-        db.close()
     return settings
 
 

@@ -81,7 +81,7 @@ class TimedOut(ServiceError):
 
 
 class StartRefused(Exception):
-    """Refusal to start a service reachable by others without a key."""
+    """Refusal to start: others could reach the service without a key, or its home folder and database do not match."""
 
 
 def quoted_names(names: Sequence[str], limit: int = 20) -> str:

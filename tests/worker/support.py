@@ -19,6 +19,7 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, MetricRow, Project, now
 from service.shared.ids import new_id
 from service.shared.settings import Settings
+from service.shared.storage.pairing import pair
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"
@@ -45,6 +46,7 @@ class Service:
         settings.resolved_home.mkdir(parents=True, exist_ok=True)
         self.db = Database(settings.resolved_database_url)
         Base.metadata.create_all(self.db.engine)
+        pair(settings, self.db)
         with self.db.write() as session:
             session.add(Project(id=PROJECT, name="test", created_at=now()))
 
