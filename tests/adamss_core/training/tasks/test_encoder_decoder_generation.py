@@ -108,9 +108,20 @@ def test_what_is_too_long_is_cut_and_counted(bases: dict[str, Path], tmp_path: P
 @pytest.mark.parametrize("kind", ["mbart", "m2m100"])
 def test_shifts_of_other_families(kind: str) -> None:
     """mBART puts the language in front, which its labels have at the end; M2M100 has no function for it."""
-    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 20, "max_position_embeddings": 16}
-    heads = {"encoder_attention_heads": 1, "decoder_attention_heads": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
-    ends = {"pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    sizes: dict[str, Any] = {
+        "d_model": 8,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "vocab_size": 20,
+        "max_position_embeddings": 16,
+    }
+    heads: dict[str, Any] = {
+        "encoder_attention_heads": 1,
+        "decoder_attention_heads": 1,
+        "encoder_ffn_dim": 8,
+        "decoder_ffn_dim": 8,
+    }
+    ends: dict[str, Any] = {"pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
     torch.manual_seed(0)
     model: Any = (
         MBartForConditionalGeneration(MBartConfig(**sizes, **heads, **ends))
@@ -215,6 +226,7 @@ def test_answers_are_those_of_transformers_generate(finished: FinishedRun, tmp_p
         input_ids=prompt["input_ids"], attention_mask=prompt["attention_mask"], max_new_tokens=8
     )[0]
     rows = [{"prompt": "What colour is grass?"}]
+    assert isinstance(loaded_one.task, EncoderDecoderGeneration)
     (answer,) = loaded_one.task.predict(loaded_one.model, loaded_one.processor, rows, 64, max_new_tokens=8)
     assert answer["text"] == loaded_one.processor.decode(made, skip_special_tokens=True)
     assert answer["tokens"] == len(made) - 1
