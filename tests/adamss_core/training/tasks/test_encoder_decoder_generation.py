@@ -91,7 +91,7 @@ def test_loss_is_that_of_the_model_itself(family: str, bases: dict[str, Path], t
 def test_a_tokenizer_that_ends_no_text_gets_an_end_token(bases: dict[str, Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bases["t5"])
     ended = completions(["fine", ""], tokenizer)
-    tokenizer.backend_tokenizer.post_processor = None  # type: ignore[assignment]
+    tokenizer.backend_tokenizer.post_processor = None
     assert [ids.tolist() for ids in completions(["fine", ""], tokenizer)] == [ids.tolist() for ids in ended]
 
 
