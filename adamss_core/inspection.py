@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     """Return the facts of a base model.
 
     Returns:
-        model_type, architectures: of the config.
+        model_type, architectures, is_encoder_decoder: of the config.
         tasks: for which the model can be fine-tuned.
         parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets,
             embedding_rows, shared_weights, tied_weights, module_parameters, module_lists, head_classes: see
@@ -83,6 +83,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     by_task = _attempt(source, partial(_facts_by_task, config, source))
     first, *others = by_task
     sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
+    image = image_tokens(config) if sees_images else None
     tokenizer = _tokenizer(source, options)
     image_processor = _image_processor(source, options) if sees_images else None
     text = config.get_text_config()
@@ -90,6 +91,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "format": facts_format(),
         "model_type": config.model_type,
         "architectures": list(config.architectures or []),
+        "is_encoder_decoder": bool(config.is_encoder_decoder),
         "tasks": list(by_task),
         **by_task[first],
         "other_tasks": {task: by_task[task] for task in others},
@@ -103,7 +105,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "hidden_chat_parts": _hidden_chat_parts(tokenizer),
         "token_ids": None if tokenizer is None else count_token_ids(tokenizer),
         "has_image_processor": image_processor is not None,
-        "activations": config_activations(config, find_record(first), image_tokens(config) if sees_images else None),
+        "activations": config_activations(config, _measured(config, by_task), image),
         "weight_bytes": weight_bytes(config),
         "processor_bytes": sum(saved_bytes(part) for part in (tokenizer, image_processor) if part is not None),
     }
@@ -113,7 +115,7 @@ def _facts_by_task(config: Any, source: str) -> dict[str, dict[str, Any]]:
     """Return the facts for every task that the architecture is known for and can be built for; at least one."""
     by_task: dict[str, dict[str, Any]] = {}
     problem: Exception | None = None
-    for record in map(find_record, task_names()):
+    for record in _records(config, task_names()):
         auto_model = getattr(transformers, record.auto_model)
         if not _is_known(config, auto_model, record):
             continue
@@ -126,6 +128,16 @@ def _facts_by_task(config: Any, source: str) -> dict[str, dict[str, Any]]:
     if not by_task:
         raise problem or ValueError(f"models of type {config.model_type} are for none of {', '.join(task_names())}")
     return by_task
+
+
+def _measured(config: Any, tasks: Iterable[str]) -> TaskRecord:
+    """Return the record of the task whose model is run to count activations: where both stacks run, or the first."""
+    records = _records(config, tasks)
+    return next((record for record in records if record.has_two_stacks), records[0])
+
+
+def _records(config: Any, tasks: Iterable[str]) -> list[TaskRecord]:
+    return [find_record(task).for_model(bool(config.is_encoder_decoder)) for task in tasks]
 
 
 def _is_known(config: Any, auto_model: Any, record: TaskRecord) -> bool:
@@ -144,6 +156,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
+        targets_guessed: whether they are not PEFT's.
         embedding_rows: see `count_embedding_rows`.
         shared_weights: linear layers, those outside of the body too, that share a weight for good -> the other module.
         tied_weights: see `adamss_core.untying.tied_weights`.
@@ -164,6 +177,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,
         "default_targets": default_targets(config.model_type, linear),
+        "targets_guessed": _peft_targets(config.model_type, linear) is None,
         "embedding_rows": count_embedding_rows(two),
         "shared_weights": {entry["name"]: shared[entry["name"]] for entry in every_linear if entry["name"] in shared},
         "tied_weights": tied_weights(two),
@@ -184,7 +198,13 @@ def load_options(source: str, revision: str | None) -> dict[str, Any]:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Return the names of the modules with parameters outside of the body."""
+    """Return the names of the modules with parameters outside of the body.
+
+    A model such as T5ForConditionalGeneration has its stacks at the top, beside the layer that scores tokens.
+    """
+    if not hasattr(model, model.base_model_prefix):
+        outputs = model.get_output_embeddings()
+        return [name for name, module in model.named_modules() if module is outputs]
     return [
         name for name, module in model.named_children() if name != model.base_model_prefix and _parameters(module) > 0
     ]
@@ -247,18 +267,23 @@ def is_usable(tokenizer: Any) -> bool:
 
 
 def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
-    """Return PEFT's default targets for the model type, with a regular expression resolved.
+    """Return PEFT's default targets for the model type, else attention's query and value by their usual names."""
+    known = _peft_targets(model_type, linear)
+    names = _called_names(linear)
+    return known or next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
 
-    Where PEFT has none, or none that the model has (ViT's were renamed): attention's query and value by their usual
-    names.
-    """
+
+def _peft_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
+    """Return PEFT's default targets for the model type, with a regular expression resolved; None where it has none, or
+    none that the model has (ViT's were renamed)."""
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
-    names = {module["name"].rpartition(".")[2] for module in linear if module["bypassed_by"] is None}
-    if targets is not None and not names.isdisjoint(targets):
-        return targets
-    return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
+    return targets if targets is not None and not _called_names(linear).isdisjoint(targets) else None
+
+
+def _called_names(linear: list[dict[str, Any]]) -> set[str]:
+    return {module["name"].rpartition(".")[2] for module in linear if module["bypassed_by"] is None}
 
 
 def _parameters(module: nn.Module) -> int:

@@ -14,7 +14,16 @@ from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.targets import match_targets
-from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
+from adamss_core.spec.tasks import (
+    ProblemType,
+    TaskName,
+    all_presets,
+    facts_format,
+    metrics_of,
+    reader_of,
+    record_of,
+    record_on,
+)
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
@@ -48,6 +57,7 @@ __all__ = [
     "plan_steps",
     "reader_of",
     "record_of",
+    "record_on",
     "schedule",
     "total_subspaces",
     "with_defaults",

@@ -71,7 +71,8 @@ class CommonTraining(SpecModel):
     max_grad_norm: Annotated[float, Field(gt=0, le=1_000)] | None = 1.0
     """Gradients are clipped to this norm; null does not clip."""
     max_length: Annotated[StrictInt, Field(ge=4, le=131_072)] = 256
-    """Tokens per example; what becomes of longer ones says `over_length`. Has no effect on images."""
+    """Tokens per example; what becomes of longer ones says `over_length`. An encoder-decoder that generates text takes
+    this many of the prompt and this many of the completion. Has no effect on images."""
     over_length: Literal["truncate", "drop", "raise"] = "truncate"
     """Examples of more than `max_length` tokens: cut them, leave them out, or refuse to train. Counted in an event."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -134,6 +134,12 @@ def load_pretrained(
     return model, fresh
 
 
+def is_encoder_decoder(source: Source, task: str) -> bool:
+    """Return whether a base model has an encoder and a decoder; raises TrainingError model_load_failed."""
+    with _loading(source, task):
+        return bool(AutoConfig.from_pretrained(source.path, **source.options).is_encoder_decoder)
+
+
 @contextmanager
 def _loading(source: Source, task: str) -> Iterator[None]:
     """Translate what transformers raises for a base that it cannot load, which may be anything."""
@@ -190,7 +196,9 @@ def _load(
 
 def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) -> None:
     """Raise TrainingError where most of the body is missing; head and pooler may be, as in masked language models."""
-    body = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
+    every = [name for name, _ in model.named_parameters()]
+    # T5ForConditionalGeneration has its stacks at the top.
+    body = [name for name in every if name.startswith(f"{model.base_model_prefix}.")] or every
     absent = [name for name in body if name in missing]
     if 2 * len(absent) > len(body):
         raise TrainingError(
