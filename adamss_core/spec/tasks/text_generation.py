@@ -156,7 +156,7 @@ class TextGeneration(TaskRecord):
         return tokens * (facts.vocab_size or 0)
 
 
-class EncoderDecoderGeneration(TextGeneration):
+class EncoderDecoderRecord(TextGeneration):
     """Text generation on encoder-decoders: the encoder reads the prompt, the decoder learns to write the completion."""
 
     training_half = "adamss_core.training.tasks.encoder_decoder_generation:EncoderDecoderGeneration"
@@ -187,7 +187,7 @@ def needs_completions(base_model: str, field: str) -> str:
     )
 
 
-ENCODER_DECODER = EncoderDecoderGeneration()
+ENCODER_DECODER = EncoderDecoderRecord()
 
 
 def _check_chat(messages: Any) -> None:
