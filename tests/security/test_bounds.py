@@ -56,7 +56,7 @@ def test_bodies_within_their_bounds_pass(body: bytes) -> None:
     ],
 )
 def test_bodies_beyond_their_bounds_are_refused(body: bytes, kind: type[Exception], fault: str) -> None:
-    """Seen to fail: without the two replacements of escapes, and without each check."""
+    """Meant to fail without the two replacements of escapes, and without each check; not tried."""
     with pytest.raises(kind, match=fault):
         check_json(body, BOUNDS)
 
@@ -125,7 +125,7 @@ def test_16_no_body_holds_the_event_loop(session_target: Target, monkeypatch: py
 def test_16_steps_beyond_any_job(session_target: Target) -> None:
     """Counts of steps of thousands of digits are refused by the field's bound, and by the body's.
 
-    Seen to fail: with `eval_steps` without upper bound, 201.
+    Meant to fail with `eval_steps` without upper bound; not tried.
     """
     client = session_target.client("submit")
     spec = client.get(f"/jobs/{session_target.ids['job_id']}").json()["resolved"]["spec"]
@@ -138,7 +138,7 @@ def test_16_steps_beyond_any_job(session_target: Target) -> None:
 
 
 def test_errors_name_the_first_few_members(session_target: Target) -> None:
-    """Seen to fail: with every field in `also`, ten times as long."""
+    """Meant to fail with every field in `also`; not tried."""
     client = session_target.client("submit")
     spec = client.get(f"/jobs/{session_target.ids['job_id']}").json()["resolved"]["spec"]
     for wrong, count in ((30, "29 more"), (1_000, "Over 99 more")):

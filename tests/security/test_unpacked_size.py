@@ -52,8 +52,8 @@ FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
 def test_07_unpacked_size_is_counted(tmp_path: Path, name: str) -> None:
     """Each is refused with its reason, and nothing is kept.
 
-    Seen to fail: all. The dictionary was accepted with 1.5 GB of rows, the nulls took minutes, and the headers ended
-    the reader: 503, "try again".
+    Seen to fail, by a script that uploads them: the dictionary was accepted with 1.5 GB of rows, nulls took minutes,
+    and the headers ended the reader: 503, "try again".
     """
     content, status, code = FILES[name]
     with pytest.raises(ServiceError) as caught:
@@ -65,7 +65,7 @@ def test_07_unpacked_size_is_counted(tmp_path: Path, name: str) -> None:
 def test_07_rows_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of every kind count, whatever a file says of their number; nothing is read beyond the limit.
 
-    Seen to fail: without `check_count` in `_usable`.
+    Meant to fail without `check_count` in `_usable`; not tried.
     """
     monkeypatch.setattr(rows, "MAX_ROWS", 10)
     profile = Profile()
@@ -78,7 +78,7 @@ def test_07_rows_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch
 def test_07_faults_of_a_file_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error nobody foresaw while a file is read: 422, as another try would end the same way.
 
-    Seen to fail: without the last clause of `convert.main`, 503.
+    Meant to fail without the last clause of `convert.main`; not tried.
     """
     code = "from service.datasets import convert; convert.open_rows = None; convert.main()"
     monkeypatch.setattr(upload, "COMMAND", [upload.COMMAND[0], "-c", code])
