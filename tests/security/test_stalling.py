@@ -57,7 +57,7 @@ def head(method: str, path: str, key: str | None = None, host: str = "127.0.0.1"
 
 
 def everything(connection: socket.socket) -> bytes:
-    """What arrives until the service closes the connection."""
+    """Return what arrives until the service closes the connection."""
     content = b""
     while part := connection.recv(65_536):
         content += part
@@ -214,7 +214,7 @@ def test_03_hosts_that_only_a_lenient_reader_takes(session_target: Target, host:
 def test_slow_but_steady_uploads_arrive(
     session_target: Target, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has arrived buys time: patience is for clients that stall, not for slow lines."""
+    """Show that what has arrived buys time: patience is for clients that stall, not for slow lines."""
     monkeypatch.setattr(body_limit, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(body_limit, "SLOWEST_BYTES", 100)
     opening = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from service.shared.database.tables import Delivery, Job, now
 from service.shared.errors import InvalidRequest
 from service.shared.ids import new_id
 from service.shared.settings import Settings
+from service.shared.storage.write_once import write_once
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -81,16 +81,5 @@ def signing_secret(settings: Settings) -> str:
     """Return the configured secret, else one generated once and stored in the home folder for receivers' owners."""
     if settings.webhook_secret is not None:
         return settings.webhook_secret.get_secret_value()
-    path = settings.files.webhook_secret
-    if not path.exists():
-        secret = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        partial.touch(0o600)
-        partial.write_text(secret + "\n")
-        try:
-            os.link(partial, path)
-        except FileExistsError:  # another process was quicker: its secret holds
-            pass
-        finally:
-            partial.unlink()
-    return path.read_text().strip()
+    secret = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return write_once(settings.files.webhook_secret, secret)

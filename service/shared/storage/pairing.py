@@ -6,7 +6,6 @@ of the service compares the two ids before it does anything else.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from service.shared.database.tables import Dataset, HomeId, Job
 from service.shared.errors import StartRefused
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
+from service.shared.storage.write_once import write_once
 
 BATCH = 500  # ids in one query
 
@@ -38,7 +38,7 @@ def open_database(settings: Settings) -> Database:
     try:
         refuse_mismatch(settings, db)
         upgrade(settings)
-        pair(settings, db)
+        _give_ids(settings, db)
     except BaseException:
         db.close()
         raise
@@ -60,9 +60,14 @@ def pair(settings: Settings, db: Database) -> None:
         StartRefused: they do not belong together. Nothing was changed.
     """
     refuse_mismatch(settings, db)
+    _give_ids(settings, db)
+
+
+def _give_ids(settings: Settings, db: Database) -> None:
+    """Give one id to a home folder and a migrated database that belong together, where either has none."""
     with db.read() as session:
         stored = _stored_id(session)
-    written = read_id(settings.files) or _write_id(settings.files, stored or secrets.token_hex(16))
+    written = read_id(settings.files) or write_once(settings.files.home_id, stored or secrets.token_hex(16))
     if stored is None:
         with suppress(IntegrityError), db.write() as session:  # another process that starts was quicker
             session.add(HomeId(id=written))
@@ -73,7 +78,7 @@ def adopt(settings: Settings, db: Database) -> str:
     with db.read() as session:
         chosen = _stored_id(session) or read_id(settings.files) or secrets.token_hex(16)
     settings.files.home_id.unlink(missing_ok=True)
-    _write_id(settings.files, chosen)
+    write_once(settings.files.home_id, chosen)
     with db.write() as session:
         session.execute(delete(HomeId))
         session.add(HomeId(id=chosen))
@@ -103,7 +108,7 @@ def mismatch(settings: Settings, db: Database) -> tuple[str, str] | None:
 
 
 def _exists(settings: Settings) -> bool:
-    """Whether the database exists, as far as that can be told without creating it."""
+    """Return whether the database exists, as far as that can be told without creating it."""
     url = make_url(settings.resolved_database_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
@@ -119,27 +124,14 @@ def _stored_id(session: Session) -> str | None:
     return session.scalars(select(HomeId.id)).one_or_none()
 
 
-def _write_id(home: Home, new: str) -> str:
-    """Write the id unless another process just did, and return what the file has then."""
-    temporary = home.home_id.with_name(f".{home.home_id.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_text(f"{new}\n")
-    try:
-        os.link(temporary, home.home_id)
-    except FileExistsError:
-        return read_id(home) or new
-    finally:
-        temporary.unlink()
-    return new
-
-
 def _are_empty(session: Session, tables: list[type[Job | Dataset]], home: Home) -> bool:
-    """Whether neither the database nor the home folder has a job or data set."""
+    """Return whether neither the database nor the home folder has a job or data set."""
     rows = [session.scalars(select(table.id).limit(1)).first() for table in tables]
     return not any(rows) and next(_ids(home), None) is None
 
 
 def _share_any(session: Session, tables: list[type[Job | Dataset]], home: Home) -> bool:
-    """Whether the database has a row for any of the home folder's jobs and data sets."""
+    """Return whether the database has a row for any of the home folder's jobs and data sets."""
     ids = _ids(home)
     while batch := list(islice(ids, BATCH)):
         for table in tables:
