@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from adamss_core.inspection import position_limit
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import Cells
 from adamss_core.spec.tasks.text_generation import COMPLETIONS, needs_completions
@@ -21,8 +20,7 @@ from adamss_core.training.request import Reporter
 from adamss_core.training.tasks.base import Usage
 from adamss_core.training.tasks.decoder_inputs import PromptsAndCompletions, Shift, decoder_shift
 from adamss_core.training.tasks.text_generation import TextGeneration
-from adamss_core.training.tasks.text_generation_endings import endings, without_recipe
-from adamss_core.training.tasks.text_generation_samples import write
+from adamss_core.training.tasks.text_generation_endings import without_recipe
 
 
 class EncoderDecoderGeneration(TextGeneration):
@@ -97,29 +95,11 @@ class EncoderDecoderGeneration(TextGeneration):
         (feature,) = tokenise([row["prompt"]], None, tokenizer, limit).features
         return feature["input_ids"], str(row.get("completion", ""))
 
-    def predict(
-        self,
-        model: Any,
-        processor: Any,
-        inputs: Sequence[Cells],
-        limit: int,
-        *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Return the completions as `Task` says; a prompt of more than `limit` tokens is cut as in training."""
-        positions = position_limit(model.config)
-        written = write(
-            model,
-            processor,
-            [self._opening(row, processor, limit)[0] for row in inputs],
-            endings=endings(model, processor, chat=False),
-            max_new_tokens=max_new_tokens if positions is None else min(max_new_tokens, positions - 1),
-            temperature=temperature,
-            seed=seed,
-        )
-        return [{"text": answer.text, "tokens": answer.tokens, "ended": answer.ended} for answer in written]
+    def _prompts(
+        self, inputs: Sequence[Cells], tokenizer: PreTrainedTokenizerBase, limit: int, room: int | None
+    ) -> list[Ids]:
+        """Return the prompts, cut as in training: the completion has positions of its own."""
+        return [self._opening(row, tokenizer, limit)[0] for row in inputs]
 
     def input_facts(self, processor: Any) -> dict[str, Any]:
         return {"is_encoder_decoder": True}

@@ -206,24 +206,30 @@ class TextGeneration(TextTask):
         Raises:
             TrainingError: bad_data, for messages that the model's chat template refuses.
         """
-        try:
-            prompts = [render_prompt(row, processor) for row in inputs]
-        except UnusableChat as problem:
-            raise bad_data(f"An input {problem}.", hint="Correct its messages.", where="messages") from problem
-        examples = tokenise_rendered(prompts, processor, 10**9, end=False)
         positions = position_limit(model.config)
         count = max_new_tokens if positions is None else min(max_new_tokens, positions - 1)
-        prompt_limit = limit if positions is None else min(limit, positions - count)
         written = write(
             model,
             processor,
-            [last(example.ids, prompt_limit, processor) for example in examples],
+            self._prompts(inputs, processor, limit, None if positions is None else positions - count),
             endings=endings(model, processor, chat=any("messages" in row for row in inputs)),
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,
         )
         return [{"text": answer.text, "tokens": answer.tokens, "ended": answer.ended} for answer in written]
+
+    def _prompts(
+        self, inputs: Sequence[Cells], tokenizer: PreTrainedTokenizerBase, limit: int, room: int | None
+    ) -> list[Ids]:
+        """Return the tokens to continue, at most `limit` and what the answer leaves room for."""
+        try:
+            prompts = [render_prompt(row, tokenizer) for row in inputs]
+        except UnusableChat as problem:
+            raise bad_data(f"An input {problem}.", hint="Correct its messages.", where="messages") from problem
+        examples = tokenise_rendered(prompts, tokenizer, 10**9, end=False)
+        most = limit if room is None else min(limit, room)
+        return [last(example.ids, most, tokenizer) for example in examples]
 
     def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig:
         config, left_out = published_config(model, processor, chat="messages" in rows.columns)
