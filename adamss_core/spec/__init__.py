@@ -12,7 +12,7 @@ from adamss_core.spec.memory import Device
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.targets import check_modules_to_save, match_targets
+from adamss_core.spec.targets import Targets, check_modules_to_save, find_targets, match_targets, target_rule
 from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
@@ -32,6 +32,7 @@ __all__ = [
     "ProblemType",
     "ScheduleStep",
     "SpecProblem",
+    "Targets",
     "TaskName",
     "TaskRecord",
     "TrainingSpec",
@@ -39,6 +40,7 @@ __all__ = [
     "check_modules_to_save",
     "estimate",
     "facts_format",
+    "find_targets",
     "kept_after",
     "make_plan",
     "match_targets",
@@ -47,6 +49,7 @@ __all__ = [
     "reader_of",
     "record_of",
     "schedule",
+    "target_rule",
     "total_subspaces",
     "with_defaults",
 ]
