@@ -1,7 +1,7 @@
-"""Inspect a base model without its weights: modules, shapes, head, tokenizer.
+"""Inspect a base model by its config and the names of its weights: modules, shapes, head, tokenizer.
 
 `python -m adamss_core.inspection` reads its order in the current folder and leaves the facts there. The model is not
-run, and its weights are not read: the architecture is built from the config on the meta device.
+run, and no weight is read: the architecture is built from the config on the meta device.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from adamss_core.bypassed import bypassed_modules
 from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.fresh_modules import fresh_modules
 from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
 from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes
-from adamss_core.shared_weights import shared_weights
+from adamss_core.saved_modules import module_lists, own_parameters
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
+from adamss_core.untying import inseparable_weights, tied_weights
 
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
@@ -58,8 +60,9 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         model_type, architectures: of the config.
         tasks: for which the model can be fine-tuned.
         parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets,
-            embedding_rows, shared_weights, head_classes: see `task_facts`; of the first task, and in `other_tasks` by
-            the names of the others.
+            embedding_rows, shared_weights, tied_weights, module_parameters, module_lists, head_classes: see
+            `task_facts`; of the first task, and in `other_tasks` by the names of the others.
+        fresh_modules: see `fresh_modules`; for each task, as above.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
         activations: see `activation_facts`.
@@ -77,7 +80,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
     check_config(config)
     _check_weights(Path(source))
-    by_task = _attempt(source, partial(_facts_by_task, config))
+    by_task = _attempt(source, partial(_facts_by_task, config, source))
     first, *others = by_task
     sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
     tokenizer = _tokenizer(source, options)
@@ -106,7 +109,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     }
 
 
-def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
+def _facts_by_task(config: Any, source: str) -> dict[str, dict[str, Any]]:
     """Return the facts for every task that the architecture is known for and can be built for; at least one."""
     by_task: dict[str, dict[str, Any]] = {}
     problem: Exception | None = None
@@ -115,7 +118,9 @@ def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
         if not _is_known(config, auto_model, record):
             continue
         try:
-            by_task[record.name] = task_facts(config, auto_model, trains_head=record.trains_head)
+            facts = task_facts(config, auto_model, trains_head=record.trains_head)
+            facts["fresh_modules"] = fresh_modules(source, auto_model, facts["head_modules"])
+            by_task[record.name] = facts
         except Exception as error:  # as in _attempt
             problem = problem or error
     if not by_task:
@@ -140,7 +145,9 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
         embedding_rows: see `count_embedding_rows`.
-        shared_weights: linear layers, those outside of the body too, that share a weight -> the other module.
+        shared_weights: linear layers, those outside of the body too, that share a weight for good -> the other module.
+        tied_weights: see `adamss_core.untying.tied_weights`.
+        module_parameters, module_lists: see `adamss_core.saved_modules`.
         head_classes: see `head_classes`.
     """
     two, three = (build_on_meta(config, auto_model, labels) for labels in (2, 3))
@@ -148,7 +155,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
     heads = outside if trains_head else []
     sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
     per_label = sizes[1] - sizes[0]
-    every_linear, shared = linear_modules(two), shared_weights(two)
+    every_linear, shared = linear_modules(two), inseparable_weights(two)
     linear = [entry for entry in every_linear if trains_head or entry["name"] not in outside]
     return {
         "parameters": _parameters(two) - sizes[0],
@@ -159,6 +166,9 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
         "default_targets": default_targets(config.model_type, linear),
         "embedding_rows": count_embedding_rows(two),
         "shared_weights": {entry["name"]: shared[entry["name"]] for entry in every_linear if entry["name"] in shared},
+        "tied_weights": tied_weights(two),
+        "module_parameters": own_parameters(two),
+        "module_lists": module_lists(two),
         "head_classes": head_classes(config, auto_model),
     }
 

@@ -35,7 +35,9 @@ from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
-from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
+from adamss_core.saved_modules import check_apart, resolve_saved_modules
+from adamss_core.shared_weights import REMEDY, shares_weight
+from adamss_core.untying import inseparable_weights
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -90,7 +92,9 @@ class AdamssModel(BaseTuner):
         self._check_layer_indices(model, config)
         config = _maybe_include_all_linear_layers(config, model)
         drop_saved_targets(config)
+        resolve_saved_modules(model, config)
         targets = self._find_targets(model, config)
+        check_apart(config, [name for name, _ in targets], model)
         check_called(model, [name for name, _ in targets], trained=not config.inference_mode)
         self._layers = None
         self._planned = {name: self._decompose_target(name, target, config) for name, target in targets}
@@ -117,7 +121,7 @@ class AdamssModel(BaseTuner):
     def _find_targets(self, model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
         inside: tuple[str, ...] = ()
         targets: list[tuple[str, nn.Module]] = []
-        shared = {} if config.inference_mode else shared_weights(model)
+        shared = {} if config.inference_mode else inseparable_weights(model)
         for name, module in model.named_modules():
             if name.startswith(inside) and inside:
                 continue

@@ -9,10 +9,11 @@ from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.lengths import Lengths
 from adamss_core.spec.memory import Device
+from adamss_core.spec.modules_in_full import check_modules_to_save, check_saved_apart
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.targets import check_modules_to_save, match_targets
+from adamss_core.spec.targets import match_targets
 from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
@@ -37,6 +38,7 @@ __all__ = [
     "TrainingSpec",
     "all_presets",
     "check_modules_to_save",
+    "check_saved_apart",
     "estimate",
     "facts_format",
     "kept_after",

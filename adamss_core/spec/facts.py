@@ -38,7 +38,11 @@ class TaskFacts(BaseModel):
 
     Attributes:
         embedding_rows: token ids that the model has an embedding for; None where it embeds no tokens.
-        shared_weights: linear layer -> another module with the same weight.
+        shared_weights: linear layer -> another module with the same weight, from which it cannot be separated.
+        tied_weights: module -> another with the same weight, which merging unties.
+        module_parameters: every module -> its own parameters, those of modules inside left out.
+        module_lists: modules that only hold others.
+        fresh_modules: modules of the body that the files have no weights for; None while the files are elsewhere.
         head_classes: names of the classes that the files' own head for this task knows; empty where they have none.
     """
 
@@ -52,6 +56,10 @@ class TaskFacts(BaseModel):
     default_targets: list[str] | None = None
     embedding_rows: int | None = None
     shared_weights: dict[str, str] = {}
+    tied_weights: dict[str, str] = {}
+    module_parameters: dict[str, int] = {}
+    module_lists: list[str] = []
+    fresh_modules: list[str] | None = []
     head_classes: list[str] = []
 
 
@@ -91,4 +99,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 4  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 5  # a part of `tasks.facts_format`: stored facts of another format are inspected again

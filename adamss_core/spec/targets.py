@@ -66,23 +66,6 @@ def describe_bypassed(readers: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
-    """Raise SpecProblem for a module that the model does not have, or that shares its weight."""
-    shared = facts.shared_weights | {other: name for name, other in facts.shared_weights.items()}
-    known = {name for module in facts.linear_modules for name in _suffixes(module.name)}
-    known |= {name for head in facts.head_modules for name in _suffixes(head)} | set(SEQ_CLS_HEADS)
-    for index, name in enumerate(spec.modules_to_save or []):
-        if (module := next((module for module in shared if name in _suffixes(module)), None)) is not None:
-            message = f"modules_to_save names a module that cannot be trained: {shares_weight(module, shared[module])}"
-            raise SpecProblem(f"adamss.modules_to_save[{index}]", f"{message} {REMEDY}", SHARED)
-        if name not in known:
-            raise SpecProblem(
-                f"adamss.modules_to_save[{index}]",
-                f"The model has no module '{name}'. {_closest([name], sorted(known))}",
-                "unknown_module",
-            )
-
-
 class _Matcher:
     """`check_target_module_exists` for one spec; all its patterns share one time limit."""
 
@@ -177,9 +160,3 @@ def _closest(names: Sequence[str], known: Sequence[str]) -> str:
 
 def _last_names(facts: ModelFacts) -> list[str]:
     return list(dict.fromkeys(module.name.rpartition(".")[2] for module in facts.linear_modules))
-
-
-def _suffixes(name: str) -> set[str]:
-    """Return every name by which PEFT would find a module or one of the modules around it."""
-    parts = name.split(".")
-    return {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}

@@ -23,10 +23,11 @@ from adamss_core.inspection import (
     load_options,
 )
 from adamss_core.peft_model import get_adamss_model
-from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
+from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.untying import inseparable_weights
 
 # Modules that PEFT trains in full for a task type by default.
 HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
@@ -254,8 +255,8 @@ def modules_to_save(
 
 
 def _check_shared_weights(model: PreTrainedModel, names: list[str]) -> None:
-    """Raise TrainingError for a module to train in full whose weight another module shares."""
-    for name, other in shared_weights(model).items():
+    """Raise TrainingError for a module to train in full whose weight another module shares for good."""
+    for name, other in inseparable_weights(model).items():
         if is_inside(name, names):
             raise TrainingError(
                 "target_shares_weight", shares_weight(name, other), hint=REMEDY, where="adamss.modules_to_save"

@@ -12,6 +12,7 @@ from adamss_core.spec import (
     ModelFacts,
     SpecProblem,
     check_modules_to_save,
+    check_saved_apart,
     estimate,
     make_plan,
     match_targets,
@@ -20,6 +21,7 @@ from adamss_core.spec import (
     total_subspaces,
     with_defaults,
 )
+from adamss_core.spec.modules_in_full import saved_warnings
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
@@ -118,7 +120,9 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, list[LinearModule]]:
         raise problems[0]
     facts = facts.for_task(spec.task)
     check_modules_to_save(spec.adamss, facts)
-    return facts, match_targets(spec.adamss, facts)
+    modules = match_targets(spec.adamss, facts)
+    check_saved_apart(spec.adamss, facts, modules)
+    return facts, modules
 
 
 def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModule]) -> PlanOut:
@@ -142,6 +146,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += steps.warnings
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
+    warnings += saved_warnings(spec.adamss, facts)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     return PlanOut(

@@ -190,7 +190,10 @@ def test_facts_about_tokens_classes_and_shared_weights(bert: Path, tmp_path: Pat
     assert facts["other_tasks"]["token-classification"]["head_classes"] == []  # its head is for whole texts
     save(SMALL["gpt2"], tmp_path / "gpt2")
     generation = ModelFacts.model_validate(inspect_model(tmp_path / "gpt2")).for_task("text-generation")
-    assert generation.shared_weights == {"lm_head": "transformer.wte"}
+    assert generation.tied_weights == {"lm_head": "transformer.wte", "transformer.wte": "lm_head"}
+    assert generation.shared_weights == {}
+    assert generation.module_lists == ["transformer.h"]
+    assert generation.module_parameters["transformer.ln_f"] == 64
     vit = inspect_model(build_vit(tmp_path / "vit"))
     assert (vit["token_ids"], vit["embedding_rows"]) == (None, None)
 

@@ -1,17 +1,21 @@
-"""Body limits: size, by Content-Length, else as soon as the received bytes exceed it; and progress while it arrives."""
+"""Limits of a body: its size, by Content-Length or by the bytes received; progress while it arrives; and what its JSON
+holds.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic
 
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.gate.json_bounds import check_json
 from service.http.gate.rendering import BodyRefused, error_response
-from service.http.routes import policy_of
+from service.http.routes import JSON_BYTES, policy_of
 from service.keys.service import Identity
-from service.shared.errors import TooLarge, TooSlow
+from service.shared.errors import ServiceError, TooLarge, TooSlow
 
 MULTIPART_BYTES = 64 * 1024  # overhead of a form around its file
 # A body may keep the service waiting this long in all, and longer by what has arrived of it.
@@ -20,7 +24,7 @@ SLOWEST_BYTES = 1024  # a second
 
 
 class BodyLimitMiddleware:
-    """Limit of each route's body size."""
+    """Limits of each route's body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -53,12 +57,14 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._scope, self._receive, self._limit = scope, receive, limit
         self._received, self._waited, self.awaited = 0, 0.0, True
+        # Any body but a form may be parsed as JSON, whatever type it claims.
+        self._parts: list[bytes] | None = None if _is_form(scope) else []
 
     async def receive(self) -> Message:
         """Receive a part of the body, or afterwards the end of the connection.
 
         Raises:
-            BodyRefused: the body is too large, or arrives too slowly.
+            BodyRefused: the body is too large, arrives too slowly, or is JSON beyond its bounds.
         """
         if not self.awaited:
             return await self._receive()
@@ -67,7 +73,17 @@ class _Body:
         self.awaited = message.get("more_body", False)
         if self._received > self._limit:
             raise BodyRefused(too_large(self._scope, self._limit))
+        await self._check(message)
         return message
+
+    async def _check(self, message: Message) -> None:
+        """Check the JSON once it is whole."""
+        if self._parts is None:
+            return
+        self._parts.append(message.get("body", b""))
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body, self._parts = b"".join(self._parts), None
+            await _check_json(self._scope, body)
 
     async def _next_part(self) -> Message:
         began = monotonic()
@@ -89,6 +105,17 @@ def too_slow() -> TooSlow:
     )
 
 
+async def _check_json(scope: Scope, body: bytes) -> None:
+    bounds = policy_of(scope["path"]).json
+    try:
+        if len(body) > JSON_BYTES:  # a thread lets the event loop go on between the passes
+            await run_sync(check_json, body, bounds)
+        else:
+            check_json(body, bounds)
+    except ServiceError as error:
+        raise BodyRefused(error) from None
+
+
 def too_large(scope: Scope, limit: int) -> TooLarge:
     """Make the error; for a file, name the project's limit and how to raise it."""
     if _is_upload(scope):
@@ -105,9 +132,12 @@ def _body_limit(scope: Scope) -> int:
     return _upload_bytes(scope) + MULTIPART_BYTES if _is_upload(scope) else policy_of(scope["path"]).body_bytes
 
 
+def _is_form(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
+
+
 def _is_upload(scope: Scope) -> bool:
-    form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")
-    return form and policy_of(scope["path"]).takes_file
+    return _is_form(scope) and policy_of(scope["path"]).takes_file
 
 
 def _upload_bytes(scope: Scope) -> int:
