@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 from service.shared.errors import TooManyRequests
-from service.shared.processes.environment import for_libraries
+from service.shared.processes.environment import for_hub, for_libraries
 
 # Limits of a process that reads a model's config, tokenizer or template, and computes little.
 READER_LIMITS = {
@@ -63,8 +63,13 @@ class ConcurrencyLimit:
 READERS = ConcurrencyLimit(MAX_READERS, f"All {MAX_READERS} processes that read models and files are busy.")
 
 
-def model_environment(*, offline: bool) -> dict[str, str]:
+def model_environment(*, offline: bool, fetches: bool = False) -> dict[str, str]:
     """Build the environment of a model reader: without our settings, which may hold keys, and without the GPUs, which
-    belong to training."""
-    environment = for_libraries(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    belong to training.
+
+    Args:
+        fetches: whether the process is the one that gets a model from the hub, and needs the hub's token.
+    """
+    select = for_hub if fetches and not offline else for_libraries
+    environment = select(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
     return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
