@@ -32,7 +32,7 @@ from adamss_core.linear import AdamssLinear
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
 from adamss_core.spec.target_rule import TargetRule
 from adamss_core.spec.without_effect import clamped_rank, idle_settings
-from adamss_core.targets import find_targets
+from adamss_core.target_search import find_targets
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 

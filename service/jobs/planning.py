@@ -28,7 +28,7 @@ from service.jobs import advice, checks
 from service.jobs.case import Case, Found
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
-from service.jobs.targets import targets_of
+from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.token_lengths import find_lengths
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
