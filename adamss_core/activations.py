@@ -59,7 +59,7 @@ def _solved(model: PreTrainedModel, image_tokens: int | None, half: bool) -> dic
         example = (four - two) / 2
         return {"fixed": two - 2 * example, "per_token": example / image_tokens, "per_pair": 0.0}
     two, four, longer = (
-        _saved_bytes(model, _texts(*shape), half) for shape in ((2, LENGTH), (4, LENGTH), (2, 2 * LENGTH))
+        _saved_bytes(model, _texts(model, *shape), half) for shape in ((2, LENGTH), (4, LENGTH), (2, 2 * LENGTH))
     )
     example = (four - two) / 2
     fixed = two - 2 * example
@@ -85,9 +85,10 @@ def _saved_bytes(model: PreTrainedModel, inputs: Inputs, half: bool) -> int:
     return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 
 
-def _texts(batch: int, length: int) -> Inputs:
+def _texts(model: PreTrainedModel, batch: int, length: int) -> Inputs:
     ids = torch.ones((batch, length), dtype=torch.long)
-    return {"input_ids": ids, "attention_mask": ids}
+    texts = {"input_ids": ids, "attention_mask": ids}
+    return texts | {"decoder_input_ids": ids} if model.config.is_encoder_decoder else texts
 
 
 def _images(model: PreTrainedModel, batch: int) -> Inputs:

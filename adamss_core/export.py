@@ -26,7 +26,8 @@ from adamss_core.adapter_files import (
 from adamss_core.compiled import original, plain_name, uncompiled
 from adamss_core.errors import ExportError, MergeError
 from adamss_core.layer import AdamssLayer
-from adamss_core.shared_weights import shared_weights, shares_weight
+from adamss_core.shared_weights import shares_weight
+from adamss_core.untying import finish_untied, inseparable_weights, is_replaced, tied_weights, untie
 
 LORA_MANIFEST = "lora_manifest.json"
 
@@ -84,7 +85,7 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
         "modules": sorted(effective),
         "dropped_modules": sorted(set(factors) - set(effective)),
         "modules_without_bias": without_bias,
-        "note": _note(with_bias, without_bias),
+        "note": _note(with_bias, without_bias, _tied_targets(model, sorted(effective))),
     }
     config = _lora_config(model, adapter, sorted(effective), rank, with_bias)
     files = {
@@ -99,28 +100,41 @@ def export_lora(model: PeftModel, folder: str | Path, adapter_name: str | None =
 def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Module:
     """Merge the delta into the base model, in fp32 and rounded once, and return the base; the PeftModel is consumed.
 
+    Modules that share a weight, such as tied embeddings, are untied if one of them is adapted or was trained in full;
+    the model's config then says `tie_word_embeddings: false`.
+
     Raises:
         MergeError: the delta is not finite, the base is quantised in a way that cannot be merged into, or an adapted
-            module shares its weight with another one.
+            module shares its weight with another one and cannot be untied.
     """
     model = uncompiled(model)
     adapter = adapter_name or active_adapter(model)
-    shared = shared_weights(model.base_model.model)
-    if both := [name for name in model.base_model.adapted_layers(adapter) if name in shared]:
-        raise MergeError(
-            shares_weight(both[0], shared[both[0]]), hint="Use the adapter or its LoRA without merging.", where=both[0]
-        )
+    shared, adapted = inseparable_weights(model.base_model.model), model.base_model.adapted_layers(adapter)
+    if both := [name for name in shared if name in adapted or is_replaced(name)]:
+        name = both[0].removesuffix(".original_module")
+        hint = "Use the adapter or its LoRA without merging."
+        raise MergeError(shares_weight(name, shared[both[0]]), hint=hint, where=name)
+    untied = untie(model.base_model.model)
     merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
+    if untied:
+        finish_untied(merged)
     return merged
 
 
-def _note(with_bias: bool, without_bias: list[str]) -> str:
-    if not with_bias:
-        return "This adapter is plain LoRA."
-    note = "This adapter has LoRA biases; a server without support for them needs the merged model."
+def _note(with_bias: bool, without_bias: list[str], tied: list[str]) -> str:
+    note = "This adapter is plain LoRA."
+    if with_bias:
+        note = "This adapter has LoRA biases; a server without support for them needs the merged model."
     if without_bias:
         note += " PEFT cannot merge it, because some of its modules have no bias; the merged model is at hand for that."
+    if tied:
+        note += f" Do not merge it with PEFT, which would change the embeddings that share the weight of {tied[0]} too."
     return note
+
+
+def _tied_targets(model: PeftModel, modules: list[str]) -> list[str]:
+    tied = tied_weights(model.base_model.model)
+    return [name for name in modules if name in tied]
 
 
 @torch.no_grad()

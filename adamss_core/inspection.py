@@ -1,14 +1,14 @@
-"""Inspect a base model without its weights: modules, shapes, head, tokenizer.
+"""Inspect a base model by its config and the names of its weights: modules, shapes, head, tokenizer.
 
 `python -m adamss_core.inspection` reads its order in the current folder and leaves the facts there. The model is not
-run, and its weights are not read: the architecture is built from the config on the meta device.
+run, and no weight is read: the architecture is built from the config on the meta device.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ from adamss_core.bypassed import bypassed_modules
 from adamss_core.chat_parts import usually_hidden
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
+from adamss_core.fresh_modules import fresh_modules
 from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
 from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes, output_layer
-from adamss_core.shared_weights import shared_weights
+from adamss_core.saved_modules import module_lists, own_parameters
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR
+from adamss_core.untying import inseparable_weights, tied_weights
 
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
@@ -55,11 +57,13 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     """Return the facts of a base model.
 
     Returns:
-        model_type, architectures: of the config.
+        model_type, architectures, is_encoder_decoder: of the config.
         tasks: for which the model can be fine-tuned.
         parameters, linear_modules, output_modules, output_layer, modules, head_modules, head_parameters_fixed,
-            head_parameters_per_label, default_targets, embedding_rows, shared_weights, head_classes: see `task_facts`;
-            of the first task, and in `other_tasks` by the names of the others.
+            head_parameters_per_label, default_targets, embedding_rows, shared_weights, tied_weights, module_parameters,
+            module_lists, head_classes: see `task_facts`; of the first task, and in `other_tasks` by the names of the
+            others.
+        fresh_modules: see `fresh_modules`; for each task, as above.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
         activations: see `activation_facts`.
@@ -77,9 +81,10 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     config = _attempt(source, lambda: AutoConfig.from_pretrained(source, **options))
     check_config(config)
     _check_weights(Path(source))
-    by_task = _attempt(source, partial(_facts_by_task, config))
+    by_task = _attempt(source, partial(_facts_by_task, config, source))
     first, *others = by_task
     sees_images = any(IMAGE_PROCESSOR in find_record(task).processors for task in by_task)
+    image = image_tokens(config) if sees_images else None
     tokenizer = _tokenizer(source, options)
     image_processor = _image_processor(source, options) if sees_images else None
     text = config.get_text_config()
@@ -87,6 +92,7 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "format": facts_format(),
         "model_type": config.model_type,
         "architectures": list(config.architectures or []),
+        "is_encoder_decoder": bool(config.is_encoder_decoder),
         "tasks": list(by_task),
         **by_task[first],
         "other_tasks": {task: by_task[task] for task in others},
@@ -100,29 +106,39 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
         "hidden_chat_parts": _hidden_chat_parts(tokenizer),
         "token_ids": None if tokenizer is None else count_token_ids(tokenizer),
         "has_image_processor": image_processor is not None,
-        "activations": config_activations(config, find_record(first), image_tokens(config) if sees_images else None),
+        "activations": config_activations(config, _measured(config, by_task), image),
         "weight_bytes": weight_bytes(config),
         "processor_bytes": sum(saved_bytes(part) for part in (tokenizer, image_processor) if part is not None),
     }
 
 
-def _facts_by_task(config: Any) -> dict[str, dict[str, Any]]:
+def _facts_by_task(config: Any, source: str) -> dict[str, dict[str, Any]]:
     """Return the facts for every task that the architecture is known for and can be built for; at least one."""
     by_task: dict[str, dict[str, Any]] = {}
     problem: Exception | None = None
-    for record in map(find_record, task_names()):
+    for record in _records(config, task_names()):
         auto_model = getattr(transformers, record.auto_model)
         if not _is_known(config, auto_model, record):
             continue
         try:
-            by_task[record.name] = task_facts(
-                config, auto_model, trains_head=record.trains_head, task_type=record.peft_type
-            )
+            facts = task_facts(config, auto_model, trains_head=record.trains_head, task_type=record.peft_type)
+            facts["fresh_modules"] = fresh_modules(source, auto_model, facts["head_modules"])
+            by_task[record.name] = facts
         except Exception as error:  # as in _attempt
             problem = problem or error
     if not by_task:
         raise problem or ValueError(f"models of type {config.model_type} are for none of {', '.join(task_names())}")
     return by_task
+
+
+def _measured(config: Any, tasks: Iterable[str]) -> TaskRecord:
+    """Return the record of the task whose model is run to count activations: where both stacks run, or the first."""
+    records = _records(config, tasks)
+    return next((record for record in records if record.has_two_stacks), records[0])
+
+
+def _records(config: Any, tasks: Iterable[str]) -> list[TaskRecord]:
+    return [find_record(task).for_model(bool(config.is_encoder_decoder)) for task in tasks]
 
 
 def _is_known(config: Any, auto_model: Any, record: TaskRecord) -> bool:
@@ -147,8 +163,11 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool, task_type: st
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
+        targets_guessed: whether they are not PEFT's.
         embedding_rows: see `count_embedding_rows`.
-        shared_weights: linear layers, those outside of the body too, that share a weight -> the other module.
+        shared_weights: linear layers, those outside of the body too, that share a weight for good -> the other module.
+        tied_weights: see `adamss_core.untying.tied_weights`.
+        module_parameters, module_lists: see `adamss_core.saved_modules`.
         head_classes: see `head_classes`.
     """
     two, three = (build_on_meta(config, auto_model, labels) for labels in (2, 3))
@@ -156,7 +175,7 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool, task_type: st
     heads = outside if trains_head else []
     sizes = [sum(_parameters(model.get_submodule(name)) for name in heads) for model in (two, three)]
     per_label = sizes[1] - sizes[0]
-    every_linear, shared = linear_modules(two), shared_weights(two)
+    every_linear, shared = linear_modules(two), inseparable_weights(two)
     linear = [entry for entry in every_linear if trains_head or entry["name"] not in outside]
     outputs = [entry for entry in every_linear if not trains_head and entry["name"] in outside]
     return {
@@ -169,8 +188,12 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool, task_type: st
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,
         "default_targets": default_targets(config.model_type, linear),
+        "targets_guessed": _peft_targets(config.model_type, linear) is None,
         "embedding_rows": count_embedding_rows(two),
         "shared_weights": {entry["name"]: shared[entry["name"]] for entry in every_linear if entry["name"] in shared},
+        "tied_weights": tied_weights(two),
+        "module_parameters": own_parameters(two),
+        "module_lists": module_lists(two),
         "head_classes": head_classes(config, auto_model),
     }
 
@@ -186,7 +209,13 @@ def load_options(source: str, revision: str | None) -> dict[str, Any]:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Return the names of the modules with parameters outside of the body."""
+    """Return the names of the modules with parameters outside of the body.
+
+    A model such as T5ForConditionalGeneration has its stacks at the top, beside the layer that scores tokens.
+    """
+    if not hasattr(model, model.base_model_prefix):
+        outputs = model.get_output_embeddings()
+        return [name for name, module in model.named_modules() if module is outputs]
     return [
         name for name, module in model.named_children() if name != model.base_model_prefix and _parameters(module) > 0
     ]
@@ -249,18 +278,23 @@ def is_usable(tokenizer: Any) -> bool:
 
 
 def default_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
-    """Return PEFT's default targets for the model type, with a regular expression resolved.
+    """Return PEFT's default targets for the model type, else attention's query and value by their usual names."""
+    known = _peft_targets(model_type, linear)
+    names = _called_names(linear)
+    return known or next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
 
-    Where PEFT has none, or none that the model has (ViT's were renamed): attention's query and value by their usual
-    names.
-    """
+
+def _peft_targets(model_type: str, linear: list[dict[str, Any]]) -> list[str] | None:
+    """Return PEFT's default targets for the model type, with a regular expression resolved; None where it has none, or
+    none that the model has (ViT's were renamed)."""
     targets: list[str] | str | None = TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING.get(model_type)
     if isinstance(targets, str):
         return [module["name"] for module in linear if re.fullmatch(targets, module["name"])]
-    names = {module["name"].rpartition(".")[2] for module in linear if module["bypassed_by"] is None}
-    if targets is not None and not names.isdisjoint(targets):
-        return targets
-    return next((list(pair) for pair in _QUERY_AND_VALUE if names.issuperset(pair)), None)
+    return targets if targets is not None and not _called_names(linear).isdisjoint(targets) else None
+
+
+def _called_names(linear: list[dict[str, Any]]) -> set[str]:
+    return {module["name"].rpartition(".")[2] for module in linear if module["bypassed_by"] is None}
 
 
 def _parameters(module: nn.Module) -> int:

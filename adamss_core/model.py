@@ -29,6 +29,7 @@ from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
+from adamss_core.saved_modules import check_apart, resolve_saved_modules
 from adamss_core.spec.target_rule import TargetRule
 from adamss_core.spec.without_effect import clamped_rank, idle_settings
 from adamss_core.targets import find_targets
@@ -84,7 +85,9 @@ class AdamssModel(BaseTuner):
         validate_config(config)
         config = self._prepare_adapter_config(config, self.get_model_config(model))
         list_layers(config)
+        resolve_saved_modules(model, config)
         targets = find_targets(model, config)
+        check_apart(config, [name for name, _ in targets], model)
         check_called(model, [name for name, _ in targets], trained=not config.inference_mode)
         self._layers = None
         self._planned = {name: self._decompose_target(name, target, config) for name, target in targets}

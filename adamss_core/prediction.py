@@ -126,7 +126,8 @@ def load(order: PredictOrder, folder: Path) -> Loaded:
         with zipfile.ZipFile(order.archive) as archive:
             archive.extractall(folder)
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        task = task_of(JobSpec.model_validate(manifest["spec"]))
+        spec = JobSpec.model_validate(manifest["spec"])
+        task = task_of(spec, is_encoder_decoder=manifest.get("is_encoder_decoder", False))
         processor = task.read_processor(folder)
         base = manifest["base_model"]["name"]
         source = Source(order.base, order.revision, base, tuple(manifest["result"].get("labels") or ()))

@@ -13,10 +13,11 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core.errors import AdamssError, AdamssWarning, ConfigError, TargetError
 from adamss_core.model_parts import output_layer
-from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
+from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.target_rule import PatternError, TargetChoice, TargetRule, choose_targets
 from adamss_core.spec.targets import describe_unsupported
 from adamss_core.spec.without_effect import closest, idle_targets, last_names
+from adamss_core.untying import inseparable_weights
 
 
 def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
@@ -38,7 +39,7 @@ def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.M
         ) from error
     if not choice.targets:
         raise _nothing_chosen(model, config, choice)
-    shared = {} if config.inference_mode else shared_weights(model)
+    shared = {} if config.inference_mode else inseparable_weights(model)
     for name in choice.targets:
         _check_adaptable(name, modules[name], shared)
     if not config.inference_mode:

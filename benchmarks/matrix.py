@@ -47,6 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "tags": {"task": "token-classification"},
     "images": {"task": "image-classification"},
     "chats": {"task": "text-generation"},
+    "completions": {"task": "text-generation"},
 }
 PRECISIONS: dict[str, dict[str, str]] = {
     "fp32": {"precision": "fp32"},

@@ -151,6 +151,7 @@ def rows_for(kind: str, count: int = 24) -> tuple[str, bytes]:
         "label sets": lambda i: {"text": _text(source), "label": [["a"], ["a", "b"], []][i % 3]},
         "numbers": lambda i: {"text": _text(source), "label": i / 10},
         "tags": lambda i: {"tokens": ["great", "film", "isn't"], "tags": ["B-X", "O", ["O", "I-X"][i % 2]]},
+        "completions": lambda i: {"prompt": _text(source), "completion": _text(source)},
         "chats": lambda i: {
             "messages": [{"role": "user", "content": _text(source)}, {"role": "assistant", "content": _text(source)}]
         },

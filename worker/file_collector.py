@@ -1,83 +1,111 @@
-"""Remove files of the home folder that no row names: left by processes that died between writing and registering."""
+"""Move files of the home folder that no row names to its trash: left by processes that died between writing and
+registering, and by deletions that were interrupted.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
-import shutil
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from time import time
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database
 from service.shared.database.tables import TERMINAL, Artifact, Dataset, Job
 from service.shared.storage.home import Home
+from service.shared.storage.trash import Trash
+from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
 TEMPORARY_SECONDS = 3_600.0  # age from which a temporary file belongs to no running process
+BATCH = 500  # ids in one query
 
 
-class FileCollector:
-    """Collect orphaned files."""
+class FileCollector(PeriodicThread):
+    """Collect orphaned files, in a thread of its own: a pass over many folders takes longer than a lease.
 
-    def __init__(self, db: Database, files: Home) -> None:
-        self._db, self._files = db, files
+    Args:
+        seconds: between two passes; only one worker of a home folder makes one at a time.
+    """
+
+    def __init__(self, db: Database, files: Home, seconds: float) -> None:
+        super().__init__("file collector", seconds)
+        self._db, self._files, self._trash = db, files, Trash(files)
+
+    def round(self) -> None:
+        try:
+            with self._only_one() as taken:
+                if taken:
+                    self.collect()
+        except (SQLAlchemyError, OSError) as error:
+            logger.warning("collecting files: put off: %r", error)
 
     def collect(self) -> None:
-        """Remove orphaned artifacts, job folders, data sets and temporary files."""
-        self._collect_artifacts(self._files.artifacts)
-        self._collect_jobs(self._files.jobs)
-        self._collect_datasets(self._files.datasets)
+        """Move orphaned artifacts, job folders and data sets to the trash, and remove temporary files and old trash.
+
+        A database without a job and a data set is not trusted: nothing is an orphan then.
+        """
         self._collect_temporary()
-
-    def _collect_artifacts(self, folder: Path) -> None:
-        """Remove zips of a transaction that failed; in a job that has not ended, the next attempt replaces them."""
-        for job_folder in folder.iterdir():
-            zips = [path for path in job_folder.glob("*.zip") if path.is_file()]
-            registered = self._registered(job_folder.name)
-            if registered is None:
-                continue
-            for path in zips:
-                if path.name not in registered:
-                    logger.info("removing %s, which belongs to no job", path)
-                    path.unlink(missing_ok=True)
-            if not registered:
-                with suppress(OSError):
-                    job_folder.rmdir()
-
-    def _registered(self, job_id: str) -> set[str] | None:
-        """Return the file names of a job's artifacts; None if the job may still register more."""
+        self._trash.empty()
         with self._db.read() as session:
-            status = session.execute(select(Job.status).where(Job.id == job_id)).scalar_one_or_none()
-            if status is not None and status not in TERMINAL:
-                return None
-            paths = session.execute(select(Artifact.path).where(Artifact.job_id == job_id)).scalars()
-            return {Path(path).name for path in paths}
+            if all(session.scalars(select(table.id).limit(1)).first() is None for table in (Job, Dataset)):
+                return
+        self._collect_artifacts()
+        self._collect_jobs()
+        self._collect_datasets()
 
-    def _collect_jobs(self, folder: Path) -> None:
-        """Remove folders of jobs whose deletion was interrupted. A job's row is written before its folder."""
-        for job_folder in folder.glob("job_*"):
+    @contextmanager
+    def _only_one(self) -> Iterator[bool]:
+        with self._files.collection_lock.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _collect_artifacts(self) -> None:
+        """Collect zips of a transaction that failed; in a job that has not ended, the next attempt replaces them."""
+        for folders in _batches(self._files.artifacts, "job_*"):
+            zips = [path for folder in folders for path in folder.glob("*.zip")]
+            ids = [folder.name for folder in folders]
             with self._db.read() as session:
-                known = session.execute(select(Job.id).where(Job.id == job_folder.name)).first()
-            if known is None:
-                logger.info("removing %s, which belongs to no job", job_folder)
-                shutil.rmtree(job_folder, ignore_errors=True)
+                running = set(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.status.not_in(TERMINAL))))
+                registered = set(session.scalars(select(Artifact.path).where(Artifact.job_id.in_(ids))))
+            for path in zips:
+                if path.parent.name not in running and self._files.relative(path) not in registered:
+                    self._trash.move(path)
+            for folder in folders:
+                if folder.name not in running:
+                    with suppress(OSError):  # an artifact is left
+                        folder.rmdir()
 
-    def _collect_datasets(self, folder: Path) -> None:
-        """Remove rows and images of data sets that were never registered, or whose deletion was interrupted."""
+    def _collect_jobs(self) -> None:
+        """Collect folders of jobs whose deletion was interrupted. A job's row is written before its folder."""
+        for folders in _batches(self._files.jobs, "job_*"):
+            with self._db.read() as session:
+                known = _known(session, Job, folders)
+            for folder in folders:
+                if folder.name not in known:
+                    self._trash.move(folder)
+
+    def _collect_datasets(self) -> None:
+        """Collect rows and images of data sets that were never registered, or whose deletion was interrupted."""
         before = time() - TEMPORARY_SECONDS
-        for path in folder.glob("ds_*"):
-            with suppress(OSError):
-                if path.stat().st_mtime >= before:
-                    continue
-                with self._db.read() as session:
-                    dataset = session.get(Dataset, path.name.partition(".")[0])
-                if dataset is not None and dataset.deleted_at is None:
-                    continue
-                logger.info("removing %s, which belongs to no data set", path)
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for paths in _batches(self._files.datasets, "ds_*"):
+            old = [path for path in paths if _modified(path) < before]
+            with self._db.read() as session:
+                known = _known(session, Dataset, old, Dataset.deleted_at.is_(None))
+            for path in old:
+                if _id_of(path) not in known:
+                    self._trash.move(path)
 
     def _collect_temporary(self) -> None:
         """Remove messages that were received, and files that a process began to write and never renamed."""
@@ -90,7 +118,32 @@ class FileCollector:
                     _remove(path, before)
 
 
+def _batches(folder: Path, pattern: str) -> Iterator[list[Path]]:
+    """Yield the entries of a folder, some hundreds at a time: listed before the rows of those are read."""
+    entries = folder.glob(pattern)
+    while batch := list(islice(entries, BATCH)):
+        yield batch
+
+
+def _known(
+    session: Session, table: type[Job | Dataset], paths: Sequence[Path], *where: ColumnElement[bool]
+) -> set[str]:
+    """Return which of the ids in the names of some files have a row."""
+    return set(session.scalars(select(table.id).where(table.id.in_([_id_of(path) for path in paths]), *where)))
+
+
+def _id_of(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+def _modified(path: Path) -> float:
+    """Return the time of the last change; infinity if the file is gone."""
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return float("inf")
+
+
 def _remove(path: Path, before: float) -> None:
     with suppress(OSError):
-        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < before:
+        if path.is_file() and not path.is_symlink() and _modified(path) < before:
             path.unlink()

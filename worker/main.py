@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
 import socket
 import sys
+from time import sleep
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.shared.database.engine import Database
+from service.shared.errors import StartRefused
 from service.shared.jobs.queue import Hints
 from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
+from service.shared.storage.pairing import pair
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
+from worker.file_collector import FileCollector
 from worker.priority import lower_priority
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 from worker.webhook_dispatcher import WebhookDispatcher
 
+logger = logging.getLogger(__name__)
+
+COLLECT_EVERY = 20  # sweeps between two collections of files
+
 
 def run_worker(settings: Settings) -> int:
-    """Work until SIGTERM or SIGINT, then leave running jobs checkpointed and queued; return the exit status."""
+    """Work until SIGTERM or SIGINT, then leave running jobs checkpointed and queued; return the exit status.
+
+    Raises:
+        StartRefused: the database belongs to another home folder.
+    """
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     db = Database(settings.resolved_database_url)
+    wait_for_database(settings, db)
     hints = Hints(settings)
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
     runner = Runner(settings, db, worker_id, gpus, forkserver)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
+    collector = FileCollector(db, settings.files, COLLECT_EVERY * settings.sweep_seconds)
 
     def on_done() -> None:
         sweeper.wake()
@@ -42,21 +59,42 @@ def run_worker(settings: Settings) -> int:
     try:
         sweeper.start()
         webhooks.start()
+        collector.start()
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
         forkserver.close()
         sweeper.close()
+        collector.close()
         webhooks.close()
         hints.close()
         db.close()
+
+
+def wait_for_database(settings: Settings, db: Database) -> None:
+    """Wait until the database answers and the API has migrated it; then check that it is the home folder's own.
+
+    Raises:
+        StartRefused: the database belongs to another home folder.
+    """
+    while True:
+        try:
+            pair(settings, db)
+            return
+        except SQLAlchemyError as error:
+            logger.warning("waiting for the database: %s", str(error).splitlines()[0])
+            sleep(settings.sweep_seconds)
 
 
 def main() -> int:
     lower_priority()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, no job runs
     configure_logging()
-    return run_worker(get_settings())
+    try:
+        return run_worker(get_settings())
+    except StartRefused as error:
+        logger.error("%s", error)
+        return 1
 
 
 if __name__ == "__main__":

@@ -14,20 +14,26 @@ from service.shared.database.tables import Artifact, Evaluation, HardestExample,
 from service.shared.jobs import states
 from service.shared.storage.home import Home
 from worker.clean_json import clean
+from worker.failures import Failure
 
 
-def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResult) -> bool:
+def publish(
+    db: Database, home: Path, job_id: str, attempt: int, result: RunResult, error: Failure | None = None
+) -> bool:
     """Rename the zips into place and register them in the transaction that ends the job.
 
     The job's row is locked before the first rename, so a stale attempt never touches the files of a newer one. When
     the transaction fails, its files stay unregistered: another call registers them, or a sweeper removes them.
+
+    Args:
+        error: of an artifact that failed; the job fails by it, and the other artifacts are published.
 
     Returns:
         False if the job was cancelled or the lease lost; the zips are deleted then, and nothing is published.
     """
     files = Home(home)
     with db.write() as session:
-        won = states.succeed(session, job_id, attempt, clean(result.result))
+        won = _end(session, job_id, attempt, result, error)
         if won:
             _register(session, files, job_id, result)
             session.add_all(
@@ -40,7 +46,7 @@ def publish(db: Database, home: Path, job_id: str, attempt: int, result: RunResu
             )
             session.flush()
             failpoint("before_commit")
-        elif _already_done(session, job_id, attempt):  # the connection broke between the commit and its response
+        elif _already_done(session, job_id, attempt, error):  # the connection broke between the commit and its response
             return True
     if not won:
         for artifact in result.artifacts:
@@ -70,6 +76,21 @@ def _register(session: Session, files: Home, job_id: str, result: RunResult) -> 
         sync_folder(changed)
 
 
-def _already_done(session: Session, job_id: str, attempt: int) -> bool:
+def _end(session: Session, job_id: str, attempt: int, result: RunResult, error: Failure | None) -> bool:
+    if error is None:
+        return states.succeed(session, job_id, attempt, clean(result.result))
+    ended = states.fail(session, job_id, attempt, dict(error), clean(result.result))
+    return ended and _already_done(session, job_id, attempt, error)  # not cancelled instead
+
+
+def _already_done(session: Session, job_id: str, attempt: int, error: Failure | None) -> bool:
     job = session.get(Job, job_id, populate_existing=True)
-    return job is not None and job.status == JobStatus.SUCCEEDED and job.attempt == attempt
+    status = JobStatus.SUCCEEDED if error is None else JobStatus.FAILED
+    return job is not None and job.status == status and job.attempt == attempt
+
+
+def is_last_attempt(db: Database, job_id: str) -> bool:
+    """Return whether a failure now would end the job."""
+    with db.read() as session:
+        job = session.get(Job, job_id)
+        return job is None or job.failures >= job.retries

@@ -1,4 +1,4 @@
-"""Keep jobs moving when processes and messages are lost: expire leases, send hints again, remove orphaned files.
+"""Keep jobs moving when processes and messages are lost: expire leases, send hints again.
 
 Every effect is a compare-and-set, so any number of sweepers may run.
 """
@@ -22,13 +22,11 @@ from service.shared.database.tables import Job, Worker, now
 from service.shared.jobs import states
 from service.shared.resources import Resources
 from service.shared.settings import Settings
-from worker.file_collector import FileCollector
 from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
 FORGET_WORKERS_SECONDS = 86_400.0
-COLLECT_EVERY = 20  # sweeps between two collections of files
 
 
 class Sweeper(PeriodicThread):
@@ -56,9 +54,7 @@ class Sweeper(PeriodicThread):
         super().__init__("sweeper", settings.sweep_seconds)
         self._settings, self._db, self._send, self._free = settings, db, send, free
         self._worker_id, self._devices, self._resources = worker_id, devices, resources
-        self._collector = FileCollector(db, settings.files)
         self._started_at = now()
-        self._sweeps = 0
 
     def close(self) -> None:
         """End the thread and remove the worker from the list."""
@@ -67,15 +63,11 @@ class Sweeper(PeriodicThread):
             session.execute(delete(Worker).where(Worker.id == self._worker_id))
 
     def sweep(self) -> None:
-        """Take each step once; a step that the database or a file prevents is left to the next sweep."""
-        steps: list[Callable[[], None]] = [self._register, self._expire, self._hint]
-        if self._sweeps % COLLECT_EVERY == 0:
-            steps += [self._collector.collect]
-        self._sweeps += 1
-        for step in steps:
+        """Take each step once; a step that the database prevents is left to the next sweep."""
+        for step in (self._register, self._expire, self._hint):
             try:
                 step()
-            except (SQLAlchemyError, OSError) as error:
+            except SQLAlchemyError as error:
                 logger.warning("sweeping: %s put off: %r", step.__name__.strip("_"), error)
 
     def round(self) -> None:

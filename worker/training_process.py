@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
-from adamss_core.training.errors import Stopped
+from adamss_core.training.errors import IncompleteRun, Stopped
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.processes.parent_death import die_with_parent
@@ -30,7 +30,7 @@ from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
 from worker.parent_pipe import ParentPipe, end_group
-from worker.publish import publish
+from worker.publish import is_last_attempt, publish
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
 
@@ -96,11 +96,16 @@ class TrainingProcess:
             return self._publish(db, request.job_id, result)
         except Stopped:
             return self._stopped()
+        except IncompleteRun as error:
+            logger.exception("an artifact failed")
+            if error.deterministic or is_last_attempt(db, request.job_id):
+                return self._publish(db, request.job_id, error.outcome, from_error(error)[0])
+            return self._failed(error)
         except Exception as error:
             logger.exception("the run failed")
             return self._failed(error)
 
-    def _publish(self, db: Database, job_id: str, result: RunResult) -> Outcome:
+    def _publish(self, db: Database, job_id: str, result: RunResult, error: Failure | None = None) -> Outcome:
         assert self._reporter is not None
         if not self._reporter.close(self.order.lease_seconds):
             return self._stopped()
@@ -112,13 +117,15 @@ class TrainingProcess:
                 if not complete:
                     measured = metrics_file(db, self.folder, job_id)
                     result, complete = replace(result, artifacts=[*result.artifacts, measured]), True
-                won = publish(db, self.order.home, job_id, self.order.attempt, result)
-            except SQLAlchemyError as error:
+                won = publish(db, self.order.home, job_id, self.order.attempt, result, error)
+            except SQLAlchemyError as outage:
                 if monotonic() > deadline:
                     return self._outcome("failed", DATABASE_LOST)
-                logger.warning("the artifacts are published as soon as the database is back: %r", error)
+                logger.warning("the artifacts are published as soon as the database is back: %r", outage)
                 sleep(min(1.0, self.order.lease_seconds / 10))
             else:
+                if won and error is not None:
+                    return self._outcome("failed", error, deterministic=True)
                 return self._outcome("succeeded" if won else "stopped")
 
     def _stopped(self) -> Outcome:

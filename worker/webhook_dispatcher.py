@@ -8,32 +8,30 @@ once, under the same id.
 from __future__ import annotations
 
 import logging
-import socket
-import time
-from collections.abc import Callable
+from collections import Counter
 from datetime import timedelta
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from random import uniform
+from threading import Lock, Thread
+from time import monotonic
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Delivery, Job, now
 from service.shared.jobs.states import add_event
-from service.shared.jobs.webhooks import signed_headers, signing_secret
 from service.shared.settings import Settings
 from worker.periodic_thread import PeriodicThread
+from worker.webhook_request import TOTAL_SECONDS, post
 
 logger = logging.getLogger(__name__)
 
 MOST_TRIES = 15  # over about two days
 LONGEST_PAUSE = 6 * 3_600.0
-RESPONSE_SECONDS = 10.0
-AT_ONCE = 20
-_NAT64 = IPv6Network("64:ff9b::/96")
+AT_ONCE = 32
+PROJECT_AT_ONCE = 4
 _GONE = 410  # the receiver asks for no further tries
 
 
@@ -45,6 +43,9 @@ class WebhookDispatcher(PeriodicThread):
     def __init__(self, settings: Settings, db: Database) -> None:
         super().__init__("webhooks", settings.sweep_seconds)
         self._settings, self._db = settings, db
+        self._lock = Lock()
+        self._under_way: Counter[str | None] = Counter()  # tries by project
+        self._threads: list[Thread] = []
 
     def round(self) -> None:
         try:
@@ -52,16 +53,49 @@ class WebhookDispatcher(PeriodicThread):
         except (SQLAlchemyError, OSError) as error:
             logger.warning("webhooks put off: %r", error)
 
-    def deliver(self) -> None:
-        """Try each due delivery once."""
+    def close(self) -> None:
+        super().close()
+        until = monotonic() + self.join_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - monotonic()))
+
+    def deliver(self) -> list[Thread]:
+        """Begin a try of each due delivery that there is room for; return the threads of all that are under way."""
+        for message_id, project in self._due():
+            with self._lock:
+                full = self._under_way.total() >= AT_ONCE or self._under_way[project] >= PROJECT_AT_ONCE
+            if self._closing or full or (delivery := self._claim(message_id)) is None:
+                continue
+            with self._lock:
+                self._under_way[project] += 1
+            thread = Thread(target=self._try, args=(delivery, project), name=f"webhook {message_id}", daemon=True)
+            self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+            thread.start()
+        return list(self._threads)
+
+    def _due(self) -> list[tuple[str, str | None]]:
+        """Return due deliveries with their projects, few of each project; a deleted job has none."""
         with self._db.read() as session:
-            due = select(Delivery.id).where(Delivery.next_at <= database_now(session)).order_by(Delivery.next_at)
-            waiting = list(session.scalars(due.limit(AT_ONCE)))
-        for message_id in waiting:
-            if self._closing:
-                return
-            if (delivery := self._claim(message_id)) is not None:
-                self._record(delivery, *self._send(delivery))
+            turn = func.row_number().over(partition_by=Job.project_id, order_by=Delivery.next_at).label("turn")
+            due = (
+                select(Delivery.id, Job.project_id, turn)
+                .outerjoin(Job, Job.id == Delivery.job_id)
+                .where(Delivery.next_at <= database_now(session))
+                .subquery()
+            )
+            few = select(due.c.id, due.c.project_id).where(due.c.turn <= PROJECT_AT_ONCE).order_by(due.c.turn)
+            return [(message_id, project) for message_id, project in session.execute(few.limit(AT_ONCE))]
+
+    def _try(self, delivery: Delivery, project: str | None) -> None:
+        """Send a delivery and record how it went; then look for deliveries that waited for room."""
+        try:
+            self._record(delivery, *self._send(delivery))
+        except SQLAlchemyError as error:  # not recorded: it is due again
+            logger.warning("the result of webhook %s is lost: %r", delivery.id, error)
+        finally:
+            with self._lock:
+                self._under_way[project] -= 1
+            self.wake()
 
     def _claim(self, message_id: str) -> Delivery | None:
         """Count a try and set the time of the next one; None if another worker was faster."""
@@ -70,7 +104,7 @@ class WebhookDispatcher(PeriodicThread):
             claimed = session.execute(
                 update(Delivery)
                 .where(Delivery.id == message_id, Delivery.next_at <= moment)
-                .values(tries=Delivery.tries + 1, next_at=moment + timedelta(seconds=2 * RESPONSE_SECONDS))
+                .values(tries=Delivery.tries + 1, next_at=moment + timedelta(seconds=2 * TOTAL_SECONDS))
                 .returning(Delivery.id)
             ).first()
             return session.get(Delivery, message_id, populate_existing=True) if claimed else None
@@ -79,7 +113,7 @@ class WebhookDispatcher(PeriodicThread):
         """Send the request; return the problem, if any, and whether another try makes sense."""
         try:
             status = post(self._settings, delivery)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
             return f"{type(error).__name__}: {error}"[:500], True
         if 200 <= status < 300:
             return None, False
@@ -100,60 +134,3 @@ class WebhookDispatcher(PeriodicThread):
                     add_event(session, job, "webhook_delivered", "The webhook was delivered.", details)
                 else:
                     add_event(session, job, "webhook_failed", f"The webhook was given up. {problem}", details)
-
-
-def post(settings: Settings, delivery: Delivery) -> int:
-    """Send the delivery once and return the status of the response. Follows no redirects, uses no proxy.
-
-    Raises:
-        ForbiddenAddress: webhooks may not reach the host's address.
-        httpx.HTTPError, OSError: no response came.
-    """
-    url = httpx.URL(delivery.url)
-    address = public_address(url, allow_private=settings.webhook_private)
-    headers = signed_headers(signing_secret(settings), delivery.id, int(time.time()), delivery.body)
-    headers |= {"host": url.netloc.decode(), "content-type": "application/json", "user-agent": "adamss-webhooks"}
-    with httpx.Client(timeout=RESPONSE_SECONDS, trust_env=False, follow_redirects=False) as client:
-        # To the address that was checked: another look-up of the name could return another address.
-        request = client.build_request(
-            "POST",
-            url.copy_with(host=address),
-            content=delivery.body,
-            headers=headers,
-            extensions={"sni_hostname": url.host},
-        )
-        response = client.send(request, stream=True)  # its body is not read
-        response.close()
-        return response.status_code
-
-
-class ForbiddenAddress(ValueError):
-    """The host resolves to an address in the operator's own network."""
-
-
-def public_address(
-    url: httpx.URL, *, allow_private: bool, look_up: Callable[..., list[tuple[object, ...]]] | None = None
-) -> str:
-    """Resolve the URL's host to an address. All its addresses must be public, unless private ones are allowed.
-
-    Raises:
-        ForbiddenAddress: one of them is not public.
-    """
-    port = url.port or (443 if url.scheme == "https" else 80)
-    entries = (look_up or socket.getaddrinfo)(url.host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in entries]  # type: ignore[index]
-    for address in addresses:
-        if not allow_private and not is_public(address):
-            raise ForbiddenAddress(f"{url.host} leads to {address}, which is not a public address.")
-    return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Return whether an address is public, also if an IPv6 address carries an IPv4 one."""
-    ip = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address):
-        if ip.sixtofour or ip.teredo or ip in _NAT64:
-            return False
-        if ip.ipv4_mapped:
-            return is_public(str(ip.ipv4_mapped))
-    return ip.is_global and not ip.is_multicast

@@ -9,11 +9,21 @@ from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import DatasetSpec, JobSpec, TrainingSpec
 from adamss_core.spec.lengths import Lengths
 from adamss_core.spec.memory import Device
+from adamss_core.spec.modules_in_full import check_modules_to_save, check_saved_apart
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.targets import Targets, check_modules_to_save, find_targets, match_targets, target_rule
-from adamss_core.spec.tasks import ProblemType, TaskName, all_presets, facts_format, metrics_of, reader_of, record_of
+from adamss_core.spec.targets import Targets, find_targets, match_targets, target_rule
+from adamss_core.spec.tasks import (
+    ProblemType,
+    TaskName,
+    all_presets,
+    facts_format,
+    metrics_of,
+    reader_of,
+    record_of,
+    record_on,
+)
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
@@ -38,6 +48,7 @@ __all__ = [
     "TrainingSpec",
     "all_presets",
     "check_modules_to_save",
+    "check_saved_apart",
     "estimate",
     "facts_format",
     "find_targets",
@@ -48,6 +59,7 @@ __all__ = [
     "plan_steps",
     "reader_of",
     "record_of",
+    "record_on",
     "schedule",
     "target_rule",
     "total_subspaces",

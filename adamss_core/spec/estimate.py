@@ -11,7 +11,10 @@ from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
 from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
+from adamss_core.spec.modules_in_full import default_heads, saved_parameters, trained_in_full, untied_parameters
+from adamss_core.spec.packed_sizes import packed_sizes
 from adamss_core.spec.plan import Plan
+from adamss_core.spec.tasks import record_of
 
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
 MAX_SCHEDULE = 500  # mask steps that are listed
@@ -48,8 +51,12 @@ class Estimate(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     trainable_parameters: int
-    """Elements of A, B and the head that are trained before pruning. Exact where every subspace has `subspace_rank`
-    rows, as with rank 1; else, and with `use_dynamic_rank`, an upper bound."""
+    """Elements of A, B, the head and other modules in full that are trained before pruning; where `range_reason` says
+    so, at most."""
+    least_trainable_parameters: int | None = None
+    """The same, at least; null in plans of older versions."""
+    range_reason: str | None = None
+    """Reason why the number is known only when the run has read the model's weights; null where it is exact."""
     adapter_parameters: int
     """Of these, A and B."""
     head_parameters: int
@@ -86,7 +93,10 @@ class Estimate(BaseModel):
 
 
 class Shape(BaseModel):
-    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements."""
+    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements.
+
+    They are the largest possible; `least` is the fewest elements of A and B together.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -97,18 +107,24 @@ class Shape(BaseModel):
     b: int
     columns: int
     rows: int
+    least: int
 
 
 def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
     """Clamp K to the rows, r to the smaller dimension of [W | b], and each rank to r and to its subspace's rows."""
-    columns = module.in_features + module.bias
-    basis = min(spec.r, module.out_features, columns)
-    subspaces = min(spec.num_subspaces, module.out_features)
-    rank = min(spec.subspace_rank, basis)
-    ranks = min(subspaces * rank, module.out_features)
-    b = module.out_features * rank
+    columns, rows = module.in_features + module.bias, module.out_features
+    basis = min(spec.r, rows, columns)
+    subspaces = min(spec.num_subspaces, rows)
+    sizes = packed_sizes(rows, subspaces, min(spec.subspace_rank, basis), dynamic=spec.use_dynamic_rank)
     return Shape(
-        subspaces=subspaces, ranks=ranks, basis=basis, a=ranks * basis, b=b, columns=columns, rows=module.out_features
+        subspaces=subspaces,
+        ranks=sizes.most_ranks,
+        basis=basis,
+        a=sizes.most_ranks * basis,
+        b=sizes.most_b,
+        columns=columns,
+        rows=rows,
+        least=sizes.least_ranks * basis + sizes.least_b,
     )
 
 
@@ -138,13 +154,18 @@ def estimate(
     shapes = [shape_of(module, spec.adamss) for module in modules]
     adapter = sum(shape.a + shape.b for shape in shapes)
     head = facts.head_parameters_fixed + facts.head_parameters_per_label * labels
-    sizes = Sizes(basis=sum(shape.basis * shape.columns for shape in shapes), trained=adapter + head)
+    full = trained_in_full(spec.adamss, facts, default_heads(record_of(spec).peft_type))
+    saved = head + saved_parameters(full, facts)
+    sizes = Sizes(basis=sum(shape.basis * shape.columns for shape in shapes), trained=adapter + saved)
+    copies = untied_parameters([*full, *(module.name for module in modules)], facts)
     batch = largest_batch(spec, facts, lengths)
     phases = None if device.kind == "cuda" else process_memory(spec, facts, modules, sizes, batch, device.bf16)
     return Estimate(
-        trainable_parameters=adapter + head,
+        trainable_parameters=adapter + saved,
+        least_trainable_parameters=sum(shape.least for shape in shapes) + saved,
+        range_reason=_range_reason(spec.adamss, facts, shapes),
         adapter_parameters=adapter,
-        head_parameters=head,
+        head_parameters=saved,
         subspaces=sum(shape.subspaces for shape in shapes),
         modules=len(shapes),
         steps=plan.total_steps,
@@ -156,7 +177,7 @@ def estimate(
         memory_phases=phases,
         lengths=lengths.source,
         batch_tokens=batch.tokens,
-        artifact_bytes=_artifacts(spec, facts, shapes, adapter, head),
+        artifact_bytes=_artifacts(spec, facts, shapes, adapter + saved, saved, head + copies),
     )
 
 
@@ -188,14 +209,35 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
     return int(target + (subspaces - target) * left**spec.asa_schedule_exponent)
 
 
-def _artifacts(spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], adapter: int, head: int) -> ArtifactBytes:
+def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) -> str | None:
+    reasons = []
+    if any(shape.least < shape.a + shape.b for shape in shapes):
+        reasons.append(
+            "use_dynamic_rank chooses each subspace's rank by the weights."
+            if spec.use_dynamic_rank
+            else "subspace_rank is limited by the rows of each subspace, which depend on the weights."
+        )
+    if facts.fresh_modules is None:
+        reasons.append("Modules that the model's files have no weights for, such as a pooler, add to it.")
+    return " ".join(reasons) or None
+
+
+def _artifacts(
+    spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int, saved: int, added: int
+) -> ArtifactBytes:
+    """Estimate the files.
+
+    Args:
+        trained: elements of A, B and `saved`, the modules in full.
+        added: elements of the merged model beside the base's.
+    """
     basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
     rank = max(shape.ranks for shape in shapes)
     lora = sum(rank * (shape.columns + shape.rows) for shape in shapes)
     besides = facts.processor_bytes + FILE_OVERHEAD
     sizes = {
-        "adapter": FLOAT * (adapter + basis + head) + besides,
-        "lora": FLOAT * (lora + head) + besides,
-        "merged": FLOAT * (facts.parameters + head) + besides,
+        "adapter": FLOAT * (trained + basis) + besides,
+        "lora": FLOAT * (lora + saved) + besides,
+        "merged": FLOAT * (facts.parameters + added) + besides,
     }
     return ArtifactBytes(**{name: size for name, size in sizes.items() if name in spec.artifacts})

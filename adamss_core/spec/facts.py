@@ -42,7 +42,13 @@ class TaskFacts(BaseModel):
             they are named.
         output_layer: the linear layer that "all-linear" leaves out.
         modules: every module, in the model's order -> its class.
-        shared_weights: linear layer -> another module with the same weight.
+        shared_weights: linear layer -> another module with the same weight, from which it cannot be separated.
+        tied_weights: module -> another with the same weight, which merging unties.
+        module_parameters: every module -> its own parameters, those of modules inside left out.
+        module_lists: modules that only hold others.
+        fresh_modules: modules of the body that the files have no weights for; None while the files are elsewhere.
+        targets_guessed: whether `default_targets` are the usual names of attention's query and value, as PEFT has no
+            default for the model type, or one that the model lacks.
         head_classes: names of the classes that the files' own head for this task knows; empty where they have none.
     """
 
@@ -57,8 +63,13 @@ class TaskFacts(BaseModel):
     head_parameters_per_label: int = 0
     head_parameters_fixed: int = 0
     default_targets: list[str] | None = None
+    targets_guessed: bool = False
     embedding_rows: int | None = None
     shared_weights: dict[str, str] = {}
+    tied_weights: dict[str, str] = {}
+    module_parameters: dict[str, int] = {}
+    module_lists: list[str] = []
+    fresh_modules: list[str] | None = []
     head_classes: list[str] = []
 
 
@@ -66,6 +77,7 @@ class ModelFacts(TaskFacts):
     """Facts of a base model, read on the meta device; those of `TaskFacts` belong to the first of its tasks.
 
     Attributes:
+        is_encoder_decoder: whether one stack reads a text and another writes, as in T5 and BART.
         token_ids: ids that the tokenizer may give, from 0 to the largest; None without a tokenizer.
     """
 
@@ -74,6 +86,7 @@ class ModelFacts(TaskFacts):
     format: int | str = 1
     model_type: str
     architectures: list[str] = []
+    is_encoder_decoder: bool = False
     max_positions: int | None = None
     image_tokens: int | None = None
     vocab_size: int | None = None
@@ -98,4 +111,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 5  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 7  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -71,7 +71,8 @@ class CommonTraining(SpecModel):
     max_grad_norm: Annotated[float, Field(gt=0, le=1_000)] | None = 1.0
     """Gradients are clipped to this norm; null does not clip."""
     max_length: Annotated[StrictInt, Field(ge=4, le=131_072)] = 256
-    """Tokens per example; what becomes of longer ones says `over_length`. Has no effect on images."""
+    """Tokens per example; what becomes of longer ones says `over_length`. An encoder-decoder that generates text takes
+    this many of the prompt and this many of the completion. Has no effect on images."""
     over_length: Literal["truncate", "drop", "raise"] = "truncate"
     """Examples of more than `max_length` tokens: cut them, leave them out, or refuse to train. Counted in an event."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -84,12 +85,12 @@ class CommonTraining(SpecModel):
     """Load the base model in 4 or 8 bits, where bitsandbytes is installed."""
     dataloader_workers: Annotated[StrictInt, Field(ge=0, le=16)] = 0
     """Threads that prepare batches ahead, which helps with images; 0 prepares each batch when it is needed."""
-    eval_steps: Annotated[StrictInt, Field(ge=1)] | Literal["epoch"] = "epoch"
+    eval_steps: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | Literal["epoch"] = "epoch"
     """Evaluate every so many steps, or at the end of each epoch; text generation also before the first step, to show
     what the model could do before."""
     logging_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 5
     """Write a row of metrics every so many steps."""
-    checkpoint_steps: Annotated[StrictInt, Field(ge=1)] | Literal["auto"] = "auto"
+    checkpoint_steps: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | Literal["auto"] = "auto"
     """Write a checkpoint every so many steps; "auto" about every minute and at each evaluation."""
     early_stopping_patience: Annotated[StrictInt, Field(ge=1, le=1_000)] | None = None
     """Stop after so many evaluations without improvement; not before pruning has ended."""

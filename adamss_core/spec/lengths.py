@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.job import JobSpec
-from adamss_core.spec.tasks import record_of
+from adamss_core.spec.tasks import record_on
 
 LengthSource = Literal["measured", "characters", "max_length"]
 # Few tokens for texts in English, many for code and other scripts; before the first measurement too many is better.
@@ -78,11 +78,13 @@ class BatchShape:
         rows: of the model's input; fewer than the job's batch where examples are packed.
         length: tokens of each, padding included.
         trained: share of the tokens that have a loss term.
+        decoded: tokens of the decoder for each of the encoder; 1 where the model has one stack.
     """
 
     rows: int
     length: int
     trained: float = 1.0
+    decoded: float = 1.0
 
     @property
     def tokens(self) -> int:
@@ -91,17 +93,19 @@ class BatchShape:
 
 def length_limit(spec: JobSpec, facts: ModelFacts, lengths: Lengths = UNKNOWN) -> int:
     """Return the tokens that an example has at most in training."""
-    limit = record_of(spec).tokens_per_example(spec, facts)
+    limit = record_on(spec, facts).tokens_per_example(spec, facts)
     return limit if lengths.limit is None else min(limit, lengths.limit)
 
 
 def largest_batch(spec: JobSpec, facts: ModelFacts, lengths: Lengths = UNKNOWN) -> BatchShape:
     """Return the batch of the longest rows: rows of like length are put together, and padded to the longest."""
-    record, rows = record_of(spec), spec.training.batch_size
+    record, rows = record_on(spec, facts), spec.training.batch_size
     limit = length_limit(spec, facts, lengths)
     if not record.has_tokens:
         return BatchShape(rows, limit)
     longest = lengths.longest(rows, limit)
+    if record.has_two_stacks:  # whose tokens are those of the longer text, and only completions are trained on
+        return BatchShape(rows, longest[0], lengths.trained, lengths.trained)
     if not record.packs(spec):
         return BatchShape(rows, longest[0], lengths.trained)
     total = sum(longest)

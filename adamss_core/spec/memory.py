@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import BatchShape
-from adamss_core.spec.tasks import record_of
+from adamss_core.spec.tasks import record_of, record_on
 
 FLOAT, HALF = 4, 2  # bytes; what is trained is fp32
 QUANTISED = {"4bit": 0.56, "8bit": 1.0}  # bytes of a frozen weight, scales included
@@ -76,12 +76,12 @@ class Sizes:
 def device_memory(spec: JobSpec, facts: ModelFacts, sizes: Sizes, batch: BatchShape) -> int:
     """Estimate the memory of a GPU: frozen weights and bases, what is trained with gradients and two moments, and the
     activations of a batch."""
-    training, record = spec.training, record_of(spec)
+    training, record = spec.training, record_on(spec, facts)
     half = training.precision in ("bf16", "fp16") and training.quantization is None
-    activations = _activations_by_shape(spec, facts, batch.tokens, half=half)
+    activations = int(_activations_by_shape(spec, facts, batch.tokens, half=half) * _share_of_stacks(batch))
     if half and not training.gradient_checkpointing:
         activations += HALF * _linear(facts)  # autocast's copies of the frozen weights, which backward reads again
-    activations += record.head_activation_bytes(batch.tokens, facts)
+    activations += record.head_activation_bytes(int(batch.tokens * batch.decoded), facts)
     return _weights(spec, facts) + FLOAT * (sizes.basis + 4 * sizes.trained) + activations
 
 
@@ -103,8 +103,8 @@ def process_memory(
     adapter = FLOAT * (sizes.basis + 4 * sizes.trained)
     loaded = process + _weights(spec, facts) + adapter
     kept = _kept_by_backward(spec, facts, modules, batch, half=half)
-    outputs = record_of(spec).output_values(1, facts)
-    scores = batch.tokens * outputs * (FLOAT + 3 * FLOAT * batch.trained)
+    outputs = record_on(spec, facts).output_values(1, facts)
+    scores = batch.tokens * outputs * (FLOAT * batch.decoded + 3 * FLOAT * batch.trained)
     probes = FLOAT * PROBE_ROWS * PROBE_TOKENS * outputs
     retained = kept * _retained_share(facts, batch, HALF if half else FLOAT)
     # A quantised job publishes a base in full precision, beside the one that it trained on.
@@ -128,8 +128,9 @@ def _kept_by_backward(
     precision, width = ("bf16", HALF) if half else ("fp32", FLOAT)
     known = (facts.activations or {}).get(precision)
     if known is None:
-        return FRAGMENTS[precision] * _activations_by_shape(spec, facts, batch.tokens, half=half)
-    whole, copies = known.of(batch.rows, batch.length), known.fixed
+        shapes = _activations_by_shape(spec, facts, batch.tokens, half=half)
+        return FRAGMENTS[precision] * shapes * _share_of_stacks(batch)
+    whole, copies = known.of(batch.rows, batch.length) * _share_of_stacks(batch), known.fixed
     # Layers with the same parent, as query and value, have the same input.
     inputs = {module.name.rpartition(".")[0]: module.in_features for module in modules}
     whole += batch.tokens * sum(inputs.values()) * width
@@ -138,6 +139,11 @@ def _kept_by_backward(
     blocks = _blocks(facts)
     between = blocks * batch.tokens * (facts.hidden_size or 0) * FLOAT
     return RECOMPUTED * ((whole + copies) / blocks + between)
+
+
+def _share_of_stacks(batch: BatchShape) -> float:
+    """Return the share of a batch's positions that are computed: a decoder may have fewer than its encoder."""
+    return (1 + batch.decoded) / 2
 
 
 def _share_of_blocks(facts: ModelFacts, modules: Sequence[LinearModule]) -> float:

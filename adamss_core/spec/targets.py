@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.target_rule import PatternError, TargetRule, choose_targets
 from adamss_core.spec.without_effect import closest, idle_targets, last_names
 
-# Modules that PEFT trains in full for a task type.
-HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
-SEQ_CLS_HEADS = HEAD_NAMES["SEQ_CLS"]
 SUGGESTIONS = 8
 NAMED = 3  # modules that an error names in full
 SHARED = "target_shares_weight"
@@ -62,7 +60,7 @@ def find_targets(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = No
 
 
 def target_rule(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = None) -> TargetRule:
-    """Return the rule of a spec, with the head among the modules that are trained in full.
+    """Return the rule of a spec, with all modules that a run trains in full.
 
     Raises:
         SpecProblem: the spec names no targets, and the model's type has no default ones.
@@ -75,9 +73,10 @@ def target_rule(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = Non
             f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
             "targets_missing",
         )
+    added = [*default_heads(task_type), *facts.head_modules, *(facts.fresh_modules or [])]
     return TargetRule(
         targets=targets,
-        saved=[*(spec.modules_to_save or []), *HEAD_NAMES.get(task_type or "", ()), *facts.head_modules],
+        saved=[*(spec.modules_to_save or []), *added],
         layers=spec.layers_to_transform,
         layers_pattern=spec.layers_pattern,
     )
@@ -121,23 +120,6 @@ def describe_bypassed(readers: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
-    """Raise SpecProblem for a module that the model does not have, or that shares its weight."""
-    shared = facts.shared_weights | {other: name for name, other in facts.shared_weights.items()}
-    known = {name for module in facts.linear_modules for name in _suffixes(module.name)}
-    known |= {name for head in facts.head_modules for name in _suffixes(head)} | set(SEQ_CLS_HEADS)
-    for index, name in enumerate(spec.modules_to_save or []):
-        if (module := next((module for module in shared if name in _suffixes(module)), None)) is not None:
-            message = f"modules_to_save names a module that cannot be trained: {shares_weight(module, shared[module])}"
-            raise SpecProblem(f"adamss.modules_to_save[{index}]", f"{message} {REMEDY}", SHARED)
-        if name not in known:
-            raise SpecProblem(
-                f"adamss.modules_to_save[{index}]",
-                f"The model has no module '{name}'. {closest([name], sorted(known))}",
-                "unknown_module",
-            )
-
-
 def _nothing_matched(rule: TargetRule, facts: ModelFacts) -> SpecProblem:
     names = [rule.targets] if isinstance(rule.targets, str) else list(rule.targets)
     where = " in the layers of layers_to_transform" if rule.uses_layers else ""
@@ -153,9 +135,3 @@ def _nothing_matched(rule: TargetRule, facts: ModelFacts) -> SpecProblem:
 
 def _last_names(facts: ModelFacts) -> list[str]:
     return last_names(module.name for module in facts.linear_modules)
-
-
-def _suffixes(name: str) -> set[str]:
-    """Return every name by which PEFT would find a module or one of the modules around it."""
-    parts = name.split(".")
-    return {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}

@@ -25,9 +25,9 @@ from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
-from adamss_core.training.errors import Stopped
+from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError, translated_errors
 from adamss_core.training.illustration import illustrate
-from adamss_core.training.request import ArtifactFile
+from adamss_core.training.request import ArtifactFile, RunResult
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
 
@@ -36,15 +36,19 @@ MANIFEST, CARD, EVALUATION = "manifest.json", "README.md", "evaluation.json"
 
 def publish(
     setup: Setup, model: PeftModel, result: dict[str, Any], reports: Sequence[dict[str, Any]] = ()
-) -> list[ArtifactFile]:
+) -> tuple[list[ArtifactFile], list[TrainingError]]:
     """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
+
+    One that fails does not keep the others back.
 
     Args:
         model: the trained model in fp32 on the CPU; merging consumes it.
         reports: on its evaluation.
 
+    Returns:
+        The artifacts in the spec's order, and the errors of those that failed.
+
     Raises:
-        TrainingError: verification_failed.
         Stopped: the reporter asked for it.
     """
     folder = RunFolder(setup.request.folder).artifacts
@@ -54,17 +58,36 @@ def publish(
     if generation is not None:
         model.get_base_model().generation_config = generation  # each writer saves it
     artifacts: dict[str, ArtifactFile] = {}
+    failed: list[TrainingError] = []
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
         if setup.reporter.stop_requested():
             raise Stopped("stopped while the artifacts were written")
-        artifacts[name] = _publish_one(name, folder, setup, model, probe, result, reports)
+        try:
+            with translated_errors():
+                artifacts[name] = _publish_one(name, folder, setup, model, probe, result, reports)
+        except TrainingError as error:
+            failed.append(error)
+            setup.reporter.event(
+                "artifact_failed", f"Artifact '{name}' failed: {error.message}", {"name": name, "code": error.code}
+            )
+            continue
         setup.reporter.event(
             "artifact_ready",
             f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
             {"name": name, "size_bytes": artifacts[name].size_bytes, "sha256": artifacts[name].sha256},
         )
-    return [artifacts[name] for name in setup.plan.spec.artifacts]
+    return [artifacts[name] for name in setup.plan.spec.artifacts if name in artifacts], failed
+
+
+def incomplete(outcome: RunResult, failed: Sequence[TrainingError]) -> IncompleteRun:
+    """Make the error of a run of which artifacts failed; its message lists those that did not."""
+    first, names = failed[0], ", ".join(artifact.name for artifact in outcome.artifacts)
+    message = " ".join([*(error.message for error in failed), f"Published are: {names}." if names else ""]).strip()
+    repeatable = all(error.deterministic for error in failed)
+    error = IncompleteRun(first.code, message, hint=first.hint, deterministic=repeatable, where=first.where)
+    error.outcome = outcome
+    return error
 
 
 def _publish_one(

@@ -23,11 +23,12 @@ from adamss_core.inspection import (
     load_options,
 )
 from adamss_core.peft_model import get_adamss_model
-from adamss_core.shared_weights import REMEDY, shared_weights, shares_weight
-from adamss_core.spec.targets import HEAD_NAMES
+from adamss_core.shared_weights import REMEDY, shares_weight
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.untying import inseparable_weights
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ def load_pretrained(
     return model, fresh
 
 
+def is_encoder_decoder(source: Source, task: str) -> bool:
+    """Return whether a base model has an encoder and a decoder; raises TrainingError model_load_failed."""
+    with _loading(source, task):
+        return bool(AutoConfig.from_pretrained(source.path, **source.options).is_encoder_decoder)
+
+
 @contextmanager
 def _loading(source: Source, task: str) -> Iterator[None]:
     """Translate what transformers raises for a base that it cannot load, which may be anything."""
@@ -187,7 +194,9 @@ def _load(
 
 def _check_weights(model: PreTrainedModel, missing: set[str], source: Source) -> None:
     """Raise TrainingError where most of the body is missing; head and pooler may be, as in masked language models."""
-    body = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
+    every = [name for name, _ in model.named_parameters()]
+    # T5ForConditionalGeneration has its stacks at the top.
+    body = [name for name in every if name.startswith(f"{model.base_model_prefix}.")] or every
     absent = [name for name in body if name in missing]
     if 2 * len(absent) > len(body):
         raise TrainingError(
@@ -215,7 +224,7 @@ def add_adapter(
         heads: whether modules outside of the body are trained in full.
     """
     config = AdamssConfig(**request.spec.adamss.config_fields(), task_type=peft_type)
-    own = HEAD_NAMES.get(peft_type or "", ())
+    own = default_heads(peft_type)
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
     _check_shared_weights(model, config.modules_to_save or [])
     if config.target_modules is None:
@@ -250,8 +259,8 @@ def modules_to_save(
 
 
 def _check_shared_weights(model: PreTrainedModel, names: list[str]) -> None:
-    """Raise TrainingError for a module to train in full whose weight another module shares."""
-    for name, other in shared_weights(model).items():
+    """Raise TrainingError for a module to train in full whose weight another module shares for good."""
+    for name, other in inseparable_weights(model).items():
         if is_inside(name, names):
             raise TrainingError(
                 "target_shares_weight", shares_weight(name, other), hint=REMEDY, where="adamss.modules_to_save"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from adamss_core.errors import AdamssError
 from adamss_core.spec import SpecProblem
@@ -39,6 +40,16 @@ class TrainingError(AdamssError):
 
 def _rebuild(code: str, message: str, hint: str, deterministic: bool, where: str | None) -> TrainingError:
     return TrainingError(code, message, hint=hint, deterministic=deterministic, where=where)
+
+
+class IncompleteRun(TrainingError):
+    """A run was trained to its end, but an artifact failed.
+
+    Attributes:
+        outcome: the `RunResult`, with the artifacts that are written and verified.
+    """
+
+    outcome: Any = None
 
 
 def bad_data(message: str, *, hint: str, where: str | None = None) -> TrainingError:

@@ -21,7 +21,7 @@ from adamss_core.spec import JobSpec, Lengths
 from adamss_core.training.base_model import Source
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
 from adamss_core.training.preview import class_names
-from adamss_core.training.tasks import task_of
+from adamss_core.training.tasks import task_on
 
 SAMPLE, LONGEST = 2_000, 64  # rows
 SEED = 0
@@ -38,7 +38,7 @@ def sampled_lengths(spec: JobSpec, rows: Path, model: str, revision: str | None,
     Raises:
         TrainingError: model or rows do not fit the job.
     """
-    task = task_of(spec)
+    task = task_on(spec, model, revision)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "sample.jsonl"
         file.write_bytes(b"".join(_sample(rows, sample)))
@@ -50,7 +50,7 @@ def sampled_lengths(spec: JobSpec, rows: Path, model: str, revision: str | None,
     processor = task.load_processor(source)
     encoded = task.encode(task.split_rows(read, processor), classes, processor, UNCUT)
     config = AutoConfig.from_pretrained(source.path, **source.options)
-    limit = task_of(_unlimited(spec)).limit(processor, config)
+    limit = type(task)(_unlimited(spec)).limit(processor, config)
     tokens = int(encoded.lengths.sum())
     return Lengths(
         source="measured",

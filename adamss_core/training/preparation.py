@@ -21,7 +21,7 @@ from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
-from adamss_core.training.tasks import Task, task_of
+from adamss_core.training.tasks import Task, task_on
 from adamss_core.training.warm_start import warm_start
 
 
@@ -39,7 +39,7 @@ def prepare(
     Raises:
         TrainingError: data or base model cannot be used.
     """
-    task = task_of(request.spec)
+    task = task_on(request.spec, request.model, request.revision)
     data = task.load_data(request, reporter)
     source = Source.of(request, data.classes)
     processor = task.load_processor(source)

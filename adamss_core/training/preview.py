@@ -19,7 +19,7 @@ from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
-from adamss_core.training.tasks import task_of
+from adamss_core.training.tasks import task_on
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     Raises:
         TrainingError: model or rows do not fit the job.
     """
-    task = task_of(order.spec)
+    task = task_on(order.spec, order.model, order.revision)
     rows = task.read(order.rows)
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in rows.left_out.most_common())

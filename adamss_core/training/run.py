@@ -11,7 +11,7 @@ from peft import PeftModel
 from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
-from adamss_core.training.artifacts import publish
+from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.final_evaluation import evaluate_published
@@ -30,6 +30,7 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
     Raises:
         TrainingError: the run cannot continue.
+        IncompleteRun: an artifact failed; the others are complete.
         Stopped: the reporter asked for it; run the same request again to resume.
     """
     with translated_errors():
@@ -57,8 +58,12 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
     hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
-    artifacts = publish(setup, published, result, final.reports) if accelerator.is_main_process else []
-    return RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
+    main = accelerator.is_main_process
+    artifacts, failed = publish(setup, published, result, final.reports) if main else ([], [])
+    outcome = RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
+    if failed:
+        raise incomplete(outcome, failed)
+    return outcome
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:

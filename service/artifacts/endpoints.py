@@ -24,6 +24,21 @@ def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
     return service.list_artifacts(caller, job_id)
 
 
+@router.head(
+    "/{name}",
+    response_class=Response,
+    responses={
+        200: {"description": "Size (`Content-Length`) and hash (`ETag`) of the zip."},
+        206: {"description": "Size of the requested range."},
+        304: {"description": "The caller has this version already (If-None-Match)."},
+        **errors(404, 416, 422),
+    },
+)
+def artifact_headers(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:
+    """Return the headers of a download without its content."""
+    return service.download(caller, job_id, name, request.headers)
+
+
 @router.get(
     "/{name}",
     response_class=Response,

@@ -50,7 +50,7 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str])
         has = (
             f"It has {', '.join(names)}."
             if names
-            else f"It is {job.status}; artifacts are published when a job succeeds."
+            else f"It is {job.status}; artifacts are published when a job has been trained to its end."
         )
         raise NotFound(f"The job has no artifact '{name[:40]}'. {has}", code="artifact_not_found")
     path = artifact_path(caller, artifact)

@@ -59,7 +59,8 @@ class Catalog:
                 code="invalid_field",
                 param="revision",
             )
-        return ModelFacts.model_validate(self._inspected(name, folder_version(folder), str(folder), None, local=True))
+        version = _readable_version(name, folder)
+        return ModelFacts.model_validate(self._inspected(name, version, str(folder), None, local=True))
 
     def folder(self, name: str) -> Path | None:
         """Return the folder of a model, or None; a folder takes precedence over a hub model of its name."""
@@ -133,9 +134,20 @@ def folder_version(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _readable_version(name: str, folder: Path) -> str:
+    try:
+        return folder_version(folder)
+    except OSError as error:  # a link into nowhere, a file of somebody else's
+        raise InvalidRequest(
+            f"The files of model '{name}' cannot be read ({error.strerror}). Have the operator mend its folder.",
+            code="model_unusable",
+            param="base_model",
+        ) from error
+
+
 def _model_type(folder: Path | None) -> str | None:
     try:
         value = json.loads((folder / CONFIG).read_bytes())["model_type"] if folder else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else None

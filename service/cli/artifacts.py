@@ -10,7 +10,7 @@ import typer
 from service.cli.output import JobId, Json, connect, examples, print_json, print_table, size
 
 app = typer.Typer(help="List and download a job's artifacts.", no_args_is_help=True)
-NO_ARTIFACTS = "No artifacts yet: they are published when the job succeeds."
+NO_ARTIFACTS = "No artifacts: they are published when the job has been trained to its end."
 
 
 @app.command(name="list")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
@@ -128,14 +128,13 @@ def parse_lifetime(text: str) -> timedelta:
 @contextmanager
 def database() -> Iterator[Database]:
     """Open the service's database, migrated to the newest schema."""
-    from service.shared.database.engine import Database
-    from service.shared.database.migrate import upgrade
+    from service.shared.errors import StartRefused
     from service.shared.settings import Settings
+    from service.shared.storage.pairing import open_database
 
-    settings = Settings()
-    upgrade(settings)
-    db = Database(settings.resolved_database_url)
     try:
+        db = open_database(Settings())
+    except StartRefused as error:
+        raise CliError(str(error)) from error
+    with closing(db):
         yield db
-    finally:
-        db.close()

@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,16 +71,26 @@ def api() -> None:
 
     settings = prepare(None)
     configure_logging()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=round(API_STOP_SECONDS / 2),
-    )
+    uvicorn.run(create_app(settings), **server_options(settings))
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of uvicorn."""
+    from service.http.protocol import TimedProtocol
+
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "http": TimedProtocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": bool(settings.trusted_proxies),  # uvicorn itself would believe everybody on this machine
+        "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": round(API_STOP_SECONDS / 2),
+    }
 
 
 def worker() -> None:
@@ -93,26 +104,23 @@ def prepare(port: int | None) -> Settings:
     """Load the settings, check the port, migrate the database and protect access.
 
     Raises:
-        CliError: the port is taken, or the service would be accessible without a key.
+        CliError: the port is taken, the service would be accessible without a key, or the database belongs to another
+            home folder.
     """
     from service.keys.service import prepare_access
-    from service.shared.database.engine import Database
-    from service.shared.database.migrate import upgrade
     from service.shared.errors import StartRefused
     from service.shared.settings import Settings
+    from service.shared.storage.pairing import open_database
 
     settings = Settings() if port is None else Settings(port=port)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     check_port(settings)
-    upgrade(settings)
-    db = Database(settings.resolved_database_url)
     try:
-        prepare_access(settings, db)
+        with closing(open_database(settings)) as db:
+            prepare_access(settings, db)
     except StartRefused as error:
         raise CliError(str(error)) from error
-    finally:
-        db.close()
     return settings
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,11 +28,23 @@ from service.datasets.formats import Opened, open_rows
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
 from service.datasets.row_hashes import RowHashes, RowHashWriter
-from service.datasets.rows import MEBIBYTE, Format, Notice, NumberedRow, Problem, Row, encode, refuse, too_large
+from service.datasets.rows import (
+    MEBIBYTE,
+    Format,
+    Notice,
+    NumberedRow,
+    Problem,
+    Row,
+    check_count,
+    encode,
+    refuse,
+    too_large,
+)
 from service.shared.errors import ServiceError
 
 MAX_BAD_SHARE = 0.1
 EXAMPLES = 20
+UNREADABLE = "unreadable_file"
 
 ROWS, HASHES, IMAGES, PARTS = "rows.jsonl", "hashes", "images", "parts"
 
@@ -133,6 +146,7 @@ def _open_all(order: Conversion, folder: Path) -> Iterator[Opened]:
 
 def _usable(items: Iterator[NumberedRow | Problem], profile: Profile) -> Iterator[tuple[NumberedRow, bytes]]:
     for item in items:
+        check_count(profile.rows + profile.left_out + profile.empty_rows)
         if isinstance(item, Problem):
             profile.add_problem(item)
         elif all(value is None or value in ("", []) for value in item.values.values()):
@@ -224,6 +238,18 @@ def main() -> None:
                 "code": "needs_too_much_memory",
                 "message": "Reading the file needs more memory than the service gives to an upload. Split it, or write "
                 "its rows in smaller groups.",
+            }
+        }
+    except OSError:  # of this machine, such as a full disk
+        raise
+    except Exception as error:  # of the file: another try would end the same way
+        traceback.print_exc()
+        answer = {
+            "refused": {
+                "status": 422,
+                "code": UNREADABLE,
+                "message": f"The file cannot be read ({type(error).__name__}); the service's log has the details. "
+                "Write it again, with another program if there is one.",
             }
         }
     write_answer(folder, answer)

@@ -1,4 +1,8 @@
-"""Streaming reader of Parquet files, in batches of rows."""
+"""Streaming reader of Parquet files, in batches of rows.
+
+What a file's metadata says of its size is the size of what is encoded: a dictionary of one long text, named by each
+row, unpacks to millions of times as much. So what is unpacked is counted batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from service.datasets.rows import NumberedRow, Problem, Row, check_names, check_values, refuse, too_large
+from service.datasets.rows import (
+    MEBIBYTE,
+    NumberedRow,
+    Problem,
+    Row,
+    check_count,
+    check_names,
+    check_values,
+    refuse,
+    too_large,
+)
 
 BATCH = 500
+SLICE_BYTES = 32 * MEBIBYTE  # of unpacked rows that are Python objects at a time
 
 
 def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
@@ -34,24 +49,53 @@ def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(error) from error
     if size > limit:
-        raise too_large(
-            "unpacks_too_large",
-            f"The Parquet file unpacks to {size:,} bytes; the service accepts {limit:,}. Split it.",
-        )
+        raise _too_large(f"{size:,} bytes", limit)
+    check_count(opened.metadata.num_rows)
     check_names(schema.names)
     for field in schema:
         _check_type(pa, field)
     classes = _class_names(schema.metadata)
     try:
-        number = 0
-        for batch in opened.iter_batches(batch_size=BATCH, use_threads=False):
-            for values in batch.to_pylist():
-                number += 1
-                yield from _row(values, number, classes)
+        for number, values in enumerate(_unpacked_rows(opened, limit), start=1):
+            yield from _row(values, number, classes)
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(error) from error
+
+
+def _unpacked_rows(opened: Any, limit: int) -> Iterator[Row]:
+    """Yield the rows while what they unpack to stays within `limit`, few enough at a time to be held in memory."""
+    unpacked = 0
+    for batch in opened.iter_batches(batch_size=BATCH, use_threads=False):
+        size = sum(map(_unpacked_bytes, batch.columns))
+        unpacked += size
+        if unpacked > limit:
+            raise _too_large(f"more than {limit:,} bytes", limit)
+        step = max(1, min(BATCH, BATCH * SLICE_BYTES // max(1, size)))
+        for start in range(0, batch.num_rows, step):
+            yield from batch.slice(start, step).to_pylist()
+
+
+def _unpacked_bytes(array: Any) -> int:
+    """Return the size of an array's values, each written out."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if _is_list(pa, array.type):
+        return 4 * len(array) + _unpacked_bytes(array.flatten())
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    values = array.dictionary
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return int(values.nbytes / max(1, len(values)) * len(array))
+    return int(compute.sum(compute.binary_length(values).take(array.indices)).as_py() or 0)
+
+
+def _too_large(size: str, limit: int) -> Exception:
+    return too_large(
+        "unpacks_too_large", f"The Parquet file unpacks to {size}; the service accepts {limit:,}. Split it."
+    )
 
 
 def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[NumberedRow | Problem]:

@@ -13,6 +13,7 @@ from service.shared.errors import InvalidRequest, TooLarge
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "images"]
 Row = dict[str, Any]
 
+MAX_ROWS = 10_000_000
 MAX_ROW_BYTES = 10 * 1024 * 1024
 MAX_COLUMNS = 500
 MAX_NAME = 200
@@ -74,6 +75,12 @@ def refuse(code: str, message: str) -> InvalidRequest:
 
 def too_large(code: str, message: str) -> TooLarge:
     return TooLarge(message, code=code, param="file")
+
+
+def check_count(rows: int) -> None:
+    """Raise TooLarge for more rows than are accepted: a row of nothing takes no room in a packed file, but time."""
+    if rows > MAX_ROWS:
+        raise too_large("too_many_rows", f"The file has over {MAX_ROWS:,} rows; the service accepts no more. Split it.")
 
 
 def check_names(names: list[str]) -> None:

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 OPEN_FILES = 64
+GRACE_SECONDS = 5  # of CPU time between SIGXCPU and SIGKILL
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000  # Linux: clone(2)
 _DIE_WITH_PARENT = 1  # prctl(2)
 _FORBIDDEN = (
@@ -42,7 +43,6 @@ def enter(memory: int, seconds: int, file_bytes: int) -> None:
         file_bytes: maximum size of a written file.
     """
     limits = {
-        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CORE: 0,
@@ -57,6 +57,9 @@ def enter(memory: int, seconds: int, file_bytes: int) -> None:
     for kind, value in limits.items():
         with suppress(ValueError, OSError):  # a lower limit is in force already
             resource.setrlimit(kind, (value, value))
+    with suppress(ValueError, OSError):
+        # Of equal limits the kernel looks at the hard one first: SIGKILL, which tells nothing, in place of SIGXCPU.
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + GRACE_SECONDS))
     sys.addaudithook(_watch)
 
 

@@ -17,8 +17,8 @@ from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.shared.database.tables import Dataset, now
-from service.shared.errors import Conflict, NotFound
+from service.shared.database.tables import Dataset, Job, now
+from service.shared.errors import Conflict, NotFound, quoted_names
 from service.shared.ids import new_id
 from service.shared.jobs.job_queries import unfinished_jobs
 from service.shared.settings import Settings
@@ -105,15 +105,18 @@ def delete(caller: Caller, dataset_id: str) -> None:
         dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit locks it as well
         if dataset is None:
             raise not_found(dataset_id)
-        for job in unfinished_jobs(session, caller.project_id):
-            if dataset_id in (job.spec["dataset"].get(field) for field in ("train", "eval", "test")):
-                raise Conflict(
-                    f"Job {job.id} is {job.status} and uses this data set. Cancel the job or wait for its end.",
-                    code="dataset_in_use",
-                )
+        if users := [job.id for job in unfinished_jobs(session, caller.project_id) if _uses(job, dataset_id)]:
+            raise Conflict(
+                f"Unfinished jobs use this data set: {quoted_names(users)}. Cancel them or wait for their end.",
+                code="dataset_in_use",
+            )
         dataset.deleted_at = now()
         dataset.profile = {}  # its preview holds rows
     remove_files(caller.settings.files, dataset_id)
+
+
+def _uses(job: Job, dataset_id: str) -> bool:
+    return dataset_id in (job.spec["dataset"].get(field) for field in ("train", "eval", "test"))
 
 
 def not_found(dataset_id: str) -> NotFound:

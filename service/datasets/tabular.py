@@ -22,6 +22,7 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
         InvalidRequest: the file is unreadable; the message gives a remedy.
     """
     lines = file.lines()
+    csv.field_size_limit(MAX_ROW_BYTES)  # of the header too, which is as long as a line may be
     skipped, first = _first_line(lines)
     hint = EXCEL_HINT.fullmatch(first)
     if hint:
@@ -30,7 +31,6 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
     delimiter = hint[1] if hint else _delimiter(first)
     if delimiter != ",":
         notices.append(Notice("separator", None, f"Cells are separated by {NAMES.get(delimiter, repr(delimiter))}."))
-    csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         header = next(reader)

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import IO, Any
 
-from service.datasets.convert import Conversion
+from service.datasets.convert import UNREADABLE, Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.processes.ask import Reply, ask
@@ -66,6 +66,8 @@ def _conversion(reply: Reply) -> dict[str, Any]:
     if reply.exit_code != 0 or reply.answer is None:
         raise _failure(reply.exit_code, reply.log)
     if refused := reply.answer.get("refused"):
+        if refused["code"] == UNREADABLE:
+            logger.error("reading an upload failed", extra={"stderr": reply.log})
         kind = TooLarge if refused["status"] == TooLarge.status else InvalidRequest
         raise kind(refused["message"], code=refused["code"], param="file")
     return reply.answer

@@ -34,11 +34,10 @@ from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.predict.endpoints import router as predict
 from service.predict.process import PredictionQueue
-from service.shared.database.engine import Database
-from service.shared.database.migrate import upgrade
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
+from service.shared.storage.pairing import open_database
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
 from service.tasks.endpoints import router as tasks
@@ -99,10 +98,9 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
     """Open the parts; migrate the database and create the first key if needed.
 
     Raises:
-        StartRefused: others could reach the service, and no key protects it.
+        StartRefused: others could reach the service without a key, or the database belongs to another home folder.
     """
-    upgrade(settings)
-    db = Database(settings.resolved_database_url)
+    db = open_database(settings)
     prepare_access(settings, db)
     forkserver = forkserver or ForkServer(["adamss_core.warm"], settings.forkserver_idle_seconds)
     return Context(

@@ -51,6 +51,7 @@ MEANINGS = {
     401: "The key is missing or not valid.",
     403: "The request comes from another site, is for another host, or needs a key with a higher role.",
     404: "This project has no such resource.",
+    408: "The body stopped arriving, or arrived too slowly.",
     409: "The current state does not allow the change.",
     413: "The upload is too large.",
     416: "The range lies outside the file.",
@@ -60,7 +61,7 @@ MEANINGS = {
     503: "The database does not answer, or the disk is full.",
     504: "The request took longer than the service allows.",
 }
-EVERYWHERE = (400, 401, 403, 429, 500, 503)
+EVERYWHERE = (400, 401, 403, 408, 429, 500, 503)
 
 TAGS = [
     {"name": "jobs", "description": "Fine-tuning jobs: submit, watch, cancel."},

@@ -21,6 +21,23 @@ IMAGES_BYTES = 8 * 1024 * 1024  # a few images for a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
+class JsonBounds:
+    """Bounds of a JSON body.
+
+    Attributes:
+        values: objects, lists and plain values, nested ones included.
+        characters: longest string, in bytes.
+        depth: of objects and lists in each other.
+        digits: longest number, in characters.
+    """
+
+    values: int = 5_000
+    characters: int = 20_000
+    depth: int = 20
+    digits: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Rules for one route.
 
@@ -28,6 +45,7 @@ class Policy:
         public: methods that need no key.
         role: required role of the key; None stands for READ with a safe method, SUBMIT with any other.
         body_bytes: largest body.
+        json: bounds of what a JSON body holds.
         takes_file: whether a form may be as large as the project's upload limit: files are written to the disk as they
             arrive, any other body is read into memory.
         limits_reads: whether reads count against the read concurrency limit.
@@ -37,6 +55,7 @@ class Policy:
     public: frozenset[str] = frozenset()
     role: Role | None = None
     body_bytes: int = JSON_BYTES
+    json: JsonBounds = JsonBounds()
     takes_file: bool = False
     limits_reads: bool = True
     audits_reads: bool = False
@@ -64,12 +83,15 @@ POLICIES: Mapping[str, Policy] = {
     "/healthz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/readyz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/enter.js": Policy(public=EVERY_METHOD),  # script of a sign-in link's page
+    "/favicon.ico": Policy(public=EVERY_METHOD),
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
     "/signout": Policy(role=Role.READ),  # changes only the caller's own session
     "/audit": Policy(role=Role.ADMIN),
     "/models": Policy(limits_reads=False),  # may wait for the inspection of a model
     "/datasets": Policy(takes_file=True),
-    "/jobs/{job_id}/predict": Policy(body_bytes=IMAGES_BYTES),
+    "/jobs/{job_id}/predict": Policy(
+        body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
+    ),  # words of texts; images in base64
     "/jobs/{job_id}/artifacts/{name}": Policy(audits_reads=True),  # exports a trained model
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of
+from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of, record_on
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.chat import list_parts
 from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
@@ -160,7 +160,7 @@ def model_has_task(case: Case, facts: ModelFacts) -> SpecProblem | None:
 
 def model_has_parts(case: Case, facts: ModelFacts) -> SpecProblem | None:
     """Ask the job's task, which knows the parts that it needs."""
-    return case.record.model_problem(case.spec, facts)
+    return record_on(case.spec, facts).model_problem(case.spec, facts)
 
 
 def model_embeds_all_tokens(case: Case, facts: ModelFacts) -> SpecProblem | None:
@@ -264,4 +264,21 @@ DATA_WARNINGS: tuple[DataWarning, ...] = (
     same_column_twice,
     classes_with_one_row,
 )
-MODEL_WARNINGS: tuple[ModelWarning, ...] = (length_beyond_positions, head_for_other_classes, parts_not_shown)
+
+
+def targets_by_usual_names(case: Case, facts: ModelFacts) -> list[str]:
+    """Name the modules that are adapted where the job names none and PEFT has no default for the family."""
+    if case.spec.adamss.target_modules is not None or not facts.targets_guessed or facts.default_targets is None:
+        return []
+    return [
+        f"adamss.target_modules is not set, and PEFT has no default that fits models of type {facts.model_type}: "
+        f"{' and '.join(facts.default_targets)} of each attention layer are adapted. Name others to choose yourself."
+    ]
+
+
+MODEL_WARNINGS: tuple[ModelWarning, ...] = (
+    length_beyond_positions,
+    head_for_other_classes,
+    parts_not_shown,
+    targets_by_usual_names,
+)

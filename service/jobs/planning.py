@@ -12,6 +12,7 @@ from adamss_core.spec import (
     SpecProblem,
     Targets,
     check_modules_to_save,
+    check_saved_apart,
     estimate,
     make_plan,
     record_of,
@@ -19,6 +20,7 @@ from adamss_core.spec import (
     total_subspaces,
     with_defaults,
 )
+from adamss_core.spec.modules_in_full import saved_warnings
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.http.context import Caller
@@ -118,7 +120,9 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, Targets]:
         raise problems[0]
     facts = facts.for_task(spec.task)
     check_modules_to_save(spec.adamss, facts)
-    return facts, targets_of(caller, spec, facts)
+    targets = targets_of(caller, spec, facts)
+    check_saved_apart(spec.adamss, facts, targets.modules)
+    return facts, targets
 
 
 def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> PlanOut:
@@ -140,8 +144,9 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
     warnings += testing_warnings(case)
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
-    warnings += [*targets.warnings, *advice.without_effect(spec, modules), *steps.warnings]
+    warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
+    warnings += saved_warnings(spec.adamss, facts)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     return PlanOut(

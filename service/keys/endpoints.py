@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from service.http.context import Context, ContextDep
-from service.http.gate.access import check_rate, cookie_name, session_token
+from service.http.gate.access import check_address, check_rate, cookie_name, session_token
 from service.http.gate.headers import is_https
 from service.keys import sessions
 from service.keys.service import identify
@@ -56,7 +56,7 @@ def sign_out(request: Request, context: ContextDep) -> Response:
 
 def _sign_in_by_code(request: Request, context: Context, code: str) -> Response:
     """Open a session by a link's code. A used link still leads a signed-in browser to the page."""
-    _limit_address(request, context)
+    check_address(request.app.state.rates, context.settings, request.scope)
     if opened := _open_session(context, sessions.is_link, sessions.follow_link, code):
         return _redirect_with_cookie(request, context, opened)
     token = session_token(context.settings, request.headers)
@@ -67,7 +67,7 @@ def _sign_in_by_code(request: Request, context: Context, code: str) -> Response:
 
 
 def _sign_in_by_key(request: Request, context: Context, key: str) -> Response:
-    _limit_address(request, context)
+    check_address(request.app.state.rates, context.settings, request.scope)
     if opened := _open_session(context, identify, sessions.sign_in, key):
         return _redirect_with_cookie(request, context, opened)
     return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
@@ -85,12 +85,6 @@ def _open_session(
             return None
     with context.db.write() as session:
         return create(session, context.settings, secret)
-
-
-def _limit_address(request: Request, context: Context) -> None:
-    """Rate-limit by address: unauthenticated callers have no key to count by."""
-    host = "unknown" if request.client is None else request.client.host
-    check_rate(request.app.state.rates, context.settings, f"address {host}", "This address")
 
 
 def _redirect_with_cookie(request: Request, context: Context, opened: NewSession) -> Response:

@@ -34,7 +34,7 @@ from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
-TRIES = 5  # a file may vanish between the copies of database and file; then both are copied again
+TRIES = 20  # a file may vanish between the copies of database and file; then both are copied again
 
 
 class BackupError(Exception):
@@ -57,9 +57,11 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
         models: whether to include the base models, which may be large.
 
     Raises:
-        BackupError: the service does not use SQLite, has no database yet, or its files keep changing.
+        BackupError: the target exists, the service does not use SQLite or has no database yet, or its files keep
+            changing.
     """
-    home = settings.files
+    home, target = settings.files, target.resolve()
+    _require_free(target)
     if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
         raise BackupError(
             "This service keeps its records in PostgreSQL. Back that up with pg_dump, and the folder "
@@ -67,14 +69,13 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
         )
     if not home.database.is_file():
         raise BackupError(f"{home.root} has no database. Set ADAMSS_HOME to the service's folder.")
-    target = target.resolve()
     stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
     try:
         _stage_jobs(home, stage)
         _stage_database(home, stage)
-        for secret, copy in ((home.api_key, stage.api_key), (home.webhook_secret, stage.webhook_secret)):
-            if secret.is_file():
-                _copy(secret, copy)
+        for name in (home.api_key, home.webhook_secret, home.home_id):
+            if name.is_file():
+                _copy(name, stage.root / name.name)
         if models:
             shutil.copytree(home.models, stage.models, copy_function=_link, dirs_exist_ok=True)
         return _pack(stage.root, target)
@@ -177,10 +178,17 @@ def _pack(stage: Path, target: Path) -> BackupSummary:
                 for name in listed:
                     archive.add(stage / name, name, recursive=False)
             sync_open_file(out)
+        _require_free(target)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     return BackupSummary(target, len(listed), target.stat().st_size)
+
+
+def _require_free(target: Path) -> None:
+    """Refuse to overwrite: the file may be the only good backup of a service that has come to harm since."""
+    if target.exists():
+        raise BackupError(f"{target} exists already. Name another file, or move that one away first.")
 
 
 def _unpack(source: Path, stage: Path) -> int:

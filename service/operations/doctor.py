@@ -24,6 +24,8 @@ from service.shared.database.migrate import migrations_folder
 from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
+from service.shared.storage.pairing import mismatch
+from service.shared.storage.trash import Trash
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
 DEVICE_SECONDS = 60.0
@@ -55,13 +57,13 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         findings += _reachable(settings, db)
         if findings[-1].state != "problem":
-            checks: tuple[Callable[[Settings, Database], Iterator[Finding]], ...] = (_schema, _workers, _jobs)
+            checks: tuple[Callable[[Settings, Database], Iterator[Finding]], ...] = (_pair, _schema, _workers, _jobs)
             findings += [finding for check in checks for finding in check(settings, db)]
     except SQLAlchemyError as error:
         findings.append(Finding("database", "problem", _first_line(error), "Look at the database's own log."))
     finally:
         db.close()
-    return [*findings, *_broker(settings), *_devices()]
+    return [*findings, *_trash(settings), *_broker(settings), *_devices()]
 
 
 def _versions() -> Iterator[Finding]:
@@ -137,6 +139,18 @@ def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:
         yield Finding("database", "problem", f"The file is damaged: {checked}", "Restore a backup: adamss restore FILE")
     else:
         yield Finding("database", "ok", f"{words}.")
+
+
+def _pair(settings: Settings, db: Database) -> Iterator[Finding]:
+    if settings.resolved_home.is_dir() and (problem := mismatch(settings, db)) is not None:
+        message, remedy = problem
+        yield Finding("pair", "problem", message, remedy)
+
+
+def _trash(settings: Settings) -> Iterator[Finding]:
+    if settings.resolved_home.is_dir() and (size := Trash(settings.files).size()):
+        words = f"{size / 1e6:,.1f} MB that no row names are in {settings.files.trash}, each file for a day."
+        yield Finding("trash", "ok", words, "To remove them now: adamss doctor --empty-trash")
 
 
 def _schema(_: Settings, db: Database) -> Iterator[Finding]:

@@ -55,7 +55,7 @@ async def read_payload(request: Request) -> PredictIn:
     Raises:
         RequestValidationError: the body has another shape.
     """
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with request.form(max_files=MAX_INPUTS, max_fields=0) as form:
             files = [entry for entry in form.getlist("file") if isinstance(entry, UploadFile)]
             body: Any = {"inputs": [{"image": base64.b64encode(await file.read()).decode()} for file in files]}

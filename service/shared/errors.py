@@ -56,6 +56,10 @@ class NotFound(ServiceError):
     status, type = 404, "not_found"
 
 
+class TooSlow(ServiceError):
+    status, type = 408, "timeout"
+
+
 class Conflict(ServiceError):
     status, type = 409, "conflict"
 
@@ -81,7 +85,7 @@ class TimedOut(ServiceError):
 
 
 class StartRefused(Exception):
-    """Refusal to start a service reachable by others without a key."""
+    """Refusal to start: others could reach the service without a key, or its home folder and database do not match."""
 
 
 def quoted_names(names: Sequence[str], limit: int = 20) -> str:

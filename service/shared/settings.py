@@ -7,8 +7,9 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.request import getproxies, proxy_bypass
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.shared.storage.home import Home
@@ -54,6 +55,8 @@ class Settings(BaseSettings):
 
     allowed_hosts: list[str] = []
     """Accepted Host headers, as a JSON list; ["*"] accepts all. Default: loopback and the service's own names."""
+    trusted_proxies: list[IPvAnyNetwork] = []
+    """Addresses or networks of proxies whose X-Forwarded-For and -Proto count, as a JSON list. Default: none."""
 
     allow_hub: bool | None = None
     """Whether base models and data sets may come from the hub. Default: only when bound to loopback."""
@@ -142,6 +145,11 @@ class Settings(BaseSettings):
     @property
     def hub_allowed(self) -> bool:
         return self.is_loopback if self.allow_hub is None else self.allow_hub
+
+    def egress_proxy(self, scheme: str, host: str) -> str | None:
+        """Return the operator's proxy to a host outside: HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY names the host."""
+        proxies = getproxies()
+        return None if proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")
 
     @property
     def files(self) -> Home:

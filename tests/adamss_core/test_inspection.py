@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from adamss_core.fileio.exchange import read_answer, write_order
 from adamss_core.inspection import InspectionError, inspect_model, is_usable, linear_modules, main
 from adamss_core.spec import ModelFacts
 from adamss_core.spec.tasks import register, unregister
+from benchmarks.tiny_families import seq2seq, seq2seq_t5
 from tests.adamss_core.training.support import build_model, build_tokenizer
 from tests.adamss_core.training.tasks.support import build_vit
 from tests.toy_task.record import NAME, RECORDS
@@ -190,9 +192,26 @@ def test_facts_about_tokens_classes_and_shared_weights(bert: Path, tmp_path: Pat
     assert facts["other_tasks"]["token-classification"]["head_classes"] == []  # its head is for whole texts
     save(SMALL["gpt2"], tmp_path / "gpt2")
     generation = ModelFacts.model_validate(inspect_model(tmp_path / "gpt2")).for_task("text-generation")
-    assert generation.shared_weights == {"lm_head": "transformer.wte"}
+    assert generation.tied_weights == {"lm_head": "transformer.wte", "transformer.wte": "lm_head"}
+    assert generation.shared_weights == {}
+    assert generation.module_lists == ["transformer.h"]
+    assert generation.module_parameters["transformer.ln_f"] == 64
     vit = inspect_model(build_vit(tmp_path / "vit"))
     assert (vit["token_ids"], vit["embedding_rows"]) == (None, None)
+
+
+@pytest.mark.parametrize("build", [seq2seq, seq2seq_t5])
+def test_encoder_decoders_generate_text(build: Callable[[Path], None], tmp_path: Path) -> None:
+    build(tmp_path / "model")
+    facts = ModelFacts.model_validate(inspect_model(tmp_path / "model"))
+    assert facts.is_encoder_decoder
+    assert facts.activations is not None
+    generation = facts.for_task("text-generation")
+    assert "text-generation" in facts.tasks
+    names = {module.name for module in generation.linear_modules}
+    assert "lm_head" not in names
+    assert any("decoder" in name for name in names)
+    assert (generation.head_modules, generation.targets_guessed) == ([], False)
 
 
 def test_a_padding_token_without_a_row_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TRAINING = core.job().training.model_dump(mode="json", exclude_unset=True)
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     # Loading torch twice on a busy machine takes longer than the worker tests' lease.
-    service = Service(scaled_settings(tmp_path / "home", lease_seconds=6.0, heartbeat_seconds=1.0), fake=False)
+    service = Service(scaled_settings(tmp_path / "home", lease_seconds=10.0, heartbeat_seconds=1.0), fake=False)
     core.build_model(service.settings.files.model("tiny"))
     core.write_rows(service.settings.files.dataset_rows(DATASET), core.texts(208))
     yield service

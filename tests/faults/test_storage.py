@@ -1,4 +1,4 @@
-"""Rows 20 and 23 to 27: the disk, the database, the clock, and an upload that breaks off."""
+"""Rows 20, 23 to 27 and 29: the disk, the database, the clock, an upload that breaks off, and a wrong home folder."""
 
 from __future__ import annotations
 
@@ -307,3 +307,28 @@ def half_an_upload(topology: Topology) -> Iterator[None]:
     with socket.create_connection(("127.0.0.1", topology.settings.port)) as connection:
         connection.sendall(head.encode() + part + rows)
         yield
+
+
+@pytest.mark.quick("embedded")
+def test_row_29_home_folder_with_another_database(topology: Topology) -> None:
+    """Neither API nor worker starts, both are named, and no file is touched."""
+    topology.api()
+    job_id = topology.submit(3)
+    worker = topology.start_worker()
+    topology.check_succeeded(job_id, steps=3)
+    worker.stop()
+    home = topology.settings.resolved_home
+    kept = ("jobs", "artifacts", "datasets")
+    before = {path: path.stat().st_mtime_ns for folder in kept for path in (home / folder).rglob("*")}
+    other = home.parent / "other.db"
+    for start in (topology.start_api, topology.start_worker):
+        refused = start(ADAMSS_DATABASE_URL=f"sqlite:///{other}", ADAMSS_PORT="0")
+        assert refused.wait() != 0
+    for output in (topology.output("api"), topology.output("worker")):
+        assert str(home) in output
+        assert str(other) in output
+        assert "adamss adopt" in output
+    assert {path: path.stat().st_mtime_ns for folder in kept for path in (home / folder).rglob("*")} == before
+    assert not other.exists()
+    topology.start_worker()
+    topology.check_succeeded(topology.submit(3), steps=3)

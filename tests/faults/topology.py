@@ -159,7 +159,7 @@ class Topology(Service):
     # Processes
 
     def api(self, **environment: str) -> Process:
-        process = self._start("api", [sys.executable, "-m", "service.cli", "api"], environment)
+        process = self.start_api(**environment)
 
         def answers() -> bool:
             assert process.is_alive, self.output("api")
@@ -169,6 +169,9 @@ class Topology(Service):
 
         wait_until(answers, PATIENCE)
         return process
+
+    def start_api(self, **environment: str) -> Process:
+        return self._start("api", [sys.executable, "-m", "service.cli", "api"], environment)
 
     def start_worker(self, **environment: str) -> Process:
         return self._start("worker", [sys.executable, "-m", "worker.main"], environment)

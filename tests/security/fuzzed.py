@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from service.shared.settings import Settings
-from tests.security.schema import Surface, add_worker, served, surface_of
-from tests.security.support import target
+from tests.security.schema import Surface, add_worker, surface_of
+from tests.security.support import served, target
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import schemathesis
-import uvicorn
-from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, Unsatisfiable
@@ -74,21 +70,6 @@ def rules(examples: int, phases: tuple[Phase, ...] = (Phase.generate,)) -> setti
         derandomize=False,
         suppress_health_check=list(HealthCheck),
     )
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The running app on a port of its own; its parts are started by whoever made it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, server_header=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(30)
 
 
 def add_worker(target: Target) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
+from service.http.protocol import TimedProtocol
 from service.keys.service import create_key
 from service.shared.database.tables import Role
 from service.shared.settings import Settings
@@ -27,6 +31,7 @@ PUBLIC = {
     "/healthz": "load balancers have no key",
     "/readyz": "load balancers have no key",
     "/enter.js": "a few lines, of the page that a sign-in link opens",
+    "/favicon.ico": "a picture, which browsers ask for before sign-in",
 }
 # Look at what they are shown themselves, which is in the body; without it, 401 as everywhere.
 SIGN_INS = {"/signin"}
@@ -138,6 +143,22 @@ def required_query(app: FastAPI, route: Route) -> dict[str, str]:
     operation = app.openapi()["paths"].get(route.path, {}).get(route.method.lower(), {})
     wanted = [one for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
     return {one["name"]: str(one["schema"].get("minimum", one["schema"].get("default", 1))) for one in wanted}
+
+
+@contextmanager
+def served(app: FastAPI, keep_alive: int = 5) -> Iterator[str]:
+    """The running app on a port of its own; its parts are started by whoever made it."""
+    how: dict[str, Any] = {"log_config": None, "server_header": False, "http": TimedProtocol, "ws": "none"}
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", timeout_keep_alive=keep_alive, **how))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(30)
 
 
 def files_below(folder: Path) -> list[Path]:

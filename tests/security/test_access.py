@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from service.cli.serve import server_options
 from service.http.app import create_app
 from service.http.gate import access
+from service.http.gate.guesses import sender_address
 from service.http.gate.origin import PAGE_HEADER
 from service.http.routes import EVERY_METHOD, POLICIES, SAFE_METHODS
 from service.keys import service as keys
@@ -35,7 +40,7 @@ from tests.security.support import (
     required_query,
     routes_of,
 )
-from tests.service.support import BASE_URL, error_of, rows
+from tests.service.support import BASE_URL, error_of, rows, running
 
 OWN_PATHS = {"/signout"}
 ADMIN_PATHS = {"/audit"}
@@ -242,6 +247,75 @@ def places_of_ids(app: FastAPI) -> Iterator[tuple[tuple[str, ...], str]]:
                 if pattern in json.dumps(schema):
                     assert name in places, f"say where in a spec a {name} stands, for its {field}"
                     yield (*places[name], field), kind
+
+
+def caller_from(app: Any, address: str, **headers: str) -> TestClient:
+    """A client whose connection comes from an address."""
+    return TestClient(app, base_url=BASE_URL, client=(address, 50_000), headers=headers)
+
+
+def test_05_wrong_keys_are_slowed_by_address(settings: Settings) -> None:
+    """Keys, cookies and sign-ins count together; nothing is looked up beyond the limit, and whoever worked at the same
+    address before goes on, with the key that the guesser may not even have right.
+
+    Seen to fail: without `check_address` in `_admit`, each guess is looked up, without an end.
+    """
+    with running(settings.model_copy(update={"requests_per_minute": 6})) as service:
+        own, shared = keys.own_key(settings) or "", "203.0.113.7"
+        colleague = caller_from(service.app, shared, authorization=f"Bearer {own}")
+        assert colleague.get("/tasks").status_code == 200
+        guesser = caller_from(service.app, shared)
+        answers = [guesser.get("/jobs", headers={"authorization": f"Bearer adamss_{n}"}) for n in range(3)]
+        answers += [guesser.get("/jobs", headers={"cookie": f"{access.cookie_name(settings)}=x{n}"}) for n in range(3)]
+        answers += [guesser.post("/signin", data={"key": "wrong"})]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2
+        assert int(answers[-1].headers["retry-after"]) > 0
+        assert colleague.get("/tasks").status_code == 200
+        elsewhere = caller_from(service.app, "203.0.113.8", authorization="Bearer wrong")
+        assert elsewhere.get("/tasks").status_code == 401
+        with service.db.write() as session:
+            key = keys.create_key(session, "fresh")
+        fresh = caller_from(service.app, shared, authorization=f"Bearer {key.key}")
+        assert fresh.get("/tasks").status_code == 429  # a guess that is right would be refused like this too
+
+
+def test_05_addresses_of_one_customer_are_one_sender() -> None:
+    """Seen to fail: with the address itself, who has 2^64 of them is never slowed."""
+    one, two = ({"client": (f"2001:db8:1:2::{n}", 1)} for n in (1, 2))
+    assert sender_address(one) == sender_address(two) == "2001:db8:1:2::/64"
+    assert sender_address({"client": ("2001:db8:1:3::1", 1)}) != sender_address(one)
+    assert sender_address({"client": ("::ffff:192.0.2.1", 1)}) == "192.0.2.1"
+    assert sender_address({"client": ("fe80::1%eth0", 1)}) == "fe80::/64"
+    assert sender_address({"client": None}) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("named", "peer", "forwarded", "seen"),
+    [
+        ([], "127.0.0.1", "198.51.100.1", "127.0.0.1"),
+        (["10.0.0.0/8"], "127.0.0.1", "198.51.100.1", "127.0.0.1"),
+        (["10.0.0.0/8"], "10.1.2.3", "198.51.100.1", "198.51.100.1"),
+        (["10.0.0.0/8"], "10.1.2.3", "192.0.2.9, 198.51.100.1, 10.9.9.9", "198.51.100.1"),
+    ],
+)
+def test_forwarded_addresses_count_from_named_proxies_only(
+    settings: Settings, named: list[str], peer: str, forwarded: str, seen: str
+) -> None:
+    """The address behind X-Forwarded-For is the one that the last named proxy saw, whatever its sender wrote before.
+
+    Seen to fail: with uvicorn's defaults, which believe every process on this machine.
+    """
+    addresses = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        addresses.append(scope["client"][0])
+        await PlainTextResponse("")(scope, receive, send)
+
+    trusting = Settings.model_validate(settings.model_dump() | {"trusted_proxies": named})
+    config = uvicorn.Config(application, lifespan="off", **server_options(trusting))
+    config.load()
+    caller_from(config.loaded_app, peer, **{"x-forwarded-for": forwarded}).get("/")
+    assert addresses == [seen]
 
 
 def test_05_only_hashes_of_keys_are_stored(session_target: Target) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.shared.settings import Settings
 from tests.marks import compat
-from tests.security.support import OTHERS, Target, operations, target
+from tests.security.support import OTHERS, Target, operations, served, target
 from tests.service.support import copy_model
 
 SEED = 7
@@ -20,7 +20,7 @@ SEED = 7
 def fuzzed(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_facts: dict[str, Any]
 ) -> Iterator[tuple[Target, str]]:
-    from tests.security.schema import add_worker, served  # schemathesis takes 3 s of each process that imports it
+    from tests.security.schema import add_worker  # schemathesis takes 3 s of each process that imports it
 
     settings = Settings(home=tmp_path_factory.mktemp("fuzzed") / "home", requests_per_minute=0, allow_hub=False)
     copy_model(tiny_model, settings)

@@ -19,6 +19,7 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Job, JobStatus, MetricRow, Project, now
 from service.shared.ids import new_id
 from service.shared.settings import Settings
+from service.shared.storage.pairing import pair
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"
@@ -45,16 +46,22 @@ class Service:
         settings.resolved_home.mkdir(parents=True, exist_ok=True)
         self.db = Database(settings.resolved_database_url)
         Base.metadata.create_all(self.db.engine)
+        pair(settings, self.db)
         with self.db.write() as session:
             session.add(Project(id=PROJECT, name="test", created_at=now()))
 
-    def add_job(self, name: str = "steps=20", *, retries: int = 3, **fields: Any) -> str:
+    def add_project(self, name: str) -> str:
+        with self.db.write() as session:
+            session.add(Project(id=f"proj_{name}", name=name, created_at=now()))
+        return f"proj_{name}"
+
+    def add_job(self, name: str = "steps=20", *, retries: int = 3, project: str = PROJECT, **fields: Any) -> str:
         job_id = new_id("job")
         spec = {"name": name, "base_model": "tiny", "dataset": {"train": DATASET}, "retries": retries, **fields}
         resolved = JobSpec.model_validate(spec).model_dump(mode="json")
         with self.db.write() as session:
             moment = now()
-            job = Job(id=job_id, project_id=PROJECT, name=name, status=JobStatus.QUEUED, spec=spec)
+            job = Job(id=job_id, project_id=project, name=name, status=JobStatus.QUEUED, spec=spec)
             job.resolved = {"spec": resolved}
             job.created_at = job.queued_at = moment
             job.retries, job.total_steps = retries, 20

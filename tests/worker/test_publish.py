@@ -12,6 +12,7 @@ from service.shared.database.tables import Evaluation, Job, JobStatus
 from service.shared.errors import Conflict
 from service.shared.jobs import states
 from tests.worker.support import Service
+from worker.failures import failure
 from worker.publish import publish
 
 
@@ -49,6 +50,19 @@ def test_files_rows_and_state_appear_together(service: Service) -> None:
         assert session.get_one(Evaluation, (job.id, 1)).report == {"data": "train", "metrics": {"loss": None}}
     assert service.job(job.id).status == JobStatus.SUCCEEDED
     assert service.events(job.id)[-1].type == "succeeded"
+
+
+def test_artifacts_are_published_though_another_one_failed(service: Service) -> None:
+    """A job trained to its end and lost them all."""
+    job = claimed(service)
+    error = failure("verification_failed", "The artifact 'merged' answers differently. Published are: adapter.", "")
+    home = service.settings.resolved_home
+    assert publish(service.db, home, job.id, job.attempt, made(service, job), error)
+    assert published(service, job).exists()
+    assert [row.name for row in service.artifacts(job.id)] == ["adapter"]
+    ended = service.job(job.id)
+    assert (ended.status, ended.error, ended.result) == (JobStatus.FAILED, dict(error), {"eval_accuracy": 0.5})
+    assert publish(service.db, home, job.id, job.attempt, made(service, job), error), "its commit was answered late"
 
 
 def test_stale_attempt_publishes_nothing_and_touches_no_file(service: Service) -> None:

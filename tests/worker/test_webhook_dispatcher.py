@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Semaphore, Thread
 
 import httpx
 import pytest
@@ -21,7 +21,9 @@ from service.shared.errors import InvalidRequest
 from service.shared.jobs import states
 from service.shared.jobs.webhooks import check_webhook, signed_headers, signing_secret
 from tests.worker.support import Service, scaled_settings, stop, wait_for, wait_until
-from worker.webhook_dispatcher import MOST_TRIES, ForbiddenAddress, WebhookDispatcher, is_public, public_address
+from worker.public_addresses import ForbiddenAddress, is_public, public_address
+from worker.webhook_dispatcher import MOST_TRIES, PROJECT_AT_ONCE, WebhookDispatcher
+from worker.webhook_request import NoResponse, post
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -78,6 +80,12 @@ def deliveries(service: Service) -> list[Delivery]:
         return list(session.scalars(select(Delivery).order_by(Delivery.created_at)))
 
 
+def deliver(dispatcher: WebhookDispatcher) -> None:
+    """Try each due delivery once, and wait for the results."""
+    for thread in dispatcher.deliver():
+        thread.join()
+
+
 def make_due(service: Service) -> None:
     with service.db.write() as session:
         waiting = update(Delivery).where(Delivery.next_at.is_not(None))
@@ -95,7 +103,7 @@ def test_an_ended_job_is_told_of_signed(service: Service) -> None:
     with receiving() as receiver:
         job_id = service.add_job(webhook=receiver.url)
         end(service, job_id)
-        WebhookDispatcher(service.settings, service.db).deliver()
+        deliver(WebhookDispatcher(service.settings, service.db))
         ((headers, body),) = receiver.got
     payload = json.loads(body)
     assert (payload["type"], payload["data"]["id"], payload["data"]["status"]) == ("job.cancelled", job_id, "cancelled")
@@ -114,11 +122,11 @@ def test_it_is_sent_again_under_the_same_id_until_it_arrives(service: Service) -
         job_id = service.add_job(webhook=receiver.url)
         end(service, job_id)
         for tries in (1, 2, 3):
-            dispatcher.deliver()
-            dispatcher.deliver()  # not due: the pause grows
+            deliver(dispatcher)
+            deliver(dispatcher)  # not due: the pause grows
             assert len(receiver.got) == tries
             make_due(service)
-        dispatcher.deliver()
+        deliver(dispatcher)
         assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
         assert len(receiver.got) == 3  # the redirect was not followed
     (delivery,) = deliveries(service)
@@ -133,7 +141,7 @@ def test_it_is_given_up(service: Service, how: str) -> None:
         end(service, job_id)
         dispatcher = WebhookDispatcher(service.settings, service.db)
         for _ in range(MOST_TRIES + 2):
-            dispatcher.deliver()
+            deliver(dispatcher)
             make_due(service)
         assert len(receiver.got) == (1 if how == "gone" else MOST_TRIES)
     assert service.events(job_id)[-1].type == "webhook_failed"
@@ -157,6 +165,98 @@ def test_a_worker_that_is_killed_while_it_sends_is_followed_by_another(service: 
             assert stop(second) == 0
         assert json.loads(receiver.got[0][1])["data"]["result"] == {"eval_accuracy": 1.0, "eval_loss": None}
     assert deliveries(service)[0].tries == 2
+
+
+class Dripping:
+    """A receiver that begins an answer and sends a byte of it every 50 ms, for ever."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://localhost:{self._socket.getsockname()[1]}/"
+        self.asked = Semaphore(0)
+        self._closed = Event()
+        Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=self._drip, args=(self._socket.accept()[0],), daemon=True).start()
+
+    def _drip(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            self.asked.release()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx-drip: ")
+            while not self._closed.wait(0.05):
+                connection.sendall(b"x")
+
+    def close(self) -> None:
+        self._closed.set()
+        self._socket.close()
+
+
+@pytest.fixture
+def dripping() -> Iterator[Dripping]:
+    receiver = Dripping()
+    yield receiver
+    receiver.close()
+
+
+def test_a_byte_at_a_time_is_no_response(service: Service, dripping: Dripping) -> None:
+    """The limit is one for the whole exchange, not one for each read."""
+    end(service, service.add_job(webhook=dripping.url))
+    with pytest.raises(NoResponse, match=r"0\.3 s"):
+        post(service.settings, deliveries(service)[0], seconds=0.3)
+
+
+def test_a_project_with_slow_receivers_delays_no_other(service: Service, dripping: Dripping) -> None:
+    """However many wait on the slow one, and however long each takes: the other project's is sent at once."""
+    slow = service.add_project("slow")
+    for _ in range(3 * PROJECT_AT_ONCE):
+        end(service, service.add_job(webhook=dripping.url, project=slow))
+    with receiving() as receiver:
+        end(service, service.add_job(webhook=receiver.url))
+        dispatcher = WebhookDispatcher(service.settings, service.db)
+        dispatcher.start()
+        wait_until(lambda: any(row.delivered_at is not None for row in deliveries(service)))
+        for _ in range(PROJECT_AT_ONCE):
+            assert dripping.asked.acquire(timeout=30)
+        assert not dripping.asked.acquire(blocking=False)
+        assert len(receiver.got) == 1
+        dispatcher.close()
+    assert sorted(row.tries for row in deliveries(service)) == [0] * 2 * PROJECT_AT_ONCE + [1] * (PROJECT_AT_ONCE + 1)
+    dripping.close()
+    for thread in dispatcher.deliver():
+        thread.join()
+
+
+def test_what_waited_for_room_follows(service: Service) -> None:
+    with receiving() as receiver:
+        for _ in range(2 * PROJECT_AT_ONCE + 1):
+            end(service, service.add_job(webhook=receiver.url))
+        dispatcher = WebhookDispatcher(service.settings, service.db)
+        dispatcher.start()
+        wait_until(lambda: all(row.delivered_at is not None for row in deliveries(service)))
+        dispatcher.close()
+    assert {row.tries for row in deliveries(service)} == {1}
+
+
+def test_the_operators_proxy_is_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy resolves names, so this machine need not; addresses that are known here are judged all the same."""
+    strict = service.settings.model_copy(update={"webhook_private": False})
+    with receiving() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        end(service, service.add_job(webhook="http://receiver.invalid/hook"))
+        deliver(WebhookDispatcher(strict, service.db))
+        ((headers, _),) = proxy.got
+        assert headers["host"] == "receiver.invalid"
+        end(service, service.add_job(webhook="http://127.0.0.1:9/hook"))
+        deliver(WebhookDispatcher(strict, service.db))
+        assert len(proxy.got) == 1
+        monkeypatch.setenv("NO_PROXY", "localhost,.invalid")
+        assert service.settings.egress_proxy("http", "receiver.invalid") is None
+        assert service.settings.egress_proxy("http", "receiver.example") == proxy.url
+    assert "not a public address" in (deliveries(service)[1].problem or "")
 
 
 def environment(service: Service) -> dict[str, str]:
@@ -185,11 +285,19 @@ def test_every_end_is_told_of_and_none_twice(service: Service) -> None:
 
 PRIVATE = ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1"]
 CARRIED = ["::ffff:127.0.0.1", "fe80::1%eth0", "fd00::1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::1"]
+CARRIED += ["64:ff9b:1::7f00:1", "::127.0.0.1", "::10.1.2.3", "::ffff:0:10.1.2.3", "2600::5efe:10.1.2.3", "::8.8.8.8"]
+RESERVED = ["fec0::1", "fc00::1", "100::1", "2001:db8::1", "3fff::1", "5f00::1", "4000::1", "2001:20::1", "ff0e::1"]
+RESERVED += ["192.0.0.9", "192.88.99.1", "198.18.0.1", "240.0.0.1", "255.255.255.255", "192.0.2.1"]
 
 
-@pytest.mark.parametrize("address", PRIVATE + CARRIED)
+@pytest.mark.parametrize("address", PRIVATE + CARRIED + RESERVED)
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "::ffff:93.184.215.14", "2606:2800:21f::1", "2a00:1450:4001::5"])
+def test_addresses_that_are_public(address: str) -> None:
+    assert is_public(address)
 
 
 def test_a_name_must_lead_to_public_addresses_only() -> None:
@@ -208,7 +316,7 @@ def test_a_private_address_is_not_reached(service: Service) -> None:
     with receiving() as receiver:
         end(service, service.add_job(webhook=receiver.url))
         strict = service.settings.model_copy(update={"webhook_private": False})
-        WebhookDispatcher(strict, service.db).deliver()
+        deliver(WebhookDispatcher(strict, service.db))
         assert receiver.got == []
     assert "not a public address" in (deliveries(service)[0].problem or "")
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Reader
-from adamss_core.spec.facts import FACTS_FORMAT
+from adamss_core.spec.facts import FACTS_FORMAT, ModelFacts
 from adamss_core.spec.spec_model import OneOf
 from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
 from adamss_core.spec.tasks.base import TaskRecord
@@ -74,6 +74,11 @@ for _task in (text_classification, token_classification, image_classification, t
 def record_of(spec: JobSpec) -> TaskRecord:
     """Return the record of the job's task, or of its variant."""
     return find_record(spec.task, spec.problem_type)
+
+
+def record_on(spec: JobSpec, facts: ModelFacts) -> TaskRecord:
+    """Return the record of the job's task on a base model."""
+    return record_of(spec).for_model(facts.is_encoder_decoder)
 
 
 def find_record(task: str, problem_type: str | None = None) -> TaskRecord:

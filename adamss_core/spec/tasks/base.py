@@ -85,6 +85,7 @@ class TaskRecord(ABC):
 
         auto_model: name of transformers' class that loads the model with its head.
         decodes_only: whether encoders and encoder-decoders are refused although `auto_model` could load them.
+        has_two_stacks: whether an encoder reads the input and a decoder the label, each of at most `max_length` tokens.
         trains_head: whether modules outside of the body are trained in full and saved. A task without them can be done
             by the base model, which is evaluated before the first step.
         peft_type: PEFT's task type; None where PEFT has none.
@@ -122,6 +123,7 @@ class TaskRecord(ABC):
 
     auto_model: ClassVar[str]
     decodes_only: ClassVar[bool] = False
+    has_two_stacks: ClassVar[bool] = False
     trains_head: ClassVar[bool] = True
     peft_type: ClassVar[str | None]
     processors: ClassVar[tuple[Processor, ...]] = (TOKENIZER,)
@@ -131,6 +133,10 @@ class TaskRecord(ABC):
     presets: ClassVar[tuple[Preset, ...]]
     default_base_model: ClassVar[str] = "minilm"
     starts_pruned: ClassVar[bool] = True
+
+    def for_model(self, is_encoder_decoder: bool) -> TaskRecord:
+        """Return the record of the task on encoder-decoders, or on other base models; most tasks have one for both."""
+        return self
 
     # --- the spec ---------------------------------------------------------------------------------------------------
 

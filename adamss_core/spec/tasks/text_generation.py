@@ -1,4 +1,7 @@
-"""Text generation: the next token of a chat's answers, of a completion, or of plain text."""
+"""Text generation: the next token of a chat's answers, of a completion, or of plain text.
+
+Encoder-decoders learn completions only, and have a record of their own, which `TextGeneration.for_model` returns.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ USUAL_COLUMNS: tuple[dict[str, str], ...] = (
     {"messages": "messages"},
     {"prompt": "prompt", "completion": "completion"},
 )
+COMPLETIONS = "Name the columns dataset.prompt and dataset.completion, or use a decoder as base model."
 LOGIT_BYTES = 4  # fp32
 ADAMSS: Block = {"r": 100, "num_subspaces": 32, "subspace_rank": 1}
 TRAINING: Block = {
@@ -46,7 +50,7 @@ class TextGenerationColumns(TextColumn):
     prompt: Column | None = None
     """Column with the prompt; needs `completion`."""
     completion: Column | None = None
-    """Column with the text to train on for the prompt."""
+    """Column with the text to train on for the prompt. Encoder-decoders (T5, BART) learn from these two only."""
     messages: Column | None = None
     """Column with a chat, a list of {role, content}. The assistant's messages are trained on; one with `weight` 0 is
     shown and not trained on. With neither messages nor prompt, the columns are found by the usual names."""
@@ -54,7 +58,8 @@ class TextGenerationColumns(TextColumn):
 
 class TextGenerationTraining(SpecModel):
     packing: Annotated[bool, Field(strict=True)] = True
-    """Put several short examples into one row, without attention from one to another."""
+    """Put several short examples into one row, without attention from one to another. Has no effect on
+    encoder-decoders."""
     sample_prompts: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """Number of prompts of the evaluation data to complete, as an event, at each evaluation and before training. With 0
     no text is written at all, so that the finished model's evaluation has no exact match and no ROUGE-L."""
@@ -95,6 +100,9 @@ class TextGeneration(TaskRecord):
     )
     default_base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
     starts_pruned = False
+
+    def for_model(self, is_encoder_decoder: bool) -> TaskRecord:
+        return ENCODER_DECODER if is_encoder_decoder else self
 
     def check(self, spec: JobSpec) -> None:
         """Raise FieldError for half a pair, or two kinds of examples at once."""
@@ -146,6 +154,40 @@ class TextGeneration(TaskRecord):
 
     def output_values(self, tokens: int, facts: ModelFacts) -> int:
         return tokens * (facts.vocab_size or 0)
+
+
+class EncoderDecoderRecord(TextGeneration):
+    """Text generation on encoder-decoders: the encoder reads the prompt, the decoder learns to write the completion."""
+
+    training_half = "adamss_core.training.tasks.encoder_decoder_generation:EncoderDecoderGeneration"
+    auto_model = "AutoModelForSeq2SeqLM"
+    decodes_only = False
+    has_two_stacks = True
+    peft_type = "SEQ_2_SEQ_LM"
+
+    def model_problem(self, spec: JobSpec, facts: ModelFacts) -> SpecProblem | None:
+        if (problem := TaskRecord.model_problem(self, spec, facts)) is not None:
+            return problem
+        fields = self.columns(spec)
+        if "completion" in fields:
+            return None
+        field = next(iter(fields))
+        message = f"{needs_completions(spec.base_model, field)} {COMPLETIONS}"
+        return SpecProblem(f"dataset.{field}", message, "needs_completions")
+
+    def packs(self, spec: JobSpec) -> bool:
+        return False
+
+
+def needs_completions(base_model: str, field: str) -> str:
+    """Say that an encoder-decoder cannot learn from the column of `field`, which is messages or text."""
+    rows = {"messages": "chats", "text": "texts alone"}[field]
+    return (
+        f"'{base_model}' is an encoder-decoder, which reads a prompt and writes a completion: it cannot learn {rows}."
+    )
+
+
+ENCODER_DECODER = EncoderDecoderRecord()
 
 
 def _check_chat(messages: Any) -> None:

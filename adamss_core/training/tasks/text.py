@@ -50,7 +50,7 @@ class TextTask(Task):
         return min(limits)
 
     def example(self, processor: Any, encoded: Encoded, index: int) -> dict[str, Any]:
-        ids = [int(token) for token in encoded.features[index]["input_ids"]]
+        ids = self.shown_tokens(encoded, index)
         trained = self.trained_tokens(encoded, index)
         pieces = processor.convert_ids_to_tokens(ids)
         tokens = [
@@ -64,6 +64,10 @@ class TextTask(Task):
             "trained_tokens": sum(trained),
             "truncated": index in set(encoded.over_length),
         }
+
+    def shown_tokens(self, encoded: Encoded, index: int) -> list[int]:
+        """Return the tokens of an example, (tokens,)."""
+        return [int(token) for token in encoded.features[index]["input_ids"]]
 
     def trained_tokens(self, encoded: Encoded, index: int) -> list[bool]:
         """Return (tokens,) whether a token has a loss term; none where the label belongs to the whole text."""

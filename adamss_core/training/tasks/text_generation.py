@@ -97,7 +97,7 @@ class TextGeneration(TextTask):
             )
         return rendered
 
-    def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> PaddedExamples:
+    def collator(self, processor: PreTrainedTokenizerBase, device: torch.device) -> Collate:
         return PaddedExamples(processor.pad_token_id, device)
 
     def training_collator(

@@ -9,6 +9,19 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from adamss_core.training.tasks.text_generation_turns import end_of_turn_ids
 
+# What a base such as bart-large-cnn sets for its own texts: at least 56 tokens, no word group twice.
+RECIPE = (
+    *(
+        "min_length",
+        "max_length",
+        "min_new_tokens",
+        "max_new_tokens",
+        "length_penalty",
+        "exponential_decay_length_penalty",
+    ),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "repetition_penalty", "encoder_repetition_penalty"),
+    *("num_beams", "num_beam_groups", "diversity_penalty", "early_stopping", "num_return_sequences"),
+)
 MODES = ("do_sample", "num_beams")  # decide whether other settings have an effect
 
 
@@ -48,6 +61,15 @@ def published_config(
         config.pad_token_id = tokenizer.pad_token_id
     config._from_model_config = False  # else some releases of transformers derive it from config.json again
     return config, left_out
+
+
+def without_recipe(model: Any) -> dict[str, Any]:
+    """Reset the settings of a model's generation config that shape texts for one task; return their values by name."""
+    config: GenerationConfig = model.generation_config
+    found = {name: value for name, value in config.to_diff_dict().items() if name in RECIPE and value is not None}
+    for name in found:
+        setattr(config, name, None)
+    return found
 
 
 def _is_consistent(config: GenerationConfig) -> bool:

@@ -77,7 +77,9 @@ def _write(
     output = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, stopping_criteria=limits
     )
-    new = output[0, len(prompt) :].tolist()
+    # An encoder-decoder's output begins with the token that starts the decoder, not with the prompt.
+    given = 1 if model.config.is_encoder_decoder else len(prompt)
+    new = output[0, given:].tolist()
     ended = bool(new) and new[-1] in endings
     return Written(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)
 

@@ -5,15 +5,20 @@ Paths without a policy of their own need a key (see `service.http.routes`).
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from threading import Lock
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.gate.guesses import KnownCredentials, sender_address
 from service.http.gate.origin import check_csrf, check_host, check_origin
 from service.http.gate.rates import RateLimits
 from service.http.gate.rendering import error_response
@@ -26,7 +31,8 @@ from service.shared.errors import Forbidden, InvalidRequest, ServiceError, TooMa
 from service.shared.settings import Settings
 from service.web.page import asks_for_page, sign_in_page
 
-RECHECK_SECONDS = 2.0  # longest time that a response under way outlives its credential
+# Checks are made at this interval, and hold for as long: a response under way outlives its credential by twice of it.
+RECHECK_SECONDS = 0.9
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
@@ -46,6 +52,7 @@ class AccessMiddleware:
         self.app, self.settings, self.rates = app, settings, rates
         self._rechecked: dict[Credential, tuple[bool, float]] = {}  # validity, and time of the check
         self._rechecking = Lock()
+        self._known = KnownCredentials()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -60,22 +67,42 @@ class AccessMiddleware:
         if credential is None:
             await self.app(scope, receive, send)
             return
+        await self._serve(scope, receive, send, credential)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, credential: Credential) -> None:
+        """Serve an admitted request for as long as its credential is valid."""
         checked, begun = time.monotonic(), False
+        watch: asyncio.Task[None] | None = None
 
         async def send_while_valid(message: Message) -> None:
-            nonlocal checked, begun
+            nonlocal checked, begun, watch
             if time.monotonic() - checked >= RECHECK_SECONDS:
                 if not await run_sync(self._still_valid, scope, credential):
                     raise CredentialExpired
                 checked = time.monotonic()
             begun = True
+            if watch is None and message.get("more_body"):
+                watch = asyncio.create_task(self._end_with(credential, scope, response))
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_while_valid)
-        except CredentialExpired:  # a response that has begun is aborted
-            if not begun:
-                await error_response(_invalid_credential(credential))(scope, receive, send)
+        with CancelScope() as response:
+            try:
+                await self.app(scope, receive, send_while_valid)
+            except CredentialExpired:  # a response that has begun is aborted
+                if not begun:
+                    await error_response(_invalid_credential(credential))(scope, receive, send)
+            finally:
+                if watch is not None:
+                    watch.cancel()
+
+    async def _end_with(self, credential: Credential, scope: Scope, response: CancelScope) -> None:
+        """Abort a response once its credential is no longer valid, also where it has nothing to send."""
+        valid = True
+        while valid:
+            await asyncio.sleep(RECHECK_SECONDS)
+            with suppress(SQLAlchemyError):  # without a database, nothing new is sent either
+                valid = self._known_valid(credential) or await run_sync(self._still_valid, scope, credential)
+        response.cancel()
 
     async def _check(self, scope: Scope) -> Credential | None:
         """Run all checks; return the credential that admits the request, or None for a public route."""
@@ -95,11 +122,19 @@ class AccessMiddleware:
         return credential
 
     def _admit(self, scope: Scope, credential: Credential) -> Identity:
+        if credential.secret not in self._known:
+            check_address(self.rates, self.settings, scope)
         identity = self._identify(scope, credential)
+        self._known.note(credential.secret, valid=identity is not None)
         if identity is None:
             raise _invalid_credential(credential)
         check_rate(self.rates, self.settings, identity.key_id)
         return identity
+
+    def _known_valid(self, credential: Credential) -> bool:
+        """Tell whether a check of the credential, for whichever response, is recent enough."""
+        valid, since = self._rechecked.get(credential, (False, 0.0))
+        return valid and time.monotonic() - since < RECHECK_SECONDS
 
     def _still_valid(self, scope: Scope, credential: Credential) -> bool:
         """Check a credential again, once for all its responses under way: hundreds may watch one job."""
@@ -137,6 +172,15 @@ def check_rate(rates: RateLimits, settings: Settings, sender: str, subject: str 
             code="rate_limited",
             retry_after=seconds,
         )
+
+
+def check_address(rates: RateLimits, settings: Settings, scope: Scope) -> None:
+    """Count a sign-in, or a key that may be a guess, by address: its sender has no key to count by.
+
+    Raises:
+        TooManyRequests: the address has exceeded the limit; nothing is looked up then.
+    """
+    check_rate(rates, settings, f"address {sender_address(scope)}", "This address")
 
 
 def _invalid_credential(credential: Credential) -> Unauthorized:

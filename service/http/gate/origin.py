@@ -7,6 +7,7 @@ our own pages can add. The service sends no CORS headers, so other pages cannot 
 
 from __future__ import annotations
 
+import re
 import socket
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from service.shared.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ANY_HOST = "*"
+HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_.-]{0,253}))(?::[0-9]{0,5})?", re.ASCII)
 
 # Another site's page can add this header only after a CORS preflight, which the service refuses.
 PAGE_HEADER = "x-adamss-page"
@@ -28,9 +30,9 @@ PAGE_HEADER = "x-adamss-page"
 def check_host(settings: Settings, host: str) -> None:
     """Raise Forbidden unless the Host header names this service: another site's name may point here (DNS rebinding)."""
     name = _host_name(host)
-    if not name or not is_allowed_host(settings, name):
+    if not is_allowed_host(settings, name):
         raise Forbidden(
-            f"'{(name or '')[:100]}' is not an allowed host name of this service. Use {settings.resolved_url}, or have "
+            f"'{name[:100]}' is not an allowed host name of this service. Use {settings.resolved_url}, or have "
             "the operator add the name to ADAMSS_ALLOWED_HOSTS.",
             code="host_not_allowed",
         )
@@ -75,11 +77,12 @@ def check_csrf(scope: Scope, headers: Headers) -> None:
         )
 
 
-def _host_name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError as error:
-        raise BadRequest("The Host header is malformed.", code="bad_host") from error
+def _host_name(host: str) -> str:
+    """Return the name in a Host header. Parsers of whole URLs would also take user names, paths and fragments."""
+    parts = HOST.fullmatch(host)
+    if parts is None:
+        raise BadRequest("The Host header is malformed.", code="bad_host")
+    return (parts["address"] or parts["name"] or "").lower()
 
 
 def _netloc(origin: str) -> str | None:

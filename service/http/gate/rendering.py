@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service.http.gate.validation import explain
-from service.shared.errors import ServiceError, TooLarge
+from service.shared.errors import ServiceError
 
 # Type, code and message of the errors that Starlette and FastAPI raise themselves.
 _HTTP = {
@@ -29,11 +29,11 @@ _HTTP = {
 }
 
 
-class BodyTooLarge(HTTPException):
-    """TooLarge as an HTTPException, the only error that FastAPI does not replace while it reads a body."""
+class BodyRefused(HTTPException):
+    """A refusal as an HTTPException, the only error that FastAPI does not replace while it reads a body."""
 
-    def __init__(self, reason: TooLarge) -> None:
-        super().__init__(reason.status)
+    def __init__(self, reason: ServiceError, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason.status, headers=headers)
         self.reason = reason
 
 
@@ -76,8 +76,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> Response:
-        if isinstance(error, BodyTooLarge):
-            return error_response(error.reason)
+        if isinstance(error, BodyRefused):
+            return error_response(error.reason, dict(error.headers or {}))
         family, code, message = _HTTP.get(error.status_code, ("invalid_request", "http_error", str(error.detail)))
         body = {"type": family, "code": code, "message": message, "param": None}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=dict(error.headers or {}))

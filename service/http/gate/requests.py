@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,7 @@ from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+CLIENT_GONE = 499  # in log and metrics, as nginx writes it
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -67,6 +69,8 @@ class RequestMiddleware:
 
         try:
             await self._serve(scope, receive, send_with_id, lambda: bool(status))
+        except ClientDisconnect:  # within its body: nobody is left to answer
+            status = status or CLIENT_GONE
         except Exception as error:  # unexpected: rendered without details, logged with them
             response = _render(error, request_id)
             if status:  # the response has begun, so it can only be aborted

@@ -12,6 +12,9 @@ from adamss_core.spec import JobSpec
 from service.shared.errors import BadRequest, InvalidRequest, ServiceError, merged
 
 SOURCES = ("body", "query", "path", "header", "cookie")
+MAX_EXAMINED = 100  # errors that are looked at, each of which takes time in the event loop
+MAX_NAMED = 10  # fields that an error names
+MAX_NAME = 100  # characters of a name that is shown, or compared with the known ones
 Error = Mapping[str, Any]
 Path = tuple[str | int, ...]
 
@@ -58,7 +61,7 @@ _PATTERNS = {
 
 
 def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> ServiceError:
-    """Make the error of all invalid fields; for a union, join the requirements of its branches.
+    """Make the error of the first few invalid fields; for a union, join the requirements of its branches.
 
     Args:
         errors: pydantic's errors, not empty.
@@ -69,15 +72,17 @@ def explain(errors: Sequence[Error], body: Any, model: Any = JobSpec) -> Service
         reason = errors[0].get("ctx", {}).get("error", "it could not be parsed")
         return BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
     fields: dict[Path, list[Error]] = {}
-    for error in errors:
+    for error in errors[:MAX_EXAMINED]:
         fields.setdefault(field_path(error, body), []).append(error)
     if not render(next(iter(fields))):
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="body_missing"
         )
-    first = merged([_invalid(path, found, model) for path, found in _without_branches(fields).items()])
-    if others := len(first.also):
-        first.message += f" {others} more field{'s are' if others > 1 else ' is'} wrong as well."
+    faults = _without_branches(fields)
+    first = merged([_invalid(path, found, model) for path, found in list(faults.items())[:MAX_NAMED]])
+    if others := len(faults) - 1:
+        number = f"{'Over ' * (len(errors) > MAX_EXAMINED)}{others}"
+        first.message += f" {number} more field{'s are' if others > 1 else ' is'} wrong as well."
     return first
 
 
@@ -125,8 +130,13 @@ def render(path: Sequence[str | int]) -> str:
     """Render a path as a JSON path: `adamss.target_modules[0]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        name = part if isinstance(part, int) else shortened(part)
+        text += f"[{name}]" if isinstance(name, int) else f".{name}" if text else name
     return text
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
 
 
 def _sentence(error: Error, path: tuple[str | int, ...], model: Any) -> str:
@@ -162,7 +172,7 @@ def _unknown_field(path: tuple[str | int, ...], model: Any) -> str:
     if model is None:
         return "is not a known field: leave it out"
     known = sorted(model.model_fields)
-    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(path[-1])[:MAX_NAME], known, n=1, cutoff=0.6)
     if close:
         return f"is not a known field; did you mean {close[0]}?".rstrip("?")
     return "is not a known field; known are " + ", ".join(known)

@@ -83,6 +83,14 @@ class Role(StrEnum):
     ADMIN = "admin"  # read the audit log
 
 
+class HomeId(Base):
+    """The only row: the random id of the home folder that this database belongs to."""
+
+    __tablename__ = "home_id"
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)  # always 1
+    id: Mapped[str] = mapped_column(String(40))
+
+
 class Project(Base):
     """A tenant: keys, data sets and jobs belong to exactly one project."""
 

@@ -1,6 +1,6 @@
 """Layout of the home folder. No other module joins these names.
 
-adamss.db, api_key, webhook_secret
+adamss.db, api_key, webhook_secret, home_id
 datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET/ (images), DATASET.partial/ (during an upload)
 models/      a folder for each base model, also as ORGANISATION/NAME
 jobs/        a folder for each job: see `JobFolder`
@@ -8,7 +8,8 @@ artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
 cache/       decompositions/, predict/
 logs/        logs of the service's own processes
-run/         scratch folders of requests, and the lock of the migration
+run/         scratch folders of requests, and the locks of migration and collection
+trash/       files that no row names, until they are a day old there
 devices/     locks of the GPUs of this machine
 """
 
@@ -84,6 +85,15 @@ class Home:
     @property
     def webhook_secret(self) -> Path:
         return self.root / "webhook_secret"
+
+    @property
+    def home_id(self) -> Path:
+        """Return the file with the id that the folder shares with its database."""
+        return self.root / "home_id"
+
+    @property
+    def collection_lock(self) -> Path:
+        return self.scratch / "collect.lock"
 
     @property
     def migration_lock(self) -> Path:
@@ -190,6 +200,11 @@ class Home:
     def devices(self) -> Path:
         """Return the folder of the locks of this machine's GPUs."""
         return self._folder("devices")
+
+    @property
+    def trash(self) -> Path:
+        """Return the folder of files that no row names."""
+        return self._folder("trash")
 
     # --- names in the database ------------------------------------------------------------------------------------
 

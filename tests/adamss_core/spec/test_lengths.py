@@ -43,3 +43,10 @@ def test_counts_are_cut_to_the_limit() -> None:
     assert SAMPLE.longest(4, 100) == [100, 60, 60, 40]
     assert SAMPLE.mean(50) == (3 * 50 + 97 * 40) / 100
     assert [SAMPLE.over(limit) for limit in (39, 60, 300)] == [100, 1, 0]
+
+
+def test_two_stacks_are_as_long_as_the_longer_text() -> None:
+    fields = {"name": "x", "task": "text-generation", "base_model": "x", "dataset": {"train": "ds_" + "a" * 8}}
+    spec = JobSpec.model_validate(fields | {"training": {"batch_size": 8, "max_length": 256}})
+    facts = FACTS.model_copy(update={"is_encoder_decoder": True})
+    assert largest_batch(spec, facts, SAMPLE) == BatchShape(8, 256, 0.5, 0.5)  # not packed

@@ -14,8 +14,9 @@ import torch
 import yaml
 from transformers import pipeline
 
+from adamss_core.errors import MergeError
 from adamss_core.training import artifacts, verification
-from adamss_core.training.errors import Stopped, TrainingError
+from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request
 from tests.marks import compat
@@ -151,6 +152,22 @@ def test_an_artifact_that_cannot_be_loaded_is_not_published(
     with pytest.raises(TrainingError, match="'lora' cannot be loaded again") as caught:
         run(request(model, tmp_path, spec=job(artifacts=["lora"], training={"max_steps": 20})), Recorder())
     assert caught.value.code == "verification_failed"
+
+
+def test_an_artifact_that_fails_keeps_no_other_back(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> dict[str, Any]:
+        raise MergeError("'lm_head' shares its weight.", hint="Leave it out.", where="lm_head")
+
+    monkeypatch.setitem(artifacts._WRITERS, "lora", fail)
+    spec, recorder = job(artifacts=["adapter", "lora", "merged"], training={"max_steps": 20}), Recorder()
+    with pytest.raises(IncompleteRun, match="Published are: adapter, merged") as caught:
+        run(request(model, tmp_path, spec=spec), recorder)
+    assert [artifact.name for artifact in caught.value.outcome.artifacts] == ["adapter", "merged"]
+    assert all(artifact.path.exists() for artifact in caught.value.outcome.artifacts)
+    assert caught.value.deterministic
+    assert "artifact_failed" in recorder.event_types()
 
 
 def test_nan_is_no_agreement() -> None:

@@ -40,6 +40,16 @@ def test_the_whole_file(download: tuple[Service, str, str]) -> None:
     assert response.headers["content-disposition"] == 'attachment; filename="Ein-Name-lora.zip"'
 
 
+def test_headers_alone(download: tuple[Service, str, str]) -> None:
+    """As download managers ask before they begin."""
+    service, path, digest = download
+    response = service.client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["etag"] == f'"{digest}"'
+    assert response.headers["content-length"] == str(len(CONTENT))
+    assert service.client.head(f"{path}x").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("header", "begin", "end"), [("bytes=0-9", 0, 10), ("bytes=255990-", 255_990, None), ("bytes=-5", -5, None)]
 )

@@ -62,6 +62,28 @@ def test_facts_are_found_out_once_and_again_when_the_folder_changes(
         assert len(calls) == 1
 
 
+def test_unreadable_folders_are_listed_with_their_reason(
+    settings: Settings, tiny_model: Path, tiny_facts: dict[str, Any]
+) -> None:
+    """JSON of any depth, a link into nowhere, a tokenizer that is a folder: each is its own folder's problem.
+
+    Seen to fail: without RecursionError in `_model_type` and `_readable_version`, `/models` is a 500.
+    """
+    copy_model(tiny_model, settings)
+    for name in ("deep", "link"):
+        settings.files.model(name).mkdir()
+    (settings.files.model("deep") / "config.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    (settings.files.model("link") / "config.json").write_text("{}")
+    (settings.files.model("link") / "tokenizer.json").symlink_to("nowhere")
+    with running(settings, tiny_facts) as service:
+        problems = {model["name"]: model["problem"] for model in service.client.get("/models").json()["data"]}
+        assert problems[MODEL] is None
+        assert "config.json" in problems["deep"]
+        assert "No such file" in problems["link"]
+        error = service.refused(base_model="link")
+        assert (error["code"], error["param"]) == ("model_unusable", "base_model")
+
+
 def test_hub_models_only_where_they_are_allowed(settings: Settings) -> None:
     with running(settings.model_copy(update={"allow_hub": False, "hub_models": ["org/listed"]})) as service:
         error = service.refused(base_model="org/other")

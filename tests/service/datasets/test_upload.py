@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import shutil
 import socket
 import subprocess
@@ -10,11 +11,12 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from service.datasets import upload
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
-from tests.service.datasets.corpus import TEXTS, parquet_of
+from tests.service.datasets.corpus import TEXTS
 
 LIMIT = 2**26
 
@@ -39,7 +41,9 @@ def test_file_is_read(tmp_path: Path) -> None:
 def test_memory_limit_returns_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "MEMORY_BYTES", 600 * 2**20)
     one = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int8()), ["a" * 5_000_000])
-    bomb = parquet_of({"text": one})  # a batch of it takes 2 GB
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": one}), out, store_schema=False)  # a batch of its texts takes 2 GB
+    bomb = out.getvalue()
     assert len(bomb) < 300_000
     with pytest.raises(TooLarge) as caught:
         read(tmp_path, bomb, "a.parquet")
@@ -50,6 +54,15 @@ def test_reader_is_killed_after_its_time_limit(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(upload, "CPU_SECONDS", 1)
     monkeypatch.setattr(upload, "WALL_FACTOR", 1)
     replace_reader(monkeypatch, "import time; time.sleep(600)")
+    with pytest.raises(InvalidRequest) as caught:
+        read(tmp_path, TEXTS)
+    assert caught.value.code == "takes_too_long"
+
+
+def test_cpu_limit_returns_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: with equal soft and hard limits, of which the kernel takes SIGKILL, a 503 that says "try again"."""
+    limited = "from service.datasets import sandbox; sandbox.enter(2**31, 1, 2**20)"
+    replace_reader(monkeypatch, f"{limited}\nwhile True: pass")
     with pytest.raises(InvalidRequest) as caught:
         read(tmp_path, TEXTS)
     assert caught.value.code == "takes_too_long"

@@ -72,7 +72,8 @@ def test_a_classifier_of_other_classes_is_warned_of(
 def test_modules_that_share_a_weight(
     service: Service, tiny_facts: dict[str, Any], adamss: dict[str, Any], param: str
 ) -> None:
-    know(service, tiny_facts, shared_weights={"lm_head": "bert.embeddings.word_embeddings"})
+    shared = {"lm_head": "bert.embeddings.word_embeddings"}
+    know(service, tiny_facts, shared_weights=shared, modules=tiny_facts["modules"] | {"lm_head": "Linear"})
     refused = service.refused(adamss=adamss)
     assert (refused["code"], refused["param"]) == ("target_shares_weight", param)
     assert "shares its weight with" in refused["message"]
@@ -90,3 +91,29 @@ def test_facts_of_an_older_format_are_inspected_again(
     know(service, tiny_facts, format=f"2{tiny_facts['format'][1:]}", token_ids=None)
     monkeypatch.setattr("service.base_models.inspection.inspect", lambda *_, **__: tiny_facts | {"token_ids": 9})
     assert service.refused()["code"] == "tokenizer_mismatch"
+
+
+def test_an_encoder_decoder_generates_from_prompts_only(service: Service, tiny_facts: dict[str, Any]) -> None:
+    know(service, tiny_facts, tasks=["text-classification", "text-generation"], is_encoder_decoder=True)
+    pairs = jsonl(*({"prompt": f"question {n}", "completion": "yes"} for n in range(24)))
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    chats, texts = (jsonl(*([row] * 24)) for row in ({"messages": chat}, {"text": "a b"}))
+    for rows, field in ((chats, "messages"), (texts, "text")):
+        dataset = {"train": service.upload(rows, f"{field}.jsonl")["id"]}
+        refused = service.refused(task="text-generation", dataset=dataset)
+        assert (refused["code"], refused["param"]) == ("needs_completions", f"dataset.{field}")
+        assert "Name the columns dataset.prompt and dataset.completion" in refused["message"]
+    spec = service.spec(task="text-generation", dataset={"train": service.upload(pairs, "pairs.jsonl")["id"]})
+    response = service.client.post("/jobs?dry_run=true", json=spec)
+    assert response.status_code == 200, response.text
+    assert response.json()["spec"]["dataset"]["completion"] == "completion"
+
+
+@pytest.mark.parametrize("guessed", [True, False])
+def test_targets_that_are_guessed_are_named(service: Service, tiny_facts: dict[str, Any], guessed: bool) -> None:
+    know(service, tiny_facts, targets_guessed=guessed)
+    response = service.client.post("/jobs?dry_run=true", json=service.spec(adamss={"target_modules": None}))
+    assert response.status_code == 200, response.text
+    said = [warning for warning in response.json()["warnings"] if "adamss.target_modules is not set" in warning]
+    assert len(said) == guessed
+    assert not guessed or "query and value of each attention layer" in said[0]

@@ -148,10 +148,13 @@ def test_delete_removes_an_ended_job_and_its_files(any_service: Service) -> None
 
 def test_a_data_set_in_use_cannot_be_deleted(any_service: Service) -> None:
     job = any_service.submit()
+    other = any_service.submit(dataset={"train": job["spec"]["dataset"]["train"]})
     path = f"/datasets/{job['spec']['dataset']['train']}"
     refused = any_service.client.delete(path)
     assert (refused.status_code, error_of(refused.json())["code"]) == (409, "dataset_in_use")
-    any_service.client.post(f"/jobs/{job['id']}/cancel")
+    for user in (job["id"], other["id"]):
+        assert user in error_of(refused.json())["message"]
+        any_service.client.post(f"/jobs/{user}/cancel")
     assert any_service.client.delete(path).status_code == 204
     assert any_service.client.get(path).status_code == 404
     assert not list(any_service.settings.files.datasets.iterdir())

@@ -108,6 +108,15 @@ def test_where_there_is_nothing_to_back_up(tmp_path: Path) -> None:
         backup(elsewhere, tmp_path / "b.tar")
 
 
+def test_a_backup_overwrites_nothing(service: Service, tmp_path: Path) -> None:
+    """The file there may be the only good one."""
+    (target := tmp_path / "b.tar").write_bytes(b"of last Monday")
+    with pytest.raises(BackupError, match="exists already"):
+        backup(service.settings, target)
+    assert target.read_bytes() == b"of last Monday"
+    assert not list(service.settings.resolved_home.glob(".backup-*"))
+
+
 def test_a_restore_leaves_another_database_alone(service: Service, tmp_path: Path) -> None:
     """Before: its running jobs were given back, and the home folder was filled beside it."""
     made = backup(service.settings, tmp_path / "b.tar")

@@ -16,6 +16,7 @@ from service.shared.database.clock import database_now
 from service.shared.database.engine import make_engine
 from service.shared.database.tables import Worker, now
 from service.shared.settings import Settings
+from service.shared.storage.trash import Trash
 from tests.service.support import Service, run_job
 
 
@@ -100,3 +101,22 @@ def test_devices(driver: str | None, torch: str | None, state: str, monkeypatch:
     monkeypatch.undo()  # the real check, on what driver and torch are said to answer
     monkeypatch.setattr(doctor, "_output", lambda command: driver if command[0] == "nvidia-smi" else torch)
     assert [finding.state for finding in doctor._devices()] == [state]
+
+
+def test_a_home_folder_of_another_database(service: Service) -> None:
+    service.settings.files.home_id.write_text("another\n")
+    found = states(service.settings)["pair"]
+    assert found.state == "problem"
+    assert "id another" in found.message
+    assert "ADAMSS_HOME" in found.remedy
+
+
+def test_trash_is_shown_and_emptied(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = service.settings.files.dataset_rows("ds_gone")
+    rows.write_text("x" * 2_000_000)
+    Trash(service.settings.files).move(rows)
+    assert "2.0 MB" in states(service.settings)["trash"].message
+    monkeypatch.setenv("ADAMSS_HOME", str(service.settings.resolved_home))
+    done = CliRunner().invoke(app, ["doctor", "--empty-trash"])
+    assert "2.0 MB removed" in done.output
+    assert "trash" not in states(service.settings)

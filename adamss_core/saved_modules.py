@@ -1,0 +1,79 @@
+"""Find the modules that are trained in full beside an adapter, as PEFT finds them: by the ends of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peft import AdamssConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import nn
+
+from adamss_core.compiled import plain_name
+from adamss_core.errors import ConfigError
+from adamss_core.spec.modules_in_full import names_of, outermost
+
+# Without a computation of their own; PEFT refuses them too.
+LISTS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+def module_lists(model: nn.Module) -> list[str]:
+    """Return the names of the lists and dicts of modules, which cannot be trained in full by themselves."""
+    return [name for name, module in model.named_modules() if name and isinstance(module, LISTS)]
+
+
+def own_parameters(model: nn.Module) -> dict[str, int]:
+    """Return the name of every module -> the number of its own parameters, those of modules inside left out."""
+    return {
+        name: sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        for name, module in model.named_modules(remove_duplicate=False)
+        if name
+    }
+
+
+def resolve_saved_modules(model: nn.Module, config: AdamssConfig) -> None:
+    """Replace names in `modules_to_save` that match a module and others inside of it by the outer modules' names.
+
+    PEFT would wrap both, as for "embeddings" of a BERT, and could not load the file that it writes.
+
+    Raises:
+        ConfigError: a name matches a list of modules.
+    """
+    names = list(config.modules_to_save or [])
+    modules = _modules(model)
+    outer = outermost(names, list(modules))
+    for name in outer:
+        if isinstance(modules[name], LISTS):
+            raise ConfigError(
+                f"modules_to_save={names!r} matches '{name}', which is a {type(modules[name]).__name__}.",
+                hint=f"Name the modules in it, such as '{name}.0'." if len(modules[name]) else "Leave it out.",  # type: ignore[arg-type]
+                where="modules_to_save",
+            )
+    resolved = names_of(names, list(modules), outer)
+    if resolved != names:
+        config.modules_to_save = resolved
+
+
+def check_apart(config: AdamssConfig, targets: Sequence[str], model: nn.Module) -> None:
+    """Raise ConfigError for a target inside a module that is trained in full, where PEFT would wrap the adapter."""
+    outer = outermost(list(config.modules_to_save or []), list(_modules(model)))
+    for target in targets:
+        if (saved := next((name for name in outer if f"{target}.".startswith(f"{name}.")), None)) is not None:
+            raise ConfigError(
+                f"modules_to_save matches '{saved}' by the end of its name, and target_modules matches '{target}'.",
+                hint="A module is either adapted or trained as a whole: use a longer name in modules_to_save.",
+                where="modules_to_save",
+            )
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the base model's own modules, without those inside adapter layers and trained copies."""
+    found: dict[str, nn.Module] = {}
+    inside: tuple[str, ...] = ()
+    for name, module in model.named_modules(remove_duplicate=False):
+        if not name or name.startswith(inside):
+            continue
+        found[plain_name(name)] = module
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            inside = (*inside, f"{name}.")
+    return found

@@ -1,0 +1,170 @@
+"""Home folder and database belong together, and carry one random id.
+
+A worker that started on a home folder with another database would take every file in it for an orphan. So each process
+of the service compares the two ids before it does anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import delete, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service.shared.database.engine import Database
+from service.shared.database.migrate import upgrade
+from service.shared.database.tables import Dataset, HomeId, Job
+from service.shared.errors import StartRefused
+from service.shared.settings import Settings
+from service.shared.storage.home import Home
+
+BATCH = 500  # ids in one query
+
+
+def open_database(settings: Settings) -> Database:
+    """Open and migrate the home folder's database.
+
+    Raises:
+        StartRefused: it belongs to another home folder. Nothing was changed.
+    """
+    db = Database(settings.resolved_database_url)
+    try:
+        refuse_mismatch(settings, db)
+        upgrade(settings)
+        pair(settings, db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def refuse_mismatch(settings: Settings, db: Database) -> None:
+    """Raise StartRefused if home folder and database do not belong together."""
+    if (problem := mismatch(settings, db)) is not None:
+        raise StartRefused(" ".join(problem))
+
+
+def pair(settings: Settings, db: Database) -> None:
+    """Check that home folder and migrated database carry the same id; give both one if they belong together.
+
+    They do if neither has anything in it, or if the database knows a job or data set whose files lie in the folder.
+
+    Raises:
+        StartRefused: they do not belong together. Nothing was changed.
+    """
+    refuse_mismatch(settings, db)
+    with db.read() as session:
+        stored = _stored_id(session)
+    written = read_id(settings.files) or _write_id(settings.files, stored or secrets.token_hex(16))
+    if stored is None:
+        with suppress(IntegrityError), db.write() as session:  # another process that starts was quicker
+            session.add(HomeId(id=written))
+
+
+def adopt(settings: Settings, db: Database) -> str:
+    """Declare that home folder and database belong together from now on, whatever they hold; return their id."""
+    with db.read() as session:
+        chosen = _stored_id(session) or read_id(settings.files) or secrets.token_hex(16)
+    settings.files.home_id.unlink(missing_ok=True)
+    _write_id(settings.files, chosen)
+    with db.write() as session:
+        session.execute(delete(HomeId))
+        session.add(HomeId(id=chosen))
+    return chosen
+
+
+def mismatch(settings: Settings, db: Database) -> tuple[str, str] | None:
+    """Return why home folder and database do not belong together, and the remedy; None if they do.
+
+    Changes nothing, and needs no tables: a wrong database must not be migrated before it is known to be wrong.
+    """
+    home = settings.files
+    written = read_id(home)
+    if not _exists(settings):  # SQLite would create the file
+        return None if next(_ids(home), None) is None else _problem(settings, written, None)
+    with db.read() as session:
+        tables = inspect(session.connection()).get_table_names()
+        stored = _stored_id(session) if HomeId.__tablename__ in tables else None
+        if stored is not None and stored == written:
+            return None
+        known = [table for table in (Job, Dataset) if table.__tablename__ in tables]
+        if (stored is None or written is None) and (
+            _are_empty(session, known, home) or _share_any(session, known, home)
+        ):
+            return None
+    return _problem(settings, written, stored)
+
+
+def _exists(settings: Settings) -> bool:
+    """Whether the database exists, as far as that can be told without creating it."""
+    url = make_url(settings.resolved_database_url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+
+
+def read_id(home: Home) -> str | None:
+    """Return the id in a home folder; None if it has none."""
+    with suppress(FileNotFoundError):
+        return home.home_id.read_text().strip() or None
+    return None
+
+
+def _stored_id(session: Session) -> str | None:
+    return session.scalars(select(HomeId.id)).one_or_none()
+
+
+def _write_id(home: Home, new: str) -> str:
+    """Write the id unless another process just did, and return what the file has then."""
+    temporary = home.home_id.with_name(f".{home.home_id.name}.{secrets.token_hex(4)}.tmp")
+    temporary.write_text(f"{new}\n")
+    try:
+        os.link(temporary, home.home_id)
+    except FileExistsError:
+        return read_id(home) or new
+    finally:
+        temporary.unlink()
+    return new
+
+
+def _are_empty(session: Session, tables: list[type[Job | Dataset]], home: Home) -> bool:
+    """Whether neither the database nor the home folder has a job or data set."""
+    rows = [session.scalars(select(table.id).limit(1)).first() for table in tables]
+    return not any(rows) and next(_ids(home), None) is None
+
+
+def _share_any(session: Session, tables: list[type[Job | Dataset]], home: Home) -> bool:
+    """Whether the database has a row for any of the home folder's jobs and data sets."""
+    ids = _ids(home)
+    while batch := list(islice(ids, BATCH)):
+        for table in tables:
+            if session.scalars(select(table.id).where(table.id.in_(batch)).limit(1)).first() is not None:
+                return True
+    return False
+
+
+def _ids(home: Home) -> Iterator[str]:
+    """Yield the ids of jobs and data sets that have files."""
+    for folder, pattern in ((home.jobs, "job_*"), (home.artifacts, "job_*"), (home.datasets, "ds_*")):
+        for path in folder.glob(pattern):
+            yield path.name.partition(".")[0]
+
+
+def _problem(settings: Settings, written: str | None, stored: str | None) -> tuple[str, str]:
+    database = make_url(settings.resolved_database_url).render_as_string(hide_password=True)
+    return (
+        f"The home folder {settings.resolved_home} ({_describe(written)}) and the database {database} "
+        f"({_describe(stored)}) do not belong together: files of the one would be orphans in the other.",
+        "Nothing was changed. Set ADAMSS_HOME and ADAMSS_DATABASE_URL to two that belong together, mount or restore "
+        "what is missing, or start anew in an empty home folder. If this folder replaces the database's former one for "
+        "good, or the reverse: adamss adopt",
+    )
+
+
+def _describe(found: str | None) -> str:
+    return f"id {found}" if found else "without an id"
