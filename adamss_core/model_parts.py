@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from adamss_core.spec.targets import SEQ_CLS_HEADS
+from adamss_core.spec.modules_in_full import DEFAULT_HEADS
 
 
 def build_on_meta(config: Any, auto_model: Any, labels: int) -> PreTrainedModel:
@@ -49,7 +49,7 @@ def output_layer(model: nn.Module, task_type: str | None) -> str | None:
         return None
     output = model.get_output_embeddings()
     if output is None and task_type == "SEQ_CLS":
-        output = next((head for name in SEQ_CLS_HEADS if (head := getattr(model, name, None)) is not None), None)
+        output = next((head for name in DEFAULT_HEADS if (head := getattr(model, name, None)) is not None), None)
     return next((name for name, module in model.named_modules() if module is output), None)
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.target_rule import PatternError, TargetRule, choose_targets
 from adamss_core.spec.without_effect import closest, idle_targets, last_names
 
-# Modules that PEFT trains in full for a task type.
-HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
-SEQ_CLS_HEADS = HEAD_NAMES["SEQ_CLS"]
 SUGGESTIONS = 8
 NAMED = 3  # modules that an error names in full
 SHARED = "target_shares_weight"
@@ -62,7 +60,7 @@ def find_targets(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = No
 
 
 def target_rule(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = None) -> TargetRule:
-    """Return the rule of a spec, with the head among the modules that are trained in full.
+    """Return the rule of a spec, with all modules that a run trains in full.
 
     Raises:
         SpecProblem: the spec names no targets, and the model's type has no default ones.
@@ -75,9 +73,10 @@ def target_rule(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = Non
             f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
             "targets_missing",
         )
+    added = [*default_heads(task_type), *facts.head_modules, *(facts.fresh_modules or [])]
     return TargetRule(
         targets=targets,
-        saved=[*(spec.modules_to_save or []), *HEAD_NAMES.get(task_type or "", ()), *facts.head_modules],
+        saved=[*(spec.modules_to_save or []), *added],
         layers=spec.layers_to_transform,
         layers_pattern=spec.layers_pattern,
     )

@@ -24,7 +24,7 @@ from adamss_core.inspection import (
 )
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.shared_weights import REMEDY, shares_weight
-from adamss_core.spec.targets import HEAD_NAMES
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
@@ -224,7 +224,7 @@ def add_adapter(
         heads: whether modules outside of the body are trained in full.
     """
     config = AdamssConfig(**request.spec.adamss.config_fields(), task_type=peft_type)
-    own = HEAD_NAMES.get(peft_type or "", ())
+    own = default_heads(peft_type)
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
     _check_shared_weights(model, config.modules_to_save or [])
     if config.target_modules is None:

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, Targets, find_targets, record_of, target_rule
+from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, Targets, find_targets, record_on, target_rule
 from service.http.context import Caller
 from service.shared.errors import Unavailable
 from service.shared.processes.ask import Reply, ask_model_reader
@@ -38,7 +38,7 @@ def targets_of(caller: Caller, spec: JobSpec, facts: ModelFacts) -> Targets:
         TooManyRequests: the project has expressions matched already.
         Unavailable: the process failed.
     """
-    task_type = record_of(spec).peft_type
+    task_type = record_on(spec, facts).peft_type
     if not target_rule(spec.adamss, facts, task_type).has_patterns():
         return find_targets(spec.adamss, facts, task_type)
     order = {
