@@ -29,7 +29,7 @@ def read_json_lines(file: TextFile) -> Iterator[NumberedRow | Problem]:
         TooLarge: the file has too many rows.
     """
     if file.line_ends > rows.MAX_ROWS:  # of which some may be blank
-        rows.check_count_ahead(filter(str.strip, file.lines()))
+        rows.check_count_ahead(line for line in file.lines() if line.strip())
     number = 0
     for line, text in enumerate(file.lines(), start=1):
         if text.strip():

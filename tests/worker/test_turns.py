@@ -24,14 +24,14 @@ CLAIM, GIVE_BACK = "claim", "give back"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    url = {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_url")}
+    url: dict[str, str] = {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_url")}
     service = Service(scaled_settings(tmp_path / "home", **url))
     yield service
     service.db.close()
 
 
 @pytest.fixture
-def runner(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
+def runner(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs that `run` starts; they stay as they are."""
     started: list[Job] = []
     monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at: started.append(job))
