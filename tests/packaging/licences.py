@@ -58,12 +58,12 @@ def refused(installed: Iterable[Distribution]) -> list[str]:
 def statements(distribution: Distribution) -> list[str]:
     """List what the metadata says of the licence: the SPDX expression alone, or else classifiers or free text."""
     metadata = distribution.metadata
-    if expression := metadata.get("License-Expression"):
-        return [str(expression)]
+    if expression := metadata.get_all("License-Expression"):
+        return list(expression)
     classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
     named = [line.rpartition(" :: ")[2] for line in classifiers if line.count(" :: ") > 1]
-    text = str(metadata.get("License") or "").strip()
-    return named or ([text[:100]] if text else [])
+    texts = [text.strip()[:100] for text in metadata.get_all("License") or []]
+    return named or [text for text in texts if text]
 
 
 def is_allowed(statement: str) -> bool:
