@@ -30,6 +30,7 @@ class Fields(Protocol):
     use_asa: bool
     use_dynamic_rank: bool
     svd_threshold: float
+    layers_to_transform: Any
 
 
 def idle_settings(fields: Fields) -> list[str]:
@@ -41,9 +42,28 @@ def idle_settings(fields: Fields) -> list[str]:
         messages.append(f"{_listed(idle, len(idle))} {_have(idle)} no effect while use_asa is false.")
     if "svd_threshold" in made and not fields.use_dynamic_rank:
         messages.append("svd_threshold has no effect while use_dynamic_rank is false.")
+    if "layers_pattern" in made and fields.layers_to_transform is None:
+        messages.append("layers_pattern has no effect without layers_to_transform: all layers are adapted.")
+    if fields.use_dynamic_rank and fields.svd_threshold >= 1 and fields.subspace_rank > 1:
+        messages.append(
+            f"svd_threshold is {fields.svd_threshold:g}: no singular value is above the largest, so each rank is 1. "
+            "Use less than 1."
+        )
     if fields.use_dynamic_rank and fields.subspace_rank == 1:
         messages.append("use_dynamic_rank has no effect with subspace_rank 1: each rank is 1. Raise subspace_rank.")
-    return [*messages, *_sparse_pruning(fields)]
+    return [*messages, *_constant_averages(fields), *_sparse_pruning(fields)]
+
+
+def _constant_averages(fields: Any) -> list[str]:
+    """Describe a decay of 1, with which an average stays at 0, and with it the score: the product of both."""
+    names = [name for name in ("asa_importance_beta", "asa_uncertainty_beta") if getattr(fields, name) == 1]
+    if not fields.use_asa or not names:
+        return []
+    verb, usual = "are" if len(names) > 1 else "is", AdamssSpec.model_fields[names[0]].default
+    return [
+        f"{_listed(names)} {verb} 1: the average never leaves 0, so every subspace scores 0 and pruning keeps the "
+        f"first ones. Use less than 1, such as {usual}."
+    ]
 
 
 def _sparse_pruning(fields: Any) -> list[str]:
