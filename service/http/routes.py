@@ -83,6 +83,7 @@ POLICIES: Mapping[str, Policy] = {
     "/healthz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/readyz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/enter.js": Policy(public=EVERY_METHOD),  # script of a sign-in link's page
+    "/favicon.ico": Policy(public=EVERY_METHOD),
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
     "/signout": Policy(role=Role.READ),  # changes only the caller's own session
     "/audit": Policy(role=Role.ADMIN),

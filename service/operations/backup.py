@@ -34,7 +34,7 @@ from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
-TRIES = 5  # a file may vanish between the copies of database and file; then both are copied again
+TRIES = 20  # a file may vanish between the copies of database and file; then both are copied again
 
 
 class BackupError(Exception):

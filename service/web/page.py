@@ -31,6 +31,11 @@ def add(app: FastAPI) -> None:
     def enter_script() -> FileResponse:
         return FileResponse(STATIC / "enter.js", media_type="text/javascript")
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> FileResponse:
+        """Return the icon; browsers ask for it beside each page that names none, and log a refusal as its error."""
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
 
 class Files(StaticFiles):
     """Static files, also served below a folder named by the files' hash, so that browsers may cache them forever."""

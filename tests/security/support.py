@@ -31,6 +31,7 @@ PUBLIC = {
     "/healthz": "load balancers have no key",
     "/readyz": "load balancers have no key",
     "/enter.js": "a few lines, of the page that a sign-in link opens",
+    "/favicon.ico": "a picture, which browsers ask for before sign-in",
 }
 # Look at what they are shown themselves, which is in the body; without it, 401 as everywhere.
 SIGN_INS = {"/signin"}
