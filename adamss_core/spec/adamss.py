@@ -33,7 +33,8 @@ class AdamssSpec(BaseModel):
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
     init_weights: Literal["orthogonal"] | None = "orthogonal"
-    """"orthogonal" starts from the pretrained model; null starts B from small noise."""
+    """"orthogonal" starts A with orthonormal rows and B at zero, so at the base model's outputs; null (or false, as in
+    PEFT) starts B as small noise, so beside them."""
     modules_to_save: list[ModuleName] | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
     layers_to_transform: list[Step] | Step | None = None
@@ -80,6 +81,11 @@ class AdamssSpec(BaseModel):
     """Serves as the base model's revision where the job names none."""
     inference_mode: Annotated[bool, Field(strict=True)] = False
     """Written by PEFT; a job always trains."""
+
+    @field_validator("init_weights", mode="before")
+    @classmethod
+    def _null_for_false(cls, value: Any) -> Any:
+        return None if value is False else value
 
     @field_validator("target_modules", "layers_pattern")
     @classmethod

@@ -15,6 +15,7 @@ import tokenizers
 import torch
 import transformers
 from peft import PeftModel
+from transformers.pytorch_utils import Conv1D
 
 from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
@@ -147,7 +148,13 @@ def _write_evaluation(folder: Path, job_id: str, reports: Sequence[dict[str, Any
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
     save_adapter(model, folder)
     _write_generation_config(model, folder)
-    return {}
+    return {"conv1d_modules": _count_conv1d(model)}
+
+
+def _count_conv1d(model: PeftModel) -> int:
+    """Count the adapted modules that PEFT's own AdaMSS, which knows nn.Linear alone, refuses to load."""
+    layers = model.base_model.adapted_layers(model.active_adapter).values()
+    return sum(isinstance(layer.get_base_layer(), Conv1D) for layer in layers)
 
 
 def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
