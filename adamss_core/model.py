@@ -37,6 +37,7 @@ from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
 from adamss_core.shared_weights import REMEDY, shares_weight
+from adamss_core.spec.target_names import count_ends, describe_renamed, find_renamed, present_names
 from adamss_core.untying import inseparable_weights
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
@@ -89,6 +90,7 @@ class AdamssModel(BaseTuner):
         check_adapter_name(adapter_name, model)
         validate_config(config)
         config = self._prepare_adapter_config(config, self.get_model_config(model))
+        _replace_former_names(model, config, self.get_model_config(model).get("model_type"))
         self._check_layer_indices(model, config)
         config = _maybe_include_all_linear_layers(config, model)
         drop_saved_targets(config)
@@ -376,6 +378,14 @@ def _is_supported(module: nn.Module) -> bool:
     return backend is not None and backend.backend_name.startswith("bnb")
 
 
+def _replace_former_names(model: nn.Module, config: AdamssConfig, model_type: str | None) -> None:
+    """Replace target names that the model had before transformers 5; files get the present ones, which stock finds."""
+    renamed = find_renamed(config.target_modules, (name for name, _ in model.named_modules()), model_type)
+    if renamed:
+        config.target_modules = set(present_names(config.target_modules, renamed))
+        warnings.warn(describe_renamed(renamed, model_type), AdamssWarning, stacklevel=2)
+
+
 def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) -> TargetError:
     names = [name for name, module in model.named_modules() if name and _is_supported(module)]
     last = {name.rpartition(".")[2] for name in names}
@@ -383,9 +393,9 @@ def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) ->
     close = [
         match for pattern in patterns for match in difflib.get_close_matches(pattern, sorted(last), n=3, cutoff=0.4)
     ]
-    suggestion = ", ".join(dict.fromkeys(close)) or ", ".join(sorted(last)[:8]) or "none: it has no linear layer"
+    closest = f"The closest linear layers are: {', '.join(dict.fromkeys(close))}. " if close else ""
     return TargetError(
         f"target_modules={patterns} matches no module of this model.",
-        hint=f"The closest linear layers are: {suggestion}.",
+        hint=f"{closest}{count_ends(names)}",
         where=", ".join(patterns),
     )

@@ -13,6 +13,7 @@ from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.target_names import Renamed, count_ends, find_renamed, present_names
 
 ALL_LINEAR = "all-linear"
 SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
@@ -38,6 +39,11 @@ def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
     if readers:
         raise SpecProblem("adamss.target_modules", " ".join(describe_bypassed(readers)), "target_without_effect")
     return matched
+
+
+def renamed_targets(targets: Sequence[str] | str | None, facts: ModelFacts) -> Renamed:
+    """Return former name -> present names, of the targets that the model knows under other names."""
+    return find_renamed(targets, (module.name for module in facts.linear_modules), facts.model_type)
 
 
 def _check_shared_weights(matcher: _Matcher, facts: ModelFacts) -> None:
@@ -78,7 +84,8 @@ class _Matcher:
                 f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
                 "targets_missing",
             )
-        self.spec, self.targets = spec, targets
+        self.spec = spec
+        self.targets = targets if isinstance(targets, str) else present_names(targets, renamed_targets(targets, facts))
         self.excluded = [*(spec.modules_to_save or []), *facts.head_modules, *SEQ_CLS_HEADS]
         self.deadline = time.monotonic() + MATCH_SECONDS
         self._check_patterns()
@@ -146,7 +153,7 @@ def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, targets: Sequence[str]
     return SpecProblem(
         "adamss.target_modules",
         f"target_modules {', '.join(names)[:200]} matches no linear layer of the model{where}. "
-        f"{_closest(names, _last_names(facts))}",
+        f"{_closest(names, _last_names(facts))}{count_ends(module.name for module in facts.linear_modules)}",
         "targets_not_found",
     )
 
@@ -154,8 +161,8 @@ def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, targets: Sequence[str]
 def _closest(names: Sequence[str], known: Sequence[str]) -> str:
     close = [match for name in names for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     if close:
-        return f"The closest are: {', '.join(dict.fromkeys(close))}."
-    return f"It has: {', '.join(known[:SUGGESTIONS])}."
+        return f"The closest are: {', '.join(dict.fromkeys(close))}. "
+    return ""
 
 
 def _last_names(facts: ModelFacts) -> list[str]:

@@ -24,6 +24,7 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
+from adamss_core.spec.target_names import find_renamed
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError, translated_errors
@@ -104,7 +105,7 @@ def _publish_one(
     shutil.rmtree(content, ignore_errors=True)
     content.mkdir()
     try:
-        facts = _WRITERS[name](model, content)
+        facts = _target_facts(setup, model) | _WRITERS[name](model, content)
         # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
@@ -182,6 +183,14 @@ _WRITERS: dict[str, Callable[[PeftModel, Path], dict[str, Any]]] = {
     "lora": _write_lora,
     "merged": _write_merged,
 }
+
+
+def _target_facts(setup: Setup, model: PeftModel) -> dict[str, Any]:
+    """Return former name -> present names of the spec's targets that the model knows under other names."""
+    names = (name for name, _ in model.named_modules())
+    model_type = model.get_base_model().config.model_type
+    renamed = find_renamed(setup.plan.spec.adamss.target_modules, names, model_type)
+    return {"renamed_targets": {former: list(present) for former, present in renamed.items()}}
 
 
 def _manifest(

@@ -151,7 +151,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}"
+        f"{_start(spec)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
@@ -170,6 +170,12 @@ def _start(spec: dict[str, Any]) -> str:
     if spec["adamss"]["init_weights"] is None:
         return " A started with orthonormal rows and B as small noise, so training did not start at the base model."
     return " A started with orthonormal rows and B at zero, so training started at the base model's outputs."
+
+
+def _former_names(manifest: dict[str, Any]) -> str:
+    """Name the modules that were adapted where the job gave names from before transformers 5."""
+    pairs = [f"`{former}` as {' and '.join(new)}" for former, new in manifest.get("renamed_targets", {}).items()]
+    return f" The job names modules as before transformers 5; adapted were {', '.join(pairs)}." if pairs else ""
 
 
 def _losses(training: dict[str, Any]) -> str:
