@@ -17,11 +17,13 @@ COPY migrations migrations
 RUN pip install -c constraints.txt ".[service,quantized]"
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --create-home --home-dir /home/adamss adamss \
-    && install -d -o adamss -g adamss /var/lib/adamss
+RUN groupadd --system --gid 10001 adamss \
+    && useradd --system --uid 10001 --gid adamss --create-home --home-dir /home/adamss adamss \
+    && install -d -o adamss -g adamss -m 0700 /var/lib/adamss /var/lib/adamss/run
 COPY --from=build /opt/adamss /opt/adamss
-ENV PATH=/opt/adamss/bin:$PATH ADAMSS_HOME=/var/lib/adamss PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
-USER adamss
+ENV PATH=/opt/adamss/bin:$PATH ADAMSS_HOME=/var/lib/adamss PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=false
+# By number, so that Kubernetes can tell that it is not root.
+USER 10001:10001
 WORKDIR /home/adamss
 VOLUME /var/lib/adamss
 EXPOSE 8642

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,13 +50,25 @@ lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	@$(MAKE) --no-print-directory audit
 
 OSV := https://api.osv.dev
-audit: $(STAMP)  ## known vulnerabilities of what is installed; skipped where their data cannot be reached
+audit: $(STAMP)  ## licences of what is installed, known vulnerabilities of what is pinned (skipped without network, unless STRICT=1)
+	$(BIN)/python -m tests.packaging.licences
 	@if $(BIN)/python -c "import httpx; httpx.get('$(OSV)', timeout=10)" 2>/dev/null; \
-	then $(BIN)/pip-audit -s osv --local --skip-editable --progress-spinner off; \
-	else echo "SKIPPED: pip-audit. $(OSV) cannot be reached: known vulnerabilities were NOT looked for." >&2; fi
+	then $(BIN)/pip-audit -s osv -r constraints.txt --no-deps --disable-pip --progress-spinner off; \
+	else echo "SKIPPED: pip-audit. $(OSV) cannot be reached: known vulnerabilities were NOT looked for." >&2; test -z "$(STRICT)"; fi
 
+SBOM := $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible
 sbom: $(STAMP)  ## write the bill of materials of what is installed: sbom.cdx.json (CycloneDX)
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json $(BIN)/python
+	$(SBOM) -o sbom.cdx.json $(BIN)/python
+
+# The bill is of a fresh environment with what the wheel installs for API and worker: .venv has the tools of development.
+RELEASE := build/release
+release: $(STAMP)  ## write wheel, bill of materials and checksums into dist/
+	rm -rf build dist
+	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
+	$(BIN)/python -m venv --without-pip $(RELEASE)
+	$(BIN)/pip --python $(RELEASE)/bin/python install -q -c constraints.txt "$$(echo dist/*.whl)[service,quantized]"
+	$(SBOM) -o dist/sbom.cdx.json $(RELEASE)/bin/python
+	cd dist && sha256sum * > SHA256SUMS
 
 fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (40 minutes; FUZZ="--uploads 100" is shorter)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)

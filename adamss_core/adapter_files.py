@@ -19,7 +19,7 @@ from peft.utils import PeftType
 from torch import Tensor, nn
 
 from adamss_core.compiled import original, plain_name
-from adamss_core.config import DEFAULT_ADAPTER, drop_saved_targets
+from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
@@ -87,7 +87,6 @@ def load_adapter(
     """
     folder, base_model = Path(folder), adaptable(base_model)
     config = read_config(folder)
-    drop_saved_targets(config)
     tensors = read_weights(folder)
     config.inference_mode = not is_trainable
     if allow_other_base:

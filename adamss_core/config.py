@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from numbers import Real
 from typing import Any
 
@@ -72,24 +73,14 @@ def _validate_targets(config: AdamssConfig) -> None:
         _require_names("target_modules", targets)
     if config.modules_to_save is not None:
         _require_names("modules_to_save", config.modules_to_save, may_be_empty=True)
-        both = set(config.modules_to_save) & ({targets} if isinstance(targets, str) else set(targets or ()))
-        if both:
-            raise _refuse(
-                "modules_to_save",
-                config.modules_to_save,
-                f"{sorted(both)} is in target_modules too: a module is either adapted or trained as a whole.",
-            )
     _validate_layers(config)
 
 
-def drop_saved_targets(config: AdamssConfig) -> None:
-    """Remove targets that are in `modules_to_save` too, which PEFT gives precedence.
-
-    PEFT resolves "all-linear" to a list of targets that may contain them, and saves that list.
-    """
-    if isinstance(config.target_modules, (list, set)) and config.modules_to_save:
-        saved = set(config.modules_to_save)
-        config.target_modules = type(config.target_modules)(name for name in config.target_modules if name not in saved)
+def list_layers(config: AdamssConfig) -> None:
+    """Make a list of a tuple, set or range of layers: adapter_config.json is JSON. Empty ones stay, and choose none."""
+    layers = config.layers_to_transform
+    if isinstance(layers, Collection) and layers:
+        config.layers_to_transform = list(layers)
 
 
 def _validate_layers(config: AdamssConfig) -> None:
@@ -101,13 +92,7 @@ def _validate_layers(config: AdamssConfig) -> None:
             _require_regex("layers_pattern", pattern)
     if layers is None:
         return
-    if isinstance(config.target_modules, str):
-        raise _refuse(
-            "layers_to_transform",
-            layers,
-            "It has no effect on a regex target_modules: give a list of names, or put the layers into the regex.",
-        )
-    indices = layers if isinstance(layers, list) else [layers]
+    indices = layers if isinstance(layers, Collection) else [layers]
     if not all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in indices):
         raise _refuse("layers_to_transform", layers, "Use layer indices of at least 0.")
 

@@ -33,7 +33,7 @@ from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fresh_modules import fresh_modules
 from adamss_core.model_files import image_tokens, saved_bytes, weight_bytes
-from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes
+from adamss_core.model_parts import build_on_meta, count_embedding_rows, count_token_ids, head_classes, output_layer
 from adamss_core.saved_modules import module_lists, own_parameters
 from adamss_core.spec import TaskRecord, facts_format
 from adamss_core.spec.tasks import find_record, task_names
@@ -59,9 +59,10 @@ def inspect_model(folder_or_id: str | Path, revision: str | None = None) -> dict
     Returns:
         model_type, architectures, is_encoder_decoder: of the config.
         tasks: for which the model can be fine-tuned.
-        parameters, linear_modules, head_modules, head_parameters_fixed, head_parameters_per_label, default_targets,
-            embedding_rows, shared_weights, tied_weights, module_parameters, module_lists, head_classes: see
-            `task_facts`; of the first task, and in `other_tasks` by the names of the others.
+        parameters, linear_modules, output_modules, output_layer, modules, head_modules, head_parameters_fixed,
+            head_parameters_per_label, default_targets, embedding_rows, shared_weights, tied_weights,
+            module_parameters, module_lists, head_classes: see `task_facts`; of the first task, and in `other_tasks` by
+            the names of the others.
         fresh_modules: see `fresh_modules`; for each task, as above.
         max_positions, vocab_size, hidden_size, image_tokens: None where the config does not contain it.
         has_tokenizer, has_fast_tokenizer, has_chat_template, has_image_processor: whether each can be loaded.
@@ -120,7 +121,7 @@ def _facts_by_task(config: Any, source: str) -> dict[str, dict[str, Any]]:
         if not _is_known(config, auto_model, record):
             continue
         try:
-            facts = task_facts(config, auto_model, trains_head=record.trains_head)
+            facts = task_facts(config, auto_model, trains_head=record.trains_head, task_type=record.peft_type)
             facts["fresh_modules"] = fresh_modules(source, auto_model, facts["head_modules"])
             by_task[record.name] = facts
         except Exception as error:  # as in _attempt
@@ -147,12 +148,18 @@ def _is_known(config: Any, auto_model: Any, record: TaskRecord) -> bool:
     return known
 
 
-def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, Any]:
+def task_facts(config: Any, auto_model: Any, *, trains_head: bool, task_type: str | None = None) -> dict[str, Any]:
     """Return the facts that depend on a task's head.
+
+    Args:
+        task_type: PEFT's.
 
     Returns:
         parameters: of all modules but the trained head.
         linear_modules: the fields of `LinearModule`; names as PEFT sees them, kind Linear or Conv1D.
+        output_modules: those outside of the body where it is not trained in full.
+        output_layer: see `output_layer`.
+        modules: name of every module -> its class.
         head_modules: modules outside of the body, which are trained in full.
         head_parameters_fixed, head_parameters_per_label: a head for n labels has fixed + n * per_label parameters.
         default_targets: names of the modules that are adapted in this model type by default; None if unknown.
@@ -170,9 +177,13 @@ def task_facts(config: Any, auto_model: Any, *, trains_head: bool) -> dict[str, 
     per_label = sizes[1] - sizes[0]
     every_linear, shared = linear_modules(two), inseparable_weights(two)
     linear = [entry for entry in every_linear if trains_head or entry["name"] not in outside]
+    outputs = [entry for entry in every_linear if not trains_head and entry["name"] in outside]
     return {
         "parameters": _parameters(two) - sizes[0],
         "linear_modules": linear,
+        "output_modules": outputs,
+        "output_layer": output_layer(two, task_type),
+        "modules": {name: type(module).__name__ for name, module in two.named_modules() if name},
         "head_modules": heads,
         "head_parameters_per_label": per_label,
         "head_parameters_fixed": sizes[0] - 2 * per_label,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,27 @@ import torch
 from peft import AdamssConfig
 from peft.tuners.tuners_utils import (
     BaseTuner,
-    BaseTunerLayer,
     _ExcludedModule,
-    _maybe_include_all_linear_layers,
-    check_target_module_exists,
 )
 from peft.utils import (
     TRANSFORMERS_MODELS_TO_ADAMSS_TARGET_MODULES_MAPPING,
     ModulesToSaveWrapper,
-    resolve_quantization_backend,
 )
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from adamss_core import asa
 from adamss_core.asa_state import ACTIVE, NEVER
 from adamss_core.bypassed import check_called
 from adamss_core.compiled import plain_name
-from adamss_core.config import check_adapter_name, drop_saved_targets, validate_config
+from adamss_core.config import check_adapter_name, list_layers, validate_config
 from adamss_core.decomposition import Decomposition, decompose
-from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, TargetError
+from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
-from adamss_core.shared_weights import REMEDY, shares_weight
-from adamss_core.spec.target_names import count_ends, describe_renamed, find_renamed, present_names
-from adamss_core.untying import inseparable_weights
+from adamss_core.spec.target_rule import TargetRule
+from adamss_core.spec.without_effect import clamped_rank, idle_settings
+from adamss_core.target_search import find_targets
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -90,16 +84,15 @@ class AdamssModel(BaseTuner):
         check_adapter_name(adapter_name, model)
         validate_config(config)
         config = self._prepare_adapter_config(config, self.get_model_config(model))
-        _replace_former_names(model, config, self.get_model_config(model).get("model_type"))
-        self._check_layer_indices(model, config)
-        config = _maybe_include_all_linear_layers(config, model)
-        drop_saved_targets(config)
+        list_layers(config)
         resolve_saved_modules(model, config)
-        targets = self._find_targets(model, config)
+        targets = find_targets(model, config)
         check_apart(config, [name for name, _ in targets], model)
         check_called(model, [name for name, _ in targets], trained=not config.inference_mode)
         self._layers = None
         self._planned = {name: self._decompose_target(name, target, config) for name, target in targets}
+        if not config.inference_mode:
+            self._warn_of_settings(config)
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:
@@ -108,6 +101,11 @@ class AdamssModel(BaseTuner):
     def _decompose_target(self, name: str, target: nn.Module, config: AdamssConfig) -> Decomposition:
         layer = target if isinstance(target, AdamssLinear) else AdamssLinear(target, name)
         return self.decompose(name, layer.base_weight(), layer.base_bias(), config)
+
+    def _warn_of_settings(self, config: AdamssConfig) -> None:
+        widths = {name: min(len(plan.layout.rows), plan.basis.shape[1]) for name, plan in self._planned.items()}
+        for message in [*idle_settings(config), *clamped_rank(config.r, widths)]:
+            warnings.warn(message, AdamssWarning, stacklevel=2)
 
     def _prepare_adapter_config(self, peft_config: AdamssConfig, model_config: dict[str, Any]) -> AdamssConfig:
         if peft_config.target_modules is None and model_config.get("model_type") not in self.target_module_mapping:
@@ -120,52 +118,11 @@ class AdamssModel(BaseTuner):
         prepared: AdamssConfig = super()._prepare_adapter_config(peft_config, model_config)
         return prepared
 
-    def _find_targets(self, model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.Module]]:
-        inside: tuple[str, ...] = ()
-        targets: list[tuple[str, nn.Module]] = []
-        shared = {} if config.inference_mode else inseparable_weights(model)
-        for name, module in model.named_modules():
-            if name.startswith(inside) and inside:
-                continue
-            if isinstance(module, BaseTunerLayer):
-                inside = (*inside, f"{name}.")
-            matched = name and check_target_module_exists(config, name)
-            if not matched or isinstance(matched, _ExcludedModule):
-                continue
-            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
-            if not _is_supported(base):
-                raise TargetError(
-                    f"target_modules matches '{name}', which is a {type(base).__name__}.",
-                    hint="Only nn.Linear, transformers' Conv1D and bitsandbytes linears can be adapted: name those, "
-                    "or keep this module out with a narrower name.",
-                    where=name,
-                )
-            if name in shared:
-                raise TargetError(shares_weight(name, shared[name]), hint=REMEDY, where=name)
-            targets.append((name, module))
-        if not targets:
-            raise _nothing_matched(model, config.target_modules)
-        if not isinstance(config.target_modules, str):
-            names = [name for name, _ in targets]
-            unmatched = [t for t in config.target_modules or [] if not any(f".{n}".endswith(f".{t}") for n in names)]
-            if unmatched:  # not an error: stock PEFT's adapters may name modules of several architectures
-                warnings.warn(str(_nothing_matched(model, unmatched)), AdamssWarning, stacklevel=2)
-        return targets
-
     @staticmethod
-    def _check_layer_indices(model: nn.Module, config: AdamssConfig) -> None:
-        """Raise ConfigError where layers_to_transform leaves no target; `_nothing_matched` would blame the names."""
-        if config.layers_to_transform is None or isinstance(config.target_modules, str):
-            return
-        if not any(check_target_module_exists(config, name) for name, _ in model.named_modules() if name):
-            by_name = AdamssConfig(target_modules=list(config.target_modules or []))
-            if any(check_target_module_exists(by_name, name) for name, _ in model.named_modules() if name):
-                raise ConfigError(
-                    f"layers_to_transform={config.layers_to_transform!r} with layers_pattern="
-                    f"{config.layers_pattern!r} leaves none of the target modules.",
-                    hint="Use indices of layers that the model has, and a layers_pattern such as 'layer' or 'layers'.",
-                    where="layers_to_transform",
-                )
+    def _check_target_module_exists(peft_config: AdamssConfig, key: str) -> bool | _ExcludedModule:
+        """Answer PEFT's injection by the rule that has planned it."""
+        rule = TargetRule.of(peft_config)
+        return _ExcludedModule() if rule.leaves_out(key) else rule.matches(key)
 
     def _create_and_replace(
         self,
@@ -369,33 +326,3 @@ def _describe(layer: AdamssLayer, adapter: str) -> list[dict[str, Any]]:
         }
         for k in range(layout.num_subspaces)
     ]
-
-
-def _is_supported(module: nn.Module) -> bool:
-    if isinstance(module, (nn.Linear, Conv1D)):
-        return True
-    backend = resolve_quantization_backend(module)
-    return backend is not None and backend.backend_name.startswith("bnb")
-
-
-def _replace_former_names(model: nn.Module, config: AdamssConfig, model_type: str | None) -> None:
-    """Replace target names that the model had before transformers 5; files get the present ones, which stock finds."""
-    renamed = find_renamed(config.target_modules, (name for name, _ in model.named_modules()), model_type)
-    if renamed:
-        config.target_modules = set(present_names(config.target_modules, renamed))
-        warnings.warn(describe_renamed(renamed, model_type), AdamssWarning, stacklevel=2)
-
-
-def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) -> TargetError:
-    names = [name for name, module in model.named_modules() if name and _is_supported(module)]
-    last = {name.rpartition(".")[2] for name in names}
-    patterns = [targets] if isinstance(targets, str) else sorted(targets or [])
-    close = [
-        match for pattern in patterns for match in difflib.get_close_matches(pattern, sorted(last), n=3, cutoff=0.4)
-    ]
-    closest = f"The closest linear layers are: {', '.join(dict.fromkeys(close))}. " if close else ""
-    return TargetError(
-        f"target_modules={patterns} matches no module of this model.",
-        hint=f"{closest}{count_ends(names)}",
-        where=", ".join(patterns),
-    )

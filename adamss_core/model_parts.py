@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from adamss_core.spec.modules_in_full import DEFAULT_HEADS
+
 
 def build_on_meta(config: Any, auto_model: Any, labels: int) -> PreTrainedModel:
     """Build the model's architecture without weights, for a number of labels."""
@@ -39,6 +41,16 @@ def label_axes(config: Any, auto_model: Any) -> dict[str, int]:
         for name, pair in shapes.items()
         if pair[0] != pair[1]
     }
+
+
+def output_layer(model: nn.Module, task_type: str | None) -> str | None:
+    """Return the name of the module that PEFT leaves out of "all-linear": what gives the model's outputs."""
+    if not isinstance(model, PreTrainedModel):
+        return None
+    output = model.get_output_embeddings()
+    if output is None and task_type == "SEQ_CLS":
+        output = next((head for name in DEFAULT_HEADS if (head := getattr(model, name, None)) is not None), None)
+    return next((name for name, module in model.named_modules() if module is output), None)
 
 
 def count_embedding_rows(model: PreTrainedModel) -> int | None:

@@ -17,5 +17,6 @@ from transformers import (  # noqa: E402, F401 - resolved lazily, on this import
 
 import adamss_core.inspection  # noqa: E402
 import adamss_core.prediction  # noqa: E402
+import adamss_core.target_matching  # noqa: E402
 import adamss_core.training.preview  # noqa: E402
 import adamss_core.training.run  # noqa: E402, F401

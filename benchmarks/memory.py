@@ -29,7 +29,7 @@ from service.jobs import service as jobs
 from service.jobs.schemas import PlanOut
 from service.jobs.token_lengths import MEASURING
 from service.keys.service import DEFAULT_PROJECT_ID
-from service.shared.database.tables import Artifact, Job, JobStatus
+from service.shared.database.tables import Artifact, Job, JobStatus, Role
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from worker.abilities import find_resources
@@ -76,7 +76,9 @@ def measure(case: Case) -> Outcome:
 
 def _measured(case: Case, context: Context) -> Outcome:
     settings = context.settings
-    caller = Caller(**vars(context), project_id=DEFAULT_PROJECT_ID, upload_bytes=settings.max_upload_bytes)
+    caller = Caller(
+        **vars(context), project_id=DEFAULT_PROJECT_ID, role=Role.SUBMIT, upload_bytes=settings.max_upload_bytes
+    )
     file = settings.resolved_home / rows_name(case)
     file.write_bytes(rows(case, ROWS))
     with file.open("rb") as source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ os.environ["ADAMSS_LENGTH_SAMPLE"] = "0"
 
 # The garbage collector takes a tenth of the suite otherwise, most of it for the modules of torch and transformers.
 gc.set_threshold(20_000, 20, 100)
+
+
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    """Put the umask back: operators' commands narrow that of their process, which in a test is pytest's."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,7 @@ from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
 from service.shared.storage.pairing import pair
+from service.shared.storage.permissions import keep_private
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
@@ -90,6 +91,7 @@ def main() -> int:
     lower_priority()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, no job runs
     configure_logging()
+    keep_private(get_settings().resolved_home)
     try:
         return run_worker(get_settings())
     except StartRefused as error:

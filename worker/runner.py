@@ -24,7 +24,7 @@ from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-CLAIMS = 3  # tries to claim a job, when other workers are faster
+CLAIMS = 100  # tries to claim a job; each is lost to a faster worker, as all look at the same job first
 _JOB_ID = re.compile(f"job_[{ALPHABET}]{{{LENGTH}}}")
 
 
@@ -49,28 +49,30 @@ class Runner:
         return 0 if self._stopping.is_set() else self._settings.worker_concurrency - len(self._running)
 
     def run(self, job_id: str) -> None:
-        """Run the job if it is claimable, else the one that has waited longest; return when the attempt has ended.
+        """Run the job whose turn it is; return when the attempt has ended.
 
-        A hint may be outdated by another hint for the same job or by a cancel. A worker that ignored those would leave
-        jobs waiting behind a queue of outdated hints, of which a restarted broker may be full.
+        Args:
+            job_id: the job that the hint names. Another one may run: a hint only says that some job waits, and may be
+                outdated. A worker that ignored outdated hints would leave jobs waiting behind a queue of them, of which
+                a restarted broker may be full.
         """
-        candidate: str | None = job_id
         for _ in range(CLAIMS):
-            if candidate is None or self._stopping.is_set():
+            if self._stopping.is_set():
                 break
             failpoint("before_claim")
             claimed_at = monotonic()
             try:
+                with self._db.read() as session:
+                    candidate = states.next_in_turn(session, self._settings.project_running_jobs)
+                if candidate is None:
+                    break
                 job = self._claim(candidate)
-                if job is None:
-                    with self._db.read() as session:
-                        candidate = states.oldest_waiting(session)
-                    continue
             except SQLAlchemyError as error:
-                logger.warning("%s was not claimed, a sweeper will ask again: %r", candidate, error)
+                logger.warning("nothing was claimed for %s, a sweeper will ask again: %r", job_id, error)
                 return
-            self._supervise(job, claimed_at)
-            return
+            if job is not None:
+                self._supervise(job, claimed_at)
+                return
         logger.info("nothing to do for %s", job_id)
 
     def _claim(self, job_id: str) -> Job | None:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from random import uniform
 from shutil import disk_usage
 from threading import Event
@@ -20,9 +21,11 @@ from sqlalchemy.orm import Session
 from adamss_core.failpoints import failpoint
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.spec import JobSpec
+from adamss_core.training.request import RunRequest
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs import states
+from service.shared.processes.environment import for_hub, needs_token
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, python
 from service.shared.settings import Settings
@@ -33,6 +36,8 @@ from worker.outcome import Outcome, is_repeated, repeated
 from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
+
+FETCH = "worker.model_fetch"
 
 LOOK_SECONDS = 1.0  # between two looks for a cancel or pause
 DROP_GRACE_SECONDS = 5.0  # for a process whose work is dropped to write its last rows
@@ -97,7 +102,11 @@ class Supervisor:
     def run(self) -> None:
         """Run the attempt; return when it has ended and the job's row says so."""
         try:
-            child = self._start()
+            request = self._prepare()
+            fetches = not Path(request.model).is_absolute() and needs_token(os.environ)
+            if fetches and not self._completes(self._start_fetch(request)):
+                return
+            child = self._start(request, offline=fetches)
         except ValidationError as error:
             logger.exception("the job's spec cannot be read")
             failure = from_unreadable_spec(error)
@@ -108,13 +117,21 @@ class Supervisor:
             failure = from_failed_start(error)
             self._settle(lambda session: self._retry(session, failure))
             return
+        self._completes(child, conclude=True)
+
+    def _completes(self, child: TrainingChild, *, conclude: bool = False) -> bool:
+        """Watch a process to its end; record that end if it is the attempt's, and tell whether the attempt goes on."""
         try:
             self._watch(child)
         finally:
             child.close()
-        self._conclude(child.returncode or 0)
+        ended = conclude or self._reason is not None or child.returncode != 0
+        if ended:
+            self._conclude(child.returncode or 0)
+        return not ended
 
-    def _start(self) -> TrainingChild:
+    def _prepare(self) -> RunRequest:
+        """Write the request into the job's folder."""
         failpoint("after_claim")
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.outcome.unlink(missing_ok=True)
@@ -123,13 +140,24 @@ class Supervisor:
         write_atomically({self._folder.request: request.to_json().encode()})
         with self._folder.log.open("a") as log:
             log.write(f"--- attempt {self._job.attempt} on {self._job.worker}\n")
+        return request
+
+    def _start_fetch(self, request: RunRequest) -> TrainingChild:
+        """Start to fetch a model of the hub with its token, which the training process does not get."""
+        command = python(FETCH, str(self._folder.path), request.model, *filter(None, [request.revision]))
+        environment = for_hub(os.environ)
+        return TrainingChild(
+            lambda launch: SpawnedProcess(command, launch), self._folder, {}, environment, self._wake.set
+        )
+
+    def _start(self, request: RunRequest, *, offline: bool) -> TrainingChild:
         start_message = {
             "database_url": self._settings.resolved_database_url,
             "attempt": self._job.attempt,
             "lease_seconds": self._settings.lease_seconds,
             "home": str(self._settings.resolved_home),
         }
-        environment = child_environment(dict(os.environ), self._device)
+        environment = child_environment(dict(os.environ), self._device) | ({"HF_HUB_OFFLINE": "1"} if offline else {})
         start = self._starter(request.spec)
         child = TrainingChild(start, self._folder, start_message, environment, self._wake.set)
         logger.info("attempt %d of %s begins", self._job.attempt, self._job.id)

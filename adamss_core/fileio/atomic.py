@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +17,12 @@ def write_atomically(files: Mapping[Path, bytes]) -> None:
     staged: list[tuple[Path, Path]] = []
     try:
         for path, content in files.items():
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-            staged.append((Path(name), path))
-            with os.fdopen(handle, "wb") as file:
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+            staged.append((temporary, path))
+            with temporary.open("xb") as file:  # its rights are the umask's to decide, as mkstemp's 0600 would not be
                 file.write(content)
                 sync_open_file(file)
         for temporary, path in staged:
-            temporary.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared folder
             temporary.replace(path)
     except BaseException:
         for temporary, _ in staged:

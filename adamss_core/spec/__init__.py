@@ -13,7 +13,7 @@ from adamss_core.spec.modules_in_full import check_modules_to_save, check_saved_
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.targets import match_targets
+from adamss_core.spec.targets import Targets, find_targets, match_targets, target_rule
 from adamss_core.spec.tasks import (
     ProblemType,
     TaskName,
@@ -42,6 +42,7 @@ __all__ = [
     "ProblemType",
     "ScheduleStep",
     "SpecProblem",
+    "Targets",
     "TaskName",
     "TaskRecord",
     "TrainingSpec",
@@ -50,6 +51,7 @@ __all__ = [
     "check_saved_apart",
     "estimate",
     "facts_format",
+    "find_targets",
     "kept_after",
     "make_plan",
     "match_targets",
@@ -59,6 +61,7 @@ __all__ = [
     "record_of",
     "record_on",
     "schedule",
+    "target_rule",
     "total_subspaces",
     "with_defaults",
 ]

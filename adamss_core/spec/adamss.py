@@ -13,7 +13,13 @@ Auto = Literal["auto"]
 StrictInt = Annotated[int, Field(strict=True)]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Step = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+# Bounds far above what PEFT writes; matching many names or a long expression takes time.
 ModuleName = Annotated[str, Field(min_length=1, max_length=300)]
+Expression = Annotated[str, Field(min_length=1, max_length=1_000)]
+TargetNames = Annotated[list[ModuleName], Field(max_length=2_000)]
+SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
+LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
+LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -29,17 +35,17 @@ class AdamssSpec(BaseModel):
     """Number K of subspaces into which the rows of each target are clustered."""
     subspace_rank: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
     """Rank of the trained update in each subspace."""
-    target_modules: list[ModuleName] | ModuleName | None = None
+    target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
     init_weights: Literal["orthogonal"] | None = "orthogonal"
     """"orthogonal" starts A with orthonormal rows and B at zero, so at the base model's outputs; null (or false, as in
     PEFT) starts B as small noise, so beside them."""
-    modules_to_save: list[ModuleName] | None = None
+    modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
-    layers_to_transform: list[Step] | Step | None = None
-    """Only adapt these layer indices."""
-    layers_pattern: list[ModuleName] | ModuleName | None = None
+    layers_to_transform: LayerIndices | Step | None = None
+    """Only adapt these layer indices. Has no effect on a regular expression, and on modules that are named in full."""
+    layers_pattern: LayerLists | ModuleName | None = None
     """Name of the list of layers that `layers_to_transform` counts, such as "layer" or "layers"."""
 
     use_asa: Annotated[bool, Field(strict=True)] = False
@@ -98,12 +104,6 @@ class AdamssSpec(BaseModel):
     def _as_peft_refuses(self) -> AdamssSpec:
         if self.layers_pattern is not None and self.layers_to_transform is None:
             raise field_error("layers_pattern", "only serves layers_to_transform: set that too, or drop this")
-        if self.layers_to_transform is not None and isinstance(self.target_modules, str):
-            raise field_error(
-                "layers_to_transform",
-                "has no effect on a regular expression: give target_modules as a list, or put the layers into the "
-                "expression",
-            )
         if self.use_asa:
             if self.mask_interval == 0:
                 raise field_error("mask_interval", "must be at least 1 when use_asa is true")

@@ -38,6 +38,10 @@ class TaskFacts(BaseModel):
 
     Attributes:
         embedding_rows: token ids that the model has an embedding for; None where it embeds no tokens.
+        output_modules: linear layers outside of a body whose head is not trained, such as lm_head: adapted only where
+            they are named.
+        output_layer: the linear layer that "all-linear" leaves out.
+        modules: every module, in the model's order -> its class.
         shared_weights: linear layer -> another module with the same weight, from which it cannot be separated.
         tied_weights: module -> another with the same weight, which merging unties.
         module_parameters: every module -> its own parameters, those of modules inside left out.
@@ -52,6 +56,9 @@ class TaskFacts(BaseModel):
 
     parameters: int
     linear_modules: list[LinearModule]
+    output_modules: list[LinearModule] = []
+    output_layer: str | None = None
+    modules: dict[str, str] = {}
     head_modules: list[str] = []
     head_parameters_per_label: int = 0
     head_parameters_fixed: int = 0
@@ -104,4 +111,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 6  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 7  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -56,6 +56,6 @@ def count_ends(names: Iterable[str]) -> str:
     """Return the linear layers that a model has, by the last part of their names, with their numbers."""
     ends = Counter(name.rpartition(".")[2] for name in names)
     if not ends:
-        return "Choose another model: it has no linear layer."
+        return "It has: no linear layer."
     shown = ", ".join(f"{end} ({number})" for end, number in list(ends.items())[:SHOWN])
-    return f"Its linear layers are: {shown}{', …' if len(ends) > SHOWN else ''}."
+    return f"It has: {shown}{', …' if len(ends) > SHOWN else ''}."

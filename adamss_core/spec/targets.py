@@ -1,58 +1,108 @@
-"""Find the modules that a spec adapts, by the rules of `peft.tuners.tuners_utils`, from names alone."""
+"""Find the modules that a spec adapts, from the facts of its base model; see `target_rule` for the rule itself."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import time
 from collections.abc import Mapping, Sequence
-
-import regex
+from dataclasses import dataclass
 
 from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.target_names import Renamed, count_ends, find_renamed, present_names
+from adamss_core.spec.target_names import count_ends, describe_renamed
+from adamss_core.spec.target_rule import PatternError, TargetRule, choose_targets
+from adamss_core.spec.without_effect import closest, idle_targets, last_names
 
-ALL_LINEAR = "all-linear"
-SEQ_CLS_HEADS = ("classifier", "score")  # PEFT trains these in full for a classification task
-MATCH_SECONDS = 1.0  # for all modules together: patterns come from users, and some never end
 SUGGESTIONS = 8
 NAMED = 3  # modules that an error names in full
 SHARED = "target_shares_weight"
 
 
-def match_targets(spec: AdamssSpec, facts: ModelFacts) -> list[LinearModule]:
-    """Return the linear modules that the spec adapts, in the model's order.
+@dataclass(frozen=True)
+class Targets:
+    """The modules that a spec adapts, in the model's order, and what its fields for them do not do."""
+
+    modules: list[LinearModule]
+    warnings: list[str]
+
+
+def match_targets(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = None) -> list[LinearModule]:
+    """Return the modules of `find_targets`."""
+    return find_targets(spec, facts, task_type).modules
+
+
+def find_targets(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = None) -> Targets:
+    """Return the modules that a run adapts.
+
+    Args:
+        task_type: PEFT's, for which it trains heads in full by their names.
 
     Raises:
-        SpecProblem: the targets match nothing, a module that is never called, or a layer that shares its weight; or a
-            pattern cannot be used.
+        SpecProblem: the targets match nothing, a module that cannot be adapted, is never called or shares its weight;
+            or a pattern cannot be used.
     """
-    matcher = _Matcher(spec, facts)
-    _check_shared_weights(matcher, facts)
-    matched = [module for module in facts.linear_modules if matcher.matches(module.name)]
-    if not matched:
-        raise _nothing_matched(spec, facts, matcher.targets)
+    rule = target_rule(spec, facts, task_type)
+    linear = {module.name: module for module in [*facts.linear_modules, *facts.output_modules]}
+    try:
+        choice = choose_targets(rule, list(facts.modules), linear, facts.output_layer, facts.model_type)
+        notices = [describe_renamed(choice.renamed, facts.model_type)] if choice.renamed else []
+        warnings = [f"adamss.{text}" for text in [*notices, *idle_targets(choice, linear)]] if choice.targets else []
+    except PatternError as error:
+        message = f"{error.field} is no regular expression: {error.reason}."
+        raise SpecProblem(f"adamss.{error.field}", message, "invalid_pattern") from error
+    if not choice.targets:
+        raise _nothing_matched(rule, facts)
+    _check_kinds(choice.targets, linear, facts)
+    matched = [linear[name] for name in choice.targets]
     readers = {module.name: module.bypassed_by for module in matched if module.bypassed_by is not None}
     if readers:
         raise SpecProblem("adamss.target_modules", " ".join(describe_bypassed(readers)), "target_without_effect")
-    return matched
+    return Targets(matched, warnings)
 
 
-def renamed_targets(targets: Sequence[str] | str | None, facts: ModelFacts) -> Renamed:
-    """Return former name -> present names, of the targets that the model knows under other names."""
-    return find_renamed(targets, (module.name for module in facts.linear_modules), facts.model_type)
+def target_rule(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = None) -> TargetRule:
+    """Return the rule of a spec, with all modules that a run trains in full.
+
+    Raises:
+        SpecProblem: the spec names no targets, and the model's type has no default ones.
+    """
+    targets = spec.target_modules if spec.target_modules is not None else facts.default_targets
+    if targets is None:
+        raise SpecProblem(
+            "adamss.target_modules",
+            f"There are no default targets for models of type {facts.model_type}. Name the linear layers to adapt, "
+            f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
+            "targets_missing",
+        )
+    added = [*default_heads(task_type), *facts.head_modules, *(facts.fresh_modules or [])]
+    return TargetRule(
+        targets=targets,
+        saved=[*(spec.modules_to_save or []), *added],
+        layers=spec.layers_to_transform,
+        layers_pattern=spec.layers_pattern,
+    )
 
 
-def _check_shared_weights(matcher: _Matcher, facts: ModelFacts) -> None:
-    """Raise SpecProblem for a target that shares its weight; "all-linear" never means the output embeddings."""
-    linear = {module.name for module in facts.linear_modules}
-    for name, other in facts.shared_weights.items():
-        if (name in linear or not matcher.takes_all) and matcher.matches(name):
-            message = f"target_modules matches a module that cannot be adapted: {shares_weight(name, other)} {REMEDY}"
+def _check_kinds(targets: Sequence[str], linear: Mapping[str, LinearModule], facts: ModelFacts) -> None:
+    """Raise SpecProblem for a target that is not linear, or that shares its weight."""
+    for name in targets:
+        if name in facts.shared_weights:
+            shares = shares_weight(name, facts.shared_weights[name])
+            message = f"target_modules matches a module that cannot be adapted: {shares} {REMEDY}"
             raise SpecProblem("adamss.target_modules", message, SHARED)
+        if name not in linear:
+            message = " ".join(describe_unsupported(name, facts.modules[name]))
+            raise SpecProblem("adamss.target_modules", message, "target_not_linear")
+
+
+def describe_unsupported(name: str, kind: str) -> tuple[str, str]:
+    """Return message and remedy for a target of a class that cannot be adapted."""
+    return (
+        f"target_modules matches '{name}', which is a {kind}.",
+        "Only nn.Linear, transformers' Conv1D and bitsandbytes linears can be adapted: name those, or keep this module "
+        "out with a narrower name.",
+    )
 
 
 def describe_bypassed(readers: Mapping[str, str]) -> tuple[str, str]:
@@ -72,98 +122,18 @@ def describe_bypassed(readers: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-class _Matcher:
-    """`check_target_module_exists` for one spec; all its patterns share one time limit."""
-
-    def __init__(self, spec: AdamssSpec, facts: ModelFacts) -> None:
-        targets = spec.target_modules if spec.target_modules is not None else facts.default_targets
-        if targets is None:
-            raise SpecProblem(
-                "adamss.target_modules",
-                f"There are no default targets for models of type {facts.model_type}. Name the linear layers to adapt, "
-                f'such as {", ".join(_last_names(facts)[:SUGGESTIONS])}, or use "all-linear".',
-                "targets_missing",
-            )
-        self.spec = spec
-        self.targets = targets if isinstance(targets, str) else present_names(targets, renamed_targets(targets, facts))
-        self.excluded = [*(spec.modules_to_save or []), *facts.head_modules, *SEQ_CLS_HEADS]
-        self.deadline = time.monotonic() + MATCH_SECONDS
-        self._check_patterns()
-
-    @property
-    def takes_all(self) -> bool:
-        return isinstance(self.targets, str) and self.targets.lower() == ALL_LINEAR
-
-    def matches(self, name: str) -> bool:
-        if any(self._match("modules_to_save", rf"(^|.*\.){head}($|\..*)", name) for head in self.excluded):
-            return False
-        if self.takes_all:
-            return True
-        if isinstance(self.targets, str):
-            return self._match("target_modules", rf"(?:{self.targets})\Z", name) is not None
-        if name in self.targets:
-            return True
-        return any(name.endswith(f".{target}") for target in self.targets) and self._in_chosen_layer(name)
-
-    def _in_chosen_layer(self, name: str) -> bool:
-        layers = self.spec.layers_to_transform
-        if layers is None or layers == []:
-            return True
-        matches = (self._match("layers_pattern", pattern, name) for pattern in self._layer_patterns())
-        match = next((match for match in matches if match is not None), None)
-        return match is not None and int(match["idx"]) in ([layers] if isinstance(layers, int) else layers)
-
-    def _layer_patterns(self) -> list[str]:
-        names = self.spec.layers_pattern
-        if not names:
-            return [r".*?\.[^.]*\.(?P<idx>\d+)\."]
-        return [rf"(?:^|.*?\.){name}\.(?P<idx>\d+)\." for name in ([names] if isinstance(names, str) else names)]
-
-    def _check_patterns(self) -> None:
-        fields = {"target_modules": [self.targets] if isinstance(self.targets, str) else []}
-        fields["modules_to_save"] = self.spec.modules_to_save or []
-        names = self.spec.layers_pattern
-        fields["layers_pattern"] = [names] if isinstance(names, str) else names or []
-        for field, patterns in fields.items():
-            for pattern in patterns:
-                try:
-                    re.compile(pattern)
-                    regex.compile(pattern)
-                except (re.error, regex.error, RecursionError, OverflowError) as error:
-                    raise SpecProblem(
-                        f"adamss.{field}", f"{field} is no regular expression: {error}.", "invalid_pattern"
-                    ) from error
-
-    def _match(self, field: str, pattern: str, name: str) -> regex.Match[str] | None:
-        try:
-            left = max(0.001, self.deadline - time.monotonic())
-            # Without the GIL, so that a slow pattern does not hold up other requests.
-            return regex.match(pattern, name, timeout=left, concurrent=True)
-        except TimeoutError as error:
-            raise SpecProblem(
-                f"adamss.{field}",
-                f"{field} takes too long to match. Use a simpler expression, or a list of names.",
-                "pattern_too_slow",
-            ) from error
-
-
-def _nothing_matched(spec: AdamssSpec, facts: ModelFacts, targets: Sequence[str] | str) -> SpecProblem:
-    names = [targets] if isinstance(targets, str) else list(targets)
-    where = "" if spec.layers_to_transform is None else " in the layers of layers_to_transform"
+def _nothing_matched(rule: TargetRule, facts: ModelFacts) -> SpecProblem:
+    names = [rule.targets] if isinstance(rule.targets, str) else list(rule.targets)
+    where = " in the layers of layers_to_transform" if rule.uses_layers else ""
+    if any(rule.leaves_out(name) for name in facts.modules if not rule.takes_all and rule.names(name)):
+        where += " beside those that are trained in full"
     return SpecProblem(
         "adamss.target_modules",
         f"target_modules {', '.join(names)[:200]} matches no linear layer of the model{where}. "
-        f"{_closest(names, _last_names(facts))}{count_ends(module.name for module in facts.linear_modules)}",
+        f"{closest(names, _last_names(facts))}{count_ends(module.name for module in facts.linear_modules)}",
         "targets_not_found",
     )
 
 
-def _closest(names: Sequence[str], known: Sequence[str]) -> str:
-    close = [match for name in names for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
-    if close:
-        return f"The closest are: {', '.join(dict.fromkeys(close))}. "
-    return ""
-
-
 def _last_names(facts: ModelFacts) -> list[str]:
-    return list(dict.fromkeys(module.name.rpartition(".")[2] for module in facts.linear_modules))
+    return last_names(module.name for module in facts.linear_modules)

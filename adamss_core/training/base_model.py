@@ -24,13 +24,11 @@ from adamss_core.inspection import (
 )
 from adamss_core.peft_model import get_adamss_model
 from adamss_core.shared_weights import REMEDY, shares_weight
+from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.untying import inseparable_weights
-
-# Modules that PEFT trains in full for a task type by default.
-HEAD_NAMES = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
 
 
 @dataclass(frozen=True)
@@ -226,13 +224,11 @@ def add_adapter(
         heads: whether modules outside of the body are trained in full.
     """
     config = AdamssConfig(**request.spec.adamss.config_fields(), task_type=peft_type)
-    own = HEAD_NAMES.get(peft_type or "", ())
+    own = default_heads(peft_type)
     config.modules_to_save = modules_to_save(model, fresh, request.spec.adamss.modules_to_save, own, heads)
     _check_shared_weights(model, config.modules_to_save or [])
     if config.target_modules is None:
         config.target_modules = default_targets(model.config.model_type, linear_modules(model))
-    left_out = [*own, *(config.modules_to_save or []), *([] if heads else head_modules(model))]
-    config.target_modules = _without(config.target_modules, model, left_out)
     config.revision = request.spec.revision
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
@@ -274,14 +270,6 @@ def _check_shared_weights(model: PreTrainedModel, names: list[str]) -> None:
 def is_inside(name: str, modules: Iterable[str]) -> bool:
     """Return whether a module is one of `modules`, by its name or the end of it, or lies inside of one."""
     return any(f".{module}." in f".{name}." for module in modules)
-
-
-def _without(targets: list[str] | str | None, model: PreTrainedModel, heads: list[str]) -> list[str] | str | None:
-    """Resolve "all-linear" without the heads: PEFT includes layers that are trained in full, and refuses the config."""
-    if not isinstance(targets, str) or targets.lower() != "all-linear":
-        return targets
-    names = [str(entry["name"]) for entry in linear_modules(model)]
-    return [name for name in names if not is_inside(name, heads)]
 
 
 def first_line(error: Exception, source: Source) -> str:

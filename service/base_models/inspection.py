@@ -29,7 +29,9 @@ def inspect(forkserver: ForkServer, model: str, revision: str | None, *, local: 
     """
     order = {"model": model, "revision": revision}
     with READERS.slot(), TemporaryDirectory(prefix="adamss-inspection-") as folder:
-        reply = ask_model_reader(forkserver, MODULE, order, Path(folder), seconds=SECONDS, offline=local, limits=LIMITS)
+        reply = ask_model_reader(
+            forkserver, MODULE, order, Path(folder), seconds=SECONDS, offline=local, limits=LIMITS, fetches=not local
+        )
     return _facts(reply)
 
 

@@ -33,8 +33,10 @@ def restore(file: File) -> None:
     from service.operations.backup import BackupError
     from service.operations.backup import restore as run
     from service.shared.settings import Settings
+    from service.shared.storage.permissions import keep_private
 
     settings = Settings()
+    keep_private(settings.resolved_home)
     try:
         count = run(settings, file)
     except BackupError as error:

@@ -131,9 +131,12 @@ def database() -> Iterator[Database]:
     from service.shared.errors import StartRefused
     from service.shared.settings import Settings
     from service.shared.storage.pairing import open_database
+    from service.shared.storage.permissions import keep_private
 
+    settings = Settings()
+    keep_private(settings.resolved_home)
     try:
-        db = open_database(Settings())
+        db = open_database(settings)
     except StartRefused as error:
         raise CliError(str(error)) from error
     with closing(db):

@@ -111,11 +111,13 @@ def prepare(port: int | None) -> Settings:
     from service.shared.errors import StartRefused
     from service.shared.settings import Settings
     from service.shared.storage.pairing import open_database
+    from service.shared.storage.permissions import keep_private
 
     settings = Settings() if port is None else Settings(port=port)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     check_port(settings)
+    keep_private(settings.resolved_home)
     try:
         with closing(open_database(settings)) as db:
             prepare_access(settings, db)

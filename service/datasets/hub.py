@@ -18,7 +18,7 @@ from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.ids import new_id
 from service.shared.processes.ask import ask
-from service.shared.processes.environment import for_libraries
+from service.shared.processes.environment import for_hub
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import READERS
 from service.shared.settings import Settings
@@ -63,7 +63,7 @@ def check_allowed(settings: Settings, hub_id: str) -> None:
 
 def _download(source: HubDatasetIn, folder: Path, limit: int) -> str:
     """Download the files into `folder/parts` in a child process; return the commit."""
-    environment = for_libraries(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment = for_hub(os.environ) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with READERS.slot():
         reply = ask(COMMAND, source.model_dump() | {"limit": limit}, folder, seconds=SECONDS, environment=environment)
     if reply.exit_code is None:

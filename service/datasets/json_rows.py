@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from service.datasets import rows
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, refuse
 from service.datasets.text_file import TextFile
 
@@ -25,7 +26,10 @@ def read_json_lines(file: TextFile) -> Iterator[NumberedRow | Problem]:
 
     Raises:
         InvalidRequest: the file is empty, or holds one object over many lines.
+        TooLarge: the file has too many rows.
     """
+    if file.line_ends > rows.MAX_ROWS:  # of which some may be blank
+        rows.check_count_ahead(line for line in file.lines() if line.strip())
     number = 0
     for line, text in enumerate(file.lines(), start=1):
         if text.strip():

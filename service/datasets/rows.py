@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
@@ -81,6 +83,15 @@ def check_count(rows: int) -> None:
     """Raise TooLarge for more rows than are accepted: a row of nothing takes no room in a packed file, but time."""
     if rows > MAX_ROWS:
         raise too_large("too_many_rows", f"The file has over {MAX_ROWS:,} rows; the service accepts no more. Split it.")
+
+
+def check_count_ahead(units: Iterable[object]) -> None:
+    """Raise TooLarge for more rows than are accepted before any is converted, which takes ten times as long.
+
+    Args:
+        units: as many as the file has rows; they are read up to the first one too many.
+    """
+    check_count(sum(1 for _ in islice(units, MAX_ROWS + 1)))
 
 
 def check_names(names: list[str]) -> None:

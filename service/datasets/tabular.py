@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 
+from service.datasets import rows
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
 from service.datasets.text_file import TextFile
 
@@ -15,22 +17,40 @@ NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
 
 
+@dataclass(frozen=True)
+class _Table:
+    """Rows below a header; `skipped` lines before it are not the reader's."""
+
+    header: list[str]
+    reader: Iterator[list[str]]
+    delimiter: str
+    skipped: int
+
+
 def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
     """Yield the rows of a file, holding one in memory at a time.
 
     Raises:
         InvalidRequest: the file is unreadable; the message gives a remedy.
+        TooLarge: the file has too many rows.
     """
-    lines = file.lines()
     csv.field_size_limit(MAX_ROW_BYTES)  # of the header too, which is as long as a line may be
+    if file.line_ends > rows.MAX_ROWS:  # else the rows are few enough, whatever is quoted
+        rows.check_count_ahead(_each_row(_table(file.lines()).reader))
+    table = _table(file.lines())
+    if table.delimiter != ",":
+        name = NAMES.get(table.delimiter, repr(table.delimiter))
+        notices.append(Notice("separator", None, f"Cells are separated by {name}."))
+    return _rows(table.reader, table.header, table.skipped)
+
+
+def _table(lines: Iterator[str]) -> _Table:
     skipped, first = _first_line(lines)
     hint = EXCEL_HINT.fullmatch(first)
     if hint:
         more, first = _first_line(lines)
         skipped += more
     delimiter = hint[1] if hint else _delimiter(first)
-    if delimiter != ",":
-        notices.append(Notice("separator", None, f"Cells are separated by {NAMES.get(delimiter, repr(delimiter))}."))
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         header = next(reader)
@@ -38,7 +58,18 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
         raise refuse("no_header", f"The header line cannot be read: {error}.") from error
     header = _without_empty_end(header)
     check_names(header)
-    return _rows(reader, header, skipped)
+    return _Table(header, reader, delimiter, skipped)
+
+
+def _each_row(reader: Iterator[list[str]]) -> Iterator[object]:
+    """Yield once for each row, also for one that cannot be read, and not for a blank line."""
+    while True:
+        try:
+            yield from filter(None, reader)
+        except csv.Error as error:
+            yield error
+        else:
+            return
 
 
 def _first_line(lines: Iterator[str]) -> tuple[int, str]:

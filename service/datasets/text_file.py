@@ -29,11 +29,16 @@ SIMILAR_COHERENCE = 5.0
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file with a verified encoding."""
+    """A text file with a verified encoding.
+
+    Attributes:
+        line_ends: at least as many as the file has lines, those within quotes included.
+    """
 
     file: IO[bytes]
     encoding: str
     notices: tuple[Notice, ...]
+    line_ends: int
 
     def lines(self) -> Iterator[str]:
         """Yield the lines, line ends included.
@@ -118,14 +123,14 @@ def open_text(file: IO[bytes]) -> TextFile:
     for mark, encoding in MARKS:
         if head.startswith(mark):
             if encoding != "utf-8-sig":
-                check_encoding(file, encoding)
-                return TextFile(file, encoding, (_converted(encoding.upper(), None),))
+                line_ends = check_encoding(file, encoding)
+                return TextFile(file, encoding, (_converted(encoding.upper(), None),), line_ends)
             break
     else:
         encoding = "utf-8"
-    bad_byte = _first_bad_byte(file, "utf-8")
+    bad_byte, line_ends = _first_bad_byte(file, "utf-8")
     if bad_byte is None:
-        return TextFile(file, encoding, ())
+        return TextFile(file, encoding, (), line_ends)
     line, byte = bad_byte
     guess = _guess(_non_ascii_lines(file))
     if guess is None:
@@ -134,19 +139,24 @@ def open_text(file: IO[bytes]) -> TextFile:
             f"Line {line} is not UTF-8 (byte {byte} of the line), and its encoding cannot be determined. Save the file "
             "as UTF-8 and upload it again.",
         )
-    check_encoding(file, guess)
-    return TextFile(file, guess, (_converted(guess, line),))
+    line_ends = check_encoding(file, guess)
+    return TextFile(file, guess, (_converted(guess, line),), line_ends)
 
 
-def check_encoding(file: IO[bytes], encoding: str) -> None:
-    """Raise InvalidRequest if some byte cannot be decoded."""
-    bad_byte = _first_bad_byte(file, encoding)
+def check_encoding(file: IO[bytes], encoding: str) -> int:
+    """Return the number of line ends.
+
+    Raises:
+        InvalidRequest: some byte cannot be decoded.
+    """
+    bad_byte, line_ends = _first_bad_byte(file, encoding)
     if bad_byte is not None:
         raise refuse(
             "bad_encoding",
             f"The file looks like {encoding}, but line {bad_byte[0]} cannot be decoded. Save the file as UTF-8 and "
             "upload it again.",
         )
+    return line_ends
 
 
 def _converted(encoding: str, line: int | None) -> Notice:
@@ -154,11 +164,15 @@ def _converted(encoding: str, line: int | None) -> Notice:
     return Notice("converted_encoding", None, f"The file was read as {encoding} ({reason}) and is stored as UTF-8.")
 
 
-def _first_bad_byte(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
-    """Find the first byte that cannot be decoded, as line and byte of the line; None if every byte can."""
+def _first_bad_byte(file: IO[bytes], encoding: str) -> tuple[tuple[int, int] | None, int]:
+    """Find the first byte that cannot be decoded, as line and byte of the line; None if every byte can.
+
+    Returns:
+        The byte, and the number of bytes before it that may end a line.
+    """
     file.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
-    lines, since_line = 1, 0
+    lines, since_line, line_ends = 1, 0, 0
     while True:
         chunk = file.read(CHUNK)
         pending = len(decoder.getstate()[0])
@@ -169,9 +183,10 @@ def _first_bad_byte(file: IO[bytes], encoding: str) -> tuple[int, int] | None:
             good = chunk[: max(0, error.start - pending)]
             lines += good.count(b"\n")
             last = good.rfind(b"\n")
-            return lines, (since_line + len(good) if last < 0 else len(good) - last - 1) + 1
+            return (lines, (since_line + len(good) if last < 0 else len(good) - last - 1) + 1), line_ends
         if not chunk:
-            return None
+            return None, line_ends
+        line_ends += chunk.count(b"\n") + chunk.count(b"\r")
         lines += chunk.count(b"\n")
         last = chunk.rfind(b"\n")
         since_line = since_line + len(chunk) if last < 0 else len(chunk) - last - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.health import service
 from service.health.schemas import HealthOut, ReadyOut
@@ -29,5 +29,9 @@ def readiness(context: ContextDep, response: Response) -> ReadyOut:
 
 @router.get("/metrics", responses=errors(), response_class=Response)
 def prometheus(request: Request, caller: CallerDep) -> Response:
-    """Export metrics in Prometheus' format: jobs by status, age of the queue, workers, requests."""
-    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+    """Exports metrics in Prometheus' format.
+
+    Any key sees the jobs of its own project by status (`adamss_jobs`) and how long the oldest of them has waited
+    (`adamss_queue_age_seconds`). A key with the role `admin` sees both for all projects together, and workers, devices
+    and requests."""
+    return Response(service.scrape(request.app.state.registry, caller), media_type=CONTENT_TYPE_LATEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text, true
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
@@ -36,13 +36,18 @@ def busy_workers(session: Session) -> int:
     return session.execute(statement).scalar_one()
 
 
-def jobs_by_status(session: Session) -> dict[str, int]:
-    """Count jobs for every status, zeros included."""
-    rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    counts = {JobStatus(status): count for status, count in rows}
+def jobs_by_status(session: Session, project_id: str | None = None) -> dict[str, int]:
+    """Count the jobs of one project, or of all, for every status, zeros included."""
+    statement = select(Job.status, func.count()).where(_in(project_id)).group_by(Job.status)
+    counts = {JobStatus(status): count for status, count in session.execute(statement)}
     return {status.value: counts.get(status, 0) for status in JobStatus}
 
 
-def oldest_queued(session: Session) -> datetime | None:
-    """Return the queueing time of the job that has waited longest."""
-    return session.execute(select(func.min(Job.queued_at)).where(Job.status == JobStatus.QUEUED)).scalar_one()
+def oldest_queued(session: Session, project_id: str | None = None) -> datetime | None:
+    """Return the queueing time of the job that has waited longest, in one project or in all."""
+    statement = select(func.min(Job.queued_at)).where(_in(project_id), Job.status == JobStatus.QUEUED)
+    return session.execute(statement).scalar_one()
+
+
+def _in(project_id: str | None) -> ColumnElement[bool]:
+    return true() if project_id is None else Job.project_id == project_id

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.health import repository
 from service.health.schemas import ReadyOut
-from service.http.context import Context
+from service.http.context import Caller, Context
 from service.shared.database.engine import Database
-from service.shared.database.tables import now
+from service.shared.database.tables import Role, now
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 
@@ -31,25 +31,47 @@ def readiness(context: Context) -> ReadyOut:
     return ReadyOut(ready=database and broker and worker, database=database, broker=broker, worker=worker)
 
 
-class ServiceMetrics(Collector):
-    """Gauges of jobs, queue and workers, counted at each scrape."""
+def scrape(registry: CollectorRegistry, caller: Caller) -> bytes:
+    """Export the service's metrics to an admin, and to any other key the counts of its own project.
 
-    def __init__(self, db: Database, settings: Settings) -> None:
-        self._db, self._settings = db, settings
+    Args:
+        registry: the service's metrics. Requests, busy workers and Python's own numbers tell of all projects.
+    """
+    if caller.role is not Role.ADMIN:
+        registry = CollectorRegistry()
+        registry.register(JobMetrics(caller.db, caller.project_id))
+    return generate_latest(registry)
+
+
+class JobMetrics(Collector):
+    """Gauges of the jobs of one project, or of all, counted at each scrape."""
+
+    def __init__(self, db: Database, project_id: str | None) -> None:
+        self._db, self._project_id = db, project_id
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         with self._db.read() as session:
-            jobs = repository.jobs_by_status(session)
-            oldest = repository.oldest_queued(session)
-            workers = repository.live_workers(session, self._settings.lease_seconds)
-            devices = repository.live_devices(session, self._settings.lease_seconds)
-            busy = repository.busy_workers(session)
+            jobs = repository.jobs_by_status(session, self._project_id)
+            oldest = repository.oldest_queued(session, self._project_id)
         by_status = GaugeMetricFamily("adamss_jobs", "Jobs by status.", labels=["status"])
         for status, count in jobs.items():
             by_status.add_metric([status], count)
         yield by_status
         age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
         yield GaugeMetricFamily("adamss_queue_age_seconds", "Waiting time of the oldest queued job.", value=age)
+
+
+class WorkerMetrics(Collector):
+    """Gauges of the workers, counted at each scrape."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db, self._settings = db, settings
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._db.read() as session:
+            workers = repository.live_workers(session, self._settings.lease_seconds)
+            devices = repository.live_devices(session, self._settings.lease_seconds)
+            busy = repository.busy_workers(session)
         yield GaugeMetricFamily("adamss_workers", "Workers with a heartbeat within the lease time.", value=workers)
         yield GaugeMetricFamily("adamss_workers_busy", "Workers with a running job.", value=busy)
         by_device = GaugeMetricFamily("adamss_devices", "Devices of the live workers.", labels=["device"])
@@ -60,4 +82,5 @@ class ServiceMetrics(Collector):
 
 def register(registry: CollectorRegistry, context: Context) -> None:
     """Add the service's gauges to a registry."""
-    registry.register(ServiceMetrics(context.db, context.settings))
+    registry.register(JobMetrics(context.db, None))
+    registry.register(WorkerMetrics(context.db, context.settings))

@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from service.shared.database.engine import Database
+from service.shared.database.tables import Role
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
@@ -40,10 +41,12 @@ class Caller(Context):
 
     Attributes:
         project_id: project of the request's key.
+        role: role of the request's key.
         upload_bytes: largest data set that the project may upload.
     """
 
     project_id: str
+    role: Role
     upload_bytes: int
 
 
@@ -63,6 +66,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
     return Caller(
         **vars(context),
         project_id=request.state.project_id,
+        role=request.state.identity.role,
         upload_bytes=request.state.identity.upload_bytes,
     )
 

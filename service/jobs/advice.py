@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of
+from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of, record_on
 from adamss_core.spec.estimate import shape_of
 from adamss_core.spec.lengths import length_limit
 from adamss_core.spec.tasks.preset import FAR
+from adamss_core.spec.without_effect import clamped_rank, idle_settings
 from service.jobs.case import Case
 from service.shared.errors import quoted_names
 
@@ -41,6 +42,22 @@ def of_settings(plan: Plan, modules: Sequence[LinearModule]) -> list[str]:
     """Return the warnings that need neither rows nor workers."""
     spec = plan.spec
     return [*rates_far_above(spec), *more_subspaces_than_rows(spec, modules), *evaluation_beyond_the_end(plan)]
+
+
+def without_effect(spec: JobSpec, facts: ModelFacts, modules: Sequence[LinearModule]) -> list[str]:
+    """Warn of settings of the adapter that others switch off, and of those that a job does not read.
+
+    Args:
+        spec: with the schedule as the user gave it.
+    """
+    adamss, task_type = spec.adamss, record_on(spec, facts).peft_type
+    widths = {module.name: min(module.out_features, module.in_features + module.bias) for module in modules}
+    messages = [*idle_settings(adamss), *clamped_rank(adamss.r, widths)]
+    if adamss.task_type not in (None, task_type):
+        messages.append(f"task_type is {adamss.task_type}, but has no effect: the job's task is {spec.task}.")
+    if adamss.inference_mode:
+        messages.append("inference_mode has no effect: a job trains. Every adapter that PEFT saves has it.")
+    return [f"adamss.{message}" for message in messages]
 
 
 def rates_far_above(spec: JobSpec) -> list[str]:

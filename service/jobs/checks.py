@@ -10,8 +10,6 @@ from adamss_core.spec.chat import list_parts
 from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
 from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
-from adamss_core.spec.target_names import describe_renamed
-from adamss_core.spec.targets import renamed_targets
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
 from service.datasets.left_out import describe_columns, mapping_that_works
@@ -281,16 +279,9 @@ def targets_by_usual_names(case: Case, facts: ModelFacts) -> list[str]:
     ]
 
 
-def targets_by_former_names(case: Case, facts: ModelFacts) -> list[str]:
-    """Name the modules that are adapted where the job gives names from before transformers 5."""
-    renamed = renamed_targets(case.spec.adamss.target_modules, facts)
-    return [f"adamss.{describe_renamed(renamed, facts.model_type)}"] if renamed else []
-
-
 MODEL_WARNINGS: tuple[ModelWarning, ...] = (
     length_beyond_positions,
     head_for_other_classes,
     parts_not_shown,
     targets_by_usual_names,
-    targets_by_former_names,
 )

@@ -8,14 +8,13 @@ from dataclasses import replace
 
 from adamss_core.spec import (
     JobSpec,
-    LinearModule,
     ModelFacts,
     SpecProblem,
+    Targets,
     check_modules_to_save,
     check_saved_apart,
     estimate,
     make_plan,
-    match_targets,
     schedule,
     total_subspaces,
     with_defaults,
@@ -29,6 +28,7 @@ from service.jobs import advice, checks
 from service.jobs.case import Case, Found
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
+from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.token_lengths import find_lengths
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
@@ -51,7 +51,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
         raise refusal(problem) from problem
     problems = [found for chain in CHAINS for found in judge(chain, case)]
     try:
-        facts, modules = fit(caller, case)
+        facts, targets = fit(caller, case)
     except SpecProblem as problem:
         raise refusal(*problems, problem) from problem
     except InvalidRequest as problem:
@@ -61,7 +61,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     if problems:
         raise refusal(*problems)
     try:
-        return plan(caller, case, facts, modules)
+        return plan(caller, case, facts, targets)
     except SpecProblem as problem:
         raise refusal(problem) from problem
 
@@ -107,7 +107,7 @@ def judge(rules: Sequence[Callable[..., Found]], *subject: Case | ModelFacts) ->
     return []
 
 
-def fit(caller: Caller, case: Case) -> tuple[ModelFacts, list[LinearModule]]:
+def fit(caller: Caller, case: Case) -> tuple[ModelFacts, Targets]:
     """Return the facts of the base model for the job's task, and the modules to adapt.
 
     Raises:
@@ -120,18 +120,18 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, list[LinearModule]]:
         raise problems[0]
     facts = facts.for_task(spec.task)
     check_modules_to_save(spec.adamss, facts)
-    modules = match_targets(spec.adamss, facts)
-    check_saved_apart(spec.adamss, facts, modules)
-    return facts, modules
+    targets = targets_of(caller, spec, facts)
+    check_saved_apart(spec.adamss, facts, targets.modules)
+    return facts, targets
 
 
-def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModule]) -> PlanOut:
+def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> PlanOut:
     """Count steps, subspaces, memory and time of a job that can work.
 
     Raises:
         SpecProblem: the schedule cannot be reached.
     """
-    spec = case.spec
+    spec, modules = case.spec, targets.modules
     subspaces = total_subspaces(modules, spec.adamss)
     steps = make_plan(spec, case.train_count, subspaces)
     lengths, measuring = find_lengths(caller, spec, case.train)
@@ -145,7 +145,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
     warnings += testing_warnings(case)
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
-    warnings += steps.warnings
+    warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     warnings += saved_warnings(spec.adamss, facts)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]

@@ -24,10 +24,13 @@ from service.shared.database.migrate import migrations_folder
 from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
+from service.shared.storage.home import Home
 from service.shared.storage.pairing import mismatch
+from service.shared.storage.permissions import wider_paths
 from service.shared.storage.trash import Trash
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
+SHOWN_PATHS = 3
 DEVICE_SECONDS = 60.0
 EXTRAS = ("", "core", "service")  # extras of our requirements that a service needs
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
@@ -103,7 +106,17 @@ def _home(settings: Settings) -> Iterator[Finding]:
     elif not os.access(home, os.W_OK | os.X_OK):
         yield Finding("home", "problem", f"{home} cannot be written.", "Give the service's user the right to write it.")
     else:
-        yield Finding("home", "ok", f"{home} can be written.")
+        yield _privacy(settings.files)
+
+
+def _privacy(home: Home) -> Finding:
+    wider = wider_paths(home)
+    if not wider:
+        return Finding("home", "ok", f"{home.root} can be written, and read by its owner only.")
+    names = ", ".join(map(str, wider[:SHOWN_PATHS]))
+    more = f" and {len(wider) - SHOWN_PATHS} more" if len(wider) > SHOWN_PATHS else ""
+    message = f"Others than the owner have rights to {names}{more}."
+    return Finding("home", "warning", message, f"Close it: chmod -R go-rwx {home.root}")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -174,6 +174,7 @@ def _assert_equal(first: Any, second: Any) -> None:
         _assert_equal(value, second[key])
 
 
+@pytest.mark.filterwarnings("ignore:.*while use_asa is false")
 def test_a_model_without_asa_has_an_empty_state() -> None:
     model = asa_model(use_asa=False)
     assert model.base_model.asa_state_dict() == {}
@@ -233,6 +234,7 @@ def test_a_state_of_another_type_is_refused(state: Any) -> None:
         asa_model().base_model.load_asa_state_dict(state)
 
 
+@pytest.mark.filterwarnings("ignore:.*while use_asa is false")
 def test_a_state_for_a_model_without_asa_is_refused() -> None:
     state = asa_model().base_model.asa_state_dict()
     with pytest.raises(AsaStateError, match="default"):

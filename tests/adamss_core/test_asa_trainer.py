@@ -96,6 +96,7 @@ def test_accumulation_clipping_and_bf16_in_the_trainer(tmp_path: Path) -> None:
         assert entry["importance"] >= 0
 
 
+@pytest.mark.filterwarnings("ignore:.*while use_asa is false")
 def test_the_callback_leaves_other_models_alone(tmp_path: Path) -> None:
     model = asa_model(use_asa=False)
     trainer(model, tmp_path, max_steps=2, save_strategy="no").train()
@@ -142,6 +143,7 @@ def test_the_schedule_in_the_summary_fills_up() -> None:
         assert training.model.base_model.asa_summary()["schedule"] == expected
 
 
+@pytest.mark.filterwarnings("ignore:.*while use_asa is false")
 def test_the_summary_without_asa() -> None:
     summary = asa_model(use_asa=False).base_model.asa_summary()
     assert summary["target"] is None

@@ -92,7 +92,10 @@ def test_an_older_adapter_is_loaded_for_use_but_not_for_training(
 def test_a_dry_run_finds_them_in_the_facts_of_a_model() -> None:
     with torch.device("meta"):
         modules = linear_modules(mamba())
-    facts = ModelFacts.model_validate({"model_type": "mamba", "parameters": 1, "linear_modules": modules})
+    kinds = {module["name"]: module["kind"] for module in modules}
+    facts = ModelFacts.model_validate(
+        {"model_type": "mamba", "parameters": 1, "linear_modules": modules, "modules": kinds}
+    )
     assert {module.name.rpartition(".")[2]: module.bypassed_by for module in facts.linear_modules} == {
         "in_proj": None,
         "x_proj": "MambaMixer",

@@ -42,11 +42,9 @@ BAD: list[tuple[str, Any, dict[str, Any]]] = [
     ("target_modules", set(), {}),
     *(("target_modules", value, {}) for value in ([], "", "(", [""], [3])),
     *(("modules_to_save", value, {}) for value in ("first", [3], [""])),
-    ("modules_to_save", ["first"], {"target_modules": ["first", "second"]}),
     ("layers_pattern", "layer", {}),
     ("layers_pattern", "(", {"layers_to_transform": [0]}),
     *(("layers_to_transform", value, {}) for value in (-1, [0, -1], ["0"], 1.5, True, [True])),
-    ("layers_to_transform", [0], {"target_modules": "first"}),
 ]
 
 
@@ -78,6 +76,7 @@ def test_bad_value_is_refused_by_its_field(field: str, value: Any, others: dict[
         {"use_asa": True, "init_warmup": 0, "final_warmup": 1, "asa_target_subspaces": 10**6},
     ],
 )
+@pytest.mark.filterwarnings("ignore::adamss_core.errors.AdamssWarning")
 def test_values_at_the_edge_are_accepted(fields: dict[str, Any]) -> None:
     model = get_adamss_model(Mlp(), mlp_config(**fields))
     assert torch.isfinite(outputs(model)).all()
@@ -135,7 +134,7 @@ def test_targets_that_match_nothing_name_the_closest(targets: Any, closest: str)
 def test_a_target_like_nothing_lists_what_there_is() -> None:
     with pytest.raises(TargetError, match=r"first \(1\), second \(1\)"):
         get_adamss_model(Mlp(), mlp_config(target_modules=["zzz"]))
-    with pytest.raises(TargetError, match="it has no linear layer"):
+    with pytest.raises(TargetError, match="It has: no linear layer"):
         get_adamss_model(nn.Sequential(nn.ReLU()), mlp_config(target_modules=["zzz"]))
 
 
@@ -245,6 +244,7 @@ def test_a_failing_second_adapter_leaves_the_first() -> None:
 # --- more subspaces than rows -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:r is 40")
 def test_more_subspaces_than_rows_is_clamped_with_a_warning() -> None:
     base = Mlp(width=6)
     x = torch.randn(3, 6)

@@ -15,6 +15,7 @@ from peft import AdamssConfig, PeftModel, PeftModelForCausalLM, PeftModelForSequ
 from torch import Tensor
 
 from adamss_core import get_adamss_model, load_adapter, save_adapter
+from adamss_core.errors import AdamssWarning
 from adamss_core.layer import AdamssLayer
 from tests.adamss_core.support import ASA, adapted_mlp, layers_of, mlp_config, outputs
 from tests.models import Mlp, config, tiny_bert, tiny_gpt2, tiny_llama
@@ -46,6 +47,7 @@ def names(**fields: Any) -> set[str]:
 
 @shows("r")
 @pytest.mark.parametrize(("r", "rows"), [(1, 1), (5, 5), (64, 64), (1000, 64)])
+@pytest.mark.filterwarnings("ignore:r is 1000")
 def test_r_is_the_rank_of_the_basis(r: int, rows: int) -> None:
     layer = first_layer(get_adamss_model(tiny_bert(), config(r=r)))
     assert layer.adamss_newB["default"].shape == (rows, 65)  # [W | b] is (64, 65)
@@ -79,7 +81,8 @@ def test_dynamic_rank_counts_the_singular_values_above_the_threshold() -> None:
             assert layout.ranks[k] == max(1, min(significant, 5, layout.sizes[k]))
         seen.add(layout.ranks)
     assert len(seen) >= 3
-    fixed = get_adamss_model(tiny_bert(), config(subspace_rank=5, svd_threshold=0.99))
+    with pytest.warns(AdamssWarning, match="svd_threshold has no effect"):
+        fixed = get_adamss_model(tiny_bert(), config(subspace_rank=5, svd_threshold=0.99))
     assert set(first_layer(fixed).layouts["default"].ranks) == {5}  # the threshold alone does nothing
 
 
@@ -179,6 +182,7 @@ def actives(steps: int, **fields: Any) -> list[int]:
 
 
 @shows("use_asa", "asa_target_subspaces", "init_warmup", "final_warmup")
+@pytest.mark.filterwarnings("ignore:.*while use_asa is false")
 def test_asa_prunes_to_its_target_between_the_two_warmups() -> None:
     assert actives(6, use_asa=False) == [6] * 7
     ramp = {"asa_schedule_exponent": 1.0}
@@ -189,6 +193,7 @@ def test_asa_prunes_to_its_target_between_the_two_warmups() -> None:
 
 
 @shows("mask_interval")
+@pytest.mark.filterwarnings("ignore:mask_interval is 100")
 def test_mask_interval() -> None:
     ramp = {"asa_target_subspaces": 2, "init_warmup": 0, "final_warmup": 4, "asa_schedule_exponent": 1.0}
     assert actives(4, mask_interval=1, **ramp) == [6, 5, 4, 3, 2]

@@ -35,6 +35,7 @@ def train(model: nn.Module, steps: int = 50) -> list[float]:
 
 
 @pytest.mark.parametrize("fields", CONFIGS)
+@pytest.mark.filterwarnings("ignore:r is 500")
 def test_same_basis_and_clusters(fields: dict[str, int]) -> None:
     base = tiny_bert()
     stock = get_peft_model(copy.deepcopy(base), config(**fields))

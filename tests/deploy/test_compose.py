@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from service.cli.app import app
 from service.cli.serve import API_STOP_SECONDS, WORKER_EXTRA_SECONDS
 from service.shared.settings import Settings
+from service.shared.storage.home import Home
 from tests.faults.compose import ROOT, SECRETS, compose, environment, fill
 
 OURS = ("api", "worker-cpu", "worker-gpu")
@@ -106,7 +109,9 @@ def test_volumes_are_declared_and_only_the_api_is_reached_from_outside() -> None
 
 def test_image_runs_as_nobody_and_copies_what_there_is() -> None:
     last = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert re.search(r"^USER adamss$", last, re.MULTILINE)
+    assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
+    assert "--uid 10001" in last
+    assert "--gid 10001" in last
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((ROOT / name).exists() for name in source.split())
     packages = {"adamss_core", "service", "worker", "migrations"}
@@ -116,3 +121,47 @@ def test_image_runs_as_nobody_and_copies_what_there_is() -> None:
 def test_worker_health_without_a_worker() -> None:
     done = subprocess.run([sys.executable, "-m", "worker.health"], env={"ADAMSS_HOME": "/nonexistent"}, check=False)
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_containers_are_confined(name: str) -> None:
+    """A root file system that nobody writes, no capability, and no way to more."""
+    part = services()[name]
+    assert part["read_only"] is True
+    assert part["cap_drop"] == ["ALL"]
+    assert part["security_opt"] == ["no-new-privileges:true"]
+    assert not {"cap_add", "privileged", "devices", "pid", "network_mode", "ipc"} & set(part)
+    assert "/tmp" in {entry.partition(":")[0] for entry in part["tmpfs"]}
+    assert name in OURS or part["user"] == name, "the image of the others starts as root"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_written_outside_the_volume_belongs_to_the_user_of_the_image(name: str, tmp_path: Path) -> None:
+    folders = dict(entry.split(":", 1) for entry in services()[name]["tmpfs"])
+    assert set(folders) == {"/tmp", "/home/adamss"}
+    assert {"uid=10001", "gid=10001"} <= set(folders["/home/adamss"].split(","))
+    filled = environment(name, SECRETS | {"ADAMSS_API_KEY": "adamss_key"})
+    home = filled["ADAMSS_HOME"]
+    assert filled["TMPDIR"] == f"{home}/{Home(tmp_path).scratch.name}"
+    assert filled["TMPDIR"] in DOCKERFILE
+
+
+def test_the_manifest_of_the_docs_confines_as_compose_does() -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text()
+    found = re.search(r"```yaml\n(securityContext:.*?)```", text, re.DOTALL)
+    assert found is not None
+    pod, container = list(yaml.safe_load_all(found[1]))
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "fsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted == {"/var/lib/adamss", "/tmp", "/home/adamss"}

@@ -7,12 +7,13 @@ one, so that no download is needed.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import venv
 import zipfile
 from dataclasses import dataclass
-from importlib.metadata import distribution
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,23 @@ print(json.dumps(isinstance(create_app(), FastAPI)))
     assert service.evaluate(code) is True
     shown = service.adamss("doctor", "--json")
     assert {"check": "versions", "state": "ok"}.items() <= json.loads(shown.stdout)[0].items(), shown.stdout
+
+
+@pytest.mark.compat
+def test_the_bill_of_materials_has_what_the_service_installs(wheel: Path, tmp_path: Path) -> None:
+    """The command of `make release`, on an environment as it makes one."""
+    service = install(wheel, "service", tmp_path)
+    bill = tmp_path / "sbom.cdx.json"
+    line = re.search(r"^SBOM := \$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert line is not None
+    program, *words = line[1].split()
+    tool = Path(sys.executable).parent / program
+    subprocess.run([tool, *words, "-o", bill, service.python], cwd=ROOT, check=True, capture_output=True)
+    content = json.loads(bill.read_text())
+    listed = {part["name"].lower().replace("_", "-"): part for part in content["components"]}
+    assert content["bomFormat"] == "CycloneDX"
+    assert content["metadata"]["component"]["name"] == "adamss"
+    assert {"torch", "sqlalchemy", "fastapi", "peft"} <= set(listed)
+    assert not {"pytest", "mypy", "schemathesis"} & set(listed)
+    assert listed["torch"]["version"] == version("torch")
+    assert listed["torch"]["licenses"]

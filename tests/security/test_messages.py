@@ -24,6 +24,7 @@ OPERATORS = {  # what the environment of a worker may hold that is no business o
     "PGPASSWORD": CANARY,
     "AWS_SECRET_ACCESS_KEY": CANARY,
     "GITHUB_TOKEN": CANARY,
+    "HF_TOKEN": CANARY,
     "WANDB_API_KEY": CANARY,
     "SOMETHING_NEW": CANARY,
 }

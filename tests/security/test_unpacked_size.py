@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.datasets import convert, rows, upload
+from service.datasets import convert, formats, rows, upload
 from service.datasets.parquet import _unpacked_bytes
 from service.datasets.profiling import Profile
 from service.datasets.rows import NumberedRow
@@ -73,6 +73,39 @@ def test_07_rows_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TooLarge, match="over 10 rows"):
         list(convert._usable(endless, profile))
     assert profile.empty_rows == 11
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row"),
+    [
+        ("a.csv", "text,label\n", '"good, ""very""",1\n'),
+        ("blank.csv", "\n\ntext,label\r\n", "x,y\r\n\r\n"),
+        ("lines.csv", "text,label\n", '"a\n\nb",1\n'),
+        ("bad.csv", "text,label\n", '"a"b,1\n'),
+        ("excel.csv", "sep=;\ntext;label\n", "x;y\n"),
+        ("mac.csv", "text,label\r", "x,y\r"),
+        ("a.jsonl", "", '{"text": "x"}\n\n'),
+    ],
+)
+def test_07_rows_are_counted_before_they_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: str, row: str
+) -> None:
+    """One row too many is refused before the first is looked at; as many as are accepted are read, whatever their cells
+    hold.
+
+    Seen to fail without the counts in `read_csv` and `read_json_lines`: ten million rows were converted first.
+    """
+    monkeypatch.setattr(rows, "MAX_ROWS", 10)
+
+    def opened(count: int) -> list[object]:
+        with (tmp_path / name).open("w+b") as file:
+            file.write((head + count * row).encode())
+            file.seek(0)
+            return list(formats.open_rows(file, name, tmp_path, LIMIT).rows)
+
+    assert len(opened(10)) == 10
+    with pytest.raises(TooLarge, match="over 10 rows"):
+        opened(11)
 
 
 def test_07_faults_of_a_file_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

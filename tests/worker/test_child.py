@@ -13,6 +13,7 @@ def test_environment_is_what_libraries_need() -> None:
         "ADAMSS_DATABASE_URL": "postgresql://user:secret@host/db",
         "PGPASSWORD": "secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
+        "HF_TOKEN": "secret",
         "PATHOLOGY": "x",
     }
     kept = child_environment(own, device="1")

@@ -103,6 +103,8 @@ class Project(Base):
     max_running_jobs: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    # Place of the project's last start among all starts; the project with the lowest is next.
+    last_turn: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class ApiKey(Base):
@@ -216,7 +218,10 @@ class Job(Base):
     result: Mapped[Json | None]
     error: Mapped[Json | None]  # {code, message, hint}
 
-    __table_args__ = (Index("ix_jobs_project_created", "project_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_jobs_project_created", "project_id", "created_at", "id"),
+        Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # finds each project's next job
+    )
 
 
 class IdempotencyKey(Base):

@@ -76,7 +76,8 @@ def ask_model_reader(
     seconds: float,
     offline: bool,
     limits: Mapping[int, int],
+    fetches: bool = False,
 ) -> Reply:
-    """Run a module that reads a model's files, on one thread; see `ask`."""
-    environment = model_environment(offline=offline) | {"OMP_NUM_THREADS": "1"}
+    """Run a module that reads a model's files, on one thread; see `ask` and `model_environment`."""
+    environment = model_environment(offline=offline, fetches=fetches) | {"OMP_NUM_THREADS": "1"}
     return ask(forkserver.starter(module), order, folder, seconds=seconds, environment=environment, limits=limits)

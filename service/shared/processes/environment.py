@@ -1,12 +1,14 @@
 """Environment of processes that read models or train: variables of their libraries, and no key of ours.
 
-An allowlist, not a denylist: a secret that nobody thought of is never passed on.
+An allowlist, not a denylist: a secret that nobody thought of is never passed on. The hub's token goes only to processes
+that fetch from the hub and run nothing of what they fetch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+HUB_TOKEN = "HF_TOKEN"
 _ALLOWED = {
     "PATH",
     "HOME",
@@ -53,4 +55,16 @@ _ALLOWED_PREFIXES = (
 
 def for_libraries(own: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that transformers, torch and the system's libraries read."""
+    environment = for_hub(own)
+    environment.pop(HUB_TOKEN, None)
+    return environment
+
+
+def needs_token(own: Mapping[str, str]) -> bool:
+    """Tell whether there is a token for the hub, and the hub may be asked."""
+    return bool(own.get(HUB_TOKEN)) and own.get("HF_HUB_OFFLINE", "0").lower() in ("", "0", "no", "false", "off")
+
+
+def for_hub(own: Mapping[str, str]) -> dict[str, str]:
+    """Select the variables of `for_libraries`, and the hub's token."""
     return {name: value for name, value in own.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}

@@ -131,6 +131,10 @@ class Home:
         """Return the folder of a base model."""
         return self.models / name
 
+    def is_model(self, path: Path) -> bool:
+        """Tell whether a path lies in the models folder, also where that does not exist."""
+        return path.is_relative_to(self.root / "models")
+
     @property
     def jobs(self) -> Path:
         return self._folder("jobs")

@@ -74,6 +74,9 @@ TAKEN: list[dict[str, Any]] = [
     {"use_asa": True, "init_warmup": 99, "final_warmup": 100},
     {"target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": "layer"},
     {"target_modules": "all-linear", "modules_to_save": ["pooler"]},
+    {"target_modules": "all-linear", "layers_to_transform": [1]},
+    {"target_modules": ".*query", "layers_to_transform": [0]},
+    {"target_modules": ["query", "pooler"], "modules_to_save": ["pooler"]},
 ]
 
 
@@ -109,7 +112,6 @@ def test_numbers_are_not_guessed(name: str, value: Any) -> None:
     [
         {"target_modules": []},
         {"layers_pattern": "layer"},
-        {"target_modules": ".*query", "layers_to_transform": [0]},
         {"asa_importance_beta": 1.0},
         {"svd_threshold": -0.1},
         {"r": 0},

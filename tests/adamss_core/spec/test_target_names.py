@@ -125,12 +125,12 @@ def test_an_error_names_the_linear_layers_with_their_numbers() -> None:
     layers = "q_proj (2), k_proj (2), v_proj (2), o_proj (2), fc1 (2), fc2 (2)"
     with pytest.raises(TargetError) as caught:
         get_adamss_model(vit(), AdamssConfig(**FIELDS | {"target_modules": ["c_attn"]}))
-    assert f"Its linear layers are: {layers}, classifier (1)." in caught.value.hint
+    assert f"It has: {layers}, classifier (1)." in caught.value.hint
     with pytest.raises(SpecProblem, match="matches no linear layer") as refused:
         match_targets(AdamssSpec(target_modules=["c_attn"]), facts_of(vit()))
     assert layers in str(refused.value)
     assert count_ends(f"a.layer{number}" for number in range(13)).endswith("layer11 (1), ….")
-    assert count_ends([]) == "Choose another model: it has no linear layer."
+    assert count_ends([]) == "It has: no linear layer."
 
 
 def test_names_come_from_the_inspection() -> None:

@@ -39,6 +39,7 @@ def facts_of(model: PreTrainedModel) -> ModelFacts:
             "model_type": model.config.model_type,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "linear_modules": linear_modules(model),
+            "modules": {name: type(module).__name__ for name, module in model.named_modules() if name},
             "head_modules": heads,
             "head_parameters_per_label": 65,
             "default_targets": ["query", "value"],
@@ -97,7 +98,7 @@ ESTIMATED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", ESTIMATED)
-@pytest.mark.filterwarnings("ignore:num_subspaces")
+@pytest.mark.filterwarnings("ignore:num_subspaces", "ignore:r is 500")
 def test_the_estimate_is_what_the_model_then_has(fields: dict[str, Any]) -> None:
     model = tiny_bert()
     facts = facts_of(model)
@@ -116,6 +117,7 @@ def test_the_estimate_is_what_the_model_then_has(fields: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("fields", [{"subspace_rank": 3, "num_subspaces": 30}, {"use_dynamic_rank": True}])
+@pytest.mark.filterwarnings("ignore:use_dynamic_rank has no effect")
 def test_the_estimate_is_never_too_small(fields: dict[str, Any]) -> None:
     model = tiny_bert()
     spec = JobSpec.model_validate({"name": "x", "base_model": "tiny", "dataset": DATA, "adamss": fields})

@@ -86,7 +86,8 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def job(*, adamss: dict[str, Any] | None = None, training: dict[str, Any] | None = None, **fields: Any) -> JobSpec:
-    """24 steps an epoch for 208 rows of `texts`, with an ASA ramp from step 6 to 20."""
+    """24 steps an epoch for 208 rows of `texts`, with an ASA ramp from step 6 to 20 unless `use_asa` is false."""
+    ramp = {"asa_target_subspaces": 7, "init_warmup": 6, "final_warmup": 20, "mask_interval": 4}
     return JobSpec.model_validate(
         {
             "name": "tiny",
@@ -97,10 +98,7 @@ def job(*, adamss: dict[str, Any] | None = None, training: dict[str, Any] | None
                 "num_subspaces": 4,
                 "target_modules": ["query", "value"],
                 "use_asa": True,
-                "asa_target_subspaces": 7,
-                "init_warmup": 6,
-                "final_warmup": 20,
-                "mask_interval": 4,
+                **(ramp if (adamss or {}).get("use_asa", True) else {}),
                 **(adamss or {}),
             },
             "training": {

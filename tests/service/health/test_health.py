@@ -7,9 +7,13 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from service.shared.database.tables import Worker, now
+import pytest
+from sqlalchemy import select, update
+
+from service.keys.service import create_key, identify
+from service.shared.database.tables import Job, JobStatus, Role, Worker, now
 from service.shared.settings import Settings
-from tests.service.support import Service, running
+from tests.service.support import Service, run_job, running
 
 
 def beat(service: Service, age: float) -> None:
@@ -57,6 +61,37 @@ def test_numbers_for_prometheus(any_service: Service) -> None:
     assert "adamss_queue_age_seconds " in text
     assert 'adamss_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
     assert "job_abc" not in text
+
+
+@pytest.mark.parametrize("role", [Role.READ, Role.SUBMIT, Role.ADMIN])
+def test_a_key_sees_the_numbers_of_its_project_and_an_admin_all(any_service: Service, role: Role) -> None:
+    """Seen to fail: every key saw the jobs of all projects, which workers were busy, and who asked for what."""
+    any_service.client.post(f"/jobs/{any_service.submit()['id']}/cancel")
+    for _ in range(2):
+        any_service.submit()
+    run_job(any_service, any_service.submit()["id"])
+    beat(any_service, 1)
+    with any_service.db.write() as session:
+        key = create_key(session, "a scraper", "others", role).key
+        session.execute(update(Job).values(queued_at=now() - timedelta(hours=1)))
+    text = any_service.client.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    if role is Role.ADMIN:
+        assert [lines[f'adamss_jobs{{status="{status}"}}'] for status in ("queued", "running")] == ["2.0", "1.0"]
+        assert float(lines["adamss_queue_age_seconds"]) > 3_000
+        assert lines["adamss_workers_busy"] == "1.0"
+        assert "adamss_requests_total" in text
+    else:
+        assert lines == {f'adamss_jobs{{status="{status}"}}': "0.0" for status in JobStatus} | {
+            "adamss_queue_age_seconds": "0.0"
+        }
+        with any_service.db.write() as session:  # one of the two waiting jobs becomes the scraper's
+            scraper = identify(session, any_service.settings, key)
+            assert scraper is not None
+            waiting = select(Job).where(Job.status == JobStatus.QUEUED).limit(1)
+            session.scalars(waiting).one().project_id = scraper.project_id
+        text = any_service.client.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
+        assert 'adamss_jobs{status="queued"} 1.0' in text
 
 
 def test_the_dashboard_asks_for_numbers_that_exist(service: Service) -> None:

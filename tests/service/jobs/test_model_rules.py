@@ -72,7 +72,8 @@ def test_a_classifier_of_other_classes_is_warned_of(
 def test_modules_that_share_a_weight(
     service: Service, tiny_facts: dict[str, Any], adamss: dict[str, Any], param: str
 ) -> None:
-    know(service, tiny_facts, shared_weights={"lm_head": "bert.embeddings.word_embeddings"})
+    modules = {**tiny_facts["modules"], "lm_head": "Linear"}
+    know(service, tiny_facts, modules=modules, shared_weights={"lm_head": "bert.embeddings.word_embeddings"})
     refused = service.refused(adamss=adamss)
     assert (refused["code"], refused["param"]) == ("target_shares_weight", param)
     assert "shares its weight with" in refused["message"]

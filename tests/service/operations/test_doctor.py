@@ -38,6 +38,9 @@ def add_worker(service: Service) -> None:
 
 def test_a_healthy_service(any_service: Service) -> None:
     add_worker(any_service)
+    home = any_service.settings.resolved_home
+    for path in (home, *home.rglob("*")):  # as the commands start it, unlike a service in a test's process
+        path.chmod(path.stat().st_mode & ~0o077)
     found = states(any_service.settings)
     assert {finding.state for name, finding in found.items() if name != "disk"} == {"ok"}, found
     assert set(found) == {"versions", "home", "disk", "database", "migrations", "workers", "jobs", "broker"}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
-from service.shared.jobs.states.waiting import may_run, take_room_or_delay
+from service.shared.jobs.states.waiting import may_run, take_room_or_delay, take_turn
 
 LOST_WORKER = {
     "code": "worker_lost",
@@ -47,6 +47,7 @@ def claim(
     if not changed:
         return None
     job = session.get_one(Job, job_id, populate_existing=True)
+    take_turn(session, job.project_id)
     add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker})
     return job
 

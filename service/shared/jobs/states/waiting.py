@@ -19,10 +19,39 @@ def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
     return Job.status == JobStatus.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= moment)
 
 
-def oldest_waiting(session: Session) -> str | None:
-    """Return the id of the claimable job that has waited longest."""
-    statement = select(Job.id).where(*may_run(database_now(session))).order_by(Job.queued_at).limit(1)
+def next_in_turn(session: Session, running_jobs: int | None = None) -> str | None:
+    """Return the id of the job to claim next: the projects take turns, and each turn takes the longest waiting job.
+
+    The turn is the project's whose last start is longest ago; a project at its limit of running jobs has none.
+
+    Args:
+        running_jobs: the limit of a project without a limit of its own; None is no limit.
+    """
+    own = Job.project_id == Project.id
+    waiting = select(Job.id).where(own, *may_run(database_now(session))).order_by(Job.queued_at).limit(1)
+    running = select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED)).correlate(Project)
+    limit = func.coalesce(Project.max_running_jobs, running_jobs)
+    first = waiting.correlate(Project).scalar_subquery()
+    # One probe of the index for each project, however many jobs wait or have ended.
+    statement = (
+        select(Job.id)
+        .select_from(Project)
+        .join(Job, Job.id == first)
+        .where(or_(limit.is_(None), running.scalar_subquery() < limit))
+        .order_by(Project.last_turn, Job.queued_at)
+        .limit(1)
+    )
     return session.execute(statement).scalar_one_or_none()
+
+
+def take_turn(session: Session, project_id: str) -> None:
+    """Put the project behind all others: it has just started a job.
+
+    A count instead of a time: no clock that was wrong for a while can hold a project back.
+    """
+    last = select(func.max(Project.last_turn)).scalar_subquery()
+    turn = update(Project).where(Project.id == project_id).values(last_turn=last + 1)
+    session.execute(turn.execution_options(synchronize_session=False))
 
 
 def waiting_for_hint(session: Session, hint_seconds: float, limit: int) -> tuple[datetime, Sequence[str]]:
