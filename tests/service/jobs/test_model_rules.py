@@ -122,11 +122,12 @@ def test_targets_that_are_guessed_are_named(service: Service, tiny_facts: dict[s
 def test_targets_of_former_names_are_planned_under_their_present_ones(
     service: Service, tiny_facts: dict[str, Any]
 ) -> None:
-    linear = [
-        module | {"name": module["name"].replace("self.query", "q_proj").replace("self.value", "v_proj")}
-        for module in tiny_facts["linear_modules"]
-    ]
-    know(service, tiny_facts, model_type="vit", linear_modules=linear, default_targets=["q_proj", "v_proj"])
+    def present(name: str) -> str:
+        return name.replace("self.query", "q_proj").replace("self.value", "v_proj")
+
+    linear = [module | {"name": present(module["name"])} for module in tiny_facts["linear_modules"]]
+    modules = {present(name): kind for name, kind in tiny_facts["modules"].items()}
+    know(service, tiny_facts, model_type="vit", linear_modules=linear, modules=modules)
     plans = {}
     for targets in (["query", "value"], ["q_proj", "v_proj"], ["c_attn"]):
         response = service.client.post("/jobs?dry_run=true", json=service.spec(adamss={"target_modules": targets}))
