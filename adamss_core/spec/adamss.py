@@ -42,7 +42,8 @@ class AdamssSpec(BaseModel):
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
     init_weights: Literal["orthogonal"] | None = "orthogonal"
-    """"orthogonal" starts from the pretrained model; null starts B from small noise."""
+    """"orthogonal" starts A with orthonormal rows and B at zero, so at the base model's outputs; null (or false, as in
+    PEFT) starts B as small noise, so beside them."""
     modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
     layers_to_transform: LayerIndices | Step | None = None

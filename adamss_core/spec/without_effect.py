@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from adamss_core.spec.adamss import SCHEDULE_FIELDS, AdamssSpec
+from adamss_core.spec.target_names import count_ends
 from adamss_core.spec.target_rule import CONDENSED_FROM, TargetChoice, ends_of
 
 NAMED = 3  # names that a message has in full
@@ -119,7 +120,8 @@ def _idle_names(choice: TargetChoice, known: Collection[str]) -> list[str]:
     messages = []
     if missing:
         messages.append(
-            f"target_modules has names that no module has: {_listed(missing)}. {closest(missing, last_names(known))}"
+            f"target_modules has names that no module has: {_listed(missing)}. "
+            f"{closest(missing, last_names(known))}{count_ends(known)}"
         )
     if saved:
         messages.append(
@@ -161,12 +163,12 @@ def _idle_layers(choice: TargetChoice) -> list[str]:
     return messages
 
 
-def closest(names: Sequence[str], known: Sequence[str], suggestions: int = 8) -> str:
+def closest(names: Sequence[str], known: Sequence[str]) -> str:
     """Suggest known names for unknown ones; of many unknown ones for the first few, as each takes a while."""
     close = [match for name in names[:NAMED] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     if close:
-        return f"The closest are: {', '.join(dict.fromkeys(close))}."
-    return f"It has: {', '.join(known[:suggestions]) or 'no linear layer'}."
+        return f"The closest are: {', '.join(dict.fromkeys(close))}. "
+    return ""
 
 
 def last_names(names: Iterable[str]) -> list[str]:

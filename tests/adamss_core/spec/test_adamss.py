@@ -67,6 +67,7 @@ REFUSED: list[dict[str, Any]] = [
 TAKEN: list[dict[str, Any]] = [
     {},
     {"init_weights": None},
+    {"init_weights": False},
     {"mask_interval": 0},
     {"init_warmup": 100, "final_warmup": 100},
     {"asa_schedule_exponent": 0.0},
