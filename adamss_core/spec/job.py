@@ -16,6 +16,7 @@ from adamss_core.spec.tasks import (
     TaskName,
     TaskTraining,
     check_task_fields,
+    implied_task,
     name_owners,
 )
 
@@ -114,7 +115,8 @@ class JobSpec(SpecModel):
     name: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """A name for people; need not be unique."""
     task: TaskName = DEFAULT_TASK
-    """The kind of job, which decides about columns, head, loss and metrics."""
+    """The kind of job, which decides about columns, head, loss and metrics. Where it is left out, it is that of the
+    columns that are named, or what the data set's `suggestion` says."""
     problem_type: ProblemType | None = None
     """What a label is: one class, several classes at once, or a number. Default: one class."""
     base_model: Annotated[str, Field(pattern=MODEL_NAME)]
@@ -146,6 +148,15 @@ class JobSpec(SpecModel):
             if filled.get("revision") is None and block.get("revision"):
                 filled["revision"] = block["revision"]
         return filled
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_of_columns(cls, value: Any) -> Any:
+        """Take the task from a column that one task alone has, where the job names none."""
+        if not isinstance(value, dict) or "task" in value or not isinstance(block := value.get("dataset"), dict):
+            return value
+        task = implied_task(block)
+        return value if task is None else {**value, "task": task}
 
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:

@@ -13,7 +13,7 @@ from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
-NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates")
+NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates", "suggestion")
 
 
 @app.command(
@@ -32,7 +32,7 @@ def upload(
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
     as_json: Json = False,
 ) -> None:
-    """Upload a data set; print its id, and its notices and problems on standard error."""
+    """Upload a data set; print its id, and on standard error what it would do for, its notices and problems."""
     if not file.startswith("hub:") and not Path(file).is_file():
         raise CliError(f"File {file} does not exist.")
     with connect() as client:
@@ -88,10 +88,15 @@ def preview(
     model: Annotated[
         str | None, typer.Option(help="A base model: show the examples as it will see them by default.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task to show them for. Default: what the data set suggests.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the first rows; with a spec or model, their tokens, trained ones in brackets."""
-    body = _spec(spec, model)
+    if task is not None and spec is None and model is None:
+        raise CliError("--task needs --model or --spec: the examples are shown as a model will see them.")
+    body = _spec(spec, model, task)
     with connect() as client:
         first = client.preview(dataset, body)
     if as_json:
@@ -112,8 +117,8 @@ def delete(dataset: DatasetId) -> None:
 
 
 def remarks(dataset: Any) -> list[str]:
-    """List a data set's notices and problems, one line each."""
-    lines = [f"notice    {notice['message']}" for notice in dataset.get("notices", [])]
+    """List what a data set would do for, its notices and its problems, one line each."""
+    lines = [*_suggestion(dataset), *(f"notice    {notice['message']}" for notice in dataset.get("notices", []))]
     if repeated := dataset.get("duplicates", {}).get("rows"):
         lines.append(f"notice    {repeated} rows repeat an earlier row.")
     problems = dataset.get("problems", [])
@@ -126,6 +131,15 @@ def remarks(dataset: Any) -> list[str]:
     return lines
 
 
+def _suggestion(dataset: Any) -> list[str]:
+    found = dataset.get("suggestion")
+    if found is None:
+        return []
+    kind = found["task"] if found["problem_type"] is None else f"{found['task']} ({found['problem_type']})"
+    columns = ", ".join(f"{field}: {column}" for field, column in found["dataset"].items())
+    return [f"suggests  {kind} with {columns} ({found['confidence']}: {found['reason']})"]
+
+
 def _column(column: dict[str, Any]) -> list[object]:
     distinct = f"{column['distinct']}{'+' if column['distinct_capped'] else ''}"
     length = f"{column['min_length']}-{column['max_length']}, mean {column['mean_length']:g}"
@@ -133,12 +147,13 @@ def _column(column: dict[str, Any]) -> list[object]:
     return [column["name"], column["type"], column["empty"], distinct, length, values]
 
 
-def _spec(file: Path | None, model: str | None) -> dict[str, Any] | None:
+def _spec(file: Path | None, model: str | None, task: str | None) -> dict[str, Any] | None:
+    given = {name: value for name, value in (("base_model", model), ("task", task)) if value is not None}
     if file is None:
-        return None if model is None else {"base_model": model}
+        return given or None
     from service.cli.jobs import read_spec
 
-    return read_spec(file) | ({} if model is None else {"base_model": model})
+    return read_spec(file) | given
 
 
 def print_examples(preview: dict[str, Any]) -> None:

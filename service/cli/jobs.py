@@ -343,9 +343,16 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
+    if suggested := plan.get("suggested"):
+        fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
     print_fields(fields)
     for warning in plan.get("warnings") or []:
         put(f"warning: {warning}")
+
+
+def _value_at(spec: dict[str, Any], path: str) -> Any:
+    block, _, name = path.rpartition(".")
+    return (spec[block] if block else spec)[name]
 
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:

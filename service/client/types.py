@@ -83,6 +83,16 @@ class JobJson(TypedDict):
     created_at: str
 
 
+class SuggestionJson(TypedDict):
+    """A job that a data set would do for."""
+
+    task: str
+    problem_type: str | None
+    dataset: dict[str, str]
+    confidence: Literal["certain", "likely"]
+    reason: str
+
+
 class DatasetJson(TypedDict):
     """An uploaded data set and its profile."""
 
@@ -98,6 +108,7 @@ class DatasetJson(TypedDict):
     duplicates: NotRequired[dict[str, Any]]
     notices: NotRequired[list[dict[str, Any]]]
     image_modes: NotRequired[dict[str, int]]
+    suggestion: NotRequired[SuggestionJson | None]
     created_at: str
 
 

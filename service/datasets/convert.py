@@ -24,6 +24,7 @@ from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from adamss_core.spec.tasks import usual_columns
 from service.datasets import sandbox
+from service.datasets.dialects import Translated
 from service.datasets.formats import Opened, open_rows
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
@@ -106,12 +107,13 @@ def convert(order: Conversion, folder: Path) -> dict[str, Any]:
         for opened in _open_all(order, folder):
             format_ = opened.format
             profile.from_text = format_ in ("csv", "tsv", "images")
-            for row, line in _usable(opened.rows, profile):
+            rows_of_file = Translated(opened.rows, is_checked=profile.from_text)
+            for row, line in _usable(iter(rows_of_file), profile):
                 profile.add(row)
                 hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
                 rows.write(line)
                 numbers.append(row.number)
-            profile.notices += [*opened.notices, *opened.modes.notices()]
+            profile.notices += [*opened.notices, *rows_of_file.notices(), *opened.modes.notices()]
             profile.image_modes += opened.modes.counts
         hashes.finish(folder / HASHES)
     assert format_ is not None

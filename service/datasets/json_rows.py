@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, check_values, refuse
+from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, refuse
 from service.datasets.text_file import TextFile
 
 EXAMPLE = '{"text": "...", "label": 1}'
@@ -73,8 +73,7 @@ def _row(text: str, number: int, line: int) -> NumberedRow | Problem:
 def _checked(value: Any, number: int, line: int) -> NumberedRow | Problem:
     if not isinstance(value, dict):
         return Problem(number, line, None, f"is not a JSON object such as {EXAMPLE}")
-    row = NumberedRow(number, line, value)
-    return check_values(row) or row
+    return NumberedRow(number, line, value)
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,6 @@ from service.datasets.rows import (
     Row,
     check_count,
     check_names,
-    check_values,
     refuse,
     too_large,
 )
@@ -84,6 +83,8 @@ def _unpacked_bytes(array: Any) -> int:
 
     if _is_list(pa, array.type):
         return 4 * len(array) + _unpacked_bytes(array.flatten())
+    if pa.types.is_struct(array.type):
+        return sum(map(_unpacked_bytes, array.flatten()))
     if not pa.types.is_dictionary(array.type):
         return int(array.nbytes)
     values = array.dictionary
@@ -107,8 +108,7 @@ def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[Nu
             values[name] = classes[name][value]
         elif not isinstance(value, (str, int, float, bool, type(None))):
             values[name] = _plain(value)
-    row = NumberedRow(number, None, values)
-    yield check_values(row) or row
+    yield NumberedRow(number, None, values)
 
 
 def _plain(value: Any) -> Any:
@@ -127,10 +127,14 @@ def _plain(value: Any) -> Any:
 
 
 def _check_type(pa: Any, field: Any) -> None:
-    """Refuse columns other than text, numbers and lists of them."""
+    """Refuse columns other than text, numbers, objects and lists of them."""
     inner = field.type
     while pa.types.is_dictionary(inner) or _is_list(pa, inner):
         inner = inner.value_type
+    if pa.types.is_struct(inner) and not {"bytes", "path"} <= {part.name for part in inner}:
+        for part in inner:
+            _check_type(pa, part.with_name(f"{field.name}.{part.name}"))
+        return
     refused: list[Callable[[Any], bool]] = [
         pa.types.is_binary,
         pa.types.is_large_binary,
@@ -138,9 +142,9 @@ def _check_type(pa: Any, field: Any) -> None:
         pa.types.is_map,
         pa.types.is_union,
     ]
-    if any(check(inner) for check in refused) or (pa.types.is_struct(inner) and inner == field.type):
+    if any(check(inner) for check in refused) or pa.types.is_struct(inner):
         remedy = "Leave it out, or write it as text"
-        if pa.types.is_struct(inner) and "bytes" in {part.name for part in inner}:
+        if pa.types.is_struct(inner):
             remedy = "Upload images as a zip, with a folder for each class or a metadata.csv"
         raise refuse(
             "unsupported_column",

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, with_defaults
 from adamss_core.spec.cells import image_folder
+from service.datasets.left_out import complete
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
+from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest, Unavailable
 from service.shared.processes.ask import ask_model_reader
 from service.shared.processes.forkserver import ForkServer
@@ -46,8 +48,7 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
         InvalidRequest: the spec is invalid, or the rows or the model do not fit it.
         Unavailable: the encoding process failed.
     """
-    get(caller, dataset_id)
-    spec = _spec(dataset_id, body)
+    spec = _spec(get(caller, dataset_id), body)
     caller.catalog.facts(spec.base_model, spec.revision)  # raises unless the model is allowed and supported
     folder = caller.catalog.folder(spec.base_model)
     with TemporaryDirectory(prefix="preview-", dir=caller.settings.files.scratch) as work:
@@ -67,12 +68,12 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
     return ExamplesOut(id=dataset_id, task=spec.task, **answer)
 
 
-def _spec(dataset_id: str, body: dict[str, Any] | None) -> JobSpec:
+def _spec(dataset: Dataset, body: dict[str, Any] | None) -> JobSpec:
     given = body or {}
     block = given.get("dataset")
-    whole = {"name": "preview", **given, "dataset": {**(block if isinstance(block, dict) else {}), "train": dataset_id}}
+    whole = {"name": "preview", **given, "dataset": {**(block if isinstance(block, dict) else {}), "train": dataset.id}}
     try:
-        return with_defaults(JobSpec.model_validate(whole))
+        return with_defaults(complete(JobSpec.model_validate(whole), dataset).spec)
     except ValidationError as error:
         raise explain([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()], whole) from error
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from adamss_core.spec import TaskName
+from adamss_core.spec import ProblemType, TaskName
 from adamss_core.spec.job import MODEL_NAME, REVISION
+from service.datasets.left_out import suggest
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
 from service.http.openapi import Out
@@ -102,6 +103,22 @@ class DuplicatesOut(Out):
     """The first 20 duplicate rows."""
 
 
+class SuggestionOut(Out):
+    """A job that the data set would do for; a job that leaves out task or columns takes them from here."""
+
+    task: TaskName
+    """The job's `task`."""
+    problem_type: ProblemType | None
+    """The job's `problem_type`."""
+    dataset: dict[str, str]
+    """Fields of the job's `dataset` block, with the columns of this data set."""
+    confidence: Literal["certain", "likely"]
+    """"certain" where names and types of the columns leave no doubt. A job that relies on a "likely" one gets a
+    warning."""
+    reason: str
+    """By what it was found."""
+
+
 class DatasetOut(Out):
     """A data set."""
 
@@ -135,6 +152,8 @@ class DatasetOut(Out):
     """Remarks on the data as a whole, such as its encoding or columns that are unsuitable as labels."""
     image_modes: dict[str, int] = Field(default={})
     """Images by how they hold their colours, in Pillow's words: RGB, RGBA, L (grey), I;16 (16 bits of grey), P, LA."""
+    suggestion: SuggestionOut | None = None
+    """What a job on this data set would be; null where it could be anything."""
     created_at: datetime
     """Time of the upload."""
 
@@ -239,6 +258,7 @@ def render(dataset: Dataset) -> DatasetOut:
     profile = dict(dataset.profile)
     repeated = profile.pop("repeated", {})
     columns = [column | {"repeated": repeated.get(column["name"])} for column in profile.pop("columns")]
+    suggested = suggest(dataset)
     return DatasetOut.model_validate(
         profile
         | {
@@ -249,6 +269,7 @@ def render(dataset: Dataset) -> DatasetOut:
             "size_bytes": dataset.size_bytes,
             "sha256": dataset.sha256,
             "columns": columns,
+            "suggestion": SuggestionOut.model_validate(suggested[0], from_attributes=True) if suggested else None,
             "created_at": dataset.created_at,
         }
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
 from adamss_core.spec.split import held_out
 from adamss_core.spec.survey import Survey
+from service.datasets.left_out import Completed
 from service.shared.database.tables import Dataset
 
 
@@ -37,12 +38,14 @@ class Case:
         ancestor: None where the job starts from nothing.
         training_rows, evaluation_rows: surveys; empty where the columns do not fit or the data set is missing.
         test, test_rows: the same of `dataset.test`.
+        completed: what the spec left out of task and columns.
     """
 
     spec: JobSpec
     train: Dataset
     evaluation: Dataset | None
     ancestor: Ancestor | None
+    completed: Completed
     training_rows: Survey = field(default_factory=lambda: Survey(0))
     evaluation_rows: Survey = field(default_factory=lambda: Survey(0))
     test: Dataset | None = None

@@ -12,6 +12,7 @@ from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
+from service.datasets.left_out import describe_columns, mapping_that_works
 from service.jobs.advice import classes_with_one_row, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
 from service.shared.database.tables import Dataset
@@ -44,9 +45,11 @@ def _column_problem(
 ) -> SpecProblem | None:
     if name in types:
         return record_of(spec).column_problem(field, name, types[name])
+    works = mapping_that_works(spec, dataset)
+    remedy = "" if works is None else f" For this task {describe_columns(works)} would do."
     return SpecProblem(
         f"dataset.{field}",
-        f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.",
+        f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.{remedy}",
         "unknown_column",
     )
 

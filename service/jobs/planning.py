@@ -16,7 +16,6 @@ from adamss_core.spec import (
     estimate,
     make_plan,
     match_targets,
-    record_of,
     schedule,
     total_subspaces,
     with_defaults,
@@ -24,6 +23,7 @@ from adamss_core.spec import (
 from adamss_core.spec.modules_in_full import saved_warnings
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
+from service.datasets.left_out import complete
 from service.http.context import Caller
 from service.jobs import advice, checks
 from service.jobs.case import Case, Found
@@ -82,9 +82,9 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
         raise checks.unknown_dataset(spec.dataset.train, "dataset.train")
     evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
     test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
-    columns = [column["name"] for column in train.profile["columns"]]
-    spec = with_defaults(record_of(spec).with_usual_columns(spec, columns))
-    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from), test=test)
+    completed = complete(spec, train)
+    spec = with_defaults(completed.spec)
+    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from), completed, test=test)
 
 
 def survey(caller: Caller, case: Case) -> Case:
@@ -141,7 +141,8 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
         steps, facts, modules, outputs, case.train_count, case.eval_count, lengths=lengths, device=device_of(workers)
     )
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
-    warnings = [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
+    warnings = case.completed.warnings()
+    warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
     warnings += testing_warnings(case)
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += steps.warnings
@@ -155,6 +156,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, modules: list[LinearModu
         estimate=needs,
         schedule=schedule(steps.spec.adamss, subspaces),
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
+        suggested=list(case.completed.taken),
         test_rows=case.test_rows.usable - case.test_rows.unknown,
     )
 

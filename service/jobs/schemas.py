@@ -30,6 +30,8 @@ class PlanOut(Out):
     auto: list[str] = Field(default=[])
     """Fields of `adamss` that were left at "auto": their numbers here are planned ones until the job runs, which
     derives them from the steps that its rows make."""
+    suggested: list[str] = Field(default=[])
+    """Fields that the job left out, and that are as the data set's `suggestion` has them."""
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
 

@@ -7,8 +7,8 @@ import, and its place in the loop that registers. Columns and training options t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel
 
@@ -16,6 +16,7 @@ from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Reader
 from adamss_core.spec.facts import FACTS_FORMAT, ModelFacts
 from adamss_core.spec.spec_model import OneOf
+from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks import image_classification, text_classification, text_generation, token_classification
 from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.classes import ClassTraining
@@ -163,6 +164,13 @@ def field_owners() -> dict[str, tuple[str, ...]]:
     return {path: tuple(dict.fromkeys(names)) for path, names in owners.items()}
 
 
+def implied_task(dataset: Mapping[str, Any]) -> str | None:
+    """Return the task of a `dataset` block, where it sets a field that one task alone has; None where it does not."""
+    owners = [tasks for path, tasks in field_owners().items() if path.removeprefix("dataset.") in dataset]
+    named = {tasks[0] for tasks in owners if len(tasks) == 1}
+    return named.pop() if len(named) == 1 else None
+
+
 def _with_variants() -> tuple[str, ...]:
     """Return the names of the tasks that have variants."""
     return tuple(dict.fromkeys(record.name for record in all_records() if record.problem_type is not None))
@@ -182,6 +190,15 @@ def name_owners(model: type[BaseModel], prefix: str = "") -> None:
             first, dot, rest = f"{field.description} ".partition(". ")
             field.description = f"{first} ({', '.join(tasks)}){dot}{rest}".rstrip()
     model.model_rebuild(force=True)
+
+
+# --- what a data set would do for -------------------------------------------------------------------------------------
+
+
+def suggestions(columns: Columns) -> list[Suggestion]:
+    """Return what a data set would do for, the best first: a certain one before others, then by the evidence."""
+    found = [suggestion for record in all_records() if (suggestion := record.suggest(columns)) is not None]
+    return sorted(found, key=lambda suggestion: (suggestion.is_certain, suggestion.evidence), reverse=True)
 
 
 # --- the fields of a spec ---------------------------------------------------------------------------------------------

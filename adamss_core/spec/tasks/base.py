@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from adamss_core.spec.cells import Cells, Reader
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.metrics import Metric
@@ -159,6 +160,10 @@ class TaskRecord(ABC):
             KeyError: the task has no such metric.
         """
         return {metric.name: metric for metric in self.metrics}[name]
+
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Return how a data set would do for the task, from its profile; None where it would not."""
+        return None
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

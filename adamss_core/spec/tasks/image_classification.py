@@ -12,6 +12,7 @@ from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.labels import as_text
 from adamss_core.spec.spec_model import Column
+from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import IMAGE_PROCESSOR, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import (
@@ -75,6 +76,15 @@ class ImageClassification(TaskRecord):
     )
     default_base_model = "google/vit-base-patch16-224-in21k"
     starts_pruned = False
+
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Find image files with a class for each."""
+        label = columns.label(("image",)) if columns.has_images else None
+        if label is None:
+            return None
+        mapping = {"image": "image", "label": label.column}
+        reason = f"the files are images, and {label.column!r} has a class of each"
+        return Suggestion(self.name, None, mapping, label.is_certain, 1 + label.is_usual, reason)
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         name = as_text(cells["image"])

@@ -14,6 +14,7 @@ from adamss_core.spec.cells import Cells, Unusable, class_of, label_set, number_
 from adamss_core.spec.labels import as_text
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column
+from adamss_core.spec.suggestion import Choice, Columns, Suggestion
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FieldKind, TaskRecord
@@ -36,6 +37,11 @@ NAME = "text-classification"
 HALF = "adamss_core.training.tasks.text_classification"
 # More different numbers than these may be classes or quantities: the job has to say which.
 MANY_INTEGERS, MANY_FRACTIONS = 50, 10
+# Usual names of pairs of texts, the most telling first.
+PAIRS = (
+    *(("text", "text_pair"), ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2")),
+    *(("text1", "text2"), ("sentence_a", "sentence_b"), ("text_a", "text_b"), ("query", "passage")),
+)
 USUAL_SPREAD = (0.05, 20.0)  # of numbers to predict, for which the usual learning rates work
 
 
@@ -105,6 +111,28 @@ class TextClassification(TaskRecord):
                 if not texts[field] or isinstance(cells[field], list | dict):
                     raise Unusable("without a text")
         return texts | {"label": self.read_label(spec, cells["label"])}
+
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Find a text, or a pair of texts, with a label of this variant's kind."""
+        text = columns.text()
+        pair = next((both for names in PAIRS if (both := columns.both_texts(names)) is not None), None)
+        texts = [Choice(name, is_usual=True, is_only=True) for name in pair or ()] or ([] if text is None else [text])
+        label = columns.label([text.column for text in texts]) if texts else None
+        if label is None:
+            return None
+        problem_type, what, is_clear = _kind_of(columns.by_name[label.column])
+        if problem_type != self.problem_type:
+            return None
+        names = [choice.column for choice in texts]
+        chosen = [*texts, label]
+        return Suggestion(
+            self.name,
+            None if self.problem_type == SingleLabel.problem_type else self.problem_type,
+            {**dict(zip(("text", "text_pair"), names, strict=False)), "label": label.column},
+            is_certain=is_clear and all(choice.is_certain for choice in chosen),
+            evidence=sum(choice.is_usual for choice in chosen),
+            reason=f"{' and '.join(map(repr, names))} hold{'s' * (pair is None)} text and {label.column!r} {what}",
+        )
 
     @abstractmethod
     def read_label(self, spec: JobSpec, cell: Any) -> Any:
@@ -250,6 +278,20 @@ class Regression(TextClassification):
 
     def outputs(self, classes: int) -> int:
         return 1
+
+
+def _kind_of(label: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return the problem type of a label column's profile, what the column holds, and whether there is no doubt."""
+    many = f"{label['distinct']:,}{' or more' if label['distinct_capped'] else ''} different"
+    numbers = [_finite(name) for name in label["values"] or ()]
+    are_whole = label["type"] == "integer" or all(number is not None and number.is_integer() for number in numbers)
+    if label["type"] == "list":
+        return MultiLabel.problem_type, f"lists of {many} classes", True
+    if label["type"] not in ("integer", "float"):
+        return SingleLabel.problem_type, f"{many} classes", label["values"] is not None
+    if label["distinct"] > (MANY_INTEGERS if are_whole else MANY_FRACTIONS):
+        return Regression.problem_type, f"{many} numbers", not are_whole
+    return SingleLabel.problem_type, f"{many} classes", are_whole
 
 
 def _finite(name: str) -> float | None:

@@ -16,6 +16,7 @@ from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column, SpecModel
+from adamss_core.spec.suggestion import LABELS, Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import CHAT_TEMPLATE, FieldKind, TaskRecord, missing_part
 from adamss_core.spec.tasks.columns import TextColumn
@@ -30,6 +31,15 @@ USUAL_COLUMNS: tuple[dict[str, str], ...] = (
     {"messages": "messages"},
     {"prompt": "prompt", "completion": "completion"},
 )
+# Usual names of chats, and of a prompt and its completion, the most telling first.
+CHATS = ("messages", "conversations", "conversation")
+PAIRS_TO_WRITE = (
+    *(("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response")),
+    *(("question", "answer"), ("input", "output"), ("query", "response"), ("source", "target")),
+    *(("article", "highlights"), ("document", "summary"), ("dialogue", "summary"), ("text", "summary")),
+)
+# Beside such a pair, a column under one of these names says that texts are to be classified.
+CLASSES_OF_TEXTS = ("label", "labels", "class", "sentiment")
 COMPLETIONS = "Name the columns dataset.prompt and dataset.completion, or use a decoder as base model."
 LOGIT_BYTES = 4  # fp32
 ADAMSS: Block = {"r": 100, "num_subspaces": 32, "subspace_rank": 1}
@@ -121,6 +131,37 @@ class TextGeneration(TaskRecord):
             return spec
         usual = next((names for names in USUAL_COLUMNS if set(columns).issuperset(names.values())), {})
         return spec.model_copy(update={"dataset": data.model_copy(update=usual)})
+
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Find chats, else a prompt and its completion by their usual names, else texts of which nothing is said."""
+        return self._suggest_chats(columns) or self._suggest_completions(columns) or self._suggest_texts(columns)
+
+    def _suggest_chats(self, columns: Columns) -> Suggestion | None:
+        found = columns.of_type("messages")
+        if not found:
+            return None
+        column = next((name for name in columns.named(CHATS) if name in found), found[0])
+        return Suggestion(self.name, None, {"messages": column}, len(found) == 1, 4, f"{column!r} holds chats")
+
+    def _suggest_completions(self, columns: Columns) -> Suggestion | None:
+        if any(columns.may_be_label(name) for name in columns.named(CLASSES_OF_TEXTS)):
+            return None
+        for names in PAIRS_TO_WRITE:
+            both = columns.both_texts(names)
+            if both is None or (names[1] in LABELS and columns.repeats(both[1])):
+                continue
+            reason = f"{both[0]!r} and {both[1]!r} are usual names of a prompt and its completion"
+            mapping = dict(zip(("prompt", "completion"), both, strict=True))
+            return Suggestion(self.name, None, mapping, not columns.repeats(both[1]), 2, reason)
+        return None
+
+    def _suggest_texts(self, columns: Columns) -> Suggestion | None:
+        text = columns.text()
+        if text is None:
+            return None
+        is_alone = len(columns.by_name) == 1
+        reason = f"{text.column!r} holds text, and no other column says what to predict"
+        return Suggestion(self.name, None, {"text": text.column}, is_alone and text.is_usual, 0, reason)
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         if "messages" in cells:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from adamss_core.spec.cells import Cells, Unusable, words_of
 from adamss_core.spec.labels import class_name
 from adamss_core.spec.spec_model import Column, SpecModel
+from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import (
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from adamss_core.spec.job import JobSpec
 
 NAME = "token-classification"
+# Usual names, the most telling first.
+WORDS = ("tokens", "words", "token", "word", "form")
+TAGS = ("tags", "ner_tags", "labels", "label", "ner", "tag", "upos", "pos_tags", "pos", "chunk_tags")
 
 
 class TokenClassificationColumns(SpecModel):
@@ -62,6 +66,20 @@ class TokenClassification(TaskRecord):
         ),
     )
 
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Find a list of words beside a list of as many tags."""
+        lists = columns.of_type("list")
+        words = next((name for name in columns.named(WORDS) if name in lists), None)
+        if words is None:
+            return None
+        others = [name for name in lists if name != words and _same_lengths(columns, name, words)]
+        usual = [name for name in columns.named(TAGS) if name in others]
+        if not others:
+            return None
+        tags = (usual or others)[0]
+        reason = f"{words!r} holds words and {tags!r} as many tags"
+        return Suggestion(self.name, None, {"tokens": words, "tags": tags}, len(others) == 1, 3, reason)
+
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         words, tags = words_of(cells["tokens"]), [class_name(tag) for tag in words_of(cells["tags"])]
         if not any(words):
@@ -74,6 +92,11 @@ class TokenClassification(TaskRecord):
 
     def classes_of(self, cells: Cells) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cells["tags"]))
+
+
+def _same_lengths(columns: Columns, one: str, other: str) -> bool:
+    first, second = columns.by_name[one], columns.by_name[other]
+    return all(first[name] == second[name] for name in ("min_length", "max_length", "mean_length"))
 
 
 RECORDS = (TokenClassification(),)

@@ -1,7 +1,7 @@
 // View of data sets: upload, profile, problems, preview.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
-import { bytes, cell, number, when } from "./format.js";
+import { bytes, cell, number, when, words } from "./format.js";
 import { taskOf, useTasks } from "./tasks.js";
 
 export function Datasets({ id }) {
@@ -93,6 +93,7 @@ function Dataset({ id, gone }) {
     <div class="row head"><h2 id="dataset">${dataset.name}</h2>
       <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on this</a><button onClick=${drop}>Delete</button></span></div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${dataset.suggestion ? html`<${Suggestion} found=${dataset.suggestion} />` : null}
     ${(dataset.notices ?? []).map((notice) => html`<p class="notice" key=${notice.code + notice.column}>${notice.message}</p>`)}
     ${Object.keys(dataset.image_modes ?? {}).length ? html`<p class="muted">Images: ${Object.entries(dataset.image_modes).map(([mode, count]) => `${number(count)} ${mode}`).join(", ")}</p>` : null}
     <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
@@ -100,6 +101,12 @@ function Dataset({ id, gone }) {
     ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} />` : null}
     <${ModelInput} id=${id} />
   </section>`;
+}
+
+function Suggestion({ found }) {
+  const columns = Object.entries(found.dataset).map(([field, column]) => html` <span class="tag" key=${field}>${field}: ${column}</span>`);
+  return html`<p id="suggestion">A job on it would be <b>${found.task}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}.
+    <span class="muted"> ${words(found.confidence)}: ${found.reason}. A job that leaves these fields out takes them from here.</span></p>`;
 }
 
 function Columns({ columns, rows }) {
@@ -167,7 +174,7 @@ function ModelInput({ id }) {
   const names = [...new Set(tasks.map(({ name }) => name))];
   return html`<h3>Model input</h3>
     <form class="row" onSubmit=${ask}>
-      <label>Task <select value=${spec.task ?? names[0]} onChange=${(event) => setSpec({ ...spec, task: event.target.value })}>${names.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>Task <select value=${spec.task ?? ""} onChange=${(event) => setSpec({ ...spec, task: event.target.value || undefined })}><option value="">as suggested</option>${names.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
       <label>Model <select value=${spec.base_model} onChange=${(event) => setSpec({ ...spec, base_model: event.target.value })}>${models.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
       <button disabled=${busy}>Show</button>
       <span role="status" class="muted">${busy ? "Loading the tokenizer takes a few seconds…" : ""}</span>

@@ -118,7 +118,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a huge field": ("a.csv", csv_of('"' + "x\n" * 6_000_000 + '",1'), "cell_too_long"),
     "a huge line": ("a.jsonl", b'{"text": "' + b"x" * 11_000_000 + b'"}', "line_too_long"),
     "a huge row in a list": ("a.json", b'[{"text": "' + b"x" * 13_000_000 + b'"}]', "too_many_bad_rows"),
-    "nested objects": ("a.jsonl", json_lines(*[{"text": {"de": "a"}}] * 5), "too_many_bad_rows"),
+    "objects six levels deep": (
+        "a.jsonl",
+        json_lines(*[{"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}] * 5),
+        "too_many_bad_rows",
+    ),
     "lists of lists": ("a.jsonl", json_lines(*[{"text": [["a"]]}] * 5), "too_many_bad_rows"),
     "deep JSON": ("a.jsonl", b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "too_many_bad_rows"),
     "a deep list": ("a.json", b"[" + b'{"a":' * 50_000, "invalid_json"),
@@ -132,7 +136,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "ShareGPT's chats": (
         "a.jsonl",
         json_lines(*[{"conversations": [{"from": "human", "value": "a"}]}] * 3),
-        "too_many_bad_rows",
+        "no_rows",
     ),
     "chats that begin with the assistant": ("a.jsonl", json_lines(*[chat("assistant")] * 3), "too_many_bad_rows"),
     "gzip cut in half": ("a.csv.gz", gzip.compress(TEXTS)[:-12], "damaged_gzip"),
@@ -143,7 +147,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "Parquet cut in half": ("a.parquet", parquet_of({"text": ["a"] * 100})[:-60], "damaged_parquet"),
     "Parquet without middle": ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "damaged_parquet"),
     "Parquet with bytes": ("a.parquet", parquet_of({"image": [b"\x89PNG"] * 3}), "unsupported_column"),
-    "Parquet with structs": ("a.parquet", parquet_of({"a": [{"b": 1}]}), "unsupported_column"),
+    "Parquet with bytes in structs": ("a.parquet", parquet_of({"a": [{"b": b"1"}]}), "unsupported_column"),
     "Parquet with maps": (
         "a.parquet",
         parquet_of({"a": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}),

@@ -57,6 +57,9 @@ def refused(service: Service, content: str | bytes, name: str = "rows.jsonl", **
     return error["code"], error["param"], error["message"]
 
 
+TEXTS = {"task": "text-classification"}
+
+
 def with_train(service: Service, content: str | bytes, name: str, changes: dict[str, Any]) -> dict[str, Any]:
     train = service.upload(content, name)["id"]
     return {**changes, "dataset": {"train": train, **changes.get("dataset", {})}}
@@ -67,7 +70,7 @@ def numbers(count: int = 60) -> str:
 
 
 def test_numbers_are_classes_or_quantities_as_the_job_says(service: Service) -> None:
-    code, param, message = refused(service, numbers())
+    code, param, message = refused(service, numbers(), **TEXTS)
     assert (code, param) == ("problem_type_missing", "problem_type")
     assert "regression" in message
     assert "single_label_classification" in message
@@ -76,8 +79,8 @@ def test_numbers_are_classes_or_quantities_as_the_job_says(service: Service) -> 
     assert plan["estimate"]["head_parameters"] == 33
     assert plan["spec"]["training"]["metric_for_best"] == "pearson"
     as_text = jsonl(*({"text": f"film {n}", "label": str(n)} for n in range(60)))
-    assert refused(service, as_text)[0] == "problem_type_missing"
-    assert "60 different numbers" in refused(service, as_text)[2]
+    assert refused(service, as_text, **TEXTS)[0] == "problem_type_missing"
+    assert "60 different numbers" in refused(service, as_text, **TEXTS)[2]
     few = jsonl(*({"text": "film", "label": n % 5} for n in range(40)))
     assert planned(service, few)["spec"]["training"]["metric_for_best"] == "accuracy"
 
@@ -97,7 +100,7 @@ def test_regression_needs_numbers_that_differ(service: Service) -> None:
 
 def test_several_classes_from_lists_or_cells(service: Service) -> None:
     lists = jsonl(*({"text": "film", "label": ["a", "b"][: n % 3]} for n in range(40)))
-    code, param, message = refused(service, lists)
+    code, param, message = refused(service, lists, **TEXTS)
     assert (code, param) == ("problem_type_missing", "problem_type")
     assert "multi_label_classification" in message
     plan = planned(service, lists, **SEVERAL)
@@ -235,8 +238,8 @@ def test_a_model_without_image_processor(with_vit: Service, vit: tuple[Path, dic
 @pytest.mark.parametrize(
     ("changes", "param", "says"),
     [
-        ({"dataset": {"tokens": "words"}}, "dataset.tokens", "belongs to token-classification"),
-        ({"dataset": {"prompt": "p", "completion": "c"}}, "dataset.prompt", "belongs to text-generation"),
+        ({**TEXTS, "dataset": {"tokens": "words"}}, "dataset.tokens", "belongs to token-classification"),
+        ({**TEXTS, "dataset": {"prompt": "p", "completion": "c"}}, "dataset.prompt", "belongs to text-generation"),
         ({"training": {"packing": False}}, "training.packing", "belongs to text-generation"),
         ({**NUMBER, "training": {"class_weights": "balanced"}}, "training.class_weights", "needs classes"),
         ({**NUMBER, "training": {"label_smoothing": 0.1}}, "training.label_smoothing", "problem_type is regression"),
@@ -288,3 +291,28 @@ def test_facts_of_an_older_inspection_are_found_out_anew(service: Service, tiny_
         base_models.keep(session, MODEL, folder_version(folder), old | {"tasks": ["text-classification"]})
     rows = jsonl(*({"tokens": ["good", "film"], "tags": ["B-X", "O"]} for _ in range(9)))
     assert planned(service, rows, **TOKENS)["estimate"]["eval_rows"] == 1
+
+
+# --- what a spec leaves out -------------------------------------------------------------------------------------------
+
+
+def test_task_and_columns_come_from_the_data(service: Service) -> None:
+    rows = jsonl(*({"review": f"a film of a certain length {n}", "verdict": "ab"[n % 2]} for n in range(40)))
+    dataset = service.upload(rows, "rows.jsonl")
+    assert dataset["suggestion"]["dataset"] == {"text": "review", "label": "verdict"}
+    assert dataset["suggestion"]["confidence"] == "likely"
+    plan = planned(service, rows)
+    assert (plan["spec"]["dataset"]["text"], plan["spec"]["dataset"]["label"]) == ("review", "verdict")
+    assert plan["suggested"] == ["task", "dataset.text", "dataset.label"]
+    assert any("leaves out task, dataset.text and dataset.label" in warning for warning in plan["warnings"])
+    job = service.client.post("/jobs", json=service.spec(dataset={"train": dataset["id"]})).json()
+    assert job["resolved"]["suggested"] == plan["suggested"]
+    assert "text" not in job["spec"]["dataset"]
+
+
+def test_a_wrong_column_is_answered_with_those_that_would_do(service: Service) -> None:
+    rows = jsonl(*({"review": f"a film of a certain length {n}", "verdict": "ab"[n % 2]} for n in range(40)))
+    code, param, message = refused(service, rows, dataset={"text": "txt"})
+    assert (code, param) == ("unknown_column", "dataset.text")
+    assert "It has 'review', 'verdict'" in message
+    assert "dataset.text 'review', dataset.label 'verdict' would do" in message

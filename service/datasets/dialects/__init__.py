@@ -1,0 +1,109 @@
+"""Bring rows that say the same thing in different ways into the columns that tasks read.
+
+A reader yields rows as their file has them; dialects, recognised in the first rows, rewrite them before anything is
+checked, counted or kept. A new dialect is a class in a module of this folder, and its place in `DIALECTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from service.datasets.dialects.dialect import Dialect, Misread
+from service.datasets.dialects.nested import NestedColumns
+from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, check_values
+
+# Of the rows in which dialects are recognised, and that are held in memory together.
+HEAD_ROWS = 100
+HEAD_BYTES = 16 * MEBIBYTE
+
+# In this order: each sees the rows as those before it left them.
+DIALECTS: tuple[type[Dialect], ...] = (NestedColumns,)
+
+Item = NumberedRow | Problem
+
+
+class Translated:
+    """The rows of a file in the columns that tasks read.
+
+    Attributes:
+        dialects: found in the first rows, in order.
+    """
+
+    def __init__(self, items: Iterator[Item], is_checked: bool) -> None:
+        """Recognise the dialects of the first rows.
+
+        Args:
+            is_checked: whether rows that no dialect touches are known to have valid names and cells.
+        """
+        head = _head(items)
+        self._items = chain(head, items)
+        self._is_checked = is_checked
+        self.dialects = _recognised(head)
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            yield item if isinstance(item, Problem) else self._row(item)
+
+    def notices(self) -> Iterator[Notice]:
+        """Yield what was rewritten; complete after the last row."""
+        for dialect in self.dialects:
+            yield from dialect.notices()
+
+    def _row(self, row: NumberedRow) -> Item:
+        values = row.values
+        try:
+            for dialect in self.dialects:
+                values = dialect.read(values)
+        except Misread as error:
+            return Problem(row.number, row.line, error.column, error.message)
+        if values is row.values and self._is_checked:
+            return row
+        translated = NumberedRow(row.number, row.line, values)
+        return check_values(translated) or translated
+
+
+def _head(items: Iterator[Item]) -> list[Item]:
+    head: list[Item] = []
+    size = 0
+    for item in items:
+        head.append(item)
+        size += _characters(item.values) if isinstance(item, NumberedRow) else 0
+        if len(head) == HEAD_ROWS or size > HEAD_BYTES:
+            break
+    return head
+
+
+def _characters(values: Row) -> int:
+    """Count the characters of a row's texts, however deep they lie."""
+    left: list[Any] = [values]
+    total = 0
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return total
+
+
+def _recognised(head: list[Item]) -> list[Dialect]:
+    rows = [item.values for item in head if isinstance(item, NumberedRow)]
+    found: list[Dialect] = []
+    for kind in DIALECTS:
+        dialect, scout = kind.recognise(rows), kind.recognise(rows)
+        if dialect is not None and scout is not None:
+            found.append(dialect)
+            rows = list(_read_all(scout, rows))  # with a scout, so that what the dialect counts begins at the first row
+    return found
+
+
+def _read_all(dialect: Dialect, rows: list[Row]) -> Iterator[Row]:
+    for values in rows:
+        try:
+            yield dialect.read(values)
+        except Misread:
+            continue
