@@ -1,66 +1,36 @@
-"""Shapes of the events of a job's stream, for the OpenAPI document: `data` is JSON of the declared shape."""
+"""Shapes of the events of a job's stream, for the OpenAPI document."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from service.http.openapi import Out
+from pydantic import BaseModel
+
 from service.jobs.schemas import EventOut, JobOut, MapOut, MetricOut
 
-COMPONENT = "#/components/schemas/{model}"
+_EVENTS: dict[str, tuple[type[BaseModel], str]] = {
+    "metrics": (MetricOut, "A row of metrics, as in `GET /jobs/{id}/metrics`."),
+    "events": (EventOut, "An event of the job, as in `GET /jobs/{id}/events`."),
+    "subspaces": (MapOut, "A map of subspaces, as in `GET /jobs/{id}/subspaces/history`."),
+    "state": (JobOut, "The job, as in `GET /jobs/{id}`, whenever it changes. It has no `id`."),
+}
+_END = "The last event: the job has ended. It has no `id`."
 
 
-class MetricsEvent(Out):
-    """A row of metrics, as in `GET /jobs/{id}/metrics`."""
-
-    event: Literal["metrics"]
-    id: int
-    """The row's `seq`."""
-    data: MetricOut
-
-
-class EventsEvent(Out):
-    """An event of the job, as in `GET /jobs/{id}/events`."""
-
-    event: Literal["events"]
-    id: int
-    """The event's `seq`."""
-    data: EventOut
+def event_schema() -> dict[str, Any]:
+    """Return the schema of one event: its fields as they are sent, and the shape of the JSON in `data`."""
+    shapes = [
+        _event(name, description, {"$ref": f"#/components/schemas/{shape.__name__}"}, numbered=name != "state")
+        for name, (shape, description) in _EVENTS.items()
+    ]
+    return {"oneOf": [*shapes, _event("end", _END, {"type": "object", "maxProperties": 0}, numbered=False)]}
 
 
-class SubspacesEvent(Out):
-    """A map of subspaces, as in `GET /jobs/{id}/subspaces`."""
-
-    event: Literal["subspaces"]
-    id: int
-    """The map's `seq`."""
-    data: MapOut
-
-
-class StateEvent(Out):
-    """The job, as in `GET /jobs/{id}`, whenever it changes."""
-
-    event: Literal["state"]
-    data: JobOut
-
-
-class EndEvent(Out):
-    """The last event: the job has ended."""
-
-    event: Literal["end"]
-    data: dict[str, str]
-    """Empty."""
-
-
-EVENTS: tuple[type[Out], ...] = (MetricsEvent, EventsEvent, SubspacesEvent, StateEvent, EndEvent)
-
-
-def stream_schema() -> dict[str, Any]:
-    """Return the schema of a stream, a sequence of events, for the OpenAPI document; `data` is of its components.
-
-    FastAPI would describe a model outside JSON as a string and as the model at once, hence the schema by hand.
-    """
-    shapes = [event.model_json_schema(mode="serialization", ref_template=COMPONENT) for event in EVENTS]
-    for shape in shapes:
-        shape.pop("$defs", None)  # components of other routes
-    return {"type": "array", "items": {"description": "One event; `data` is one line of JSON.", "oneOf": shapes}}
+def _event(name: str, description: str, content: dict[str, Any], *, numbered: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "event": {"const": name},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": content},
+    }
+    if numbered:
+        fields["id"] = {"type": "string", "pattern": r"^\d+$", "description": "The `seq` of the row in `data`."}
+    return {"type": "object", "description": description, "properties": fields, "required": list(fields)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -101,18 +100,6 @@ def load(surface: Surface) -> Any:
     schema: Any = schemathesis.openapi.from_dict(surface.schema)
     schema.config.update(base_url=surface.url)
     return schema
-
-
-@schemathesis.deserializer("text/event-stream")
-def read_events(_: Any, answer: Any) -> list[dict[str, Any]]:
-    """The events of a stream, as its schema describes them; comments and the time to reconnect are none."""
-    events = []
-    for block in answer.content.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
-        if "event" in fields:
-            number = {"id": int(fields["id"])} if "id" in fields else {}
-            events.append({"event": fields["event"], **number, "data": json.loads(fields["data"])})
-    return events
 
 
 def call_each(surface: Surface, key: str | None, examples: int, number: int, tally: Tally) -> None:
