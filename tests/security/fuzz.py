@@ -49,7 +49,8 @@ def main() -> int:
             problems += drive(api.surface, 2, 2, wanted.seed + 1)
             before = held(api)
             problems += drive(api.surface, wanted.examples, wanted.sequences, wanted.seed)
-            problems += drifted("requests by the schema", before, held(api))
+            if not wanted.only_schema:  # without the uploads, what is made once is not made by then
+                problems += drifted("requests by the schema", before, held(api))
             if not (alive := httpx.get(f"{api.surface.url}/healthz", timeout=120).is_success):
                 problems.append("the API does not answer")
             print(f"API {'up' if alive else 'DOWN'}, at most {api.peak() / 1e6:.0f} MB")
