@@ -73,7 +73,8 @@ release: $(STAMP)  ## write wheel, bill of materials and checksums into dist/
 fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (40 minutes; FUZZ="--uploads 100" is shorter)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)
 
-faults: $(STAMP)  ## kill, freeze, fill and cut off everything, on both set-ups, and print what held (half an hour)
+faults: $(STAMP)  ## kill, freeze, fill and cut off everything, and long sequences of calls, and print what held (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz --only-schema --examples 2 --sequences 100
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 SECONDS ?= 600

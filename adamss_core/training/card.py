@@ -8,6 +8,7 @@ from typing import Any
 from adamss_core.spec.tasks import find_record
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.tasks.base import Usage
+from adamss_core.visible import visible
 
 _TITLES = {
     "adapter": "AdaMSS adapter",
@@ -228,5 +229,6 @@ def _value(metric: Metric, value: float | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Escape Markdown in users' text."""
-    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in text.replace("\n", " "))
+    """Escape Markdown and control characters in users' text: a card is also read in terminals."""
+    plain = visible(text.replace("\n", " "))
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in plain)

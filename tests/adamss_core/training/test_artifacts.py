@@ -16,8 +16,11 @@ from transformers import pipeline
 
 from adamss_core.errors import MergeError
 from adamss_core.training import artifacts, verification
+from adamss_core.training.card import model_card
 from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError
 from adamss_core.training.run import run
+from adamss_core.training.tasks.base import Usage
+from adamss_core.visible import UNSAFE
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request
 from tests.marks import compat
 
@@ -109,6 +112,16 @@ def test_cards_have_front_matter_and_numbers(finished: FinishedRun, unpacked: di
         assert "adamss" in fields["tags"]
         assert f"{finished.outcome.result['eval_accuracy']:.1%} | 57.1%" in body
         assert "kept 7 of 16 subspaces" in body
+
+
+def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> None:
+    """Seen to fail: with Markdown alone escaped."""
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    manifest["spec"]["name"] = manifest["result"]["labels"][0] = "a\x1b]0;owned\x07\x9b31m\u202eb"
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    card = model_card("adapter", manifest, usage)
+    assert UNSAFE.findall(card.replace("\n", "")) == []
+    assert r"\\x1b\]0;owned\\x07" in card
 
 
 @pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])
