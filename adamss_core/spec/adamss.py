@@ -70,7 +70,7 @@ class AdamssSpec(BaseModel):
 
     use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
     """Choose each subspace's rank by its singular values, up to `subspace_rank`."""
-    svd_threshold: Annotated[float, Field(ge=0)] = 0.1
+    svd_threshold: Annotated[float, Field(ge=0, le=1_000_000)] = 0.1
     """With `use_dynamic_rank`: singular values above this share of the largest count; from 1 on each rank is 1."""
     random_seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the randomized SVD."""

@@ -41,7 +41,7 @@ def publish(
 ) -> tuple[list[ArtifactFile], list[TrainingError]]:
     """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
 
-    One that fails does not keep the others back.
+    Each is reported as soon as it is complete; one that fails does not keep the others back.
 
     Args:
         model: the trained model in fp32 on the CPU; merging consumes it.
@@ -74,6 +74,7 @@ def publish(
                 "artifact_failed", f"Artifact '{name}' failed: {error.message}", {"name": name, "code": error.code}
             )
             continue
+        setup.reporter.artifact(artifacts[name])
         setup.reporter.event(
             "artifact_ready",
             f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",

@@ -11,7 +11,7 @@ from service.cli.output import JobId, Json, connect, examples, print_table, size
 from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="List and download a job's artifacts.", no_args_is_help=True)
-NO_ARTIFACTS = "No artifacts: they are published when the job has been trained to its end."
+NO_ARTIFACTS = "No artifacts: each is published once it is written and verified, after the training."
 
 
 @app.command(name="list")

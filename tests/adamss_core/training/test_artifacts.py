@@ -181,6 +181,7 @@ def test_an_artifact_that_fails_keeps_no_other_back(
     assert all(artifact.path.exists() for artifact in caught.value.outcome.artifacts)
     assert caught.value.deterministic
     assert "artifact_failed" in recorder.event_types()
+    assert recorder.artifacts == [artifact.name for artifact in caught.value.outcome.artifacts]
 
 
 def test_nan_is_no_agreement() -> None:
