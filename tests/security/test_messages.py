@@ -100,18 +100,21 @@ def test_12_forged_messages(service: Service, tmp_path: Path) -> None:
 
 def test_14_secrets_of_the_worker(tmp_path: Path) -> None:
     """Canaries in the worker's environment and settings: the training process has none of them in its environment or
-    its arguments, and no file of the home folder and no row of the database holds one.
+    its arguments, and no file of the home folder and no row of the database holds one. Nor had the fork server.
 
-    Seen to fail: with all of the environment passed on by `for_libraries`.
+    Seen to fail: with all of the environment passed on by `for_libraries`, and with `HF_TOKEN` alone.
     """
     service = Service(scaled_settings(tmp_path / "home", api_key=SecretStr(CANARY)))
-    job_id = service.add_job("steps=10000")
-    with service.worker(**OPERATORS, ADAMSS_HOME=str(service.settings.resolved_home)):
+    job_id = service.add_job("steps=10000 print=environment")
+    with service.worker(**OPERATORS, HF_HUB_VERBOSITY="error", ADAMSS_HOME=str(service.settings.resolved_home)):
         wait_until(lambda: service.job(job_id).step > 0, seconds=120)
         trainer = Path(f"/proc/{service.trainer_pid(job_id)}")
+        (line,) = (line for line in service.log(job_id).splitlines() if line.startswith('{"started"'))
+        for name, environment in json.loads(line).items():
+            assert environment["HF_HUB_VERBOSITY"] == "error", name
+            assert not set(OPERATORS.values()) & set(environment.values()), name
         for name in ("environ", "cmdline"):
             content = (trainer / name).read_bytes()
-            assert content
             for secret in OPERATORS.values():
                 assert secret.encode() not in content, name
         service.set_status(job_id, JobStatus.CANCELLING)
