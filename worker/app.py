@@ -1,6 +1,6 @@
-"""Run Celery in a worker: receive hints and hand each to a thread.
+"""Run Celery in a worker: receive hints and hand each to the runner.
 
-The pool is `threads`. A task only waits for a training process, so several processes would gain nothing, and one
+The pool is `threads`. A task only has the runner start a thread, so several processes would gain nothing, and one
 process keeps one engine, one sweeper and one handler of SIGTERM: prefork's children ignore it and would need another
 signal, and `solo` runs a single job and reads nothing from the queue meanwhile.
 """
@@ -28,13 +28,13 @@ def make_app(settings: Settings, runner: Runner) -> Celery:
     options: dict[str, Any] = app.conf.broker_transport_options
     app.conf.broker_transport_options = options | {"polling_interval": POLL_SECONDS}
     register(app, runner)
-    app.steps["consumer"].add(_limit_prefetch(settings.worker_concurrency))
-    app.steps["worker"].add(_stop_first(runner))
+    app.steps["consumer"].add(_limit_prefetch(runner))
+    app.steps["worker"].add(_begin_and_end(runner))
     return app
 
 
-def _limit_prefetch(concurrency: int) -> type[bootsteps.StartStopStep]:
-    """Keep Celery from fetching a message ahead for each busy thread: an idle worker elsewhere could take it."""
+def _limit_prefetch(runner: Runner) -> type[bootsteps.StartStopStep]:
+    """Keep Celery from fetching more messages than jobs could begin: an idle worker elsewhere could take them."""
 
     class LimitPrefetch(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -42,26 +42,33 @@ def _limit_prefetch(concurrency: int) -> type[bootsteps.StartStopStep]:
         def start(self, consumer: Any) -> None:
             qos = consumer.task_consumer.channel.qos
             allowed = qos.can_consume
-            qos.can_consume = lambda: len(state.reserved_requests) < concurrency and allowed()
+            qos.can_consume = lambda: len(state.reserved_requests) < runner.free() and allowed()
 
     return LimitPrefetch
 
 
-def _stop_first(runner: Runner) -> type[bootsteps.StartStopStep]:
-    """Ask the jobs to end before the pool waits for its threads, whatever ends the worker."""
+def _begin_and_end(runner: Runner) -> type[bootsteps.StartStopStep]:
+    """Let jobs start once Celery handles signals, whether or not the broker answers; ask them to end, whatever ends the
+    worker, and wait for them unless it must end at once.
+    """
 
-    class StopFirst(bootsteps.StartStopStep):  # type: ignore[misc]
+    class BeginAndEnd(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.components:Pool",)
 
-        def stop(self, worker: Any) -> None:
-            runner.stop()
+        def start(self, worker: Any) -> None:
+            runner.begin()
 
         def close(self, worker: Any) -> None:
             runner.stop()
 
-        terminate = stop
+        def stop(self, worker: Any) -> None:
+            runner.stop()
+            runner.wait()
 
-    return StopFirst
+        def terminate(self, worker: Any) -> None:
+            runner.stop()
+
+    return BeginAndEnd
 
 
 def run_app(app: Celery, runner: Runner, settings: Settings, name: str) -> int:

@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.shared.database.engine import Database
 from service.shared.errors import StartRefused
-from service.shared.jobs.queue import Hints
 from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
@@ -43,11 +42,10 @@ def run_worker(settings: Settings) -> int:
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     db = Database(settings.resolved_database_url)
     wait_for_database(settings, db)
-    hints = Hints(settings)
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
     runner = Runner(settings, db, worker_id, gpus, forkserver)
-    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), hints.send, runner.free, find_resources(gpus))
+    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), runner.start, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
     collector = FileCollector(db, settings.files, COLLECT_EVERY * settings.sweep_seconds)
 
@@ -68,7 +66,6 @@ def run_worker(settings: Settings) -> int:
         sweeper.close()
         collector.close()
         webhooks.close()
-        hints.close()
         db.close()
 
 
@@ -89,7 +86,7 @@ def wait_for_database(settings: Settings, db: Database) -> None:
 
 def main() -> int:
     lower_priority()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery listens, no job runs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery handles signals, no job runs
     configure_logging()
     keep_private(get_settings().resolved_home)
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Lock, Thread, current_thread
 from time import monotonic
 
 from celery import Celery
@@ -14,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job
-from service.shared.ids import ALPHABET, LENGTH
 from service.shared.jobs import states
 from service.shared.jobs.queue import RUN_JOB
 from service.shared.processes.forkserver import ForkServer
@@ -25,7 +23,6 @@ from worker.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 CLAIMS = 100  # tries to claim a job; each is lost to a faster worker, as all look at the same job first
-_JOB_ID = re.compile(f"job_[{ALPHABET}]{{{LENGTH}}}")
 
 
 class Runner:
@@ -41,15 +38,50 @@ class Runner:
         self._settings, self._db, self._worker_id, self._forkserver = settings, db, worker_id, forkserver
         self._gpus = Gpus(gpus, settings.files.devices)
         self._running: dict[str, Supervisor] = {}
-        self._stopping = Event()
+        self._threads: set[Thread] = set()
+        self._starting = Lock()
+        self._begun, self._stopping = Event(), Event()
         self.on_done: Callable[[], None] = lambda: None
 
     def free(self) -> int:
         """Return how many more jobs could begin."""
-        return 0 if self._stopping.is_set() else self._settings.worker_concurrency - len(self._running)
+        if not self._begun.is_set() or self._stopping.is_set():
+            return 0
+        return self._settings.worker_concurrency - len(self._threads)
 
-    def run(self, job_id: str) -> None:
-        """Run the job whose turn it is; return when the attempt has ended.
+    def begin(self) -> None:
+        """Let jobs start, now that a signal to stop would leave them checkpointed."""
+        self._begun.set()
+        self.on_done()
+
+    def start(self, job_id: str) -> None:
+        """Call `run` in a thread and return at once; do nothing where no more jobs could begin."""
+        with self._starting:
+            if self.free() <= 0:
+                logger.info("nothing to do for %s while no more jobs could begin", job_id)
+            else:
+                thread = Thread(target=self._run_in_thread, args=(job_id,), name=f"run-{job_id}")
+                self._threads.add(thread)
+                thread.start()
+
+    def wait(self) -> None:
+        """Wait for the running jobs."""
+        for thread in tuple(self._threads):
+            thread.join()
+
+    def _run_in_thread(self, job_id: str) -> None:
+        ran = False
+        try:
+            ran = self.run(job_id)
+        except Exception:
+            logger.exception("supervising a job failed; its lease will expire")
+        finally:
+            self._threads.discard(current_thread())
+        if ran:  # or a job that cannot be claimed would be tried again without a pause
+            self.on_done()
+
+    def run(self, job_id: str) -> bool:
+        """Run the job whose turn it is; return whether there was one, when the attempt has ended.
 
         Args:
             job_id: the job that the hint names. Another one may run: a hint only says that some job waits, and may be
@@ -68,12 +100,13 @@ class Runner:
                     break
                 job = self._claim(candidate)
             except SQLAlchemyError as error:
-                logger.warning("nothing was claimed for %s, a sweeper will ask again: %r", job_id, error)
-                return
+                logger.warning("nothing was claimed for %s, the sweeper will try again: %r", job_id, error)
+                return False
             if job is not None:
                 self._supervise(job, claimed_at)
-                return
+                return True
         logger.info("nothing to do for %s", job_id)
+        return False
 
     def _claim(self, job_id: str) -> Job | None:
         with self._db.write() as session:
@@ -96,23 +129,11 @@ class Runner:
                 supervisor.run()
         finally:
             self._running.pop(job.id, None)
-            self.on_done()
 
 
 def register(app: Celery, runner: Runner) -> None:
     """Make `adamss.run_job` the only task that a message can name."""
-
-    def run_job(*args: object, **fields: object) -> None:
-        job_id = args[0] if len(args) == 1 and not fields else None
-        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-            logger.warning("a message that names no job was dropped: %.200r %.200r", args, fields)
-            return
-        try:
-            runner.run(job_id)
-        except Exception:
-            logger.exception("supervising %s failed; its lease will expire", job_id)
-
-    app.task(run_job, name=RUN_JOB, ignore_result=True)
+    app.task(runner.start, name=RUN_JOB, ignore_result=True)
     app.finalize()
     for name in [name for name in app.tasks if name != RUN_JOB]:
         app.tasks.unregister(name)

@@ -1,4 +1,4 @@
-"""Keep jobs moving when processes and messages are lost: expire leases, send hints again.
+"""Keep jobs moving when processes and messages are lost: expire leases, start waiting jobs.
 
 Every effect is a compare-and-set, so any number of sweepers may run.
 """
@@ -35,9 +35,8 @@ class Sweeper(PeriodicThread):
     Args:
         worker_id: the id under which the worker claims jobs and is listed.
         devices: names of the devices that the worker trains on.
-        send: sends a wake-up hint for a job; returns at once.
-        free: returns how many more jobs this worker could take. A busy worker sends no hints: they would pile up in
-            the broker.
+        start: starts the job whose turn it is, as a message that names the job would; returns at once.
+        free: returns how many more jobs this worker could start.
         resources: memory and abilities of the devices.
     """
 
@@ -47,12 +46,12 @@ class Sweeper(PeriodicThread):
         db: Database,
         worker_id: str,
         devices: list[str],
-        send: Callable[[str], None],
+        start: Callable[[str], None],
         free: Callable[[], int],
         resources: Resources | None = None,
     ) -> None:
         super().__init__("sweeper", settings.sweep_seconds)
-        self._settings, self._db, self._send, self._free = settings, db, send, free
+        self._settings, self._db, self._start_job, self._free = settings, db, start, free
         self._worker_id, self._devices, self._resources = worker_id, devices, resources
         self._started_at = now()
 
@@ -64,7 +63,7 @@ class Sweeper(PeriodicThread):
 
     def sweep(self) -> None:
         """Take each step once; a step that the database prevents is left to the next sweep."""
-        for step in (self._register, self._expire, self._hint):
+        for step in (self._register, self._expire, self._start_waiting):
             try:
                 step()
             except SQLAlchemyError as error:
@@ -99,18 +98,16 @@ class Sweeper(PeriodicThread):
         if queued:
             logger.warning("workers of these jobs were lost; they are queued again: %s", ", ".join(queued))
 
-    def _hint(self) -> None:
+    def _start_waiting(self) -> None:
+        """Start jobs without a message, as messages may be lost, or stay unread behind others."""
         free = self._free()
         if free <= 0:
             return
-        hint_seconds = self._settings.sweep_seconds
         with self._db.read() as session:
-            moment, job_ids = states.waiting_for_hint(session, hint_seconds, limit=2 * free)
-        for job_id in job_ids:
-            with self._db.write() as session:
-                taken = states.take_hint(session, job_id, moment, hint_seconds)
-            if taken:
-                self._send(job_id)
+            waiting = states.next_in_turn(session, self._settings.project_running_jobs)
+        if waiting is not None:
+            for _ in range(free):
+                self._start_job(waiting)
 
 
 def _any_expired(session: Session) -> bool:

@@ -18,6 +18,7 @@ from service.datasets.convert import UNREADABLE, Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.processes.ask import Reply, ask
+from service.shared.processes.environment import for_libraries
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import ConcurrencyLimit
 
@@ -89,7 +90,8 @@ def _failure(code: int | None, log: str) -> Exception:
 
 def environment(folder: Path) -> dict[str, str]:
     """Build an environment without keys and settings, whose temporary files lie in the process's own folder."""
-    passed = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    names = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ")
+    passed = {name: value for name, value in for_libraries(os.environ).items() if name in names}
     return passed | {
         "TMPDIR": str(folder),
         "HOME": str(folder),

@@ -17,7 +17,7 @@ from examples.demo import DATA
 from examples.demo_model import BASE_MODEL, install_model
 from service.cli.serve import free_port
 from service.client import Client
-from tests.security.test_child_processes import write_hostile
+from tests.security.test_child_processes import songs, write_canaries
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120.0
@@ -70,7 +70,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     rows.write_text("".join(DATA.read_text().splitlines(keepends=True)[: ROWS + 1]))
     folder = home.parent / "desk"  # where somebody has files of their own that are named like ours
     folder.mkdir()
-    write_hostile(folder)
+    for place in (folder, home, home / "models"):
+        write_canaries(place)
     command = [sys.executable, "-P", "-m", "service.cli", "up"]  # as the script `adamss` does
     process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.PIPE, text=True)
     service = Up(f"http://127.0.0.1:{port}", home, environ, rows)
@@ -80,6 +81,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     finally:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=120)
+    assert [songs(place) for place in (folder, home, home / "models")] == [[], [], []]
     assert process.returncode == 0
     assert output.rstrip().endswith("Stopped.")
     assert f"{service.url}/signin?code=" in output

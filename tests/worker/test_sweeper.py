@@ -11,21 +11,23 @@ from sqlalchemy import select
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus, Worker, now
 from service.shared.jobs import states
+from tests.processes import ANEW
 from tests.worker.support import Service, wait_until
+from worker.runner import Runner
 from worker.sweeper import Sweeper
 
 
 class Sweep:
-    """A sweeper that remembers what it sent."""
+    """A sweeper that remembers the ids with which it started jobs, one call for each slot; they stay as they are."""
 
     def __init__(self, service: Service, *, free: int = 1, name: str = "worker-1") -> None:
-        self.sent: list[str] = []
-        self.sweeper = Sweeper(service.settings, service.db, name, ["cpu"], self.sent.append, lambda: free)
+        self.started: list[str] = []
+        self.sweeper = Sweeper(service.settings, service.db, name, ["cpu"], self.started.append, lambda: free)
 
     def __call__(self) -> list[str]:
-        self.sent.clear()
+        self.started.clear()
         self.sweeper.sweep()
-        return list(self.sent)
+        return list(self.started)
 
 
 def change(db: Database, job_id: str, **fields: Any) -> None:
@@ -35,31 +37,32 @@ def change(db: Database, job_id: str, **fields: Any) -> None:
             setattr(job, name, value)
 
 
-def test_stranded_job_gets_a_hint_once_per_sweep_time(service: Service) -> None:
+def test_waiting_job_is_started_without_a_message(service: Service) -> None:
     job_id = service.add_job()
+    change(service.db, job_id, hinted_at=now())
     sweep = Sweep(service)
     assert sweep() == [job_id]
+    with service.db.write() as session:
+        assert states.claim(session, job_id, "worker-1", 60.0)
     assert sweep() == []
-    change(service.db, job_id, hinted_at=now() - timedelta(seconds=service.settings.sweep_seconds + 1))
-    assert sweep() == [job_id]
 
 
-def test_busy_worker_sends_no_hints_and_a_free_one_the_oldest(service: Service) -> None:
+def test_busy_worker_starts_nothing_and_a_free_one_fills_its_slots(service: Service) -> None:
     job_ids = [service.add_job() for _ in range(5)]
     assert Sweep(service, free=0)() == []
-    assert Sweep(service, free=1)() == job_ids[:2]
+    assert Sweep(service, free=1)() == job_ids[:1]
+    assert len(Sweep(service, free=3)()) == 3
 
 
 def test_backoff_is_kept(service: Service) -> None:
     job_id = service.add_job()
-    change(service.db, job_id, not_before=now() + timedelta(seconds=60), hinted_at=now())
+    change(service.db, job_id, not_before=now() + timedelta(seconds=60))
     assert Sweep(service)() == []
-    moment = now()
-    change(service.db, job_id, not_before=moment, hinted_at=moment - timedelta(milliseconds=1))
+    change(service.db, job_id, not_before=now())
     assert Sweep(service)() == [job_id]
 
 
-def test_expired_lease_returns_the_job_and_hints_it_at_once(service: Service) -> None:
+def test_expired_lease_returns_the_job_and_starts_it_at_once(service: Service) -> None:
     job_id = service.add_job(retries=1)
     with service.db.write() as session:
         assert states.claim(session, job_id, "dead", -1.0)
@@ -73,23 +76,32 @@ def test_expired_lease_returns_the_job_and_hints_it_at_once(service: Service) ->
     assert service.job(job_id).error == states.LOST_WORKER
 
 
-def test_many_sweepers_send_one_hint_and_charge_once(service: Service) -> None:
+def test_many_sweepers_run_a_job_once_and_charge_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six workers with two free slots each, on two jobs."""
+    ran: list[str] = []
+    monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at: ran.append(job.id))
     waiting, lost = service.add_job(), service.add_job()
     with service.db.write() as session:
         assert states.claim(session, lost, "dead", -1.0)
-    sweeps = [Sweep(service, free=2, name=f"worker-{number}") for number in range(6)]
-    start = Barrier(len(sweeps))
+    settings = service.settings.model_copy(update={"worker_concurrency": 2})
+    runners = [Runner(settings, service.db, f"worker-{number}", [], ANEW) for number in range(6)]
+    for runner in runners:
+        runner.begin()
+    sweepers = [Sweeper(settings, service.db, f"worker-{n}", ["cpu"], r.start, r.free) for n, r in enumerate(runners)]
+    start = Barrier(len(sweepers))
 
-    def run(sweep: Sweep) -> None:
+    def run(sweeper: Sweeper) -> None:
         start.wait()
-        sweep.sweeper.sweep()
+        sweeper.sweep()
 
-    threads = [Thread(target=run, args=(sweep,)) for sweep in sweeps]
+    threads = [Thread(target=run, args=(sweeper,)) for sweeper in sweepers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(job_id for sweep in sweeps for job_id in sweep.sent) == sorted([waiting, lost])
+    for runner in runners:
+        runner.wait()
+    assert sorted(ran) == sorted([waiting, lost])
     assert service.job(lost).failures == 1
 
 

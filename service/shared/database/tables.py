@@ -206,7 +206,7 @@ class Job(Base):
     retries: Mapped[int]
     worker: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None] = mapped_column(index=True)
-    hinted_at: Mapped[datetime | None]  # time of the last wake-up hint
+    hinted_at: Mapped[datetime | None]  # time of the last wake-up hint; sweepers of older versions read it
     not_before: Mapped[datetime | None]  # end of the backoff after a failed attempt
     # Progress of the run; updates name the attempt, so that a worker without the lease changes nothing.
     step: Mapped[int] = mapped_column(Integer, default=0)

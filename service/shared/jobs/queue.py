@@ -1,6 +1,6 @@
 """Sending of wake-up hints: messages with a job's id and nothing else. No other module sends messages.
 
-The job's row owns the job. A lost hint costs a few seconds, until a sweeper sends another.
+The job's row owns the job. A lost hint costs a few seconds, until a free worker's sweeper looks for jobs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Hints:
         self._thread.start()
 
     def send(self, job_id: str) -> None:
-        """Queue a hint and return at once; a sweeper sends dropped and lost hints again."""
+        """Queue a hint and return at once; workers also look for jobs by themselves."""
         try:
             self._pending.put_nowait(job_id)
         except Full:
@@ -117,7 +117,7 @@ class Hints:
             try:
                 app = app or make_celery(self._settings)
                 app.send_task(RUN_JOB, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
-            except Exception as error:  # the broker's client may raise anything; a sweeper sends the hint again
+            except Exception as error:  # the broker's client may raise anything; workers look by themselves
                 logger.warning("hint not sent", extra={"job_id": job_id, "reason": type(error).__name__})
         if app is not None:
             with suppress(Exception):

@@ -6,9 +6,12 @@ that fetch from the hub and run nothing of what they fetch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 HUB_TOKEN = "HF_TOKEN"
+PATHS = "PYTHONPATH"
 _ALLOWED = {
     "PATH",
     "HOME",
@@ -67,4 +70,14 @@ def needs_token(own: Mapping[str, str]) -> bool:
 
 def for_hub(own: Mapping[str, str]) -> dict[str, str]:
     """Select the variables of `for_libraries`, and the hub's token."""
-    return {name: value for name, value in own.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+    environment = {name: value for name, value in own.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+    if PATHS in environment:
+        environment[PATHS] = _absolute(environment[PATHS])
+    return environment
+
+
+def _absolute(paths: str) -> str:
+    """Drop relative paths, and empty ones such as `PYTHONPATH=$PYTHONPATH:/more` makes: Python takes them for the
+    current folder even with -P, and a child's current folder holds what it was given to read.
+    """
+    return os.pathsep.join(path for path in paths.split(os.pathsep) if Path(path).is_absolute())

@@ -7,6 +7,7 @@ worker takes tenths of a second; the tests in `tests/e2e` run the real core.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from adamss_core.training.request import Reporter, RunRequest, RunResult
 
 CHECKPOINT_STEPS = 10
+# Of a forked process, the environment of its fork server; /proc has it no more once the process has a title.
+STARTED_WITH = dict(os.environ)
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -25,6 +28,8 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
     wishes = dict(wish.split("=") for wish in request.spec.name.split())
     steps = int(wishes.get("steps", 20))
+    if wishes.get("print") == "environment":
+        print(json.dumps({"started": STARTED_WITH, "own": dict(os.environ)}))
     first = _resume(request)
     reporter.resumed(first)
     reporter.event("fake_run", f"from step {first}", {"device": "none"})

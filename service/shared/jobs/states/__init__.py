@@ -6,7 +6,7 @@ worker carries the attempt of its claim, and is dropped once another attempt has
 
     transitions   every transition with its functions; docs/architecture.md draws them
     user          submit, cancel, pause, resume
-    waiting       which queued job is claimed next, and when a worker is woken for it
+    waiting       which queued job is claimed next
     attempt       claim, renew the lease, end the attempt
     record        compare-and-set and events; used by user and attempt
 """
@@ -23,7 +23,7 @@ from service.shared.jobs.states.attempt import (
 )
 from service.shared.jobs.states.record import add_event
 from service.shared.jobs.states.user import cancel, pause, resume, submit
-from service.shared.jobs.states.waiting import next_in_turn, take_hint, waiting_for_hint
+from service.shared.jobs.states.waiting import next_in_turn
 
 __all__ = [
     "LOST_WORKER",
@@ -40,6 +40,4 @@ __all__ = [
     "resume",
     "submit",
     "succeed",
-    "take_hint",
-    "waiting_for_hint",
 ]

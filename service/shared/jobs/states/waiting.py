@@ -1,11 +1,10 @@
-"""Select the queued jobs that may be claimed, and decide when a worker is woken for one."""
+"""Select the queued job that may be claimed next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
@@ -54,27 +53,10 @@ def take_turn(session: Session, project_id: str) -> None:
     session.execute(turn.execution_options(synchronize_session=False))
 
 
-def waiting_for_hint(session: Session, hint_seconds: float, limit: int) -> tuple[datetime, Sequence[str]]:
-    """Return the moment of the look, and the longest waiting jobs whose last hint, if any, seems to be lost.
-
-    Args:
-        hint_seconds: age from which a hint counts as lost.
-    """
-    moment = database_now(session)
-    statement = select(Job.id).where(*_unhinted(moment, hint_seconds)).order_by(Job.queued_at).limit(limit)
-    return moment, session.scalars(statement).all()
-
-
-def take_hint(session: Session, job_id: str, moment: datetime, hint_seconds: float) -> bool:
-    """Record that a hint is sent now; False if the job no longer needs one, as when another sweeper was faster."""
-    statement = update(Job).where(Job.id == job_id, *_unhinted(moment, hint_seconds)).values(hinted_at=moment)
-    return session.execute(statement.returning(Job.id)).first() is not None
-
-
 def take_room_or_delay(session: Session, job_id: str, running_jobs: int | None) -> bool:
     """Lock the job's project, and return whether it may run one more job until the transaction ends.
 
-    If not, delay all jobs that it has waiting, so that sweepers turn to other projects' jobs.
+    If not, delay all jobs that it has waiting, so that workers turn to other projects' jobs.
 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
@@ -92,9 +74,3 @@ def take_room_or_delay(session: Session, job_id: str, running_jobs: int | None) 
     queued = update(Job).where(own, Job.status == JobStatus.QUEUED, func.coalesce(Job.not_before, now()) < later)
     session.execute(queued.values(not_before=later).execution_options(synchronize_session=False))
     return False
-
-
-def _unhinted(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:
-    lost = moment - timedelta(seconds=hint_seconds)
-    delay_is_over = and_(Job.not_before.is_not(None), Job.hinted_at < Job.not_before)
-    return *may_run(moment), or_(Job.hinted_at.is_(None), Job.hinted_at <= lost, delay_is_over)

@@ -1,29 +1,40 @@
-"""Celery's filesystem transport, with atomic messages.
+"""Celery's filesystem transport, with atomic messages, and safe against whatever lies in its folder.
 
 kombu opens a message under its final name and then writes it; a worker that lists the folder in between takes an empty
-file, and a message that cannot be parsed ends the worker. Here a message is written to a temporary file and renamed,
-and malformed messages are dropped.
+file. It also opens what is no file: a named pipe blocks the worker for good. Here a message is written to a temporary
+file and renamed, and only regular files of a bounded size are read.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import stat
 from pathlib import Path
 from queue import Empty
 from time import time_ns
 from typing import Any
 from uuid import uuid4
 
-from kombu.transport import filesystem
+from kombu.transport import filesystem, virtual
 from kombu.utils.json import dumps
 
 from service.shared.jobs.transports.strict_messages import StrictMessages
 
 logger = logging.getLogger(__name__)
 
+MESSAGE_BYTES = 64 * 2**10  # a hint of ours has 1 kB
+
 
 class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyped
-    """Channel that writes messages atomically and skips unreadable files."""
+    """Channel that writes messages atomically and skips what is not a message."""
+
+    supports_fanout = False  # or kombu keeps each binding in a file, and opens whatever has that file's name
+
+    def get_table(self, exchange: str) -> Any:
+        """Return the bindings, from memory: each process declares its own before it sends or receives."""
+        return virtual.Channel.get_table(self, exchange)
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         folder = Path(self.data_folder_out)
@@ -37,14 +48,41 @@ class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu is untyp
             raise
 
     def _get(self, queue: str) -> Any:
-        while True:
+        folder, taken = Path(self.data_folder_in), Path(self.processed_folder)
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.name.partition(".")[2] == f"{queue}.msg")
+        except OSError as error:  # a folder that is absent for a while must not end the worker
+            logger.warning("the queue folder cannot be read: %r", error)
+            raise Empty from error
+        for name in names:
             try:
-                return super()._get(queue)
-            except ValueError as error:  # kombu has moved the file out of the queue already
+                (folder / name).rename(taken / name)
+            except OSError:  # another worker was faster, or it is a folder of somebody else
+                continue
+            try:
+                return json.loads(_content(taken / name))
+            except (OSError, RecursionError, ValueError) as error:
                 logger.warning("dropped a message that is not JSON: %.200r", error)
-            except OSError as error:  # a folder that is absent for a while must not end the worker
-                logger.warning("the queue folder cannot be read: %r", error)
-                raise Empty from error
+        raise Empty
+
+
+def _content(path: Path) -> bytes:
+    """Read a regular file; a link is not followed and a named pipe not waited for.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is not a regular file, or too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        content = os.read(descriptor, MESSAGE_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MESSAGE_BYTES:
+        raise ValueError("too large")
+    return content
 
 
 class FolderTransport(StrictMessages, filesystem.Transport):  # type: ignore[misc]

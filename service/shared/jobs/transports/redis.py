@@ -14,13 +14,16 @@ logger = logging.getLogger(__name__)
 
 
 class RedisChannel(redis.Channel):  # type: ignore[misc]  # kombu is untyped
-    """Channel that skips messages which are not JSON."""
+    """Channel that skips messages which cannot be parsed."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
-        except ValueError as error:  # Redis has removed the message already
-            logger.warning("dropped a message that is not JSON: %.200r", error)
+        except (Empty, *self.connection_errors):
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            # Redis has removed the message already. kombu's JSON has types of its own, whose decoders raise all these.
+            logger.warning("dropped a message that is not JSON: %r", type(error).__name__)
             raise Empty from None
 
 

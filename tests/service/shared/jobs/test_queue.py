@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service.shared.ids import new_id
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, broker_answers, celery_config, make_celery
 from service.shared.settings import Settings
 
@@ -49,12 +50,13 @@ def send(settings: Settings, job_id: str) -> None:
 
 
 def test_a_hint_names_a_job_and_nothing_else(settings: Settings) -> None:
-    send(settings, "job_1")
+    job_id = new_id("job")
+    send(settings, job_id)
     (file,) = (settings.files.queue_messages).iterdir()
-    assert "job_1" in json.loads(file.read_text())["headers"]["argsrepr"]
+    assert job_id in json.loads(file.read_text())["headers"]["argsrepr"]
     found = receive(settings)
     assert found["task"] == RUN_JOB
-    assert found["body"][0] == ["job_1"]
+    assert found["body"][0] == [job_id]
     assert found["body"][1] == {}
 
 
@@ -68,8 +70,9 @@ def test_messages_stay_in_the_home_folder(settings: Settings) -> None:
 def test_hints_go_through_redis(settings: Settings, redis_url: str) -> None:
     settings = settings.model_copy(update={"broker_url": redis_url})
     assert broker_answers(settings)
-    send(settings, "job_2")
-    assert receive(settings)["body"][0] == ["job_2"]
+    job_id = new_id("job")
+    send(settings, job_id)
+    assert receive(settings)["body"][0] == [job_id]
 
 
 def test_a_dead_broker_costs_nothing(settings: Settings) -> None:
