@@ -149,6 +149,14 @@ class AdamssModel(BaseTuner):
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
 
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """Keep an adapter in fp32, or with `autocast_adapter_dtype=False` in the base's dtype, as PEFT does.
+
+        PEFT calls this after it made or loaded an adapter.
+        """
+        for layer in self.adapted_layers(adapter_name).values():
+            layer.cast_adapter(adapter_name, to_base=not autocast_adapter_dtype)
+
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         """Put a module back; PEFT expects a linear layer, but a head such as RoBERTa's has no weight of its own."""
         if isinstance(child, ModulesToSaveWrapper):
@@ -173,26 +181,26 @@ class AdamssModel(BaseTuner):
             }
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
-    def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def update_and_allocate(self, global_step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Run ASA for every active adapter that uses it; call it after each optimizer step, before `zero_grad`.
 
         Args:
-            step: number of finished optimizer steps.
+            global_step: number of finished optimizer steps.
             optimizer: its state for pruned subspaces is freed, so that they cost no more time or memory.
         """
         for adapter in self.active_adapters:
             config = self.peft_config[adapter]
-            if not config.use_asa or step < config.init_warmup:
+            if not config.use_asa or global_step < config.init_warmup:
                 continue
             layers = list(self.adapted_layers(adapter).values())
-            if step <= config.final_warmup:
+            if global_step <= config.final_warmup:
                 asa.update_importance(layers, adapter, config)
             total = sum(layer.layouts[adapter].num_subspaces for layer in layers)
-            scheduled = asa.scheduled_subspaces(step, total, config)
+            scheduled = asa.scheduled_subspaces(global_step, total, config)
             # After the ramp, prune once more if its last step was skipped.
-            overdue = step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
-            if overdue or asa.is_mask_step(step, config):
-                asa.prune(layers, adapter, scheduled, step, optimizer)
+            overdue = global_step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
+            if overdue or asa.is_mask_step(global_step, config):
+                asa.prune(layers, adapter, scheduled, global_step, optimizer)
 
     def asa_summary(self, adapter_name: str | None = None) -> dict[str, Any]:
         """Return the state of all subspaces as plain JSON values.

@@ -54,6 +54,7 @@ def test_a_published_model_answers_as_it_was_trained(
     assert (manifest["is_chat"], "apply_chat_template" in card) == (is_chat, is_chat)
     order = PredictOrder(archive, sha256_of(archive), str(asked.model), None, [given], {})
     loaded = load(order, Path(mkdtemp(dir=tmp_path)))
+    task: Any = loaded.task  # with the options of text generation
     with torch.inference_mode():
-        (answer,) = loaded.task.predict(loaded.model, loaded.processor, [given], loaded.limit, max_new_tokens=4)
+        (answer,) = task.predict(loaded.model, loaded.processor, [given], loaded.limit, max_new_tokens=4)
     assert 1 <= answer["tokens"] <= 4
