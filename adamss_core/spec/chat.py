@@ -97,15 +97,17 @@ def repeated_turns(messages: Sequence[dict[str, Any]]) -> list[range]:
 
 def join_turns(messages: Sequence[dict[str, Any]], turns: Iterable[range]) -> list[dict[str, Any]]:
     """Join the messages of each turn by a blank line, and their calls of tools into one list."""
-    joined = []
-    for turn in turns:
-        parts = [messages[index] for index in turn]
-        message = {name: value for part in parts for name, value in part.items()}
-        message["content"] = "\n\n".join(part["content"] for part in parts if part["content"].strip())
-        if calls := [call for part in parts for call in part.get(CALLS) or []]:
-            message[CALLS] = calls
-        joined.append(parts[0] if len(parts) == 1 else message)
-    return joined
+    return [_joined([messages[index] for index in turn]) for turn in turns]
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    message = {name: value for part in parts for name, value in part.items()}
+    message["content"] = "\n\n".join(part["content"] for part in parts if part["content"].strip())
+    if calls := [call for part in parts for call in part.get(CALLS) or []]:
+        message[CALLS] = calls
+    return message
 
 
 # --- what is wrong with a chat ----------------------------------------------------------------------------------------
