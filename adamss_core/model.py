@@ -26,13 +26,15 @@ from adamss_core.bypassed import check_called
 from adamss_core.compiled import plain_name
 from adamss_core.config import check_adapter_name, list_layers, validate_config
 from adamss_core.decomposition import Decomposition, decompose
-from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError
+from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, MergeError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
+from adamss_core.shared_weights import shares_weight
 from adamss_core.spec.target_rule import TargetRule
 from adamss_core.spec.without_effect import clamped_rank, idle_settings
 from adamss_core.target_search import find_targets
+from adamss_core.untying import finish_untied, inseparable_weights, is_replaced, untie
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -70,6 +72,7 @@ class AdamssModel(BaseTuner):
         self.decompose = decompose or decompose_with_cache(None)
         self._planned: dict[str, Decomposition] = {}
         self._layers: dict[str, AdamssLayer] | None = None
+        self._is_untied = False
         super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
 
     # --- inserting layers -----------------------------------------------------------------------------------------
@@ -168,6 +171,29 @@ class AdamssModel(BaseTuner):
         """Remove an adapter from all layers."""
         super().delete_adapter(adapter_name)
         self._layers = None
+
+    # --- tied weights ---------------------------------------------------------------------------------------------
+
+    def _check_merge_allowed(self) -> None:
+        """Untie what an adapter or a copy trained in full stands in; PEFT calls this before it merges, and only warns.
+
+        Raises:
+            MergeError: an adapted module shares its weight with another one and cannot be untied.
+        """
+        adapted = {name for adapter in self.peft_config for name in self.adapted_layers(adapter)}
+        shared = inseparable_weights(self.model)
+        if both := [name for name in shared if name in adapted or is_replaced(name)]:
+            name = both[0].removesuffix(".original_module")
+            hint = "Use the adapter or its LoRA without merging."
+            raise MergeError(shares_weight(name, shared[both[0]]), hint=hint, where=name)
+        self._is_untied = untie(self.model) or self._is_untied
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Take the layers out as PEFT does, and make the config of a model that was untied say so."""
+        model: nn.Module = super()._unload_and_optionally_merge(*args, **kwargs)
+        if self._is_untied:
+            finish_untied(model)
+        return model
 
     # --- ASA ------------------------------------------------------------------------------------------------------
 
