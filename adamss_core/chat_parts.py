@@ -8,9 +8,11 @@ from typing import Any
 import jinja2
 
 from adamss_core.spec.chat import THOUGHT, further_parts
+from adamss_core.spec.tools import CALLS, TOOLS
 
 Shape = tuple[tuple[str, ...], ...]  # of each message its role, and its keys beside role and content
 Messages = list[dict[str, Any]]
+Tools = list[dict[str, Any]] | None
 
 TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, OverflowError)  # the last for endless loops
 # Chats with one of the usual parts each.
@@ -20,6 +22,7 @@ _USUAL: tuple[Shape, ...] = (
     (("user", "name"), ("assistant",)),
     (("user",), ("assistant", "reasoning_content")),
     (("user",), ("assistant",), ("tool",), ("assistant",)),
+    (("user",), ("assistant", CALLS), ("tool",), ("assistant",)),
 )
 
 
@@ -49,7 +52,7 @@ def hidden_parts(shape: Shape, render: Callable[[Messages], str]) -> frozenset[s
     }
     chat: Messages = [{"role": role} for role, *_ in shape]
     for word, (place, key) in words.items():
-        chat[place][key] = word
+        chat[place][key] = _call_of(word) if key == CALLS else word
     try:
         text = render(chat)
     except TEMPLATE_ERRORS:
@@ -61,11 +64,29 @@ def hidden_parts(shape: Shape, render: Callable[[Messages], str]) -> frozenset[s
     )
 
 
-def usually_hidden(render: Callable[[Messages], str]) -> list[str]:
-    """Return which of the usual parts of chats a template does not show, thoughts of the last answer among them."""
-    hidden = {part for shape in _USUAL for part in hidden_parts(shape, render)}
+def _call_of(name: str) -> list[dict[str, Any]]:
+    # Nine characters, as a few templates want the ids of calls.
+    return [{"id": "call00000", "type": "function", "function": {"name": name, "arguments": {"of": name}}}]
+
+
+def hides_tools(render: Callable[[Messages, Tools], str]) -> bool:
+    """Return whether a template does not show the functions that the assistant may call."""
+    word = "qz0x0zq"
+    function = {"name": word, "description": word, "parameters": {"type": "object", "properties": {}}}
     try:
-        text = render([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "<think>qzq</think>So."}])
+        return word not in render([{"role": "user", "content": "Why?"}], [{"type": "function", "function": function}])
+    except TEMPLATE_ERRORS:
+        return False  # the rows themselves will say why
+
+
+def usually_hidden(render: Callable[[Messages, Tools], str]) -> list[str]:
+    """Return which of the usual parts of chats a template does not show, thoughts of the last answer among them."""
+    hidden = {part for shape in _USUAL for part in hidden_parts(shape, lambda messages: render(messages, None))}
+    if hides_tools(render):
+        hidden.add(TOOLS)
+    thought = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "<think>qzq</think>So."}]
+    try:
+        text = render(thought, None)
     except TEMPLATE_ERRORS:
         return sorted(hidden)
     return sorted(hidden | ({THOUGHT} if "qzq" not in text else set()))

@@ -314,7 +314,9 @@ def _hidden_chat_parts(tokenizer: Any) -> list[str]:
     if tokenizer is None or tokenizer.chat_template is None:
         return []
     try:
-        return usually_hidden(lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)))
+        return usually_hidden(
+            lambda messages, tools: str(tokenizer.apply_chat_template(messages, tools=tools, tokenize=False))
+        )
     except Exception:  # as above
         return []
 

@@ -27,10 +27,12 @@ class Reader:
 
     Attributes:
         columns: field of the job's `dataset` block -> name of the column.
+        fields: names of the values of a row.
     """
 
     columns: Mapping[str, str]
     read: Callable[[Cells], Cells]
+    fields: tuple[str, ...]
 
     def __call__(self, row: Mapping[str, Any]) -> Cells:
         """Return field -> value, as the task takes it.

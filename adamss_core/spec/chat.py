@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
+
+from adamss_core.spec.tools import CALLS, wrong_with_calls
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FIRST = ("system", "developer")
@@ -12,6 +14,8 @@ EXAMPLE = '[{"role": "user", "content": "..."}, {"role": "assistant", "content":
 WEIGHT = "weight"
 THOUGHT = "<think>"
 _THOUGHT_ENDS = "</think>"
+REPEATED, ASSISTANT_FIRST, USER_LAST = "two turns of one role in a row", "assistant first", "user last"
+ORDER = (REPEATED, ASSISTANT_FIRST, USER_LAST)
 
 
 def looks_like_chat(entries: list[Any]) -> bool:
@@ -22,7 +26,7 @@ def looks_like_chat(entries: list[Any]) -> bool:
 # --- what is learnt from a chat ---------------------------------------------------------------------------------------
 
 
-def trained_turns(messages: list[dict[str, Any]]) -> list[int]:
+def trained_turns(messages: Sequence[dict[str, Any]]) -> list[int]:
     """Return the indices of the assistant's messages that are trained on: all but those of weight 0."""
     return [
         index
@@ -55,9 +59,55 @@ def unusual_parts(messages: list[dict[str, Any]]) -> set[str]:
     return found
 
 
+def unusual_order(messages: Sequence[dict[str, Any]]) -> set[str]:
+    """Name in what the turns of a chat are not user and assistant in turn: a chat template may refuse it."""
+    spoken = [message["role"] for message in messages if message["role"] not in FIRST]
+    found = {REPEATED} if any(role == before and role != "tool" for before, role in pairwise(spoken)) else set()
+    if spoken[:1] == ["assistant"]:
+        found.add(ASSISTANT_FIRST)
+    if spoken[-1:] == ["user"]:
+        found.add(USER_LAST)
+    return found
+
+
 def list_parts(counts: Iterable[tuple[str, int]]) -> str:
     """Join parts of chats with the number of their rows, such as "system message (12 rows), name (1 row)"."""
     return ", ".join(f"{part} ({rows:,} {'row' if rows == 1 else 'rows'})" for part, rows in counts)
+
+
+# --- turns of one role in a row ---------------------------------------------------------------------------------------
+
+
+def repeated_turns(messages: Sequence[dict[str, Any]]) -> list[range]:
+    """Return the messages of each turn: neighbours of one role are one, unless one is trained on and the other not."""
+    trained = set(trained_turns(messages))
+    turns: list[range] = []
+    for index, message in enumerate(messages):
+        before = messages[index - 1] if index else None
+        if (
+            before is not None
+            and before["role"] == message["role"] != "tool"
+            and (index in trained) == (index - 1 in trained)
+        ):
+            turns[-1] = range(turns[-1].start, index + 1)
+        else:
+            turns.append(range(index, index + 1))
+    return turns
+
+
+def join_turns(messages: Sequence[dict[str, Any]], turns: Iterable[range]) -> list[dict[str, Any]]:
+    """Join the messages of each turn by a blank line, and their calls of tools into one list."""
+    return [_joined([messages[index] for index in turn]) for turn in turns]
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    message = {name: value for part in parts for name, value in part.items()}
+    message["content"] = "\n\n".join(part["content"] for part in parts if part["content"].strip())
+    if calls := [call for part in parts for call in part.get(CALLS) or []]:
+        message[CALLS] = calls
+    return message
 
 
 # --- what is wrong with a chat ----------------------------------------------------------------------------------------
@@ -77,26 +127,29 @@ def wrong_with_chat(messages: list[dict[str, Any]]) -> str | None:
 
 
 def _wrong_with_message(message: dict[str, Any]) -> str | None:
-    if message.get("tool_calls"):
-        return "calls tools (tool_calls), which is not trained on; write the call into content, as it is to be learnt"
     if "role" not in message or "content" not in message:
         return f"lacks role or content; write {EXAMPLE}"
     if message["role"] not in ROLES:
         return f"has the role {str(message['role'])[:40]!r}; use {', '.join(ROLES)}"
-    return _wrong_content(message["role"], message["content"]) or _wrong_keys(message)
+    return _wrong_content(message) or _wrong_keys(message)
 
 
-def _wrong_content(role: str, content: Any) -> str | None:
+def _wrong_content(message: dict[str, Any]) -> str | None:
+    role, content, calls = message["role"], message["content"], message.get(CALLS)
     if not isinstance(content, str):
         return "has a content that is not text; put its text into one string"
-    if role == "assistant" and not content.strip():
+    if calls and role != "assistant":
+        return f"calls tools (tool_calls), but is of the {role}; only the assistant calls them"
+    if calls and (wrong := wrong_with_calls(calls)) is not None:
+        return wrong
+    if role == "assistant" and not calls and not content.strip():
         return "is an empty answer of the assistant; write what it should say, or leave the chat out"
     return None
 
 
 def _wrong_keys(message: dict[str, Any]) -> str | None:
     for name, value in further_parts(message).items():
-        if isinstance(value, (dict, list)):
+        if name != CALLS and isinstance(value, (dict, list)):
             return f"has a nested value in '{name[:40]}'; keep role and content"
     weight = message.get(WEIGHT)
     if weight is not None and message["role"] != "assistant":
@@ -112,11 +165,9 @@ def _wrong_order(roles: list[str]) -> str | None:
     for number, role in enumerate(spoken, start=start + 1):
         if role in FIRST:
             return f"has its {role} message in place {number}; it must come first"
-    if spoken[0] != "user":
-        return f"begins with the {spoken[0]}; begin with the user, after the system message if there is one"
+    if spoken[0] == "tool":
+        return "begins with the tool; begin with the user, after the system message if there is one"
     for number, (before, role) in enumerate(pairwise(spoken), start=start + 2):
-        if role == before and role != "tool":
-            return f"has two messages of the {role} in a row (place {number}); join them, or let the roles alternate"
         if role == "tool" and before == "user":
             return f"has a tool message right after the user (place {number}); it must follow the assistant's call"
     return None

@@ -111,4 +111,4 @@ class ModelFacts(TaskFacts):
         return self.model_copy(update={name: getattr(other, name) for name in TaskFacts.model_fields})
 
 
-FACTS_FORMAT = 7  # a part of `tasks.facts_format`: stored facts of another format are inspected again
+FACTS_FORMAT = 8  # a part of `tasks.facts_format`: stored facts of another format are inspected again

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Confidence = Literal["certain", "likely"]
+ColumnMapping = Mapping[str, str | list[str]]  # field of a job's `dataset` block -> its column, or its columns
 
 # Usual names, the most telling first.
 TEXTS = (
@@ -30,14 +31,14 @@ class Suggestion:
     """A job that a data set would do for.
 
     Attributes:
-        dataset: field of the job's `dataset` block -> column.
+        dataset: what the job's `dataset` block names.
         evidence: number of the columns that were found by a usual name or a telling type.
         reason: by what it was found.
     """
 
     task: str
     problem_type: str | None
-    dataset: dict[str, str]
+    dataset: ColumnMapping
     is_certain: bool
     evidence: int
     reason: str
@@ -73,19 +74,19 @@ class Columns:
     """
 
     def __init__(
-        self, columns: Iterable[Mapping[str, Any]], rows: int, has_images: bool, given: Mapping[str, str]
+        self, columns: Iterable[Mapping[str, Any]], rows: int, has_images: bool, given: Mapping[str, str | list[str]]
     ) -> None:
         """Read a profile.
 
         Args:
             columns: of the profile, as it is stored.
             has_images: whether the column `image` names files of the data set.
-            given: field -> column, as a spec has them; the column counts as named after the field.
+            given: field -> column, as a spec has them; a single column counts as named after the field.
         """
         self._rows, self.has_images = rows, has_images
         self.by_name = {column["name"]: column for column in columns if column["type"] != "empty"}
         usual = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(self.by_name)}
-        self._given = {field: name for field, name in given.items() if name in self.by_name}
+        self._given = {field: name for field, name in given.items() if isinstance(name, str) and name in self.by_name}
         self._usual = usual | self._given
 
     def named(self, names: Iterable[str]) -> list[str]:

@@ -89,7 +89,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
     Raises:
         TrainingError: bad_data, where the file is not JSONL or lacks a column.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in reader.columns}
+    columns: dict[str, list[Any]] = {name: [] for name in reader.fields}
     numbers: list[int] = []
     left_out: Counter[str] = Counter()
     examples: dict[str, int] = {}

@@ -136,7 +136,8 @@ def _suggestion(dataset: Any) -> list[str]:
     if found is None:
         return []
     kind = found["task"] if found["problem_type"] is None else f"{found['task']} ({found['problem_type']})"
-    columns = ", ".join(f"{field}: {column}" for field, column in found["dataset"].items())
+    named = {field: [column] if isinstance(column, str) else column for field, column in found["dataset"].items()}
+    columns = ", ".join(f"{field}: {' + '.join(names)}" for field, names in named.items())
     return [f"suggests  {kind} with {columns} ({found['confidence']}: {found['reason']})"]
 
 

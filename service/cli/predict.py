@@ -126,16 +126,25 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
         CliError: an input column is missing, or has an empty cell.
     """
     from adamss_core.spec import record_of
+    from adamss_core.spec.instructions import join_texts
+    from adamss_core.spec.tasks.base import named_columns
 
-    kinds = record_of(spec).field_kinds
-    columns = {field: str(getattr(spec.dataset, field)) for field in record_of(spec).input_fields(spec)}
+    record = record_of(spec)
+    needed, optional = record.input_fields(spec), record.optional_inputs(spec)
+    columns = {field: dict(named_columns(field, getattr(spec.dataset, field))) for field in (*needed, *optional)}
     for number, row in enumerate(read_rows(file), start=1):
-        for name in columns.values():
-            if name not in row:
-                raise CliError(f"{file} has no column '{name}', an input of the job. Columns: {', '.join(row)}.")
-            if row[name] is None or not str(row[name]).strip():
-                raise CliError(f"{file}, row {number}: column '{name}' is empty.")
-        yield row, {field: cell_of(kinds[field], row[name], file.parent) for field, name in columns.items()}
+        sent: Row = {}
+        for field, names in columns.items():
+            for name in names.values():
+                if name not in row:
+                    raise CliError(f"{file} has no column '{name}', an input of the job. Columns: {', '.join(row)}.")
+            filled = [row[name] for name in names.values() if row[name] is not None and str(row[name]).strip()]
+            if not filled and field in needed:
+                raise CliError(f"{file}, row {number}: column '{next(iter(names.values()))}' is empty.")
+            if filled:
+                cell = join_texts(filled) if len(names) > 1 else filled[0]
+                sent[field] = cell_of(record.kind_of(field), cell, file.parent)
+        yield row, sent
 
 
 def columns_of(spec: JobSpec, file: Path) -> list[str]:

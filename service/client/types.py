@@ -88,7 +88,7 @@ class SuggestionJson(TypedDict):
 
     task: str
     problem_type: str | None
-    dataset: dict[str, str]
+    dataset: dict[str, str | list[str]]
     confidence: Literal["certain", "likely"]
     reason: str
 

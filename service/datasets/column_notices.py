@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from adamss_core.spec.chat import list_parts
+from adamss_core.spec.chat import ORDER, USER_LAST, list_parts
 from adamss_core.spec.labels import class_name, null_words, variants
 from service.datasets.rows import Notice
 
@@ -20,14 +20,7 @@ def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
         is_nested = bool(column.types & {"list", "messages"})
         if is_nested and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
-        if column.parts:
-            yield Notice(
-                "parts_of_chats",
-                name,
-                f"The chats of '{name}' have more than questions and answers: "
-                f"{list_parts(column.parts.most_common())}. A model's chat template may not show all of it: preview "
-                "the data set with the model.",
-            )
+        yield from _about_chats(name, column)
         if not column.is_listed or rows < 2:
             continue
         if not is_nested:
@@ -53,6 +46,26 @@ def describe_null_words(words: list[str], rows: Mapping[str, int]) -> str:
     """Complete "the column holds ..." for classes by whose name tables spell a missing value."""
     shown = " and ".join(f"{word!r} in {_rows(rows[word])}" for word in words[:SHOWN])
     return f"{shown}; as a label it is an ordinary class. Leave the cells empty if the rows have no label."
+
+
+def _about_chats(name: str, column: Column) -> Iterator[Notice]:
+    counts = column.parts.most_common()
+    if parts := [(part, rows) for part, rows in counts if part not in ORDER]:
+        yield Notice(
+            "parts_of_chats",
+            name,
+            f"The chats of '{name}' have more than questions and answers: {list_parts(parts)}. A model's chat template "
+            "may not show all of it: preview the data set with the model.",
+        )
+    if order := [(part, rows) for part, rows in counts if part in ORDER]:
+        untrained = " What stands behind the last answer is not trained on." if USER_LAST in column.parts else ""
+        yield Notice(
+            "order_of_chats",
+            name,
+            f"The chats of '{name}' are not user and assistant in turn: {list_parts(order)}. Where a model's chat "
+            "template refuses that, turns of one role are joined by a blank line, and preview and run name rows that "
+            f"it still refuses.{untrained}",
+        )
 
 
 def _about_classes(name: str, column: Column, rows: int) -> Iterator[Notice]:

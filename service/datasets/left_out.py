@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec, record_of
-from adamss_core.spec.suggestion import Columns, Suggestion
+from adamss_core.spec.suggestion import ColumnMapping, Columns, Suggestion
 from adamss_core.spec.tasks import all_records, suggestions
 from service.shared.database.tables import Dataset
 
@@ -37,7 +37,7 @@ class Completed:
         ]
 
 
-def suggest(dataset: Dataset, given: Mapping[str, str] | None = None) -> list[Suggestion]:
+def suggest(dataset: Dataset, given: ColumnMapping | None = None) -> list[Suggestion]:
     """Return what a data set would do for, the best first.
 
     Args:
@@ -77,17 +77,21 @@ def describe(suggestion: Suggestion) -> str:
 
 
 def describe_columns(suggestion: Suggestion) -> str:
-    return ", ".join(f"dataset.{field} '{column}'" for field, column in suggestion.dataset.items())
+    return ", ".join(f"dataset.{field} {_quoted(columns)}" for field, columns in suggestion.dataset.items())
 
 
-def _given_columns(spec: JobSpec) -> dict[str, str]:
+def _quoted(columns: str | list[str]) -> str:
+    return f"'{columns}'" if isinstance(columns, str) else f"[{', '.join(map(_quoted, columns))}]"
+
+
+def _given_columns(spec: JobSpec) -> ColumnMapping:
     """Return field -> column of the fields of any task that the spec sets itself."""
     fields = {field for record in all_records() for field in record.field_kinds}
     values: Mapping[str, Any] = {name: getattr(spec.dataset, name) for name in spec.dataset.model_fields_set & fields}
     return {name: column for name, column in values.items() if column is not None}
 
 
-def _taken(spec: JobSpec, suggestion: Suggestion, given: Mapping[str, str]) -> Completed | None:
+def _taken(spec: JobSpec, suggestion: Suggestion, given: ColumnMapping) -> Completed | None:
     """Return the spec with what it leaves out taken from the suggestion; None where the two do not go together."""
     if names_task(spec) and spec.task != suggestion.task:
         return None

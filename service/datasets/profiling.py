@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from adamss_core.spec.chat import unusual_parts
+from adamss_core.spec.chat import unusual_order, unusual_parts
 from adamss_core.spec.labels import class_name
+from adamss_core.spec.tools import answer_text
 from service.datasets.column_notices import column_notices
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
@@ -41,7 +42,7 @@ class Column:
     Attributes:
         not_numbers: row, line and text of the first cells that spell a missing number.
         respelled: texts of the cells that are not written as their value is named, such as "pos " and "1.0".
-        parts: of chats, what they have beside questions and answers -> rows.
+        parts: of chats, what they have beside questions and answers in turn -> rows.
     """
 
     present: int = 0
@@ -86,7 +87,7 @@ class Column:
             return
         if isinstance(entries[0], dict):
             self.types.add("messages")
-            self._add_length(sum(len(entry["content"]) for entry in entries))
+            self._add_length(sum(len(answer_text(entry)) for entry in entries))
             self._count_parts(entries)
             return
         self.types.add("list")
@@ -95,7 +96,7 @@ class Column:
             self._count(class_name(entry))
 
     def _count_parts(self, messages: list[dict[str, Any]]) -> None:
-        names = sorted({name[:MAX_VALUE_LENGTH] for name in unusual_parts(messages)})
+        names = sorted({name[:MAX_VALUE_LENGTH] for name in unusual_parts(messages) | unusual_order(messages)})
         self.parts.update(name for name in names if name in self.parts or len(self.parts) < MAX_PARTS)
 
     def _add_length(self, length: int) -> None:

@@ -21,6 +21,7 @@ MAX_COLUMNS = 500
 MAX_NAME = 200
 MAX_ENTRIES = 100_000  # of a list in a cell
 MEBIBYTE = 2**20
+NESTED = "is nested too deeply; write fewer levels"
 
 
 class NumberedRow(NamedTuple):
@@ -167,6 +168,10 @@ def encode(row: NumberedRow) -> bytes | Problem:
         line = _ENCODE(row.values).encode() + b"\n"
     except UnicodeEncodeError:
         return Problem(row.number, row.line, None, "holds half a surrogate pair; write the complete character")
+    except RecursionError:
+        return Problem(row.number, row.line, None, NESTED)
+    except ValueError:  # in the arguments of a call, which are otherwise free
+        return Problem(row.number, row.line, None, "holds a number that is not finite; use null for a missing value")
     if len(line) > MAX_ROW_BYTES:
         return Problem(
             row.number, row.line, None, f"is larger than {MAX_ROW_BYTES // MEBIBYTE} MiB; split its text into rows"

@@ -53,8 +53,9 @@ class ColumnOut(Out):
     values: dict[str, int] | None
     """Rows per value (for lists, per entry), if the column has at most 50 values, all short; null otherwise."""
     parts: dict[str, int] | None = None
-    """For chats with more than questions and answers, rows per part: a system message, thoughts (`<think>`), keys of
-    messages such as `name`; null otherwise."""
+    """For chats with more than questions and answers in turn, rows per part: a system message, thoughts (`<think>`),
+    keys of messages such as `name` and `tool_calls`, "two turns of one role in a row", "assistant first", "user last";
+    null otherwise."""
 
 
 class RowProblemOut(Out):
@@ -110,8 +111,8 @@ class SuggestionOut(Out):
     """The job's `task`."""
     problem_type: ProblemType | None
     """The job's `problem_type`."""
-    dataset: dict[str, str]
-    """Fields of the job's `dataset` block, with the columns of this data set."""
+    dataset: dict[str, str | list[str]]
+    """Fields of the job's `dataset` block, with the column of this data set that each names, or the columns."""
     confidence: Literal["certain", "likely"]
     """"certain" where names and types of the columns leave no doubt. A job that relies on a "likely" one gets a
     warning."""

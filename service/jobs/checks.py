@@ -8,8 +8,10 @@ from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of, record
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.chat import list_parts
 from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
+from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
+from adamss_core.spec.tools import TOOLS
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
 from service.datasets.left_out import describe_columns, mapping_that_works
@@ -20,7 +22,7 @@ from service.shared.errors import quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
-REPEATED_NOTICES = frozenset({"label_spellings", "transparent_images", "deep_images", "dark_images"})
+REPEATED_NOTICES = frozenset({"label_spellings", "order_of_chats", "transparent_images", "deep_images", "dark_images"})
 
 
 def unknown_dataset(dataset_id: str, param: str) -> SpecProblem:
@@ -250,9 +252,21 @@ def parts_not_shown(case: Case, facts: ModelFacts) -> list[str]:
     ]
 
 
+def instructions_as_text(case: Case, facts: ModelFacts) -> list[str]:
+    """Say that the model has no chat template by which instructions would be rendered as chats."""
+    if facts.has_chat_template or facts.is_encoder_decoder or not is_instruction(case.spec.dataset):
+        return []
+    return [
+        f"'{case.spec.base_model}' has no chat template: the instructions are read as text, their columns and the "
+        "completion separated by a blank line. Use a model that was made for chats to train on them as turns."
+    ]
+
+
 def _hidden_parts(case: Case, dataset: Dataset, facts: ModelFacts) -> dict[str, int]:
-    columns = set(case.record.columns(case.spec).values())
-    parts = [column.get("parts") or {} for column in dataset.profile["columns"] if column["name"] in columns]
+    fields = {name: field for field, name in case.record.columns(case.spec).items()}
+    read = [column for column in dataset.profile["columns"] if column["name"] in fields]
+    parts: list[dict[str, int]] = [column.get("parts") or {} for column in read]
+    parts += [{TOOLS: dataset.rows - column["empty"]} for column in read if fields[column["name"]] == TOOLS]
     return {part: rows for counts in parts for part, rows in counts.items() if part in facts.hidden_chat_parts}
 
 
@@ -283,5 +297,6 @@ MODEL_WARNINGS: tuple[ModelWarning, ...] = (
     length_beyond_positions,
     head_for_other_classes,
     parts_not_shown,
+    instructions_as_text,
     targets_by_usual_names,
 )

@@ -163,6 +163,6 @@ def _guessed(spec: JobSpec, train: Dataset) -> Lengths:
     record = record_of(spec)
     profiles = {column["name"]: column for column in train.profile["columns"]}
     read = [(field, profiles[name]) for field, name in record.columns(spec).items() if field != record.target]
-    words = any(record.field_kinds[field] == "words" and column["type"] == "list" for field, column in read)
+    words = any(record.kind_of(field) == "words" and column["type"] == "list" for field, column in read)
     longest, mean = (sum(column[part] for _, column in read) for part in ("max_length", "mean_length"))
     return lengths_of_characters(longest, mean, words)

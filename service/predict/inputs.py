@@ -11,6 +11,7 @@ from typing import Any
 from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.tasks import all_records
 from adamss_core.spec.tasks.base import FieldKind
+from adamss_core.spec.tools import read_tools, wrong_with_calls
 from service.predict.schemas import InputIn, PredictIn
 from service.shared.errors import InvalidRequest
 
@@ -49,16 +50,36 @@ def read_options(spec: JobSpec, request: PredictIn) -> Cells:
 
 
 def _read(spec: JobSpec, given: InputIn | str, param: str) -> Cells:
-    kinds = record_of(spec).field_kinds
-    fields = fields_of(spec)
+    record, fields = record_of(spec), fields_of(spec)
+    kinds, optional = record.field_kinds, record.optional_inputs(spec)
     sent = _from_text(fields, kinds[fields[0]], given, param) if isinstance(given, str) else _sent(given)
     for name in sent:
-        if name not in fields:
-            raise _wrong(f"{param}.{name}", f"is nothing that this {spec.task} job takes: it takes {_names(fields)}")
+        if name not in (*fields, *optional):
+            takes = _names((*fields, *optional))
+            raise _wrong(f"{param}.{name}", f"is nothing that this {spec.task} job takes: it takes {takes}")
     for name in fields:
         if name not in sent:
             raise _wrong(f"{param}.{name}", f"is required: this {spec.task} job takes {_names(fields)}")
-    return {name: _value(kinds[name], value, f"{param}.{name}") for name, value in sent.items()}
+    needed = {name: _value(kinds[name], value, f"{param}.{name}") for name, value in sent.items() if name in fields}
+    return needed | {name: _beside(kinds[name], sent[name], f"{param}.{name}") for name in optional if name in sent}
+
+
+def _check_calls(messages: Sequence[Cells], param: str) -> None:
+    for number, message in enumerate(messages, start=1):
+        if "tool_calls" in message and (wrong := wrong_with_calls(message["tool_calls"])) is not None:
+            raise _wrong(param, f"holds messages of which number {number} {wrong}")
+
+
+def _beside(kind: FieldKind, value: Any, param: str) -> Any:
+    """Return the value of a field that may be left out, or empty."""
+    if kind == "chat":
+        _check_calls(value, param)
+    if kind != "tools":
+        return value
+    try:
+        return read_tools(value)
+    except ValueError as error:
+        raise _wrong(param, str(error)) from error
 
 
 def _sent(given: InputIn) -> Cells:
@@ -76,8 +97,10 @@ def _value(kind: FieldKind, value: Any, param: str) -> Any:
         return _image(value, param)
     if kind == "words" and isinstance(value, str):
         value = value.split()
-    if kind == "chat" and value and value[-1]["role"] != "user":
-        raise _wrong(param, "must end with a message of the user, which the model is to answer")
+    if kind == "chat" and value and value[-1]["role"] not in ("user", "tool"):
+        raise _wrong(param, "must end with a message of the user or a tool, which the model is to answer")
+    if kind == "chat":
+        _check_calls(value, param)
     if not value or (isinstance(value, str) and not value.strip()) or (kind == "words" and not all(value)):
         raise _wrong(param, "must not be empty")
     return value

@@ -20,10 +20,16 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     """The speaker."""
     content: Text
     """The text."""
+    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=100)] | None = None
+    """Calls of the assistant: {"type": "function", "function": {"name", "arguments"}} each."""
+    tool_call_id: Annotated[str, Field(max_length=200)] | None = None
+    """The call that a message of the tool answers."""
+    name: Annotated[str, Field(max_length=200)] | None = None
+    """The name of the speaker, or of the function."""
 
 
 class _InputIn(BaseModel):
@@ -38,12 +44,14 @@ TYPES: dict[FieldKind, Any] = {
     "words": WORDS,
     "image": str,
     "chat": Annotated[list[Message], Field(max_length=200)],
+    "tools": Annotated[list[dict[str, Any]], Field(max_length=200)] | Text,
 }
 HELP: dict[FieldKind, str] = {
     "text": "",
     "words": ": a list, or a text that is split at white space",
     "image": ": the file in base64",
     "chat": ": the messages so far",
+    "tools": ": the functions that may be called, a list or its JSON text",
 }
 
 
@@ -53,7 +61,8 @@ def _fields() -> dict[str, Any]:
     types: dict[str, Any] = {}
     owners: dict[str, dict[str, None]] = {}
     for record in all_records():
-        for name in dict.fromkeys(name for names in record.input_sets for name in names):
+        beside = [name for names in record.optional_fields.values() for name in names]
+        for name in dict.fromkeys([*(name for names in record.input_sets for name in names), *beside]):
             kind = record.field_kinds[name]
             helps[name], types[name] = f"{record.title_of(name)}{HELP[kind]}", TYPES[kind]
             owners.setdefault(name, {})[record.name] = None

@@ -7,7 +7,7 @@ names. Where a task comes in variants (`problem_type`), each variant is a record
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ from adamss_core.spec.tasks.preset import Preset
 if TYPE_CHECKING:
     from adamss_core.spec.job import JobSpec
 
-FieldKind = Literal["text", "words", "chat", "image", "label"]
+FieldKind = Literal["text", "words", "chat", "tools", "image", "label"]
 PreviewKind = Literal["tokens", "image"]
 SurveyRule = Callable[["TaskRecord", "JobSpec", Survey], SpecProblem | None]
 
@@ -67,6 +67,7 @@ class TaskRecord(ABC):
 
         column_sets: alternative sets of fields of the `dataset` block that hold a row; a job reads the first set whose
             fields all name a column.
+        optional_fields: field -> fields that may name a column beside it.
         field_kinds: field -> what its cells hold.
         field_titles: field -> its name for people, where that is not the field's own.
         target: field of the label; None where the model is trained on its own input.
@@ -105,6 +106,7 @@ class TaskRecord(ABC):
     training_half: ClassVar[str]
 
     column_sets: ClassVar[tuple[tuple[str, ...], ...]]
+    optional_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     field_kinds: ClassVar[Mapping[str, FieldKind]]
     field_titles: ClassVar[Mapping[str, str]] = {}
     target: ClassVar[str | None] = None
@@ -168,14 +170,34 @@ class TaskRecord(ABC):
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def columns(self, spec: JobSpec) -> dict[str, str]:
-        """Return field -> column of what a row is read from."""
-        named = {field: getattr(spec.dataset, field) for field in self.field_kinds}
-        fields = next(fields for fields in self.column_sets if all(named[field] is not None for field in fields))
-        return {field: named[field] for field in fields}
+        """Return field -> column of what a row is read from; a field that lists columns stands once for each, with its
+        place, such as `prompt[0]`."""
+        fields = (*self._required_fields(spec), *self.optional_inputs(spec))
+        return {path: name for field in fields for path, name in named_columns(field, getattr(spec.dataset, field))}
+
+    def _required_fields(self, spec: JobSpec) -> tuple[str, ...]:
+        return next(
+            fields for fields in self.column_sets if all(getattr(spec.dataset, field) is not None for field in fields)
+        )
+
+    def optional_inputs(self, spec: JobSpec) -> tuple[str, ...]:
+        """Return the optional fields that the job names, beside those that it must name."""
+        beside = dict.fromkeys(
+            name for field in self._required_fields(spec) for name in self.optional_fields.get(field, ())
+        )
+        return tuple(name for name in beside if getattr(spec.dataset, name) is not None)
+
+    def kind_of(self, field: str) -> FieldKind:
+        """Return what the cells of a field hold; `field` may have a place, as in `columns`."""
+        return self.field_kinds[field.partition("[")[0]]
+
+    def read_fields(self, spec: JobSpec) -> tuple[str, ...]:
+        """Return the names of the values that `read` returns."""
+        return tuple(self.columns(spec))
 
     def reader(self, spec: JobSpec) -> Reader:
         """Return the reader of the job's rows."""
-        return Reader(self.columns(spec), lambda cells: self.read(spec, cells))
+        return Reader(self.columns(spec), lambda cells: self.read(spec, cells), self.read_fields(spec))
 
     @abstractmethod
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
@@ -210,11 +232,11 @@ class TaskRecord(ABC):
         Args:
             column_type: as the data set's profile has it.
         """
-        kind = self.field_kinds[field]
+        kind = self.kind_of(field)
         if kind == "chat" and column_type not in ("messages", "empty"):
             remedy = 'Name a column with lists of messages, such as [{"role": "user", "content": "..."}].'
             what = f"holds no chats but is of type {column_type}"
-        elif kind in ("text", "image") and column_type in NESTED:
+        elif kind in ("text", "tools", "image") and column_type in NESTED:
             what, remedy = f"holds {NESTED[column_type]}, not a text in each row", "Name a column with text."
         else:
             return None
@@ -265,7 +287,15 @@ class TaskRecord(ABC):
 
     def input_fields(self, spec: JobSpec) -> tuple[str, ...]:
         """Return the fields that an input of the job's model must have."""
-        return tuple(field for field in self.columns(spec) if field not in self.answers)
+        return tuple(field for field in self._required_fields(spec) if field not in self.answers)
+
+
+def named_columns(field: str, value: str | Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the path and the column of each column that a field names."""
+    if isinstance(value, str):
+        yield field, value
+    else:
+        yield from ((f"{field}[{place}]", name) for place, name in enumerate(value))
 
 
 def missing_part(spec: JobSpec, part: Processor, otherwise: str = "") -> SpecProblem:

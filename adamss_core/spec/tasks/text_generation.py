@@ -12,16 +12,20 @@ from pydantic import Field
 
 from adamss_core.spec.adamss import FieldError, StrictInt
 from adamss_core.spec.cells import Cells, Unusable
-from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
+from adamss_core.spec.chat import trained_turns
 from adamss_core.spec.facts import ModelFacts
+from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column, SpecModel
-from adamss_core.spec.suggestion import LABELS, Columns, Suggestion
+from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import CHAT_TEMPLATE, FieldKind, TaskRecord, missing_part
 from adamss_core.spec.tasks.columns import TextColumn
 from adamss_core.spec.tasks.metrics import LOSS, PERPLEXITY
 from adamss_core.spec.tasks.preset import Block, Preset
+from adamss_core.spec.tasks.text_generation_rows import instruction_as_text, read_chat, read_instruction
+from adamss_core.spec.tasks.text_generation_suggestion import suggest_writing
+from adamss_core.spec.tools import TOOLS, answer_text
 
 if TYPE_CHECKING:
     from adamss_core.spec.job import JobSpec
@@ -31,15 +35,6 @@ USUAL_COLUMNS: tuple[dict[str, str], ...] = (
     {"messages": "messages"},
     {"prompt": "prompt", "completion": "completion"},
 )
-# Usual names of chats, and of a prompt and its completion, the most telling first.
-CHATS = ("messages", "conversations", "conversation")
-PAIRS_TO_WRITE = (
-    *(("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response")),
-    *(("question", "answer"), ("input", "output"), ("query", "response"), ("source", "target")),
-    *(("article", "highlights"), ("document", "summary"), ("dialogue", "summary"), ("text", "summary")),
-)
-# Beside such a pair, a column under one of these names says that texts are to be classified.
-CLASSES_OF_TEXTS = ("label", "labels", "class", "sentiment")
 COMPLETIONS = "Name the columns dataset.prompt and dataset.completion, or use a decoder as base model."
 LOGIT_BYTES = 4  # fp32
 ADAMSS: Block = {"r": 100, "num_subspaces": 32, "subspace_rank": 1}
@@ -57,13 +52,23 @@ REASON = (
 
 
 class TextGenerationColumns(TextColumn):
-    prompt: Column | None = None
-    """Column with the prompt; needs `completion`."""
+    prompt: Column | Annotated[list[Column], Field(min_length=1, max_length=8)] | None = None
+    """Column with the prompt, a text that `completion` continues; or a list of columns that are an instruction: their
+    texts are joined by a blank line, empty ones left out. Models with a chat template read an instruction as a turn of
+    the user and the completion as the answer, others read text. With `system` or `history`, any prompt is one."""
     completion: Column | None = None
-    """Column with the text to train on for the prompt. Encoder-decoders (T5, BART) learn from these two only."""
+    """Column with the text to train on for the prompt. Encoder-decoders (T5, BART) learn from prompts only."""
+    system: Column | None = None
+    """Column with a system message, for rows of `prompt` or `messages`; a chat's own comes before it."""
+    history: Column | None = None
+    """Column with the turns before the `prompt`, as a chat; they are shown and not trained on."""
     messages: Column | None = None
-    """Column with a chat, a list of {role, content}. The assistant's messages are trained on; one with `weight` 0 is
-    shown and not trained on. With neither messages nor prompt, the columns are found by the usual names."""
+    """Column with a chat, a list of {role, content}. The assistant's messages are trained on, its `tool_calls` too; one
+    with `weight` 0 is shown and not trained on. With neither messages nor prompt, the columns are found by the usual
+    names."""
+    tools: Column | None = None
+    """Column with the functions that the assistant of `messages` may call, JSON lists, for the chat template's `tools`.
+    Where it is left out, a column of that name is taken."""
 
 
 class TextGenerationTraining(SpecModel):
@@ -84,13 +89,20 @@ class TextGeneration(TaskRecord):
     title = "Text generation"
     training_half = "adamss_core.training.tasks.text_generation:TextGeneration"
     column_sets = (("messages",), ("prompt", "completion"), ("text",))
+    optional_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "messages": ("system", "tools"),
+        "prompt": ("system", "history"),
+    }
     field_kinds: ClassVar[Mapping[str, FieldKind]] = {
         "messages": "chat",
         "prompt": "text",
         "completion": "text",
+        "system": "text",
+        "history": "chat",
+        "tools": "tools",
         "text": "text",
     }
-    field_titles: ClassVar[Mapping[str, str]] = {"messages": "Chat"}
+    field_titles: ClassVar[Mapping[str, str]] = {"messages": "Chat", "system": "System message"}
     answers = frozenset({"completion"})
     training_fields = ("packing", "sample_prompts")
     needs = "anything to learn"
@@ -123,50 +135,36 @@ class TextGeneration(TaskRecord):
             raise FieldError("dataset.completion", "is required with prompt: the column with the text to learn")
         if data.completion is not None and data.prompt is None:
             raise FieldError("dataset.prompt", "is required with completion; for text alone, use dataset.text")
+        for field, beside in (("tools", "messages"), ("history", "prompt")):
+            if getattr(data, field) is not None and getattr(data, beside) is None:
+                raise FieldError(f"dataset.{field}", f"goes with {beside}: name that column, or leave {field} out")
+        if data.system is not None and data.messages is None and data.prompt is None:
+            raise FieldError("dataset.system", "goes with prompt or messages: name that column, or leave system out")
 
     def with_usual_columns(self, spec: JobSpec, columns: Collection[str]) -> JobSpec:
         data = spec.dataset
         default_text = type(data).model_fields["text"].default
-        if data.messages is not None or data.prompt is not None or data.text != default_text:
-            return spec
-        usual = next((names for names in USUAL_COLUMNS if set(columns).issuperset(names.values())), {})
-        return spec.model_copy(update={"dataset": data.model_copy(update=usual)})
+        found: dict[str, str] = {}
+        if data.messages is None and data.prompt is None and data.text == default_text:
+            found = dict(next((names for names in USUAL_COLUMNS if set(columns).issuperset(names.values())), {}))
+        has_chats = data.messages is not None or "messages" in found
+        if has_chats and "tools" not in data.model_fields_set and TOOLS in columns:
+            found["tools"] = TOOLS
+        return spec.model_copy(update={"dataset": data.model_copy(update=found)}) if found else spec
 
     def suggest(self, columns: Columns) -> Suggestion | None:
-        """Find chats, else a prompt and its completion by their usual names, else texts of which nothing is said."""
-        return self._suggest_chats(columns) or self._suggest_completions(columns) or self._suggest_texts(columns)
+        return suggest_writing(self.name, columns)
 
-    def _suggest_chats(self, columns: Columns) -> Suggestion | None:
-        found = columns.of_type("messages")
-        if not found:
-            return None
-        column = next((name for name in columns.named(CHATS) if name in found), found[0])
-        return Suggestion(self.name, None, {"messages": column}, len(found) == 1, 4, f"{column!r} holds chats")
-
-    def _suggest_completions(self, columns: Columns) -> Suggestion | None:
-        if any(columns.may_be_label(name) for name in columns.named(CLASSES_OF_TEXTS)):
-            return None
-        for names in PAIRS_TO_WRITE:
-            both = columns.both_texts(names)
-            if both is None or (names[1] in LABELS and columns.repeats(both[1])):
-                continue
-            reason = f"{both[0]!r} and {both[1]!r} are usual names of a prompt and its completion"
-            mapping = dict(zip(("prompt", "completion"), both, strict=True))
-            return Suggestion(self.name, None, mapping, not columns.repeats(both[1]), 2, reason)
-        return None
-
-    def _suggest_texts(self, columns: Columns) -> Suggestion | None:
-        text = columns.text()
-        if text is None:
-            return None
-        is_alone = len(columns.by_name) == 1
-        reason = f"{text.column!r} holds text, and no other column says what to predict"
-        return Suggestion(self.name, None, {"text": text.column}, is_alone and text.is_usual, 0, reason)
+    def read_fields(self, spec: JobSpec) -> tuple[str, ...]:
+        if spec.dataset.messages is None and is_instruction(spec.dataset):
+            return ("messages",)
+        return tuple(field for field in self.columns(spec) if field != "system")
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         if "messages" in cells:
-            _check_chat(cells["messages"])
-            return cells
+            return read_chat(cells)
+        if is_instruction(spec.dataset):
+            return read_instruction(cells)
         texts = {field: "" if cell is None else str(cell) for field, cell in cells.items()}
         trained = "completion" if "completion" in texts else "text"
         if not texts[trained].strip():
@@ -176,8 +174,9 @@ class TextGeneration(TaskRecord):
     def split_answer(self, cells: Cells) -> tuple[Cells, Any]:
         if "messages" not in cells:
             return super().split_answer(cells)
-        *before, last = cells["messages"]
-        return {"messages": before}, last["content"]
+        messages = cells["messages"]
+        last = trained_turns(messages)[-1]
+        return cells | {"messages": messages[:last]}, answer_text(messages[last])
 
     def model_problem(self, spec: JobSpec, facts: ModelFacts) -> SpecProblem | None:
         if (problem := super().model_problem(spec, facts)) is not None:
@@ -219,6 +218,14 @@ class EncoderDecoderRecord(TextGeneration):
     def packs(self, spec: JobSpec) -> bool:
         return False
 
+    def read_fields(self, spec: JobSpec) -> tuple[str, ...]:
+        fields = super().read_fields(spec)
+        return ("prompt", "completion") if fields == ("messages",) and spec.dataset.messages is None else fields
+
+    def read(self, spec: JobSpec, cells: Cells) -> Cells:
+        found = super().read(spec, cells)
+        return instruction_as_text(found) if spec.dataset.messages is None and "messages" in found else found
+
 
 def needs_completions(base_model: str, field: str) -> str:
     """Say that an encoder-decoder cannot learn from the column of `field`, which is messages or text."""
@@ -229,13 +236,6 @@ def needs_completions(base_model: str, field: str) -> str:
 
 
 ENCODER_DECODER = EncoderDecoderRecord()
-
-
-def _check_chat(messages: Any) -> None:
-    if not isinstance(messages, list) or not looks_like_chat(messages):
-        raise Unusable("without messages")
-    if (wrong := wrong_with_chat(messages)) is not None:
-        raise Unusable(f"where the row {wrong}")
 
 
 RECORDS = (TextGeneration(),)

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from adamss_core.spec import JobSpec
 from adamss_core.spec.cells import Cells
+from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.tasks.text_generation import COMPLETIONS, needs_completions
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import CHUNK, Collate, Encoded, Ids, tokenise
@@ -99,10 +100,13 @@ class EncoderDecoderGeneration(TextGeneration):
         self, inputs: Sequence[Cells], tokenizer: PreTrainedTokenizerBase, limit: int, room: int | None
     ) -> list[Ids]:
         """Return the prompts, cut as in training: the completion has positions of its own."""
-        return [self._opening(row, tokenizer, limit)[0] for row in inputs]
+        return [self._opening(self.asked(row, tokenizer), tokenizer, limit)[0] for row in inputs]
+
+    def _reads_as_text(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        return is_instruction(self.spec.dataset)
 
     def input_facts(self, processor: Any) -> dict[str, Any]:
-        return {"is_encoder_decoder": True}
+        return super().input_facts(processor) | {"is_encoder_decoder": True}
 
     def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig:
         if self._recipe:

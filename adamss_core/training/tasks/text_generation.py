@@ -16,6 +16,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from adamss_core.inspection import position_limit
 from adamss_core.spec.cells import Cells
+from adamss_core.spec.instructions import as_prompt, is_instruction, prompting_chat, with_system
+from adamss_core.spec.tools import answer_text
 from adamss_core.training.batches import IGNORED, Collate, Encoded, Ids, Inputs
 from adamss_core.training.data import Rows, read_rows
 from adamss_core.training.errors import bad_data
@@ -23,7 +25,7 @@ from adamss_core.training.request import Reporter, Values
 from adamss_core.training.tasks.base import Answered, Predictions, Remark, Usage
 from adamss_core.training.tasks.text import TextTask
 from adamss_core.training.tasks.text_generation_answers import TOKENS, answer_report
-from adamss_core.training.tasks.text_generation_chats import Rendered, UnusableChat
+from adamss_core.training.tasks.text_generation_chats import Rendered
 from adamss_core.training.tasks.text_generation_endings import endings, published_config
 from adamss_core.training.tasks.text_generation_packing import PackedExamples, PaddedExamples, why_not_packed
 from adamss_core.training.tasks.text_generation_remarks import notes_of, remarks_on_chats
@@ -35,7 +37,9 @@ from adamss_core.training.tasks.text_generation_spans import (
     split_chats,
     template_of,
     tokenise_rendered,
+    without_template,
 )
+from adamss_core.training.tasks.text_generation_template import UnusableChat
 
 PROBE_TOKENS = 32  # of each row; logits over a whole vocabulary are large
 SHOWN_ROWS = 5  # in an error
@@ -61,6 +65,8 @@ class TextGeneration(TextTask):
     # --- examples ---------------------------------------------------------------------------------------------------
 
     def split_rows(self, rows: Rows, processor: PreTrainedTokenizerBase) -> Rows:
+        if "messages" in rows.columns and self._reads_as_text(processor):
+            return without_template(rows)
         return split_chats(rows, processor)
 
     def encode(self, rows: Rows, classes: list[str], processor: PreTrainedTokenizerBase, limit: int) -> Encoded:
@@ -75,6 +81,11 @@ class TextGeneration(TextTask):
             [index for index, example in enumerate(examples) if example.cut],
             notes_of(rendered),
         )
+
+    def _reads_as_text(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Return whether the job's rows are instructions, and the model has no chat template to render them with."""
+        data = self.spec.dataset
+        return tokenizer.chat_template is None and data.messages is None and is_instruction(data)
 
     def remarks(self, rows: Rows, encoded: Encoded, which: str) -> list[Remark]:
         return remarks_on_chats(rows, encoded.notes, which)
@@ -184,7 +195,7 @@ class TextGeneration(TextTask):
         """Return the tokens to continue, and the data's own continuation."""
         (example,) = tokenise_rendered([render_prompt(row, tokenizer)], tokenizer, 10**9, end=False)
         if "messages" in row:
-            return last(example.ids, limit, tokenizer), row["messages"][-1]["content"]
+            return last(example.ids, limit, tokenizer), answer_text(row["messages"][-1])
         if "completion" in row:
             return last(example.ids, limit, tokenizer), row["completion"]
         opening = example.ids[: max(1, min(OPENING_TOKENS, len(example.ids) // 2))]
@@ -212,7 +223,7 @@ class TextGeneration(TextTask):
             model,
             processor,
             self._prompts(inputs, processor, limit, None if positions is None else positions - count),
-            endings=endings(model, processor, chat=any("messages" in row for row in inputs)),
+            endings=endings(model, processor, chat=any("messages" in self.asked(row, processor) for row in inputs)),
             max_new_tokens=count,
             temperature=temperature,
             seed=seed,
@@ -224,12 +235,28 @@ class TextGeneration(TextTask):
     ) -> list[Ids]:
         """Return the tokens to continue, at most `limit` and what the answer leaves room for."""
         try:
-            prompts = [render_prompt(row, tokenizer) for row in inputs]
+            prompts = [render_prompt(self.asked(row, tokenizer), tokenizer) for row in inputs]
         except UnusableChat as problem:
             raise bad_data(f"An input {problem}.", hint="Correct its messages.", where="messages") from problem
         examples = tokenise_rendered(prompts, tokenizer, 10**9, end=False)
         most = limit if room is None else min(limit, room)
         return [last(example.ids, most, tokenizer) for example in examples]
+
+    def asked(self, row: Cells, tokenizer: PreTrainedTokenizerBase) -> Cells:
+        """Return an input as it is rendered: an instruction as a chat, or as text where there is no chat template."""
+        data = self.spec.dataset
+        if "messages" in row:
+            return row | {"messages": with_system(row["messages"], row.get("system"))}
+        if "prompt" not in row or not is_instruction(data):
+            return row
+        chat = prompting_chat(row)
+        return {"prompt": as_prompt(chat)} if self._reads_as_text(tokenizer) else {"messages": chat}
+
+    def input_facts(self, processor: Any) -> dict[str, Any]:
+        is_chat = self.spec.dataset.messages is not None or (
+            is_instruction(self.spec.dataset) and not self._reads_as_text(processor)
+        )
+        return {"is_chat": is_chat}
 
     def generation_config(self, model: Any, processor: Any, rows: Rows, reporter: Reporter) -> GenerationConfig:
         config, left_out = published_config(model, processor, chat="messages" in rows.columns)
@@ -244,11 +271,13 @@ class TextGeneration(TextTask):
         return config
 
     def usage(self, manifest: dict[str, Any]) -> Usage:
-        if manifest["spec"]["dataset"]["messages"] is not None:
+        if manifest["is_chat"]:
+            # A list of their JSON schemas, in the place of None.
+            tools = "tools=None, " if manifest["spec"]["dataset"]["tools"] is not None else ""
             prompt = (
                 'messages = [{"role": "user", "content": "A question."}]\n'
                 "inputs = processor.apply_chat_template(\n"
-                '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"\n)\n'
+                f'    messages, {tools}add_generation_prompt=True, return_dict=True, return_tensors="pt"\n)\n'
             )
         else:
             prompt = 'inputs = processor("A beginning", return_tensors="pt")\n'

@@ -9,25 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
-from adamss_core.chat_parts import TEMPLATE_ERRORS, Messages, Shape, hidden_parts, shape_of
-from adamss_core.spec.chat import THOUGHT, WEIGHT, further_parts, split_thought, trained_turns
-from adamss_core.training.errors import TrainingError
-from adamss_core.training.tasks.text_generation_turns import closing
+from adamss_core.chat_parts import Messages, Shape, hidden_parts, shape_of
+from adamss_core.spec.chat import (
+    THOUGHT,
+    WEIGHT,
+    join_turns,
+    repeated_turns,
+    split_thought,
+    trained_turns,
+)
+from adamss_core.spec.tools import CALLS, TOOLS, called_names
+from adamss_core.training.tasks.text_generation_template import Span, Template, UnusableChat
 
-Span = tuple[int, int]
 Ending = Literal["template", "eos", "none"]
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-class UnusableChat(Exception):
-    """A chat that cannot be rendered; the text gives reason and remedy, and completes "row 7 ..."."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Rendered:
         hidden: parts of the chat that the template does not show, such as "system message".
         ending: what ends each trained turn of a chat: a token of the template, eos in its place, or no token.
         prompted: whether each trained turn follows the words with which the template prompts the model for it.
+        joined: whether neighbours of one role were joined, as the template refuses them.
     """
 
     text: str
@@ -49,6 +49,7 @@ class Rendered:
     hidden: frozenset[str] = frozenset()
     ending: Ending = "template"
     prompted: bool = True
+    joined: bool = False
 
 
 class _Through(NamedTuple):
@@ -59,26 +60,16 @@ class _Through(NamedTuple):
     ending: Ending
 
 
-class ChatTemplate:
-    """The chat template of a tokenizer.
-
-    Raises:
-        TrainingError: missing_chat_template.
-    """
+class ChatTemplate(Template):
+    """The chat template of a tokenizer, and what it makes of the turns that are trained on."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._template = _template(tokenizer)
-        self._has_marks = _GENERATION.search(self._template) is not None
-        self._hidden: dict[Shape, frozenset[str]] = {}
-
-    @cached_property
-    def _closing(self) -> tuple[str, str]:
-        return closing(self._tokenizer)
+        super().__init__(tokenizer)
+        self._hidden: dict[tuple[bool, Shape], frozenset[str]] = {}
 
     def prompt(self, messages: Messages) -> str:
         """Render messages and the header of the assistant's next turn; raises UnusableChat."""
-        return self._render(messages, answer=True)
+        return self._render(join_turns(messages, self._turns(messages)), answer=True)
 
     def render(self, messages: Messages) -> Rendered:
         """Render a chat through its last trained turn, and train on each turn that it shows as if that were the last.
@@ -90,19 +81,32 @@ class ChatTemplate:
         Raises:
             UnusableChat: the template refuses the chat, or does not show an answer.
         """
-        through = {index: self._through(messages, index) for index in trained_turns(messages)}
+        turns = self._turns(messages)
+        joined, messages = len(turns) < len(messages), join_turns(messages, turns)
+        taught = self._taught(messages)
+        through = {index: self._through(messages, index) for index in taught}
         last = max(through)
         whole = through[last]
-        turns = [index for index, turn in through.items() if whole.text.startswith(turn.text)]
-        hidden, prompted = self._hidden_parts(messages[: last + 1], turns), True
+        shown = [index for index in taught if whole.text.startswith(through[index].text)]
+        hidden, prompted = self._hidden_parts(messages[: last + 1], shown), True
+        if len(taught) < len(trained_turns(messages[: last + 1])):
+            hidden |= {CALLS}
         spans: list[Span] = []
-        for index in turns:
+        for index in shown:
             if self._hides_thought(messages, index, through[index].text):
                 hidden |= {THOUGHT}
-            prompt = self._render(messages[:index], answer=True)
+            prompt = self._before(messages, index, answer=True)
             prompted &= _squashed(through[index].text).startswith(_squashed(prompt))
             spans += self._turn(messages, index, prompt, through[index])
-        return Rendered(whole.text, spans, complete=True, hidden=hidden, ending=whole.ending, prompted=prompted)
+        return Rendered(
+            whole.text,
+            spans,
+            complete=True,
+            hidden=hidden,
+            ending=whole.ending,
+            prompted=prompted,
+            joined=joined,
+        )
 
     def split(self, messages: Messages) -> list[Messages]:
         """Split a chat into chats that end with a trained turn each, so that `render` trains on every turn once.
@@ -110,17 +114,63 @@ class ChatTemplate:
         Turns that belong to another chat get weight 0. A template that shows each turn as if it were the last gives
         one chat. Raises UnusableChat.
         """
-        turns = trained_turns(messages)
-        if len(turns) == 1:
-            return [messages[: turns[0] + 1]]
-        texts = {index: self._through(messages, index).text for index in turns}
+        places = self._turns(messages)
+        joined = join_turns(messages, places)
+        turns = self._taught(joined)
+        untaught = set(trained_turns(joined)).difference(turns)  # `render` leaves them out again, and says so
+        texts = {index: self._through(joined, index).text for index in turns} if len(turns) > 1 else {turns[0]: ""}
         chats: list[Messages] = []
         while turns:
             last = turns[-1]
             shown = [index for index in turns if texts[last].startswith(texts[index])]
-            chats.insert(0, _trained_only(messages[: last + 1], shown))
+            kept = [place for index in untaught.union(shown) for place in places[index]]
+            chats.insert(0, _trained_only(messages[: places[last].stop], kept))
             turns = [index for index in turns if index not in shown]
         return chats
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def _turns(self, messages: Messages) -> list[range]:
+        """Return the messages of each turn: neighbours of one role are joined where the template takes no others."""
+        single = [range(index, index + 1) for index in range(len(messages))]
+        turns = repeated_turns(messages)
+        if len(turns) == len(messages) or self._takes(messages):
+            return single
+        return turns if self._takes(join_turns(messages, turns)) else single
+
+    def _taught(self, messages: Messages) -> list[int]:
+        """Return the trained turns without those that only call tools which the template does not show.
+
+        Raises:
+            UnusableChat: no turn is left.
+        """
+        turns = trained_turns(messages)
+        shown = [index for index in turns if messages[index]["content"].strip() or self._shows_calls(messages, index)]
+        if not shown:
+            raise UnusableChat(
+                f"has no answer but calls of tools (message {turns[-1] + 1}), which the model's chat template does not "
+                "show; use a model whose template does, or write the call into content"
+            )
+        return shown
+
+    def _shows_calls(self, messages: Messages, index: int) -> bool:
+        text = self._through(messages, index).text
+        turn = text[_common(self._before(messages, index), text) :]
+        return all(name in turn for name in called_names(messages[index]))
+
+    def _before(self, messages: Messages, index: int, *, answer: bool = False) -> str:
+        """Render the chat before a turn; as nothing where a template cannot begin with the assistant's header.
+
+        Args:
+            answer: add that header.
+        """
+        before = messages[:index]
+        try:
+            return self._render(before, answer=answer)
+        except UnusableChat:
+            if any(message["role"] == "user" for message in before):
+                raise
+            return ""
 
     # --- one turn -----------------------------------------------------------------------------------------------------
 
@@ -160,7 +210,7 @@ class ChatTemplate:
         White space is not compared, as templates trim it.
         """
         thought, answer = split_thought(messages[index]["content"])
-        turn = _squashed(text[_common(self._render(messages[:index]), text) :])
+        turn = _squashed(text[_common(self._before(messages, index), text) :])
         if _squashed(answer) not in turn:
             raise UnusableChat(
                 f"has an answer (message {index + 1}) that the model's chat template does not show as it is"
@@ -169,61 +219,11 @@ class ChatTemplate:
 
     def _hidden_parts(self, messages: Messages, turns: Collection[int]) -> frozenset[str]:
         shape = shape_of(messages, turns)
-        if shape not in self._hidden:
-            self._hidden[shape] = hidden_parts(shape, self._apply)
-        return self._hidden[shape]
-
-    # --- the template -------------------------------------------------------------------------------------------------
-
-    def _render(self, messages: Messages, *, answer: bool = False) -> str:
-        """Render messages; raises UnusableChat.
-
-        Args:
-            answer: add the header of the assistant's next turn.
-        """
-        try:
-            return self._apply(messages, answer=answer)
-        except TEMPLATE_ERRORS as error:
-            raise _refused(error) from error
-
-    def _apply(self, messages: Messages, *, answer: bool = False) -> str:
-        """Render messages; raises one of TEMPLATE_ERRORS."""
-        return str(self._tokenizer.apply_chat_template(_shown(messages), tokenize=False, add_generation_prompt=answer))
-
-    def _marks(self, messages: Messages) -> list[Span]:
-        """Return the characters between the template's {% generation %} marks."""
-        render: Any = render_jinja_template  # returns a pair where marks are asked for, against its annotation
-        options = self._tokenizer.special_tokens_map | {"chat_template": self._template}
-        try:
-            _, marks = render([_shown(messages)], return_assistant_tokens_mask=True, **options)
-        except TEMPLATE_ERRORS as error:
-            raise _refused(error) from error
-        return [(int(begin), int(end)) for begin, end in marks[0]]
-
-
-def _template(tokenizer: PreTrainedTokenizerBase) -> str:
-    if tokenizer.chat_template is None:
-        raise TrainingError(
-            "missing_chat_template",
-            "The data holds chat messages, but the base model's tokenizer has no chat template to render them with.",
-            hint="Use a model that was made for chats, put its chat_template.jinja into the model's folder, or train "
-            "on the columns prompt and completion.",
-            where="dataset.messages",
-        )
-    return str(tokenizer.get_chat_template())
-
-
-def _refused(error: Exception) -> UnusableChat:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UnusableChat(f"is refused by the model's chat template ({reason})")
-
-
-def _shown(messages: Messages) -> Messages:
-    """Return messages without weights, which templates do not know, and without keys that have no value."""
-    return [
-        {key: message[key] for key in ("role", "content") if key in message} | further_parts(message)
-        for message in messages
-    ]
+        key = (bool(self._tools), shape)
+        if key not in self._hidden:
+            self._hidden[key] = hidden_parts(shape, self._apply)
+        hidden = self._hidden[key]
+        return hidden | {TOOLS} if self._tools and self._hides_tools else hidden
 
 
 def _trained_only(messages: Messages, turns: Collection[int]) -> Messages:
@@ -236,7 +236,7 @@ def _trained_only(messages: Messages, turns: Collection[int]) -> Messages:
 
 def _begin(content: str, prompt: str, text: str) -> int:
     """Return the last place of an answer in a text, or of its words behind a thought that the template hides."""
-    for part in (content.strip(), split_thought(content)[1]):
+    for part in filter(None, (content.strip(), split_thought(content)[1])):
         if (place := text.rfind(part)) >= 0:
             return place
         if matches := list(re.finditer(r"\s+".join(map(re.escape, part.split())), text)):  # white space was changed

@@ -13,6 +13,7 @@ from adamss_core.training.tasks.text_generation_chats import Rendered
 
 HIDDEN = "hidden"
 _EOS, _NO_END, _OTHER_PROMPT = ("ending", "eos"), ("ending", "none"), ("prompt", "differs")
+_JOINED = ("turns", "joined")
 # Note -> type of the event, and the remark in words.
 _REMARKS: dict[Note, tuple[str, str]] = {
     _EOS: (
@@ -31,6 +32,11 @@ _REMARKS: dict[Note, tuple[str, str]] = {
         "it, as where these open a thought that the answer does not have: the model is trained on another beginning "
         "than it will be given.",
     ),
+    _JOINED: (
+        "turns_joined",
+        "In {rows:,} {which} rows neighbouring turns of one role are joined by a blank line, as the model's chat "
+        "template takes turns of user and assistant in alternation only.",
+    ),
 }
 
 
@@ -43,6 +49,8 @@ def notes_of(examples: Sequence[Rendered]) -> dict[Note, list[int]]:
             found.append(("ending", example.ending))
         if not example.prompted:
             found.append(_OTHER_PROMPT)
+        if example.joined:
+            found.append(_JOINED)
         for note in found:
             notes.setdefault(note, []).append(position)
     return notes

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from adamss_core.spec.cells import Cells
+from adamss_core.spec.tasks.text_generation_rows import instruction_as_text
 from adamss_core.training.batches import CHUNK, Ids
 from adamss_core.training.data import Rows
-from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered, UnusableChat
+from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered
+from adamss_core.training.tasks.text_generation_template import UnusableChat
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def template_of(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate 
 def render(row: Cells, template: ChatTemplate | None) -> Rendered:
     """Render a row; raises UnusableChat."""
     if template is not None:
-        return template.render(row["messages"])
+        return template.with_tools(row.get("tools")).render(row["messages"])
     if "completion" in row:
         text = row["prompt"] + row["completion"]
         return Rendered(text, [(len(row["prompt"]), len(text))])
@@ -64,7 +66,7 @@ def render_prompt(row: Cells, tokenizer: PreTrainedTokenizerBase) -> Rendered:
         turns = list(row["messages"])
         if turns and turns[-1].get("role") == "assistant":
             turns.pop()
-        return Rendered(ChatTemplate(tokenizer).prompt(turns), [], complete=True)
+        return Rendered(ChatTemplate(tokenizer).with_tools(row.get("tools")).prompt(turns), [], complete=True)
     return Rendered(str(row.get("prompt", row.get("text"))), [])
 
 
@@ -73,16 +75,23 @@ def split_chats(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Rows:
     template = template_of(rows, tokenizer)
     if template is None:
         return rows
-    chats: list[Any] = []
+    columns: dict[str, list[Any]] = {name: [] for name in rows.columns}
     numbers: list[int] = []
-    for number, messages in zip(rows.numbers, rows["messages"], strict=True):
+    for number, row in zip(rows.numbers, rows.cells(), strict=True):
         try:
-            parts = template.split(messages)
+            parts = template.with_tools(row.get("tools")).split(row["messages"])
         except UnusableChat:
-            parts = [messages]  # encoding reports it, with all other such rows
-        chats += parts
+            parts = [row["messages"]]  # encoding reports it, with all other such rows
+        for name, entries in columns.items():
+            entries.extend(parts if name == "messages" else [row[name]] * len(parts))
         numbers += [number] * len(parts)
-    return replace(rows, columns={"messages": chats}, numbers=numbers)
+    return replace(rows, columns=columns, numbers=numbers)
+
+
+def without_template(rows: Rows) -> Rows:
+    """Return instructions as prompts and completions, for models without a chat template."""
+    texts = [instruction_as_text(row) for row in rows.cells()]
+    return replace(rows, columns={name: [text[name] for text in texts] for name in ("prompt", "completion")})
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from service.datasets.dialects.chats import Chats
 from service.datasets.dialects.dialect import Dialect, Misread
+from service.datasets.dialects.joined_chats import ChatPrompts, Preferences
 from service.datasets.dialects.nested import NestedColumns
-from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, check_values
+from service.datasets.dialects.tools import Tools
+from service.datasets.rows import MEBIBYTE, NESTED, Notice, NumberedRow, Problem, Row, check_values
 
 # Of the rows in which dialects are recognised, and that are held in memory together.
 HEAD_ROWS = 100
 HEAD_BYTES = 16 * MEBIBYTE
 
 # In this order: each sees the rows as those before it left them.
-DIALECTS: tuple[type[Dialect], ...] = (NestedColumns,)
+DIALECTS: tuple[type[Dialect], ...] = (Tools, Chats, ChatPrompts, Preferences, NestedColumns)
 
 Item = NumberedRow | Problem
 
@@ -58,6 +61,8 @@ class Translated:
                 values = dialect.read(values)
         except Misread as error:
             return Problem(row.number, row.line, error.column, error.message)
+        except RecursionError:
+            return Problem(row.number, row.line, None, NESTED)
         if values is row.values and self._is_checked:
             return row
         translated = NumberedRow(row.number, row.line, values)
@@ -105,5 +110,5 @@ def _read_all(dialect: Dialect, rows: list[Row]) -> Iterator[Row]:
     for values in rows:
         try:
             yield dialect.read(values)
-        except Misread:
+        except (Misread, RecursionError):
             continue

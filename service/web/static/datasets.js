@@ -104,7 +104,7 @@ function Dataset({ id, gone }) {
 }
 
 function Suggestion({ found }) {
-  const columns = Object.entries(found.dataset).map(([field, column]) => html` <span class="tag" key=${field}>${field}: ${column}</span>`);
+  const columns = Object.entries(found.dataset).map(([field, column]) => html` <span class="tag" key=${field}>${field}: ${[column].flat().join(" + ")}</span>`);
   return html`<p id="suggestion">A job on it would be <b>${found.task}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}.
     <span class="muted"> ${words(found.confidence)}: ${found.reason}. A job that leaves these fields out takes them from here.</span></p>`;
 }

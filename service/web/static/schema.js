@@ -36,7 +36,8 @@ export function parse(schema, given) {
   const accepted = kinds(schema);
   const types = new Set(accepted.map((kind) => kind.type));
   const isPattern = types.has("string") && (trimmed === "all-linear" || /[^\w.,\s-]/.test(trimmed));
-  if (types.has("array") && !isPattern) {
+  const isSingle = accepted[0].type === "string" && !trimmed.includes(",");
+  if (types.has("array") && !isPattern && !isSingle) {
     const items = accepted.find((kind) => kind.type === "array").items;
     return trimmed.split(",").map((entry) => entry.trim()).filter(Boolean).map((entry) => parse(items, entry));
   }

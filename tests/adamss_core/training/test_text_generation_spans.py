@@ -14,7 +14,7 @@ from adamss_core.spec.cells import Unusable
 from adamss_core.spec.chat import wrong_with_chat
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError
-from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered, UnusableChat
+from adamss_core.training.tasks.text_generation_chats import ChatTemplate, Rendered
 from adamss_core.training.tasks.text_generation_spans import (
     Example,
     render,
@@ -23,6 +23,7 @@ from adamss_core.training.tasks.text_generation_spans import (
     template_of,
     tokenise_rendered,
 )
+from adamss_core.training.tasks.text_generation_template import UnusableChat
 from tests.adamss_core.training.chats import HEAD, MARKED, TEMPLATE, build_chat_tokenizer, generation_job
 
 TALK = [
@@ -153,8 +154,8 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
 @pytest.mark.parametrize(
     ("messages", "wrong"),
     [
-        ([TALK[1], TALK[1], TALK[2]], "two messages of the user in a row"),
-        ([TALK[2], TALK[1]], "begins with the assistant"),
+        ([TALK[1], {"role": "tool", "content": "white"}, TALK[2]], "a tool message right after the user (place 2)"),
+        ([{"role": "tool", "content": "white"}, TALK[2]], "begins with the tool"),
         ([TALK[1], {"role": "robot", "content": "Beep."}], "the role 'robot'"),
         ([TALK[1], {"role": "assistant", "content": " "}], "number 2 is an empty answer"),
         ([TALK[1], {"role": "assistant"}], "lacks role or content"),
@@ -165,7 +166,8 @@ def test_a_tokenizer_that_gives_no_places_is_asked_for_prefixes() -> None:
         ([TALK[1], TALK[2] | {"weight": 0.5}], "number 2 has the weight '0.5'; use 0"),
         ([TALK[1], TALK[2] | {"weight": True}], "number 2 has the weight 'True'; use 0"),
         ([TALK[1], TALK[2] | {"weight": 0}], "every answer has weight 0"),
-        ([TALK[1], TALK[2] | {"tool_calls": [{"id": "1"}]}], "number 2 calls tools"),
+        ([TALK[1], TALK[2] | {"tool_calls": [{"id": "1"}]}], "number 2 calls a tool without a name"),
+        ([TALK[1], TALK[2] | {"tool_calls": "f()"}], "number 2 has tool_calls that are not a list"),
         ([TALK[1], TALK[2] | {"facts": {"id": "1"}}], "number 2 has a nested value in 'facts'"),
     ],
 )

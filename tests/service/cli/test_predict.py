@@ -72,6 +72,16 @@ def test_inputs_from_files(tmp_path: Path, name: str) -> None:
     assert rows == [({"id": "1", "review": "a, b"}, {"text": "a, b"})]
 
 
+def test_columns_of_an_instruction_are_joined(tmp_path: Path) -> None:
+    columns = {"prompt": ["do", "about"], "completion": "out", "system": "sys"}
+    instructed = spec(task="text-generation", dataset=columns)
+    (tmp_path / "rows.csv").write_text("do,about,sys\nName it.,The sky,Be short.\nName it.,,\n")
+    assert [sent for _, sent in from_file(instructed, tmp_path / "rows.csv")] == [
+        {"prompt": "Name it.\n\nThe sky", "system": "Be short."},
+        {"prompt": "Name it."},
+    ]
+
+
 def test_unsuitable_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,review\n1,a\n2,\n")

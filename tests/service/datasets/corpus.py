@@ -90,6 +90,7 @@ def chat(*roles: str) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": f"said by {role}"} for role in roles]}
 
 
+ANSWER = {"role": "assistant", "content": "a"}
 CHATS = [chat("user", "assistant")] * 20
 TEXTS = csv_of(*(f"text {n},{n % 2}" for n in range(20)))
 GOOD = json_lines(*({"text": f"text {n}", "label": n % 2} for n in range(20)))
@@ -133,12 +134,22 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "NaN and Infinity": ("a.jsonl", b'{"x": NaN}\n{"x": -Infinity}\n{"x": 1e999}\n', "too_many_bad_rows"),
     "names twice": ("a.jsonl", b'{"a": 1, "a": 2}\n' * 3, "too_many_bad_rows"),
     "plain values": ("a.jsonl", b'"a"\n1\nnull\n[]\n', "too_many_bad_rows"),
-    "ShareGPT's chats": (
+    "ShareGPT's chats without an answer": (
         "a.jsonl",
         json_lines(*[{"conversations": [{"from": "human", "value": "a"}]}] * 3),
-        "no_rows",
+        "too_many_bad_rows",
     ),
-    "chats that begin with the assistant": ("a.jsonl", json_lines(*[chat("assistant")] * 3), "too_many_bad_rows"),
+    "chats that begin with a tool": ("a.jsonl", json_lines(*[chat("tool", "assistant")] * 3), "too_many_bad_rows"),
+    "chats about images": (
+        "a.jsonl",
+        json_lines(*[{"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER]}] * 3),
+        "too_many_bad_rows",
+    ),
+    "calls of a tool without a name": (
+        "a.jsonl",
+        json_lines(*[{"messages": [{**ANSWER, "tool_calls": [{"type": "function"}]}]}] * 3),
+        "too_many_bad_rows",
+    ),
     "gzip cut in half": ("a.csv.gz", gzip.compress(TEXTS)[:-12], "damaged_gzip"),
     "gzip in gzip": ("a.csv.gz", gzip.compress(gzip.compress(TEXTS)), "unsupported_format"),
     "a pickle": ("a.csv", b"\x80\x04\x95\x10\x00", "unsupported_format"),
@@ -189,9 +200,9 @@ PROBLEMS: dict[str, tuple[str, bytes, str]] = {
     "a huge number": ("a.jsonl", GOOD + b'{"label": 99999999999999999999}\n', "too large; write it as text"),
     "a number of 5,000 digits": ("a.jsonl", GOOD + b'{"label": ' + b"9" * 5_000 + b"}\n", "is not valid JSON"),
     "an empty name": ("a.jsonl", GOOD + b'{"": 1}\n', "not a valid column name"),
-    "two users in a row": ("a.jsonl", json_lines(*CHATS, chat("user", "user", "assistant")), "join them"),
+    "a tool right after the user": ("a.jsonl", json_lines(*CHATS, chat("user", "tool", "assistant")), "must follow"),
     "a system message late": ("a.jsonl", json_lines(*CHATS, chat("user", "system", "assistant")), "must come first"),
-    "an unknown role": ("a.jsonl", json_lines(*CHATS, chat("human", "assistant")), "has the role 'human'; use system"),
+    "an unknown role": ("a.jsonl", json_lines(*CHATS, chat("robot", "assistant")), "has the role 'robot'; use system"),
     "no answer": ("a.jsonl", json_lines(*CHATS, chat("user")), "the assistant never answers"),
     "content in parts": (
         "a.jsonl",

@@ -35,7 +35,7 @@ def two(n: int) -> str:
     return ("pos", "neg")[n % 2]
 
 
-KINDS: dict[str, tuple[Rows, tuple[str, str | None, dict[str, str], str]]] = {
+KINDS: dict[str, tuple[Rows, tuple[str, str | None, dict[str, Any], str]]] = {
     "classes": (
         rows_of(text=text, label=two),
         ("text-classification", None, {"text": "text", "label": "label"}, "certain"),
@@ -82,11 +82,11 @@ KINDS: dict[str, tuple[Rows, tuple[str, str | None, dict[str, str], str]]] = {
     ),
     "completions": (
         rows_of(question=text, answer=lambda n: f"because of {n}"),
-        ("text-generation", None, {"prompt": "question", "completion": "answer"}, "certain"),
+        ("text-generation", None, {"prompt": ["question"], "completion": "answer"}, "certain"),
     ),
     "completions that may be classes": (
         rows_of(question=text, answer=two),
-        ("text-generation", None, {"prompt": "question", "completion": "answer"}, "likely"),
+        ("text-generation", None, {"prompt": ["question"], "completion": "answer"}, "likely"),
     ),
     "a question, an answer and a label": (
         rows_of(question=text, answer=lambda n: f"because of {n}", label=two),

@@ -58,7 +58,8 @@ def test_only_the_files_of_a_task_name_it() -> None:
 @pytest.mark.parametrize("record", all_records(), ids=lambda record: f"{record.name} {record.problem_type or ''}")
 def test_a_record_is_whole(record: TaskRecord) -> None:
     assert (ROOT / f"{record.training_half.partition(':')[0].replace('.', '/')}.py").is_file()
-    assert set(record.field_kinds) == {field for fields in record.column_sets for field in fields}
+    beside = {field for fields in record.optional_fields.values() for field in fields}
+    assert set(record.field_kinds) == beside.union(field for fields in record.column_sets for field in fields)
     assert set(record.dataset_fields) <= set(DatasetSpec.model_fields)
     assert set(record.training_fields) <= set(TrainingSpec.model_fields)
     assert record.answers <= set(record.field_kinds)

@@ -50,7 +50,10 @@ def test_a_field_goes_with_its_tasks_only(path: str, owners: tuple[str, ...]) ->
     block, _, name = path.partition(".")
     values = {"packing": False, "sample_prompts": 1, "label_separator": ";", "label_smoothing": 0.1}
     value: Any = (values | {"class_weights": "balanced", "background": "black"}).get(name, "other")
-    extra = {"completion": "c", "prompt": "p"} if name in ("prompt", "completion") else {}
+    pair = {"completion": "c", "prompt": "p"}
+    extra = {**dict.fromkeys(["prompt", "completion", "system", "history"], pair), "tools": {"messages": "m"}}.get(
+        name, {}
+    )
     for task in TASKS:
         fields: dict[str, Any] = {"task": task, block: {**extra, name: value}}
         if name == "label_separator" and task in owners:
