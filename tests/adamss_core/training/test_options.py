@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load, load_file, save_file
 
 from adamss_core.training import compilation
+from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.batches import Encoded
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.prefetch import Prefetch
@@ -181,3 +182,15 @@ def test_batches_made_ahead_are_those_that_were_asked_for() -> None:
     assert [batches([rows])[0]["rows"] for rows in (2, 7, 8)] == [[2], [7], [8]]
     batches.close()
     assert [4] not in made, "no further ahead than there are threads"
+
+
+def test_checkpointing_has_another_name_in_older_versions_of_transformers() -> None:
+    class Older:
+        asked: Any = None
+
+        def gradient_checkpointing_enable(self, options: dict[str, Any]) -> None:
+            self.asked = options
+
+    model = Older()
+    checkpoint_activations(model, Recorder())
+    assert model.asked == {"use_reentrant": False}
