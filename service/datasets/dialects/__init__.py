@@ -11,7 +11,12 @@ from itertools import chain
 from typing import Any
 
 from service.datasets.dialects.dialect import Dialect, Misread
+from service.datasets.dialects.label_studio import LabelStudio
+from service.datasets.dialects.list_texts import ListTexts
 from service.datasets.dialects.nested import NestedColumns
+from service.datasets.dialects.sentences import Sentences
+from service.datasets.dialects.several_labels import SeveralLabels
+from service.datasets.dialects.spans import Spans
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, check_values
 
 # Of the rows in which dialects are recognised, and that are held in memory together.
@@ -19,7 +24,7 @@ HEAD_ROWS = 100
 HEAD_BYTES = 16 * MEBIBYTE
 
 # In this order: each sees the rows as those before it left them.
-DIALECTS: tuple[type[Dialect], ...] = (NestedColumns,)
+DIALECTS: tuple[type[Dialect], ...] = (ListTexts, LabelStudio, Spans, SeveralLabels, NestedColumns)
 
 Item = NumberedRow | Problem
 
@@ -38,7 +43,12 @@ class Translated:
             is_checked: whether rows that no dialect touches are known to have valid names and cells.
         """
         head = _head(items)
-        self._items = chain(head, items)
+        self._items: Iterator[Item] = chain(head, items)
+        self._sentences = Sentences.recognise([item.values for item in head if isinstance(item, NumberedRow)])
+        if self._sentences is not None:
+            self._items = self._sentences.group(self._items)
+            head = _head(self._items)
+            self._items = chain(head, self._items)
         self._is_checked = is_checked
         self.dialects = _recognised(head)
 
@@ -48,6 +58,8 @@ class Translated:
 
     def notices(self) -> Iterator[Notice]:
         """Yield what was rewritten; complete after the last row."""
+        if self._sentences is not None:
+            yield from self._sentences.notices()
         for dialect in self.dialects:
             yield from dialect.notices()
 
