@@ -64,3 +64,16 @@ def test_text_among_lists_is_a_bad_row(tmp_path: Path) -> None:
     cells = [*(['["a", "b"]'] * 120), "[a"]
     result, _ = read(tmp_path, "a.jsonl", json_lines(*rows_of(cells)))
     assert [problem["row"] for problem in result["profile"]["problems"]] == [121]
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("true", "false"), ("True", "False")])
+def test_columns_of_classes_are_named(values: tuple[str, str], tmp_path: Path) -> None:
+    lines = [f"text {n},{values[n % 2]},{values[n % 3 > 0]}" for n in range(12)]
+    result, _ = read(tmp_path, "a.csv", csv_of(*lines, header="text,positive,long"))
+    assert "'positive', 'long'" in notices(result)["one_hot"]
+
+
+def test_a_label_beside_columns_of_two_values_is_the_label(tmp_path: Path) -> None:
+    lines = [f"text {n},{n % 2},{n % 3 > 1:d},a" for n in range(12)]
+    result, _ = read(tmp_path, "a.csv", csv_of(*lines, header="text,seen,long,label"))
+    assert "one_hot" not in notices(result)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from service.datasets.iob import to_bio
+from service.datasets.left_out import suggest
 from service.shared.errors import ServiceError
 from tests.service.datasets.corpus import csv_of, json_lines, parquet_of
 from tests.service.datasets.test_corpus import read
 from tests.service.datasets.test_dialects import notices
-from tests.service.datasets.test_suggestion import dataset_of, suggest
+from tests.service.datasets.test_suggestion import dataset_of
 
 CONLL = b"""-DOCSTART- -X- -X- O
 
