@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,18 @@ test: $(STAMP)  ## install, then run all tests but the long matrices of compat a
 
 compat: $(STAMP)  ## the long matrices: every case that test leaves out, but those of faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compat
+
+# PEFT's test modules import packages that nothing of ours needs: an environment of their own, which sees ours too.
+PEFT_VENV := $(VENV)-peft
+$(PEFT_VENV)/.installed: $(STAMP)
+	$(BIN)/python -m venv --clear $(PEFT_VENV)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(PEFT_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/adamss.pth
+	$(PEFT_VENV)/bin/pip install -q -c constraints.txt datasets diffusers
+	touch $@
+
+compat-peft: $(PEFT_VENV)/.installed  ## PEFT's own AdaMSS cases with our tuner; PEFT_SOURCE=... takes a checkout (a minute)
+	OMP_NUM_THREADS=1 $(PEFT_VENV)/bin/python -m tests.peft_cases $(PEFT_SOURCE)
 
 lint: $(STAMP)  ## install, then ruff, mypy and the import contracts
 	$(BIN)/ruff check .
@@ -61,7 +73,8 @@ release: $(STAMP)  ## write wheel, bill of materials and checksums into dist/
 fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (40 minutes; FUZZ="--uploads 100" is shorter)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)
 
-faults: $(STAMP)  ## kill, freeze, fill and cut off everything, on both set-ups, and print what held (half an hour)
+faults: $(STAMP)  ## kill, freeze, fill and cut off everything, and long sequences of calls, and print what held (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz --only-schema --examples 2 --sequences 100
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 SECONDS ?= 600
@@ -99,4 +112,4 @@ gpu-check:  ## on a machine with a GPU: speed, memory, kill and resume beside Lo
 	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEFT_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection
 from numbers import Real
 from typing import Any
@@ -17,7 +18,7 @@ from adamss_core.errors import ConfigError
 DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
-_FRACTIONS = ("asa_importance_beta", "asa_uncertainty_beta", "svd_threshold")
+_BETAS = ("asa_importance_beta", "asa_uncertainty_beta")
 _SWITCHES = ("use_asa", "use_dynamic_rank", "inference_mode")
 # Parts of the keys in adapter files; see `layer_state`.
 _RESERVED = {"weight", "bias", "base_layer", "original_module", "modules_to_save"}
@@ -38,8 +39,9 @@ def validate_config(config: AdamssConfig) -> None:
     for name in _AT_LEAST_ONE:
         _require_integer(config, name, minimum=1)
     _require_integer(config, "random_seed", minimum=0)
-    for name in _FRACTIONS:
-        _require_fraction(config, name)
+    for name in _BETAS:
+        _require_number(config, name, most=1)
+    _require_number(config, "svd_threshold")
     for name in _SWITCHES:
         if not isinstance(getattr(config, name), bool):
             raise _refuse(name, getattr(config, name), "Use True or False.")
@@ -86,8 +88,6 @@ def list_layers(config: AdamssConfig) -> None:
 def _validate_layers(config: AdamssConfig) -> None:
     layers, patterns = config.layers_to_transform, config.layers_pattern
     if patterns:
-        if layers is None:
-            raise _refuse("layers_pattern", patterns, "It only serves layers_to_transform: set that too, or drop this.")
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             _require_regex("layers_pattern", pattern)
     if layers is None:
@@ -146,10 +146,10 @@ def _require_integer(config: AdamssConfig, name: str, *, minimum: int) -> None:
         raise _refuse(name, value, f"Use an integer of at least {minimum}.")
 
 
-def _require_fraction(config: AdamssConfig, name: str) -> None:
+def _require_number(config: AdamssConfig, name: str, most: float = sys.float_info.max) -> None:
     value = getattr(config, name)
-    if not _is_number(value) or not 0 <= value < 1:
-        raise _refuse(name, value, "Use a number from 0 up to, but not including, 1.")
+    if not _is_number(value) or not 0 <= value <= most:
+        raise _refuse(name, value, "Use a number from 0 to 1.")
 
 
 def _is_number(value: Any) -> bool:

@@ -84,6 +84,12 @@ class PlacementError(AdamssError, ValueError):
     code = "uncertain_placement"
 
 
+class AdapterStateError(AdamssError, RuntimeError):
+    """An adapter has no values yet to compute with; `where` is its name."""
+
+    code = "adapter_without_values"
+
+
 class AsaStateError(AdamssError, ValueError):
     """An ASA state does not belong to this model; `where` is the module or field."""
 

@@ -24,10 +24,9 @@ from adamss_core.adapter_files import (
     write_folder,
 )
 from adamss_core.compiled import original, plain_name, uncompiled
-from adamss_core.errors import ExportError, MergeError
+from adamss_core.errors import ExportError
 from adamss_core.layer import AdamssLayer
-from adamss_core.shared_weights import shares_weight
-from adamss_core.untying import finish_untied, inseparable_weights, is_replaced, tied_weights, untie
+from adamss_core.untying import tied_weights
 
 LORA_MANIFEST = "lora_manifest.json"
 
@@ -109,15 +108,7 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
     """
     model = uncompiled(model)
     adapter = adapter_name or active_adapter(model)
-    shared, adapted = inseparable_weights(model.base_model.model), model.base_model.adapted_layers(adapter)
-    if both := [name for name in shared if name in adapted or is_replaced(name)]:
-        name = both[0].removesuffix(".original_module")
-        hint = "Use the adapter or its LoRA without merging."
-        raise MergeError(shares_weight(name, shared[both[0]]), hint=hint, where=name)
-    untied = untie(model.base_model.model)
     merged: nn.Module = model.base_model.merge_and_unload(safe_merge=True, adapter_names=[adapter])
-    if untied:
-        finish_untied(merged)
     return merged
 
 

@@ -17,9 +17,11 @@ from adamss_core.asa_state import AVERAGES, AsaState, check_exported
 from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, extended_weight
 from adamss_core.delta import assemble
-from adamss_core.errors import MergeError
+from adamss_core.errors import AdapterStateError, MergeError
 from adamss_core.layout import SubspaceLayout
 from adamss_core.weight_sketch import pack_sketch, sketch_weight, tolerance_of
+
+HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class AdamssLayer(BaseTunerLayer):
@@ -91,7 +93,7 @@ class AdamssLayer(BaseTunerLayer):
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """Dtype of A and B: fp32 for half-precision and quantised bases, as for LoRA; fp64 for an fp64 base."""
+        """Dtype in which A and B are made: fp32 for half-precision and quantised bases, as for LoRA; fp64 for fp64."""
         weight: Tensor = self.get_base_layer().weight
         return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
@@ -136,6 +138,35 @@ class AdamssLayer(BaseTunerLayer):
             else:
                 trained = adapter_name not in parameters or parameters[adapter_name].requires_grad
                 parameters[adapter_name] = nn.Parameter(value, requires_grad=trained)
+
+    def cast_adapter(self, adapter_name: str, *, to_base: bool) -> None:
+        """Give A, B and basis the dtype they are made in, or with `to_base` that of a base in half precision.
+
+        A quantised base has no dtype to compute in: its adapters stay as they are made.
+        """
+        base: torch.dtype = self.get_base_layer().weight.dtype
+        dtype = base if to_base and base in HALF_PRECISION else self.parameter_dtype
+        for parameters in (self.adamss_A, self.adamss_B):
+            parameter = parameters[adapter_name]
+            if parameter.dtype != dtype:
+                parameters[adapter_name] = nn.Parameter(parameter.detach().to(dtype), parameter.requires_grad)
+        self.adamss_newB[adapter_name] = self.adamss_newB[adapter_name].to(dtype)
+        state = self.asa_state(adapter_name)
+        if state is not None and state.frozen_a is not None and state.frozen_b is not None:
+            state.frozen_a, state.frozen_b = state.frozen_a.to(dtype), state.frozen_b.to(dtype)
+
+    def check_loaded(self, adapter_name: str) -> None:
+        """Raise AdapterStateError while an adapter has no values yet (`low_cpu_mem_usage=True`).
+
+        Stock PEFT computes with uninitialised memory then.
+        """
+        if self.adamss_A[adapter_name].is_meta and not self.get_base_layer().weight.is_meta:
+            raise AdapterStateError(
+                f"Adapter '{adapter_name}' has no values yet: low_cpu_mem_usage=True leaves them out.",
+                hint="Load its weights, for example with peft.set_peft_model_state_dict, or make the adapter without "
+                "low_cpu_mem_usage.",
+                where=adapter_name,
+            )
 
     def asa_state(self, adapter_name: str) -> AsaState | None:
         """Return ASA's state of an adapter; None where it does not use ASA."""
@@ -232,12 +263,15 @@ class AdamssLayer(BaseTunerLayer):
     # --- the delta ------------------------------------------------------------------------------------------------
 
     def lora_factors(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the delta as factors: down (R, in), up (out, R), bias delta (out,) or None; in the basis' dtype.
+        """Return the delta as factors: down (R, in), up (out, R), bias delta (out,) or None; fp32 (fp64 for fp64).
 
         delta W = up @ down. The bias delta is up @ (A @ last column of the basis).
         """
-        basis, layout = self.adamss_newB[adapter_name], self.layouts[adapter_name]
-        packed_a, packed_b = self.packed(adapter_name)
+        self.check_loaded(adapter_name)
+        dtype, layout = self.parameter_dtype, self.layouts[adapter_name]
+        basis, packed_a, packed_b = (
+            value.to(dtype) for value in (self.adamss_newB[adapter_name], *self.packed(adapter_name))
+        )
         fold = packed_a @ basis
         up = packed_b.new_zeros(layout.total_rank * layout.out_features)
         up.index_copy_(0, self.adamss_cells[adapter_name], packed_b)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adamss_core.errors import BaseMismatchError, PlacementError, TensorShapeError
-from adamss_core.layer import AdamssLayer
+from adamss_core.layer import HALF_PRECISION, AdamssLayer
 from adamss_core.layout import SubspaceLayout
 from adamss_core.weight_sketch import relative_distance
 
@@ -101,7 +101,7 @@ def _check_base(layer: AdamssLayer, saved: Tensor) -> None:
 
 def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
     current = layer.layouts[adapter]
-    device, dtype = layer.get_base_layer().weight.device, layer.parameter_dtype
+    device, dtype = layer.get_base_layer().weight.device, layer.adamss_A[adapter].dtype
     a_list: list[Tensor] = tensors["a"]
     b_list: list[Tensor] = tensors["b"]
     basis: Tensor = tensors.get("basis", layer.adamss_newB[adapter])
@@ -147,14 +147,14 @@ def _check_placement(layer: AdamssLayer, adapter: str, basis: Tensor, sizes: tup
     A stock file does not record which rows a B_k belongs to.
     """
     weight: Tensor = layer.get_base_layer().weight
-    if layer.quantization_backend is not None or weight.dtype in (torch.float16, torch.bfloat16):
+    if layer.quantization_backend is not None or weight.dtype in HALF_PRECISION:
         kind = "quantised" if layer.quantization_backend is not None else str(weight.dtype).removeprefix("torch.")
         raise _uncertain(layer, f"this base is {kind}, whose rows cluster differently from the base it was trained on")
     own = layer.adamss_newB[adapter].float().cpu()
     given = basis.float().cpu()
     if given.shape != own.shape:
         raise _wrong_shape(layer, "adamss_newB", given.shape, own.shape)
-    rounded = any(torch.equal(given.to(half).float(), given) for half in (torch.float16, torch.bfloat16))
+    rounded = any(torch.equal(given.to(half).float(), given) for half in HALF_PRECISION)
     gap = float(((given - own).norm(dim=1) / own.norm(dim=1)).max())
     if not gap <= (SAME_BASIS_ROUNDED if rounded else SAME_BASIS):
         raise _uncertain(layer, f"its basis differs by {gap:.1%} from the one computed from this base")

@@ -60,6 +60,8 @@ class AdamssLinear(nn.Module, AdamssLayer):
         a, b = modules["adamss_A"]._parameters.get(name), modules["adamss_B"]._parameters.get(name)
         if a is None:  # a replica of nn.DataParallel, whose parameters are plain attributes
             a, b = modules["adamss_A"][name], modules["adamss_B"][name]
+        if a.is_meta:
+            self.check_loaded(name)
         if a.numel() == 0:
             # All pruned: no gradient is needed here. The parameters still require one, so that an optimizer made after
             # loading has the same list of parameters as the one made before.

@@ -26,13 +26,15 @@ from adamss_core.bypassed import check_called
 from adamss_core.compiled import plain_name
 from adamss_core.config import check_adapter_name, list_layers, validate_config
 from adamss_core.decomposition import Decomposition, decompose
-from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError
+from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, MergeError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
+from adamss_core.shared_weights import shares_weight
 from adamss_core.spec.target_rule import TargetRule
 from adamss_core.spec.without_effect import clamped_rank, idle_settings
 from adamss_core.target_search import find_targets
+from adamss_core.untying import finish_untied, inseparable_weights, is_replaced, untie
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -70,6 +72,7 @@ class AdamssModel(BaseTuner):
         self.decompose = decompose or decompose_with_cache(None)
         self._planned: dict[str, Decomposition] = {}
         self._layers: dict[str, AdamssLayer] | None = None
+        self._is_untied = False
         super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
 
     # --- inserting layers -----------------------------------------------------------------------------------------
@@ -149,6 +152,14 @@ class AdamssModel(BaseTuner):
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
 
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """Keep an adapter in fp32, or with `autocast_adapter_dtype=False` in the base's dtype, as PEFT does.
+
+        PEFT calls this after it made or loaded an adapter.
+        """
+        for layer in self.adapted_layers(adapter_name).values():
+            layer.cast_adapter(adapter_name, to_base=not autocast_adapter_dtype)
+
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         """Put a module back; PEFT expects a linear layer, but a head such as RoBERTa's has no weight of its own."""
         if isinstance(child, ModulesToSaveWrapper):
@@ -160,6 +171,29 @@ class AdamssModel(BaseTuner):
         """Remove an adapter from all layers."""
         super().delete_adapter(adapter_name)
         self._layers = None
+
+    # --- tied weights ---------------------------------------------------------------------------------------------
+
+    def _check_merge_allowed(self) -> None:
+        """Untie what an adapter or a copy trained in full stands in; PEFT calls this before it merges, and only warns.
+
+        Raises:
+            MergeError: an adapted module shares its weight with another one and cannot be untied.
+        """
+        adapted = {name for adapter in self.peft_config for name in self.adapted_layers(adapter)}
+        shared = inseparable_weights(self.model)
+        if both := [name for name in shared if name in adapted or is_replaced(name)]:
+            name = both[0].removesuffix(".original_module")
+            hint = "Use the adapter or its LoRA without merging."
+            raise MergeError(shares_weight(name, shared[both[0]]), hint=hint, where=name)
+        self._is_untied = untie(self.model) or self._is_untied
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Take the layers out as PEFT does, and make the config of a model that was untied say so."""
+        model: nn.Module = super()._unload_and_optionally_merge(*args, **kwargs)
+        if self._is_untied:
+            finish_untied(model)
+        return model
 
     # --- ASA ------------------------------------------------------------------------------------------------------
 
@@ -173,26 +207,26 @@ class AdamssModel(BaseTuner):
             }
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
-    def update_and_allocate(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def update_and_allocate(self, global_step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Run ASA for every active adapter that uses it; call it after each optimizer step, before `zero_grad`.
 
         Args:
-            step: number of finished optimizer steps.
+            global_step: number of finished optimizer steps.
             optimizer: its state for pruned subspaces is freed, so that they cost no more time or memory.
         """
         for adapter in self.active_adapters:
             config = self.peft_config[adapter]
-            if not config.use_asa or step < config.init_warmup:
+            if not config.use_asa or global_step < config.init_warmup:
                 continue
             layers = list(self.adapted_layers(adapter).values())
-            if step <= config.final_warmup:
+            if global_step <= config.final_warmup:
                 asa.update_importance(layers, adapter, config)
             total = sum(layer.layouts[adapter].num_subspaces for layer in layers)
-            scheduled = asa.scheduled_subspaces(step, total, config)
+            scheduled = asa.scheduled_subspaces(global_step, total, config)
             # After the ramp, prune once more if its last step was skipped.
-            overdue = step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
-            if overdue or asa.is_mask_step(step, config):
-                asa.prune(layers, adapter, scheduled, step, optimizer)
+            overdue = global_step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
+            if overdue or asa.is_mask_step(global_step, config):
+                asa.prune(layers, adapter, scheduled, global_step, optimizer)
 
     def asa_summary(self, adapter_name: str | None = None) -> dict[str, Any]:
         """Return the state of all subspaces as plain JSON values.

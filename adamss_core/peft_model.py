@@ -100,6 +100,7 @@ def get_adamss_model(
     config: AdamssConfig,
     adapter_name: str = DEFAULT_ADAPTER,
     *,
+    autocast_adapter_dtype: bool = True,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:
     """Put an AdaMSS adapter on a base model.
@@ -109,6 +110,8 @@ def get_adamss_model(
             returned model, not the base: a compiled base is taken back to eager.
         config: all fields have the meaning that PEFT documents.
         adapter_name: the adapter's name.
+        autocast_adapter_dtype: keep the adapter in fp32 on a base in half precision; False rounds it to that dtype,
+            as in `peft.get_peft_model`.
         decomposition_cache: folder for finished decompositions, keyed by content of the weight: the next adapter on the
             same base starts without an SVD.
 
@@ -120,7 +123,10 @@ def get_adamss_model(
         TargetError: no module is targeted, or one that cannot be adapted, or is never called (BypassedTargetError).
         WeightError: a target's weight is NaN, infinite or all zero.
     """
-    return build_peft_model(adaptable(base_model), config, adapter_name, decompose_with_cache(decomposition_cache))
+    compute = decompose_with_cache(decomposition_cache)
+    return build_peft_model(
+        adaptable(base_model), config, adapter_name, compute, autocast_adapter_dtype=autocast_adapter_dtype
+    )
 
 
 def adaptable(base_model: nn.Module) -> nn.Module:
@@ -139,7 +145,12 @@ def adaptable(base_model: nn.Module) -> nn.Module:
 
 
 def build_peft_model(
-    base_model: nn.Module, config: AdamssConfig, adapter_name: str, decompose: DecomposeFunction
+    base_model: nn.Module,
+    config: AdamssConfig,
+    adapter_name: str,
+    decompose: DecomposeFunction,
+    *,
+    autocast_adapter_dtype: bool = True,
 ) -> PeftModel:
     """Put an AdaMSS adapter on a base model, with a given source of decompositions (see `get_adamss_model`)."""
     if not isinstance(config, AdamssConfig):
@@ -156,5 +167,7 @@ def build_peft_model(
     config.base_model_name_or_path = name_or_path or config.base_model_name_or_path
     kind: Any = _CLASSES[MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)]
     with _our_tuner(decompose), restored_on_error(base_model):
-        model: PeftModel = kind(base_model, config, adapter_name=adapter_name)
+        model: PeftModel = kind(
+            base_model, config, adapter_name=adapter_name, autocast_adapter_dtype=autocast_adapter_dtype
+        )
     return model

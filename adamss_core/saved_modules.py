@@ -11,7 +11,8 @@ from torch import nn
 
 from adamss_core.compiled import plain_name
 from adamss_core.errors import ConfigError
-from adamss_core.spec.modules_in_full import names_of, outermost
+from adamss_core.spec.modules_in_full import apart_hint, names_of, outermost, read_in_its_place
+from adamss_core.untying import tied_weights
 
 # Without a computation of their own; PEFT refuses them too.
 LISTS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -37,12 +38,19 @@ def resolve_saved_modules(model: nn.Module, config: AdamssConfig) -> None:
     PEFT would wrap both, as for "embeddings" of a BERT, and could not load the file that it writes.
 
     Raises:
-        ConfigError: a name matches a list of modules.
+        ConfigError: a name matches a list of modules, or a table that is not read.
     """
     names = list(config.modules_to_save or [])
     modules = _modules(model)
     outer = outermost(names, list(modules))
+    tied = tied_weights(model) if outer else {}
     for name in outer:
+        if (reader := read_in_its_place(name, tied)) is not None:
+            raise ConfigError(
+                f"modules_to_save={names!r} matches '{name}', which only holds the weight that '{reader}' reads.",
+                hint=f"Nothing would be trained there. Name '{reader.rpartition('.')[2]}'.",
+                where="modules_to_save",
+            )
         if isinstance(modules[name], LISTS):
             raise ConfigError(
                 f"modules_to_save={names!r} matches '{name}', which is a {type(modules[name]).__name__}.",
@@ -56,12 +64,13 @@ def resolve_saved_modules(model: nn.Module, config: AdamssConfig) -> None:
 
 def check_apart(config: AdamssConfig, targets: Sequence[str], model: nn.Module) -> None:
     """Raise ConfigError for a target inside a module that is trained in full, where PEFT would wrap the adapter."""
-    outer = outermost(list(config.modules_to_save or []), list(_modules(model)))
+    modules = list(_modules(model))
+    outer = outermost(list(config.modules_to_save or []), modules)
     for target in targets:
         if (saved := next((name for name in outer if f"{target}.".startswith(f"{name}.")), None)) is not None:
             raise ConfigError(
                 f"modules_to_save matches '{saved}' by the end of its name, and target_modules matches '{target}'.",
-                hint="A module is either adapted or trained as a whole: use a longer name in modules_to_save.",
+                hint=apart_hint(saved, modules, targets),
                 where="modules_to_save",
             )
 

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from adamss_core.errors import AdamssError, AdamssWarning, ConfigError, TargetError
 from adamss_core.model_parts import output_layer
 from adamss_core.shared_weights import REMEDY, shares_weight
+from adamss_core.spec.target_names import count_ends, describe_renamed
 from adamss_core.spec.target_rule import PatternError, TargetChoice, TargetRule, choose_targets
 from adamss_core.spec.targets import describe_unsupported
 from adamss_core.spec.without_effect import closest, idle_targets, last_names
@@ -29,8 +30,9 @@ def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.M
     modules = _own_modules(model)
     linear = [name for name, module in modules.items() if _means_linear(module)]
     output = output_layer(model, config.task_type)
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
     try:
-        choice = choose_targets(TargetRule.of(config), list(modules), linear, output)
+        choice = choose_targets(TargetRule.of(config), list(modules), linear, output, model_type)
     except PatternError as error:
         raise ConfigError(
             f"{error.field}={error.pattern!r} is not allowed.",
@@ -43,7 +45,8 @@ def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.M
     for name in choice.targets:
         _check_adaptable(name, modules[name], shared)
     if not config.inference_mode:
-        for message in idle_targets(choice, linear):
+        notices = [describe_renamed(choice.renamed, model_type)] if choice.renamed else []
+        for message in [*notices, *idle_targets(choice, linear)]:
             warnings.warn(message, AdamssWarning, stacklevel=2)
     if not isinstance(choice.rule.targets, str):
         config.target_modules = set(choice.rule.targets)
@@ -106,9 +109,9 @@ def _nothing_chosen(model: nn.Module, config: AdamssConfig, choice: TargetChoice
 
 def _nothing_matched(model: nn.Module, targets: Collection[str] | str | None) -> TargetError:
     patterns = [targets] if isinstance(targets, str) else sorted(targets or [])
-    known = last_names(name for name, module in model.named_modules() if name and _is_supported(module))
+    linear = [name for name, module in model.named_modules() if name and _is_supported(module)]
     return TargetError(
         f"target_modules={patterns} matches no module of this model.",
-        hint=closest(patterns, known),
+        hint=closest(patterns, last_names(linear)) + count_ends(linear),
         where=", ".join(patterns),
     )

@@ -149,7 +149,7 @@ def live(browser: Browser, settings: Settings, step: int, rows: int) -> list[flo
     page.goto(f"{settings.resolved_url}/#/jobs/{JOB}")
     page.wait_for_function(DRAWN)
     page.evaluate(WATCH)
-    logged = log_rows(BufferedReporter(ReportStore(db, JOB, 1, folder), lease_seconds=60), step, rows)
+    logged = log_rows(BufferedReporter(ReportStore(db, JOB, 1, folder, settings.files), lease_seconds=60), step, rows)
     page.wait_for_function("(step) => step in window.seen", arg=max(logged))
     seen = page.evaluate("() => window.seen")
     db.close()

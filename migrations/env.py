@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from service.shared.database.engine import make_engine
+from service.shared.database.migrate import open_for_migration
 from service.shared.database.tables import Base
 from service.shared.settings import get_settings
 
@@ -26,7 +26,5 @@ connection_of_migrate: Connection | None = context.config.attributes.get("connec
 if connection_of_migrate is not None:
     run(connection_of_migrate)
 else:
-    engine = make_engine(get_settings().resolved_database_url)
-    with engine.execution_options(adamss_write=True).begin() as own_connection:
+    with open_for_migration(get_settings()) as own_connection:
         run(own_connection)
-    engine.dispose()

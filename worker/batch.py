@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adamss_core.spec import Plan
+from adamss_core.training.request import ArtifactFile
 
 Row = dict[str, Any]
 
@@ -22,6 +23,7 @@ class Batch:
     """Rows that wait to be written, by kind of report. Rows of the same step replace each other.
 
     Attributes:
+        artifacts: zips that are complete, by name; a new attempt writes them anew, so the write-ahead log lacks them.
         progress: fields of the job's row; the newest replaces earlier ones.
         plan: the run's plan and its number of subspaces, until they are recorded.
         resumed: step of the checkpoint that the attempt resumed from, until it is recorded.
@@ -32,13 +34,14 @@ class Batch:
     subspaces: dict[int, Row] = field(default_factory=dict)
     checkpoints: dict[int, Row] = field(default_factory=dict)
     events: list[Row] = field(default_factory=list)
+    artifacts: dict[str, ArtifactFile] = field(default_factory=dict)
     progress: Row | None = None
     plan: tuple[Plan, int] | None = None
     resumed: int | None = None
     tried: bool = False
 
     def __bool__(self) -> bool:
-        rows = self.metrics or self.subspaces or self.checkpoints or self.events
+        rows = self.metrics or self.subspaces or self.checkpoints or self.events or self.artifacts
         return bool(rows or self.progress or self.plan or self.resumed is not None)
 
     def add(self, kind: str, row: Row) -> None:
@@ -59,6 +62,7 @@ class Batch:
             subspaces=self.subspaces | newer.subspaces,
             checkpoints=self.checkpoints | newer.checkpoints,
             events=self.events + newer.events,
+            artifacts=self.artifacts | newer.artifacts,
             progress=newer.progress or self.progress,
             plan=newer.plan or self.plan,
             resumed=self.resumed if newer.resumed is None else newer.resumed,

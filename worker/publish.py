@@ -1,4 +1,7 @@
-"""Publish the artifacts of a run: files and rows appear together with the end of the job, or not at all."""
+"""End a job with the outcome of its run: result, evaluation and metrics appear together with the end, or not at all.
+
+The model's artifacts were registered as soon as each was complete (`report_store.py`), and are so again.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
-from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
-from service.shared.database.tables import Artifact, Evaluation, HardestExample, Job, JobStatus, now
+from service.shared.database.tables import Evaluation, HardestExample, Job, JobStatus
 from service.shared.jobs import states
 from service.shared.storage.home import Home
+from worker.artifact_rows import register, remove_replaced
 from worker.clean_json import clean
 from worker.failures import Failure
 
@@ -29,13 +32,13 @@ def publish(
         error: of an artifact that failed; the job fails by it, and the other artifacts are published.
 
     Returns:
-        False if the job was cancelled or the lease lost; the zips are deleted then, and nothing is published.
+        False if the job was cancelled or the lease lost: zips that are not registered are deleted then.
     """
     files = Home(home)
     with db.write() as session:
         won = _end(session, job_id, attempt, result, error)
         if won:
-            _register(session, files, job_id, result)
+            register(session, files, job_id, result.artifacts)
             session.add_all(
                 HardestExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.hardest, start=1)
@@ -51,29 +54,10 @@ def publish(
     if not won:
         for artifact in result.artifacts:
             artifact.path.unlink(missing_ok=True)
-    return won
-
-
-def _register(session: Session, files: Home, job_id: str, result: RunResult) -> None:
-    folder = files.job_artifacts(job_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    for artifact in result.artifacts:
-        target = files.artifact(job_id, artifact.name)
-        if artifact.path.exists() or not target.exists():
-            artifact.path.replace(target)
-        session.add(
-            Artifact(
-                job_id=job_id,
-                name=artifact.name,
-                path=files.relative(target),
-                size_bytes=artifact.size_bytes,
-                sha256=artifact.sha256,
-                manifest=clean(artifact.manifest),
-                created_at=now(),
-            )
-        )
-    for changed in (folder, folder.parent):
-        sync_folder(changed)
+        return False
+    with db.read() as session:
+        remove_replaced(session, files, job_id)
+    return True
 
 
 def _end(session: Session, job_id: str, attempt: int, result: RunResult, error: Failure | None) -> bool:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.database.tables import LEASED, Checkpoint, Event, Job, MetricRow, SubspaceMap
-from service.shared.storage.home import JobFolder
+from service.shared.storage.home import Home, JobFolder
+from worker.artifact_rows import register
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
 from worker.run_plan import resolved_by_run
@@ -44,10 +45,11 @@ class ReportStore:
 
     Args:
         folder: the job's folder; checkpoints that are gone from it are removed from the list.
+        files: of the service, among which complete artifacts are moved.
     """
 
-    def __init__(self, db: Database, job_id: str, attempt: int, folder: JobFolder) -> None:
-        self._db, self._job_id = db, job_id
+    def __init__(self, db: Database, job_id: str, attempt: int, folder: JobFolder, files: Home) -> None:
+        self._db, self._job_id, self._files = db, job_id, files
         self.attempt, self.folder = attempt, folder
 
     def write(self, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
@@ -78,6 +80,8 @@ class ReportStore:
             session.execute(insert(Event), rows[Event])
         self._replace(session, SubspaceMap, rows[SubspaceMap])
         self._store_checkpoints(session, [self._own(row) for row in batch.checkpoints.values()])
+        if batch.artifacts:
+            register(session, self._files, self._job_id, batch.artifacts.values())
         if batch.plan is not None:
             plan, subspaces = batch.plan
             job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, subspaces)

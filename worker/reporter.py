@@ -15,6 +15,7 @@ from typing import Any
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import Plan
+from adamss_core.training.request import ArtifactFile
 from service.shared.database.tables import now
 from worker.batch import Batch, Row
 from worker.clean_json import clean
@@ -108,6 +109,12 @@ class BufferedReporter:
         with self._changed:
             self._batch.plan = (plan, subspaces)
             self._progressed = True
+
+    def artifact(self, artifact: ArtifactFile) -> None:
+        with self._changed:
+            self._batch.artifacts[artifact.name] = artifact
+            self._progressed = self._urgent = True
+            self._changed.notify_all()
 
     def stop_requested(self) -> bool:
         self._progressed = True

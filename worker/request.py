@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from adamss_core.training.request import RunRequest
-from service.shared.database.tables import Job
+from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, Job
 from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
+from service.shared.storage.home import Home
 
 
-def build_request(job: Job, settings: Settings) -> RunRequest:
+def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
     """Build the request; it holds no secrets.
 
     Raises:
@@ -35,8 +39,15 @@ def build_request(job: Job, settings: Settings) -> RunRequest:
         cache=files.decompositions,
         keep_checkpoints=settings.keep_checkpoints,
         test_file=files.dataset_rows(spec.dataset.test) if spec.dataset.test else None,
-        init_from=files.artifact(spec.init_from, "adapter") if spec.init_from else None,
+        init_from=_adapter_of(db, spec.init_from, files) if spec.init_from else None,
     )
+
+
+def _adapter_of(db: Database, job_id: str, files: Home) -> Path:
+    """Return the zip of a finished job's adapter; its usual place where no row names one, for the run to miss it."""
+    with db.read() as session:
+        artifact = session.get(Artifact, (job_id, "adapter"))
+    return files.artifact(job_id, "adapter") if artifact is None else files.resolve(artifact.path)
 
 
 def needed_bytes(job: Job, settings: Settings) -> int:

@@ -136,7 +136,7 @@ class Supervisor:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.outcome.unlink(missing_ok=True)
         self._require_space()
-        request = build_request(self._job, self._settings)
+        request = build_request(self._db, self._job, self._settings)
         write_atomically({self._folder.request: request.to_json().encode()})
         with self._folder.log.open("a") as log:
             log.write(f"--- attempt {self._job.attempt} on {self._job.worker}\n")

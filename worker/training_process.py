@@ -24,7 +24,7 @@ from adamss_core.training.errors import IncompleteRun, Stopped
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.processes.parent_death import die_with_parent
-from service.shared.storage.home import JobFolder
+from service.shared.storage.home import Home, JobFolder
 from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
@@ -83,7 +83,7 @@ class TrainingProcess:
 
     def _train(self, db: Database) -> Outcome:
         request = RunRequest.from_json(self.folder.request.read_text())
-        store = ReportStore(db, request.job_id, self.order.attempt, self.folder)
+        store = ReportStore(db, request.job_id, self.order.attempt, self.folder, Home(self.order.home))
         lease_seconds = self.order.lease_seconds
         reporter = self._reporter = BufferedReporter(store, lease_seconds=lease_seconds, on_stale=end_group)
         if self._stop_asked.is_set():

@@ -13,6 +13,8 @@ Auto = Literal["auto"]
 StrictInt = Annotated[int, Field(strict=True)]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Step = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+# Fields of ASA may be anything while it is off, as in a configuration that PEFT wrote.
+Unchecked = Annotated[StrictInt, Field(ge=-1_000_000_000, le=1_000_000_000)]
 # Bounds far above what PEFT writes; matching many names or a long expression takes time.
 ModuleName = Annotated[str, Field(min_length=1, max_length=300)]
 Expression = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -20,6 +22,7 @@ TargetNames = Annotated[list[ModuleName], Field(max_length=2_000)]
 SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
+LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -39,7 +42,8 @@ class AdamssSpec(BaseModel):
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
     init_weights: Literal["orthogonal"] | None = "orthogonal"
-    """"orthogonal" starts from the pretrained model; null starts B from small noise."""
+    """"orthogonal" starts A with orthonormal rows and B at zero, so at the base model's outputs; null (or false, as in
+    PEFT) starts B as small noise, so beside them."""
     modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
     layers_to_transform: LayerIndices | Step | None = None
@@ -49,25 +53,25 @@ class AdamssSpec(BaseModel):
 
     use_asa: Annotated[bool, Field(strict=True)] = False
     """Prune subspaces during training by their importance (Adaptive Subspace Allocation)."""
-    asa_target_subspaces: Count = 50
-    """How many subspaces, over all layers, are left when pruning ends."""
-    init_warmup: Step | Auto = 50
+    asa_target_subspaces: Unchecked = 50
+    """How many subspaces, over all layers, are left when pruning ends; at least 1."""
+    init_warmup: Unchecked | Auto = 50
     """Optimizer step at which the pruning ramp begins, or "auto": derived from the number of steps."""
-    final_warmup: Step | Auto = 1000
+    final_warmup: Unchecked | Auto = 1000
     """Optimizer step at which the target is reached, or "auto"."""
-    mask_interval: Step | Auto = 100
-    """Optimizer steps between prunings, or "auto"."""
-    asa_importance_beta: Annotated[float, Field(ge=0, lt=1)] = 0.85
-    """Decay of the running average of importance |weight x gradient|."""
-    asa_uncertainty_beta: Annotated[float, Field(ge=0, lt=1)] = 0.85
-    """Decay of the running average of the importance's deviation."""
+    mask_interval: Unchecked | Auto = 100
+    """Optimizer steps between prunings, at least 1, or "auto"."""
+    asa_importance_beta: Annotated[float, Field(ge=0, le=1)] = 0.85
+    """Decay of the running average of importance |weight x gradient|; with 1 it stays at 0."""
+    asa_uncertainty_beta: Annotated[float, Field(ge=0, le=1)] = 0.85
+    """Decay of the running average of the importance's deviation; with 1 it stays at 0."""
     asa_schedule_exponent: Annotated[float, Field(le=1_000)] = 3.0
     """Shape of the ramp: 1 prunes evenly, larger values prune more at the beginning."""
 
     use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
     """Choose each subspace's rank by its singular values, up to `subspace_rank`."""
-    svd_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """With `use_dynamic_rank`: singular values above this share of the largest count."""
+    svd_threshold: Annotated[float, Field(ge=0, le=1_000_000)] = 0.1
+    """With `use_dynamic_rank`: singular values above this share of the largest count; from 1 on each rank is 1."""
     random_seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the randomized SVD."""
 
@@ -87,6 +91,12 @@ class AdamssSpec(BaseModel):
     inference_mode: Annotated[bool, Field(strict=True)] = False
     """Written by PEFT; a job always trains."""
 
+    @field_validator("init_weights", mode="before")
+    @classmethod
+    def _false_is_null(cls, value: Any) -> Any:
+        """Take false for null, as PEFT does."""
+        return None if value is False else value
+
     @field_validator("target_modules", "layers_pattern")
     @classmethod
     def _not_empty(cls, value: Any) -> Any:
@@ -96,11 +106,11 @@ class AdamssSpec(BaseModel):
 
     @model_validator(mode="after")
     def _as_peft_refuses(self) -> AdamssSpec:
-        if self.layers_pattern is not None and self.layers_to_transform is None:
-            raise field_error("layers_pattern", "only serves layers_to_transform: set that too, or drop this")
         if self.use_asa:
-            if self.mask_interval == 0:
-                raise field_error("mask_interval", "must be at least 1 when use_asa is true")
+            for name, least in LEAST_WITH_ASA.items():
+                value = getattr(self, name)
+                if value != "auto" and value < least:
+                    raise field_error(name, f"must be at least {least} when use_asa is true")
             if self.asa_schedule_exponent <= 0:
                 raise field_error("asa_schedule_exponent", "must be positive when use_asa is true")
             init, final = self.init_warmup, self.final_warmup

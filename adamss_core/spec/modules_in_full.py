@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.adamss import AdamssSpec
@@ -67,6 +67,30 @@ def untied_parameters(changed: Sequence[str], facts: ModelFacts) -> int:
     return (len(tied) - 1) * max(facts.module_parameters.get(module, 0) for module in tied)
 
 
+def read_in_its_place(module: str, tied: Mapping[str, str]) -> str | None:
+    """Return what a model reads in the place of a table that only holds the weight, as `shared` of T5 and BART does.
+
+    Args:
+        tied: modules with the same weight, as in `ModelFacts.tied_weights`.
+    """
+    readers = [name for name, other in tied.items() if other == module and _last(name) == "embed_tokens"]
+    return readers[0] if readers and _last(module) == "shared" else None
+
+
+def free_inside(module: str, modules: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Return the first modules inside one that hold no target: they can be trained in full beside the adapter."""
+    inside = [name for name in modules if name.startswith(f"{module}.") and not _last(name).isdigit()]
+    free = [name for name in inside if not any(f"{target}.".startswith(f"{name}.") for target in targets)]
+    return outermost(free, free)[:NAMED]
+
+
+def apart_hint(module: str, modules: Sequence[str], targets: Sequence[str]) -> str:
+    """Say what to name in the place of a module that holds targets."""
+    free = ", ".join(f"'{name}'" for name in free_inside(module, modules, targets))
+    beside = f", or name modules beside the targets: {free}" if free else ""
+    return f"A module is either adapted or trained as a whole: use a longer name{beside}."
+
+
 def check_modules_to_save(spec: AdamssSpec, facts: ModelFacts) -> None:
     """Raise SpecProblem for a name that the model has no module of, or none that can be trained in full."""
     modules = _modules(facts)
@@ -84,6 +108,10 @@ def _check_trainable(field: str, module: str, facts: ModelFacts) -> None:
     if (other := shared.get(module)) is not None:
         message = f"modules_to_save names a module that cannot be trained: {shares_weight(module, other)}"
         raise SpecProblem(field, f"{message} {REMEDY}", "target_shares_weight")
+    if (reader := read_in_its_place(module, facts.tied_weights)) is not None:
+        holds = f"'{module}' only holds the weight that '{reader}' reads"
+        message = f"{holds}: nothing would be trained. Name '{_last(reader)}'."
+        raise SpecProblem(field, message, "module_not_trainable")
     if module in facts.module_lists:
         inside = next((name for name in facts.module_parameters if name.startswith(f"{module}.")), None)
         remedy = f"Name the modules in it, such as '{inside}'." if inside else "Leave it out."
@@ -100,7 +128,7 @@ def check_saved_apart(spec: AdamssSpec, facts: ModelFacts, targets: Sequence[Lin
                 raise SpecProblem(
                     f"adamss.modules_to_save[{index}]",
                     f"modules_to_save matches '{module}' by the end of its name, and target_modules matches "
-                    f"'{inside}'. A module is either adapted or trained as a whole: use a longer name.",
+                    f"'{inside}'. {apart_hint(module, _modules(facts), [target.name for target in targets])}",
                     "module_not_trainable",
                 )
 

@@ -33,27 +33,19 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     def for_subspaces(self, total: int) -> Plan:
-        """Check the target against the number of subspaces over all modules.
-
-        Raises:
-            SpecProblem: target_too_large.
-        """
-        adamss = self.spec.adamss
-        if not adamss.use_asa or adamss.asa_target_subspaces < total:
+        """Warn of a target that the number of subspaces over all modules does not exceed."""
+        target = self.spec.adamss.asa_target_subspaces
+        if not self.spec.adamss.use_asa or target < total:
             return self
-        if adamss.asa_target_subspaces == total:
-            warning = "asa_target_subspaces is the number of all subspaces: nothing will be pruned."
-            return replace(self, warnings=(*self.warnings, warning))
-        raise SpecProblem(
-            "adamss.asa_target_subspaces",
-            f"asa_target_subspaces is {adamss.asa_target_subspaces}, but this model and these targets have only "
-            f"{total} subspaces. Use a number below {total}, or set use_asa to false.",
-            "target_too_large",
+        warning = (
+            f"asa_target_subspaces is {target}, but this model and these targets have {total} subspaces: nothing will "
+            f"be pruned. Use a number below {total}."
         )
+        return replace(self, warnings=(*self.warnings, warning))
 
 
 def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: int = 1) -> Plan:
-    """Resolve the schedule, and refuse a target that cannot be reached.
+    """Resolve the schedule, and warn of a target at which nothing is pruned.
 
     Args:
         train_rows: rows that are trained on, the held-out ones excluded.

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from adamss_core.spec.target_names import Renamed, find_renamed, present_names
+
 ALL_LINEAR = "all-linear"
 CONDENSED_FROM = 20  # names: `peft.utils.constants.MIN_TARGET_MODULES_FOR_OPTIMIZATION`
 _ANY_LAYER = re.compile(r".*?\.[^.]*\.(?P<idx>\d+)\.")
@@ -145,19 +147,25 @@ class TargetChoice:
 
     Attributes:
         rule: with "all-linear" resolved, and many names condensed to ends of names.
-        asked: as the user gave it.
+        asked: as the user gave it, former names replaced.
         targets: names of modules, in the model's order.
         modules: names of all modules of the model.
+        renamed: former name -> present names, of the targets that were replaced.
     """
 
     rule: TargetRule
     asked: TargetRule
     targets: list[str]
     modules: Sequence[str]
+    renamed: Renamed
 
 
 def choose_targets(
-    rule: TargetRule, modules: Sequence[str], linear: Collection[str], output: str | None = None
+    rule: TargetRule,
+    modules: Sequence[str],
+    linear: Collection[str],
+    output: str | None = None,
+    model_type: str | None = None,
 ) -> TargetChoice:
     """Return the modules that get an adapter, whatever kind they are of.
 
@@ -165,17 +173,21 @@ def choose_targets(
         modules: names of all modules, in the model's order.
         linear: names of those that "all-linear" means, `output` among them.
         output: the one that it leaves out: output embeddings, or the head of a sequence classifier.
+        model_type: by which names from before transformers 5 are known.
 
     Raises:
         PatternError: a field holds no regular expression.
     """
+    renamed = find_renamed(rule.targets, modules, model_type)
+    if renamed:
+        rule = replace(rule, targets=present_names(rule.targets, renamed))
     targets = rule.targets
     if rule.takes_all:
         targets = {name for name in linear if name != output}
     if not isinstance(targets, str) and len(targets) >= CONDENSED_FROM:
         targets = condense(frozenset(targets), modules)
     resolved = replace(rule, targets=targets)
-    return TargetChoice(resolved, rule, [name for name in modules if name and resolved.matches(name)], modules)
+    return TargetChoice(resolved, rule, [name for name in modules if name and resolved.matches(name)], modules, renamed)
 
 
 def condense(targets: frozenset[str], modules: Iterable[str]) -> frozenset[str]:

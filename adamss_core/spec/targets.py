@@ -10,6 +10,7 @@ from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.target_names import count_ends, describe_renamed
 from adamss_core.spec.target_rule import PatternError, TargetRule, choose_targets
 from adamss_core.spec.without_effect import closest, idle_targets, last_names
 
@@ -44,8 +45,9 @@ def find_targets(spec: AdamssSpec, facts: ModelFacts, task_type: str | None = No
     rule = target_rule(spec, facts, task_type)
     linear = {module.name: module for module in [*facts.linear_modules, *facts.output_modules]}
     try:
-        choice = choose_targets(rule, list(facts.modules), linear, facts.output_layer)
-        warnings = [f"adamss.{text}" for text in idle_targets(choice, linear)] if choice.targets else []
+        choice = choose_targets(rule, list(facts.modules), linear, facts.output_layer, facts.model_type)
+        notices = [describe_renamed(choice.renamed, facts.model_type)] if choice.renamed else []
+        warnings = [f"adamss.{text}" for text in [*notices, *idle_targets(choice, linear)]] if choice.targets else []
     except PatternError as error:
         message = f"{error.field} is no regular expression: {error.reason}."
         raise SpecProblem(f"adamss.{error.field}", message, "invalid_pattern") from error
@@ -128,7 +130,7 @@ def _nothing_matched(rule: TargetRule, facts: ModelFacts) -> SpecProblem:
     return SpecProblem(
         "adamss.target_modules",
         f"target_modules {', '.join(names)[:200]} matches no linear layer of the model{where}. "
-        f"{closest(names, _last_names(facts))}",
+        f"{closest(names, _last_names(facts))}{count_ends(module.name for module in facts.linear_modules)}",
         "targets_not_found",
     )
 

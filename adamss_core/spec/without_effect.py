@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from adamss_core.spec.adamss import SCHEDULE_FIELDS, AdamssSpec
+from adamss_core.spec.target_names import count_ends
 from adamss_core.spec.target_rule import CONDENSED_FROM, TargetChoice, ends_of
 
 NAMED = 3  # names that a message has in full
@@ -30,6 +31,7 @@ class Fields(Protocol):
     use_asa: bool
     use_dynamic_rank: bool
     svd_threshold: float
+    layers_to_transform: Any
 
 
 def idle_settings(fields: Fields) -> list[str]:
@@ -41,9 +43,28 @@ def idle_settings(fields: Fields) -> list[str]:
         messages.append(f"{_listed(idle, len(idle))} {_have(idle)} no effect while use_asa is false.")
     if "svd_threshold" in made and not fields.use_dynamic_rank:
         messages.append("svd_threshold has no effect while use_dynamic_rank is false.")
+    if "layers_pattern" in made and fields.layers_to_transform is None:
+        messages.append("layers_pattern has no effect without layers_to_transform: all layers are adapted.")
+    if fields.use_dynamic_rank and fields.svd_threshold >= 1 and fields.subspace_rank > 1:
+        messages.append(
+            f"svd_threshold is {fields.svd_threshold:g}: no singular value is above the largest, so each rank is 1. "
+            "Use less than 1."
+        )
     if fields.use_dynamic_rank and fields.subspace_rank == 1:
         messages.append("use_dynamic_rank has no effect with subspace_rank 1: each rank is 1. Raise subspace_rank.")
-    return [*messages, *_sparse_pruning(fields)]
+    return [*messages, *_constant_averages(fields), *_sparse_pruning(fields)]
+
+
+def _constant_averages(fields: Any) -> list[str]:
+    """Describe a decay of 1, with which an average stays at 0, and with it the score: the product of both."""
+    names = [name for name in ("asa_importance_beta", "asa_uncertainty_beta") if getattr(fields, name) == 1]
+    if not fields.use_asa or not names:
+        return []
+    verb, usual = "are" if len(names) > 1 else "is", AdamssSpec.model_fields[names[0]].default
+    return [
+        f"{_listed(names)} {verb} 1: the average never leaves 0, so every subspace scores 0 and pruning keeps the "
+        f"first ones. Use less than 1, such as {usual}."
+    ]
 
 
 def _sparse_pruning(fields: Any) -> list[str]:
@@ -99,7 +120,8 @@ def _idle_names(choice: TargetChoice, known: Collection[str]) -> list[str]:
     messages = []
     if missing:
         messages.append(
-            f"target_modules has names that no module has: {_listed(missing)}. {closest(missing, last_names(known))}"
+            f"target_modules has names that no module has: {_listed(missing)}. "
+            f"{closest(missing, last_names(known))}{count_ends(known)}"
         )
     if saved:
         messages.append(
@@ -141,12 +163,12 @@ def _idle_layers(choice: TargetChoice) -> list[str]:
     return messages
 
 
-def closest(names: Sequence[str], known: Sequence[str], suggestions: int = 8) -> str:
+def closest(names: Sequence[str], known: Sequence[str]) -> str:
     """Suggest known names for unknown ones; of many unknown ones for the first few, as each takes a while."""
     close = [match for name in names[:NAMED] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     if close:
-        return f"The closest are: {', '.join(dict.fromkeys(close))}."
-    return f"It has: {', '.join(known[:suggestions]) or 'no linear layer'}."
+        return f"The closest are: {', '.join(dict.fromkeys(close))}. "
+    return ""
 
 
 def last_names(names: Iterable[str]) -> list[str]:

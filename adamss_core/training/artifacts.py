@@ -15,6 +15,7 @@ import tokenizers
 import torch
 import transformers
 from peft import PeftModel
+from transformers.pytorch_utils import Conv1D
 
 from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
@@ -23,6 +24,7 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
+from adamss_core.spec.target_names import find_renamed
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError, translated_errors
@@ -39,7 +41,7 @@ def publish(
 ) -> tuple[list[ArtifactFile], list[TrainingError]]:
     """Write, verify and zip the job's artifacts; no artifact appears under its name before it is verified.
 
-    One that fails does not keep the others back.
+    Each is reported as soon as it is complete; one that fails does not keep the others back.
 
     Args:
         model: the trained model in fp32 on the CPU; merging consumes it.
@@ -72,6 +74,7 @@ def publish(
                 "artifact_failed", f"Artifact '{name}' failed: {error.message}", {"name": name, "code": error.code}
             )
             continue
+        setup.reporter.artifact(artifacts[name])
         setup.reporter.event(
             "artifact_ready",
             f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
@@ -103,7 +106,7 @@ def _publish_one(
     shutil.rmtree(content, ignore_errors=True)
     content.mkdir()
     try:
-        facts = _WRITERS[name](model, content)
+        facts = _target_facts(setup, model) | _WRITERS[name](model, content)
         # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
         difference = verify(name, content, setup, probe)
@@ -147,7 +150,13 @@ def _write_evaluation(folder: Path, job_id: str, reports: Sequence[dict[str, Any
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
     save_adapter(model, folder)
     _write_generation_config(model, folder)
-    return {}
+    return {"conv1d_modules": _count_conv1d(model)}
+
+
+def _count_conv1d(model: PeftModel) -> int:
+    """Count the adapted modules that PEFT's own AdaMSS, which knows nn.Linear alone, refuses to load."""
+    layers = model.base_model.adapted_layers(model.active_adapter).values()
+    return sum(isinstance(layer.get_base_layer(), Conv1D) for layer in layers)
 
 
 def _write_lora(model: PeftModel, folder: Path) -> dict[str, Any]:
@@ -175,6 +184,14 @@ _WRITERS: dict[str, Callable[[PeftModel, Path], dict[str, Any]]] = {
     "lora": _write_lora,
     "merged": _write_merged,
 }
+
+
+def _target_facts(setup: Setup, model: PeftModel) -> dict[str, Any]:
+    """Return former name -> present names of the spec's targets that the model knows under other names."""
+    names = (name for name, _ in model.named_modules())
+    model_type = model.get_base_model().config.model_type
+    renamed = find_renamed(setup.plan.spec.adamss.target_modules, names, model_type)
+    return {"renamed_targets": {former: list(present) for former, present in renamed.items()}}
 
 
 def _manifest(

@@ -8,6 +8,7 @@ from typing import Any
 from adamss_core.spec.tasks import find_record
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.tasks.base import Usage
+from adamss_core.visible import visible
 
 _TITLES = {
     "adapter": "AdaMSS adapter",
@@ -29,7 +30,7 @@ def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
     sections = [
         _front_matter(name, manifest),
         f"# {_markdown(spec['name'])}\n\n{_TITLES[name]} for {spec['task']}, on `{manifest['base_model']['name']}`.\n\n"
-        f"{_WHAT[name]}",
+        f"{_WHAT[name]}{_needs_our_code(manifest)}",
         _results(manifest),
         _data(spec, result),
         _method(manifest),
@@ -37,6 +38,17 @@ def model_card(name: str, manifest: dict[str, Any], usage: Usage) -> str:
         _limits(manifest),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _needs_our_code(manifest: dict[str, Any]) -> str:
+    """Say that PEFT alone does not load an adapter on Conv1D modules."""
+    count = manifest.get("conv1d_modules")
+    if not count:
+        return ""
+    return (
+        f" It adapts {count} modules of the class Conv1D, which PEFT's own AdaMSS refuses: it loads with `adamss_core` "
+        "only. The same job's LoRA has the same outputs and loads with PEFT alone."
+    )
 
 
 def _front_matter(name: str, manifest: dict[str, Any]) -> str:
@@ -140,6 +152,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
+        f"{_start(spec)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
@@ -149,6 +162,21 @@ def _method(manifest: dict[str, Any]) -> str:
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
+
+
+def _start(spec: dict[str, Any]) -> str:
+    """Name the values that A and B started from."""
+    if spec.get("init_from"):
+        return " A and B started from another job's adapter."
+    if spec["adamss"]["init_weights"] is None:
+        return " A started with orthonormal rows and B as small noise, so training did not start at the base model."
+    return " A started with orthonormal rows and B at zero, so training started at the base model's outputs."
+
+
+def _former_names(manifest: dict[str, Any]) -> str:
+    """Name the modules that were adapted where the job gave names from before transformers 5."""
+    pairs = [f"`{former}` as {' and '.join(new)}" for former, new in manifest.get("renamed_targets", {}).items()]
+    return f" The job names modules as before transformers 5; adapted were {', '.join(pairs)}." if pairs else ""
 
 
 def _losses(training: dict[str, Any]) -> str:
@@ -201,5 +229,6 @@ def _value(metric: Metric, value: float | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Escape Markdown in users' text."""
-    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in text.replace("\n", " "))
+    """Escape Markdown and control characters in users' text: a card is also read in terminals."""
+    plain = visible(text.replace("\n", " "))
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adamss_core.spec import Plan
-from adamss_core.training.request import MetricKind, Values
+from adamss_core.training.request import ArtifactFile, MetricKind, Values
 
 
 class NullReporter:
@@ -26,6 +26,8 @@ class NullReporter:
     def resumed(self, step: int) -> None: ...
 
     def planned(self, plan: Plan, subspaces: int) -> None: ...
+
+    def artifact(self, artifact: ArtifactFile) -> None: ...
 
     def stop_requested(self) -> bool:
         return False

@@ -82,6 +82,9 @@ class Reporter(Protocol):
     def planned(self, plan: Plan, subspaces: int) -> None:
         """Take the plan, once rows and subspaces are counted: its spec's schedule has numbers only."""
 
+    def artifact(self, artifact: ArtifactFile) -> None:
+        """Take an artifact that is written and verified; others may fail after it."""
+
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""
         ...

@@ -10,7 +10,7 @@ from typing import Any
 # By the name under which each is imported. The core's method needs METHOD; its training loop TRAINING as well.
 REQUIRED = ("torch", "transformers", "peft")
 METHOD = ("numpy", "safetensors", "scipy", "sklearn", "threadpoolctl")
-TRAINING = ("accelerate", "pydantic", "regex", "tokenizers", "xxhash")
+TRAINING = ("accelerate", "pydantic", "tokenizers", "xxhash")
 QUANTISED = ("bitsandbytes",)
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 

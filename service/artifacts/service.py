@@ -50,7 +50,7 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str])
         has = (
             f"It has {', '.join(names)}."
             if names
-            else f"It is {job.status}; artifacts are published when a job has been trained to its end."
+            else f"It is {job.status}; each artifact is published once it is written and verified, after the training."
         )
         raise NotFound(f"The job has no artifact '{name[:40]}'. {has}", code="artifact_not_found")
     path = artifact_path(caller, artifact)

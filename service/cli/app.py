@@ -10,11 +10,12 @@ import typer
 
 from service.cli import artifacts, audit, backup, datasets, doctor, init, jobs, keys, models, predict, projects, serve
 from service.cli.output import examples, report
+from service.cli.terminal import prepare_streams, put
 
 
 def show_version(requested: bool) -> None:
     if requested:
-        print(f"adamss {version('adamss')}")
+        put(f"adamss {version('adamss')}")
         raise typer.Exit
 
 
@@ -67,6 +68,7 @@ app.command(name="audit")(audit.audit)
 
 def main() -> None:
     """Run the command; `adamss --help` lists the exit codes."""
+    prepare_streams()
     try:
         app()
     except Exception as error:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli.output import JobId, Json, connect, examples, print_json, print_table, size
+from service.cli.output import JobId, Json, connect, examples, print_table, size
+from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="List and download a job's artifacts.", no_args_is_help=True)
-NO_ARTIFACTS = "No artifacts: they are published when the job has been trained to its end."
+NO_ARTIFACTS = "No artifacts: each is published once it is written and verified, after the training."
 
 
 @app.command(name="list")
@@ -19,7 +20,7 @@ def list_artifacts(job: JobId, as_json: Json = False) -> None:
     with connect() as client:
         artifacts = client.artifacts(job)
     if as_json:
-        print_json(artifacts)
+        put_json(artifacts)
         return
     rows = [[artifact["name"], size(artifact["size_bytes"]), artifact["sha256"]] for artifact in artifacts]
     print_table(["NAME", "SIZE", "SHA256"], rows, NO_ARTIFACTS)
@@ -46,6 +47,6 @@ def download(
         chosen = names or [artifact["name"] for artifact in client.artifacts(job)]
         paths = {name: str(client.download(job, name, to, extract=extract)) for name in chosen}
     if as_json:
-        print_json(paths)
+        put_json(paths)
     else:
-        print("\n".join(paths.values()) or NO_ARTIFACTS)
+        put(*paths.values() or [NO_ARTIFACTS])

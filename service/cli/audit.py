@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from service.cli.keys import database
-from service.cli.output import Json, print_json, print_table
+from service.cli.output import Json, print_table
+from service.cli.terminal import put_json
 
 
 def audit(
@@ -24,7 +25,7 @@ def audit(
         project_id = None if project is None else find_project(session, project).id
         entries = [AuditOut.model_validate(row) for row in repository.page(session, project_id, None, limit)]
     if as_json:
-        print_json([entry.model_dump(mode="json") for entry in entries])
+        put_json([entry.model_dump(mode="json") for entry in entries])
         return
     rows = [
         [

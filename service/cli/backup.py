@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.output import CliError, size
+from service.cli.terminal import put
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A tar file, such as adamss-monday.tar.")]
 
@@ -25,7 +26,7 @@ def backup(
         archive = run(Settings(), file, models=models)
     except BackupError as error:
         raise CliError(str(error)) from error
-    print(f"{archive.path}: {archive.files} files, {size(archive.size_bytes)}")
+    put(f"{archive.path}: {archive.files} files, {size(archive.size_bytes)}")
 
 
 def restore(file: File) -> None:
@@ -41,4 +42,4 @@ def restore(file: File) -> None:
         count = run(settings, file)
     except BackupError as error:
         raise CliError(str(error)) from error
-    print(f"Restored {count} files to {settings.resolved_home}. Start the service: adamss up")
+    put(f"Restored {count} files to {settings.resolved_home}. Start the service: adamss up")

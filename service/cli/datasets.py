@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.output import CliError, Json, connect, examples, print_fields, print_json, print_table, size, when
+from service.cli.output import CliError, Json, connect, examples, print_fields, print_table, size, when
+from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
@@ -43,11 +44,10 @@ def upload(
         else:
             dataset = client.upload_dataset(file, name)
     if as_json:
-        print_json(dataset)
+        put_json(dataset)
         return
-    for line in remarks(dataset):
-        typer.echo(line, err=True)
-    print(dataset["id"])
+    put(*remarks(dataset), err=True)
+    put(dataset["id"])
 
 
 @app.command(name="list")
@@ -58,7 +58,7 @@ def list_datasets(
     with connect() as client:
         datasets = client.datasets(limit)
     if as_json:
-        print_json(datasets)
+        put_json(datasets)
         return
     rows = [[d["id"], d["name"], d["rows"], size(d["size_bytes"]), when(d["created_at"])] for d in datasets]
     print_table(
@@ -72,13 +72,12 @@ def show(dataset: DatasetId, as_json: Json = False) -> None:
     with connect() as client:
         details = client.dataset(dataset)
     if as_json:
-        print_json(details)
+        put_json(details)
         return
     print_fields({name: value for name, value in details.items() if name not in NESTED_FIELDS and value != {}})
     titles = ["COLUMN", "TYPE", "EMPTY", "DISTINCT", "LENGTH", "VALUES"]
     print_table(titles, [_column(column) for column in details.get("columns", [])], "No columns.")
-    for line in remarks(details):
-        print(line)
+    put(*remarks(details))
 
 
 @app.command(epilog=examples("adamss datasets preview ds_4k7…", "adamss datasets preview ds_4k7… --spec job.yaml"))
@@ -103,10 +102,10 @@ def preview(
     with connect() as client:
         first = client.preview(dataset, body)
     if as_json:
-        print_json(first)
+        put_json(first)
     elif body is None:
         for row in first["rows"]:
-            print(json.dumps(row, ensure_ascii=False))
+            put_json(row, indent=None)
     else:
         print_examples(first)
 
@@ -116,7 +115,7 @@ def delete(dataset: DatasetId) -> None:
     """Delete a data set."""
     with connect() as client:
         client.delete_dataset(dataset)
-    print(f"Deleted {dataset}.")
+    put(f"Deleted {dataset}.")
 
 
 def remarks(dataset: Any) -> list[str]:
@@ -163,13 +162,13 @@ def print_examples(preview: dict[str, Any]) -> None:
     for example in preview["examples"]:
         target = "" if example["target"] is None else f" -> {json.dumps(example['target'], ensure_ascii=False)}"
         if example["tokens"] is None:
-            print(f"row {example['row']}: {example['image']}, {'x'.join(map(str, example['pixels']))}{target}")
+            put(f"row {example['row']}: {example['image']}, {'x'.join(map(str, example['pixels']))}{target}")
             continue
         truncated = ", truncated" if example["truncated"] else ""
-        print(f"row {example['row']}: {example['token_count']} tokens{truncated}{target}")
-        print(" ".join(f"[{t['token']}]" if t["trained"] else t["token"] for t in example["tokens"]))
-    print(f"{preview['over_length']} of the first {preview['checked']} rows exceed {preview['limit']} tokens.")
+        put(f"row {example['row']}: {example['token_count']} tokens{truncated}{target}")
+        put(" ".join(f"[{t['token']}]" if t["trained"] else t["token"] for t in example["tokens"]))
+    put(f"{preview['over_length']} of the first {preview['checked']} rows exceed {preview['limit']} tokens.")
     for reason, count in preview["left_out"].items():
-        print(f"{count} of the first {preview['checked']} rows cannot be used: {reason}.")
+        put(f"{count} of the first {preview['checked']} rows cannot be used: {reason}.")
     for remark in preview.get("remarks", []):
-        print(remark["message"])
+        put(remark["message"])

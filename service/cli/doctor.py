@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from datetime import timedelta
@@ -10,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.output import Exit, Json, print_json
+from service.cli.output import Exit, Json
+from service.cli.terminal import put, put_json
 
 _MARKS = {"ok": "ok", "warning": "!!", "problem": "XX"}
 
@@ -30,15 +30,15 @@ def doctor(as_json: Json = False, empty_trash: EmptyTrash = False) -> None:
     settings = Settings()
     if empty_trash and settings.resolved_home.is_dir():
         freed = Trash(settings.files).empty(kept=timedelta())
-        print(f"{freed / 1e6:,.1f} MB removed from the trash.", file=sys.stderr)
+        put(f"{freed / 1e6:,.1f} MB removed from the trash.", err=True)
     findings = examine(settings)
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        put_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{_MARKS[finding.state]}  {finding.check:<11} {finding.message}")
+            put(f"{_MARKS[finding.state]}  {finding.check:<11} {finding.message}")
             if finding.remedy:
-                print(f"{'':16}{finding.remedy}")
+                put(f"{'':16}{finding.remedy}")
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(Exit.JOB_FAILED)
 
@@ -58,4 +58,4 @@ def adopt() -> None:
     upgrade(settings)
     with closing(Database(settings.resolved_database_url)) as db:
         chosen = pairing.adopt(settings, db)
-    print(f"{settings.resolved_home} and the database both have the id {chosen} now.")
+    put(f"{settings.resolved_home} and the database both have the id {chosen} now.")

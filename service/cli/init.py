@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.output import CliError, examples
+from service.cli.terminal import put, put_piece
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -55,12 +55,12 @@ def init(
     """Write a job spec to start from: every field, with its meaning and default."""
     text = commented_spec(task)
     if str(file) == "-":
-        sys.stdout.write(text)
+        put_piece(text)
         return
     if file.exists() and not force:
         raise CliError(f"{file} already exists. Choose another name, or overwrite it with --force.")
     file.write_text(text)
-    print(f"Wrote {file}. Submit it: adamss jobs submit {file} --dataset FILE --watch")
+    put(f"Wrote {file}. Submit it: adamss jobs submit {file} --dataset FILE --watch")
 
 
 def commented_spec(task: str | None) -> str:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from adamss_core.visible import visible
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
 from service.client.types import EventJson, JobJson, SubspaceMapJson
@@ -48,7 +49,9 @@ def render_job(view: JobView, width: int, height: int) -> RenderableType:
         parts += [Text(), subspace_map(view.subspaces, inner, height - FRAME_LINES), _legend()]
     if line := closing(view):
         parts += [Text(), line]
-    title = Text.assemble((job["name"], "bold"), f"  {job['id']}  ", (job["status"], COLOURS.get(job["status"], "")))
+    title = Text.assemble(
+        (visible(job["name"]), "bold"), f"  {job['id']}  ", (job["status"], COLOURS.get(job["status"], ""))
+    )
     return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2), width=width, border_style="dim")
 
 
@@ -56,8 +59,8 @@ def closing(view: JobView) -> Text | None:
     """Render the last line: the error of a failed job, else the last event."""
     error = view.job["error"]
     if view.job["status"] == "failed" and error:
-        return Text.assemble((error["message"], "red"), f" {error.get('hint') or ''}")
-    return Text(view.event["message"], style="dim") if view.event else None
+        return Text.assemble((visible(error["message"]), "red"), f" {visible(error.get('hint') or '')}")
+    return Text(visible(view.event["message"]), style="dim") if view.event else None
 
 
 def asa_counts(view: JobView) -> str | None:
@@ -109,7 +112,9 @@ def _numbers(view: JobView, width: int) -> Table:
         beside = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in others)
         if (before := view.before.get(f"eval_{name}")) is not None:
             beside = f"before training {before:.4f}  {beside}"
-        table.add_row(f"eval {name.replace('_', ' ')}", f"{best:.4f}", Text(beside, style="dim"))
+        table.add_row(
+            Text(visible(f"eval {name.replace('_', ' ')}")), f"{best:.4f}", Text(visible(beside), style="dim")
+        )
     if counts := asa_counts(view):
         left = values.get("trainable_parameters")
         beside = f"{round(left):,} trainable parameters" if left is not None else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.csv_output import GuardedWriter
 from service.cli.output import (
     CliError,
     Exit,
@@ -18,11 +18,11 @@ from service.cli.output import (
     duration,
     examples,
     print_fields,
-    print_json,
     print_table,
     size,
     when,
 )
+from service.cli.terminal import console, data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -58,9 +58,9 @@ def submit(
         job = client.submit(fields)
         if not watch:
             if as_json:
-                print_json(job)
+                put_json(job)
             else:
-                print(job["id"])
+                put(job["id"])
             return
         _watch(client, job["id"], as_json)
 
@@ -78,7 +78,7 @@ def list_jobs(
     with connect() as client:
         found = client.list_jobs(status, name, limit)
     if as_json:
-        print_json(found)
+        put_json(found)
         return
     rows = [
         [job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"]), *_doubts(job)]
@@ -94,7 +94,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     with connect() as client:
         found = client.get_job(job)
     if as_json:
-        print_json(found)
+        put_json(found)
         return
     fields: dict[str, object] = {name: found[name] for name in ("id", "name", "status", "attempt")}
     fields |= {
@@ -154,7 +154,7 @@ def delete(jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids
     with connect() as client:
         for job in jobs:
             client.delete_job(job)
-            print(f"Deleted {job}.")
+            put(f"Deleted {job}.")
 
 
 @app.command()
@@ -164,8 +164,7 @@ def logs(
     """Print the training log."""
     with connect() as client:
         for piece in client.iter_logs(job, follow):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            put_piece(piece)
 
 
 @app.command(epilog=examples("adamss jobs metrics JOB --csv > metrics.csv"))
@@ -178,15 +177,16 @@ def metrics(
     with connect() as client:
         rows = list(client.iter_metrics(job, follow=False))
     if as_json:
-        print_json(rows)
+        put_json(rows)
         return
     names = list(dict.fromkeys(name for row in rows for name in row["values"]))
     titles = ["step", "epoch", "time", *names]
     lines = [[row["step"], row["epoch"], row["time"], *(row["values"].get(name) for name in names)] for row in rows]
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(titles)
-        writer.writerows(lines)
+        with data_output() as out:
+            writer = GuardedWriter(out, titles)
+            for line in lines:
+                writer.write(line)
         return
     narrow = [[step, f"{epoch:.2f}", *map(_number, values)] for step, epoch, _, *values in lines]
     print_table(["step", "epoch", *names], narrow, "No metrics yet.")
@@ -204,7 +204,7 @@ def hardest(
     with connect() as client:
         rows = client.worst(job, limit)
     if as_json:
-        print_json(rows)
+        put_json(rows)
         return
     lines = [
         [f"{row['data']} {row['row']}", _number(row["loss"]), row["expected"], row["predicted"], *row["input"].values()]
@@ -222,14 +222,14 @@ def evaluation(job: JobId, as_json: Json = False) -> None:
     with connect() as client:
         found = client.evaluation(job)
     if as_json:
-        print_json(found)
+        put_json(found)
         return
     for number, report in enumerate(found):
         if number:
-            print()
+            put("")
         print_report(report)
     if not found:
-        print("No evaluation yet: it is stored when the job succeeds.")
+        put("No evaluation yet: it is stored when the job succeeds.")
 
 
 @app.command(epilog=examples("adamss jobs samples JOB", "adamss jobs samples JOB --json > samples.json"))
@@ -238,7 +238,7 @@ def samples(job: JobId, as_json: Json = False) -> None:
     with connect() as client:
         found = [event["data"] for event in client.events(job) if event["type"] == "samples" and "data" in event]
     if as_json:
-        print_json(found)
+        put_json(found)
         return
     shown = [found[0], found[-1]] if found and found[0]["step"] != found[-1]["step"] else found[-1:]
     columns = ["row", "prompt", "expected"]
@@ -272,8 +272,8 @@ def export(
             follower = open_follower(target, client.get_job(job), out)
         except MissingExtra as error:
             raise CliError(str(error)) from error
-        print(f"View it: {follower.where}", flush=True)
-        print(f"Exported {follow(client, job, follower)} rows.")
+        put(f"View it: {follower.where}")
+        put(f"Exported {follow(client, job, follower)} rows.")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -307,29 +307,28 @@ def dataset_id(client: Client, given: str) -> str:
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:
-    from rich.console import Console
-
     from service.cli.watch import watch as watch_display
     from service.cli.watch import watch_json
 
     try:
-        job = watch_json(client, job_id) if as_json else watch_display(client, job_id, Console())
+        job = watch_json(client, job_id) if as_json else watch_display(client, job_id, console())
     except KeyboardInterrupt:
-        print(
-            f"\nThe job continues. Follow it: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}",
-            file=sys.stderr,
+        put(
+            "",
+            f"The job continues. Follow it: adamss jobs watch {job_id}   stop it: adamss jobs cancel {job_id}",
+            err=True,
         )
         raise typer.Exit(Exit.INTERRUPTED) from None
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
     if not as_json:
         _print_warnings(job)
-        print(f"Done. Download it: adamss artifacts download {job_id} --extract")
+        put(f"Done. Download it: adamss artifacts download {job_id} --extract")
 
 
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(plan)
+        put_json(plan)
         return
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
@@ -348,7 +347,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
     print_fields(fields)
     for warning in plan.get("warnings") or []:
-        print(f"warning: {warning}")
+        put(f"warning: {warning}")
 
 
 def _value_at(spec: dict[str, Any], path: str) -> Any:
@@ -358,9 +357,9 @@ def _value_at(spec: dict[str, Any], path: str) -> Any:
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
     if as_json:
-        print_json(job)
+        put_json(job)
     else:
-        print(f"{job['id']} is {job['status']}.{more}")
+        put(f"{job['id']} is {job['status']}.{more}")
 
 
 def _best(job: JobJson) -> str:
@@ -384,7 +383,7 @@ def _doubts(job: JobJson) -> list[str]:
 def _print_warnings(job: JobJson) -> None:
     """Print the reasons to doubt the result of a job."""
     for warning in job.get("warnings", []):
-        print(f"warning: {warning['code']}: {warning['message']}")
+        put(f"warning: {warning['code']}: {warning['message']}")
 
 
 def _steps(job: JobJson) -> str:

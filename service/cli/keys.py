@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.output import CliError, Json, examples, print_json, print_table
+from service.cli.output import CliError, Json, examples, print_table
+from service.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
     from service.shared.database.engine import Database
@@ -63,11 +64,11 @@ def create(
         key = create_key(session, name, project, Role(role.value), lifetime)
         record_command(session, f"keys create {name}", key.id, find_project(session, project).id)
     if as_json:
-        print_json(asdict(key) | {"expires_at": key.expires_at and key.expires_at.isoformat()})
+        put_json(asdict(key) | {"expires_at": key.expires_at and key.expires_at.isoformat()})
         return
-    print(key.key)
+    put(key.key)
     until = "" if key.expires_at is None else f", until {key.expires_at:%Y-%m-%d %H:%M} UTC"
-    typer.echo(
+    put(
         f"Key {key.id} (project {key.project}, {key.role.value}{until}) is printed once. Use it as ADAMSS_API_KEY.",
         err=True,
     )
@@ -84,7 +85,7 @@ def list_keys(as_json: Json = False) -> None:
     with database() as db, db.read() as session:
         keys = read_keys(session)
     if as_json:
-        print_json([TypeAdapter(KeyInfo).dump_python(key, mode="json") for key in keys])
+        put_json([TypeAdapter(KeyInfo).dump_python(key, mode="json") for key in keys])
         return
     rows = [
         [
@@ -114,7 +115,7 @@ def revoke(key: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's 
     with database() as db, db.write() as session:
         project_id = revoke_key(session, key)
         record_command(session, "keys revoke", key, project_id)
-    print(f"Revoked {key}.")
+    put(f"Revoked {key}.")
 
 
 def parse_lifetime(text: str) -> timedelta:

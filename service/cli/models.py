@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from service.cli.output import Json, connect, print_json, print_table
+from service.cli.output import Json, connect, print_table
+from service.cli.terminal import put_json
 
 
 def models(as_json: Json = False) -> None:
@@ -10,7 +11,7 @@ def models(as_json: Json = False) -> None:
     with connect() as client:
         base_models = client.models()
     if as_json:
-        print_json(base_models)
+        put_json(base_models)
         return
     rows = [
         [

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adamss_core.visible import visible
+from service.cli.terminal import console, on_terminal, put, put_cells
+
 if TYPE_CHECKING:
     from service.client import ApiError, Client
 
@@ -51,11 +54,12 @@ def connect() -> Iterator[Client]:
 
 
 def report(error: Exception) -> int:
-    """Print an expected error as one line on stderr and return the exit code; raise any other error again."""
+    """Print an expected error on stderr, a line for each field, and return the exit code; raise any other error."""
     from service.client import ApiError
 
+    further: list[str] = []
     if isinstance(error, ApiError):
-        code, line = exit_code(error), str(error)
+        code, (line, *further) = exit_code(error), error.lines()
         if error.status == 401:
             line += " (the key is read from ADAMSS_API_KEY, or from `api_key` in the folder ADAMSS_HOME)"
     elif isinstance(error, CliError):
@@ -74,7 +78,7 @@ def report(error: Exception) -> int:
         code, line = Exit.USAGE, "; ".join(_settings_problem(problem) for problem in error.errors())  # type: ignore[attr-defined]
     else:
         raise error
-    print(f"error: {line}", file=sys.stderr)
+    put(f"error: {line}", *further, err=True)
     return int(code)
 
 
@@ -105,36 +109,31 @@ def _settings_problem(problem: dict[str, Any]) -> str:
     return f"ADAMSS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """Print a table on a terminal; elsewhere columns separated by tabs, for cut and awk."""
-    if not sys.stdout.isatty():
+    if not on_terminal():
         for row in rows:
-            print("\t".join(_text(value) for value in row))
+            put_cells([_text(value) for value in row])
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
-        print(empty)
+        put(empty)
         return
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(Text(visible(title)), overflow="fold")
     for row in rows:
-        table.add_row(*(_text(value) for value in row))
-    Console().print(table)
+        table.add_row(*(Text(visible(_text(value))) for value in row))
+    console().print(table)
 
 
 def print_fields(fields: dict[str, object]) -> None:
     """Print names and values, one per line."""
     width = max(map(len, fields), default=0)
-    for name, value in fields.items():
-        print(f"{name:<{width}}  {_text(value)}")
+    put(*(f"{name:<{width}}  {_text(value)}" for name, value in fields.items()))
 
 
 def _text(value: object) -> str:

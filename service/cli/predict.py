@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import CliError, JobId, Json, connect, examples, print_json, print_table
+from service.cli.csv_output import GuardedWriter
+from service.cli.output import CliError, JobId, Json, connect, examples, print_table
+from service.cli.terminal import data_output, put_json
 
 if TYPE_CHECKING:
     from adamss_core.spec import JobSpec
@@ -69,7 +69,7 @@ def predict(
             rows = from_arguments(spec, inputs or [])
         predicted = predictions(client, job, rows, options)
         if as_json:
-            print_json([prediction for _, prediction in predicted])
+            put_json([prediction for _, prediction in predicted])
         elif as_csv is not None:
             write_csv(as_csv, predicted, names, parts)
         else:
@@ -214,14 +214,13 @@ def write_csv(
 
     Each row is flushed as soon as its prediction arrives, so that a later error loses none.
     """
-    with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
-        writer: csv.DictWriter[str] | None = None
+    with data_output() if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
+        writer: GuardedWriter | None = None
         for row, prediction in predicted:
             cells = {part.csv_name: part.text(prediction) for part in parts}
             if writer is None:
-                writer = csv.DictWriter(out, [*columns, *cells], lineterminator="\n")
-                writer.writeheader()
-            writer.writerow({name: as_cell(value) for name, value in (row | cells).items()})
+                writer = GuardedWriter(out, [*columns, *cells])
+            writer.write_fields({name: as_cell(value) for name, value in (row | cells).items()})
             out.flush()
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from service.cli.keys import database
-from service.cli.output import CliError, Json, examples, print_json, print_table
+from service.cli.output import CliError, Json, examples, print_table
+from service.cli.terminal import put, put_json
 
 DEFAULT = "default"
 
@@ -29,7 +30,7 @@ def list_projects(as_json: Json = False) -> None:
     with database() as db, db.read() as session:
         projects = read_projects(session, Settings())
     if as_json:
-        print_json([asdict(project) for project in projects])
+        put_json([asdict(project) for project in projects])
         return
     rows = [
         [
@@ -69,7 +70,7 @@ def quota(
         set_quotas(session, project, changes)
         shown = " ".join(f"{name}={'default' if value is None else value}" for name, value in changes.items())
         record_command(session, f"projects quota {shown}", project, find_project(session, project).id)
-    print(f"{project}: {shown}")
+    put(f"{project}: {shown}")
 
 
 def _number(name: str, text: str) -> int | None:

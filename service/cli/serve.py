@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.output import CliError
+from service.cli.terminal import put
 
 if TYPE_CHECKING:
     from service.cli.processes import ServiceProcess
@@ -168,7 +169,7 @@ def link() -> None:
             f"No key to sign in with: {key_file(settings)} does not exist and ADAMSS_API_KEY is not set. Create a key "
             "with `adamss keys create NAME` and paste it on the sign-in page."
         )
-    print(address)
+    put(address)
 
 
 def new_link(settings: Settings) -> str | None:
@@ -212,7 +213,7 @@ def free_port(host: str) -> int:
 
 
 def say(sentence: str) -> None:
-    print(sentence, flush=True)
+    put(sentence)
 
 
 class StopSignals:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from adamss_core.visible import visible
 from service.client.types import SubspaceJson, SubspaceMapJson
 
 # Shade and colour encode the same value, so that the map is readable without colours.
@@ -37,12 +38,12 @@ def subspace_map(summary: SubspaceMapJson, width: int, height: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", style="dim")
     for kind in kinds:
-        table.add_column(kind[-max(room, 2 * NARROWEST) :], no_wrap=True)
+        table.add_column(Text(visible(kind)[-max(room, 2 * NARROWEST) :]), no_wrap=True)
     for layer in shorten(layers, height):
         if layer is None:
             table.add_row("…")
             continue
-        table.add_row(layer, *(cells(cell.get((layer, kind), []), room, low, high) for kind in kinds))
+        table.add_row(Text(layer), *(cells(cell.get((layer, kind), []), room, low, high) for kind in kinds))
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from adamss_core.visible import visible
 from service.cli.job_view import JobView, asa_counts, evaluation, render_job
 from service.cli.output import duration
+from service.cli.terminal import put_json
 from service.client.client import patiently
 from service.client.errors import ApiError
 from service.client.types import ENDED, JobJson, MetricJson
@@ -41,10 +43,10 @@ def watch_json(client: Client, job_id: str) -> JobJson:
 
     def show(_: JobView, rows: list[MetricJson]) -> None:
         for row in rows:
-            print(json.dumps({"object": "metric", **row}), flush=True)
+            put_json({"object": "metric", **row}, indent=None)
 
     job = follow(client, job_id, show)
-    print(json.dumps({"object": "job", **job}), flush=True)
+    put_json({"object": "job", **job}, indent=None)
     return job
 
 
@@ -127,4 +129,4 @@ class PlainLines:
         return "  ".join(parts)
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(visible(line)), soft_wrap=True)

@@ -34,8 +34,12 @@ class ApiError(Exception):
         self.also = tuple(also)
 
     def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return a line for each field at fault; a message's own line breaks stay within its line."""
         further = [_line(error.get("param"), error.get("message") or "") for error in self.also]
-        return "\n".join([_line(self.param, self.message), *further])
+        return [_line(self.param, self.message), *further]
 
 
 def _line(param: str | None, message: str) -> str:

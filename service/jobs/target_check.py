@@ -46,7 +46,8 @@ def targets_of(caller: Caller, spec: JobSpec, facts: ModelFacts) -> Targets:
         "facts": facts.model_dump(mode="json", exclude={"other_tasks"}),
         "task_type": task_type,
     }
-    with MATCHERS.slot(caller.project_id), TemporaryDirectory(prefix="adamss-targets-") as folder:
+    scratch = caller.settings.files.scratch
+    with MATCHERS.slot(caller.project_id), TemporaryDirectory(prefix="targets-", dir=scratch) as folder:
         reply = ask_model_reader(
             caller.forkserver, MODULE, order, Path(folder), seconds=SECONDS, offline=True, limits=LIMITS
         )

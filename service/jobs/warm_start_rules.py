@@ -7,6 +7,7 @@ from adamss_core.spec.class_names import SAME_DATA, head_starts_afresh, match_cl
 from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.case import Ancestor, Case, DataWarning, Rule
+from service.shared.database.tables import TERMINAL
 from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
@@ -22,7 +23,8 @@ def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
         job = repository.find(session, caller.project_id, job_id)
         if job is None:
             return Ancestor(job_id)
-        has_adapter = repository.has_artifact(session, job.id, ADAPTER)
+        # Another attempt of a job that has not ended would replace the adapter.
+        has_adapter = job.status in TERMINAL and repository.has_artifact(session, job.id, ADAPTER)
         classes = (job.result or {}).get("labels") or ()
         return Ancestor(job_id, job.status, planned_spec(job), has_adapter, tuple(classes))
 

@@ -11,6 +11,7 @@ from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.jobs.endpoints import JobId
 from service.stream import service
+from service.stream.schemas import event_schema
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -25,8 +26,8 @@ LastEventId = Annotated[
 ]
 CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Server-sent events until the job has ended.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Server-sent events, each of this shape, until the job has ended.",
+        "content": {"text/event-stream": {"schema": event_schema()}},
     }
 }
 

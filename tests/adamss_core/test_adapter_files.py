@@ -389,7 +389,7 @@ def test_edited_config_is_noticed(folder: Path) -> None:
     [
         ({"r": -1}, ConfigError, "r=-1"),
         ({"num_subspaces": "3"}, ConfigError, "num_subspaces='3'"),
-        ({"svd_threshold": 2.0}, ConfigError, "svd_threshold=2.0"),
+        ({"svd_threshold": -2.0}, ConfigError, "svd_threshold=-2.0"),
         ({"asa_importance_beta": None}, ConfigError, "asa_importance_beta=None"),
         ({"target_modules": ["first"]}, TargetError, "'second'"),
         ({"target_modules": ["third"]}, TargetError, "first"),

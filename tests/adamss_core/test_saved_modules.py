@@ -31,8 +31,9 @@ from adamss_core.spec import (
     match_targets,
     total_subspaces,
 )
-from adamss_core.spec.modules_in_full import saved_warnings
+from adamss_core.spec.modules_in_full import apart_hint, saved_warnings
 from tests.adamss_core.support import give_effect
+from tests.adamss_core.test_untying import bart, t5
 from tests.models import batch, tiny_bert, tiny_gpt2, tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.")  # GPT-2's; see test_untying.py
@@ -178,3 +179,22 @@ def test_modules_without_weights_in_the_files_are_counted(tmp_path: Path) -> Non
     elsewhere = planned(spec, known.model_copy(update={"fresh_modules": None}))
     assert "such as a pooler" in str(elsewhere.range_reason)
     assert fresh_modules("nobody/nothing", AutoModelForSequenceClassification, []) is None
+
+
+@pytest.mark.parametrize("make", [t5, bart])
+def test_a_table_that_only_holds_a_weight_is_refused(make: Any) -> None:
+    """Encoder and decoder read `embed_tokens`: a copy of `shared` got no gradient."""
+    targets = ["q" if make is t5 else "q_proj"]
+    with pytest.raises(ConfigError, match=r"'(model\.)?shared', which only holds the weight that") as caught:
+        get_adamss_model(make(), AdamssConfig(r=4, target_modules=targets, modules_to_save=["shared"]))
+    assert "Name 'embed_tokens'" in caught.value.hint
+    get_adamss_model(
+        make(), AdamssConfig(r=4, num_subspaces=2, target_modules=targets, modules_to_save=["embed_tokens"])
+    )
+
+
+def test_what_is_free_in_a_container_of_targets_is_named() -> None:
+    modules = ["bert", "bert.embeddings", "bert.embeddings.words", "bert.layer", "bert.layer.0", "bert.layer.0.query"]
+    hint = apart_hint("bert", modules, ["bert.layer.0.query"])
+    assert hint.endswith("use a longer name, or name modules beside the targets: 'bert.embeddings'.")
+    assert apart_hint("bert.layer.0.query", modules, ["bert.layer.0.query"]).endswith("use a longer name.")

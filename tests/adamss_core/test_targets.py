@@ -227,6 +227,43 @@ def test_the_core_says_what_has_no_effect(fields: dict[str, Any], says: str) -> 
     assert any(says in message for message in warned(fields))
 
 
+@pytest.mark.filterwarnings("error::adamss_core.errors.AdamssWarning")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"r": 3},
+        {"r": 64},  # the width of the modules
+        {"svd_threshold": 0.3, "use_dynamic_rank": True, "subspace_rank": 3},
+        {"use_dynamic_rank": True, "subspace_rank": 2},
+        {"init_weights": None},
+        {"random_seed": 3},
+        {"layers_to_transform": [1]},
+        {"layers_to_transform": [0, 1]},
+        {"layers_to_transform": 1, "layers_pattern": "layer"},
+        {"layers_to_transform": [1], "layers_pattern": ["layer", "layers"]},
+        {"modules_to_save": ["pooler"]},
+        {"target_modules": ["query", "value", "pooler.dense"]},
+        {"target_modules": ["bert.encoder.layer.1.attention.self.query"]},
+        {"target_modules": "all-linear", "num_subspaces": 2, "r": 2},
+        {"target_modules": r".*\.1\..*query"},
+        {"target_modules": ["query"], "task_type": "SEQ_CLS"},
+        {
+            "use_asa": True,
+            "asa_target_subspaces": 2,
+            "init_warmup": 5,
+            "final_warmup": 50,
+            "mask_interval": 10,
+            "asa_importance_beta": 0.5,
+            "asa_uncertainty_beta": 0.0,
+            "asa_schedule_exponent": 1.0,
+        },
+    ],
+    ids=str,
+)
+def test_settings_with_an_effect_are_not_mentioned(fields: dict[str, Any]) -> None:
+    get_adamss_model(tiny_bert(), AdamssConfig(**{"r": 20, "target_modules": ["query"], **fields}))
+
+
 def test_targets_that_are_all_trained_in_full_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"only modules that modules_to_save=.* trains in full"):
         get_adamss_model(tiny_bert(), AdamssConfig(target_modules=["pooler.dense"], modules_to_save=["pooler"]))

@@ -124,6 +124,21 @@ def test_merged_model_adapter_and_lora_give_the_same_logits(
     assert '"tie_word_embeddings": false' in (tmp_path / "merged" / "config.json").read_text()
 
 
+@pytest.mark.parametrize(("make", "targets", "saved"), CASES)
+def test_peft_s_own_calls_untie_too(make: Any, targets: list[str], saved: list[str] | None) -> None:
+    """In place, back again, and for good; GPT-2's logits were off by 85."""
+    fields: dict[str, Any] = {"target_modules": targets, "modules_to_save": saved}
+    model = trained(get_adamss_model(make(), AdamssConfig(r=8, num_subspaces=2, **fields)))
+    expected = logits(model)
+    model.merge_adapter()
+    assert torch.allclose(logits(model), expected, atol=2e-6)
+    model.unmerge_adapter()
+    assert torch.allclose(logits(model), expected, atol=2e-6)
+    merged: Any = model.merge_and_unload()
+    assert torch.allclose(logits(merged), expected, atol=2e-6)
+    assert merged.config.tie_word_embeddings is False
+
+
 def test_stock_peft_changes_the_embeddings_too() -> None:
     """The reason for all this; when it no longer holds, PEFT may merge by itself."""
     config = AdamssConfig(r=8, num_subspaces=2, target_modules=["q_proj", "lm_head"])

@@ -15,7 +15,7 @@ from service.cli.app import app
 from service.cli.serve import API_STOP_SECONDS, WORKER_EXTRA_SECONDS
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
-from tests.faults.compose import ROOT, SECRETS, compose, environment
+from tests.faults.compose import ROOT, SECRETS, compose, environment, fill
 
 OURS = ("api", "worker-cpu", "worker-gpu")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -28,6 +28,33 @@ def services() -> dict[str, Any]:
 
 def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
+
+
+def started(**variables: str) -> dict[str, int]:
+    """Name -> replicas of the services that `docker compose up` starts with these variables in `.env`, by its rules."""
+    profiles = set(variables.get("COMPOSE_PROFILES", "").split(",")) - {""}
+    replicas = {
+        name: int(fill(str(part.get("deploy", {}).get("replicas", 1)), variables))
+        for name, part in services().items()
+        if not part.get("profiles") or not profiles.isdisjoint(part["profiles"])
+    }
+    return {name: number for name, number in replicas.items() if number}
+
+
+def test_a_worker_starts_on_the_cpu_unless_the_gpu_takes_its_place() -> None:
+    others = {"api": 1, "postgres": 1, "redis": 1}
+    assert started() == others | {"worker-cpu": 1}
+    assert started(CPU_WORKERS="2") == others | {"worker-cpu": 2}
+    assert started(COMPOSE_PROFILES="cpu") == others | {"worker-cpu": 1}  # as older versions wrote it
+    # docs/deploying.md: both, unless CPU_WORKERS says 0.
+    assert started(COMPOSE_PROFILES="gpu") == others | {"worker-cpu": 1, "worker-gpu": 1}
+    assert started(COMPOSE_PROFILES="gpu", CPU_WORKERS="0") == others | {"worker-gpu": 1}
+
+
+def test_profiles_and_variables_are_those_of_the_docs() -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text()
+    assert "`COMPOSE_PROFILES=gpu` to `.env`, and `CPU_WORKERS=0`" in text
+    assert {profile for part in services().values() for profile in part.get("profiles", [])} == {"gpu"}
 
 
 @pytest.mark.parametrize("name", OURS)

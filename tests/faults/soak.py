@@ -112,8 +112,11 @@ class Soak:
                     self.topology.check_succeeded(job_id, STEPS)
                 except AssertionError as error:
                     found.append(f"X, F or A: {job_id}: {error}")
-            elif self.topology.artifacts(job_id):
-                found.append(f"A: {job_id} is {job.status} and has artifacts")
+            elif self.topology.artifacts(job_id):  # complete before the job ended otherwise
+                try:
+                    self.topology.check_whole(job_id)
+                except AssertionError as error:
+                    found.append(f"A: {job_id} is {job.status}: {error}")
         answers = self.numbers.answers
         errors = {status: count for status, count in answers.statuses.items() if status >= 500}
         if errors or answers.missing:

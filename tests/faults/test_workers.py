@@ -96,9 +96,9 @@ def test_row_09_killed_between_training_and_commit(topology: Topology, place: st
     first = topology.start_worker(FAILPOINT=f"{place}:kill")
     topology.until(lambda: topology.job(job_id).failures == 1)
     first.kill()
-    topology.check_nothing_published(job_id)
-    folder = topology.settings.files.job_artifacts(job_id)
-    assert place == "before_publish" or list(folder.glob("*.zip"))  # renamed, and named by no row
+    assert topology.check_whole(job_id) == {"adapter.zip"}  # complete before the kill, so it can be downloaded
+    metrics = topology.settings.files.job_artifacts(job_id) / "metrics.zip"
+    assert place == "before_publish" or metrics.exists()  # renamed, and named by no row
     topology.start_worker()
     topology.check_succeeded(job_id, steps=40)
 
@@ -109,10 +109,11 @@ def test_row_09_orphan_of_an_abandoned_job_is_collected(topology: Topology) -> N
     first = topology.start_worker(FAILPOINT="before_commit:kill")
     topology.wait(job_id, JobStatus.FAILED)
     first.kill()
-    folder = topology.settings.files.job_artifacts(job_id)
-    assert list(folder.glob("*.zip"))
+    metrics = topology.settings.files.job_artifacts(job_id) / "metrics.zip"
+    assert metrics.exists()
     topology.start_worker()  # collects when it starts
-    topology.until(lambda: not folder.exists())
+    topology.until(lambda: not metrics.exists())
+    assert topology.check_whole(job_id) == {"adapter.zip"}
 
 
 CLAIMS = """

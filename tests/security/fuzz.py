@@ -45,15 +45,12 @@ def main() -> int:
         model = build_model(Path(folder) / "tiny")
         copy_model(model, settings)
         with started(settings.home, inspection.inspect(FORKSERVER, str(model), None, local=True)) as api:
-            upload(api, max(WARM_UP, wanted.uploads // 10), wanted.seed + 1)
+            problems = [] if wanted.only_schema else mutate(api, Path(folder), wanted)
+            problems += drive(api.surface, 2, 2, wanted.seed + 1)
             before = held(api)
-            problems = upload(api, wanted.uploads, wanted.seed)
-            problems += drifted("uploads", before, held(api))
-            problems += read_files(Path(folder), wanted.files, wanted.seed)
-            problems += drive(api.surface, 2, wanted.seed + 1)
-            before = held(api)
-            problems += drive(api.surface, wanted.examples, wanted.seed)
-            problems += drifted("requests by the schema", before, held(api))
+            problems += drive(api.surface, wanted.examples, wanted.sequences, wanted.seed)
+            if not wanted.only_schema:  # without the uploads, what is made once is not made by then
+                problems += drifted("requests by the schema", before, held(api))
             if not (alive := httpx.get(f"{api.surface.url}/healthz", timeout=120).is_success):
                 problems.append("the API does not answer")
             print(f"API {'up' if alive else 'DOWN'}, at most {api.peak() / 1e6:.0f} MB")
@@ -62,11 +59,22 @@ def main() -> int:
     return int(bool(problems))
 
 
+def mutate(api: Api, folder: Path, wanted: argparse.Namespace) -> list[str]:
+    """Mutants of uploads to the API, then of files to what reads them."""
+    upload(api, max(WARM_UP, wanted.uploads // 10), wanted.seed + 1)
+    before = held(api)
+    problems = upload(api, wanted.uploads, wanted.seed)
+    problems += drifted("uploads", before, held(api))
+    return problems + read_files(folder, wanted.files, wanted.seed)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.security.fuzz", description="Fuzzes a service of its own.")
     parser.add_argument("--uploads", type=int, default=4_000, help="mutants of data sets, archives and images")
     parser.add_argument("--files", type=int, default=6_000, help="mutants of safetensors files and checkpoints")
     parser.add_argument("--examples", type=int, default=40, help="requests for each call, caller and kind")
+    parser.add_argument("--sequences", type=int, default=40, help="sequences of twenty calls, for each caller")
+    parser.add_argument("--only-schema", action="store_true", help="leave the mutants out")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -168,13 +176,13 @@ def _fill(place: Path, content: bytes) -> None:
     (place / "state.json").write_text('{"step": 1, "epoch": 0.5}')
 
 
-def drive(surface: Surface, examples: int, seed: int) -> list[str]:
+def drive(surface: Surface, examples: int, sequences: int, seed: int) -> list[str]:
     """The schema, as everybody."""
     problems = []
     for key in ("admin", None, OTHERS, "read"):
         began, tally = time.monotonic(), Tally()
         call_each(surface, key, examples, seed, tally)
-        call_in_sequences(surface, key, runs=examples, steps=20, number=seed, tally=tally)
+        call_in_sequences(surface, key, runs=sequences, steps=20, number=seed, tally=tally)
         caller = key or "nobody"
         show(f"{tally.statuses.total():,} requests to {len(tally.operations)} calls as {caller}", tally.statuses, began)
         problems += [f"as {caller}: {problem}" for problem in tally.problems]

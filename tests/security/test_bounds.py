@@ -13,7 +13,8 @@ import pytest
 
 from service.http.gate.json_bounds import check_json
 from service.http.routes import IMAGES_BYTES, JsonBounds
-from service.shared.errors import BadRequest, InvalidRequest, TooLarge
+from service.shared.errors import BadRequest, InvalidRequest, TooLarge, TooManyRequests
+from service.shared.processes.subprocesses import ConcurrencyLimit
 from tests.security.support import Target
 from tests.service.support import error_of
 
@@ -120,6 +121,56 @@ def test_16_no_body_holds_the_event_loop(session_target: Target, monkeypatch: py
             client.post(f"/jobs/{session_target.ids['job_id']}/predict", content=body, headers=JSON)
         slowest[f"predict {body[:9]!r}"] = max(times)
     assert max(slowest.values()) < LOOP_SECONDS, slowest
+
+
+def slow_patterns() -> dict[str, dict[str, Any]]:
+    """Expressions that take seconds or for ever to compile or match, by the thousand where they are short."""
+    classes = "".join(f"[{chr(ord('c') + n)}-\uffff]" * 59 for n in range(20))
+    return {
+        "sixty classes without regard to case": {"target_modules": f"(?i){classes * 3}"},
+        "as many as fit": {"target_modules": f"(?i){classes[:990]}"},
+        "as many as fit in all fields": {
+            "target_modules": ["query"],
+            "layers_to_transform": [0],
+            "layers_pattern": [f"(?i){classes[:280]}{n}" for n in range(20)],
+        },
+        "thousands": {"target_modules": [f"(?i){classes[:250]}{n}" for n in range(2_000)]},
+        "thousands to save": {
+            "target_modules": ["query"],
+            "modules_to_save": [f"(?i)[c-\uffff]+{n}" for n in range(500)],
+        },
+        "backtracking": {"target_modules": r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)\8\7[qu]{3}"},
+    }
+
+
+def test_16_expressions_of_users_hold_nobody_else(session_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled and matched in a process with 2 seconds of CPU: neither the event loop nor a thread of the API does it.
+
+    Seen to fail: with `find_targets` called in the API, which took a second for the second of them.
+    """
+    client = session_target.client("submit")
+    spec = client.get(f"/jobs/{session_target.ids['job_id']}").json()["resolved"]["spec"]
+    for name, fields in slow_patterns().items():
+        begun = time.process_time()
+        with loop_times(monkeypatch) as times:
+            answer = client.post("/jobs?dry_run=true", json=spec | {"adamss": fields})
+        assert answer.status_code in (413, 422), (name, answer.status_code, answer.text[:200])
+        assert error_of(answer.json())["message"], name
+        assert max(times) < LOOP_SECONDS, name
+        assert time.process_time() - begun < LOOP_SECONDS, name  # of all threads
+
+
+def test_16_one_project_cannot_take_every_process() -> None:
+    limit = ConcurrencyLimit(3, "All are busy.", each=2)
+    with limit.slot("a"), limit.slot("a"):
+        with pytest.raises(TooManyRequests), limit.slot("a"):
+            pass
+        with limit.slot("b"), pytest.raises(TooManyRequests), limit.slot("c"):
+            pass
+        with limit.slot("c"):
+            pass
+    with limit.slot("a"):
+        pass
 
 
 def test_16_steps_beyond_any_job(session_target: Target) -> None:

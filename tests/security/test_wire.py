@@ -185,7 +185,7 @@ def test_15_log_injection(session_target: Target, log: io.StringIO) -> None:
     Seen to fail: with the message formatted into the line without json.dumps.
     """
     client = session_target.client("submit")
-    forged = '\n{"level": "critical", "message": "forged"}\r\n\u2028\u2029\x1b[31m\x00'
+    forged = '\n{"level": "critical", "message": "forged"}\r\n\u2028\u2029\x1b[31m\x00\x7f\x9b\u202e'
     encoded = "%0A%7B%22level%22%3A%22critical%22%2C%22message%22%3A%22forged%22%7D%0D%0A%1b%5B31m%00"
     for route in routes_of(session_target.app):
         if not route.path.endswith("/stream"):
@@ -204,6 +204,7 @@ def test_15_log_injection(session_target: Target, log: io.StringIO) -> None:
         assert {"time", "level", "logger", "message"} <= set(record)
         assert (record["level"], record["message"]) != ("critical", "forged")
     assert log.getvalue().isascii()
+    assert "\x7f" not in log.getvalue()
 
 
 def test_16_absurd_numbers(session_target: Target) -> None:

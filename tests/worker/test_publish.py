@@ -12,8 +12,11 @@ from service.shared.database.tables import Evaluation, Job, JobStatus
 from service.shared.errors import Conflict
 from service.shared.jobs import states
 from tests.worker.support import Service
+from worker.artifact_rows import register
 from worker.failures import failure
 from worker.publish import publish
+from worker.report_store import ReportStore
+from worker.reporter import BufferedReporter
 
 
 def claimed(service: Service) -> Job:
@@ -63,6 +66,54 @@ def test_artifacts_are_published_though_another_one_failed(service: Service) -> 
     ended = service.job(job.id)
     assert (ended.status, ended.error, ended.result) == (JobStatus.FAILED, dict(error), {"eval_accuracy": 0.5})
     assert publish(service.db, home, job.id, job.attempt, made(service, job), error), "its commit was answered late"
+
+
+def test_an_artifact_that_is_complete_outlives_its_attempt(service: Service) -> None:
+    """As where the process is killed while it writes the next one."""
+    job = claimed(service)
+    (artifact,) = made(service, job).artifacts
+    folder, files = service.settings.files.job(job.id), service.settings.files
+    reporter = BufferedReporter(ReportStore(service.db, job.id, job.attempt, folder, files), lease_seconds=10.0)
+    reporter.artifact(artifact)
+    assert reporter.close(5)
+    assert service.job(job.id).status == JobStatus.RUNNING
+    with service.db.write() as session:
+        assert states.fail(session, job.id, job.attempt, {"code": "x", "message": "m", "hint": "h"})
+    assert [(row.name, row.sha256) for row in service.artifacts(job.id)] == [("adapter", artifact.sha256)]
+    assert published(service, job).read_bytes() == b"adapter"
+
+
+def test_a_stale_attempt_registers_no_artifact(service: Service) -> None:
+    job = claimed(service)
+    (artifact,) = made(service, job).artifacts
+    with service.db.write() as session:
+        assert states.give_back(session, job.id, job.attempt, charge=True)
+    folder, files = service.settings.files.job(job.id), service.settings.files
+    reporter = BufferedReporter(ReportStore(service.db, job.id, job.attempt, folder, files), lease_seconds=10.0)
+    reporter.artifact(artifact)
+    assert not reporter.close(5)
+    assert service.artifacts(job.id) == []
+    assert not published(service, job).exists()
+
+
+def test_the_artifact_of_a_new_attempt_replaces_the_old_one_at_its_end(service: Service) -> None:
+    """Until the transaction is committed, the row names a file with its hash."""
+    old = claimed(service)
+    files, home = service.settings.files, service.settings.resolved_home
+    with service.db.write() as session:
+        register(session, files, old.id, made(service, old, b"old").artifacts)
+        assert states.give_back(session, old.id, old.attempt, charge=True)
+    with service.db.write() as session:
+        new = states.claim(session, old.id, "other", 60.0)
+    assert new is not None
+    result = made(service, new, b"new")
+    with service.db.write() as session:
+        register(session, files, new.id, result.artifacts)
+        assert published(service, old).read_bytes() == b"old"
+    assert publish(service.db, home, new.id, new.attempt, result)
+    (row,) = service.artifacts(new.id)
+    assert (row.sha256, (home / row.path).read_bytes()) == (result.artifacts[0].sha256, b"new")
+    assert [path.name for path in files.job_artifacts(new.id).iterdir()] == [(home / row.path).name]
 
 
 def test_stale_attempt_publishes_nothing_and_touches_no_file(service: Service) -> None:

@@ -28,7 +28,7 @@ def claim(service: Service, job_id: str) -> Job:
 
 
 def store_of(service: Service, job: Job) -> ReportStore:
-    return ReportStore(service.db, job.id, job.attempt, service.settings.files.job(job.id))
+    return ReportStore(service.db, job.id, job.attempt, service.settings.files.job(job.id), service.settings.files)
 
 
 def metric(step: int, loss: float = 1.0) -> Row:

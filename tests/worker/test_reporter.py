@@ -37,7 +37,7 @@ def reporter(service: Service, job: Job) -> Iterator[BufferedReporter]:
 def make(service: Service, job: Job, **fields: object) -> BufferedReporter:
     folder = service.settings.files.job(job.id)
     options = {"lease_seconds": 10.0, "interval": 0.05, **fields}
-    store = ReportStore(service.db, job.id, job.attempt, folder)
+    store = ReportStore(service.db, job.id, job.attempt, folder, service.settings.files)
     return BufferedReporter(store, **options)  # type: ignore[arg-type]
 
 
@@ -197,7 +197,7 @@ class AnswerLost(ReportStore):
 
 
 def test_commit_whose_answer_was_lost_is_not_written_twice(service: Service, job: Job) -> None:
-    store = AnswerLost(service.db, job.id, job.attempt, service.settings.files.job(job.id))
+    store = AnswerLost(service.db, job.id, job.attempt, service.settings.files.job(job.id), service.settings.files)
     reporter = BufferedReporter(store, lease_seconds=10.0, interval=0.05)
     metric(reporter, 1)
     reporter.event("step", "one", {})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from service.shared.database.engine import make_engine
 from service.shared.settings import Settings
@@ -20,22 +20,29 @@ ADVISORY_LOCK = 7_241_508_311  # arbitrary, but the same in every version
 
 def upgrade(settings: Settings, revision: str = "head") -> None:
     """Run the missing migrations in one transaction, one process at a time."""
+    with open_for_migration(settings) as connection:
+        command.upgrade(_config(settings, connection), revision)
+
+
+@contextmanager
+def open_for_migration(settings: Settings) -> Iterator[Connection]:
+    """Open a transaction in which this process alone changes the schema."""
     engine = make_engine(settings.resolved_database_url)
     try:
         if engine.dialect.name == "sqlite":
             with _file_lock(settings), engine.execution_options(adamss_write=True).begin() as connection:
-                command.upgrade(_config(settings, connection), revision)
+                yield connection
         else:
             with engine.begin() as connection:
                 # Wait without limit: another process may be migrating.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-                command.upgrade(_config(settings, connection), revision)
+                yield connection
     finally:
         engine.dispose()
 
 
-def _config(settings: Settings, connection: object) -> Config:
+def _config(settings: Settings, connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection

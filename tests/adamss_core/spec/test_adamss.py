@@ -67,6 +67,7 @@ REFUSED: list[dict[str, Any]] = [
 TAKEN: list[dict[str, Any]] = [
     {},
     {"init_weights": None},
+    {"init_weights": False},
     {"mask_interval": 0},
     {"init_warmup": 100, "final_warmup": 100},
     {"asa_schedule_exponent": 0.0},
@@ -110,9 +111,9 @@ def test_numbers_are_not_guessed(name: str, value: Any) -> None:
     "fields",
     [
         {"target_modules": []},
-        {"layers_pattern": "layer"},
-        {"asa_importance_beta": 1.0},
+        {"asa_importance_beta": 1.1},
         {"svd_threshold": -0.1},
+        {"use_asa": True, "asa_target_subspaces": 0},
         {"r": 0},
         {"num_subspaces": 0},
     ],

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from adamss_core.spec import JobSpec, Plan
-from adamss_core.training.request import MetricKind, RunRequest, RunResult, Values
+from adamss_core.training.request import ArtifactFile, MetricKind, RunRequest, RunResult, Values
 
 GOOD = ("fine", "great", "lovely", "warm", "bright")
 BAD = ("dull", "awful", "cold", "grim", "flat")
@@ -155,6 +155,7 @@ class Recorder:
         self.checkpoints: list[dict[str, Any]] = []
         self.resumed_at: list[int] = []
         self.plans: list[Plan] = []
+        self.artifacts: list[str] = []
         self.on_step: Callable[[int], None] = lambda _: None
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
@@ -184,6 +185,10 @@ class Recorder:
     def planned(self, plan: Plan, subspaces: int) -> None:
         assert subspaces > 0
         self.plans.append(plan)
+
+    def artifact(self, artifact: ArtifactFile) -> None:
+        assert artifact.path.stat().st_size == artifact.size_bytes
+        self.artifacts.append(artifact.name)
 
     def stop_requested(self) -> bool:
         return self.stop_at is not None and bool(self.steps) and self.steps[-1]["step"] >= self.stop_at

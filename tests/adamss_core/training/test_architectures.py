@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,12 @@ def test_every_artifact_of_every_architecture_agrees(tmp_path: Path, kind: str) 
     assert all(a.manifest["verification"]["largest_difference"] < 1e-4 for a in outcome.artifacts)
     if kind == "roberta":  # 14 positions begin after the padding token
         assert outcome.artifacts[0].manifest["max_length"] == 13
+    # What the card says is held in tests/adamss_core/test_peft_page.py.
+    warned = {artifact.name for artifact in outcome.artifacts if "class Conv1D" in card_of(artifact.path)}
+    assert warned == ({"adapter"} if kind == "gpt2" else set())
+    assert outcome.artifacts[0].manifest["conv1d_modules"] == (1 if kind == "gpt2" else 0)
+
+
+def card_of(artifact: Path) -> str:
+    with zipfile.ZipFile(artifact) as archive:
+        return archive.read("README.md").decode()

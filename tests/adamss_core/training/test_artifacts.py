@@ -16,8 +16,11 @@ from transformers import pipeline
 
 from adamss_core.errors import MergeError
 from adamss_core.training import artifacts, verification
+from adamss_core.training.card import model_card
 from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError
 from adamss_core.training.run import run
+from adamss_core.training.tasks.base import Usage
+from adamss_core.visible import UNSAFE
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request
 from tests.marks import compat
 
@@ -111,6 +114,16 @@ def test_cards_have_front_matter_and_numbers(finished: FinishedRun, unpacked: di
         assert "kept 7 of 16 subspaces" in body
 
 
+def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> None:
+    """Seen to fail: with Markdown alone escaped."""
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    manifest["spec"]["name"] = manifest["result"]["labels"][0] = "a\x1b]0;owned\x07\x9b31m\u202eb"
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    card = model_card("adapter", manifest, usage)
+    assert UNSAFE.findall(card.replace("\n", "")) == []
+    assert r"\\x1b\]0;owned\\x07" in card
+
+
 @pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])
 def test_an_artifact_that_answers_differently_is_not_published(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -168,6 +181,7 @@ def test_an_artifact_that_fails_keeps_no_other_back(
     assert all(artifact.path.exists() for artifact in caught.value.outcome.artifacts)
     assert caught.value.deterministic
     assert "artifact_failed" in recorder.event_types()
+    assert recorder.artifacts == [artifact.name for artifact in caught.value.outcome.artifacts]
 
 
 def test_nan_is_no_agreement() -> None:

@@ -117,3 +117,24 @@ def test_targets_that_are_guessed_are_named(service: Service, tiny_facts: dict[s
     said = [warning for warning in response.json()["warnings"] if "adamss.target_modules is not set" in warning]
     assert len(said) == guessed
     assert not guessed or "query and value of each attention layer" in said[0]
+
+
+def test_targets_of_former_names_are_planned_under_their_present_ones(
+    service: Service, tiny_facts: dict[str, Any]
+) -> None:
+    def present(name: str) -> str:
+        return name.replace("self.query", "q_proj").replace("self.value", "v_proj")
+
+    linear = [module | {"name": present(module["name"])} for module in tiny_facts["linear_modules"]]
+    modules = {present(name): kind for name, kind in tiny_facts["modules"].items()}
+    know(service, tiny_facts, model_type="vit", linear_modules=linear, modules=modules)
+    plans = {}
+    for targets in (["query", "value"], ["q_proj", "v_proj"], ["c_attn"]):
+        response = service.client.post("/jobs?dry_run=true", json=service.spec(adamss={"target_modules": targets}))
+        plans[targets[0]] = response.json()
+    assert plans["query"]["estimate"]["modules"] == plans["q_proj"]["estimate"]["modules"]
+    said = {name: [text for text in plans[name]["warnings"] if "before" in text] for name in ("query", "q_proj")}
+    assert said["q_proj"] == []
+    assert "'query' is now q_proj, 'value' is now v_proj" in said["query"][0]
+    assert plans["c_attn"]["error"]["code"] == "targets_not_found"
+    assert "q_proj (2)" in plans["c_attn"]["error"]["message"]

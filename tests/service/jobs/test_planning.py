@@ -35,7 +35,6 @@ ASA = {
         ({"adamss": {"target_modules": "q(uery"}}, "invalid_pattern", "adamss.target_modules", "regular expression"),
         ({"adamss": {"target_modules": ["query"], "layers_to_transform": [7]}}, "targets_not_found", None, "layers"),
         ({"adamss": {"modules_to_save": ["poolr"]}}, "unknown_module", "adamss.modules_to_save[0]", "pooler"),
-        ({"adamss": {**ASA, "asa_target_subspaces": 99}}, "target_too_large", "adamss.asa_target_subspaces", "20"),
         ({"adamss": {**ASA, "final_warmup": 1000}}, "schedule_unreachable", "adamss.final_warmup", "at most 6"),
         ({"adamss": ASA, "training": {"max_steps": 1}}, "schedule_unreachable", "adamss.use_asa", "max_steps"),
     ],
@@ -135,11 +134,30 @@ def test_a_pasted_adapter_config_is_taken(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"layers_pattern": "layer"}, "layers_pattern has no effect without layers_to_transform"),
+        ({**ASA, "asa_target_subspaces": 99}, "have 20 subspaces: nothing will be pruned"),
+        ({**ASA, "asa_uncertainty_beta": 1.0}, "pruning keeps the first ones"),
+        ({"svd_threshold": 2.0}, "svd_threshold has no effect"),
+        ({"mask_interval": 0}, "no effect while use_asa is false"),
+    ],
+)
+def test_what_peft_takes_is_taken_with_a_warning(service: Service, fields: dict[str, Any], says: str) -> None:
+    spec = service.spec(adamss=fields)
+    response = service.client.post("/jobs?dry_run=true", json=spec)
+    assert response.status_code == 200, response.text
+    assert any(says in warning for warning in response.json()["warnings"])
+
+
+@pytest.mark.parametrize(
     ("changes", "param", "says"),
     [
         ({"adamss": {"init_warmup": "soon"}}, "adamss.init_warmup", "must be an integer, or 'auto'"),
         ({"adamss": {"use_asa": True, "init_warmup": 9, "final_warmup": 3}}, "adamss.final_warmup", "larger than"),
-        ({"adamss": {"layers_pattern": "layer"}}, "adamss.layers_pattern", "layers_to_transform"),
+        ({"adamss": {"use_asa": True, "mask_interval": 0}}, "adamss.mask_interval", "at least 1"),
+        ({"adamss": {"use_asa": True, "asa_target_subspaces": 0}}, "adamss.asa_target_subspaces", "at least 1"),
+        ({"adamss": {"asa_importance_beta": 1.5}}, "adamss.asa_importance_beta", "at most 1"),
         ({"adamss": {"target_modules": []}}, "adamss.target_modules", "at least one module"),
         ({"adamss": {"target_modules": ["query", 3]}}, "adamss.target_modules[1]", "must be a string"),
         ({"adamss": {"rank": 3}}, "adamss.rank", "not a known field"),

@@ -39,9 +39,9 @@ def train(service: Service, job_id: str) -> RunRequest:
     """What a training process does with the job."""
     attempt = run_job(service, job_id)
     with service.db.read() as session:
-        asked = build_request(session.get_one(Job, job_id), service.settings)
+        asked = build_request(service.db, session.get_one(Job, job_id), service.settings)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    store = ReportStore(service.db, job_id, attempt, service.settings.files.job(job_id))
+    store = ReportStore(service.db, job_id, attempt, service.settings.files.job(job_id), service.settings.files)
     reporter = BufferedReporter(store, lease_seconds=60.0, interval=0.05)
     try:
         run(asked, reporter)
@@ -89,7 +89,7 @@ def test_another_attempt_is_given_auto_again(service: Service, tmp_path: Path) -
     with service.db.write() as session:
         row = session.get_one(Job, job_id)
         row.status, row.lease_until = JobStatus.QUEUED, None
-        again = build_request(row, service.settings)
+        again = build_request(service.db, row, service.settings)
     assert again == first
 
 

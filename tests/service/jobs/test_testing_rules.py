@@ -61,7 +61,7 @@ def test_test_data_of_a_job_cannot_be_deleted(any_service: Service) -> None:
     refused = any_service.client.delete(f"/datasets/{test}")
     assert (refused.status_code, error_of(refused.json())["code"]) == (409, "dataset_in_use")
     with any_service.db.read() as session:
-        asked = build_request(session.get_one(Job, job["id"]), any_service.settings)
+        asked = build_request(any_service.db, session.get_one(Job, job["id"]), any_service.settings)
     assert asked.test_file == any_service.settings.files.dataset_rows(test)
     any_service.client.post(f"/jobs/{job['id']}/cancel")
     assert any_service.client.delete(f"/datasets/{test}").status_code == 204

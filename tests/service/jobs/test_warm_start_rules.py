@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.shared.database.tables import Artifact, Job, now
+from service.shared.database.tables import Artifact, Job, JobStatus, now
 from tests.service.support import Service, error_of
 from worker.request import build_request
 
@@ -15,6 +15,7 @@ def with_adapter(service: Service, job_id: str) -> None:
     with service.db.write() as session:
         path = f"artifacts/{job_id}/adapter.zip"
         sizes: dict[str, Any] = {"size_bytes": 3, "sha256": "0" * 64, "manifest": {}}
+        session.get_one(Job, job_id).status = JobStatus.SUCCEEDED
         session.add(Artifact(job_id=job_id, name="adapter", path=path, created_at=now(), **sizes))
 
 
@@ -23,7 +24,7 @@ def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> Non
     with_adapter(service, source)
     job = service.submit(init_from=source)
     with service.db.read() as session:
-        request = build_request(session.get_one(Job, job["id"]), service.settings)
+        request = build_request(service.db, session.get_one(Job, job["id"]), service.settings)
     assert request.init_from == service.settings.files.artifact(source, "adapter")
     assert type(request).from_json(request.to_json()) == request
 

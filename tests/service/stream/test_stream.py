@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema_rs import validator_for
 from sqlalchemy import event
 
 from service.stream import feed
@@ -92,6 +93,24 @@ def test_the_stream_and_polling_agree_from_every_place(live: Service) -> None:
         assert [entry.event for entry in sent[-2:]] == ["state", "end"]
         assert sent[-2].data == live.client.get(f"/jobs/{job_id}").json()
     assert asyncio.run(read_all(live, path, after=numbers[3]))[0].seq == numbers[4]
+
+
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
+def test_every_event_is_what_the_document_says(live: Service) -> None:
+    """Seen to fail: with the stream described as a string."""
+    document = live.app.openapi()
+    answer = document["paths"]["/jobs/{job_id}/stream"]["get"]["responses"]["200"]
+    shapes = {
+        shape["properties"]["event"]["const"]: shape
+        for shape in answer["content"]["text/event-stream"]["schema"]["oneOf"]
+    }
+    sent = asyncio.run(read_all(live, f"/jobs/{make_history(live)}/stream"))
+    assert {entry.event for entry in sent} == {"metrics", "events", "subspaces", "state", "end"}
+    for entry in sent:
+        shape = shapes[entry.event]
+        content = shape["properties"]["data"]["contentSchema"]
+        validator_for({**content, "components": document["components"]}).validate(entry.data)
+        assert ("id" in shape["required"]) == (entry.seq is not None)
 
 
 @pytest.mark.parametrize("live", ["sqlite"], indirect=True)

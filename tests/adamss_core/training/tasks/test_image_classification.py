@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from tests.adamss_core.training.support import FinishedRun, Recorder, request
-from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, predicted, task_job
+from tests.adamss_core.training.tasks.support import build_vit, card_answers, draw_images, predicted, task_job, unpacked
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,22 @@ def test_classes_are_learnt_and_published(trained: FinishedRun) -> None:
     assert all(a.manifest["verification"]["largest_difference"] < 1e-4 for a in trained.outcome.artifacts)
     left_out = next(facts for name, _, facts in trained.recorder.events if name == "rows_left_out")
     assert left_out["reasons"] == {"whose image file is missing": 1}
+
+
+def test_targets_of_former_names_are_said_in_events_and_on_the_card(vit: Path, tmp_path: Path) -> None:
+    """The names of PEFT's own example; the present ones are in the file, so that stock PEFT finds them."""
+    spec = task_job(TASK, adamss={"target_modules": ["query", "value"]}, training={"max_steps": 2})
+    wanted = request(vit, tmp_path / "job", draw_images(tmp_path / "job" / "train", 20), spec=spec)
+    recorder = Recorder()
+    outcome = run(wanted, recorder)
+    assert outcome.result["pruning"]["total"] == 2 * 2 * 4
+    assert [text for name, text, _ in recorder.events if name == "warning" and "'query' is now q_proj" in text]
+    for artifact in outcome.artifacts:
+        card = (unpacked(outcome, artifact.name, tmp_path) / "README.md").read_text()
+        assert "adapted were `query` as q_proj, `value` as v_proj." in card
+        assert artifact.manifest["renamed_targets"] == {"query": ["q_proj"], "value": ["v_proj"]}
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(trained: FinishedRun, vit: Path, tmp_path: Path) -> None:
