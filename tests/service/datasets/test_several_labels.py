@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.service.datasets.corpus import csv_of, json_lines, parquet_of
+from adamss_core.spec.tasks.image_classification import ImageClassification
+from service.datasets.left_out import suggest
+from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
 from tests.service.datasets.test_corpus import read
 from tests.service.datasets.test_dialects import notices
+from tests.service.datasets.test_suggestion import dataset_of
 
 SETS = [["pos", "long"], ["neg", "short"], ["pos", "short"], ["neg", "long"]] * 5
 
@@ -77,3 +80,14 @@ def test_a_label_beside_columns_of_two_values_is_the_label(tmp_path: Path) -> No
     lines = [f"text {n},{n % 2},{n % 3 > 1:d},a" for n in range(12)]
     result, _ = read(tmp_path, "a.csv", csv_of(*lines, header="text,seen,long,label"))
     assert "one_hot" not in notices(result)
+
+
+def test_several_labels_of_images_are_refused_in_words(tmp_path: Path) -> None:
+    metadata = csv_of(*(f'{n}.png,"{",".join(SETS[n])}"' for n in range(20)), header="file_name,label")
+    content = zip_of({f"{n}.png": image() for n in range(20)} | {"metadata.csv": metadata})
+    dataset = dataset_of(content, tmp_path, "a.zip")
+    assert "several_labels" in {notice["code"] for notice in dataset.profile["notices"]}
+    assert not [found for found in suggest(dataset) if found.task == "image-classification"]
+    problem = ImageClassification().column_problem("label", "label", "list")
+    assert problem is not None
+    assert "learns one class for each" in problem.message
