@@ -26,7 +26,9 @@ NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates", "sugg
 def upload(
     file: Annotated[
         str,
-        typer.Argument(help="A CSV, TSV, JSONL, JSON or Parquet file, a zip of images; or hub:org/name[@revision]."),
+        typer.Argument(
+            help="A CSV, TSV, JSONL, JSON, CoNLL or Parquet file, a zip of images; or hub:org/name[@revision]."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Name in lists. Default: the file's name.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",

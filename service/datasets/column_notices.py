@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from adamss_core.spec.chat import ORDER, USER_LAST, list_parts
 from adamss_core.spec.labels import class_name, null_words, variants
+from adamss_core.spec.suggestion import LABELS
 from service.datasets.rows import Notice
 
 if TYPE_CHECKING:
     from service.datasets.profiling import Column
 
+ONE_HOT = ({"0", "1"}, {"true", "false"})  # names of the values of a class's own column
+MIN_ONE_HOT_ROWS = 10
 SHOWN = 5  # groups or spellings that a notice names
 
 
 def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]:
+    yield from _about_one_hot(columns, rows)
     for name, column in columns.items():
         is_nested = bool(column.types & {"list", "messages"})
         if is_nested and len(column.types) > 1:
@@ -31,6 +35,27 @@ def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
         if len(column.values) < column.values.total() and (groups := variants(column.values)):
             yield Notice("label_variants", name, f"Column '{name}' holds {describe_variants(groups, column.values)}")
         yield from _about_spellings(name, column)
+
+
+def _about_one_hot(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]:
+    """Yield a notice on columns that each say of one class whether a row has it."""
+    if rows < MIN_ONE_HOT_ROWS or any(name.strip().lower() in LABELS for name in columns):
+        return
+    found = [
+        name
+        for name, column in columns.items()
+        if column.filled == rows and set(column.values) in ONE_HOT and column.types <= {"integer", "boolean"}
+    ]
+    if len(found) > 1:
+        named = ", ".join(f"'{name}'" for name in found[:SHOWN])
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        yield Notice(
+            "one_hot",
+            None,
+            f"The columns {named}{more} are 0 or 1 in every row, so that each may be a class. A job reads its labels "
+            'from one column: write one with a list of the names of those that are 1, such as ["a", "b"], for '
+            "problem_type multi_label_classification; or name one of them as label.",
+        )
 
 
 def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:

@@ -74,8 +74,8 @@ def upload_dataset(
     caller: CallerDep, body: Annotated[UploadFile | HubDatasetIn, Depends(read_body)], response: Response
 ) -> DatasetOut:
     """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
-    UTF-8 and optionally gzipped; Parquet; or a zip of images, in a folder per class or with a metadata.csv or
-    metadata.jsonl that has the columns file_name and label.
+    UTF-8 and optionally gzipped; CoNLL (a word and its tags a line); Parquet; or a zip of images, in a folder per class
+    or with a metadata.csv or metadata.jsonl that has the columns file_name and label.
 
     The file is converted at once, in a sandboxed process: unusable rows are left out and listed by number, up to a
     tenth of all; beyond that, the upload is refused.

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from service.datasets.conll import SUFFIXES as CONLL_SUFFIXES
+from service.datasets.conll import is_conll, read_conll
+from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, refuse_binary, refuse_text
 from service.datasets.image_modes import ImageModes
 from service.datasets.images import read_images
 from service.datasets.json_rows import is_array, read_json_array, read_json_lines
@@ -16,7 +19,6 @@ from service.datasets.rows import Format, Notice, NumberedRow, Problem, refuse, 
 from service.datasets.tabular import read_csv
 from service.datasets.text_file import MARKS, TextFile, open_text, unpack
 
-ACCEPTED = "Upload CSV, TSV, JSONL, Parquet, or a zip of images."
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -27,26 +29,7 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
-}
-FOREIGN = {
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a single image",
-    b"\xff\xd8\xff": "a single image",
-    b"GIF8": "a single image",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
-    b"SQLite format 3": "an SQLite database",
-    b"ARROW1": "an Arrow file",
-    b"Obj\x01": "an Avro file",
-    b"ORC": "an ORC file",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "a bzip2 file",
-    b"\xfd7zXZ": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x80\x02": "a Python pickle, which is never loaded",
-    b"\x80\x03": "a Python pickle, which is never loaded",
-    b"\x80\x04": "a Python pickle, which is never loaded",
-    b"\x80\x05": "a Python pickle, which is never loaded",
+    **dict.fromkeys(CONLL_SUFFIXES, "conll"),
 }
 
 
@@ -93,18 +76,20 @@ def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
 
 def _open_text(text: TextFile, name: str) -> Opened:
     notices = list(text.notices)
-    format_ = SUFFIXES.get("." + name.rpartition(".")[2].lower()) or _by_first_sign(text)
+    refuse_text(text.beginning(TEXT_SIGNS))
+    named = SUFFIXES.get("." + name.rpartition(".")[2].lower())
+    format_ = named or _by_first_sign(text)
     if format_ in ("jsonl", "json"):
         if is_array(text):
             return Opened("json", read_json_array(text), notices)
         return Opened("jsonl", read_json_lines(text), notices)
+    if format_ == "conll" or is_conll(text, is_named=named is not None):
+        return Opened("conll", read_conll(text, notices), notices)
     return Opened(format_, read_csv(text, notices), notices)
 
 
 def _refuse_foreign(head: bytes) -> None:
-    for magic, what in FOREIGN.items():
-        if head.startswith(magic):
-            raise refuse("unsupported_format", f"This is {what}. {ACCEPTED}")
+    refuse_binary(head)
     if head.startswith((GZIP, PARQUET, *ZIP)):
         raise refuse("unsupported_format", f"This is packed twice. Unpack it. {ACCEPTED}")
 

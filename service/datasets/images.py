@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from service.datasets.foreign import refuse_office
 from service.datasets.image_modes import ImageModes
 from service.datasets.json_rows import read_json_lines
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, refuse, too_large
@@ -79,8 +80,7 @@ def _check_archive(infos: list[zipfile.ZipInfo], limit: int) -> None:
     if len(infos) > MAX_MEMBERS:
         raise too_large("too_many_files", f"The zip holds {len(infos):,} files; at most {MAX_MEMBERS:,} are accepted.")
     names = {info.orig_filename for info in infos}
-    if "[Content_Types].xml" in names:
-        raise refuse("unsupported_format", "This is a spreadsheet or document. Save its table as CSV and upload that.")
+    refuse_office(names)
     for info in infos:
         name = info.orig_filename
         path = PurePosixPath(name)

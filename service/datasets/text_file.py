@@ -62,6 +62,11 @@ class TextFile:
             while text := reader.read(CHUNK):
                 yield text
 
+    def beginning(self, signs: int) -> str:
+        """Return so many signs from the start, fewer where the text is shorter."""
+        with self._reader() as reader:
+            return reader.read(signs)
+
     @contextmanager
     def _reader(self) -> Iterator[io.TextIOWrapper]:
         self.file.seek(0)

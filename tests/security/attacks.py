@@ -136,6 +136,7 @@ def good_files() -> dict[str, bytes]:
     table = pa.table({"text": ["a good film", "a bad film"] * 10, "label": ["good", "bad"] * 10})
     parquet, tall = io.BytesIO(), "".join(f"a film no {place},label{place % 2}\n" for place in range(20))
     pq.write_table(table, parquet)
+    task = b'{"data": {"text": "a"}, "annotations": [{"result": [{"value": {"choices": ["x"]}}]}], "id": 1}'
     return {
         "rows.csv": f"text,label\n{tall}".encode(),
         "rows.tsv": f"text,label\n{tall}".replace(",", "\t").encode(),
@@ -144,6 +145,12 @@ def good_files() -> dict[str, bytes]:
         "rows.csv.gz": gzip.compress(f"text,label\n{tall}".encode()),
         "rows.parquet": parquet.getvalue(),
         "images.zip": zip_of(images),
+        "words.conll": b"-DOCSTART- O\n\n" + b"EU B-ORG\nrejects O\n\nAnna I-PER\nLee I-PER\n\n" * 10,
+        "words.conllu": b"# text = a b\n" + b"".join(b"%d\ta%s\n" % (n, b"\t_" * 8) for n in range(1, 9)) + b"\n",
+        "words.csv": b"sentence_id,word,tag\n" + b"".join(b"%d,w%d,O\n" % (n // 4, n) for n in range(24)),
+        "labels.csv": b'text,labels\na,"x,y"\nb,"y,z"\nc,"x,z"\nd,y\n' + b'e,"x,y"\n' * 9,
+        "spans.jsonl": b'{"text": "Anna Lee", "spans": [{"start": 0, "end": 8, "label": "PER"}]}\n' * 12,
+        "tasks.json": b"[" + b",".join([task] * 12) + b"]",
     }
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.labels import as_text
+from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column
 from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
@@ -80,11 +81,21 @@ class ImageClassification(TaskRecord):
     def suggest(self, columns: Columns) -> Suggestion | None:
         """Find image files with a class for each."""
         label = columns.label(("image",)) if columns.has_images else None
-        if label is None:
+        if label is None or columns.by_name[label.column]["type"] == "list":
             return None
         mapping = {"image": "image", "label": label.column}
         reason = f"the files are images, and {label.column!r} has a class of each"
         return Suggestion(self.name, None, mapping, label.is_certain, 1 + label.is_usual, reason)
+
+    def column_problem(self, field: str, column: str, column_type: str) -> SpecProblem | None:
+        if field != "label" or column_type != "list":
+            return super().column_problem(field, column, column_type)
+        return SpecProblem(
+            "dataset.label",
+            f"Column '{column}' holds lists of classes, but a job on images learns one class for each. Name a column "
+            "with one class, or write one of 0 and 1 for each class and train a job on each.",
+            "wrong_column_type",
+        )
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         name = as_text(cells["image"])

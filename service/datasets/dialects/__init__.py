@@ -13,8 +13,13 @@ from typing import Any
 from service.datasets.dialects.chats import Chats
 from service.datasets.dialects.dialect import Dialect, Misread
 from service.datasets.dialects.joined_chats import ChatPrompts, Preferences
+from service.datasets.dialects.label_studio import LabelStudio
+from service.datasets.dialects.list_texts import ListTexts
 from service.datasets.dialects.nested import NestedColumns
-from service.datasets.dialects.tools import Tools
+from service.datasets.dialects.sentences import Sentences
+from service.datasets.dialects.several_labels import SeveralLabels
+from service.datasets.dialects.spans import Spans
+from service.datasets.dialects.tool_columns import Tools
 from service.datasets.rows import MEBIBYTE, NESTED, Notice, NumberedRow, Problem, Row, check_values
 
 # Of the rows in which dialects are recognised, and that are held in memory together.
@@ -22,7 +27,11 @@ HEAD_ROWS = 100
 HEAD_BYTES = 16 * MEBIBYTE
 
 # In this order: each sees the rows as those before it left them.
-DIALECTS: tuple[type[Dialect], ...] = (Tools, Chats, ChatPrompts, Preferences, NestedColumns)
+DIALECTS: tuple[type[Dialect], ...] = (
+    *(Chats, ChatPrompts, Preferences),
+    *(ListTexts, LabelStudio, Spans, SeveralLabels),
+    *(Tools, NestedColumns),
+)
 
 Item = NumberedRow | Problem
 
@@ -41,7 +50,12 @@ class Translated:
             is_checked: whether rows that no dialect touches are known to have valid names and cells.
         """
         head = _head(items)
-        self._items = chain(head, items)
+        self._items: Iterator[Item] = chain(head, items)
+        self._sentences = Sentences.recognise([item.values for item in head if isinstance(item, NumberedRow)])
+        if self._sentences is not None:
+            self._items = self._sentences.group(self._items)
+            head = _head(self._items)
+            self._items = chain(head, self._items)
         self._is_checked = is_checked
         self.dialects = _recognised(head)
 
@@ -51,6 +65,8 @@ class Translated:
 
     def notices(self) -> Iterator[Notice]:
         """Yield what was rewritten; complete after the last row."""
+        if self._sentences is not None:
+            yield from self._sentences.notices()
         for dialect in self.dialects:
             yield from dialect.notices()
 

@@ -1,0 +1,93 @@
+"""Several labels in a cell are found from the data and become a list; nothing is split that may be one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adamss_core.spec.tasks.image_classification import ImageClassification
+from service.datasets.left_out import suggest
+from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
+from tests.service.datasets.test_corpus import read
+from tests.service.datasets.test_dialects import notices
+from tests.service.datasets.test_suggestion import dataset_of
+
+SETS = [["pos", "long"], ["neg", "short"], ["pos", "short"], ["neg", "long"]] * 5
+
+
+def rows_of(cells: list[str]) -> list[dict[str, Any]]:
+    return [{"text": f"text {n}", "labels": cell} for n, cell in enumerate(cells)]
+
+
+@pytest.mark.parametrize("separator", [",", ", ", ";", "|"])
+@pytest.mark.parametrize("container", ["csv", "jsonl", "parquet"])
+def test_separated_labels_become_lists(separator: str, container: str, tmp_path: Path) -> None:
+    rows = rows_of([separator.join(labels) for labels in SETS])
+    content = {
+        "csv": lambda: csv_of(*(f'{row["text"]},"{row["labels"]}"' for row in rows), header="text,labels"),
+        "jsonl": lambda: json_lines(*rows),
+        "parquet": lambda: parquet_of({name: [row[name] for row in rows] for name in rows[0]}),
+    }[container]()
+    result, kept = read(tmp_path, f"a.{container}", content)
+    assert [row["labels"] for row in kept] == SETS
+    assert "(20 rows)" in notices(result)["several_labels"]
+
+
+@pytest.mark.parametrize("form", ['["{}", "{}"]', "['{}', '{}']", "['{}' '{}']"])
+def test_lists_as_text_become_lists(form: str, tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.jsonl", json_lines(*rows_of([form.format(*labels) for labels in SETS])))
+    assert [row["labels"] for row in kept] == SETS
+    assert "20 rows" in notices(result)["lists_from_text"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Paris, France", "Lyon, France", "Rome, Italy", "Oslo, Norway"] * 5,
+        ["Arts, Crafts", "Books", "Games", "Toys"] * 5,
+        ["a,b"] * 20,
+    ],
+)
+def test_names_with_a_comma_stay_and_are_said(cells: list[str], tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.jsonl", json_lines(*rows_of(cells)))
+    assert [row["labels"] for row in kept] == cells
+    assert "dataset.label_separator" in notices(result)["labels_unclear"]
+
+
+@pytest.mark.parametrize("cells", [["pos", "neg"] * 10, ["1,5", "2,5", "1,2"] * 7])
+def test_one_label_is_no_list(cells: list[str], tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.jsonl", json_lines(*rows_of(cells)))
+    assert [row["labels"] for row in kept] == cells
+    assert "several_labels" not in notices(result)
+
+
+def test_text_among_lists_is_a_bad_row(tmp_path: Path) -> None:
+    cells = [*(['["a", "b"]'] * 120), "[a"]
+    result, _ = read(tmp_path, "a.jsonl", json_lines(*rows_of(cells)))
+    assert [problem["row"] for problem in result["profile"]["problems"]] == [121]
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("true", "false"), ("True", "False")])
+def test_columns_of_classes_are_named(values: tuple[str, str], tmp_path: Path) -> None:
+    lines = [f"text {n},{values[n % 2]},{values[n % 3 > 0]}" for n in range(12)]
+    result, _ = read(tmp_path, "a.csv", csv_of(*lines, header="text,positive,long"))
+    assert "'positive', 'long'" in notices(result)["one_hot"]
+
+
+def test_a_label_beside_columns_of_two_values_is_the_label(tmp_path: Path) -> None:
+    lines = [f"text {n},{n % 2},{n % 3 > 1:d},a" for n in range(12)]
+    result, _ = read(tmp_path, "a.csv", csv_of(*lines, header="text,seen,long,label"))
+    assert "one_hot" not in notices(result)
+
+
+def test_several_labels_of_images_are_refused_in_words(tmp_path: Path) -> None:
+    metadata = csv_of(*(f'{n}.png,"{",".join(SETS[n])}"' for n in range(20)), header="file_name,label")
+    content = zip_of({f"{n}.png": image() for n in range(20)} | {"metadata.csv": metadata})
+    dataset = dataset_of(content, tmp_path, "a.zip")
+    assert "several_labels" in {notice["code"] for notice in dataset.profile["notices"]}
+    assert not [found for found in suggest(dataset) if found.task == "image-classification"]
+    problem = ImageClassification().column_problem("label", "label", "list")
+    assert problem is not None
+    assert "learns one class for each" in problem.message
