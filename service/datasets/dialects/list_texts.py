@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self, TypeGuard
 
 from service.datasets.dialects.dialect import Dialect, Misread
+from service.datasets.dialects.spans import is_span
 from service.datasets.rows import Notice, Row
 
 MAX_PYTHON = 100_000  # characters of a list that is not JSON
@@ -18,7 +19,7 @@ BLANKS_BETWEEN = re.compile(rf"\[\s*(?:{QUOTED.pattern})(?:\s+(?:{QUOTED.pattern
 
 
 class ListTexts(Dialect):
-    """Reads lists of texts, numbers or objects from columns that hold nothing else."""
+    """Reads lists of texts, numbers or spans from columns that hold nothing else; other objects are not its own."""
 
     def __init__(self, columns: set[str]) -> None:
         self._columns = columns
@@ -69,7 +70,7 @@ def _list_of(text: str) -> list[Any] | None:
         value = json.loads(stripped)
     except (ValueError, RecursionError):
         value = _python_list(stripped)
-    is_list = isinstance(value, list) and all(isinstance(entry, str | int | float | dict | list) for entry in value)
+    is_list = isinstance(value, list) and all(isinstance(entry, str | int | float) or is_span(entry) for entry in value)
     return value if is_list else None
 
 

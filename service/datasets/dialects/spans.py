@@ -45,7 +45,7 @@ class Spans(Dialect):
     @classmethod
     def recognise(cls, rows: Sequence[Row]) -> Self | None:
         names = dict.fromkeys(name for values in rows for name in values)
-        columns = [name for name in names if _holds([values.get(name) for values in rows], _is_span)]
+        columns = [name for name in names if _holds([values.get(name) for values in rows], is_span)]
         texts = [name for name in names if all(isinstance(values.get(name), str) for values in rows)]
         tokens = next((name for name in columns if name.lower() in ("tokens", "words")), None)
         spans = next((name for name in columns if name != tokens and _have_labels(rows, name)), None)
@@ -165,7 +165,7 @@ def _is_position(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_span(entry: Any) -> bool:
+def is_span(entry: Any) -> bool:
     """Return whether an entry has a start and an end, with a label or, as a word, without."""
     if isinstance(entry, list):
         return _read_span(entry) is not None
