@@ -11,6 +11,7 @@ from itertools import chain
 from service.datasets import rows
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
 from service.datasets.text_file import TextFile
+from service.shared.errors import quoted_names
 
 DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -19,9 +20,14 @@ EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows below a header; `skipped` lines before it are not the reader's."""
+    """Rows below a header; `skipped` lines before it are not the reader's.
+
+    Attributes:
+        renamed: names that columns got, since theirs was blank or another's.
+    """
 
     header: list[str]
+    renamed: list[str]
     reader: Iterator[list[str]]
     delimiter: str
     skipped: int
@@ -41,6 +47,11 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
     if table.delimiter != ",":
         name = NAMES.get(table.delimiter, repr(table.delimiter))
         notices.append(Notice("separator", None, f"Cells are separated by {name}."))
+    if table.renamed:
+        named = quoted_names(table.renamed)
+        notices.append(
+            Notice("columns_named", None, f"Columns without a name of their own in the header are named {named}.")
+        )
     return _rows(table.reader, table.header, table.skipped)
 
 
@@ -56,9 +67,11 @@ def _table(lines: Iterator[str]) -> _Table:
         header = next(reader)
     except csv.Error as error:
         raise refuse("no_header", f"The header line cannot be read: {error}.") from error
-    header = _without_empty_end(header)
-    check_names(header)
-    return _Table(header, reader, delimiter, skipped)
+    names = _own_names(_without_empty_end(header))
+    check_names(names)
+    return _Table(
+        names, [new for old, new in zip(header, names, strict=False) if old != new], reader, delimiter, skipped
+    )
 
 
 def _each_row(reader: Iterator[list[str]]) -> Iterator[object]:
@@ -88,6 +101,21 @@ def _delimiter(header: str) -> str:
 def _without_empty_end(header: list[str]) -> list[str]:
     """Remove the unnamed, empty last column that a separator at the end of every line makes."""
     return header[:-1] if len(header) > 2 and not header[-1].strip() else header
+
+
+def _own_names(header: list[str]) -> list[str]:
+    """Name the columns that most of the others' header leaves blank, such as pandas' index, and those named twice."""
+    if sum(not name.strip() for name in header) * 2 > len(header):
+        return header  # no header at all
+    names: list[str] = []
+    for place, name in enumerate(header, start=1):
+        own = name if name.strip() else "index" if place == 1 else f"column_{place}"
+        count = 1
+        while own in names or (own != name and own in header):
+            count += 1
+            own = f"{name if name.strip() else f'column_{place}'}_{count}"
+        names.append(own)
+    return names
 
 
 def _rows(reader: Iterator[list[str]], header: list[str], skipped: int) -> Iterator[NumberedRow | Problem]:

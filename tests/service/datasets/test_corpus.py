@@ -49,6 +49,22 @@ def test_bad_row_is_listed(case: str, tmp_path: Path) -> None:
     assert len(kept) == result["rows"] > 0
 
 
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ("text,,label", ["text", "column_2", "label"]),
+        (",text,label", ["index", "text", "label"]),  # as pandas writes its index
+        (",index,label", ["column_1_2", "index", "label"]),
+        ("text,text,label", ["text", "text_2", "label"]),
+        ("text,text_2,text", ["text", "text_2", "text_3"]),
+    ],
+)
+def test_columns_without_a_name_of_their_own_get_one(header: str, names: list[str], tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.csv", f"{header}\na,b,c\nd,e,f\n".encode())
+    assert list(kept[0]) == names
+    assert result["profile"]["notices"][0]["code"] == "columns_named"
+
+
 def test_bad_byte_is_reported_by_line(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"Line 3 is not UTF-8 \(byte 2 of the line\)"):
         read(tmp_path, "a.csv", b"text,label\na,b\nb\xff,b\n")
