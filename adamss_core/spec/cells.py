@@ -15,6 +15,7 @@ from typing import Any
 from adamss_core.spec.labels import as_text, class_name
 
 Cells = dict[str, Any]
+MARKS = {"0": False, "1": True, "false": False, "true": True}  # of a column for one class
 
 
 class Unusable(Exception):
@@ -78,6 +79,14 @@ def label_set(cell: Any, separator: str | None) -> tuple[str, ...]:
         text = class_name(cell)
         names = [class_name(name) for name in text.split(separator)] if separator is not None else [text]
     return tuple(sorted({name for name in names if name}))
+
+
+def holds(cell: Any) -> bool:
+    """Return whether a cell of 0 and 1 says that a class holds; raises Unusable."""
+    name = class_name(cell) if not isinstance(cell, list | dict) else ""
+    if name not in MARKS:
+        raise Unusable("without a 0 or 1 for each class")
+    return MARKS[name]
 
 
 def words_of(cell: Any) -> list[str]:

@@ -96,6 +96,15 @@ class Columns:
     def of_type(self, *types: str) -> list[str]:
         return [name for name, column in self.by_name.items() if column["type"] in types]
 
+    def of_marks(self) -> list[str]:
+        """Return the columns without gaps that are 0 or 1, or false or true, in every row and not always the same."""
+        return [
+            name
+            for name, column in self.by_name.items()
+            if column["type"] in ("integer", "boolean") and not column["empty"]
+            if set(column["values"] or ()) in ({"0", "1"}, {"false", "true"})
+        ]
+
     def both_texts(self, names: Sequence[str]) -> tuple[str, str] | None:
         """Return the columns of two usual names, if both are there and hold text."""
         first, second = (self._usual.get(name, "") for name in names)

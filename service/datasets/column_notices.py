@@ -52,9 +52,8 @@ def _about_one_hot(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
         yield Notice(
             "one_hot",
             None,
-            f"The columns {named}{more} are 0 or 1 in every row, so that each may be a class. A job reads its labels "
-            'from one column: write one with a list of the names of those that are 1, such as ["a", "b"], for '
-            "problem_type multi_label_classification; or name one of them as label.",
+            f"The columns {named}{more} are 0 or 1 in every row, so that each may be a class. As classes of one "
+            "text, list them as dataset.label, with problem_type multi_label_classification; or name one of them.",
         )
 
 

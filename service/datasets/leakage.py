@@ -41,8 +41,7 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
 
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """Describe the leakage in a job's data; return no warning if none is known."""
-    record = record_of(spec)
-    columns = [name for field, name in record.columns(spec).items() if field != record.target]
+    columns = record_of(spec).input_columns(spec)
     return [*_held_out_warnings(caller, spec, columns), *_test_warnings(caller, spec, columns)]
 
 

@@ -162,7 +162,8 @@ def _guessed(spec: JobSpec, train: Dataset) -> Lengths:
     """Guess the lengths from the profile of the columns that the model reads."""
     record = record_of(spec)
     profiles = {column["name"]: column for column in train.profile["columns"]}
-    read = [(field, profiles[name]) for field, name in record.columns(spec).items() if field != record.target]
+    inputs = set(record.input_columns(spec))
+    read = [(field, profiles[name]) for field, name in record.columns(spec).items() if name in inputs]
     words = any(record.kind_of(field) == "words" and column["type"] == "list" for field, column in read)
     longest, mean = (sum(column[part] for _, column in read) for part in ("max_length", "mean_length"))
     return lengths_of_characters(longest, mean, words)

@@ -191,6 +191,10 @@ class TaskRecord(ABC):
         """Return what the cells of a field hold; `field` may have a place, as in `columns`."""
         return self.field_kinds[field.partition("[")[0]]
 
+    def input_columns(self, spec: JobSpec) -> list[str]:
+        """Return the columns of `columns` that do not hold what is to be predicted."""
+        return [name for path, name in self.columns(spec).items() if path.partition("[")[0] != self.target]
+
     def read_fields(self, spec: JobSpec) -> tuple[str, ...]:
         """Return the names of the values that `read` returns."""
         return tuple(self.columns(spec))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ClassName = Annotated[str, Field(min_length=1, max_length=1_000)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 Weights = Annotated[dict[ClassName, Weight], Field(min_length=1, max_length=MAX_CLASSES)]
+NAMED = 5  # columns of a label that a message names
 CLASS_TRAINING = ("class_weights", "label_smoothing")  # `training_fields` of a task that classifies
 
 
@@ -93,8 +94,8 @@ def unrepeated_classes(record: TaskRecord, spec: JobSpec, survey: Survey) -> Spe
 
 def _column(record: TaskRecord, spec: JobSpec) -> str:
     assert record.target is not None
-    column: str = getattr(spec.dataset, record.target)
-    return column
+    column: str | list[str] = getattr(spec.dataset, record.target)
+    return column if isinstance(column, str) else "', '".join(column[:NAMED])
 
 
 def _problem(record: TaskRecord, message: str, code: str) -> SpecProblem:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from adamss_core.spec.spec_model import Column, SpecModel
 
 
@@ -11,5 +15,6 @@ class TextColumn(SpecModel):
 
 
 class LabelColumn(SpecModel):
-    label: Column = "label"
-    """Column with the class, the list of classes, or the number to predict."""
+    label: Column | Annotated[list[Column], Field(min_length=2, max_length=500)] = "label"
+    """Column with the class, the list of classes, or the number to predict. With several classes in a row
+    (multi_label_classification) also a list of columns, one for each class and named after it, of 0 and 1."""

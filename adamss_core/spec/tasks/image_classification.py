@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from adamss_core.spec.adamss import FieldError
 from adamss_core.spec.cells import Cells, Unusable, class_of, image_path
 from adamss_core.spec.facts import ModelFacts
 from adamss_core.spec.labels import as_text
@@ -77,6 +78,10 @@ class ImageClassification(TaskRecord):
     )
     default_base_model = "google/vit-base-patch16-224-in21k"
     starts_pruned = False
+
+    def check(self, spec: JobSpec) -> None:
+        if isinstance(spec.dataset.label, list):
+            raise FieldError("dataset.label", "lists columns, but an image has one class here: name one column")
 
     def suggest(self, columns: Columns) -> Suggestion | None:
         """Find image files with a class for each."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from adamss_core.spec.adamss import FieldError
-from adamss_core.spec.cells import Cells, Unusable, class_of, label_set, number_of
+from adamss_core.spec.cells import Cells, Unusable, class_of, holds, label_set, number_of
 from adamss_core.spec.labels import as_text
 from adamss_core.spec.problem import SpecProblem
 from adamss_core.spec.spec_model import Column
@@ -102,6 +102,11 @@ class TextClassification(TaskRecord):
             raise FieldError(
                 "dataset.label_separator", f"needs problem_type {MultiLabel.problem_type}, or leave it out"
             )
+        if isinstance(spec.dataset.label, list):
+            raise FieldError("dataset.label", f"lists columns, which needs problem_type {MultiLabel.problem_type}")
+
+    def read_fields(self, spec: JobSpec) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path.partition("[")[0] for path in self.columns(spec)))
 
     def read(self, spec: JobSpec, cells: Cells) -> Cells:
         texts: Cells = {}
@@ -110,7 +115,14 @@ class TextClassification(TaskRecord):
                 texts[field] = as_text(cells[field])
                 if not texts[field] or isinstance(cells[field], list | dict):
                     raise Unusable("without a text")
-        return texts | {"label": self.read_label(spec, cells["label"])}
+        return texts | {"label": self.read_label(spec, self._label_cell(spec, cells))}
+
+    def _label_cell(self, spec: JobSpec, cells: Cells) -> Any:
+        """Return the cell with the label; of columns for each class the list of those that hold."""
+        columns = spec.dataset.label
+        if isinstance(columns, str):
+            return cells["label"]
+        return [name for place, name in enumerate(columns) if holds(cells[f"label[{place}]"])]
 
     def suggest(self, columns: Columns) -> Suggestion | None:
         """Find a text, or a pair of texts, with a label of this variant's kind."""
@@ -215,7 +227,20 @@ class MultiLabel(TextClassification):
     )
 
     def check(self, spec: JobSpec) -> None:
-        return
+        if isinstance(spec.dataset.label, list) and spec.dataset.label_separator is not None:
+            raise FieldError("dataset.label_separator", "has no effect on columns of 0 and 1: leave it out")
+
+    def suggest(self, columns: Columns) -> Suggestion | None:
+        """Find a text with a list of classes, or with columns of 0 and 1 for each class."""
+        found, text = super().suggest(columns), columns.text()
+        marks = (
+            columns.of_marks() if text is not None and found is None and columns.label([text.column]) is None else []
+        )
+        if text is None or len(marks) < 2:
+            return found
+        mapping: dict[str, str | list[str]] = {"text": text.column, "label": marks}
+        reason = f"{text.column!r} holds text, and {len(marks)} columns are 0 or 1 in every row, one for each class"
+        return Suggestion(self.name, self.problem_type, mapping, False, 1 + text.is_usual, reason)
 
     def read_label(self, spec: JobSpec, cell: Any) -> tuple[str, ...]:
         return label_set(cell, spec.dataset.label_separator)

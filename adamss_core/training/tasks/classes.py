@@ -27,7 +27,9 @@ class ExclusiveClasses(Task):
 
     def class_names(self, rows: Rows) -> list[str]:
         counts = Counter(rows["label"])
-        check_classes(counts, self.spec.dataset.label)
+        column = self.spec.dataset.label
+        assert isinstance(column, str)  # a task with one class in a row refuses lists of columns
+        check_classes(counts, column)
         return in_order(counts)
 
     def strata(self, rows: Rows) -> list[str]:

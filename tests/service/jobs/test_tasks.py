@@ -111,6 +111,29 @@ def test_several_classes_from_lists_or_cells(service: Service) -> None:
     assert plan["estimate"]["head_parameters"] == 66
 
 
+def test_several_classes_from_columns_of_0_and_1(service: Service) -> None:
+    table = "text,funny,long,old\n" + "".join(
+        f"a film of a certain length {n},{n % 2},{n % 3 % 2},0\n" for n in range(40)
+    )
+    plan = planned(
+        service, table + "a film without marks,1,,0\n", "rows.csv", dataset={"label": ["funny", "long"]}, **SEVERAL
+    )
+    assert plan["estimate"]["head_parameters"] == 66
+    assert plan["estimate"]["train_rows"] + plan["estimate"]["eval_rows"] == 40
+    assert any("1 without a 0 or 1 for each class" in warning for warning in plan["warnings"])
+    suggestion = service.upload(table, "rows.csv")["suggestion"]
+    assert suggestion["dataset"] == {"text": "text", "label": ["funny", "long"]}
+    assert (suggestion["problem_type"], suggestion["confidence"]) == ("multi_label_classification", "likely")
+    assert planned(service, table, "rows.csv")["suggested"] == ["task", "problem_type", "dataset.text", "dataset.label"]
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"dataset": {"label": ["funny", "lang"]}, **SEVERAL}, "no column 'lang'"),
+        ({"dataset": {"label": ["funny", "long"]}, **TEXTS}, "needs problem_type multi_label_classification"),
+        ({"dataset": {"label": ["funny", "long"], "label_separator": ";"}, **SEVERAL}, "has no effect on columns"),
+    ]
+    for changes, says in wrong:
+        assert says in refused(service, table, "rows.csv", **changes)[2]
+
+
 def test_tokens_and_tags(service: Service) -> None:
     rows = [{"tokens": ["good", "film"], "tags": ["B-X", "O"]}] * 20
     plan = planned(service, jsonl(*rows, {"tokens": ["film"], "tags": ["O", "O"]}), **TOKENS)

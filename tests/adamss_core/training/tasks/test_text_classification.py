@@ -70,6 +70,23 @@ def test_several_classes_at_once(model: Path, tmp_path: Path) -> None:
     assert [answer["labels"] for answer in predicted(outcome, spec, tmp_path, inputs)] == [["bad", "good"], ["good"]]
 
 
+def test_columns_of_0_and_1_are_as_good_as_a_list(model: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"word{n % 9} word{n % 5}", "good": n % 2, "bad": n % 3 == 0} for n in range(24)]
+    lists = [{"text": row["text"], "label": [name for name in ("good", "bad") if row[name]]} for row in rows]
+    outcomes = []
+    for place, (content, label) in enumerate(((rows, ["good", "bad"]), (lists, "label"))):
+        spec = task_job(
+            TASK,
+            problem_type="multi_label_classification",
+            dataset={"label": label},
+            training={"max_steps": 3},
+            artifacts=["adapter"],
+        )
+        outcomes.append(run(request(model, tmp_path / str(place), content, spec=spec), Recorder()).result)
+    assert outcomes[0]["labels"] == ["bad", "good"]
+    assert outcomes[0]["eval_loss"] == outcomes[1]["eval_loss"]
+
+
 def test_a_number(model: Path, tmp_path: Path) -> None:
     rows = [{"text": text, "label": 100 + 2 * value} for text, _, _, value in words(2, 240)]
     rows += [{"text": "word1", "label": "much"}, {"text": "word1", "label": ""}]
