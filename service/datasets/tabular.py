@@ -105,8 +105,8 @@ def _without_empty_end(header: list[str]) -> list[str]:
 
 def _own_names(header: list[str]) -> list[str]:
     """Name the columns that most of the others' header leaves blank, such as pandas' index, and those named twice."""
-    if sum(not name.strip() for name in header) * 2 > len(header):
-        return header  # no header at all
+    if len(header) > rows.MAX_COLUMNS or sum(not name.strip() for name in header) * 2 > len(header):
+        return header  # too many are refused, and mostly blank ones are no header
     names: list[str] = []
     for place, name in enumerate(header, start=1):
         own = name if name.strip() else "index" if place == 1 else f"column_{place}"

@@ -53,7 +53,7 @@ REASON = (
 
 class TextGenerationColumns(TextColumn):
     prompt: Column | Annotated[list[Column], Field(min_length=1, max_length=8)] | None = None
-    """Column with the prompt, a text that `completion` continues; or a list of columns that are an instruction: their
+    """Column with the prompt, a text that `completion` continues; or a list of columns that are an instruction. Their
     texts are joined by a blank line, empty ones left out. Models with a chat template read an instruction as a turn of
     the user and the completion as the answer, others read text. With `system` or `history`, any prompt is one."""
     completion: Column | None = None
