@@ -58,7 +58,7 @@ def test_conll_is_never_read_as_a_table(name: str, tmp_path: Path) -> None:
         b"\xef\xbb\xbfEU B-ORG\nrejects O\n, O\n \n\n",
         b"# id 0af3 domain=en\nEU _ _ B-ORG\nrejects _ _ O\n, _ _ O\n",
         b"EU\rB-ORG".replace(b"\r", b"\t") + b"\rrejects\tO\r,\tO\r",
-        gzip.compress(b"EU\tI-ORG\nrejects\tO\n,\tO\n"),
+        gzip.compress(b"EU\tI-ORG\nrejects\tO\n,\tO\n", mtime=0),  # each process collects it under one name
     ],
 )
 def test_conll_is_known_by_its_tags(content: bytes, tmp_path: Path) -> None:
