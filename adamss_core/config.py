@@ -14,6 +14,7 @@ from peft.utils import AuxiliaryTrainingWrapper
 from torch import nn
 
 from adamss_core.errors import ConfigError
+from adamss_core.model_parts import modules_outside
 
 DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
@@ -113,15 +114,8 @@ def check_adapter_name(name: str, model: nn.Module) -> None:
 
 def _module_names(model: nn.Module) -> set[str]:
     """Return the parts of the names of the base model's own modules, without those inside adapter layers."""
-    names: set[str] = set()
-    inside: tuple[str, ...] = ()
-    for name, module in model.named_modules():
-        if name.startswith(inside):
-            continue
-        names.update(name.split("."))
-        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
-            inside = (*inside, f"{name}.")
-    return names
+    own = modules_outside(model, (BaseTunerLayer, AuxiliaryTrainingWrapper))
+    return {part for name in own for part in name.split(".")}
 
 
 def _require_names(field: str, value: Any, *, may_be_empty: bool = False) -> None:

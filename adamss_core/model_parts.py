@@ -12,6 +12,21 @@ from transformers import PreTrainedModel
 from adamss_core.spec.modules_in_full import DEFAULT_HEADS
 
 
+def modules_outside(
+    model: nn.Module, wrappers: tuple[type, ...], *, remove_duplicate: bool = True
+) -> dict[str, nn.Module]:
+    """Return the named modules in the model's order, wrappers included and what lies inside of them left out."""
+    inside: tuple[str, ...] = ()
+    modules: dict[str, nn.Module] = {}
+    for name, module in model.named_modules(remove_duplicate=remove_duplicate):
+        if not name or name.startswith(inside):
+            continue
+        modules[name] = module
+        if isinstance(module, wrappers):
+            inside = (*inside, f"{name}.")
+    return modules
+
+
 def build_on_meta(config: Any, auto_model: Any, labels: int) -> PreTrainedModel:
     """Build the model's architecture without weights, for a number of labels."""
     config = deepcopy(config)  # a number of labels replaces their names

@@ -11,6 +11,7 @@ from torch import nn
 
 from adamss_core.compiled import plain_name
 from adamss_core.errors import ConfigError
+from adamss_core.model_parts import modules_outside
 from adamss_core.spec.modules_in_full import apart_hint, names_of, outermost, read_in_its_place
 from adamss_core.untying import tied_weights
 
@@ -77,12 +78,5 @@ def check_apart(config: AdamssConfig, targets: Sequence[str], model: nn.Module) 
 
 def _modules(model: nn.Module) -> dict[str, nn.Module]:
     """Return the base model's own modules, without those inside adapter layers and trained copies."""
-    found: dict[str, nn.Module] = {}
-    inside: tuple[str, ...] = ()
-    for name, module in model.named_modules(remove_duplicate=False):
-        if not name or name.startswith(inside):
-            continue
-        found[plain_name(name)] = module
-        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
-            inside = (*inside, f"{name}.")
-    return found
+    found = modules_outside(model, (BaseTunerLayer, AuxiliaryTrainingWrapper), remove_duplicate=False)
+    return {plain_name(name): module for name, module in found.items()}

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from adamss_core.errors import AdamssError, AdamssWarning, ConfigError, TargetError
-from adamss_core.model_parts import output_layer
+from adamss_core.model_parts import modules_outside, output_layer
 from adamss_core.shared_weights import REMEDY, shares_weight
 from adamss_core.spec.target_names import count_ends, describe_renamed
 from adamss_core.spec.target_rule import PatternError, TargetChoice, TargetRule, choose_targets
@@ -27,7 +27,7 @@ def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.M
     Raises:
         ConfigError, TargetError: no module is left, or one that cannot be adapted.
     """
-    modules = _own_modules(model)
+    modules = modules_outside(model, (BaseTunerLayer,))
     linear = [name for name, module in modules.items() if _means_linear(module)]
     output = output_layer(model, config.task_type)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
@@ -51,19 +51,6 @@ def find_targets(model: nn.Module, config: AdamssConfig) -> list[tuple[str, nn.M
     if not isinstance(choice.rule.targets, str):
         config.target_modules = set(choice.rule.targets)
     return [(name, modules[name]) for name in choice.targets]
-
-
-def _own_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules by name, in the model's order, without those inside adapter layers."""
-    inside: tuple[str, ...] = ()
-    modules: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        if not name or name.startswith(inside):
-            continue
-        modules[name] = module
-        if isinstance(module, BaseTunerLayer):
-            inside = (*inside, f"{name}.")
-    return modules
 
 
 def _means_linear(module: nn.Module) -> bool:
