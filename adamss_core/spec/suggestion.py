@@ -1,4 +1,4 @@
-"""What a job on a data set would be: a task's record says it, from the profile of the columns.
+"""Suggest what a job on a data set would be: a task's record says it, from the profile of the columns.
 
 Names count where they are usual for what a task reads, types where they leave little else. A suggestion is certain
 where no other column would do as well, and likely where one was chosen.
@@ -22,6 +22,7 @@ LABELS = (
     *("label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "intent", "emotion"),
     *("topic", "tags", "tag", "rating", "stars", "score", "is_spam", "y"),
 )
+ONE_HOT = ({"0", "1"}, {"true", "false"})  # names of the values of a class's own column
 SURE_LABELS = LABELS[:3]  # whatever they hold
 TEXT_LENGTH = 20.0  # mean characters of a column that holds texts, under an unusual name
 
@@ -102,7 +103,7 @@ class Columns:
             name
             for name, column in self.by_name.items()
             if column["type"] in ("integer", "boolean") and not column["empty"]
-            if set(column["values"] or ()) in ({"0", "1"}, {"false", "true"})
+            if set(column["values"] or ()) in ONE_HOT
         ]
 
     def both_texts(self, names: Sequence[str]) -> tuple[str, str] | None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from adamss_core.spec.chat import ORDER, USER_LAST, list_parts
 from adamss_core.spec.labels import class_name, null_words, variants
-from adamss_core.spec.suggestion import LABELS
-from service.datasets.rows import Notice
+from adamss_core.spec.suggestion import LABELS, ONE_HOT
+from service.datasets.rows import Notice, counted
 
 if TYPE_CHECKING:
     from service.datasets.profiling import Column
 
-ONE_HOT = ({"0", "1"}, {"true", "false"})  # names of the values of a class's own column
 MIN_ONE_HOT_ROWS = 10
 SHOWN = 5  # groups or spellings that a notice names
 
@@ -60,7 +59,7 @@ def _about_one_hot(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
 def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:
     """Complete "the column holds ..." for classes that differ in case or blanks only."""
     shown = "; ".join(
-        " beside ".join(f"{value!r} ({_rows(rows[value])})" for value in group) for group in groups[:SHOWN]
+        " beside ".join(f"{value!r} ({counted(rows[value])})" for value in group) for group in groups[:SHOWN]
     )
     more = f"; and {len(groups) - SHOWN} more such groups" if len(groups) > SHOWN else ""
     return f"{shown}{more}: as labels these are different classes. Write each class in one way."
@@ -68,7 +67,7 @@ def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:
 
 def describe_null_words(words: list[str], rows: Mapping[str, int]) -> str:
     """Complete "the column holds ..." for classes by whose name tables spell a missing value."""
-    shown = " and ".join(f"{word!r} in {_rows(rows[word])}" for word in words[:SHOWN])
+    shown = " and ".join(f"{word!r} in {counted(rows[word])}" for word in words[:SHOWN])
     return f"{shown}; as a label it is an ordinary class. Leave the cells empty if the rows have no label."
 
 
@@ -114,7 +113,7 @@ def _about_spellings(name: str, column: Column) -> Iterator[Notice]:
     """Yield a notice on values that stand in other rows as well, written in another way."""
     merged = {text: count for text, count in column.respelled.items() if count < column.values.get(class_name(text), 0)}
     if merged:
-        named = [f"{text!r} in {_rows(count)} as {class_name(text)!r}" for text, count in merged.items()]
+        named = [f"{text!r} in {counted(count)} as {class_name(text)!r}" for text, count in merged.items()]
         more = f"; and {len(named) - SHOWN} more spellings" if len(named) > SHOWN else ""
         yield Notice(
             "label_spellings",
@@ -122,7 +121,3 @@ def _about_spellings(name: str, column: Column) -> Iterator[Notice]:
             f"As labels, values of column '{name}' are one class however they are written: "
             f"{'; '.join(named[:SHOWN])}{more}.",
         )
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"

@@ -9,7 +9,7 @@ from itertools import islice
 
 from service.datasets import rows
 from service.datasets.iob import ANY_IOB, to_bio
-from service.datasets.rows import MAX_COLUMNS, MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, refuse
+from service.datasets.rows import MAX_COLUMNS, MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, counted, refuse
 from service.datasets.text_file import TextFile
 
 SUFFIXES = (".conll", ".conllu", ".conll2003", ".bio", ".iob", ".iob2")
@@ -25,7 +25,7 @@ NO_WORD = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: several words as one, and wor
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of a file are written.
+    """Describe how the lines of a file are written.
 
     Attributes:
         separator: None for blanks.
@@ -137,7 +137,7 @@ class _Sentences:
             return
         cells = layout.cells(line)
         if len(cells) != layout.width:
-            columns = f"{len(cells)} column{'s' * (len(cells) != 1)}"
+            columns = counted(len(cells), "column")
             sentence.fault = f"has {columns} where the first line has {layout.width}: {line[:60]!r}"
         elif layout.is_universal and NO_WORD.fullmatch(cells[0]):
             self._no_words += 1
@@ -177,7 +177,7 @@ class _Sentences:
             yield Notice(
                 "lines_without_word",
                 None,
-                f"{self._no_words:,} line{'s' * (self._no_words != 1)} of CoNLL-U are left out: several words written "
+                f"{counted(self._no_words, 'line')} of CoNLL-U are left out: several words written "
                 "as one (1-2), or words that are not in the text (1.1).",
             )
 
@@ -186,7 +186,7 @@ def iob1_notice(sentences: int) -> Notice:
     return Notice(
         "iob1_converted",
         None,
-        f"In {sentences:,} sentence{'s' * (sentences != 1)} an entity begins with I- (IOB1): its first tag is now B-.",
+        f"In {counted(sentences, 'sentence')} an entity begins with I- (IOB1): its first tag is now B-.",
     )
 
 
@@ -209,7 +209,7 @@ def _layout(sample: list[str]) -> Layout:
     if not 2 <= len(cells) <= MAX_COLUMNS:
         raise refuse(
             "no_tags",
-            f"The first line of words has {len(cells)} column{'s' * (len(cells) != 1)}, but CoNLL has a word and its "
+            f"The first line of words has {counted(len(cells), 'column')}, but CoNLL has a word and its "
             "tags, separated by a tab or a blank. Add a column with the tags.",
         )
     if cells[0].lower() in WORD_NAMES and len(set(cells)) == len(cells) and not ANY_IOB.fullmatch(cells[-1]):

@@ -72,6 +72,11 @@ class Notice:
     message: str
 
 
+def counted(number: int, noun: str = "row") -> str:
+    """Write a number with its noun, such as "1 row" and "1,200 rows"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def refuse(code: str, message: str) -> InvalidRequest:
     return InvalidRequest(message, code=code, param="file")
 

@@ -154,7 +154,7 @@ class DatasetOut(Out):
     image_modes: dict[str, int] = Field(default={})
     """Images by how they hold their colours, in Pillow's words: RGB, RGBA, L (grey), I;16 (16 bits of grey), P, LA."""
     suggestion: SuggestionOut | None = None
-    """What a job on this data set would be; null where it could be anything."""
+    """Suggestion of a job on this data set; null where it could be anything."""
     created_at: datetime
     """Time of the upload."""
 

@@ -7,6 +7,7 @@ checked, counted or kept. A new dialect is a class in a module of this folder, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -115,10 +116,10 @@ def _recognised(head: list[Item]) -> list[Dialect]:
     rows = [item.values for item in head if isinstance(item, NumberedRow)]
     found: list[Dialect] = []
     for kind in DIALECTS:
-        dialect, scout = kind.recognise(rows), kind.recognise(rows)
-        if dialect is not None and scout is not None:
+        if (dialect := kind.recognise(rows)) is not None:
             found.append(dialect)
-            rows = list(_read_all(scout, rows))  # with a scout, so that what the dialect counts begins at the first row
+            scout = deepcopy(dialect)  # so that what the dialect counts begins at the first row
+            rows = list(_read_all(scout, rows))
     return found
 
 

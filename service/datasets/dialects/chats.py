@@ -8,7 +8,7 @@ from typing import Self
 
 from service.datasets.dialects.dialect import Dialect, Misread
 from service.datasets.dialects.messages import OPENAI, PAIRS, SHAREGPT, TEXT, is_chat, read_chat
-from service.datasets.rows import Notice, Row
+from service.datasets.rows import Notice, Row, counted
 
 WAYS = {
     SHAREGPT: "as ShareGPT writes them (from, value)",
@@ -48,7 +48,7 @@ class Chats(Dialect):
             yield Notice(
                 way,
                 column,
-                f"Column '{column}' holds chats {WAYS[way]} in {rows:,} row{'s' * (rows != 1)}. They are kept as "
+                f"Column '{column}' holds chats {WAYS[way]} in {counted(rows)}. They are kept as "
                 "messages of role and content.",
             )
 

@@ -1,4 +1,4 @@
-"""What a dialect is: a way of writing rows, recognised in the first of them and rewritten in all."""
+"""Define what a dialect is: a way of writing rows, recognised in the first of them and rewritten in all."""
 
 from __future__ import annotations
 

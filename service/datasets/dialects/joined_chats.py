@@ -8,7 +8,7 @@ from typing import Any, Self
 from adamss_core.spec.chat import WEIGHT
 from service.datasets.dialects.chats import chat_columns
 from service.datasets.dialects.dialect import Dialect
-from service.datasets.rows import Notice, Row
+from service.datasets.rows import Notice, Row, counted
 
 PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -43,7 +43,7 @@ class ChatPrompts(Dialect):
         yield Notice(
             "chat_trl",
             MESSAGES,
-            f"Columns '{PROMPT}' and '{COMPLETION}' hold chats, in {self._rows:,} row{'s' * (self._rows != 1)}. They "
+            f"Columns '{PROMPT}' and '{COMPLETION}' hold chats, in {counted(self._rows)}. They "
             f"are joined as '{MESSAGES}'; answers of the prompt have weight 0, so that the completion alone is trained "
             "on.",
         )
@@ -79,12 +79,11 @@ class Preferences(Dialect):
             remedy = f'dataset.text "{CHOSEN}"'
             if self._prompt is not None:
                 remedy = f'dataset.prompt "{self._prompt}" and dataset.completion "{CHOSEN}"'
-        rows = f"{self._rows:,} row{'s' * (self._rows != 1)}"
         yield Notice(
             "preference_data",
             REJECTED,
-            f"The rows are preferences, with a chosen and a rejected answer ({rows}). No task trains on them yet. To "
-            f"train on the chosen answers, name {remedy}.",
+            f"The rows are preferences, with a chosen and a rejected answer ({counted(self._rows)}). No task trains on "
+            f"them yet. To train on the chosen answers, name {remedy}.",
         )
 
 

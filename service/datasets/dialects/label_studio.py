@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from service.datasets.dialects.dialect import Dialect, Misread
-from service.datasets.rows import Notice, Row, refuse
+from service.datasets.rows import Notice, Row, counted, refuse
 
 ANNOTATIONS = ("annotations", "completions")
 BOOKKEEPING = frozenset(
@@ -61,7 +61,7 @@ class LabelStudio(Dialect):
         yield Notice("label_studio", None, f"The file is an export of Label Studio ({form}): a task is a row.")
         for code, what in SAID.items():
             if count := self._counts[code]:
-                yield Notice(code, None, f"{count:,} task{'s' * (count != 1)} {what}.")
+                yield Notice(code, None, f"{counted(count, 'task')} {what}.")
 
     def _of_row(self, values: Row) -> Row:
         kept = {name: value for name, value in values.items() if name not in BOOKKEEPING}

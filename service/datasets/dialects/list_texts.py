@@ -11,7 +11,7 @@ from typing import Any, Self, TypeGuard
 
 from service.datasets.dialects.dialect import Dialect, Misread
 from service.datasets.dialects.spans import is_span
-from service.datasets.rows import Notice, Row
+from service.datasets.rows import Notice, Row, counted
 
 MAX_PYTHON = 100_000  # characters of a list that is not JSON
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
@@ -53,7 +53,7 @@ class ListTexts(Dialect):
             yield Notice(
                 "lists_from_text",
                 column,
-                f"Column '{column}' holds lists as text ({rows:,} row{'s' * (rows != 1)}); they are read as lists.",
+                f"Column '{column}' holds lists as text ({counted(rows)}); they are read as lists.",
             )
 
 

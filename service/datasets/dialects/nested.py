@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from service.datasets.dialects.dialect import Dialect, Misread
-from service.datasets.rows import Notice, Row
+from service.datasets.rows import Notice, Row, counted
 
 MAX_DEPTH = 5
 SHOWN = 5  # names in a notice
@@ -67,8 +67,8 @@ class NestedColumns(Dialect):
             yield Notice(
                 "column_left_out",
                 column,
-                f"Column '{column}' is left out: it holds lists of objects that are no chat ({rows:,} "
-                f"row{'s' * (rows != 1)}). No task reads them.",
+                f"Column '{column}' is left out: it holds lists of objects that are no chat ({counted(rows)}). "
+                "No task reads them.",
             )
 
 

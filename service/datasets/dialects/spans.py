@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, TypeGuard
 
 from adamss_core.spec.suggestion import TEXTS
 from service.datasets.dialects.dialect import Dialect, Misread
-from service.datasets.rows import MAX_ENTRIES, Notice, Row
+from service.datasets.rows import MAX_ENTRIES, Notice, Row, counted
 
 STARTS, ENDS = ("start", "start_offset", "begin"), ("end", "end_offset", "stop")
 LABELS = ("label", "labels", "type", "entity", "tag", "entity_group", "class")
@@ -207,4 +207,4 @@ def _pattern() -> re.Pattern[str]:
 
 def _counted(rows: int, numbers: list[int]) -> str:
     shown = ", ".join(map(str, numbers))
-    return f"{rows:,} row{'s' * (rows != 1)}: {shown}{', …' * (rows > len(numbers))}"
+    return f"{counted(rows)}: {shown}{', …' * (rows > len(numbers))}"

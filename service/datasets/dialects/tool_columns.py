@@ -10,7 +10,7 @@ from typing import Any, Self
 from adamss_core.spec.tools import read_tools
 from service.datasets.dialects.dialect import Dialect, Misread
 from service.datasets.dialects.messages import parse_text
-from service.datasets.rows import Notice, Row
+from service.datasets.rows import Notice, Row, counted
 
 NAMES = ("tools", "functions")  # of columns that hold them as text
 
@@ -52,7 +52,7 @@ class Tools(Dialect):
             yield Notice(
                 "chat_tools",
                 column,
-                f"Column '{column}' holds functions that the assistant may call, in {rows:,} row{'s' * (rows != 1)}. A "
+                f"Column '{column}' holds functions that the assistant may call, in {counted(rows)}. A "
                 f"job on chats shows them to the model (dataset.tools), if its chat template does.",
             )
 
