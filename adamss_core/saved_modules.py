@@ -12,7 +12,7 @@ from torch import nn
 from adamss_core.compiled import plain_name
 from adamss_core.errors import ConfigError
 from adamss_core.model_parts import modules_outside
-from adamss_core.spec.modules_in_full import apart_hint, names_of, outermost, read_in_its_place
+from adamss_core.spec.modules_in_full import apart_hint, may_only_hold, names_of, outermost, read_in_its_place
 from adamss_core.untying import tied_weights
 
 # Without a computation of their own; PEFT refuses them too.
@@ -44,7 +44,7 @@ def resolve_saved_modules(model: nn.Module, config: AdamssConfig) -> None:
     names = list(config.modules_to_save or [])
     modules = _modules(model)
     outer = outermost(names, list(modules))
-    tied = tied_weights(model) if outer else {}
+    tied = tied_weights(model) if any(map(may_only_hold, outer)) else {}
     for name in outer:
         if (reader := read_in_its_place(name, tied)) is not None:
             raise ConfigError(

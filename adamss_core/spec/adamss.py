@@ -54,7 +54,7 @@ class AdamssSpec(BaseModel):
     use_asa: Annotated[bool, Field(strict=True)] = False
     """Prune subspaces during training by their importance (Adaptive Subspace Allocation)."""
     asa_target_subspaces: Unchecked = 50
-    """How many subspaces, over all layers, are left when pruning ends; at least 1."""
+    """Number of subspaces, over all layers, that are left when pruning ends; at least 1."""
     init_warmup: Unchecked | Auto = 50
     """Optimizer step at which the pruning ramp begins, or "auto": derived from the number of steps."""
     final_warmup: Unchecked | Auto = 1000

@@ -67,6 +67,11 @@ def untied_parameters(changed: Sequence[str], facts: ModelFacts) -> int:
     return (len(tied) - 1) * max(facts.module_parameters.get(module, 0) for module in tied)
 
 
+def may_only_hold(module: str) -> bool:
+    """Return whether a module has the name of a table that others read, which T5 and BART use."""
+    return _last(module) == "shared"
+
+
 def read_in_its_place(module: str, tied: Mapping[str, str]) -> str | None:
     """Return what a model reads in the place of a table that only holds the weight, as `shared` of T5 and BART does.
 
@@ -74,7 +79,7 @@ def read_in_its_place(module: str, tied: Mapping[str, str]) -> str | None:
         tied: modules with the same weight, as in `ModelFacts.tied_weights`.
     """
     readers = [name for name, other in tied.items() if other == module and _last(name) == "embed_tokens"]
-    return readers[0] if readers and _last(module) == "shared" else None
+    return readers[0] if readers and may_only_hold(module) else None
 
 
 def free_inside(module: str, modules: Sequence[str], targets: Sequence[str]) -> list[str]:

@@ -64,7 +64,7 @@ class TargetRule:
 
     @property
     def uses_layers(self) -> bool:
-        """Whether `layers` restricts names; an empty list does not, as in PEFT, but an empty tuple leaves none."""
+        """Return whether `layers` restricts names; as in PEFT an empty list does not, an empty tuple leaves none."""
         return self.layers is not None and self.layers != [] and not isinstance(self.targets, str)
 
     @property

@@ -103,7 +103,7 @@ def test_update_and_allocate_by_keyword() -> None:
 
 
 class Step:
-    """What the Trainer hands to its callbacks, for one optimizer step."""
+    """Hold what the Trainer hands to its callbacks, for one optimizer step."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.callback = model, AdamssAsaCallback()
