@@ -15,7 +15,7 @@ from typing import Any
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import Plan
-from adamss_core.training.request import ArtifactFile
+from adamss_core.training.request import AdapterSize, ArtifactFile
 from service.shared.database.tables import now
 from worker.batch import Batch, Row
 from worker.clean_json import clean
@@ -105,9 +105,9 @@ class BufferedReporter:
             self._batch.resumed = step
             self._progressed = True
 
-    def planned(self, plan: Plan, subspaces: int) -> None:
+    def planned(self, plan: Plan, size: AdapterSize) -> None:
         with self._changed:
-            self._batch.plan = (plan, subspaces)
+            self._batch.plan = (plan, size)
             self._progressed = True
 
     def artifact(self, artifact: ArtifactFile) -> None:
