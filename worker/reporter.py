@@ -26,6 +26,7 @@ from worker.write_ahead_log import WriteAheadLog
 logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds: how old a row may get before it is written
+REGISTER_SECONDS = 5.0  # that an artifact waits for the database
 REST = 4.0  # pause after a transaction, in multiples of its duration
 
 
@@ -68,7 +69,7 @@ class BufferedReporter:
         self._thread = Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
-    # Calls of the run. Each only puts a row into the buffer.
+    # Calls of the run. Each only puts a row into the buffer, `artifact` excepted.
 
     def metrics(self, *, kind: str, step: int, epoch: float, values: dict[str, Any]) -> None:
         self._add("metric", {"kind": kind, "step": step, "epoch": epoch, "time": now(), "values": clean(values)})
@@ -111,10 +112,14 @@ class BufferedReporter:
             self._progressed = True
 
     def artifact(self, artifact: ArtifactFile) -> None:
+        """Wait until it is registered: the process may be killed while it writes the next one.
+
+        In an outage it is registered later, with the end of the job at the latest.
+        """
         with self._changed:
             self._batch.artifacts[artifact.name] = artifact
-            self._progressed = self._urgent = True
-            self._changed.notify_all()
+            self._progressed = True
+        self.flush(REGISTER_SECONDS)
 
     def stop_requested(self) -> bool:
         self._progressed = True

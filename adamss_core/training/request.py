@@ -76,7 +76,7 @@ class AdapterSize:
 
 
 class Reporter(Protocol):
-    """Observer of a run. All calls return at once: a reporter that is slow must buffer."""
+    """Observer of a run. All calls but `artifact` return at once: a reporter that is slow must buffer."""
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
         """Take the metrics of a logged step ("train") or an evaluation ("eval", at step 0 one before training)."""
@@ -102,7 +102,8 @@ class Reporter(Protocol):
         """Take the plan, once rows and the adapter's elements are counted: its spec's schedule has numbers only."""
 
     def artifact(self, artifact: ArtifactFile) -> None:
-        """Take an artifact that is written and verified; others may fail after it."""
+        """Take an artifact that is written and verified; others may fail after it, so it may be stored before this
+        returns."""
 
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""
