@@ -41,11 +41,19 @@ def activation_facts(model: PreTrainedModel, image_tokens: int | None) -> dict[s
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             model.to_empty(device="cpu").train().requires_grad_(False)
-            embeddings: nn.Module = model.get_input_embeddings()
-            embeddings.register_forward_hook(_require_gradient)
-            return {name: _solved(model, image_tokens, half) for name, half in PRECISIONS.items()}
+            for embeddings in _input_embeddings(model):
+                embeddings.register_forward_hook(_require_gradient)
+            found = {name: _solved(model, image_tokens, half) for name, half in PRECISIONS.items()}
     except Exception:  # models raise anything for inputs that they do not expect; the estimate then goes by shapes
         return None
+    # A model that keeps nothing embeds its tokens elsewhere: no gradient has flowed.
+    return found if all(facts["per_token"] > 0 for facts in found.values()) else None
+
+
+def _input_embeddings(model: PreTrainedModel) -> set[nn.Module]:
+    """Return the modules that embed inputs: each stack of an encoder-decoder has its own, even of tied weights."""
+    stacks = (model, model.get_encoder(), model.get_decoder()) if model.config.is_encoder_decoder else (model,)
+    return {stack.get_input_embeddings() for stack in stacks}
 
 
 def _require_gradient(_: nn.Module, inputs: Any, output: Tensor) -> None:

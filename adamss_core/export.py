@@ -100,7 +100,7 @@ def merge_adapter(model: PeftModel, adapter_name: str | None = None) -> nn.Modul
     """Merge the delta into the base model, in fp32 and rounded once, and return the base; the PeftModel is consumed.
 
     Modules that share a weight, such as tied embeddings, are untied if one of them is adapted or was trained in full;
-    the model's config then says `tie_word_embeddings: false`.
+    the model's config then says `tie_word_embeddings: false` (umT5's, which cannot, stays as it is).
 
     Raises:
         MergeError: the delta is not finite, the base is quantised in a way that cannot be merged into, or an adapted

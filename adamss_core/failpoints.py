@@ -22,6 +22,7 @@ FailpointName = Literal[
     "loss",  # of a step: `nan` makes it one
     "mid_step",
     "checkpoint",  # its files are written, its name is not
+    "artifact",  # for each: its content is written, nothing is verified
     "before_publish",  # training is done, nothing is published
     "before_commit",  # artifacts are renamed, the transaction is open
 ]

@@ -34,7 +34,7 @@ from adamss_core.shared_weights import shares_weight
 from adamss_core.spec.target_rule import TargetRule
 from adamss_core.spec.without_effect import clamped_rank, idle_settings
 from adamss_core.target_search import find_targets
-from adamss_core.untying import finish_untied, inseparable_weights, is_replaced, untie
+from adamss_core.untying import finish_untied, inseparable_weights, is_always_tied, is_replaced, untie
 
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
@@ -190,7 +190,10 @@ class AdamssModel(BaseTuner):
 
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
         """Take the layers out as PEFT does, and make the config of a model that was untied say so."""
-        model: nn.Module = super()._unload_and_optionally_merge(*args, **kwargs)
+        with warnings.catch_warnings():
+            if is_always_tied(self.model):  # PEFT clears the flag, and says so; it is set again
+                warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
+            model: nn.Module = super()._unload_and_optionally_merge(*args, **kwargs)
         if self._is_untied:
             finish_untied(model)
         return model

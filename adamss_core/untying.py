@@ -11,6 +11,7 @@ from torch import nn
 from adamss_core.shared_weights import shared_weights, sharing_groups
 
 FLAG = "tie_word_embeddings"
+ALWAYS_TIED = {"umt5"}  # model types whose config always has the flag on, by which forward scales the outputs
 _WRAPPED = {"base_layer", "original_module"}  # names of what PEFT puts a layer or a trained copy in the place of
 
 
@@ -18,7 +19,7 @@ def inseparable_weights(model: nn.Module) -> dict[str, str]:
     """Return the modules of `shared_weights` that cannot be untied.
 
     One module under two names stays one module. A model that reads the flag of tied embeddings while it runs would
-    compute something else once the flag is off.
+    compute something else once the flag is off, but for umT5, where it stays on.
     """
     shared = shared_weights(model)
     if _computes_by_flag(model):
@@ -56,7 +57,7 @@ def untie(base: nn.Module) -> bool:
             own = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
             setattr(base.get_submodule(module), kind, own)
     for config in _configs(base):
-        if hasattr(config, FLAG):
+        if hasattr(config, FLAG) and not is_always_tied(base):
             setattr(config, FLAG, False)
     return True
 
@@ -71,14 +72,18 @@ def finish_untied(merged: Any) -> None:
     """Make a merged model that was untied one that its files describe.
 
     T5's config has one flag for tied embeddings and for scaled outputs, so the scale moves into the output embeddings:
-    every version of transformers then reads the same.
+    every version of transformers then reads the same. umT5's flag is on again, as in every config that transformers
+    loads: weights that are all in the files are loaded apart.
     """
     for config in _configs(merged):
         if getattr(config, "scale_decoder_outputs", False):
             merged.get_output_embeddings().weight.mul_(config.d_model**-0.5)
             config.scale_decoder_outputs = False
+        if is_always_tied(merged):
+            setattr(config, FLAG, True)  # PEFT clears it
     if hasattr(merged, "get_expanded_tied_weights_keys"):
-        merged.all_tied_weights_keys = merged.get_expanded_tied_weights_keys(all_submodels=True)
+        keys = {} if is_always_tied(merged) else merged.get_expanded_tied_weights_keys(all_submodels=True)
+        merged.all_tied_weights_keys = keys
 
 
 def _configs(model: nn.Module) -> list[Any]:
@@ -91,4 +96,10 @@ def _configs(model: nn.Module) -> list[Any]:
 
 
 def _computes_by_flag(model: nn.Module) -> bool:
-    return FLAG in inspect.unwrap(type(model).forward).__code__.co_names
+    reads = FLAG in inspect.unwrap(type(model).forward).__code__.co_names
+    return reads and not is_always_tied(model)
+
+
+def is_always_tied(model: nn.Module) -> bool:
+    """Return whether the flag of tied embeddings stays on in a model's config though its weights are untied."""
+    return getattr(getattr(model, "config", None), "model_type", None) in ALWAYS_TIED

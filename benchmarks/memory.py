@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fitted", action="store_true", help="also the jobs by which the estimate was fitted")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the numbers go")
     options = parser.parse_args(arguments)
-    tables = {"jobs that the estimate was not fitted to": HELD_OUT}
+    tables: dict[str, Sequence[Case]] = {"jobs that the estimate was not fitted to": HELD_OUT}
     if options.fitted:
         tables["jobs that the estimate was fitted to"] = FITTED
     sections = []

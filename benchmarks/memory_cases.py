@@ -20,11 +20,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     Dinov2Config,
     Dinov2ForImageClassification,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessorPil,
@@ -144,6 +148,31 @@ HELD_OUT = (
         training={"batch_size": 24, "precision": "fp32"},
         spec=IMAGES,
     ),
+    Case(
+        "completions, T5-small 128 x 16, fp32",
+        "t5",
+        "completions",
+        (60, 170),
+        {"max_length": 128, "batch_size": 16, "precision": "fp32"} | NO_SAMPLES,
+        COMPLETION,
+    ),
+    Case("answers, T5-small 192 x 8", "t5", "answers", (40, 300), {"max_length": 192} | NO_SAMPLES, COMPLETION),
+    Case(
+        "translations, BART-base 96 x 8, fp32",
+        "bart",
+        "translations",
+        (60, 180),
+        {"max_length": 96, "precision": "fp32"} | NO_SAMPLES,
+        COMPLETION,
+    ),
+    Case(
+        "completions, BART-base 256 x 4, recomputed",
+        "bart",
+        "completions",
+        (100, 350),
+        {"max_length": 256, "batch_size": 4, "gradient_checkpointing": True} | NO_SAMPLES,
+        COMPLETION,
+    ),
 )
 FITTED = (
     Case("classes, MiniLM 128 x 32, fp32", BASE_MODEL, "classes", training={"max_length": 128, "precision": "fp32"}),
@@ -210,12 +239,17 @@ def install(model: str, models: Path) -> None:
 def _decoder(folder: Path, **sizes: Any) -> None:
     config = LlamaConfig(**sizes, tie_word_embeddings=True, pad_token_id=0, bos_token_id=2, eos_token_id=2)
     LlamaForCausalLM(config).save_pretrained(folder)
-    words = [*SPECIAL, *vocabulary()][: config.vocab_size]
-    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+    fast = _tokenizer(config.vocab_size)
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
+
+
+def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with a token for each word of the reviews."""
+    words = [*SPECIAL, *vocabulary()][:vocab_size]
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
 
 
 def _smollm2(folder: Path) -> None:
@@ -259,7 +293,34 @@ def _dinov2(folder: Path) -> None:
     ViTImageProcessorPil().save_pretrained(folder)
 
 
-_BUILDERS: dict[str, Callable[[Path], None]] = {"smollm2": _smollm2, "tiny": _tiny, "vit": _vit, "dinov2": _dinov2}
+def _t5(folder: Path) -> None:
+    """T5-small."""
+    tokens: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
+    config = T5Config(**tokens)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    _tokenizer(config.vocab_size).save_pretrained(folder)
+
+
+def _bart(folder: Path) -> None:
+    """BART-base."""
+    part = {"layers": 6, "attention_heads": 12, "ffn_dim": 3_072}
+    sizes: dict[str, Any] = {
+        f"{stack}_{name}": value for stack in ("encoder", "decoder") for name, value in part.items()
+    }
+    tokens: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = BartConfig(**sizes, **tokens, d_model=768, forced_eos_token_id=None)
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    _tokenizer(config.vocab_size).save_pretrained(folder)
+
+
+_BUILDERS: dict[str, Callable[[Path], None]] = {
+    "smollm2": _smollm2,
+    "tiny": _tiny,
+    "vit": _vit,
+    "dinov2": _dinov2,
+    "t5": _t5,
+    "bart": _bart,
+}
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -304,6 +365,8 @@ _ROWS: dict[str, Callable[[Callable[[float], str], int], dict[str, Any]]] = {
         "messages": [{"role": "user", "content": text(0.5)}, {"role": "assistant", "content": text(0.5)}]
     },
     "completions": lambda text, number: {"prompt": text(0.7), "completion": text(0.3)},
+    "translations": lambda text, number: {"prompt": text(0.5), "completion": text(0.5)},
+    "answers": lambda text, number: {"prompt": text(0.2), "completion": text(0.8)},
     "texts": lambda text, number: {"text": text(1.0)},
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adamss_core.spec import Plan
-from adamss_core.training.request import ArtifactFile
+from adamss_core.training.request import AdapterSize, ArtifactFile
 
 Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Batch:
     Attributes:
         artifacts: zips that are complete, by name; a new attempt writes them anew, so the write-ahead log lacks them.
         progress: fields of the job's row; the newest replaces earlier ones.
-        plan: the run's plan and its number of subspaces, until they are recorded.
+        plan: the run's plan and the size of its adapter, until they are recorded.
         resumed: step of the checkpoint that the attempt resumed from, until it is recorded.
         tried: whether a transaction with these rows failed, perhaps only after its commit.
     """
@@ -36,7 +36,7 @@ class Batch:
     events: list[Row] = field(default_factory=list)
     artifacts: dict[str, ArtifactFile] = field(default_factory=dict)
     progress: Row | None = None
-    plan: tuple[Plan, int] | None = None
+    plan: tuple[Plan, AdapterSize] | None = None
     resumed: int | None = None
     tried: bool = False
 

@@ -83,8 +83,8 @@ class ReportStore:
         if batch.artifacts:
             register(session, self._files, self._job_id, batch.artifacts.values())
         if batch.plan is not None:
-            plan, subspaces = batch.plan
-            job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, subspaces)
+            plan, size = batch.plan
+            job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, size)
         if batch.progress is not None:
             _show_progress(job, batch.progress)
 

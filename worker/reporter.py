@@ -15,7 +15,7 @@ from typing import Any
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import Plan
-from adamss_core.training.request import ArtifactFile
+from adamss_core.training.request import AdapterSize, ArtifactFile
 from service.shared.database.tables import now
 from worker.batch import Batch, Row
 from worker.clean_json import clean
@@ -26,6 +26,7 @@ from worker.write_ahead_log import WriteAheadLog
 logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds: how old a row may get before it is written
+REGISTER_SECONDS = 5.0  # that an artifact waits for the database
 REST = 4.0  # pause after a transaction, in multiples of its duration
 
 
@@ -68,7 +69,7 @@ class BufferedReporter:
         self._thread = Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
-    # Calls of the run. Each only puts a row into the buffer.
+    # Calls of the run. Each only puts a row into the buffer, `artifact` excepted.
 
     def metrics(self, *, kind: str, step: int, epoch: float, values: dict[str, Any]) -> None:
         self._add("metric", {"kind": kind, "step": step, "epoch": epoch, "time": now(), "values": clean(values)})
@@ -105,16 +106,20 @@ class BufferedReporter:
             self._batch.resumed = step
             self._progressed = True
 
-    def planned(self, plan: Plan, subspaces: int) -> None:
+    def planned(self, plan: Plan, size: AdapterSize) -> None:
         with self._changed:
-            self._batch.plan = (plan, subspaces)
+            self._batch.plan = (plan, size)
             self._progressed = True
 
     def artifact(self, artifact: ArtifactFile) -> None:
+        """Wait until it is registered: the process may be killed while it writes the next one.
+
+        In an outage it is registered later, with the end of the job at the latest.
+        """
         with self._changed:
             self._batch.artifacts[artifact.name] = artifact
-            self._progressed = self._urgent = True
-            self._changed.notify_all()
+            self._progressed = True
+        self.flush(REGISTER_SECONDS)
 
     def stop_requested(self) -> bool:
         self._progressed = True

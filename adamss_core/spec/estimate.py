@@ -52,11 +52,12 @@ class Estimate(BaseModel):
 
     trainable_parameters: int
     """Elements of A, B, the head and other modules in full that are trained before pruning; where `range_reason` says
-    so, at most."""
+    so, at most. Of a job that has run, exactly."""
     least_trainable_parameters: int | None = None
     """The same, at least; null in plans of older versions."""
     range_reason: str | None = None
-    """Reason why the number is known only when the run has read the model's weights; null where it is exact."""
+    """Reason why the number is known only when the run has read the model's weights; null where it is exact, as it is
+    once the job runs."""
     adapter_parameters: int
     """Of these, A and B."""
     head_parameters: int

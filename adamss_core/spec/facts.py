@@ -28,9 +28,15 @@ class Activations(BaseModel):
     per_token: float
     per_pair: float
 
-    def of(self, rows: int, length: int) -> float:
-        """Return the bytes of a batch, (rows, length); `fixed`, copies of weights, are not part of them."""
-        return rows * (self.per_token * length + self.per_pair * length**2)
+    def of(self, rows: int, length: int, decoded: float = 1.0) -> float:
+        """Return the bytes of a batch, (rows, length); `fixed`, copies of weights, are not part of them.
+
+        Args:
+            decoded: tokens of the decoder for each of the encoder. Both stacks were counted at one length; a third of
+                their pairs each are the encoder's, the decoder's, and those of the attention between them.
+        """
+        tokens, pairs = (1 + decoded) / 2, (1 + decoded + decoded**2) / 3
+        return rows * (self.per_token * length * tokens + self.per_pair * length**2 * pairs)
 
 
 class TaskFacts(BaseModel):

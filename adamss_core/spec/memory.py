@@ -130,10 +130,10 @@ def _kept_by_backward(
     if known is None:
         shapes = _activations_by_shape(spec, facts, batch.tokens, half=half)
         return FRAGMENTS[precision] * shapes * _share_of_stacks(batch)
-    whole, copies = known.of(batch.rows, batch.length) * _share_of_stacks(batch), known.fixed
+    whole, copies = known.of(batch.rows, batch.length, batch.decoded), known.fixed
     # Layers with the same parent, as query and value, have the same input.
     inputs = {module.name.rpartition(".")[0]: module.in_features for module in modules}
-    whole += batch.tokens * sum(inputs.values()) * width
+    whole += batch.tokens * sum(inputs.values()) * width * _share_of_stacks(batch)
     if not spec.training.gradient_checkpointing:
         return FRAGMENTS[precision] * (whole * _share_of_blocks(facts, modules) + copies)
     blocks = _blocks(facts)

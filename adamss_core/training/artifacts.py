@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from adamss_core.adapter_files import save_adapter
 from adamss_core.export import export_lora, merge_adapter
+from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
@@ -109,6 +110,7 @@ def _publish_one(
         facts = _target_facts(setup, model) | _WRITERS[name](model, content)
         # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
+        failpoint("artifact")
         difference = verify(name, content, setup, probe)
         manifest = _manifest(name, setup, result, facts, difference, probe)
         _write_card(name, content, manifest, setup)

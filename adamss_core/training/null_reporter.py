@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adamss_core.spec import Plan
-from adamss_core.training.request import ArtifactFile, MetricKind, Values
+from adamss_core.training.request import AdapterSize, ArtifactFile, MetricKind, Values
 
 
 class NullReporter:
@@ -25,7 +25,7 @@ class NullReporter:
 
     def resumed(self, step: int) -> None: ...
 
-    def planned(self, plan: Plan, subspaces: int) -> None: ...
+    def planned(self, plan: Plan, size: AdapterSize) -> None: ...
 
     def artifact(self, artifact: ArtifactFile) -> None: ...
 

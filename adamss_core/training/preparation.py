@@ -15,6 +15,7 @@ from adamss_core.adapter_files import active_adapter, load_adapter
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.spec import plan_steps
 from adamss_core.training.activation_checkpointing import checkpoint_activations
+from adamss_core.training.adapter_size import adapter_size
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.class_head import take_over_head
 from adamss_core.training.length_policy import encode_data, encode_test
@@ -54,9 +55,9 @@ def prepare(
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
     model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
-    subspaces = model.base_model.asa_summary()["total"]
-    plan = plan.for_subspaces(subspaces)
-    reporter.planned(plan, subspaces)
+    size = adapter_size(model)
+    plan = plan.for_subspaces(size.subspaces)
+    reporter.planned(plan, size)
     if request.spec.training.gradient_checkpointing:
         checkpoint_activations(model, reporter)
     setup = Setup(

@@ -18,7 +18,8 @@ def report_start(adapter: AdapterTraining) -> None:
         setup.reporter.event("warning", warning, {})
     setup.reporter.event(
         "training_started",
-        f"Training on {accelerator.device.type} from step {progress.step} to {plan.total_steps}.",
+        f"Training {adapter.trainable_parameters:,} parameters on {accelerator.device.type}, from step {progress.step} "
+        f"to {plan.total_steps}.",
         {
             "step": progress.step,
             "total_steps": plan.total_steps,

@@ -56,8 +56,27 @@ class RunRequest:
         return cls(**fields | {"spec": JobSpec.model_validate(fields["spec"])})
 
 
+@dataclass(frozen=True)
+class AdapterSize:
+    """Counts of an adapter before pruning, exact once it is made; a resumed run has the same.
+
+    Attributes:
+        subspaces: over all modules.
+        adapter_parameters: elements of A and B.
+        head_parameters: elements of the head and other modules that are trained in full.
+    """
+
+    subspaces: int
+    adapter_parameters: int
+    head_parameters: int
+
+    @property
+    def trainable_parameters(self) -> int:
+        return self.adapter_parameters + self.head_parameters
+
+
 class Reporter(Protocol):
-    """Observer of a run. All calls return at once: a reporter that is slow must buffer."""
+    """Observer of a run. All calls but `artifact` return at once: a reporter that is slow must buffer."""
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
         """Take the metrics of a logged step ("train") or an evaluation ("eval", at step 0 one before training)."""
@@ -79,11 +98,12 @@ class Reporter(Protocol):
     def resumed(self, step: int) -> None:
         """Discard all that earlier attempts reported after this step; 0 on a fresh start. Called first."""
 
-    def planned(self, plan: Plan, subspaces: int) -> None:
-        """Take the plan, once rows and subspaces are counted: its spec's schedule has numbers only."""
+    def planned(self, plan: Plan, size: AdapterSize) -> None:
+        """Take the plan, once rows and the adapter's elements are counted: its spec's schedule has numbers only."""
 
     def artifact(self, artifact: ArtifactFile) -> None:
-        """Take an artifact that is written and verified; others may fail after it."""
+        """Take an artifact that is written and verified; others may fail after it, so it may be stored before this
+        returns."""
 
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""

@@ -102,6 +102,8 @@ def show(job: JobId, as_json: Json = False) -> None:
         "eta": duration(found["progress"]["eta_seconds"]),
         "created": when(found["created_at"]),
     }
+    if parameters := _parameters(found):
+        fields["parameters at start"] = parameters
     if asa := found["asa"]:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
     fields |= {"best": _best(found)} if found["result"] else {}
@@ -324,6 +326,15 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     if not as_json:
         _print_warnings(job)
         put(f"Done. Download it: adamss artifacts download {job_id} --extract")
+
+
+def _parameters(job: JobJson) -> str | None:
+    """Format the trained parameters before pruning: a number, or bounds with the reason until the run has counted."""
+    estimate: dict[str, Any] = job["resolved"].get("estimate") or {}
+    most, reason = estimate.get("trainable_parameters"), estimate.get("range_reason")
+    if most is None:
+        return None
+    return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
 
 
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:

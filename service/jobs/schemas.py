@@ -160,7 +160,7 @@ class JobOut(Out):
     """The spec as it was sent."""
     resolved: dict[str, Any]
     """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
-    job runs, the steps and the ASA schedule are those that the run has derived."""
+    job runs, the steps, the ASA schedule and the trained parameters are those that the run has counted."""
     created_at: datetime
     """When it was submitted."""
     queued_at: datetime

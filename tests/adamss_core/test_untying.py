@@ -100,6 +100,8 @@ CASES = [
     (t5, ["q", "lm_head"], None),
     (t5, ["q"], ["embed_tokens"]),
     (bart, ["q_proj"], ["lm_head"]),
+    (umt5, ["q", "lm_head"], None),
+    (umt5, ["q"], ["embed_tokens"]),
 ]
 
 
@@ -121,7 +123,8 @@ def test_merged_model_adapter_and_lora_give_the_same_logits(
     merged.save_pretrained(tmp_path / "merged")
     loaded = type(merged).from_pretrained(tmp_path / "merged").eval()
     assert torch.allclose(logits(loaded), expected, atol=2e-6)
-    assert '"tie_word_embeddings": false' in (tmp_path / "merged" / "config.json").read_text()
+    flag = "true" if make is umt5 else "false"
+    assert f'"tie_word_embeddings": {flag}' in (tmp_path / "merged" / "config.json").read_text()
 
 
 @pytest.mark.parametrize(("make", "targets", "saved"), CASES)
@@ -136,7 +139,7 @@ def test_peft_s_own_calls_untie_too(make: Any, targets: list[str], saved: list[s
     assert torch.allclose(logits(model), expected, atol=2e-6)
     merged: Any = model.merge_and_unload()
     assert torch.allclose(logits(merged), expected, atol=2e-6)
-    assert merged.config.tie_word_embeddings is False
+    assert merged.config.tie_word_embeddings is (make is umt5)  # whose config always has it on
 
 
 def test_stock_peft_changes_the_embeddings_too() -> None:
@@ -155,13 +158,22 @@ def test_a_model_that_is_not_changed_there_stays_tied() -> None:
 
 
 def test_a_model_that_computes_by_the_flag_is_not_untied() -> None:
-    assert tied_weights(umt5()) == {}
-    assert "lm_head" in inseparable_weights(umt5())
+    base = t5()
+    base.__class__ = ByFlag
+    assert tied_weights(base) == {}
+    assert "lm_head" in inseparable_weights(base)
     model = get_adamss_model(
-        umt5(), AdamssConfig(r=8, num_subspaces=2, target_modules=["q"], modules_to_save=["lm_head"])
+        base, AdamssConfig(r=8, num_subspaces=2, target_modules=["q"], modules_to_save=["lm_head"])
     )
-    with pytest.raises(MergeError, match="'lm_head' shares its weight"):
-        merge_adapter(model)
+    for merge in (merge_adapter, lambda model: model.merge_and_unload(), lambda model: model.merge_adapter()):
+        with pytest.raises(MergeError, match="'lm_head' shares its weight"):
+            merge(model)
+
+
+class ByFlag(T5ForConditionalGeneration):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().forward(*args, **kwargs)
+        return found if self.config.tie_word_embeddings else None
 
 
 def test_biases_that_are_tied_too_are_kept(tmp_path: Path) -> None:

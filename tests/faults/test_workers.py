@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -101,6 +102,23 @@ def test_row_09_killed_between_training_and_commit(topology: Topology, place: st
     assert place == "before_publish" or metrics.exists()  # renamed, and named by no row
     topology.start_worker()
     topology.check_succeeded(job_id, steps=40)
+
+
+@pytest.mark.core_in_full
+def test_row_09_killed_while_a_later_artifact_is_written(topology: Topology) -> None:
+    topology.api()
+    job_id = topology.submit(artifacts=["adapter", "lora"])
+    first = topology.start_worker(FAILPOINT="artifact:kill:2")
+    topology.until(lambda: topology.job(job_id).failures == 1)
+    first.kill()
+    assert topology.check_whole(job_id) == {"adapter.zip"}
+    (known,) = topology.artifacts(job_id)
+    answer = topology.http.get(f"/jobs/{job_id}/artifacts/adapter")
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == known.sha256
+    topology.start_worker()
+    topology.check_succeeded(job_id, steps=40)
+    assert sorted(row.name for row in topology.artifacts(job_id)) == ["adapter", "lora", "metrics"]
 
 
 def test_row_09_orphan_of_an_abandoned_job_is_collected(topology: Topology) -> None:

@@ -55,6 +55,15 @@ def test_job_succeeds_with_artifacts(service: Service) -> None:
     assert [(row.step, row.best) for row in service.checkpoints(job_id)] == [(10, False), (20, False), (30, True)]
 
 
+def test_what_is_complete_outlives_a_kill_during_the_next_artifact(service: Service) -> None:
+    job_id = service.add_job("steps=5", retries=0)
+    with service.worker(FAILPOINT="artifact:kill:2"):
+        assert wait_for(service, job_id, JobStatus.FAILED).attempt == 1
+    (artifact,) = service.artifacts(job_id)
+    content = (service.settings.resolved_home / artifact.path).read_bytes()
+    assert (artifact.name, hashlib.sha256(content).hexdigest()) == ("adapter", artifact.sha256)
+
+
 def test_a_hint_that_was_overtaken_finds_the_next_job(tmp_path: Path) -> None:
     """Behind a hundred hints for a job that has ended, another one does not wait for its own: there is none here.
 

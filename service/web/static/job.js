@@ -47,6 +47,7 @@ function Head({ job, map, rows }) {
     ["step", `${number(step)} of ${number(total)}`],
     ["epoch", epoch.toFixed(2)],
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
+    ...parametersFact(job.resolved.estimate),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
@@ -65,6 +66,13 @@ function Head({ job, map, rows }) {
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+// Before pruning: bounds until the run has counted them.
+function parametersFact(estimate) {
+  const { trainable_parameters: most, least_trainable_parameters: least, range_reason: reason } = estimate ?? {};
+  if (most === undefined) return [];
+  return [["parameters at start", reason ? html`${number(least)} to ${number(most)} <span class="muted">${reason}</span>` : number(most)]];
 }
 
 function baselineFacts(judgement) {

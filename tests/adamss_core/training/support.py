@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from adamss_core.spec import JobSpec, Plan
-from adamss_core.training.request import ArtifactFile, MetricKind, RunRequest, RunResult, Values
+from adamss_core.training.request import AdapterSize, ArtifactFile, MetricKind, RunRequest, RunResult, Values
 
 GOOD = ("fine", "great", "lovely", "warm", "bright")
 BAD = ("dull", "awful", "cold", "grim", "flat")
@@ -155,6 +155,7 @@ class Recorder:
         self.checkpoints: list[dict[str, Any]] = []
         self.resumed_at: list[int] = []
         self.plans: list[Plan] = []
+        self.sizes: list[AdapterSize] = []
         self.artifacts: list[str] = []
         self.on_step: Callable[[int], None] = lambda _: None
 
@@ -182,9 +183,10 @@ class Recorder:
         assert not any(told), "resumed comes first"
         self.resumed_at.append(step)
 
-    def planned(self, plan: Plan, subspaces: int) -> None:
-        assert subspaces > 0
+    def planned(self, plan: Plan, size: AdapterSize) -> None:
+        assert size.subspaces > 0
         self.plans.append(plan)
+        self.sizes.append(size)
 
     def artifact(self, artifact: ArtifactFile) -> None:
         assert artifact.path.stat().st_size == artifact.size_bytes

@@ -72,6 +72,7 @@ def test_a_resumed_run_is_bit_equal(whole: tuple[Path, Recorder], model: Path, t
     assert last_files(tmp_path) == last_files(whole[0])
     assert rows_of(first, second) == rows_of(whole[1])
     assert first.maps | second.maps == whole[1].maps
+    assert [*first.sizes, *second.sizes] == 2 * whole[1].sizes  # pruned subspaces are counted too
 
 
 def test_many_stops_are_as_good_as_none(whole: tuple[Path, Recorder], model: Path, tmp_path: Path) -> None:

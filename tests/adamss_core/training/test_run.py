@@ -68,6 +68,16 @@ def test_every_logged_step_has_a_whole_row(finished: FinishedRun) -> None:
     assert (rows[5]["trainable_parameters"] or 0) > (rows[48]["trainable_parameters"] or 0)
 
 
+def test_the_parameters_of_the_adapter_are_counted_before_pruning(finished: FinishedRun) -> None:
+    (size,) = finished.recorder.sizes
+    first = finished.recorder.maps[0]
+    assert size.subspaces == first["total"]
+    assert size.adapter_parameters == first["trainable_parameters"]
+    assert size.trainable_parameters == finished.recorder.of("train")[5]["trainable_parameters"]
+    (started,) = (data for kind, _, data in finished.recorder.events if kind == "training_started")
+    assert started["trainable_parameters"] == size.trainable_parameters
+
+
 def test_evaluations_come_at_the_end_of_each_epoch(finished: FinishedRun) -> None:
     rows = finished.recorder.of("eval")
     assert list(rows) == [24, 48]

@@ -98,6 +98,17 @@ def test_show_puts_the_baseline_beside_the_metric(printed: Any) -> None:
     assert fields["warning:"] == "no_better_than_baseline: The model may only guess."
 
 
+def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
+    exact = {"trainable_parameters": 4_088, "least_trainable_parameters": 4_088, "range_reason": None}
+    bounds = exact | {"trainable_parameters": 6_274, "range_reason": "The weights decide."}
+    for estimate, line in (
+        (exact, "parameters at start  4,088"),
+        (bounds, "parameters at start  4,088 to 6,274: The weights decide."),
+    ):
+        assert line in printed(jobs.show, "job_abc", resolved={"estimate": estimate})
+    assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
+
+
 def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"

@@ -112,5 +112,22 @@ def test_a_job_that_an_older_version_queued_runs_its_numbers(service: Service) -
     assert (schedule_of(job["resolved"]), job["asa"]["active"]) == ((4, 22, 1), 10)
 
 
+def test_the_exact_number_of_trained_parameters_replaces_its_bounds(service: Service) -> None:
+    job = submit(service, adamss={"subspace_rank": 3, "use_dynamic_rank": True}, training=TRAINING | {"max_steps": 1})
+    said = job["resolved"]["estimate"]
+    assert "use_dynamic_rank" in said["range_reason"]
+    train(service, job["id"])
+    counted = shown(service, job["id"])["resolved"]["estimate"]
+    exact = counted["trainable_parameters"]
+    assert counted["least_trainable_parameters"] == exact == counted["adapter_parameters"] + counted["head_parameters"]
+    assert counted["range_reason"] is None
+    assert said["least_trainable_parameters"] <= exact < said["trainable_parameters"]
+    events = service.client.get(f"/jobs/{job['id']}/events").json()["data"]
+    (started,) = (event for event in events if event["type"] == "training_started")
+    assert started["data"]["trainable_parameters"] == exact
+    assert f"Training {exact:,} parameters" in started["message"]
+    assert {name: value for name, value in counted.items() if name not in said} == {}
+
+
 def test_without_asa_nothing_is_derived(service: Service) -> None:
     assert submit(service, adamss={"use_asa": False})["resolved"]["auto"] == []

@@ -24,6 +24,7 @@ STARTED_WITH = dict(os.environ)
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
+    from adamss_core.failpoints import failpoint
     from adamss_core.training.request import ArtifactFile, RunResult
 
     wishes = dict(wish.split("=") for wish in request.spec.name.split())
@@ -52,6 +53,7 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
         path = request.folder / "artifacts" / f"{name}.zip"
         path.parent.mkdir(exist_ok=True)
         content = f"{name} of {request.job_id}".encode()
+        failpoint("artifact")
         path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         artifacts.append(ArtifactFile(name, path, len(content), digest, {"name": name, "difference": float("inf")}))
