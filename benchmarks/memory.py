@@ -82,7 +82,7 @@ def _measured(case: Case, context: Context) -> Outcome:
     file = settings.resolved_home / rows_name(case)
     file.write_bytes(rows(case, ROWS))
     with file.open("rb") as source:
-        spec = _spec(case, upload(caller, source, file.name).id)
+        spec = _spec(case, upload(caller, source, file.name)[0].id)
     _register(context)
     plan = _planned(caller, spec)
     job = jobs.submit(caller, spec, None).job

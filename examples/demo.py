@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_model import BASE_MODEL, DemoError, install_model
-from service.cli.jobs import dataset_id
 from service.cli.serve import free_port
 from service.cli.watch import watch
 from service.client import ApiError, Client
@@ -132,7 +131,7 @@ def ready(client: Client) -> bool:
 def train(console: Console, client: Client, data: Path, arguments: argparse.Namespace) -> JobJson:
     """Upload the data, submit a job and follow it; cancel it on an interrupt."""
     spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
-    spec["dataset"]["train"] = dataset_id(client, str(data))
+    spec["dataset"]["train"] = client.upload_dataset(data)["id"]
     if arguments.quick:
         spec["training"] |= {"epochs": 1, "batch_size": 16}
     job = client.submit(spec)

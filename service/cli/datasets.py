@@ -32,9 +32,15 @@ def upload(
     ],
     name: Annotated[str | None, typer.Option(help="Name in lists. Default: the file's name.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
+    new: Annotated[
+        bool, typer.Option("--new", help="Make a data set also where the project has one of the same file.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Upload a data set; print its id, and on standard error what it would do for, its notices and problems."""
+    """Upload a data set; print its id, and on standard error what it would do for, its notices and problems.
+
+    A file that was uploaded before is not stored twice: its data set is shown.
+    """
     if not file.startswith("hub:") and not Path(file).is_file():
         raise CliError(f"File {file} does not exist.")
     with connect() as client:
@@ -42,10 +48,15 @@ def upload(
             hub_id, _, revision = file.removeprefix("hub:").partition("@")
             dataset = client.hub_dataset(hub_id, split, **({"revision": revision} if revision else {}))
         else:
-            dataset = client.upload_dataset(file, name)
+            dataset = client.upload_dataset(file, name, new=new)
     if as_json:
         put_json(dataset)
         return
+    if dataset.get("created") is False:
+        put(
+            f"notice    This file was uploaded {when(dataset['created_at'])} as {dataset['name']}: here it is.",
+            err=True,
+        )
     put(*remarks(dataset), err=True)
     put(dataset["id"])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +28,7 @@ from service.cli.terminal import console, data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import JobJson
+    from service.client.types import DatasetJson, JobJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -44,18 +46,19 @@ def submit(
         str | None, typer.Option(help="Training data: the id of a data set, or a file to upload.", metavar="ID|FILE")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; create nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and estimate; create nothing. A FILE is not kept.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Submit a job; print its id."""
     fields = read_spec(spec)
     with connect() as client:
-        if dataset is not None:
-            fields["dataset"] = {**(fields.get("dataset") or {}), "train": dataset_id(client, dataset)}
         if dry_run:
-            _show_estimate(client.dry_run(fields), as_json)
+            with _dataset_while(client, dataset) as data:
+                _show_estimate(client.dry_run(_trained_on(fields, data)), as_json)
             return
-        job = client.submit(fields)
+        job = client.submit(_trained_on(fields, None if dataset is None else _dataset(client, dataset)["id"]))
         if not watch:
             if as_json:
                 put_json(job)
@@ -298,14 +301,29 @@ def read_spec(path: Path) -> dict[str, Any]:
     return spec
 
 
-def dataset_id(client: Client, given: str) -> str:
-    """Return a data set's id; upload a file first."""
+def _dataset(client: Client, given: str) -> DatasetJson:
+    """Return a data set; upload a file first."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
-        return given
+        return client.dataset(given)
     if not path.is_file():
         raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
-    return client.upload_dataset(path)["id"]
+    return client.upload_dataset(path)
+
+
+@contextmanager
+def _dataset_while(client: Client, given: str | None) -> Iterator[str | None]:
+    """Yield a data set's id; at the end, delete what was uploaded for it."""
+    dataset = None if given is None else _dataset(client, given)
+    try:
+        yield dataset and dataset["id"]
+    finally:
+        if dataset is not None and dataset.get("created"):
+            client.delete_dataset(dataset["id"])
+
+
+def _trained_on(fields: dict[str, Any], dataset: str | None) -> dict[str, Any]:
+    return fields if dataset is None else fields | {"dataset": {**(fields.get("dataset") or {}), "train": dataset}}
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:

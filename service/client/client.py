@@ -80,12 +80,19 @@ class Client:
 
     # Data sets and models
 
-    def upload_dataset(self, path: str | Path, name: str | None = None) -> DatasetJson:
-        """Upload a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images, under its own name or `name`."""
+    def upload_dataset(self, path: str | Path, name: str | None = None, *, new: bool = False) -> DatasetJson:
+        """Upload a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images, under its own name or `name`.
+
+        Args:
+            new: make a data set also where the project has one of the same file; otherwise that one is returned, with
+                `created` false.
+        """
         path = Path(path)
+        query = {"new": "true"} if new else None
         with path.open("rb") as file:
             files = {"file": (name or path.name, file)}
-            return cast(DatasetJson, self._send("POST", "/datasets", files=files, timeout=UPLOAD_TIMEOUT).json())
+            response = self._send("POST", "/datasets", params=query, files=files, timeout=UPLOAD_TIMEOUT)
+        return cast(DatasetJson, response.json() | {"created": response.status_code == httpx.codes.CREATED})
 
     def hub_dataset(self, hub_id: str, split: str = "train", **options: str) -> DatasetJson:
         """Let the service fetch a split from the hub; options: revision, config."""

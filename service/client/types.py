@@ -110,6 +110,7 @@ class DatasetJson(TypedDict):
     image_modes: NotRequired[dict[str, int]]
     suggestion: NotRequired[SuggestionJson | None]
     created_at: str
+    created: NotRequired[bool]  # after an upload: false where the project had a data set of the same file
 
 
 class MetricJson(TypedDict):

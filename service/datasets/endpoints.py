@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
@@ -69,9 +69,17 @@ BODY = {
 }
 
 
-@router.post("", status_code=201, responses=errors(400, 413, 422), openapi_extra=BODY)
+THERE: dict[int | str, dict[str, Any]] = {
+    200: {"model": DatasetOut, "description": "The data set that the project has of this file already."}
+}
+
+
+@router.post("", status_code=201, responses=THERE | errors(400, 413, 422), openapi_extra=BODY)
 def upload_dataset(
-    caller: CallerDep, body: Annotated[UploadFile | HubDatasetIn, Depends(read_body)], response: Response
+    caller: CallerDep,
+    body: Annotated[UploadFile | HubDatasetIn, Depends(read_body)],
+    response: Response,
+    new: Annotated[bool, Query(description="Make a data set also where the project has one of the same file.")] = False,
 ) -> DatasetOut:
     """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
     UTF-8 and optionally gzipped; CoNLL (a word and its tags a line); Parquet; or a zip of images, in a folder per class
@@ -82,12 +90,16 @@ def upload_dataset(
 
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@reviews.csv http://127.0.0.1:8642/datasets
 
+    The same file again, read by the same version of the service, is not stored twice: the answer is the data set that
+    is there, with status 200.
+
     As JSON, `{"hub_id": "org/name", "split": "train"}` fetches a data set from the hub, where the operator allows it.
     """
     if isinstance(body, HubDatasetIn):
         dataset = hub.fetch(caller, body)
     else:
-        dataset = service.upload(caller, body.file, body.filename or "upload")
+        dataset, is_created = service.upload(caller, body.file, body.filename or "upload", is_new=new)
+        response.status_code = 201 if is_created else 200
     response.headers["location"] = f"/datasets/{dataset.id}"
     return dataset
 

@@ -18,6 +18,14 @@ def find(session: Session, project_id: str, dataset_id: str, *, lock: bool = Fal
     return dataset
 
 
+def find_source(session: Session, project_id: str, source: str) -> Dataset | None:
+    """Find the newest data set of the project that was read from a file."""
+    statement = select(Dataset).where(
+        Dataset.project_id == project_id, Dataset.source == source, Dataset.deleted_at.is_(None)
+    )
+    return session.scalars(statement.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1)).first()
+
+
 def page(session: Session, project_id: str, after: tuple[datetime, str] | None, limit: int) -> Sequence[Dataset]:
     """List a page of the project's data sets, newest first."""
     statement = select(Dataset).where(Dataset.project_id == project_id, Dataset.deleted_at.is_(None))

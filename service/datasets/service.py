@@ -12,6 +12,7 @@ from typing import IO, Any
 from adamss_core.fileio.fsync import sync_folder
 from service.datasets import repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
+from service.datasets.identity import identify
 from service.datasets.schemas import DatasetOut
 from service.datasets.upload import read_upload
 from service.http.context import Caller
@@ -25,16 +26,28 @@ from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
 
-def upload(caller: Caller, file: IO[bytes], filename: str) -> DatasetOut:
+def upload(caller: Caller, file: IO[bytes], filename: str, *, is_new: bool = False) -> tuple[DatasetOut, bool]:
     """Convert an uploaded file in a child process and store its rows and profile.
+
+    Args:
+        is_new: store it also where the project has a data set of the same file, read by this version.
+
+    Returns:
+        The data set, and whether it was created.
 
     Raises:
         InvalidRequest, TooLarge: the file cannot be used; nothing is stored.
     """
+    source = identify(file, filename)
+    if not is_new:
+        with caller.db.read() as session:
+            there = repository.find_source(session, caller.project_id, source)
+        if there is not None:
+            return schemas.render(there), False
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
         converted = read_upload(file, filename, folder, caller.upload_bytes)
-        return store(caller, dataset_id, filename, folder, converted)
+        return store(caller, dataset_id, filename, folder, converted | {"source": source}), True
 
 
 @contextmanager

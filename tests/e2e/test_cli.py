@@ -65,7 +65,7 @@ def test_artifacts_are_listed_and_downloaded(up: Up, finished: str, tmp_path: Pa
 
 
 def test_datasets_and_models(up: Up) -> None:
-    dataset = json.loads(up.adamss("datasets", "upload", str(up.rows), "--json").stdout)["id"]
+    dataset = json.loads(up.adamss("datasets", "upload", str(up.rows), "--new", "--json").stdout)["id"]
     assert dataset in up.adamss("datasets", "list").stdout
     shown = json.loads(up.adamss("datasets", "show", dataset, "--json").stdout)
     assert [column["name"] for column in shown["columns"]] == ["text", "label"]
@@ -154,3 +154,21 @@ def test_every_field_of_the_written_spec_can_be_switched_on() -> None:
     fields = [line.replace("# ", "", 1) if line.lstrip(" #").split(":")[0].isidentifier() else line for line in lines]
     values = yaml.safe_load("\n".join(line for line in fields if not line.lstrip().startswith("#")))
     JobSpec.model_validate(values)
+
+
+def test_a_dry_run_keeps_no_file_that_it_uploaded(up: Up, tmp_path: Path) -> None:
+    """What had been uploaded before stays; a file again is the data set that is there."""
+    rows, spec = tmp_path / "few.csv", tmp_path / "spec.yaml"
+    rows.write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
+    spec.write_text(yaml.safe_dump({"name": "few", "base_model": "minilm"}))
+    plan = ("jobs", "submit", str(spec), "--dry-run", "--dataset", str(rows))
+    before = up.adamss("datasets", "list").stdout
+    result = up.adamss(*plan)
+    assert (result.returncode, up.adamss("datasets", "list").stdout) == (0, before), result.stderr
+    kept = up.adamss("datasets", "upload", str(rows))
+    again = up.adamss("datasets", "upload", str(rows))
+    assert again.stdout == kept.stdout
+    assert "uploaded" in again.stderr
+    assert "uploaded" not in kept.stderr
+    assert up.adamss(*plan).returncode == 0
+    assert kept.stdout.strip() in up.adamss("datasets", "list").stdout

@@ -75,7 +75,7 @@ class Service:
         return self.context.db
 
     def upload(self, content: str | bytes, name: str = "rows.csv") -> dict[str, Any]:
-        response = self.client.post("/datasets", files={"file": (name, content)})
+        response = self.client.post("/datasets", params={"new": "true"}, files={"file": (name, content)})
         assert response.status_code == 201, response.text
         answer: dict[str, Any] = response.json()
         return answer

@@ -152,6 +152,7 @@ class Dataset(Base):
     """An uploaded data set; its rows lie in the home folder."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_project_source", "project_id", "source"),)
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     name: Mapped[str] = mapped_column(String(200))
@@ -159,6 +160,7 @@ class Dataset(Base):
     rows: Mapped[int]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str | None] = mapped_column(String(64))  # identity of the uploaded file
     profile: Mapped[Json]  # columns, problems, first rows
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]  # a mark only: running jobs still read the file

@@ -13,19 +13,21 @@ export function Datasets({ id }) {
 
   const send = async (files) => {
     const refused = [];
+    const again = [];
     for (const file of files) {
       setBusy(`Uploading ${file.name}…`);
       const form = new FormData();
       form.append("file", file);
       try {
         const uploaded = await upload("/datasets", form);
+        if (datasets?.some((entry) => entry.id === uploaded.id)) again.push(`${file.name} was uploaded before: this is its data set.`);
         location.hash = `#/datasets/${uploaded.id}`;
       } catch (error) {
         refused.push(files.length > 1 ? `${file.name}: ${error.message}` : error.message);
       }
     }
     setProblem(refused.join(" ") || null);
-    setBusy("");
+    setBusy(again.join(" "));
     await load();
   };
   return html`<main id="main">

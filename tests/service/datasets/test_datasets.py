@@ -107,7 +107,7 @@ def test_oversized_upload_returns_413(settings: Settings, tiny_model: Any) -> No
 def test_upload_name_never_becomes_a_path(service: Service) -> None:
     ids = set()
     for name in ("../../etc/passwd", "..\\evil.csv", "a\x00b.csv", "x", "x" * 2_000 + ".csv", "%2e%2e/a"):
-        response = service.client.post("/datasets", files={"file": (name, rows(5))})
+        response = service.client.post("/datasets?new=true", files={"file": (name, rows(5))})
         assert response.status_code == 201
         assert "/" not in response.json()["name"]
         ids.add(response.json()["id"])
@@ -159,3 +159,40 @@ def test_dry_run_warns_of_duplicate_examples(service: Service) -> None:
     assert "repeat" not in warnings(train=train)
     assert "5 of 10 evaluation rows have the 'text' of a training row" in warnings(train=train, eval=leaked)
     assert "10 of 50 rows repeat another row's 'text'" in warnings(train=twice)
+
+
+def post(service: Service, content: str, name: str = "rows.csv", **query: str) -> tuple[int, str]:
+    response = service.client.post("/datasets", params=query, files={"file": (name, content)})
+    return response.status_code, response.json()["id"]
+
+
+def test_the_same_file_again_is_the_data_set_that_is_there(any_service: Service) -> None:
+    """Under another name too, unless the name's end says of another format."""
+    status, first = post(any_service, rows(4))
+    assert status == 201
+    assert post(any_service, rows(4)) == (200, first)
+    assert post(any_service, rows(4), "again.CSV") == (200, first)
+    for other in (post(any_service, rows(5)), post(any_service, rows(4), "rows.txt")):
+        assert other[0] == 201
+    status, newer = post(any_service, rows(4), new="true")
+    assert (status, newer != first) == (201, True)
+    for dataset in (newer, first):
+        assert post(any_service, rows(4)) == (200, dataset)
+        assert any_service.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert post(any_service, rows(4))[0] == 201
+
+
+def test_another_version_reads_the_same_file_anew(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = post(service, rows(4))
+    monkeypatch.setattr("service.datasets.identity.readers_version", lambda: b"later")
+    assert post(service, rows(4))[0] == 201
+    monkeypatch.undo()
+    assert post(service, rows(4)) == (200, first[1])
+
+
+def test_another_projects_file_is_not_answered(service: Service) -> None:
+    first = post(service, rows(4))
+    headers = {"authorization": f"Bearer {service.key_for('other')}"}
+    answer = service.client.post("/datasets", files={"file": ("rows.csv", rows(4))}, headers=headers)
+    assert (answer.status_code, answer.json()["id"] == first[1]) == (201, False)
+    assert post(service, rows(4)) == (200, first[1])
