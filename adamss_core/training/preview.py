@@ -68,6 +68,7 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     rows = task.split_rows(rows, processor)
     encoded = task.encode(rows, classes, processor, limit)
     count = min(order.count, len(rows))
+    words = next((field for field, kind in task.record.field_kinds.items() if kind == "words"), None)
     return {
         "limit": limit or None,
         "checked": rows.row_count + left_out.total(),
@@ -77,7 +78,8 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
             {"code": remark.code, "message": remark.message} for remark in task.remarks(rows, encoded, "examined")
         ],
         "examples": [
-            {"row": rows.numbers[i], "target": _target(rows, task.record.target, i)}
+            {"row": rows.numbers[i], "target": _cell(rows, task.record.target, i)}
+            | ({} if words is None else {"words": _cell(rows, words, i)})
             | task.example(processor, encoded, i)
             for i in range(count)
         ],
@@ -92,10 +94,10 @@ def class_names(rows: Rows, target: str | None) -> list[str]:
     return in_order(names)
 
 
-def _target(rows: Rows, target: str | None, index: int) -> Any:
-    """Return the label of a row in plain values; None for a task without labels."""
-    label = None if target is None else rows[target][index]
-    return list(label) if isinstance(label, (tuple, list)) else label
+def _cell(rows: Rows, field: str | None, index: int) -> Any:
+    """Return a cell in plain values; None for a field that the task does not have."""
+    value = None if field is None else rows[field][index]
+    return list(value) if isinstance(value, (tuple, list)) else value
 
 
 def main() -> None:

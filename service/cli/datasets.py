@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +108,7 @@ def preview(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the first rows; with a spec or model, their tokens, trained ones in brackets."""
+    """Show the first rows; with a spec or model, as it will see them: a bar between tokens, trained ones in [ ]."""
     if task is not None and spec is None and model is None:
         raise CliError("--task needs --model or --spec: the examples are shown as a model will see them.")
     body = _spec(spec, model, task)
@@ -170,15 +172,24 @@ def _spec(file: Path | None, model: str | None, task: str | None) -> dict[str, A
     return read_spec(file) | given
 
 
+def _marked(tokens: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the texts of tokens, each run of trained ones in brackets."""
+    for trained, run in groupby((token for token in tokens if token["text"]), key=lambda token: token["trained"]):
+        text = "|".join(token["text"] for token in run)
+        yield f"[{text}]" if trained else text
+
+
 def print_examples(preview: dict[str, Any]) -> None:
     for example in preview["examples"]:
         target = "" if example["target"] is None else f" -> {json.dumps(example['target'], ensure_ascii=False)}"
+        if words := example.get("words"):
+            target = f": {' '.join(f'{word}/{tag}' for word, tag in zip(words, example['target'], strict=True))}"
         if example["tokens"] is None:
             put(f"row {example['row']}: {example['image']}, {'x'.join(map(str, example['pixels']))}{target}")
             continue
         truncated = ", truncated" if example["truncated"] else ""
         put(f"row {example['row']}: {example['token_count']} tokens{truncated}{target}")
-        put(" ".join(f"[{t['token']}]" if t["trained"] else t["token"] for t in example["tokens"]))
+        put("|".join(_marked(example["tokens"])))
     put(f"{preview['over_length']} of the first {preview['checked']} rows exceed {preview['limit']} tokens.")
     for reason, count in preview["left_out"].items():
         put(f"{count} of the first {preview['checked']} rows cannot be used: {reason}.")

@@ -195,7 +195,7 @@ class TokenOut(Out):
     token: str
     """Piece, as the tokenizer's vocabulary writes it."""
     text: str
-    """Decoded text."""
+    """What the token adds to the text before it; empty where its character ends in a later token."""
     trained: bool
     """Whether the loss includes the token."""
 
@@ -207,6 +207,8 @@ class ExampleOut(Out):
     """Position of the row, from 1; several examples may be of one row."""
     target: Any = None
     """The training target, unless it is text: the class, the classes, the number, or the words' tags."""
+    words: list[str] | None = None
+    """The row's words, for a target of a tag each."""
     text: str | None = None
     """The rendered text, special tokens included."""
     tokens: list[TokenOut] | None = None

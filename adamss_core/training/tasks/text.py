@@ -17,6 +17,26 @@ from adamss_core.training.tasks.base import Task
 
 UNLIMITED = 10**9  # tokenizers without a limit carry 1e30
 PREVIEW_TOKENS = 1_024  # of an example that are listed
+INCOMPLETE = "\ufffd"  # stands for bytes that are not a character yet
+
+
+def token_texts(processor: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """Return (tokens,) what each token adds to the text before it; together they are the text.
+
+    A character of several tokens stands at its last one. Decoded alone, a token would lose its space (SentencePiece) or
+    keep the marks of its vocabulary (WordPiece).
+    """
+    texts: list[str] = []
+    known, begin = 0, 0  # tokens whose text is known, and the first one to decode for what stands before the next
+    for end in range(1, len(ids) + 1):
+        before = str(processor.decode(ids[begin:known], clean_up_tokenization_spaces=False))
+        text = str(processor.decode(ids[begin:end], clean_up_tokenization_spaces=False))
+        if text.endswith(INCOMPLETE) and end < len(ids):
+            texts.append("")
+            continue
+        texts.append(text.removeprefix(before))
+        known, begin = end, known
+    return texts
 
 
 class TextTask(Task):
@@ -53,13 +73,14 @@ class TextTask(Task):
         ids = self.shown_tokens(encoded, index)
         trained = self.trained_tokens(encoded, index)
         pieces = processor.convert_ids_to_tokens(ids)
+        texts = token_texts(processor, ids[:PREVIEW_TOKENS])
         tokens = [
-            {"id": token, "token": piece, "text": processor.decode([token]), "trained": is_trained}
-            for token, piece, is_trained in zip(ids, pieces, trained, strict=True)
+            {"id": token, "token": piece, "text": text, "trained": is_trained}
+            for token, piece, text, is_trained in zip(ids, pieces, texts, trained, strict=False)  # the first of them
         ]
         return {
             "text": processor.decode(ids),
-            "tokens": tokens[:PREVIEW_TOKENS],
+            "tokens": tokens,
             "token_count": len(ids),
             "trained_tokens": sum(trained),
             "truncated": index in set(encoded.over_length),

@@ -188,10 +188,12 @@ function ModelInput({ id }) {
 }
 
 function Example({ example }) {
-  const { row, tokens, ...rest } = example;
+  const { row, tokens, words, target, ...others } = example;
+  const rest = words ? others : { target, ...others };
   const shown = Object.entries(rest).filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length));
   const marked = Array.isArray(tokens) && tokens.some((token) => token.trained);
   return html`<div class="example"><b>Row ${row}</b>${marked ? html` <span class="muted">underlined tokens are trained, the others are context</span>` : null}
-    ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => html`<code key=${index} class=${token.trained ? "trained" : ""}>${typeof token === "string" ? token : token.text ?? token.token ?? JSON.stringify(token)}</code> `)}</p>` : null}
+    ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => token.text ? html`<code key=${index} title=${`${token.token} (${token.id})`} class=${token.trained ? "trained" : ""}>${token.text}</code><wbr />` : null)}</p>` : null}
+    ${words ? html`<p class="tokens">${words.map((word, index) => html`<span key=${index}>${word}${target[index] === "O" ? null : html`<sub class="muted">${target[index]}</sub>`} </span>`)}</p>` : null}
     <dl class="facts narrow">${shown.map(([name, value]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "object" ? JSON.stringify(value).slice(0, 400) : String(value)}</dd></div>`)}</dl></div>`;
 }

@@ -54,7 +54,7 @@ DATASET = {
 EXAMPLE = {
     "row": 1,
     "target": HOSTILE,
-    "tokens": [{"token": HOSTILE, "trained": True}],
+    "tokens": [{"token": HOSTILE, "text": HOSTILE, "trained": True}],
     "token_count": 1,
     "truncated": False,
 }

@@ -33,6 +33,16 @@ def test_text_is_shown_as_truncated_tokens(service: Service) -> None:
     assert (second["row"], second["text"], second["truncated"]) == (3, "good", False)
 
 
+def test_words_are_shown_with_their_tags(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = service.upload("good B-A\nfilm I-A\nplot O\n\nplot O\nbad O\n\n" * 3, "words.conll")
+    shown = examples(service, dataset)
+    assert (shown["task"], shown["examples"][0]["words"]) == ("token-classification", ["good", "film", "plot"])
+    print_examples(shown)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("tokens: good/B-A film/I-A plot/O")
+    assert lines[1] == "[good| film| plot]"
+
+
 def test_errors_name_their_field(service: Service) -> None:
     dataset = service.upload(rows(8))
     path = f"/datasets/{dataset['id']}/preview"
