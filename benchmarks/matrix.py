@@ -110,7 +110,7 @@ class Planner:
         return RunRequest(
             job_id="job_matrix",
             spec=spec,
-            train_file=self._settings.files.dataset_rows(spec.dataset.train),
+            train_file=self._settings.files.dataset_rows(spec.dataset.training_sets[0].id),
             eval_file=None,
             model=str(self._settings.files.model(spec.base_model)),
             revision=None,

@@ -25,11 +25,13 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
     spec = spec.model_copy(update={"adamss": adamss, "webhook": None})
     files = settings.files
     held_out = spec.dataset.eval
+    train_file, *more = (files.dataset_rows(one.id) for one in spec.dataset.training_sets)
     local = files.model(spec.base_model)
     return RunRequest(
         job_id=job.id,
         spec=spec,
-        train_file=files.dataset_rows(spec.dataset.train),
+        train_file=train_file,
+        more_train_files=tuple(more),
         eval_file=files.dataset_rows(held_out) if held_out else None,
         # A folder wins over the hub. A name without organisation is a folder even if that is missing: the run then
         # fails and says so, instead of fetching another model of that name.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,20 +29,60 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95}
 REVISION = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"
 WEBHOOK = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"  # no user, no fragment, no white space
 
+DatasetId = Annotated[str, Field(pattern=DATASET_ID)]
 ArtifactName = Literal["adapter", "lora", "merged"]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
+class TrainingSet(SpecModel):
+    """One of several data sets to train on."""
+
+    id: DatasetId
+    """Id of the data set."""
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often its training rows are seen in an epoch: 2 twice, 0.5 every second of them, by the seed. Rows that are
+    held out are chosen before, so none is on both sides."""
+
+
+def training_ids_of(block: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the data sets to train on, from the `dataset` block of a stored spec."""
+    train = block["train"]
+    return [one["id"] if isinstance(one, dict) else one for one in (train if isinstance(train, list) else [train])]
+
+
 class DataSources(SpecModel):
-    train: Annotated[str, Field(pattern=DATASET_ID)]
-    """Id of the uploaded data set to train on."""
-    eval: Annotated[str, Field(pattern=DATASET_ID)] | None = None
+    train: DatasetId | Annotated[list[DatasetId | TrainingSet], Field(min_length=1, max_length=20)]
+    """Id of the uploaded data set to train on; or a list of ids, or of objects with `id` and `weight`, whose rows are
+    trained on together. Each must have the job's columns; their classes are joined."""
+    eval: DatasetId | None = None
     """Id of a data set to evaluate on. Without it a share of the training rows is held out."""
-    test: Annotated[str, Field(pattern=DATASET_ID)] | None = None
+    test: DatasetId | None = None
     """Id of a data set that is looked at once, at the end, with the published model: neither training nor the choice of
     the checkpoint sees it. Its scores are the result's `test_...`."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the rows held out where there is no `eval`; seeded, and stratified where each row has one class."""
+    """Share of the rows held out where there is no `eval`; seeded, and stratified by data set and, where each row has
+    one class, by class."""
+    group: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Column whose value no two sides share: all rows of a patient, user or document are trained on, or all are held
+    out. Rows without a value are groups of their own."""
+    max_rows: Annotated[StrictInt, Field(ge=4)] | None = None
+    """Use at most so many of the training rows, held-out ones included; chosen by the seed, in the proportions of data
+    sets and classes."""
+
+    @model_validator(mode="after")
+    def _sets_differ(self) -> Self:
+        ids = [one.id for one in self.training_sets]
+        if len(set(ids)) < len(ids):
+            raise field_error("train", "names a data set twice; name it once, with a weight")
+        if self.group is not None and self.eval is not None:
+            raise field_error("group", "divides rows that are held out, and has no effect beside eval; leave one out")
+        return self
+
+    @property
+    def training_sets(self) -> tuple[TrainingSet, ...]:
+        """Return the data sets to train on, with their weights."""
+        named = self.train if isinstance(self.train, list) else [self.train]
+        return tuple(TrainingSet(id=one) if isinstance(one, str) else one for one in named)
 
 
 class DatasetSpec(TaskColumns, DataSources):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +70,30 @@ def lengths_of_characters(longest: int, mean: float, words: bool) -> Lengths:
     scale = TOKENS_PER_WORD if words else 1 / CHARACTERS_PER_TOKEN
     most, usual = (round(length * scale) + SPECIAL_TOKENS for length in (longest, mean))
     return Lengths(source="characters", counts=[(most, 1), (usual, 19)] if most > usual else [(most, 20)])
+
+
+def joined_lengths(parts: Sequence[Lengths], shares: Sequence[float]) -> Lengths:
+    """Return the lengths of several data sets' rows together.
+
+    Args:
+        shares: rows of each data set in an epoch; a sample stands for so many.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    sources: tuple[LengthSource, ...] = ("max_length", "characters", "measured")
+    counts: Counter[int] = Counter()
+    for part, share in zip(parts, shares, strict=True):
+        for tokens, rows in part.counts:
+            counts[tokens] += max(1, round(rows * share / part.rows))
+    limits = [part.limit for part in parts if part.limit is not None]
+    weights = [share / sum(shares) for share in shares]
+    return Lengths(
+        source=min((part.source for part in parts), key=sources.index),
+        counts=sorted(counts.items(), reverse=True),
+        limit=min(limits, default=None),
+        trained=sum(weight * part.trained for weight, part in zip(weights, parts, strict=True)),
+        per_row=sum(weight * part.per_row for weight, part in zip(weights, parts, strict=True)),
+    )
 
 
 @dataclass(frozen=True)

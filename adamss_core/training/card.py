@@ -133,14 +133,17 @@ def _before(manifest: dict[str, Any]) -> str:
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:
     labels, split = result["labels"], result["held_out"]
     shown = ", ".join(f"`{_markdown(label)}`" for label in labels[:20]) + (" …" if len(labels) > 20 else "")
-    how = ", stratified by label" if split["stratified"] else ""
+    how = f", whole groups of `{_markdown(split['group'])}`" if split.get("group") else ""
+    how = how or (", stratified by label" if split["stratified"] else "")
+    train = spec["dataset"]["train"]
+    sets = f" of {len(train)} data sets" if isinstance(train, list) else ""
     held_out = (
         "a data set of its own"
         if split["from"] == "eval"
         else f"{spec['dataset']['eval_fraction']:.0%} of the rows{how}"
     )
     classes = f" {len(labels)} classes: {shown}." if labels else ""
-    return f"## Data\n\n{result['train_rows']} rows were trained on; held out was {held_out}.{classes}"
+    return f"## Data\n\n{result['train_rows']} rows{sets} were trained on; held out was {held_out}.{classes}"
 
 
 def _method(manifest: dict[str, Any]) -> str:

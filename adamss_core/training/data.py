@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adamss_core.spec.cells import Cells, Reader, Unusable, image_folder, why_left_out
-from adamss_core.spec.split import held_out
+from adamss_core.spec.labels import class_name
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter
 
@@ -30,6 +30,7 @@ class Rows:
         left_out: reason why rows cannot be used -> their count.
         examples: the same reason -> number of the first such row.
         images: folder of the image files.
+        size: rows of the file, unusable ones included.
     """
 
     columns: dict[str, list[Any]]
@@ -37,6 +38,7 @@ class Rows:
     left_out: Counter[str] = field(default_factory=Counter)
     examples: dict[str, int] = field(default_factory=dict)
     images: Path | None = None
+    size: int = 0
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,7 +58,7 @@ class Rows:
 
     def take(self, indices: Sequence[int]) -> Rows:
         columns = {name: [values[i] for i in indices] for name, values in self.columns.items()}
-        return Rows(columns, [self.numbers[i] for i in indices], images=self.images)
+        return Rows(columns, [self.numbers[i] for i in indices], images=self.images, size=self.size)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
     """
     columns: dict[str, list[Any]] = {name: [] for name in reader.fields}
     numbers: list[int] = []
+    number = 0
     left_out: Counter[str] = Counter()
     examples: dict[str, int] = {}
     with path.open(encoding="utf-8") as file:
@@ -113,7 +116,7 @@ def read_rows(path: Path, reader: Reader) -> Rows:
             for name, value in cells.items():
                 columns[name].append(value)
             numbers.append(number)
-    return Rows(columns, numbers, left_out, examples, image_folder(path))
+    return Rows(columns, numbers, left_out, examples, image_folder(path), number)
 
 
 def _parse(line: str, number: int) -> dict[str, Any]:
@@ -141,32 +144,62 @@ def _sort_key(name: str) -> tuple[int, float, str]:
     return (1, 0.0, name) if math.isnan(number) else (0, number, name)
 
 
-def split(rows: Rows, fraction: float, seed: int, strata: Sequence[str] | None) -> tuple[Rows, Rows]:
-    """Split into training and held-out rows, stratified where `strata`, (n,), names a class for each row.
+def joined_files(files: Sequence[Rows], images: str | None) -> Rows:
+    """Return the rows of several files as those of one: numbers run on, and images are named from the common folder.
 
-    A class with a single row stays in training. The choice is a hash of seed and position, so it is the same on every
-    machine and version.
+    Args:
+        images: the column that names image files, if any.
     """
-    groups = strata if strata is not None else [""] * len(rows)
-    left = held_out(Counter(groups), fraction)
-    order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
-    chosen = set()
-    for index in order:
-        if left[groups[index]] > 0:
-            left[groups[index]] -= 1
-            chosen.add(index)
-    everything = range(len(rows))
-    return rows.take([i for i in everything if i not in chosen]), rows.take([i for i in everything if i in chosen])
+    if len(files) == 1:
+        return files[0]
+    columns: dict[str, list[Any]] = {name: [] for name in files[0].columns}
+    numbers: list[int] = []
+    left_out: Counter[str] = Counter()
+    examples: dict[str, int] = {}
+    begin = 0
+    for rows in files:
+        for name, values in rows.columns.items():
+            folder = rows.images.name if name == images and rows.images is not None else None
+            columns[name] += values if folder is None else [f"{folder}/{value}" for value in values]
+        numbers += [begin + number for number in rows.numbers]
+        left_out += rows.left_out
+        for reason, number in rows.examples.items():
+            examples.setdefault(reason, begin + number)
+        begin += rows.size
+    common = None if files[0].images is None else files[0].images.parent
+    return Rows(columns, numbers, left_out, examples, common, begin)
 
 
-def describe_split(evaluation: Rows, *, own_file: bool, seed: int, stratified: bool) -> dict[str, Any]:
+def read_column(path: Path, column: str) -> list[str]:
+    """Return the texts of a column, (rows of the file,); "" where a row has no value.
+
+    Raises:
+        TrainingError: bad_data, where the file lacks the column or holds lists in it.
+    """
+    values = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            cell = _parse(line, number).get(column) if line.strip() else None
+            if isinstance(cell, list | dict):
+                raise bad_data(
+                    f"Row {number} holds a list in column '{column}'.",
+                    hint="Name a column of plain values as dataset.group.",
+                    where="dataset.group",
+                )
+            values.append(class_name(cell))
+    return values
+
+
+def describe_split(
+    evaluation: Rows, *, own_file: bool, seed: int, stratified: bool, group: str | None = None
+) -> dict[str, Any]:
     """Describe the held-out rows, so that two jobs can be compared only if they were measured on the same rows."""
     return {
         **count_and_hash(evaluation),
         "from": "eval" if own_file else "train",
         "seed": None if own_file else seed,
         "stratified": stratified and not own_file,
-    }
+    } | ({} if group is None else {"group": group})
 
 
 def count_and_hash(rows: Rows) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _resumed_adapter(base: Any, folder: Path) -> PeftModel:
 def _identity(request: RunRequest, total_steps: int) -> dict[str, str | int]:
     """Return the values that must match before a checkpoint's position means the same; test data change nothing."""
     return {
-        "train": sha256_of(request.train_file),
+        "train": " ".join(map(sha256_of, request.train_files)),
         "eval": sha256_of(request.eval_file) if request.eval_file else "",
         "seed": request.spec.training.seed,
         "total_steps": total_steps,

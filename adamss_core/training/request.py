@@ -21,6 +21,7 @@ class RunRequest:
         job_id: recorded in checkpoints and manifests, and not used otherwise.
         spec: the job; where its ASA schedule says "auto", the run derives it from its number of steps.
         train_file, eval_file: JSONL, one object per row. Without `eval_file` a share of the training rows is held out.
+        more_train_files: of further data sets to train on, in the spec's order.
         test_file: JSONL, evaluated once with the published model.
         model: path of a local folder, or a hub id.
         revision: of a hub model.
@@ -41,10 +42,17 @@ class RunRequest:
     keep_checkpoints: int = 2
     init_from: Path | None = None
     test_file: Path | None = None
+    more_train_files: tuple[Path, ...] = ()
+
+    @property
+    def train_files(self) -> tuple[Path, ...]:
+        """Return a file for each of the spec's `training_sets`."""
+        return (self.train_file, *self.more_train_files)
 
     def to_json(self) -> str:
         """Encode the request for another process."""
         fields = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        fields["more_train_files"] = list(map(str, self.more_train_files))
         return json.dumps(fields | {"spec": self.spec.model_dump(mode="json")})
 
     @classmethod
@@ -53,6 +61,7 @@ class RunRequest:
         fields = json.loads(text)
         for name in ("train_file", "eval_file", "test_file", "folder", "cache", "init_from"):
             fields[name] = None if fields.get(name) is None else Path(fields[name])
+        fields["more_train_files"] = tuple(map(Path, fields.get("more_train_files", ())))
         return cls(**fields | {"spec": JobSpec.model_validate(fields["spec"])})
 
 

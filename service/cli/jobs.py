@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +43,11 @@ app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_h
 def submit(
     spec: Annotated[Path, typer.Argument(help="The job spec, YAML or JSON; - reads it from standard input.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Training data: the id of a data set, or a file to upload.", metavar="ID|FILE")
+        list[str] | None,
+        typer.Option(
+            help="Training data: the id of a data set, or a file to upload. May be given several times.",
+            metavar="ID|FILE",
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
     dry_run: Annotated[
@@ -55,10 +59,11 @@ def submit(
     fields = read_spec(spec)
     with connect() as client:
         if dry_run:
-            with _dataset_while(client, dataset) as data:
-                _show_estimate(client.dry_run(_trained_on(fields, data)), as_json)
+            with ExitStack() as stack:
+                ids = [stack.enter_context(_dataset_while(client, given)) for given in dataset or []]
+                _show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
             return
-        job = client.submit(_trained_on(fields, None if dataset is None else _dataset(client, dataset)["id"]))
+        job = client.submit(_trained_on(fields, [_dataset(client, given)["id"] for given in dataset or []]))
         if not watch:
             if as_json:
                 put_json(job)
@@ -312,18 +317,21 @@ def _dataset(client: Client, given: str) -> DatasetJson:
 
 
 @contextmanager
-def _dataset_while(client: Client, given: str | None) -> Iterator[str | None]:
+def _dataset_while(client: Client, given: str) -> Iterator[str]:
     """Yield a data set's id; at the end, delete what was uploaded for it."""
-    dataset = None if given is None else _dataset(client, given)
+    dataset = _dataset(client, given)
     try:
-        yield dataset and dataset["id"]
+        yield dataset["id"]
     finally:
-        if dataset is not None and dataset.get("created"):
+        if dataset.get("created"):
             client.delete_dataset(dataset["id"])
 
 
-def _trained_on(fields: dict[str, Any], dataset: str | None) -> dict[str, Any]:
-    return fields if dataset is None else fields | {"dataset": {**(fields.get("dataset") or {}), "train": dataset}}
+def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+    """Return the spec with the data sets to train on, where any are given."""
+    if not ids:
+        return fields
+    return fields | {"dataset": {**(fields.get("dataset") or {}), "train": ids if len(ids) > 1 else ids[0]}}
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:
@@ -372,6 +380,10 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
+    fields |= {
+        f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
+        for part in plan.get("training_sets") or []
+    }
     if suggested := plan.get("suggested"):
         fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
     print_fields(fields)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,17 +48,17 @@ def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
 
 def _test_warnings(caller: Caller, spec: JobSpec, columns: Sequence[str]) -> list[str]:
     """Compare the test rows with those that the job trains on or chooses its checkpoint by."""
-    warnings = []
-    for other, kind in ((spec.dataset.train, "a training"), (spec.dataset.eval, "an evaluation")):
-        if spec.dataset.test is None or other is None:
-            continue
-        overlap = leakage(caller, other, spec.dataset.test, columns)
-        if overlap is not None and overlap.repeated:
-            warnings.append(
-                f"{overlap.repeated:,} of {overlap.rows:,} test rows have the {_named(columns)} of {kind} row, so the "
-                "test scores may be too good. Remove them from one of the two data sets."
-            )
-    return warnings
+    test = spec.dataset.test
+    if test is None:
+        return []
+    others = [(one.id, "a training") for one in spec.dataset.training_sets]
+    others += [] if spec.dataset.eval is None else [(spec.dataset.eval, "an evaluation")]
+    return [
+        f"{overlap.repeated:,} of {overlap.rows:,} test rows have the {_named(columns)} of {kind} row, so the "
+        "test scores may be too good. Remove them from one of the two data sets."
+        for other, kind in others
+        if (overlap := leakage(caller, other, test, columns)) is not None and overlap.repeated
+    ]
 
 
 def _named(columns: Sequence[str]) -> str:
@@ -65,19 +66,24 @@ def _named(columns: Sequence[str]) -> str:
 
 
 def _held_out_warnings(caller: Caller, spec: JobSpec, columns: Sequence[str]) -> list[str]:
-    overlap = leakage(caller, spec.dataset.train, spec.dataset.eval, columns)
-    if overlap is None or overlap.repeated == 0:
-        return []
-    named = _named(columns)
+    ids = [one.id for one in spec.dataset.training_sets]
     if spec.dataset.eval is None:
+        found = [(leakage(caller, one, None, columns), f"repeat another row's {_named(columns)}") for one in ids]
+        found += [
+            (leakage(caller, one, other, columns), f"of {other} repeat the {_named(columns)} of a row of {one}")
+            for one, other in combinations(ids, 2)
+        ]
         return [
-            f"{overlap.repeated:,} of {overlap.rows:,} rows repeat another row's {named}, so the split may put copies "
-            "on both sides and the measured quality may be too good. Remove the copies, or name other data as "
-            "dataset.eval."
+            f"{overlap.repeated:,} of {overlap.rows:,} rows {repeat}, so the split may put copies on both sides and "
+            "the measured quality may be too good. Remove the copies, or name other data as dataset.eval."
+            for overlap, repeat in found
+            if overlap is not None and overlap.repeated
         ]
     return [
-        f"{overlap.repeated:,} of {overlap.rows:,} evaluation rows have the {named} of a training row, so the measured "
-        "quality may be too good. Remove them from one of the two data sets."
+        f"{overlap.repeated:,} of {overlap.rows:,} evaluation rows have the {_named(columns)} of a training row, so "
+        "the measured quality may be too good. Remove them from one of the two data sets."
+        for one in ids
+        if (overlap := leakage(caller, one, spec.dataset.eval, columns)) is not None and overlap.repeated
     ]
 
 
@@ -88,14 +94,15 @@ def contradiction_warnings(caller: Caller, spec: JobSpec) -> list[str]:
         return []
     columns = record.columns(spec)
     label = columns.pop(record.target)
-    paths = (caller.settings.files.dataset_hashes(spec.dataset.train),)
-    try:
-        found = _compared(paths, tuple(columns.values()), label)
-    except (KeyError, FileNotFoundError):
-        return []
-    if found.repeated == 0:
-        return []
-    return [describe_contradiction(found, list(columns.values()), label)]
+    warnings = []
+    for one in spec.dataset.training_sets:
+        try:
+            found = _compared((caller.settings.files.dataset_hashes(one.id),), tuple(columns.values()), label)
+        except (KeyError, FileNotFoundError):
+            continue
+        if found.repeated:
+            warnings.append(describe_contradiction(found, list(columns.values()), label))
+    return warnings
 
 
 @lru_cache(maxsize=512)  # data sets never change

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from adamss_core.fileio.fsync import sync_folder
+from adamss_core.spec.job import training_ids_of
 from service.datasets import repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS
 from service.datasets.identity import identify
@@ -129,7 +130,8 @@ def delete(caller: Caller, dataset_id: str) -> None:
 
 
 def _uses(job: Job, dataset_id: str) -> bool:
-    return dataset_id in (job.spec["dataset"].get(field) for field in ("train", "eval", "test"))
+    block = job.spec["dataset"]
+    return dataset_id in (*training_ids_of(block), block.get("eval"), block.get("test"))
 
 
 def not_found(dataset_id: str) -> NotFound:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, record_of
-from adamss_core.spec.split import held_out
+from adamss_core.spec.split import RowCounts, count_rows
 from adamss_core.spec.survey import Survey
 from service.datasets.left_out import Completed
 from service.shared.database.tables import Dataset
+
+TRAIN = "dataset.train"
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,10 @@ class Case:
 
     Attributes:
         train, evaluation: data sets; `evaluation` is None where the job names none, or one that does not exist.
+        more_train: further data sets to train on.
         ancestor: None where the job starts from nothing.
         training_rows, evaluation_rows: surveys; empty where the columns do not fit or the data set is missing.
+        training_parts: the survey of each data set to train on.
         test, test_rows: the same of `dataset.test`.
         completed: what the spec left out of task and columns.
     """
@@ -50,6 +55,24 @@ class Case:
     evaluation_rows: Survey = field(default_factory=lambda: Survey(0))
     test: Dataset | None = None
     test_rows: Survey = field(default_factory=lambda: Survey(0))
+    more_train: tuple[Dataset, ...] = ()
+    training_parts: tuple[Survey, ...] = ()
+
+    @property
+    def training(self) -> dict[str, Dataset]:
+        """Return field of the spec -> data set to train on."""
+        if not self.more_train:
+            return {TRAIN: self.train}
+        return {f"{TRAIN}[{i}]": dataset for i, dataset in enumerate((self.train, *self.more_train))}
+
+    @cached_property
+    def row_counts(self) -> RowCounts:
+        """Count the rows that the job trains on and holds out."""
+        stratified = self.record.is_stratified
+        parts = [part.labels if stratified else {"": part.usable} for part in self.training_parts]
+        data = self.spec.dataset
+        weights = [one.weight for one in data.training_sets]
+        return count_rows(parts, weights, data.max_rows, data.eval_fraction if data.eval is None else None)
 
     @property
     def record(self) -> TaskRecord:
@@ -57,17 +80,13 @@ class Case:
 
     @property
     def held_out(self) -> int:
-        """Count the training rows that are held out."""
-        if self.spec.dataset.eval is not None:
-            return 0
-        rows = self.training_rows
-        groups = rows.labels if self.record.is_stratified else {"": rows.usable}
-        return sum(held_out(groups, self.spec.dataset.eval_fraction).values())
+        """Count the training rows that are held out; by `dataset.group` about so many."""
+        return self.row_counts.held_out
 
     @property
     def train_count(self) -> int:
-        """Count the rows that are trained on."""
-        return self.training_rows.usable - self.held_out
+        """Count the rows that are trained on in an epoch."""
+        return sum(self.row_counts.trained)
 
     @property
     def eval_count(self) -> int:

@@ -17,6 +17,7 @@ from service.datasets.column_notices import describe_null_words, describe_varian
 from service.datasets.left_out import describe_columns, mapping_that_works
 from service.jobs.advice import classes_with_one_row, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
+from service.jobs.training_sets import group_problems
 from service.shared.database.tables import Dataset
 from service.shared.errors import quoted_names
 
@@ -60,7 +61,10 @@ def _column_problem(
 
 
 def training_columns_fit(case: Case) -> list[SpecProblem]:
-    return column_problems(case.spec, case.train, "dataset.train")
+    found = [
+        problem for param, dataset in case.training.items() for problem in column_problems(case.spec, dataset, param)
+    ]
+    return [*found, *group_problems(case)]
 
 
 def training_rows_are_usable(case: Case) -> SpecProblem | None:
@@ -216,7 +220,10 @@ def notices_on_columns(case: Case) -> list[str]:
     """Repeat what an upload noticed about the values of the job's columns."""
     columns = case.record.columns(case.spec).values()
     notices = [
-        notice for dataset in (case.train, case.evaluation) if dataset for notice in dataset.profile.get("notices", [])
+        notice
+        for dataset in (*case.training.values(), case.evaluation)
+        if dataset
+        for notice in dataset.profile.get("notices", [])
     ]
     messages = [n["message"] for n in notices if n["code"] in REPEATED_NOTICES and n["column"] in columns]
     return list(dict.fromkeys(messages))
@@ -247,7 +254,7 @@ def parts_not_shown(case: Case, facts: ModelFacts) -> list[str]:
     return [
         f"The chat template of '{case.spec.base_model}' does not show parts of the {which} rows, so nothing is learnt "
         f"from them: {list_parts(hidden.items())}."
-        for which, dataset in (("training", case.train), ("evaluation", case.evaluation))
+        for which, dataset in (*(("training", one) for one in case.training.values()), ("evaluation", case.evaluation))
         if dataset is not None and (hidden := _hidden_parts(case, dataset, facts))
     ]
 

@@ -20,6 +20,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from adamss_core.spec.modules_in_full import saved_warnings
+from adamss_core.spec.survey import Survey
 from service.datasets import repository as datasets
 from service.datasets.leakage import contradiction_warnings, leakage_warnings
 from service.datasets.left_out import complete
@@ -31,6 +32,7 @@ from service.jobs.schemas import PlanOut
 from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.token_lengths import find_lengths
+from service.jobs.training_sets import group_warnings, training_ids, training_sets
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
 from service.jobs.workers import device_of, expected_seconds, find_workers, lacking_warnings, memory_warnings
 from service.shared.database.tables import Dataset
@@ -77,22 +79,31 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
     Raises:
         SpecProblem: the training data do not exist.
     """
-    train = _find_dataset(caller, spec.dataset.train)
-    if train is None:
-        raise checks.unknown_dataset(spec.dataset.train, "dataset.train")
+    train, *more = _training_data(caller, spec)
     evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
     test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
     completed = complete(spec, train)
     spec = with_defaults(completed.spec)
-    return Case(spec, train, evaluation, find_ancestor(caller, spec.init_from), completed, test=test)
+    ancestor = find_ancestor(caller, spec.init_from)
+    return Case(spec, train, evaluation, ancestor, completed, test=test, more_train=tuple(more))
+
+
+def _training_data(caller: Caller, spec: JobSpec) -> list[Dataset]:
+    found = []
+    for param, dataset_id in training_ids(spec).items():
+        if (dataset := _find_dataset(caller, dataset_id)) is None:
+            raise checks.unknown_dataset(dataset_id, param)
+        found.append(dataset)
+    return found
 
 
 def survey(caller: Caller, case: Case) -> Case:
     """Count the rows of each data set whose columns fit, in one pass."""
     if checks.training_columns_fit(case):
         return case
-    rows = survey_rows(caller.settings, case.spec, case.train)
-    case = replace(case, training_rows=rows)
+    parts = tuple(survey_rows(caller.settings, case.spec, dataset) for dataset in case.training.values())
+    rows = Survey.joined(parts)
+    case = replace(case, training_rows=rows, training_parts=parts)
     if case.evaluation is None or checks.evaluation_columns_fit(case):
         return case
     known = frozenset(rows.labels) if rows.labels else None
@@ -134,7 +145,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     spec, modules = case.spec, targets.modules
     subspaces = total_subspaces(modules, spec.adamss)
     steps = make_plan(spec, case.train_count, subspaces)
-    lengths, measuring = find_lengths(caller, spec, case.train)
+    lengths, measuring = find_lengths(caller, spec, list(case.training.values()))
     workers = find_workers(caller)
     outputs = case.record.outputs(len(case.training_rows.labels))
     needs = estimate(
@@ -143,7 +154,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
-    warnings += testing_warnings(case)
+    warnings += [*testing_warnings(case), *group_warnings(case)]
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
@@ -158,6 +169,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
         suggested=list(case.completed.taken),
         test_rows=case.test_rows.usable - case.test_rows.unknown,
+        training_sets=training_sets(case),
     )
 
 

@@ -18,6 +18,7 @@ from adamss_core.spec.tasks.base import NESTED
 from service.shared.database.tables import Dataset
 from service.shared.settings import Settings
 
+NOT_READ = {"train", "eval", "test", "eval_fraction", "group", "max_rows"}  # fields that change nothing in a row
 CACHED = 64  # surveys that are remembered; data sets never change
 
 
@@ -38,7 +39,7 @@ def survey_rows(
         values = columns[names[record.target]]["values"]
         if values is not None:
             return _from_counts(Counter(values), known_classes)
-    block = spec.dataset.model_dump_json(exclude={"train", "eval", "test", "eval_fraction"})
+    block = spec.dataset.model_dump_json(exclude=NOT_READ)
     rows, images = settings.files.dataset_rows(dataset.id), settings.files.dataset_images(dataset.id)
     return _survey(rows, images, spec.task, spec.problem_type, block, known_classes)
 

@@ -11,6 +11,7 @@ from adamss_core.spec import Estimate, JobSpec, ScheduleStep
 from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
+from service.jobs.training_sets import TrainingSetOut
 from service.shared.database.tables import Job, JobStatus, SubspaceMap
 
 
@@ -34,6 +35,8 @@ class PlanOut(Out):
     """Fields that the job left out, and that are as the data set's `suggestion` has them."""
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
+    training_sets: list[TrainingSetOut] = Field(default=[])
+    """What each data set gives, where the job trains on several."""
 
 
 class ProgressOut(Out):

@@ -19,6 +19,7 @@ from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
 from service.jobs.planning import plan_job, refusal
 from service.jobs.schemas import JobOut, PlanOut
+from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
 from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
 from service.shared.errors import Conflict, InvalidRequest, NotFound
@@ -158,7 +159,7 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
     data = spec.dataset
-    fields = {"dataset.train": data.train, "dataset.eval": data.eval, "dataset.test": data.test}
+    fields = training_ids(spec) | {"dataset.eval": data.eval, "dataset.test": data.test}
     named = {param: dataset_id for param, dataset_id in fields.items() if dataset_id is not None}
     locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
     for param, dataset_id in named.items():

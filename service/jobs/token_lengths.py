@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -15,7 +16,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.spec import JobSpec, Lengths, record_of
-from adamss_core.spec.lengths import UNKNOWN, lengths_of_characters
+from adamss_core.spec.lengths import UNKNOWN, joined_lengths, lengths_of_characters
 from service.base_models.service import MAIN, folder_version
 from service.http.context import Caller
 from service.jobs import repository
@@ -120,38 +121,49 @@ class LengthMeasurer:
         return None
 
 
-def find_lengths(caller: Caller, spec: JobSpec, train: Dataset) -> tuple[Lengths, list[str]]:
-    """Return the lengths of the training rows, and a warning where they are still to be measured."""
-    record = record_of(spec)
-    if not record.has_tokens:
+def find_lengths(caller: Caller, spec: JobSpec, train: Sequence[Dataset]) -> tuple[Lengths, list[str]]:
+    """Return the lengths of the training rows, and a warning where they are still to be measured.
+
+    Args:
+        train: a data set for each of the spec's `training_sets`.
+    """
+    if not record_of(spec).has_tokens:
         return UNKNOWN, []
-    key = _key(caller, spec)
+    found = [_lengths_of(caller, spec, dataset) for dataset in train]
+    shares = [one.weight * dataset.rows for one, dataset in zip(spec.dataset.training_sets, train, strict=True)]
+    lengths = joined_lengths([lengths for lengths, _ in found], shares)
+    return lengths, [MEASURING] if any(is_coming for _, is_coming in found) else []
+
+
+def _lengths_of(caller: Caller, spec: JobSpec, dataset: Dataset) -> tuple[Lengths, bool]:
+    """Return the lengths of a data set's rows, and whether they are still to be measured."""
+    key = _key(caller, spec, dataset.id)
     with caller.db.read() as session:
         known = repository.find_lengths(session, vars(key))
     if known is not None and "error" not in known:
-        return Lengths.model_validate(known), []
-    guessed = _guessed(spec, train)
+        return Lengths.model_validate(known), False
+    guessed = _guessed(spec, dataset)
     if known is not None or caller.settings.length_sample == 0:
-        return guessed, []
-    return guessed, [MEASURING] if caller.lengths.measure(key, _order(caller, spec)) else []
+        return guessed, False
+    return guessed, caller.lengths.measure(key, _order(caller, spec, dataset.id))
 
 
-def _key(caller: Caller, spec: JobSpec) -> LengthKey:
+def _key(caller: Caller, spec: JobSpec, dataset_id: str) -> LengthKey:
     folder = caller.catalog.folder(spec.base_model)
     revision = folder_version(folder) if folder is not None else spec.revision or MAIN
     columns = spec.model_dump_json(include={"task": True, "problem_type": True, "dataset": _columns(spec)})
-    return LengthKey(spec.dataset.train, spec.base_model, revision, hashlib.sha256(columns.encode()).hexdigest())
+    return LengthKey(dataset_id, spec.base_model, revision, hashlib.sha256(columns.encode()).hexdigest())
 
 
 def _columns(spec: JobSpec) -> set[str]:
     return set(record_of(spec).dataset_fields)
 
 
-def _order(caller: Caller, spec: JobSpec) -> dict[str, Any]:
+def _order(caller: Caller, spec: JobSpec, dataset_id: str) -> dict[str, Any]:
     folder = caller.catalog.folder(spec.base_model)
     return {
         "spec": spec.model_copy(update={"webhook": None}).model_dump(mode="json"),
-        "rows": str(caller.settings.files.dataset_rows(spec.dataset.train)),
+        "rows": str(caller.settings.files.dataset_rows(dataset_id)),
         "model": str(folder or spec.base_model),
         "revision": None if folder else spec.revision,
         "sample": caller.settings.length_sample,

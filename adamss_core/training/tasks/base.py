@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from adamss_core.spec import JobSpec, TaskRecord, record_of
 from adamss_core.spec.cells import Cells, why_left_out
 from adamss_core.training.base_model import Source, load_pretrained
 from adamss_core.training.batches import Collate, Encoded, Inputs
-from adamss_core.training.data import Data, Rows, describe_split, read_rows, report_left_out, split
+from adamss_core.training.data import Data, Rows, describe_split, joined_files, read_column, read_rows, report_left_out
 from adamss_core.training.errors import bad_data
 from adamss_core.training.request import Reporter, RunRequest, Values
 from adamss_core.training.scores import Times
+from adamss_core.training.selection import Selection, select
 
 Predictions = dict[str, Tensor]
 Scorer = Callable[[Times], Values]
@@ -57,16 +59,26 @@ class Task(ABC):
             TrainingError: bad_data, with the file's row or what is missing.
         """
         spec = request.spec
-        rows = self.read(request.train_file)
+        files = [self.read(path) for path in request.train_files]
+        image = next((field for field, kind in self.record.field_kinds.items() if kind == "image"), None)
+        rows = joined_files(files, image)
         report_left_out(reporter, "training", rows)
         self._require_rows(rows)
         classes = self.class_names(rows)
         strata = self.strata(rows)
-        if request.eval_file is None:
-            train, evaluation = split(rows, spec.dataset.eval_fraction, spec.training.seed, strata)
-        else:
+        selection = select(
+            spec.dataset,
+            spec.training.seed,
+            rows.numbers,
+            [file.size for file in files],
+            strata,
+            _groups(request, rows),
+            holds_out=request.eval_file is None,
+        )
+        train, evaluation = rows.take(selection.train), rows.take(selection.evaluation)
+        if request.eval_file is not None:
             eval_rows = self.read(request.eval_file)
-            train, evaluation = rows, self.without_unknown(eval_rows, classes, reporter)
+            evaluation = self.without_unknown(eval_rows, classes, reporter)
             report_left_out(reporter, "evaluation", eval_rows)
         if not len(evaluation):
             raise bad_data(
@@ -75,14 +87,22 @@ class Task(ABC):
                 where="dataset.eval",
             )
         held_out = describe_split(
-            evaluation, own_file=request.eval_file is not None, seed=spec.training.seed, stratified=strata is not None
+            evaluation,
+            own_file=request.eval_file is not None,
+            seed=spec.training.seed,
+            stratified=strata is not None,
+            group=spec.dataset.group,
         )
         counted = f", {len(classes)} classes" if classes else ""
         reporter.event(
             "data_loaded",
-            f"{len(train)} rows to train on, {len(evaluation)} held out{counted}.",
-            {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out},
+            f"{len(train)} rows to train on{_of_sets(spec, selection)}, {len(evaluation)} held out{counted}.",
+            {"train_rows": len(train), "eval_rows": len(evaluation), "classes": classes[:100], "held_out": held_out}
+            | ({} if len(files) == 1 else {"train_sets": selection.sets})
+            | ({} if selection.groups is None else {"groups": selection.groups}),
         )
+        if selection.groups is not None:
+            _report_one_sided(reporter, selection, strata)
         return Data(train, evaluation, classes, held_out, self._load_test(request, classes, reporter))
 
     def _load_test(self, request: RunRequest, classes: list[str], reporter: Reporter) -> Rows | None:
@@ -286,6 +306,37 @@ class Task(ABC):
     @abstractmethod
     def usage(self, manifest: dict[str, Any]) -> Usage:
         """Return the code of a model card."""
+
+
+def _groups(request: RunRequest, rows: Rows) -> list[str] | None:
+    """Return the group of each row, (n,), where the job names a column of them."""
+    column = request.spec.dataset.group
+    if column is None:
+        return None
+    values = list(chain.from_iterable(read_column(path, column) for path in request.train_files))
+    return [values[number - 1] for number in rows.numbers]
+
+
+def _of_sets(spec: JobSpec, selection: Selection) -> str:
+    sets = spec.dataset.training_sets
+    if len(sets) == 1:
+        return ""
+    shown = ", ".join(f"{rows} of {one.id}" for rows, one in zip(selection.sets, sets, strict=True))
+    return f" in an epoch ({shown})"
+
+
+def _report_one_sided(reporter: Reporter, selection: Selection, strata: Sequence[str] | None) -> None:
+    """Report classes that a division by groups leaves on one side only."""
+    train, held = ({strata[i] for i in side} if strata else set() for side in (selection.train, selection.evaluation))
+    assert selection.groups is not None
+    missing = {"held out": sorted(train - held), "trained on": sorted(held - train)}
+    said = "; ".join(f"of {', '.join(names[:10])} no row is {side}" for side, names in missing.items() if names)
+    reporter.event(
+        "held_out_by_group",
+        f"{selection.groups[0]} groups are trained on, {selection.groups[1]} are held out{'; ' if said else ''}{said}.",
+        {"train_groups": selection.groups[0], "eval_groups": selection.groups[1]}
+        | {"not_held_out": missing["held out"][:100], "not_trained_on": missing["trained on"][:100]},
+    )
 
 
 @dataclass(frozen=True)

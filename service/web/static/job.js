@@ -178,7 +178,7 @@ function HardestExamples({ job }) {
         <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th>${predicted ? html`<th>Predicted</th>` : null}<th class="num">Loss</th></tr></thead>
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.place}>
-            <td class="num">${entry.row}</td><td class="text">${Object.values(entry.input).map(cell).join(" · ")}</td>
+            <td class="num">${entry.row}${entry.dataset ? html`<br /><code class="muted">${entry.dataset}</code>` : null}</td><td class="text">${Object.values(entry.input).map(cell).join(" · ")}</td>
             <td>${cell(entry.expected)}</td>${predicted ? html`<td>${cell(entry.predicted)}</td>` : null}<td class="num">${number(entry.loss)}</td>
           </tr>`,
         )}</tbody>

@@ -148,9 +148,11 @@ function Field({ path, schema, value, set, wrong, lists }) {
   const options = choices(schema);
   const standard = schema.default === undefined || schema.default === null ? "" : text(schema.default);
   let control;
-  if (path in DATASETS) {
+  const several = path === "dataset.train" && /[,[]/.test(value); // "ds_a, ds_b", or [{"id": "ds_a", "weight": 2}, …]
+  if (path in DATASETS && !several) {
     control = html`<select ...${common}><option value="">${DATASETS[path]}</option>
-      ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}</select>`;
+      ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}
+      ${path === "dataset.train" && value ? html`<option value=${`${value}, `}>several: this one and …</option>` : null}</select>`;
   } else if (options) {
     control = html`<select ...${common}><option value="">${standard === "" ? "default" : `default: ${standard}`}</option>
       ${[...options, ...(nullable(schema) ? [null] : [])].map((option) => html`<option value=${String(option)}>${String(option)}</option>`)}</select>`;

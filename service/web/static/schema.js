@@ -22,7 +22,7 @@ export const nullable = (schema) => (schema.anyOf ?? []).some((kind) => kind.typ
 
 export function text(value) {
   if (value === undefined) return "";
-  if (Array.isArray(value)) return value.join(", ");
+  if (Array.isArray(value)) return value.some((entry) => typeof entry === "object") ? JSON.stringify(value) : value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -35,6 +35,13 @@ export function parse(schema, given) {
   if (options) return options.find((option) => String(option) === trimmed);
   const accepted = kinds(schema);
   const types = new Set(accepted.map((kind) => kind.type));
+  if (types.has("array") && trimmed.startsWith("[{")) {
+    try {
+      return JSON.parse(trimmed);
+    } catch {
+      return trimmed;
+    }
+  }
   const isPattern = types.has("string") && (trimmed === "all-linear" || /[^\w.,\s-]/.test(trimmed));
   const isSingle = accepted[0].type === "string" && !trimmed.includes(",");
   if (types.has("array") && !isPattern && !isSingle) {

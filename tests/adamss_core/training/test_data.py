@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from adamss_core.spec import reader_of
 from adamss_core.spec.split import held_out
-from adamss_core.training.data import Data, Rows, read_rows, split
+from adamss_core.training.data import Data, read_rows
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.request import RunRequest
 from adamss_core.training.tasks import task_of
@@ -105,18 +106,6 @@ def test_an_evaluation_file_of_other_labels_is_refused(tmp_path: Path) -> None:
         load_data(request(tmp_path / "model", tmp_path / "job", eval_file=held), Recorder())
 
 
-def test_the_split_is_stratified_and_seeded() -> None:
-    labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10 + ["once"]
-    rows = Rows({"label": labels}, list(range(1, len(labels) + 1)))
-    train, held = split(rows, 0.1, 3, labels)
-    assert Counter(held["label"]) == {"a": 6, "b": 3, "c": 1}
-    assert "once" in train["label"]
-    assert sorted(train.numbers + held.numbers) == rows.numbers
-    assert split(rows, 0.1, 3, labels)[1].numbers == held.numbers
-    assert split(rows, 0.1, 4, labels)[1].numbers != held.numbers
-    assert len(split(rows, 0.1, 3, None)[1]) == 10
-
-
 @given(
     st.dictionaries(st.text(max_size=3), st.integers(1, 200), min_size=1, max_size=12),
     st.floats(0.001, 0.999),
@@ -132,3 +121,27 @@ def test_the_split_of_a_job_is_the_number_a_dry_run_would_say(tmp_path: Path) ->
     data = load_data(request(tmp_path / "model", tmp_path / "job", spec=job()), Recorder())
     counts = Counter(row["label"] for row in texts(208))
     assert len(data.evaluation) == sum(held_out(counts, 0.1).values())
+
+
+def test_several_files_with_groups_are_divided_and_said(tmp_path: Path) -> None:
+    first = write_rows(tmp_path / "one.jsonl", [{**row, "who": f"w{i % 9}"} for i, row in enumerate(texts(60))])
+    second = write_rows(
+        tmp_path / "two.jsonl", [{**row, "who": f"w{i % 9}"} for i, row in enumerate(texts(30, seed=1))]
+    )
+    train = [{"id": "ds_aaaaaaaa"}, {"id": "ds_bbbbbbbb", "weight": 2}]
+    spec = job(dataset={"train": train, "group": "who", "eval_fraction": 0.2})
+    asked = replace(
+        request(tmp_path / "model", tmp_path / "job", spec=spec), train_file=first, more_train_files=(second,)
+    )
+    assert RunRequest.from_json(asked.to_json()) == asked
+    recorder = Recorder()
+    data = load_data(asked, recorder)
+    groups = [f"w{i % 9}" for i in range(60)] + [f"w{i % 9}" for i in range(30)]
+    sides = [{groups[number - 1] for number in side.numbers} for side in (data.train, data.evaluation)]
+    assert not sides[0] & sides[1]
+    said = {kind: (message, facts) for kind, message, facts in recorder.events}
+    message, facts = said["data_loaded"]
+    assert sum(facts["train_sets"]) == len(data.train)
+    assert "of ds_bbbbbbbb)" in message
+    assert facts["held_out"]["group"] == "who"
+    assert "are held out" in said["held_out_by_group"][0]

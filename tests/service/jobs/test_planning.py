@@ -67,7 +67,8 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     from collections import Counter
 
     from adamss_core.spec import JobSpec, reader_of
-    from adamss_core.training.data import read_rows, split
+    from adamss_core.training.data import read_rows
+    from adamss_core.training.selection import select
 
     text = jsonl(
         *({"text": f"t {n}", "label": n % 3} for n in range(50)),
@@ -81,9 +82,11 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     assert any("2 training rows are left out" in warning for warning in plan["warnings"])
     path = service.settings.files.dataset_rows(spec["dataset"]["train"])
     found = read_rows(path, reader_of(JobSpec.model_validate(spec)))
-    train, held = split(found, 0.1, 0, found["label"])
-    assert (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"]) == (len(train), len(held))
-    assert len(Counter(train["label"])) == 3
+    parsed = JobSpec.model_validate(spec)
+    chosen = select(parsed.dataset, 0, found.numbers, [found.size], found["label"], None)
+    counted = (plan["estimate"]["train_rows"], plan["estimate"]["eval_rows"])
+    assert counted == (len(chosen.train), len(chosen.evaluation))
+    assert len(Counter(found.take(chosen.train)["label"])) == 3
     head = 32 * 3 + 3
     assert plan["estimate"]["head_parameters"] == head
 

@@ -1,0 +1,77 @@
+"""The data sets that a job trains on: their ids, the column of groups, and the rows that each one gives."""
+
+from __future__ import annotations
+
+from adamss_core.spec import JobSpec, SpecProblem
+from adamss_core.spec.tasks.base import NESTED
+from service.http.openapi import Out
+from service.jobs.case import TRAIN, Case
+from service.shared.errors import quoted_names
+
+
+class TrainingSetOut(Out):
+    """What one of the data sets gives to a job."""
+
+    dataset: str
+    """Id of the data set."""
+    weight: float
+    """How often its training rows are seen in an epoch."""
+    usable: int
+    """Rows with everything that the job needs."""
+    trained: int
+    """Rows in an epoch, without those held out, by the weight."""
+
+
+def training_sets(case: Case) -> list[TrainingSetOut]:
+    """List what each data set gives, where there are several."""
+    sets = case.spec.dataset.training_sets
+    if len(sets) == 1:
+        return []
+    return [
+        TrainingSetOut(dataset=one.id, weight=one.weight, usable=part.usable, trained=trained)
+        for one, part, trained in zip(sets, case.training_parts, case.row_counts.trained, strict=True)
+    ]
+
+
+def training_ids(spec: JobSpec) -> dict[str, str]:
+    """Return field of the spec -> id of a data set to train on."""
+    ids = [one.id for one in spec.dataset.training_sets]
+    return {f"{TRAIN}[{i}]" if len(ids) > 1 else TRAIN: one for i, one in enumerate(ids)}
+
+
+def group_problems(case: Case) -> list[SpecProblem]:
+    """Return why `dataset.group` cannot divide the rows."""
+    group = case.spec.dataset.group
+    if group is None:
+        return []
+    known = {name: {column["name"]: column for column in one.profile["columns"]} for name, one in case.training.items()}
+    for param, columns in known.items():
+        if group not in columns:
+            message = f"Data set {case.training[param].id} ({param}) has no column '{group}'. It has "
+            return [SpecProblem("dataset.group", f"{message}{quoted_names(list(columns))}.", "unknown_column")]
+        if columns[group]["type"] in NESTED:
+            return [SpecProblem("dataset.group", f"Column '{group}' holds lists; name one of plain values.")]
+    if all(columns[group]["distinct"] == 1 and not columns[group]["empty"] for columns in known.values()):
+        values = {value for columns in known.values() for value in columns[group]["values"] or ()}
+        if len(values) == 1:
+            message = f"All rows have the same value in column '{group}', so none can be held out. Name another column."
+            return [SpecProblem("dataset.group", message, "one_group")]
+    return []
+
+
+def group_warnings(case: Case) -> list[str]:
+    """Say that whole groups are held out, so that their rows are counted by the run only."""
+    group = case.spec.dataset.group
+    if group is None:
+        return []
+    single = sum(
+        column["empty"]
+        for one in case.training.values()
+        for column in one.profile["columns"]
+        if column["name"] == group
+    )
+    alone = f" {single:,} rows have no value there: each is a group of its own." if single else ""
+    return [
+        f"Whole groups of '{group}' are held out, so the numbers of rows trained on and held out are not exact before "
+        f"the run.{alone}"
+    ]
