@@ -29,7 +29,7 @@ def upload(
     file: Annotated[
         str,
         typer.Argument(
-            help="A CSV, TSV, JSONL, JSON, CoNLL or Parquet file, a zip of images; or hub:org/name[@revision]."
+            help="A table (CSV, TSV, JSON, Excel, Parquet, Arrow), text, CoNLL, a zip of images; or hub:org/name."
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name in lists. Default: the file's name.")] = None,

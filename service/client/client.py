@@ -81,7 +81,7 @@ class Client:
     # Data sets and models
 
     def upload_dataset(self, path: str | Path, name: str | None = None, *, new: bool = False) -> DatasetJson:
-        """Upload a CSV, TSV, JSONL, JSON or Parquet file, or a zip of images, under its own name or `name`.
+        """Upload a table, a text or a zip of images, under its own name or `name`.
 
         Args:
             new: make a data set also where the project has one of the same file; otherwise that one is returned, with

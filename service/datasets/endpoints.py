@@ -81,9 +81,10 @@ def upload_dataset(
     response: Response,
     new: Annotated[bool, Query(description="Make a data set also where the project has one of the same file.")] = False,
 ) -> DatasetOut:
-    """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line) or a JSON list of objects, each in
-    UTF-8 and optionally gzipped; CoNLL (a word and its tags a line); Parquet; or a zip of images, in a folder per class
-    or with a metadata.csv or metadata.jsonl that has the columns file_name and label.
+    """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line), a JSON list of objects or an object
+    of columns, plain text or Markdown, CoNLL (a word and its tags a line), each in UTF-8 and optionally gzipped; an
+    Excel workbook; Parquet or Arrow; or a zip of images, in a folder per class or with a metadata.csv or metadata.jsonl
+    that has the columns file_name and label.
 
     The file is converted at once, in a sandboxed process: unusable rows are left out and listed by number, up to a
     tenth of all; beyond that, the upload is refused.

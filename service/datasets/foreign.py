@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from service.datasets.rows import refuse
 
-ACCEPTED = "Upload CSV, TSV, JSONL, Parquet, CoNLL, or a zip of images."
+ACCEPTED = "Upload CSV, TSV, JSON, JSONL, Excel (.xlsx), Parquet, Arrow, CoNLL, plain text, or a zip of images."
 TEXT_SIGNS = 4_096  # of a text, in which its kind is looked for
 
 # By the first bytes.
@@ -18,7 +18,6 @@ BINARY = {
     b"GIF8": "a single image",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
     b"SQLite format 3": "an SQLite database",
-    b"ARROW1": "an Arrow file",
     b"Obj\x01": "an Avro file",
     b"ORC": "an ORC file",
     b"7z\xbc\xaf": "a 7z archive",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from service.datasets.conll import SUFFIXES as CONLL_SUFFIXES
 from service.datasets.conll import is_conll, read_conll
-from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, refuse_binary, refuse_text
+from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, office_kind, refuse_binary, refuse_text
 from service.datasets.image_modes import ImageModes
-from service.datasets.images import read_images
+from service.datasets.images import UNREADABLE, read_images
+from service.datasets.json_document import read_document
 from service.datasets.json_rows import is_array, read_json_array, read_json_lines
-from service.datasets.parquet import read_parquet
+from service.datasets.parquet import ARROW_FILE, read_arrow, read_parquet
+from service.datasets.plain_text import SUFFIXES as TEXT_SUFFIXES
+from service.datasets.plain_text import is_table, read_text
 from service.datasets.rows import Format, Notice, NumberedRow, Problem, refuse, too_large
+from service.datasets.spreadsheet import read_xlsx
 from service.datasets.tabular import read_csv
 from service.datasets.text_file import MARKS, TextFile, open_text, unpack
 
@@ -62,8 +67,12 @@ def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
     head = file.read(16)
     if head.startswith(PARQUET):
         return Opened("parquet", read_parquet(file, limit))
+    if head.startswith(ARROW_FILE) or _suffix(name) == ".arrow":
+        return Opened("arrow", read_arrow(file, limit))
     if head.startswith(ZIP):
         notices, modes = list[Notice](), ImageModes()
+        if _is_workbook(file):
+            return Opened("xlsx", read_xlsx(file, limit, notices), notices)
         return Opened("images", read_images(file, images, limit, notices, modes), notices, modes)
     if head.startswith(GZIP):
         file, name = unpack(file, limit), name.lower().removesuffix(".gz")
@@ -77,15 +86,32 @@ def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
 def _open_text(text: TextFile, name: str) -> Opened:
     notices = list(text.notices)
     refuse_text(text.beginning(TEXT_SIGNS))
-    named = SUFFIXES.get("." + name.rpartition(".")[2].lower())
+    named = SUFFIXES.get(_suffix(name))
     format_ = named or _by_first_sign(text)
     if format_ in ("jsonl", "json"):
         if is_array(text):
             return Opened("json", read_json_array(text), notices)
+        if (rows := read_document(text, notices)) is not None:
+            return Opened("json", rows, notices)
         return Opened("jsonl", read_json_lines(text), notices)
     if format_ == "conll" or is_conll(text, is_named=named is not None):
         return Opened("conll", read_conll(text, notices), notices)
+    if _suffix(name) in TEXT_SUFFIXES and not is_table(text):
+        return Opened("text", read_text(text, _suffix(name), notices), notices)
     return Opened(format_, read_csv(text, notices), notices)
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name.lower()).suffix
+
+
+def _is_workbook(file: IO[bytes]) -> bool:
+    """Return whether a zip is an Excel workbook, by its members."""
+    try:
+        names = zipfile.ZipFile(file).namelist()
+    except UNREADABLE:
+        return False
+    return office_kind(names) == "a spreadsheet" and "xl/workbook.xml" in names
 
 
 def _refuse_foreign(head: bytes) -> None:

@@ -45,7 +45,7 @@ def read_json_array(file: TextFile) -> Iterator[NumberedRow | Problem]:
     Raises:
         InvalidRequest: the list is not valid JSON; after a syntax error, row boundaries are unknown.
     """
-    scanner = _Scanner(file.chunks())
+    scanner = Scanner(file.chunks())
     scanner.take("[")
     number = 0
     while not scanner.looks_at("]"):
@@ -54,7 +54,7 @@ def read_json_array(file: TextFile) -> Iterator[NumberedRow | Problem]:
         number += 1
         line = scanner.line
         value = scanner.value(number)
-        yield _checked(value, number, line)
+        yield checked(value, number, line)
     scanner.take("]")
     scanner.end()
     if number == 0:
@@ -65,16 +65,12 @@ def _row(text: str, number: int, line: int) -> NumberedRow | Problem:
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        if number == 1 and text.strip() == "{":
-            raise refuse(
-                "unsupported_format",
-                "This is one JSON object over several lines. Write one object a line, or a list of objects.",
-            ) from error
         return Problem(number, line, None, f"is not valid JSON: {_reason(error)}")
-    return _checked(value, number, line)
+    return checked(value, number, line)
 
 
-def _checked(value: Any, number: int, line: int) -> NumberedRow | Problem:
+def checked(value: Any, number: int, line: int | None) -> NumberedRow | Problem:
+    """Return a row, or what is wrong with a value that is no object."""
     if not isinstance(value, dict):
         return Problem(number, line, None, f"is not a JSON object such as {EXAMPLE}")
     return NumberedRow(number, line, value)
@@ -104,12 +100,25 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique_names)
 
 
-class _Scanner:
-    """Window over the text that grows until its first value is complete."""
+class Scanner:
+    """Window over the text that grows until its first value is complete.
 
-    def __init__(self, chunks: Iterator[str]) -> None:
-        self._chunks, self._text, self._at = chunks, "", 0
+    Attributes:
+        line: of the text, at which the window begins.
+    """
+
+    def __init__(self, chunks: Iterator[str], limit: int = MAX_ROW_BYTES) -> None:
+        """Start at the beginning.
+
+        Args:
+            limit: longest value.
+        """
+        self._chunks, self._text, self._at, self._limit = chunks, "", 0, limit
         self.line = 1
+
+    def at_end(self) -> bool:
+        self._skip_space()
+        return self._at == len(self._text)
 
     def looks_at(self, sign: str) -> bool:
         self._skip_space()
@@ -121,8 +130,7 @@ class _Scanner:
         self._at += 1
 
     def end(self) -> None:
-        self._skip_space()
-        if self._at < len(self._text):
+        if not self.at_end():
             raise self._refusal("text follows the end of the list")
 
     def value(self, number: int) -> Any:
@@ -134,9 +142,9 @@ class _Scanner:
             except RecursionError as error:
                 raise self._refusal(f"row {number} is nested too deeply") from error
             except ValueError as error:
-                if len(self._text) - self._at > MAX_ROW_BYTES:
+                if len(self._text) - self._at > self._limit:
                     raise refuse(
-                        "row_too_long", f"Row {number} is longer than {MAX_ROW_BYTES // MEBIBYTE} MiB. Split its text."
+                        "row_too_long", f"Row {number} is longer than {self._limit // MEBIBYTE} MiB. Split its text."
                     ) from error
                 if not self._grow(chunks):
                     raise self._refusal(f"row {number}: {_reason(error)}") from error

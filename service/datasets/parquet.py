@@ -1,4 +1,4 @@
-"""Streaming reader of Parquet files, in batches of rows.
+"""Streaming reader of Parquet and Arrow files, in batches of rows.
 
 What a file's metadata says of its size is the size of what is encoded: a dictionary of one long text, named by each
 row, unpacks to millions of times as much. So what is unpacked is counted batch by batch.
@@ -25,6 +25,7 @@ from service.datasets.rows import (
     too_large,
 )
 
+ARROW_FILE = b"ARROW1"
 BATCH = 500
 SLICE_BYTES = 32 * MEBIBYTE  # of unpacked rows that are Python objects at a time
 
@@ -36,11 +37,9 @@ def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]
         InvalidRequest: the file is damaged, encrypted, or has a column of an unsupported type.
         TooLarge: the file unpacks to more than `limit` bytes.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
+    pa = _arrow()
     try:
         opened = parquet.ParquetFile(file, pre_buffer=False)
         schema = opened.schema_arrow
@@ -50,12 +49,45 @@ def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]
     if size > limit:
         raise _too_large(f"{size:,} bytes", limit)
     check_count(opened.metadata.num_rows)
+    batches = opened.iter_batches(batch_size=BATCH, use_threads=False)
+    yield from _rows(pa, schema, batches, limit)
+
+
+def read_arrow(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
+    """Yield the rows of an Arrow file or stream, holding one batch in memory at a time.
+
+    Raises:
+        InvalidRequest: the file is damaged, or has a column of an unsupported type.
+        TooLarge: the file unpacks to more than `limit` bytes.
+    """
+    pa = _arrow()
+    file.seek(0)
+    is_file = file.read(len(ARROW_FILE)) == ARROW_FILE
+    file.seek(0)
+    try:
+        opened = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(error) from error
+    batches = (opened.get_batch(n) for n in range(opened.num_record_batches)) if is_file else iter(opened)
+    yield from _rows(pa, opened.schema, batches, limit)
+
+
+def _arrow() -> Any:
+    """Import pyarrow with one thread."""
+    import pyarrow as pa
+
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    return pa
+
+
+def _rows(pa: Any, schema: Any, batches: Iterator[Any], limit: int) -> Iterator[NumberedRow | Problem]:
     check_names(schema.names)
     for field in schema:
         _check_type(pa, field)
     classes = _class_names(schema.metadata)
     try:
-        for number, values in enumerate(_unpacked_rows(opened, limit), start=1):
+        for number, values in enumerate(_unpacked_rows(batches, limit), start=1):
             yield from _row(values, number, classes)
     except MemoryError:
         raise
@@ -63,10 +95,10 @@ def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]
         raise _damaged(error) from error
 
 
-def _unpacked_rows(opened: Any, limit: int) -> Iterator[Row]:
+def _unpacked_rows(batches: Iterator[Any], limit: int) -> Iterator[Row]:
     """Yield the rows while what they unpack to stays within `limit`, few enough at a time to be held in memory."""
     unpacked = 0
-    for batch in opened.iter_batches(batch_size=BATCH, use_threads=False):
+    for batch in batches:
         size = sum(map(_unpacked_bytes, batch.columns))
         unpacked += size
         if unpacked > limit:
@@ -94,9 +126,7 @@ def _unpacked_bytes(array: Any) -> int:
 
 
 def _too_large(size: str, limit: int) -> Exception:
-    return too_large(
-        "unpacks_too_large", f"The Parquet file unpacks to {size}; the service accepts {limit:,}. Split it."
-    )
+    return too_large("unpacks_too_large", f"The file unpacks to {size}; the service accepts {limit:,}. Split it.")
 
 
 def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[NumberedRow | Problem]:
@@ -171,4 +201,4 @@ def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
 
 def _damaged(error: Exception) -> Exception:
     reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return refuse("damaged_parquet", f"The Parquet file cannot be read: {reason}. Write it again.")
+    return refuse("damaged_parquet", f"The file cannot be read as Parquet or Arrow: {reason}. Write it again.")

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from adamss_core.spec.chat import looks_like_chat, wrong_with_chat
 from service.shared.errors import InvalidRequest, TooLarge
 
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "images", "conll"]
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "text", "images", "conll"]
 Row = dict[str, Any]
 
 MAX_ROWS = 10_000_000

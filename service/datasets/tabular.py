@@ -6,13 +6,15 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from service.datasets import rows
+from service.datasets.first_rows import HEAD_ROWS, decimal_columns, value_in_header, with_point
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
 from service.datasets.text_file import TextFile
 from service.shared.errors import quoted_names
 
+MAX_SHOWN = 40  # characters of a value in a notice
 DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
@@ -20,14 +22,9 @@ EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows below a header; `skipped` lines before it are not the reader's.
-
-    Attributes:
-        renamed: names that columns got, since theirs was blank or another's.
-    """
+    """Rows below the first one, which should be a header; `skipped` lines before it are not the reader's."""
 
     header: list[str]
-    renamed: list[str]
     reader: Iterator[list[str]]
     delimiter: str
     skipped: int
@@ -43,16 +40,52 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
     csv.field_size_limit(MAX_ROW_BYTES)  # of the header too, which is as long as a line may be
     if file.line_ends > rows.MAX_ROWS:  # else the rows are few enough, whatever is quoted
         rows.check_count_ahead(_each_row(_table(file.lines()).reader))
+    head = [row for row in islice(_each_row(_table(file.lines()).reader), HEAD_ROWS) if isinstance(row, list)]
     table = _table(file.lines())
     if table.delimiter != ",":
         name = NAMES.get(table.delimiter, repr(table.delimiter))
         notices.append(Notice("separator", None, f"Cells are separated by {name}."))
-    if table.renamed:
-        named = quoted_names(table.renamed)
+    header = _without_empty_end(table.header)
+    place = value_in_header(header, head)
+    names = own_names(header) if place is None else [f"column_{n}" for n in range(1, len(header) + 1)]
+    check_names(names)
+    if place is not None:
+        notices.append(_no_header(header[place], names[place]))
+    elif renamed := [new for old, new in zip(header, names, strict=True) if old != new]:
         notices.append(
-            Notice("columns_named", None, f"Columns without a name of their own in the header are named {named}.")
+            Notice(
+                "columns_named",
+                None,
+                f"Columns without a name of their own in the header are named {quoted_names(renamed)}.",
+            )
         )
-    return _rows(table.reader, table.header, table.skipped)
+    decimal = set[int]() if table.delimiter == "," else _decimal(head, names, notices)
+    return _rows(table, names, decimal, is_headless=place is not None)
+
+
+def _no_header(value: str, column: str) -> Notice:
+    return Notice(
+        "no_header",
+        None,
+        f"The first line is read as a row, since its value {value[:MAX_SHOWN]!r} stands in other rows of {column} too. "
+        "Columns are named column_1, column_2 and so on. If the line names them, give that column another name.",
+    )
+
+
+def _decimal(head: list[list[str]], names: list[str], notices: list[Notice]) -> set[int]:
+    """Return the columns with decimal commas, and note what is read as numbers and what is not."""
+    decimal, unclear = decimal_columns(head, len(names))
+    said = {
+        "decimal_comma": (decimal, "has numbers with a decimal comma; they are read as numbers, such as 3.5 for 3,5."),
+        "comma_in_numbers": (
+            unclear,
+            "has numbers such as 1,234, whose comma may separate thousands or decimals, so it is read as text. Write "
+            "them with a point, or without separators.",
+        ),
+    }
+    for code, (places, what) in said.items():
+        notices += [Notice(code, names[place], f"Column '{names[place]}' {what}") for place in sorted(places)]
+    return decimal
 
 
 def _table(lines: Iterator[str]) -> _Table:
@@ -61,17 +94,13 @@ def _table(lines: Iterator[str]) -> _Table:
     if hint:
         more, first = _first_line(lines)
         skipped += more
-    delimiter = hint[1] if hint else _delimiter(first)
+    delimiter = hint[1] if hint else delimiter_of(first)
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         header = next(reader)
     except csv.Error as error:
         raise refuse("no_header", f"The header line cannot be read: {error}.") from error
-    names = _own_names(_without_empty_end(header))
-    check_names(names)
-    return _Table(
-        names, [new for old, new in zip(header, names, strict=False) if old != new], reader, delimiter, skipped
-    )
+    return _Table(header, reader, delimiter, skipped)
 
 
 def _each_row(reader: Iterator[list[str]]) -> Iterator[object]:
@@ -93,7 +122,7 @@ def _first_line(lines: Iterator[str]) -> tuple[int, str]:
     raise refuse("empty_file", "The file is empty. Upload a CSV file with a header line and rows below it.")
 
 
-def _delimiter(header: str) -> str:
+def delimiter_of(header: str) -> str:
     """Choose the delimiter that splits the header into most cells, quotes respected."""
     return max(DELIMITERS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
 
@@ -103,7 +132,7 @@ def _without_empty_end(header: list[str]) -> list[str]:
     return header[:-1] if len(header) > 2 and not header[-1].strip() else header
 
 
-def _own_names(header: list[str]) -> list[str]:
+def own_names(header: list[str]) -> list[str]:
     """Name the columns that most of the others' header leaves blank, such as pandas' index, and those named twice."""
     if len(header) > rows.MAX_COLUMNS or sum(not name.strip() for name in header) * 2 > len(header):
         return header  # too many are refused, and mostly blank ones are no header
@@ -118,25 +147,30 @@ def _own_names(header: list[str]) -> list[str]:
     return names
 
 
-def _rows(reader: Iterator[list[str]], header: list[str], skipped: int) -> Iterator[NumberedRow | Problem]:
-    number, width = 0, len(header)
+def _rows(table: _Table, names: list[str], decimal: set[int], *, is_headless: bool) -> Iterator[NumberedRow | Problem]:
+    number, width, reader = 0, len(names), table.reader
+    ahead = iter([table.header] if is_headless else [])
     while True:
         try:
-            cells = next(reader)
+            cells = next(ahead, None) or next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             number += 1
-            yield _unreadable(number, reader.line_num + skipped, error)  # type: ignore[attr-defined]
+            yield _unreadable(number, reader.line_num + table.skipped, error)  # type: ignore[attr-defined]
             continue
         if not cells:
             continue
         number += 1
-        line = reader.line_num + skipped  # type: ignore[attr-defined]
+        line = reader.line_num + table.skipped  # type: ignore[attr-defined]
         if len(cells) == width + 1 and not cells[-1]:
             cells.pop()
-        if len(cells) == width:
-            yield NumberedRow(number, line, dict(zip(header, cells, strict=True)))
+        if cells == names and not is_headless:
+            yield Problem(number, line, None, "repeats the header; remove it")
+        elif len(cells) == width:
+            for place in decimal:
+                cells[place] = with_point(cells[place])
+            yield NumberedRow(number, line, dict(zip(names, cells, strict=True)))
         else:
             yield Problem(
                 number,

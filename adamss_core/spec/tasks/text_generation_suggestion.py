@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adamss_core.spec.suggestion import LABELS, Columns, Suggestion
+from adamss_core.spec.suggestion import LABELS, TEXTS, Columns, Suggestion
 
 # Usual names of chats, and of a prompt and its completion, the most telling first.
 CHATS = ("messages", "conversations", "conversation")
@@ -92,9 +92,12 @@ def _beside(columns: Columns, **usual: tuple[str, ...]) -> dict[str, str]:
 
 
 def _texts(task: str, columns: Columns) -> Suggestion | None:
+    is_alone = len(columns.by_name) == 1
+    reason = "{!r} holds text, and no other column says what to predict"
+    if is_alone and (only := [name for name in columns.named(TEXTS) if name in columns.of_type("string")]):
+        return Suggestion(task, None, {"text": only[0]}, True, 0, reason.format(only[0]))
     text = columns.text()
     if text is None:
         return None
-    is_alone = len(columns.by_name) == 1
-    reason = f"{text.column!r} holds text, and no other column says what to predict"
+    reason = reason.format(text.column)
     return Suggestion(task, None, {"text": text.column}, is_alone and text.is_usual, 0, reason)

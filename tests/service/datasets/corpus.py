@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a list with a fault": ("a.json", b'[{"text": "a"},\n{"text": }]', "invalid_json"),
     "a list without end": ("a.json", b'[{"text": "a"}, {"text": "b"}', "invalid_json"),
     "more behind the list": ("a.json", b'[{"text": "a"}] []', "invalid_json"),
-    "one object over lines": ("a.json", b'{\n"data": [\n{"text": "a"}]}', "unsupported_format"),
+    "one object over lines": ("a.json", b'{\n"data": 3,\n"name": "a"}', "unsupported_format"),
     "NaN and Infinity": ("a.jsonl", b'{"x": NaN}\n{"x": -Infinity}\n{"x": 1e999}\n', "too_many_bad_rows"),
     "names twice": ("a.jsonl", b'{"a": 1, "a": 2}\n' * 3, "too_many_bad_rows"),
     "plain values": ("a.jsonl", b'"a"\n1\nnull\n[]\n', "too_many_bad_rows"),

@@ -1,0 +1,100 @@
+"""Reader of plain text and Markdown: a row for each paragraph, section or line, whichever the file is made of."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from operator import itemgetter
+
+from service.datasets.rows import Notice, NumberedRow, counted, refuse
+from service.datasets.tabular import delimiter_of
+from service.datasets.text_file import TextFile
+
+TEXT = "text"
+SUFFIXES = (".txt", ".text", ".md", ".markdown")
+MARKDOWN = SUFFIXES[2:]
+HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
+FENCE = re.compile(r" {0,3}(```|~~~)")
+LOOKED_AT = 50  # lines in which a table is looked for
+LONGEST_NAME = 40  # characters of a name in the header of a table
+LONGEST_PARAGRAPH = 20  # lines, in the mean, beyond which blank lines are there by chance
+TABLE_SHARE = 0.9  # of the lines that have as many cells as the first
+
+
+def is_table(file: TextFile) -> bool:
+    """Return whether a text file holds a table: short names above, and as many cells in nearly all lines."""
+    lines = [line for line in islice(file.lines(), LOOKED_AT) if line.strip()]
+    if len(lines) < 2:
+        return False
+    sign = delimiter_of(lines[0])
+    try:
+        cells = list(csv.reader(lines, delimiter=sign))
+    except csv.Error:
+        return False
+    width = len(cells[0])
+    named = width > 1 and all(0 < len(name.strip()) <= LONGEST_NAME and name[-1] not in ".!?" for name in cells[0])
+    return named and sum(len(row) == width for row in cells) >= TABLE_SHARE * len(cells)
+
+
+def read_text(file: TextFile, suffix: str, notices: list[Notice]) -> Iterator[NumberedRow]:
+    """Yield rows with one column, `text`; nothing of the file is lost but the blank lines between them.
+
+    Raises:
+        InvalidRequest: the file is empty.
+    """
+    pieces, what = _pieces(file, suffix)
+    number = 0
+    for line, text in pieces:
+        number += 1
+        yield NumberedRow(number, line, {TEXT: text})
+    if not number:
+        raise refuse("empty_file", "The file is empty. Upload one with a text in it.")
+    notices.append(
+        Notice("plain_text", TEXT, f"The file is read as plain text: {what}, {counted(number)} in column '{TEXT}'.")
+    )
+
+
+def _pieces(file: TextFile, suffix: str) -> tuple[Iterator[tuple[int, str]], str]:
+    """Return the texts, each with the line at which it ends, and what they are."""
+    if suffix in MARKDOWN and any(section for section, _, _ in _sections(file)):
+        return _joined(_sections(file)), "a row for each section that a heading begins"
+    if _has_paragraphs(file):
+        return _joined(_paragraphs(file)), "a row for each paragraph, as blank lines separate them"
+    return _joined((line, line, text) for _, line, text in _paragraphs(file)), "a row for each line"
+
+
+def _joined(lines: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, str]]:
+    """Join the lines of one number, which stands first; leave out what is blank."""
+    for _, block in groupby(lines, key=itemgetter(0)):
+        found = list(block)
+        if text := "".join(text for _, _, text in found).strip("\r\n"):
+            yield found[-1][1], text
+
+
+def _sections(file: TextFile) -> Iterator[tuple[int, int, str]]:
+    """Yield section, line number and line; 0 stands before the first heading. Code in fences has no headings."""
+    section, fence = 0, ""
+    for number, line in enumerate(file.lines(), start=1):
+        if found := FENCE.match(line):
+            fence = "" if fence == found[1] else fence or found[1]
+        elif not fence and HEADING.match(line):
+            section += 1
+        yield section, number, line
+
+
+def _paragraphs(file: TextFile) -> Iterator[tuple[int, int, str]]:
+    """Yield paragraph, line number and line, blank lines excepted."""
+    paragraph = 0
+    for number, line in enumerate(file.lines(), start=1):
+        if line.strip():
+            yield paragraph, number, line
+        else:
+            paragraph += 1
+
+
+def _has_paragraphs(file: TextFile) -> bool:
+    """Return whether blank lines divide the text, rather than stand among its lines by chance."""
+    paragraphs = [paragraph for paragraph, _, _ in _paragraphs(file)]
+    return 1 < len(paragraphs) <= len(set(paragraphs)) * LONGEST_PARAGRAPH and len(set(paragraphs)) > 1
