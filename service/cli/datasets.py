@@ -15,7 +15,7 @@ from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
-NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates", "suggestion")
+NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates", "suggestion", "splits")
 
 
 @app.command(
@@ -29,7 +29,7 @@ def upload(
     file: Annotated[
         str,
         typer.Argument(
-            help="A table (CSV, TSV, JSON, Excel, Parquet, Arrow), text, CoNLL, a zip of images; or hub:org/name."
+            help="A table (CSV, JSON, Excel, Parquet, Arrow), text, CoNLL, an archive, zipped images; or hub:org/name."
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name in lists. Default: the file's name.")] = None,
@@ -133,7 +133,11 @@ def delete(dataset: DatasetId) -> None:
 
 def remarks(dataset: Any) -> list[str]:
     """List what a data set would do for, its notices and its problems, one line each."""
-    lines = [*_suggestion(dataset), *(f"notice    {notice['message']}" for notice in dataset.get("notices", []))]
+    lines = [
+        *_suggestion(dataset),
+        *_splits(dataset),
+        *(f"notice    {notice['message']}" for notice in dataset.get("notices", [])),
+    ]
     if repeated := dataset.get("duplicates", {}).get("rows"):
         lines.append(f"notice    {repeated} rows repeat an earlier row.")
     problems = dataset.get("problems", [])
@@ -144,6 +148,11 @@ def remarks(dataset: Any) -> list[str]:
     if (more := dataset.get("problem_count", 0) - len(problems)) > 0:
         lines.append(f"problem   ... and {more} more")
     return lines
+
+
+def _splits(dataset: Any) -> list[str]:
+    splits = dataset.get("splits") or {}
+    return [f"splits    {', '.join(f'{name} {one}' for name, one in splits.items())}"] if splits else []
 
 
 def _suggestion(dataset: Any) -> list[str]:

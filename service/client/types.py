@@ -108,6 +108,7 @@ class DatasetJson(TypedDict):
     duplicates: NotRequired[dict[str, Any]]
     notices: NotRequired[list[dict[str, Any]]]
     image_modes: NotRequired[dict[str, int]]
+    splits: NotRequired[dict[str, str]]
     suggestion: NotRequired[SuggestionJson | None]
     created_at: str
     created: NotRequired[bool]  # after an upload: false where the project had a data set of the same file

@@ -12,11 +12,12 @@ import os
 import sys
 import traceback
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import xxhash
 
@@ -24,8 +25,11 @@ from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from adamss_core.spec.tasks import usual_columns
 from service.datasets import sandbox
+from service.datasets.archives import Archive, open_archive, unpacked
 from service.datasets.dialects import Translated
 from service.datasets.formats import Opened, open_rows
+from service.datasets.image_modes import ImageModes
+from service.datasets.images import read_images
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
 from service.datasets.row_hashes import RowHashes, RowHashWriter
@@ -41,13 +45,13 @@ from service.datasets.rows import (
     refuse,
     too_large,
 )
-from service.shared.errors import ServiceError
+from service.shared.errors import ServiceError, quoted_names
 
 MAX_BAD_SHARE = 0.1
 EXAMPLES = 20
 UNREADABLE = "unreadable_file"
 
-ROWS, HASHES, IMAGES, PARTS = "rows.jsonl", "hashes", "images", "parts"
+ROWS, HASHES, IMAGES, PARTS, SPLITS = "rows.jsonl", "hashes", "images", "parts", "splits"
 
 
 @dataclass(frozen=True)
@@ -95,20 +99,20 @@ class RowFile:
             sync_open_file(self._file)
 
 
-def convert(order: Conversion, folder: Path) -> dict[str, Any]:
-    """Convert the file into rows, hashes and images in `folder`; return the columns of its row in the database.
+def convert(order: Conversion, folder: Path, files: Iterable[Opened]) -> dict[str, Any]:
+    """Convert files into rows, hashes and images in `folder`; return the columns of a data set's row in the database.
 
     Raises:
         ServiceError: the file cannot be used.
     """
-    profile, numbers = Profile(), array("Q")
+    profile, numbers, columns = Profile(), array("Q"), list[set[str]]()
     format_: Format | None = None
     with RowFile(folder / ROWS, order.keep_limit) as rows, RowHashWriter(folder) as hashes:
-        for opened in _open_all(order, folder):
+        for opened in files:
             format_ = opened.format
             profile.from_text = format_ in ("csv", "tsv", "images")
             rows_of_file = Translated(opened.rows, is_checked=profile.from_text)
-            for row, line in _usable(iter(rows_of_file), profile):
+            for row, line in _usable(_of_file(rows_of_file, opened, columns), profile):
                 profile.add(row)
                 hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
                 rows.write(line)
@@ -136,14 +140,93 @@ def convert(order: Conversion, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open_all(order: Conversion, folder: Path) -> Iterator[Opened]:
-    parts = sorted((folder / PARTS).iterdir()) if (folder / PARTS).is_dir() else []
-    if not parts:
-        with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as file:
-            yield open_rows(file, order.name, folder / IMAGES, order.limit)
-    for part in parts:
+def convert_upload(order: Conversion, folder: Path, file: IO[bytes]) -> dict[str, Any]:
+    """Convert an uploaded file, as `convert` does; an archive of several splits into a folder for each.
+
+    Returns:
+        As `convert`; of several splits that of the first, and all by name as "splits".
+    """
+    archive = open_archive(file, order.limit, folder)
+    if archive is None:
+        return convert(order, folder, [open_rows(file, order.name, order.limit)])
+    with closing(archive):
+        if len(archive.splits) == 1:
+            return convert(order, folder, _of_archive(archive, next(iter(archive.splits)), order, folder))
+        return _convert_splits(order, folder, archive)
+
+
+def _convert_splits(order: Conversion, folder: Path, archive: Archive) -> dict[str, Any]:
+    splits: dict[str, dict[str, Any]] = {}
+    for name in archive.splits:
+        of_split = folder / SPLITS / str(len(splits))
+        of_split.mkdir(parents=True)
+        try:
+            splits[name] = convert(order, of_split, _of_archive(archive, name, order, of_split))
+        except ServiceError as error:
+            error.message = f"Split {name}: {error.message}"
+            raise
+    return next(iter(splits.values())) | {"splits": splits}
+
+
+def convert_parts(order: Conversion, folder: Path) -> dict[str, Any]:
+    """Convert the files of one format in `parts/`, in the order of their names, into one data set."""
+    return convert(order, folder, _opened_parts(order, folder))
+
+
+def _opened_parts(order: Conversion, folder: Path) -> Iterator[Opened]:
+    for part in sorted((folder / PARTS).iterdir()):
         with part.open("rb") as file:
-            yield open_rows(file, part.name, folder / IMAGES, order.limit)
+            yield open_rows(file, part.name, order.limit)
+
+
+def _of_archive(archive: Archive, split: str, order: Conversion, folder: Path) -> Iterator[Opened]:
+    """Yield the opened members of a split; all images as one."""
+    if archive.has_images:
+        modes = ImageModes()
+        rows = read_images(archive.zip, archive.splits[split], folder / IMAGES, modes)
+        yield Opened("images", rows, archive.notices, modes)
+        return
+    notices = archive.notices
+    for name, path in unpacked(archive, split, folder):
+        with path.open("rb") as file:
+            opened = open_rows(file, name, order.limit)
+            opened.name = name if len(archive.splits[split]) > 1 else None
+            opened.notices[:0], notices = notices, []
+            yield opened
+
+
+def _of_file(items: Iterable[NumberedRow | Problem], opened: Opened, columns: list[set[str]]) -> Iterator[Any]:
+    """Yield the rows of one of several files, and problems with its name.
+
+    Args:
+        columns: of the first row of each file so far.
+
+    Raises:
+        InvalidRequest: the file has other columns than those before it.
+    """
+    is_first = opened.name is not None
+    for item in items:
+        if isinstance(item, Problem):
+            is_named = opened.name is None or item.file is not None
+            yield item if is_named else replace(item, file=f"row {item.row} of {opened.name}")
+            continue
+        if is_first:
+            is_first = False
+            columns.append(set(item.values))
+            _check_columns(columns, opened)
+        yield item
+
+
+def _check_columns(columns: list[set[str]], opened: Opened) -> None:
+    first, own = columns[0], columns[-1]
+    if own == first or (opened.format in ("json", "jsonl") and own & first):
+        return
+    raise refuse(
+        "several_tables",
+        f"{opened.name} has the columns {quoted_names(sorted(own))}, but the file before it has "
+        f"{quoted_names(sorted(first))}: they are no parts of one data set. Upload each by itself, or name them by "
+        "split: train, validation, test.",
+    )
 
 
 def _usable(items: Iterator[NumberedRow | Problem], profile: Profile) -> Iterator[tuple[NumberedRow, bytes]]:
@@ -230,7 +313,11 @@ def main() -> None:
     order = Conversion(**read_order(folder))
     sandbox.enter(order.memory, order.seconds, 8 * order.keep_limit)
     try:
-        answer = convert(order, folder)
+        if (folder / PARTS).is_dir():
+            answer = convert_parts(order, folder)
+        else:
+            with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as file:
+                answer = convert_upload(order, folder, file)
     except ServiceError as error:
         answer = {"refused": {"status": error.status, "code": error.code, "message": error.message}}
     except MemoryError:

@@ -6,14 +6,14 @@ import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import IO
 
+from service.datasets.archives import GZIP, UNREADABLE, USTAR, USTAR_AT, ZIP
 from service.datasets.conll import SUFFIXES as CONLL_SUFFIXES
 from service.datasets.conll import is_conll, read_conll
 from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, office_kind, refuse_binary, refuse_text
 from service.datasets.image_modes import ImageModes
-from service.datasets.images import UNREADABLE, read_images
 from service.datasets.json_document import read_document
 from service.datasets.json_rows import is_array, read_json_array, read_json_lines
 from service.datasets.parquet import ARROW_FILE, read_arrow, read_parquet
@@ -24,9 +24,8 @@ from service.datasets.spreadsheet import read_xlsx
 from service.datasets.tabular import read_csv
 from service.datasets.text_file import MARKS, TextFile, open_text, unpack
 
-GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+HEAD_BYTES = USTAR_AT + len(USTAR)
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -44,6 +43,7 @@ class Opened:
 
     Attributes:
         notices: notices so far; complete after the last row.
+        name: of the member, in an archive of several files.
         modes: of a zip's images so far.
     """
 
@@ -51,32 +51,31 @@ class Opened:
     rows: Iterator[NumberedRow | Problem]
     notices: list[Notice] = field(default_factory=list)
     modes: ImageModes = field(default_factory=ImageModes)
+    name: str | None = None
 
 
-def open_rows(file: IO[bytes], name: str, images: Path, limit: int) -> Opened:
+def open_rows(file: IO[bytes], name: str, limit: int) -> Opened:
     """Detect the format by content where that is certain, else by the file's name, else by its first character.
 
     Args:
-        images: folder to create for a zip's images.
         limit: maximum unpacked size in bytes.
 
     Raises:
         InvalidRequest: the format is unsupported or the file is unreadable; the message gives a remedy.
         TooLarge: the file exceeds `limit`.
     """
-    head = file.read(16)
+    head = file.read(HEAD_BYTES)
     if head.startswith(PARQUET):
         return Opened("parquet", read_parquet(file, limit))
     if head.startswith(ARROW_FILE) or _suffix(name) == ".arrow":
         return Opened("arrow", read_arrow(file, limit))
     if head.startswith(ZIP):
-        notices, modes = list[Notice](), ImageModes()
-        if _is_workbook(file):
-            return Opened("xlsx", read_xlsx(file, limit, notices), notices)
-        return Opened("images", read_images(file, images, limit, notices, modes), notices, modes)
+        notices = list[Notice]()
+        _refuse_archive(file)
+        return Opened("xlsx", read_xlsx(file, limit, notices), notices)
     if head.startswith(GZIP):
         file, name = unpack(file, limit), name.lower().removesuffix(".gz")
-        head = file.read(16)
+        head = file.read(HEAD_BYTES)
     elif not head.startswith(tuple(mark for mark, _ in MARKS)) and _size(file) > limit:
         raise too_large("too_large", f"The file is larger than the {limit:,} bytes that the service accepts. Split it.")
     _refuse_foreign(head)
@@ -105,17 +104,20 @@ def _suffix(name: str) -> str:
     return PurePath(name.lower()).suffix
 
 
-def _is_workbook(file: IO[bytes]) -> bool:
-    """Return whether a zip is an Excel workbook, by its members."""
+def _refuse_archive(file: IO[bytes]) -> None:
+    """Refuse a zip that is no workbook: archives are opened before, so this one lies in another."""
     try:
         names = zipfile.ZipFile(file).namelist()
-    except UNREADABLE:
-        return False
-    return office_kind(names) == "a spreadsheet" and "xl/workbook.xml" in names
+    except UNREADABLE as error:
+        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
+    if office_kind(names) != "a spreadsheet":
+        raise refuse("archive_in_archive", f"This is an archive in an archive. Unpack it. {ACCEPTED}")
 
 
 def _refuse_foreign(head: bytes) -> None:
     refuse_binary(head)
+    if head[USTAR_AT:] == USTAR:
+        raise refuse("archive_in_archive", f"This is an archive in an archive. Unpack it. {ACCEPTED}")
     if head.startswith((GZIP, PARQUET, *ZIP)):
         raise refuse("unsupported_format", f"This is packed twice. Unpack it. {ACCEPTED}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from adamss_core.fileio.exchange import read_order, write_answer
 from service.datasets.convert import PARTS
 from service.datasets.rows import Notice
 from service.datasets.schemas import DatasetOut, HubDatasetIn
-from service.datasets.service import store, work_folder
+from service.datasets.service import Piece, store, work_folder
+from service.datasets.splits import WORDS, words_of
 from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
@@ -27,11 +27,6 @@ COMMAND = python("service.datasets.hub")
 SECONDS = 1_800.0
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".jsonl.gz", ".csv.gz", ".tsv.gz", ".json.gz")
 NO_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "state.json", "config.json"})
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 
 
 def fetch(caller: Caller, source: HubDatasetIn) -> DatasetOut:
@@ -48,7 +43,8 @@ def fetch(caller: Caller, source: HubDatasetIn) -> DatasetOut:
         converted = read_upload(None, source.hub_id, folder, caller.upload_bytes)
         origin = f"From the hub: {source.hub_id} at {commit}, split {source.split}."
         converted["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
-        return store(caller, dataset_id, f"{source.hub_id.replace('/', ' ')} {source.split}", folder, converted)
+        name = f"{source.hub_id.replace('/', ' ')} {source.split}"
+        return store(caller, [Piece(dataset_id, name, folder, converted)])
 
 
 def check_allowed(settings: Settings, hub_id: str) -> None:
@@ -97,9 +93,9 @@ def choose(names: list[str], split: str, config: str | None) -> list[str]:
         )
     if config is not None:
         data = _of_config(data, config)
-    split_named = any(word in _words(name) for name in data for words in SPLITS.values() for word in words)
-    split_words = SPLITS.get(split, (split.lower(),))
-    chosen = [name for name in data if _words(name) & set(split_words)] if split_named or split != "train" else data
+    split_named = any(word in words_of(name) for name in data for words in WORDS.values() for word in words)
+    split_words = WORDS.get(split, (split.lower(),))
+    chosen = [name for name in data if words_of(name) & set(split_words)] if split_named or split != "train" else data
     if not chosen:
         raise InvalidRequest(
             f"No file belongs to the split '{split}'. The data files are {', '.join(data[:20])}.",
@@ -124,7 +120,7 @@ def _of_config(data: list[str], config: str) -> list[str]:
 
 
 def _check_one_config(chosen: list[str], config: str | None) -> None:
-    every = {word for words in SPLITS.values() for word in words} | {"data"}
+    every = {word for words in WORDS.values() for word in words} | {"data"}
     folders = {part for name in chosen for part in name.split("/")[:-1] if part.lower() not in every}
     if config is None and len(folders) > 1:
         raise InvalidRequest(
@@ -132,10 +128,6 @@ def _check_one_config(chosen: list[str], config: str | None) -> None:
             code="config_missing",
             param="config",
         )
-
-
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", name.lower()))
 
 
 def download(order: dict[str, Any], folder: Path) -> str:

@@ -3,68 +3,43 @@
 from __future__ import annotations
 
 import io
-import stat
 import warnings
 import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from service.datasets.foreign import refuse_office
+from service.datasets.archives import METADATA, UNREADABLE, Member
 from service.datasets.image_modes import ImageModes
 from service.datasets.json_rows import read_json_lines
-from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, refuse, too_large
+from service.datasets.rows import MEBIBYTE, NumberedRow, Problem, Row, refuse, too_large
 from service.datasets.tabular import read_csv
 from service.datasets.text_file import open_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
 COPIED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # byte for byte, if upright and of one frame
 FORMATS = (*COPIED, "BMP", "GIF")
-JUNK = frozenset({"thumbs.db", "desktop.ini"})
-SPLITS = frozenset({"train", "training", "test", "testing", "valid", "validation", "val", "dev", "eval"})
-MAX_MEMBERS = 500_000
 MAX_IMAGE_BYTES = 64 * MEBIBYTE
 MAX_METADATA_BYTES = 256 * MEBIBYTE
 MAX_PIXELS = 64_000_000
 ORIENTATION = 0x0112  # EXIF: how the camera was held
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A data file of the zip; `number` is its position in the order of names, from 1."""
-
-    number: int
-    info: zipfile.ZipInfo
-    path: PurePosixPath
 
 
 def read_images(
-    file: IO[bytes], folder: Path, limit: int, notices: list[Notice], modes: ImageModes
+    archive: zipfile.ZipFile, members: Sequence[Member], folder: Path, modes: ImageModes
 ) -> Iterator[NumberedRow | Problem]:
     """Yield rows of image (file name in `folder`), label or metadata, and file_name (name in the zip).
 
     Args:
-        notices, modes: filled while the rows are read.
+        members: of one split.
+        modes: filled while the rows are read.
 
     Raises:
-        InvalidRequest: the file is not a zip of images, or is unsafe to unpack.
-        TooLarge: the zip unpacks to more than `limit` bytes.
+        InvalidRequest: there is no image, or the metadata cannot be used.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except UNREADABLE as error:
-        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
-    infos = archive.infolist()
-    _check_archive(infos, limit)
-    members = _data_members(infos)
     metadata = [member for member in members if member.path.name.lower() in METADATA]
     pictures = [member for member in members if member not in metadata] if metadata else members
     if not pictures:
@@ -72,58 +47,11 @@ def read_images(
     folder.mkdir()
     if metadata:
         return _with_metadata(archive, metadata, pictures, folder, modes)
-    _notice_splits(pictures, notices)
     return _by_folder(archive, pictures, folder, modes)
 
 
-def _check_archive(infos: list[zipfile.ZipInfo], limit: int) -> None:
-    if len(infos) > MAX_MEMBERS:
-        raise too_large("too_many_files", f"The zip holds {len(infos):,} files; at most {MAX_MEMBERS:,} are accepted.")
-    names = {info.orig_filename for info in infos}
-    refuse_office(names)
-    for info in infos:
-        name = info.orig_filename
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or any(sign in name for sign in ("\\", "\0")) or name[1:2] == ":":
-            raise refuse("unsafe_zip", f"The zip has a member that leads out of its folder: {name[:100]!r}.")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise refuse("unsafe_zip", f"The zip has a link in it: {name[:100]!r}. Pack the files themselves.")
-        if info.flag_bits & 0x1:
-            raise refuse("encrypted_zip", "The zip is encrypted. Pack it without a password.")
-    size = sum(info.file_size for info in infos)
-    if size > limit:
-        raise too_large(
-            "unpacks_too_large", f"The zip unpacks to {size:,} bytes; the service accepts {limit:,}. Split it."
-        )
-
-
-def _data_members(infos: list[zipfile.ZipInfo]) -> list[Member]:
-    """List the data files in the order of names, without folders and the operating system's own files."""
-    members: list[Member] = []
-    for info in sorted(infos, key=lambda info: info.filename):
-        path = PurePosixPath(info.filename)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-        if not info.is_dir() and not hidden and path.name.lower() not in JUNK:
-            members.append(Member(len(members) + 1, info, path))
-    return members
-
-
-def _notice_splits(pictures: list[Member], notices: list[Notice]) -> None:
-    parts = Counter(part.lower() for member in pictures for part in member.path.parts[:-2])
-    splits = sorted(SPLITS & set(parts))
-    if len(splits) > 1:
-        notices.append(
-            Notice(
-                "splits_joined",
-                None,
-                f"The folders {', '.join(splits)} are read as one data set. To evaluate on one of them, upload it "
-                "separately and name it as dataset.eval.",
-            )
-        )
-
-
 def _by_folder(
-    archive: zipfile.ZipFile, pictures: list[Member], folder: Path, modes: ImageModes
+    archive: zipfile.ZipFile, pictures: Sequence[Member], folder: Path, modes: ImageModes
 ) -> Iterator[NumberedRow | Problem]:
     for member in pictures:
         if len(member.path.parts) < 2:
@@ -135,7 +63,7 @@ def _by_folder(
 
 
 def _with_metadata(
-    archive: zipfile.ZipFile, metadata: list[Member], pictures: list[Member], folder: Path, modes: ImageModes
+    archive: zipfile.ZipFile, metadata: Sequence[Member], pictures: Sequence[Member], folder: Path, modes: ImageModes
 ) -> Iterator[NumberedRow | Problem]:
     described: dict[str, Row] = {}
     by_path = {str(member.path): member for member in pictures}

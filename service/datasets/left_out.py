@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.suggestion import ColumnMapping, Columns, Suggestion
 from adamss_core.spec.tasks import all_records, suggestions
+from service.datasets.splits import EVAL, TEST, TRAIN
 from service.shared.database.tables import Dataset
 
 
@@ -48,8 +49,28 @@ def suggest(dataset: Dataset, given: ColumnMapping | None = None) -> list[Sugges
     return [found for found in suggestions(columns) if given.items() <= found.dataset.items()]
 
 
+def splits_of(dataset: Dataset) -> dict[str, str]:
+    """Return eval and test -> id of the data set that was uploaded with this one, which is to train on."""
+    splits = dict(dataset.profile.get("splits", {}))
+    return {name: splits[name] for name in (EVAL, TEST) if name in splits} if splits.get(TRAIN) == dataset.id else {}
+
+
 def complete(spec: JobSpec, dataset: Dataset) -> Completed:
-    """Fill in task and columns that the spec leaves out; what it names itself is never changed."""
+    """Fill in task, columns and splits that the spec leaves out; what it names itself is never changed."""
+    completed = _with_columns(spec, dataset)
+    given = {name for name in spec.dataset.model_fields_set if getattr(spec.dataset, name) is not None}
+    splits = splits_of(dataset)
+    if given & {EVAL, "eval_fraction", "group"}:
+        splits.pop(EVAL, None)
+    added = {name: one for name, one in splits.items() if name not in given}
+    if not added:
+        return completed
+    data = completed.spec.dataset.model_copy(update=added)
+    taken = (*completed.taken, *(f"dataset.{name}" for name in added))
+    return replace(completed, spec=completed.spec.model_copy(update={"dataset": data}), taken=taken)
+
+
+def _with_columns(spec: JobSpec, dataset: Dataset) -> Completed:
     names = [column["name"] for column in dataset.profile["columns"]]
     usual = record_of(spec).with_usual_columns(spec, names)
     if names_task(spec) and set(record_of(usual).columns(usual).values()) <= set(names):

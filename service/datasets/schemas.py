@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from adamss_core.spec import ProblemType, TaskName
 from adamss_core.spec.job import MODEL_NAME, REVISION
-from service.datasets.left_out import suggest
+from service.datasets.left_out import splits_of, suggest
 from service.datasets.profiling import ColumnType
 from service.datasets.rows import Format
 from service.http.openapi import Out
@@ -112,7 +112,8 @@ class SuggestionOut(Out):
     problem_type: ProblemType | None
     """The job's `problem_type`."""
     dataset: dict[str, str | list[str]]
-    """Fields of the job's `dataset` block, with the column of this data set that each names, or the columns."""
+    """Fields of the job's `dataset` block, with the column of this data set that each names, or the columns; and `eval`
+    and `test` with the ids of the data sets that were uploaded with this one."""
     confidence: Literal["certain", "likely"]
     """"certain" where names and types of the columns leave no doubt. A job that relies on a "likely" one gets a
     warning."""
@@ -153,6 +154,8 @@ class DatasetOut(Out):
     """Remarks on the data as a whole, such as its encoding or columns that are unsuitable as labels."""
     image_modes: dict[str, int] = Field(default={})
     """Images by how they hold their colours, in Pillow's words: RGB, RGBA, L (grey), I;16 (16 bits of grey), P, LA."""
+    splits: dict[str, str] = Field(default={})
+    """Of an archive with several splits: split -> id of its data set, the one to train on first."""
     suggestion: SuggestionOut | None = None
     """Suggestion of a job on this data set; null where it could be anything."""
     created_at: datetime
@@ -262,6 +265,9 @@ def render(dataset: Dataset) -> DatasetOut:
     repeated = profile.pop("repeated", {})
     columns = [column | {"repeated": repeated.get(column["name"])} for column in profile.pop("columns")]
     suggested = suggest(dataset)
+    suggestion = SuggestionOut.model_validate(suggested[0], from_attributes=True) if suggested else None
+    if suggestion is not None:
+        suggestion = suggestion.model_copy(update={"dataset": suggestion.dataset | splits_of(dataset)})
     return DatasetOut.model_validate(
         profile
         | {
@@ -272,7 +278,7 @@ def render(dataset: Dataset) -> DatasetOut:
             "size_bytes": dataset.size_bytes,
             "sha256": dataset.sha256,
             "columns": columns,
-            "suggestion": SuggestionOut.model_validate(suggested[0], from_attributes=True) if suggested else None,
+            "suggestion": suggestion,
             "created_at": dataset.created_at,
         }
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from sqlalchemy.orm import Session
 
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.spec.job import training_ids_of
 from service.datasets import repository, schemas
-from service.datasets.convert import HASHES, IMAGES, ROWS
+from service.datasets.convert import HASHES, IMAGES, ROWS, SPLITS
 from service.datasets.identity import identify
 from service.datasets.schemas import DatasetOut
 from service.datasets.upload import read_upload
@@ -48,7 +51,43 @@ def upload(caller: Caller, file: IO[bytes], filename: str, *, is_new: bool = Fal
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
         converted = read_upload(file, filename, folder, caller.upload_bytes)
-        return store(caller, dataset_id, filename, folder, converted | {"source": source}), True
+        splits = converted.pop("splits", None)
+        if splits is None:
+            pieces = [Piece(dataset_id, filename, folder, converted | {"source": source})]
+        else:
+            pieces = _pieces(dataset_id, filename, folder, splits, source)
+        return store(caller, pieces), True
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A converted data set that is not stored yet.
+
+    Attributes:
+        folder: with its files.
+        converted: columns of its row in the database.
+    """
+
+    id: str
+    name: str
+    folder: Path
+    converted: dict[str, Any]
+
+
+def _pieces(
+    dataset_id: str, filename: str, folder: Path, splits: dict[str, dict[str, Any]], source: str
+) -> list[Piece]:
+    """Return a data set for each split of an archive, each of which knows the others."""
+    ids = {name: dataset_id if number == 0 else new_id("ds") for number, name in enumerate(splits)}
+    return [
+        Piece(
+            ids[name],
+            f"{filename} {name}",
+            folder / SPLITS / str(number),
+            converted | {"profile": converted["profile"] | {"splits": ids}, "source": source if number == 0 else None},
+        )
+        for number, (name, converted) in enumerate(splits.items())
+    ]
 
 
 @contextmanager
@@ -62,33 +101,39 @@ def work_folder(settings: Settings, dataset_id: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def store(caller: Caller, dataset_id: str, filename: str, folder: Path, converted: dict[str, Any]) -> DatasetOut:
-    """Move the converted files into the home folder, then insert the data set's row."""
+def store(caller: Caller, pieces: Sequence[Piece]) -> DatasetOut:
+    """Move converted files into the home folder, then insert the data sets' rows, all or none; return the first."""
     files = caller.settings.files
-    for name, target in (
-        (IMAGES, files.dataset_images(dataset_id)),
-        (HASHES, files.dataset_hashes(dataset_id)),
-        (ROWS, files.dataset_rows(dataset_id)),
-    ):
-        if (folder / name).exists():
-            (folder / name).rename(target)
+    for piece in pieces:
+        for name, target in (
+            (IMAGES, files.dataset_images(piece.id)),
+            (HASHES, files.dataset_hashes(piece.id)),
+            (ROWS, files.dataset_rows(piece.id)),
+        ):
+            if (piece.folder / name).exists():
+                (piece.folder / name).rename(target)
     sync_folder(files.datasets)
     try:
         with caller.db.write() as session:
-            check_storage(session, caller.settings, caller.project_id, converted["size_bytes"])
-            dataset = Dataset(
-                id=dataset_id,
-                project_id=caller.project_id,
-                name=_safe_name(filename),
-                created_at=now(),
-                deleted_at=None,
-                **converted,
-            )
-            session.add(dataset)
+            size = sum(piece.converted["size_bytes"] for piece in pieces)
+            check_storage(session, caller.settings, caller.project_id, size)
+            rows = [
+                Dataset(
+                    id=piece.id,
+                    project_id=caller.project_id,
+                    name=_safe_name(piece.name),
+                    created_at=now(),
+                    deleted_at=None,
+                    **piece.converted,
+                )
+                for piece in pieces
+            ]
+            session.add_all(rows)
     except BaseException:
-        remove_files(files, dataset_id)
+        for piece in pieces:
+            remove_files(files, piece.id)
         raise
-    return schemas.render(dataset)
+    return schemas.render(rows[0])
 
 
 def remove_files(files: Home, dataset_id: str) -> None:
@@ -124,13 +169,24 @@ def delete(caller: Caller, dataset_id: str) -> None:
                 f"Unfinished jobs use this data set: {quoted_names(users)}. Cancel them or wait for their end.",
                 code="dataset_in_use",
             )
+        _forget(session, dataset)
         dataset.deleted_at = now()
         dataset.profile = {}  # its preview holds rows
     remove_files(caller.settings.files, dataset_id)
 
 
+def _forget(session: Session, dataset: Dataset) -> None:
+    """Take a split from those that were uploaded with it; the file is then read anew if it comes again."""
+    for other_id in dataset.profile.get("splits", {}).values():
+        other = repository.find(session, dataset.project_id, other_id, lock=True) if other_id != dataset.id else None
+        if other is not None:
+            left = {split: one for split, one in other.profile["splits"].items() if one != dataset.id}
+            other.profile = other.profile | {"splits": left}
+            other.source = None
+
+
 def _uses(job: Job, dataset_id: str) -> bool:
-    block = job.spec["dataset"]
+    block = (job.resolved.get("spec") or job.spec)["dataset"]
     return dataset_id in (*training_ids_of(block), block.get("eval"), block.get("test"))
 
 

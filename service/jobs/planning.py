@@ -80,10 +80,10 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
         SpecProblem: the training data do not exist.
     """
     train, *more = _training_data(caller, spec)
-    evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
-    test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
     completed = complete(spec, train)
     spec = with_defaults(completed.spec)
+    evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
+    test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
     ancestor = find_ancestor(caller, spec.init_from)
     return Case(spec, train, evaluation, ancestor, completed, test=test, more_train=tuple(more))
 

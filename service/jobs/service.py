@@ -158,8 +158,8 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
-    data = spec.dataset
-    fields = training_ids(spec) | {"dataset.eval": data.eval, "dataset.test": data.test}
+    data = plan.spec.dataset
+    fields = training_ids(plan.spec) | {"dataset.eval": data.eval, "dataset.test": data.test}
     named = {param: dataset_id for param, dataset_id in fields.items() if dataset_id is not None}
     locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
     for param, dataset_id in named.items():

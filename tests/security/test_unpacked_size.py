@@ -101,7 +101,7 @@ def test_07_rows_are_counted_before_they_are_converted(
         with (tmp_path / name).open("w+b") as file:
             file.write((head + count * row).encode())
             file.seek(0)
-            return list(formats.open_rows(file, name, tmp_path, LIMIT).rows)
+            return list(formats.open_rows(file, name, LIMIT).rows)
 
     assert len(opened(10)) == 10
     with pytest.raises(TooLarge, match="over 10 rows"):

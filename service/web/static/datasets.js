@@ -95,6 +95,7 @@ function Dataset({ id, gone }) {
     <div class="row head"><h2 id="dataset">${dataset.name}</h2>
       <span class="row tight"><a class="button primary" href=${`#/new?dataset=${id}`}>Train on this</a><button onClick=${drop}>Delete</button></span></div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${Object.keys(dataset.splits).length ? html`<p>Splits: ${Object.entries(dataset.splits).map(([name, one]) => html`<a key=${one} href=${`#/datasets/${one}`} aria-current=${one === dataset.id}>${name}</a> `)}</p>` : null}
     ${dataset.suggestion ? html`<${Suggestion} found=${dataset.suggestion} />` : null}
     ${(dataset.notices ?? []).map((notice) => html`<p class="notice" key=${notice.code + notice.column}>${notice.message}</p>`)}
     ${Object.keys(dataset.image_modes ?? {}).length ? html`<p class="muted">Images: ${Object.entries(dataset.image_modes).map(([mode, count]) => `${number(count)} ${mode}`).join(", ")}</p>` : null}

@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     ),
     "a zip cut in half": ("a.zip", zip_of(class_folders())[:-30], "damaged_zip"),
     "a zip without images": ("a.zip", zip_of({"__MACOSX/a": b"", ".DS_Store": b""}), "no_images"),
-    "a zip of texts": ("a.zip", zip_of({"a/b.txt": b"text", "a/c.csv": TEXTS}), "too_many_bad_rows"),
+    "a zip of code": ("a.zip", zip_of({"a/b.py": b"text", "a/c.html": b"<p>"}), "too_many_bad_rows"),
     "a spreadsheet": ("a.xlsx", zip_of({"[Content_Types].xml": b"<x/>", "xl/a.xml": b""}), "unsupported_format"),
     "a Word document": ("a.docx", zip_of({"[Content_Types].xml": b"<x/>", "word/a.xml": b""}), "unsupported_format"),
     "a presentation": ("a.pptx", zip_of({"[Content_Types].xml": b"<x/>", "ppt/a.xml": b""}), "unsupported_format"),

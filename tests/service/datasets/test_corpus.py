@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.datasets.convert import HASHES, PARTS, ROWS, Conversion, convert
+from service.datasets.convert import HASHES, ROWS, Conversion, convert_upload
 from service.datasets.repeated_rows import Overlap, contradicting_within, repeated_between, repeated_within
 from service.datasets.row_hashes import RowHashes
 from service.shared.errors import ServiceError
@@ -21,9 +22,7 @@ LIMIT = 2**28
 
 def read(folder: Path, name: str, content: bytes, limit: int = LIMIT) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Convert a file in this process; return the result and the stored rows."""
-    (folder / PARTS).mkdir()
-    (folder / PARTS / name).write_bytes(content)
-    result = convert(Conversion(name, limit, 4 * limit, 0, 0), folder)
+    result = convert_upload(Conversion(name, limit, 4 * limit, 0, 0), folder, io.BytesIO(content))
     return result, [json.loads(line) for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()]
 
 
