@@ -38,7 +38,7 @@ from adamss_core.training.base_model import Source, quiet_loading
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.tasks import Task, task_of
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 logger = logging.getLogger(__name__)
 

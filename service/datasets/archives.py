@@ -232,9 +232,14 @@ def _check_number(members: int) -> None:
         )
 
 
-def _check_name(name: str) -> None:
+def is_safe(name: str) -> bool:
+    """Return whether a path stays in the folder that it is read from."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(sign in name for sign in ("\\", "\0")) or name[1:2] == ":":
+    return not (path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\\0") or name[1:2] == ":")
+
+
+def _check_name(name: str) -> None:
+    if not is_safe(name):
         raise refuse("unsafe_zip", f"The archive has a member that leads out of its folder: {name[:100]!r}.")
 
 

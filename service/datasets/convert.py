@@ -28,7 +28,7 @@ from service.datasets import sandbox
 from service.datasets.archives import Archive, open_archive, unpacked
 from service.datasets.dialects import Translated
 from service.datasets.formats import Opened, open_rows
-from service.datasets.image_modes import ImageModes
+from service.datasets.image_store import ImageStore
 from service.datasets.images import read_images
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
@@ -148,7 +148,7 @@ def convert_upload(order: Conversion, folder: Path, file: IO[bytes]) -> dict[str
     """
     archive = open_archive(file, order.limit, folder)
     if archive is None:
-        return convert(order, folder, [open_rows(file, order.name, order.limit)])
+        return convert(order, folder, [open_rows(file, order.name, ImageStore(folder / IMAGES), order.limit)])
     with closing(archive):
         if len(archive.splits) == 1:
             return convert(order, folder, _of_archive(archive, next(iter(archive.splits)), order, folder))
@@ -176,20 +176,19 @@ def convert_parts(order: Conversion, folder: Path) -> dict[str, Any]:
 def _opened_parts(order: Conversion, folder: Path) -> Iterator[Opened]:
     for part in sorted((folder / PARTS).iterdir()):
         with part.open("rb") as file:
-            yield open_rows(file, part.name, order.limit)
+            yield open_rows(file, part.name, ImageStore(folder / IMAGES), order.limit)
 
 
 def _of_archive(archive: Archive, split: str, order: Conversion, folder: Path) -> Iterator[Opened]:
     """Yield the opened members of a split; all images as one."""
     if archive.has_images:
-        modes = ImageModes()
-        rows = read_images(archive.zip, archive.splits[split], folder / IMAGES, modes)
-        yield Opened("images", rows, archive.notices, modes)
+        store = ImageStore(folder / IMAGES)
+        yield Opened("images", read_images(archive.zip, archive.splits[split], store), archive.notices, store.modes)
         return
-    notices = archive.notices
+    notices, store = archive.notices, ImageStore(folder / IMAGES)
     for name, path in unpacked(archive, split, folder):
         with path.open("rb") as file:
-            opened = open_rows(file, name, order.limit)
+            opened = open_rows(file, name, store, order.limit)
             opened.name = name if len(archive.splits[split]) > 1 else None
             opened.notices[:0], notices = notices, []
             yield opened
@@ -304,7 +303,7 @@ def _image_hash(row: Row, folder: Path) -> dict[str, int]:
 
 
 def _size(folder: Path) -> int:
-    images = (folder / IMAGES).iterdir() if (folder / IMAGES).is_dir() else ()
+    images = [path for path in (folder / IMAGES).rglob("*") if path.is_file()]
     return (folder / ROWS).stat().st_size + sum(path.stat().st_size for path in images)
 
 

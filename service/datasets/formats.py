@@ -14,9 +14,10 @@ from service.datasets.conll import SUFFIXES as CONLL_SUFFIXES
 from service.datasets.conll import is_conll, read_conll
 from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, office_kind, refuse_binary, refuse_text
 from service.datasets.image_modes import ImageModes
+from service.datasets.image_store import ImageStore
 from service.datasets.json_document import read_document
 from service.datasets.json_rows import is_array, read_json_array, read_json_lines
-from service.datasets.parquet import ARROW_FILE, read_arrow, read_parquet
+from service.datasets.parquet import ARROW_FILE, Table, open_arrow, open_parquet
 from service.datasets.plain_text import SUFFIXES as TEXT_SUFFIXES
 from service.datasets.plain_text import is_table, read_text
 from service.datasets.rows import Format, Notice, NumberedRow, Problem, refuse, too_large
@@ -54,10 +55,11 @@ class Opened:
     name: str | None = None
 
 
-def open_rows(file: IO[bytes], name: str, limit: int) -> Opened:
+def open_rows(file: IO[bytes], name: str, images: ImageStore, limit: int) -> Opened:
     """Detect the format by content where that is certain, else by the file's name, else by its first character.
 
     Args:
+        images: takes those of a Parquet or Arrow file.
         limit: maximum unpacked size in bytes.
 
     Raises:
@@ -66,9 +68,9 @@ def open_rows(file: IO[bytes], name: str, limit: int) -> Opened:
     """
     head = file.read(HEAD_BYTES)
     if head.startswith(PARQUET):
-        return Opened("parquet", read_parquet(file, limit))
+        return _of_columns("parquet", open_parquet(file, limit), images, limit)
     if head.startswith(ARROW_FILE) or _suffix(name) == ".arrow":
-        return Opened("arrow", read_arrow(file, limit))
+        return _of_columns("arrow", open_arrow(file), images, limit)
     if head.startswith(ZIP):
         notices = list[Notice]()
         _refuse_archive(file)
@@ -80,6 +82,13 @@ def open_rows(file: IO[bytes], name: str, limit: int) -> Opened:
         raise too_large("too_large", f"The file is larger than the {limit:,} bytes that the service accepts. Split it.")
     _refuse_foreign(head)
     return _open_text(open_text(file), name)
+
+
+def _of_columns(format_: Format, table: Table, images: ImageStore, limit: int) -> Opened:
+    notices = list[Notice]()
+    if table.has_images:
+        return Opened("images", table.rows_of_images(images, limit, notices), notices, images.modes)
+    return Opened(format_, table.rows(limit), notices)
 
 
 def _open_text(text: TextFile, name: str) -> Opened:

@@ -12,10 +12,15 @@ import json
 import math
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import IO, Any
 
+from service.datasets.archives import is_safe
+from service.datasets.image_store import ImageStore, UnusableImage
 from service.datasets.rows import (
     MEBIBYTE,
+    Notice,
     NumberedRow,
     Problem,
     Row,
@@ -24,14 +29,77 @@ from service.datasets.rows import (
     refuse,
     too_large,
 )
+from service.shared.errors import quoted_names
 
 ARROW_FILE = b"ARROW1"
+IMAGE, FILE_NAME = "image", "file_name"
 BATCH = 500
+IMAGE_BATCH = 16  # rows with images
 SLICE_BYTES = 32 * MEBIBYTE  # of unpacked rows that are Python objects at a time
 
 
-def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
-    """Yield the rows, holding one batch in memory at a time.
+@dataclass(frozen=True)
+class Table:
+    """An opened file of columns.
+
+    Attributes:
+        batches: iterator of record batches of at most so many rows, where the format lets a reader choose.
+        image: the column that holds images, if one does.
+    """
+
+    schema: Any
+    batches: Callable[[int], Iterator[Any]]
+    image: str | None
+
+    @property
+    def has_images(self) -> bool:
+        return self.image is not None
+
+    def rows(self, limit: int) -> Iterator[NumberedRow | Problem]:
+        """Yield the rows, holding one batch in memory at a time.
+
+        Raises:
+            InvalidRequest: the file is damaged.
+            TooLarge: the file unpacks to more than `limit` bytes.
+        """
+        import pyarrow as pa
+
+        classes = _class_names(self.schema.metadata)
+        try:
+            for number, values in enumerate(_unpacked_rows(self.batches(BATCH), limit), start=1):
+                yield from _row(values, number, classes)
+        except MemoryError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise _damaged(error) from error
+
+    def rows_of_images(self, store: ImageStore, limit: int, notices: list[Notice]) -> Iterator[NumberedRow | Problem]:
+        """Yield the rows with the names of stored images in the column `image`, and their own as `file_name`.
+
+        Raises:
+            InvalidRequest, TooLarge: as `rows`.
+        """
+        assert self.image is not None
+        if self.image != IMAGE:
+            notices.append(Notice("image_column", IMAGE, f"The images of column '{self.image}' are in '{IMAGE}'."))
+        batches = replace(self, batches=lambda _: self.batches(IMAGE_BATCH))
+        for item in batches.rows(limit):
+            yield item if isinstance(item, Problem) else self._stored(item, store)
+
+    def _stored(self, row: NumberedRow, store: ImageStore) -> NumberedRow | Problem:
+        content, path = _content_of(row.values.pop(self.image or IMAGE))
+        if content is None:
+            return Problem(row.number, None, IMAGE, "has no bytes of an image; write the images into the file")
+        own = PurePosixPath(path) if path and is_safe(path) else None
+        try:
+            name = store.put(content, own, row.number)
+        except UnusableImage as error:
+            return Problem(row.number, None, IMAGE, str(error))
+        return NumberedRow(row.number, None, {IMAGE: name, **row.values} | ({FILE_NAME: path} if path else {}))
+
+
+def open_parquet(file: IO[bytes], limit: int) -> Table:
+    """Open a Parquet file and check what it says of itself.
 
     Raises:
         InvalidRequest: the file is damaged, encrypted, or has a column of an unsupported type.
@@ -49,16 +117,14 @@ def read_parquet(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]
     if size > limit:
         raise _too_large(f"{size:,} bytes", limit)
     check_count(opened.metadata.num_rows)
-    batches = opened.iter_batches(batch_size=BATCH, use_threads=False)
-    yield from _rows(pa, schema, batches, limit)
+    return _table(pa, schema, lambda rows: opened.iter_batches(batch_size=rows, use_threads=False))
 
 
-def read_arrow(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
-    """Yield the rows of an Arrow file or stream, holding one batch in memory at a time.
+def open_arrow(file: IO[bytes]) -> Table:
+    """Open an Arrow file or stream.
 
     Raises:
         InvalidRequest: the file is damaged, or has a column of an unsupported type.
-        TooLarge: the file unpacks to more than `limit` bytes.
     """
     pa = _arrow()
     file.seek(0)
@@ -68,8 +134,9 @@ def read_arrow(file: IO[bytes], limit: int) -> Iterator[NumberedRow | Problem]:
         opened = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(error) from error
-    batches = (opened.get_batch(n) for n in range(opened.num_record_batches)) if is_file else iter(opened)
-    yield from _rows(pa, opened.schema, batches, limit)
+    if is_file:
+        return _table(pa, opened.schema, lambda _: map(opened.get_batch, range(opened.num_record_batches)))
+    return _table(pa, opened.schema, lambda _: iter(opened))
 
 
 def _arrow() -> Any:
@@ -81,18 +148,32 @@ def _arrow() -> Any:
     return pa
 
 
-def _rows(pa: Any, schema: Any, batches: Iterator[Any], limit: int) -> Iterator[NumberedRow | Problem]:
+def _table(pa: Any, schema: Any, batches: Callable[[int], Iterator[Any]]) -> Table:
     check_names(schema.names)
+    images = [field.name for field in schema if _holds_images(pa, field)]
+    if len(images) > 1:
+        raise refuse(
+            "unsupported_column", f"Columns {quoted_names(images)} hold images; one is read. Leave the others out."
+        )
+    if images and images[0] != IMAGE and IMAGE in schema.names:
+        raise refuse("duplicate_columns", f"Column '{IMAGE}' holds no images, but '{images[0]}' does. Rename it.")
     for field in schema:
-        _check_type(pa, field)
-    classes = _class_names(schema.metadata)
-    try:
-        for number, values in enumerate(_unpacked_rows(batches, limit), start=1):
-            yield from _row(values, number, classes)
-    except MemoryError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise _damaged(error) from error
+        if field.name not in images:
+            _check_type(pa, field)
+    return Table(schema, batches, images[0] if images else None)
+
+
+def _holds_images(pa: Any, field: Any) -> bool:
+    """Return whether a column is of bytes, or of structs of bytes and path as the `datasets` library writes images."""
+    if pa.types.is_struct(field.type):
+        return {"bytes", "path"} <= {part.name for part in field.type}
+    return any(check(field.type) for check in (pa.types.is_binary, pa.types.is_large_binary))
+
+
+def _content_of(value: Any) -> tuple[bytes | None, str | None]:
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    return (value, None) if isinstance(value, bytes) else (None, None)
 
 
 def _unpacked_rows(batches: Iterator[Any], limit: int) -> Iterator[Row]:
@@ -136,7 +217,7 @@ def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[Nu
             yield Problem(number, None, name, f"holds {value}, not a number; the cell counts as empty", left_out=False)
         elif name in classes and isinstance(value, int) and 0 <= value < len(classes[name]):
             values[name] = classes[name][value]
-        elif not isinstance(value, (str, int, float, bool, type(None))):
+        elif not isinstance(value, (str, bytes, int, float, bool, type(None))):
             values[name] = _plain(value)
     yield NumberedRow(number, None, values)
 

@@ -38,7 +38,7 @@ def bad_images() -> dict[str, dict[str, str]]:
     return {
         "no image": {"image": base64.b64encode(b"no image").decode()},
         "cut off": {"image": base64.b64encode(half).decode()},
-        "of another format": sent(Image.new("RGB", (4, 4)), "TIFF"),
+        "of another format": sent(Image.new("RGB", (4, 4)), "PPM"),
         "too large": sent(Image.new("1", (10_000, MAX_PIXELS // 10_000 + 1))),
     }
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.datasets import convert, formats, rows, upload
+from service.datasets.image_store import ImageStore
 from service.datasets.parquet import _unpacked_bytes
 from service.datasets.profiling import Profile
 from service.datasets.rows import NumberedRow
@@ -101,7 +102,7 @@ def test_07_rows_are_counted_before_they_are_converted(
         with (tmp_path / name).open("w+b") as file:
             file.write((head + count * row).encode())
             file.seek(0)
-            return list(formats.open_rows(file, name, LIMIT).rows)
+            return list(formats.open_rows(file, name, ImageStore(tmp_path), LIMIT).rows)
 
     assert len(opened(10)) == 10
     with pytest.raises(TooLarge, match="over 10 rows"):

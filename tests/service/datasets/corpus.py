@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "one image": ("a.png", image(), "unsupported_format"),
     "Parquet cut in half": ("a.parquet", parquet_of({"text": ["a"] * 100})[:-60], "damaged_parquet"),
     "Parquet without middle": ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "damaged_parquet"),
-    "Parquet with bytes": ("a.parquet", parquet_of({"image": [b"\x89PNG"] * 3}), "unsupported_column"),
+    "Parquet with bytes": ("a.parquet", parquet_of({"image": [b"\x89PNG"] * 3}), "too_many_bad_rows"),
     "Parquet with bytes in structs": ("a.parquet", parquet_of({"a": [{"b": b"1"}]}), "unsupported_column"),
     "Parquet with maps": (
         "a.parquet",

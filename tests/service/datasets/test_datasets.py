@@ -139,9 +139,9 @@ def test_images_are_stored_beside_rows_and_deleted_with_them(service: Service) -
     assert (dataset["format"], dataset["rows"]) == ("images", 12)
     assert dataset["columns"][1]["values"] == {"cat": 6, "dog": 6}
     folder = service.settings.files.datasets
-    stored = {path.name for path in (folder / dataset["id"]).iterdir()}
-    assert {row["image"] for row in stored_rows(service, dataset)} == stored
-    assert dataset["size_bytes"] > sum(path.stat().st_size for path in (folder / dataset["id"]).iterdir())
+    stored = {path for path in (folder / dataset["id"]).rglob("*") if path.is_file()}
+    assert {folder / dataset["id"] / row["image"] for row in stored_rows(service, dataset)} == stored
+    assert dataset["size_bytes"] > sum(path.stat().st_size for path in stored)
     assert service.client.delete(f"/datasets/{dataset['id']}").status_code == 204
     assert list(folder.iterdir()) == []
 
