@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 
-from service.datasets import hub, preview, service
+from service.datasets import hub, preview, row_pages, service
+from service.datasets.row_pages import DataRowOut
 from service.datasets.schemas import DatasetOut, ExamplesOut, HubDatasetIn, PreviewOut
 from service.http.context import CallerDep
 from service.http.openapi import errors
@@ -122,6 +123,12 @@ def get_dataset(caller: CallerDep, dataset_id: DatasetId) -> DatasetOut:
 def preview_dataset(caller: CallerDep, dataset_id: DatasetId) -> PreviewOut:
     """Get the first rows of a data set."""
     return preview.first_rows(caller, dataset_id)
+
+
+@router.get("/{dataset_id}/rows", responses=errors(404, 422))
+def dataset_rows(caller: CallerDep, dataset_id: DatasetId, after: After = None, limit: Limit = 100) -> Page[DataRowOut]:
+    """List the stored rows of a data set, in their order, as a job reads them."""
+    return row_pages.list_rows(caller, dataset_id, after, limit)
 
 
 @router.post("/{dataset_id}/preview", responses=errors(400, 404, 422))
