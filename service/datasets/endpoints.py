@@ -85,8 +85,9 @@ def upload_dataset(
     """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line), a JSON list of objects or an object
     of columns, plain text or Markdown, CoNLL (a word and its tags a line), each in UTF-8 and optionally gzipped; an
     Excel workbook; Parquet or Arrow; or a zip of images, in a folder per class or with a metadata.csv or metadata.jsonl
-    that has the columns file_name and label. An archive (zip, tar, tar.gz) of such files is a data set for each split
-    that their names tell of: the answer is the one to train on, and its `splits` name the others.
+    that has the columns file_name and label, or with COCO's annotations of one category an image. An archive (zip, tar,
+    tar.gz) of such files is a data set for each split that their names tell of: the answer is the one to train on, and
+    its `splits` name the others.
 
     The file is converted at once, in a sandboxed process: unusable rows are left out and listed by number, up to a
     tenth of all; beyond that, the upload is refused.
