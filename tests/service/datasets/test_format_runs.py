@@ -52,7 +52,7 @@ def test_example_is_previewed_and_trained_on(name: str, models: Mapping[str, Pat
     training = {"max_steps": 3, "batch_size": 4, "precision": "fp32", "logging_steps": 1}
     block = {"train": "ds_unused22", "eval_fraction": 0.2}
     spec = JobSpec.model_validate({**CUT, "base_model": "tiny", "dataset": block, "training": training})
-    spec = complete(spec, cast(Dataset, SimpleNamespace(**result))).spec
+    spec = complete(spec, cast(Dataset, SimpleNamespace(id="ds_unused22", **result))).spec
     model = str(models[spec.task])
     shown = preview(PreviewOrder(spec=spec, rows=rows, model=model, revision=None, count=2))
     assert len(shown["examples"]) == 2
