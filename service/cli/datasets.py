@@ -15,7 +15,7 @@ from service.cli.terminal import put, put_json
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
-NESTED_FIELDS = ("object", "columns", "problems", "notices", "duplicates", "suggestion", "splits")
+NESTED_FIELDS = (*("object", "columns", "problems", "problem_groups", "notices", "duplicates", "suggestion", "splits"),)
 
 
 @app.command(
@@ -140,6 +140,20 @@ def remarks(dataset: Any) -> list[str]:
     ]
     if repeated := dataset.get("duplicates", {}).get("rows"):
         lines.append(f"notice    {repeated} rows repeat an earlier row.")
+    groups = dataset.get("problem_groups")
+    return [*lines, *(map(_problem_group, groups) if groups else _problems(dataset))]
+
+
+def _problem_group(group: Any) -> str:
+    first = ", ".join(group["files"] or map(str, group["first"]))
+    position = f"first {first}" if group["rows"] > len(group["first"]) else first
+    column = f", column {group['column']!r}" if group["column"] else ""
+    return f"problem   {group['rows']} row{'s' * (group['rows'] != 1)} ({position}{column}): {group['message']}"
+
+
+def _problems(dataset: Any) -> list[str]:
+    """List the problems one by one, of a service that does not group them."""
+    lines = []
     problems = dataset.get("problems", [])
     for problem in problems:
         position = problem.get("file") or f"row {problem['row']}"

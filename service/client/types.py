@@ -105,6 +105,7 @@ class DatasetJson(TypedDict):
     columns: NotRequired[list[dict[str, Any]]]
     problem_count: NotRequired[int]
     problems: NotRequired[list[dict[str, Any]]]
+    problem_groups: NotRequired[list[dict[str, Any]]]
     duplicates: NotRequired[dict[str, Any]]
     notices: NotRequired[list[dict[str, Any]]]
     image_modes: NotRequired[dict[str, int]]

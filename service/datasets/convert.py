@@ -250,12 +250,11 @@ def _check(profile: Profile) -> None:
     if total == 0:
         raise refuse("no_rows", "The file has no rows with anything in them. Add rows, below the header if it has one.")
     if bad > MAX_BAD_SHARE * total:
-        listed = [f"{problem}." for problem in profile.problems if problem.left_out]
-        more = f"\n... and {bad - len(listed):,} more." if bad > len(listed) else ""
+        listed = [f"{group}." for group in profile.problem_groups.all() if group.left_out]
         raise refuse(
             "too_many_bad_rows",
             f"{bad:,} of {total:,} rows cannot be used, more than {MAX_BAD_SHARE:.0%}. Repair them and upload the file "
-            "again:\n" + "\n".join(listed) + more,
+            "again:\n" + "\n".join(listed),
         )
 
 

@@ -99,7 +99,7 @@ def _open_text(text: TextFile, name: str) -> Opened:
     if format_ in ("jsonl", "json"):
         if is_array(text):
             return Opened("json", read_json_array(text), notices)
-        if (rows := read_document(text, notices)) is not None:
+        if (rows := read_document(text, notices, is_lines=named == "jsonl")) is not None:
             return Opened("json", rows, notices)
         return Opened("jsonl", read_json_lines(text), notices)
     if format_ == "conll" or is_conll(text, is_named=named is not None):

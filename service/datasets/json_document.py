@@ -8,7 +8,7 @@ from typing import Any
 from service.datasets.json_rows import Scanner, checked
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, counted, refuse
 from service.datasets.text_file import TextFile
-from service.shared.errors import InvalidRequest
+from service.shared.errors import InvalidRequest, quoted_names
 
 DOCUMENT_BYTES = 128 * MEBIBYTE  # that are read at once; lists and lines are streamed
 # Usual names of a list of rows beside facts about it.
@@ -16,11 +16,14 @@ LISTS = frozenset(("data", "rows", "examples", "items", "records", "results", "s
 SHOWN = 5  # names in a message
 
 
-def read_document(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Problem] | None:
+def read_document(file: TextFile, notices: list[Notice], *, is_lines: bool) -> Iterator[NumberedRow | Problem] | None:
     """Return the rows of one object, or of objects that each take several lines; None where each line is a row.
 
+    Args:
+        is_lines: whether the file's name is one of JSON lines, so that one object on one line is a row.
+
     Raises:
-        InvalidRequest: the object holds no rows.
+        InvalidRequest: the object holds no rows, or several tables.
     """
     scanner = Scanner(file.chunks(), DOCUMENT_BYTES)
     scanner.at_end()  # skips blank lines
@@ -32,6 +35,8 @@ def read_document(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow
     is_one_line = scanner.line == first
     if not scanner.at_end():
         return None if is_one_line else _objects(file)
+    if is_one_line and is_lines:
+        return None
     found = rows_of(value)
     if found is not None:
         rows, how = found
@@ -78,19 +83,28 @@ def _split(value: dict[str, Any]) -> tuple[list[Any], str] | None:
 
 def _listed(value: dict[str, Any]) -> tuple[list[Any], str] | None:
     """Find a list of objects under a usual name, as in `{"data": [...]}` and in answers of a data set viewer."""
-    names = [name for name in value if name in LISTS or len(value) == 1]
-    lists = [name for name in names if isinstance(value[name], list) and _are_objects(value[name])]
-    if len(lists) != 1:
+    lists = [name for name, entries in value.items() if isinstance(entries, list) and _are_objects(entries)]
+    usual = [name for name in lists if name in LISTS]
+    if not lists:
         return None
-    rows = value[lists[0]]
+    name, *others = usual or lists
+    if others:
+        raise refuse(
+            "several_tables",
+            f"This is one JSON object with several lists of rows: {quoted_names([name, *others])}. Write each into a "
+            "file of its own.",
+        )
+    rows = value[name]
     if all(isinstance(row.get("row"), dict) and "row_idx" in row for row in rows):
         rows = [row["row"] for row in rows]
-    return rows, f"its '{lists[0]}' are the rows"
+    return rows, f"its '{name}' are the rows"
 
 
 def _columns(value: dict[str, Any]) -> tuple[list[Any], str] | None:
     lists = list(value.values())
     if not lists or not all(isinstance(cells, list) and cells for cells in lists) or len(set(map(len, lists))) > 1:
+        return None
+    if any(isinstance(cells[0], dict) and _is_turn(cells[0]) for cells in lists):
         return None
     return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)], "its lists are the columns"
 
@@ -114,4 +128,9 @@ def _turned(columns: list[dict[str, Any]], keys: list[str]) -> Iterator[tuple[An
 
 
 def _are_objects(entries: list[Any]) -> bool:
-    return bool(entries) and all(isinstance(entry, dict) for entry in entries)
+    """Tell whether a list is one of rows; a chat is a list of objects too, and a cell."""
+    return bool(entries) and all(isinstance(entry, dict) and not _is_turn(entry) for entry in entries)
+
+
+def _is_turn(entry: dict[str, Any]) -> bool:
+    return entry.keys() >= {"role", "content"} or entry.keys() >= {"from", "value"}

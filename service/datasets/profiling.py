@@ -12,6 +12,7 @@ from adamss_core.spec.chat import unusual_order, unusual_parts
 from adamss_core.spec.labels import class_name
 from adamss_core.spec.tools import answer_text
 from service.datasets.column_notices import column_notices
+from service.datasets.problem_groups import ProblemGroups
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
 ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages", "empty"]
@@ -182,6 +183,7 @@ class Profile:
     columns: dict[str, Column] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    problem_groups: ProblemGroups = field(default_factory=ProblemGroups)
     notices: list[Notice] = field(default_factory=list)
     preview: list[Row] = field(default_factory=list)
     image_modes: Counter[str] = field(default_factory=Counter)
@@ -210,8 +212,9 @@ class Profile:
         self.left_out += problem.left_out
         self._list(problem)
 
-    def _list(self, problem: Problem) -> None:
-        self.problem_count += 1
+    def _list(self, problem: Problem, rows: int = 1) -> None:
+        self.problem_count += rows
+        self.problem_groups.add(problem, rows)
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
@@ -225,7 +228,8 @@ class Profile:
         spelled = {name for name, column in self.columns.items() if column.has_spelled_gaps}
         for name in spelled:
             column = self.columns[name]
-            for number, line, text in column.not_numbers:
+            unlisted = column.not_number_count - len(column.not_numbers)
+            for place, (number, line, text) in enumerate(column.not_numbers):
                 self._list(
                     Problem(
                         number,
@@ -233,9 +237,9 @@ class Profile:
                         name,
                         f"holds {text!r} in a column of numbers; the cell counts as empty",
                         left_out=False,
-                    )
+                    ),
+                    1 if place else 1 + unlisted,
                 )
-            self.problem_count += column.not_number_count - len(column.not_numbers)
             column.empty_the_gaps()
         self.problems.sort(key=lambda problem: problem.row)
         self.notices += column_notices(self.columns, self.rows)
@@ -249,6 +253,7 @@ class Profile:
             "columns": [column.describe(name, self.rows) for name, column in self.columns.items()],
             "problems": [asdict(problem) for problem in self.problems],
             "problem_count": self.problem_count,
+            "problem_groups": self.problem_groups.describe(),
             "left_out": self.left_out,
             "empty_rows": self.empty_rows,
             "notices": [asdict(notice) for notice in self.notices],

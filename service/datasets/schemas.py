@@ -75,6 +75,25 @@ class RowProblemOut(Out):
     """The file at fault, in a zip of images."""
 
 
+class ProblemGroupOut(Out):
+    """Rows with one fault."""
+
+    message: str
+    """Fault and remedy, of the first row; those of the others differ in numbers and quoted values at most."""
+    column: str | None
+    """Column at fault; null where the whole row is."""
+    left_out: bool
+    """Whether the rows were left out; otherwise only their cells count as empty."""
+    rows: int
+    """Number of all rows with the fault."""
+    first: list[int]
+    """Numbers of the first 5 rows, as in problems."""
+    files: list[str]
+    """The first files at fault, or rows of files, in an archive."""
+    line: int | None
+    """Line of the file at which the first row ends, in formats with lines."""
+
+
 class NoticeOut(Out):
     """A remark on the data as a whole."""
 
@@ -144,6 +163,8 @@ class DatasetOut(Out):
     """Number of all problems."""
     problems: list[RowProblemOut]
     """The first 100 problems, by row."""
+    problem_groups: list[ProblemGroupOut] = Field(default=[])
+    """All problems, those of one fault and column together; empty for data sets of older versions."""
     left_out: int = 0
     """Rows left out because of a problem."""
     empty_rows: int = 0

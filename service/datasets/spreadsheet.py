@@ -8,14 +8,27 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import IO, Any
-from xml.etree.ElementTree import ParseError
 
-from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, check_names, counted, refuse, too_large
+from service.datasets.rows import (
+    MAX_COLUMNS,
+    Notice,
+    NumberedRow,
+    Problem,
+    check_count,
+    check_names,
+    counted,
+    refuse,
+    too_large,
+)
 from service.datasets.tabular import own_names
 from service.shared.errors import quoted_names
 
 LOOKED_AT = 1_000  # rows in which formulas without a value are looked for
-UNREADABLE = (zipfile.BadZipFile, zlib.error, ParseError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OverflowError),
+    *(SyntaxError, KeyError, ValueError, TypeError, AttributeError, IndexError),  # SyntaxError: of XML, lxml's too
+)
+ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
 Cells = Sequence[Any]
 
 
@@ -34,7 +47,11 @@ def read_xlsx(file: IO[bytes], limit: int, notices: list[Notice]) -> Iterator[Nu
         _check_size(file, limit)
         book = _opened(file, values=True)
         sheets = {sheet.title: sheet for sheet in book.worksheets}
-        filled = [name for name, sheet in sheets.items() if next(_filled(sheet), None) is not None]
+        sizes = {name: len(list(islice(_filled(sheet), 2))) for name, sheet in sheets.items()}
+        filled = sorted(  # a table before a line of notes, and what its author sees before what is hidden
+            [name for name in sheets if sizes[name]],
+            key=lambda name: (sizes[name] < 2, sheets[name].sheet_state != "visible"),
+        )
         if not filled:
             raise refuse("empty_file", "The workbook has no cell with a value. Add a header row, and rows below it.")
         name = filled[0]
@@ -75,6 +92,7 @@ def _filled(sheet: Any) -> Iterator[tuple[int, Cells]]:
     """Yield the sheet's row number and cells of each row with a value."""
     sheet.reset_dimensions()  # what a file says of its own size may be anything
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+        check_count(number)  # a row's number too, up to which each one that is missing is made, may be anything
         if any(cell not in (None, "") for cell in cells):
             yield number, cells
 
@@ -129,6 +147,9 @@ def _rows(filled: Iterator[tuple[int, Cells]], notices: list[Notice]) -> Iterato
             letter = _letter(len(header) + beyond[0])
             yield Problem(number, line, None, f"has a value in column {letter}, which has no name; name it")
             continue
+        for name, cell in zip(header, cells, strict=False):
+            if cell in ERRORS:
+                yield Problem(number, line, name, f"holds {cell}; the cell counts as empty", left_out=False)
         values = chain(map(_plain, cells), [None] * (len(header) - len(cells)))
         yield NumberedRow(number, line, dict(zip(header, values, strict=False)))
 
@@ -148,6 +169,8 @@ def _plain(value: Any) -> Any:
         return (value.date() if is_date else value).isoformat()
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if value in ERRORS:
+        return None
     if isinstance(value, str | int | float | bool | None):
         return value
     return str(value)

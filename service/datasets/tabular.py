@@ -74,7 +74,7 @@ def _no_header(value: str, column: str) -> Notice:
 
 def _decimal(head: list[list[str]], names: list[str], notices: list[Notice]) -> set[int]:
     """Return the columns with decimal commas, and note what is read as numbers and what is not."""
-    decimal, unclear = decimal_columns(head, len(names))
+    decimal, unclear = decimal_columns(head, names)
     said = {
         "decimal_comma": (decimal, "has numbers with a decimal comma; they are read as numbers, such as 3.5 for 3,5."),
         "comma_in_numbers": (

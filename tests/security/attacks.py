@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.service.datasets.workbooks import workbook_of
+
 UP = "../" * 12
 
 
@@ -151,6 +153,11 @@ def good_files() -> dict[str, bytes]:
         "labels.csv": b'text,labels\na,"x,y"\nb,"y,z"\nc,"x,z"\nd,y\n' + b'e,"x,y"\n' * 9,
         "spans.jsonl": b'{"text": "Anna Lee", "spans": [{"start": 0, "end": 8, "label": "PER"}]}\n' * 12,
         "tasks.json": b"[" + b",".join([task] * 12) + b"]",
+        "columns.json": b'{"text": [' + b",".join([b'"a film"'] * 12) + b'], "n": [' + b",".join([b"1"] * 12) + b"]}",
+        "rows.xlsx": workbook_of({"a": [["text", "n"], *[[f"a film {n}", n] for n in range(12)]]}),
+        "text.txt": b"A line, of words.\nAnother line; of words.\n\n" * 10,
+        "text.md": b"# A title\n\n```\n# code\n```\n\nText.\n" * 10,
+        "commas.csv": b"name;price\n" + b"a film;3,5\nanother;1.234,75\n" * 8,
     }
 
 

@@ -129,12 +129,18 @@ function Columns({ columns, rows }) {
   </div>`;
 }
 
+// Problems of data sets of older versions were not grouped: each is a group by itself.
+function problemGroups(dataset) {
+  if (dataset.problem_groups?.length) return dataset.problem_groups;
+  return dataset.problems.map((entry) => ({ ...entry, rows: 1, first: [entry.row], files: entry.file ? [entry.file] : [] }));
+}
+
 function Problems({ dataset }) {
   return html`<h3>${number(dataset.problem_count)} problems</h3>
     <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of problems">
       <table class="list">
-        <thead><tr><th class="num">Row</th><th>Column</th><th>Problem</th></tr></thead>
-        <tbody>${dataset.problems.map((entry) => html`<tr key=${`${entry.file} ${entry.row} ${entry.column}`}><td class="num">${entry.file ?? entry.row}</td><td>${entry.column ?? ""}</td><td>${entry.message}</td></tr>`)}</tbody>
+        <thead><tr><th class="num">First rows</th><th class="num">Rows</th><th>Column</th><th>Problem</th></tr></thead>
+        <tbody>${problemGroups(dataset).map((group, place) => html`<tr key=${place}><td class="num">${(group.files.length ? group.files : group.first).join(", ")}</td><td class="num">${number(group.rows)}</td><td>${group.column ?? ""}</td><td>${group.message}</td></tr>`)}</tbody>
       </table>
     </div>`;
 }

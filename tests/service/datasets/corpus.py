@@ -16,6 +16,8 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
+from tests.service.datasets.workbooks import BOMB, with_parts, workbook_of
+
 
 def csv_of(*lines: str, header: str = "text,label") -> bytes:
     return ("\n".join([header, *lines]) + "\n").encode()
@@ -130,6 +132,23 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a list without end": ("a.json", b'[{"text": "a"}, {"text": "b"}', "invalid_json"),
     "more behind the list": ("a.json", b'[{"text": "a"}] []', "invalid_json"),
     "one object over lines": ("a.json", b'{\n"data": 3,\n"name": "a"}', "unsupported_format"),
+    "several tables in one object": (
+        "a.json",
+        b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
+        "several_tables",
+    ),
+    "one object without end": ("a.json", b'{\n"data": [\n{"text": "a"}', "too_many_bad_rows"),
+    "a damaged spreadsheet": ("a.xlsx", with_parts({"xl/workbook.xml": b"<x"}), "damaged_xlsx"),
+    "entities in a spreadsheet": (
+        "a.xlsx",
+        with_parts({"xl/styles.xml": f"{BOMB}<x>&j;</x>".encode()}),
+        "damaged_xlsx",
+    ),
+    "a spreadsheet without values": ("a.xlsx", workbook_of({"a": [], "b": []}), "empty_file"),
+    "a spreadsheet with numbers as header": ("a.xlsx", workbook_of({"a": [[1, 2], [3, 4]]}), "no_header"),
+    "an old spreadsheet": ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "unsupported_format"),
+    "a text of blank lines": ("a.txt", b" \n\n \n", "empty_file"),
+    "a Markdown file of nothing": ("a.md", b"\n", "empty_file"),
     "NaN and Infinity": ("a.jsonl", b'{"x": NaN}\n{"x": -Infinity}\n{"x": 1e999}\n', "too_many_bad_rows"),
     "names twice": ("a.jsonl", b'{"a": 1, "a": 2}\n' * 3, "too_many_bad_rows"),
     "plain values": ("a.jsonl", b'"a"\n1\nnull\n[]\n', "too_many_bad_rows"),

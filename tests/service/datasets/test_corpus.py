@@ -74,9 +74,23 @@ def test_all_problems_are_in_the_refusal(tmp_path: Path) -> None:
         read(tmp_path, "a.csv", csv_of(*(f"a,{n}" for n in range(50)), *["a,b,c"] * 120))
     lines = caught.value.message.splitlines()
     assert lines[0].startswith("120 of 170 rows cannot be used")
-    assert lines[1].startswith("row 51 (line 52) has 3 cells")
-    assert len(lines) == 102
-    assert lines[-1] == "... and 20 more."
+    assert lines[1].startswith("120 rows (first 51, 52, 53, 54, 55; line 52): has 3 cells")
+    assert len(lines) == 2
+
+
+def test_problems_of_one_fault_are_one_group(tmp_path: Path) -> None:
+    rows = [f"text {n},{n % 2}" for n in range(400)]
+    rows[3:40:9] = ["a,b,c", "a", "a,b,c,d", "a,b,c", "a,b,c"]
+    result, _ = read(tmp_path, "a.csv", csv_of(*rows, ",", *[f"b{n},nan" for n in range(120)]))
+    profile = result["profile"]
+    found = [(group["rows"], group["column"], group["left_out"], group["first"]) for group in profile["problem_groups"]]
+    assert found == [
+        (5, None, True, [4, 13, 22, 31, 40]),
+        (1, None, True, [401]),
+        (120, "label", False, [402, 403, 404, 405, 406]),
+    ]
+    assert sum(group["rows"] for group in profile["problem_groups"]) == profile["problem_count"]
+    assert profile["problem_groups"][0]["line"] == 5
 
 
 @pytest.mark.parametrize(
