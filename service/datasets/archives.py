@@ -94,7 +94,8 @@ def open_archive(file: IO[bytes], limit: int, folder: Path) -> Archive | None:
     _check(archive.infolist(), limit)
     members = data_members(archive.infolist())
     if _is_of_images(members):
-        splits, notices = _divided(members, [role_of(member.path.parts[:-2]) for member in members])
+        members = [member for member in members if not _is_paper(member)]
+        splits, notices = _divided_images(members)
         return Archive(archive, splits, has_images=True, file=opened, notices=notices)
     tables, others = _tables(members)
     _check_tables(tables)
@@ -158,6 +159,32 @@ def _tables(members: Sequence[Member]) -> tuple[list[Member], list[PurePosixPath
         texts = [member for member in known if _suffix(member.path).removesuffix(".gz") in TEXTS]
         tables = [one for one in texts if not one.path.name.lower().startswith(PAPERS)] or texts
     return tables, [member.path for member in members if member not in tables]
+
+
+def _is_paper(member: Member) -> bool:
+    """Return whether a file beside images is about them, such as a licence."""
+    name = member.path.name.lower()
+    return _suffix(member.path) in TEXTS or name.startswith(PAPERS) or name in ABOUT
+
+
+def _divided_images(members: list[Member]) -> tuple[dict[str, list[Member]], list[Notice]]:
+    """Return split -> images, with the tables that describe them.
+
+    Where a table describes them, they may lie in the split's folder itself; else the folder above is their class.
+    """
+    tables = [one for one in members if one.path.name.lower() in METADATA or _suffix(one.path) == ".json"]
+    if not tables:
+        return _divided(members, [role_of(member.path.parts[:-2]) for member in members])
+    roles = [role_of(one.path.parts[:-1], one.path.stem if one in tables else "") for one in members]
+    shared = [one for one, role in zip(members, roles, strict=True) if one in tables and role is None]
+    several = {role for role in roles if role is not None}
+    if not shared or len(several) < 2:
+        return _divided(members, roles)
+    message = (
+        f"The folders of {quoted_names(sorted(several))} are read as one data set, as {shared[0].path} describes them "
+        "all. To evaluate on one, upload each with a table of its own."
+    )
+    return {TRAIN: members}, [Notice("splits_joined", None, message)]
 
 
 def _check_tables(tables: Sequence[Member]) -> None:

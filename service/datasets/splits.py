@@ -14,6 +14,7 @@ WORDS = {
     "test": ("test", "testing"),
 }
 ROLES = {"train": TRAIN, "validation": EVAL, "test": TEST}  # what a job does with a split
+YEAR = re.compile(r"[-_]?\d+$")  # as in val2017
 SHARD = re.compile(r"(^|[-_.])(\d+|of|part|shard|chunk|data)(?=[-_.]|$)")
 
 
@@ -25,9 +26,10 @@ def role_of(folders: Iterable[str], stem: str = "") -> str | None:
     """Return train, eval or test by the names of the folders, else by a word of the file's own name."""
     for folder in folders:
         for split, words in WORDS.items():
-            if folder.lower() in words:
+            if YEAR.sub("", folder.lower()) in words:
                 return ROLES[split]
-    named = [ROLES[split] for split, words in WORDS.items() if words_of(stem) & set(words)]
+    of_stem = {YEAR.sub("", word) for word in words_of(stem)}
+    named = [ROLES[split] for split, words in WORDS.items() if of_stem & set(words)]
     return named[0] if len(named) == 1 else None
 
 

@@ -182,3 +182,51 @@ def test_nothing_is_stored_of_an_archive_with_a_broken_split(service: Service) -
     assert answer.json()["error"]["message"].startswith("Split test: ")
     assert list(service.settings.files.datasets.iterdir()) == []
     assert json.loads(service.client.get("/datasets").text)["data"] == []
+
+
+def coco(*names: str) -> bytes:
+    """Write annotations with one category for each image."""
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    annotations = [{"image_id": number, "category_id": number % 2} for number in range(len(names))]
+    categories = [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {
+            "README.roboflow.txt": b"about",
+            **{f"{s}/{n}.png": image(color=(n, 9, 9)) for s in ("train", "valid") for n in (1, 2)},
+            **{f"{s}/_annotations.coco.json": coco("1.png", "2.png") for s in ("train", "valid")},
+        },
+        {
+            **{f"{s}2017/{s}{n}.png": image(color=(n, 9, 9)) for s in ("train", "val") for n in (1, 2)},
+            **{f"annotations/instances_{s}2017.json": coco(f"{s}1.png", f"{s}2.png") for s in ("train", "val")},
+        },
+        {
+            **{f"{s}/{n}.png": image(color=(n, 9, 9)) for s in ("train", "val") for n in (1, 2)},
+            **{
+                f"{s}/metadata.csv": csv_of("1.png,cat", "2.png,dog", header="file_name,label")
+                for s in ("train", "val")
+            },
+        },
+    ],
+    ids=["beside", "annotations", "metadata"],
+)
+def test_described_images_lie_in_the_folder_of_their_split(members: dict[str, bytes], tmp_path: Path) -> None:
+    """Once, they were all trained on."""
+    (tmp_path / "rows.jsonl").touch()
+    result, _ = read(tmp_path, "a.zip", zip_of(members))
+    assert {name: one["rows"] for name, one in result["splits"].items()} == {"train": 2, "eval": 2}
+    labels = [column for column in result["splits"]["eval"]["profile"]["columns"] if column["name"] == "label"]
+    assert labels[0]["values"] == {"cat": 1, "dog": 1}
+    assert all(one["profile"]["problem_count"] == 0 for one in result["splits"].values())
+
+
+def test_one_table_for_all_splits_is_one_data_set_and_said(tmp_path: Path) -> None:
+    members = {f"{s}/{n}.png": image(color=(n, 9, 9)) for s in ("train", "val") for n in (1, 2)}
+    table = csv_of(*(f"{name},cat" for name in members), header="file_name,label")
+    result, rows = read(tmp_path, "a.zip", zip_of(members | {"metadata.csv": table}))
+    assert len(rows) == 4
+    assert any(notice["code"] == "splits_joined" for notice in result["profile"]["notices"])
