@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +15,14 @@ import typer
 
 from service.cli.csv_output import GuardedWriter
 from service.cli.output import CliError, JobId, Json, connect, examples, print_table
-from service.cli.terminal import data_output, put_json
+from service.cli.terminal import data_output, put, put_json
 
 if TYPE_CHECKING:
     from adamss_core.spec import JobSpec
     from adamss_core.spec.tasks.answer import AnswerColumn
     from adamss_core.spec.tasks.base import FieldKind
     from service.client import Client
+    from service.client.types import DatasetJson
 
 EXAMPLES = examples(
     'adamss predict JOB "A joy." "A bore."              one line per text',
@@ -41,7 +44,9 @@ def predict(
     file: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="CSV, TSV or JSONL with the input columns of the training data."
+            exists=True,
+            dir_okay=False,
+            help="A file such as is uploaded to train on, with the input columns of the training data.",
         ),
     ] = None,
     as_csv: Annotated[
@@ -56,25 +61,29 @@ def predict(
         raise CliError("Give inputs, or a file of rows with --file.")
     if as_csv is not None and file is None:
         raise CliError("--csv needs --file.")
-    names: list[str] = []
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)
         parts = answer_columns(spec)
-        if file is not None:
-            names = columns_of(spec, file)  # validates every row before the first request
-            rows: Iterable[tuple[Row, Row]] = from_file(spec, file)
-        else:
-            rows = from_arguments(spec, inputs or [])
-        predicted = predictions(client, job, rows, options)
-        if as_json:
-            put_json([prediction for _, prediction in predicted])
-        elif as_csv is not None:
-            write_csv(as_csv, predicted, names, parts)
-        else:
-            lines = [[shown(row), *(part.text(prediction) for part in parts)] for row, prediction in predicted]
-            print_table(["INPUT", *(part.title.upper() for part in parts)], lines, "No rows.")
+        with ExitStack() as stack:
+            names: list[str] = []
+            if file is None:
+                rows: Iterable[tuple[Row, Row]] = from_arguments(spec, inputs or [])
+            else:
+                read = (
+                    stack.enter_context(uploaded(client, file)) if is_uploaded(spec, file) else partial(read_rows, file)
+                )
+                names = columns_of(from_rows(spec, read(), file))  # validates every row before the first request
+                rows = from_rows(spec, read(), file)
+            predicted = predictions(client, job, rows, options)
+            if as_json:
+                put_json([prediction for _, prediction in predicted])
+            elif as_csv is not None:
+                write_csv(as_csv, predicted, names, parts)
+            else:
+                lines = [[shown(row), *(part.text(prediction) for part in parts)] for row, prediction in predicted]
+                print_table(["INPUT", *(part.title.upper() for part in parts)], lines, "No rows.")
 
 
 def spec_of(client: Client, job: str) -> JobSpec:
@@ -119,8 +128,41 @@ def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]
     return [(row, {name: cell_of(kinds[name], text, Path()) for name, text in row.items()}) for row in rows]
 
 
-def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
-    """Yield each row of a file as read and as sent.
+def is_uploaded(spec: JobSpec, file: Path) -> bool:
+    """Return whether the service reads a file: all but a table that names image files beside it."""
+    from adamss_core.spec import record_of
+
+    kinds = {record_of(spec).field_kinds[field] for field in record_of(spec).input_fields(spec)}
+    if "image" not in kinds:
+        return True
+    if file.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson"):
+        return False
+    raise CliError(f"--file: for images, give their files, or a CSV with a column of their paths; {file} is neither.")
+
+
+@contextmanager
+def uploaded(client: Client, file: Path) -> Iterator[Callable[[], Iterator[Row]]]:
+    """Let the service read a file as it reads training data; delete it at the end, unless it had been there before."""
+    dataset = client.upload_dataset(file)
+    try:
+        put(*(f"no answer {line}" for line in unread(dataset)), err=True)
+        yield partial(client.rows, dataset["id"])
+    finally:
+        if dataset.get("created"):
+            for one in {dataset["id"], *dataset.get("splits", {}).values()}:
+                client.delete_dataset(one)
+
+
+def unread(dataset: DatasetJson) -> list[str]:
+    """List the rows of a file that cannot be read, by their numbers in it."""
+    problems = [problem for problem in dataset.get("problems", []) if problem.get("left_out", True)]
+    lines = [f"{problem.get('file') or 'row {row}'.format_map(problem)} {problem['message']}" for problem in problems]
+    more = dataset.get("problem_count", 0) - len(dataset.get("problems", []))
+    return [*lines, f"and {more} more rows"] if more > 0 else lines
+
+
+def from_rows(spec: JobSpec, rows: Iterable[Row], file: Path) -> Iterator[tuple[Row, Row]]:
+    """Yield each row of a file as read, with a chat's own answer as `given`, and as sent.
 
     Raises:
         CliError: an input column is missing, or has an empty cell.
@@ -132,8 +174,9 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
     record = record_of(spec)
     needed, optional = record.input_fields(spec), record.optional_inputs(spec)
     columns = {field: dict(named_columns(field, getattr(spec.dataset, field))) for field in (*needed, *optional)}
-    for number, row in enumerate(read_rows(file), start=1):
+    for number, row in enumerate(rows, start=1):
         sent: Row = {}
+        given: Row = {}
         for field, names in columns.items():
             for name in names.values():
                 if name not in row:
@@ -144,16 +187,28 @@ def from_file(spec: JobSpec, file: Path) -> Iterator[tuple[Row, Row]]:
             if filled:
                 cell = join_texts(filled) if len(names) > 1 else filled[0]
                 sent[field] = cell_of(record.kind_of(field), cell, file.parent)
-        yield row, sent
+                if field in needed and record.kind_of(field) == "chat":
+                    sent[field], given = asked(sent[field])
+        yield row | given, sent
 
 
-def columns_of(spec: JobSpec, file: Path) -> list[str]:
+def asked(messages: Any) -> tuple[Any, Row]:
+    """Return a chat up to its last turn of the user or a tool, and the answer that it has to it."""
+    turns = list(messages) if isinstance(messages, list) else []
+    while turns and isinstance(turns[-1], dict) and turns[-1].get("role") == "assistant":
+        turns.pop()
+    if not turns or len(turns) == len(messages):
+        return messages, {}
+    return turns, {"given": messages[len(turns)].get("content")}
+
+
+def columns_of(rows: Iterable[tuple[Row, Row]]) -> list[str]:
     """Return the names of all columns, after validating every row.
 
     Raises:
-        CliError: see `from_file`.
+        CliError: see `from_rows`.
     """
-    return list(dict.fromkeys(name for row, _ in from_file(spec, file) for name in row))
+    return list(dict.fromkeys(name for row, _ in rows for name in row))
 
 
 def read_rows(file: Path) -> Iterator[Row]:

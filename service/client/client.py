@@ -43,6 +43,7 @@ BUSY = frozenset({429})
 PATIENCE = 60.0  # seconds of unavailability tolerated while following a job: enough for a restart
 PAGE = 1_000
 ALL_EVENTS = 100_000
+ALL_ROWS = 10_000_000
 LOG_BYTES = 1_000_000
 
 T = TypeVar("T")
@@ -112,6 +113,11 @@ class Client:
         if spec is None:
             return cast(dict[str, Any], self._get(path))
         return cast(dict[str, Any], self._send("POST", path, json=dict(spec), repeat=True).json())
+
+    def rows(self, dataset: str) -> Iterator[dict[str, Any]]:
+        """Yield the stored rows of a data set, column -> value."""
+        for row in self._pages(f"/datasets/{dataset}/rows", {}, ALL_ROWS):
+            yield row["values"]
 
     def delete_dataset(self, dataset: str) -> None:
         self._send("DELETE", f"/datasets/{dataset}")

@@ -183,7 +183,9 @@ def _of_archive(archive: Archive, split: str, order: Conversion, folder: Path) -
     """Yield the opened members of a split; all images as one."""
     if archive.has_images:
         store = ImageStore(folder / IMAGES)
-        yield Opened("images", read_images(archive.zip, archive.splits[split], store), archive.notices, store.modes)
+        notices = [*archive.notices]
+        rows = read_images(archive.zip, archive.splits[split], store, notices)
+        yield Opened("images", rows, notices, store.modes)
         return
     notices, store = archive.notices, ImageStore(folder / IMAGES)
     for name, path in unpacked(archive, split, folder):

@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 
-from service.datasets import hub, preview, service
+from service.datasets import hub, preview, row_pages, service
+from service.datasets.row_pages import DataRowOut
 from service.datasets.schemas import DatasetOut, ExamplesOut, HubDatasetIn, PreviewOut
 from service.http.context import CallerDep
 from service.http.openapi import errors
@@ -84,8 +85,9 @@ def upload_dataset(
     """Upload a file: CSV or TSV with a header line, JSONL (one JSON object a line), a JSON list of objects or an object
     of columns, plain text or Markdown, CoNLL (a word and its tags a line), each in UTF-8 and optionally gzipped; an
     Excel workbook; Parquet or Arrow; or a zip of images, in a folder per class or with a metadata.csv or metadata.jsonl
-    that has the columns file_name and label. An archive (zip, tar, tar.gz) of such files is a data set for each split
-    that their names tell of: the answer is the one to train on, and its `splits` name the others.
+    that has the columns file_name and label, or with COCO's annotations of one category an image. An archive (zip, tar,
+    tar.gz) of such files is a data set for each split that their names tell of: the answer is the one to train on, and
+    its `splits` name the others.
 
     The file is converted at once, in a sandboxed process: unusable rows are left out and listed by number, up to a
     tenth of all; beyond that, the upload is refused.
@@ -122,6 +124,12 @@ def get_dataset(caller: CallerDep, dataset_id: DatasetId) -> DatasetOut:
 def preview_dataset(caller: CallerDep, dataset_id: DatasetId) -> PreviewOut:
     """Get the first rows of a data set."""
     return preview.first_rows(caller, dataset_id)
+
+
+@router.get("/{dataset_id}/rows", responses=errors(404, 422))
+def dataset_rows(caller: CallerDep, dataset_id: DatasetId, after: After = None, limit: Limit = 100) -> Page[DataRowOut]:
+    """List the stored rows of a data set, in their order, as a job reads them."""
+    return row_pages.list_rows(caller, dataset_id, after, limit)
 
 
 @router.post("/{dataset_id}/preview", responses=errors(400, 404, 422))

@@ -1,15 +1,17 @@
-"""Reader of a zip of images: each is decoded once, stored upright under a safe name, labelled by folder or metadata."""
+"""Reader of a zip of images: each is decoded once, stored upright, labelled by folder, metadata or COCO."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from service.datasets import coco
 from service.datasets.archives import METADATA, UNREADABLE, Member
 from service.datasets.image_store import MAX_IMAGE_BYTES, TOO_LARGE, ImageStore, UnusableImage
 from service.datasets.json_rows import read_json_lines
-from service.datasets.rows import MEBIBYTE, NumberedRow, Problem, Row, refuse, too_large
+from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, counted, refuse, too_large
 from service.datasets.tabular import read_csv
 from service.datasets.text_file import open_text
 
@@ -18,13 +20,14 @@ MAX_METADATA_BYTES = 256 * MEBIBYTE
 
 
 def read_images(
-    archive: zipfile.ZipFile, members: Sequence[Member], store: ImageStore
+    archive: zipfile.ZipFile, members: Sequence[Member], store: ImageStore, notices: list[Notice]
 ) -> Iterator[NumberedRow | Problem]:
     """Yield rows of image (its name in the store), label or metadata, and file_name (name in the zip).
 
     Args:
         members: of one split.
         store: takes the images.
+        notices: gets what COCO's annotations hold beside classes.
 
     Raises:
         InvalidRequest: there is no image, or the metadata cannot be used.
@@ -35,6 +38,10 @@ def read_images(
         raise refuse("no_images", "The zip has no images. Put them into one folder for each class.")
     if metadata:
         return _with_metadata(archive, metadata, pictures, store)
+    if annotations := _annotations(archive, pictures):
+        tables = [member for member, _ in annotations]
+        pictures = [member for member in pictures if member not in tables]
+        return _with_annotations(archive, annotations, pictures, store, notices)
     return _by_folder(archive, pictures, store)
 
 
@@ -78,13 +85,49 @@ def _with_metadata(
             yield _stored(archive, member, store, values)
 
 
-def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[NumberedRow | Problem]:
+def _annotations(archive: zipfile.ZipFile, members: Sequence[Member]) -> list[tuple[Member, dict[str, Any]]]:
+    """Return the members that are COCO's annotations, parsed."""
+    found: list[tuple[Member, dict[str, Any]]] = []
+    for member in members:
+        if member.path.suffix.lower() == ".json":
+            document = coco.read_coco(_content(archive, member))
+            found += [] if document is None else [(member, document)]
+    return found
+
+
+def _with_annotations(
+    archive: zipfile.ZipFile,
+    annotations: Sequence[tuple[Member, dict[str, Any]]],
+    pictures: Sequence[Member],
+    store: ImageStore,
+    notices: list[Notice],
+) -> Iterator[NumberedRow | Problem]:
+    paths = {str(member.path) for member in pictures}
+    rows: dict[str, Row] = {}
+    for table, document in annotations:
+        rows |= coco.labels_of(document, table.path, paths)
+    if not rows:
+        raise refuse("no_images", f"{annotations[0][0].path} annotates no image of the zip. Pack the images beside it.")
+    message = f"The labels are COCO's categories of {counted(len(rows), 'image')}; boxes and masks are not learned."
+    if left_out := len(paths) - len(rows):
+        message += f" {counted(left_out, 'image')} without an annotation are left out."
+    notices.append(Notice("coco", "label", message))
+    for member in pictures:
+        if (values := rows.get(str(member.path))) is not None:
+            yield _stored(archive, member, store, values)
+
+
+def _content(archive: zipfile.ZipFile, table: Member) -> bytes:
     if table.info.file_size > MAX_METADATA_BYTES:
         raise too_large("metadata_too_large", f"{table.path} is larger than {MAX_METADATA_BYTES // MEBIBYTE} MiB.")
     try:
-        text = open_text(io.BytesIO(archive.read(table.info)))
+        return archive.read(table.info)
     except UNREADABLE as error:
         raise refuse("damaged_zip", f"{table.path} cannot be unpacked. Pack and upload it again.") from error
+
+
+def _metadata_rows(archive: zipfile.ZipFile, table: Member) -> Iterator[NumberedRow | Problem]:
+    text = open_text(io.BytesIO(_content(archive, table)))
     rows = read_csv(text, []) if table.path.suffix == ".csv" else read_json_lines(text)
     for row in rows:
         if isinstance(row, Problem):

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+from openpyxl import Workbook
+
 from tests.e2e.conftest import Up
 
 
@@ -28,6 +30,21 @@ def test_predict_a_file(up: Up, finished: str, tmp_path: Path) -> None:
         old, new = list(csv.DictReader(before)), list(csv.DictReader(after))
     assert [row["text"] for row in new] == [row["text"] for row in old]
     assert {row["predicted_label"] for row in new} <= {"negative", "positive"}
+
+
+def test_predict_a_file_that_only_the_service_can_read(up: Up, finished: str, tmp_path: Path) -> None:
+    """A workbook; the data set that it becomes for that is not kept."""
+    book = Workbook()
+    for row in (["text", "stars"], ["A joy.", 5], ["A bore.", 1]):
+        book.active.append(row)
+    book.save(tmp_path / "films.xlsx")
+    before = up.adamss("datasets", "list").stdout
+    result = up.adamss("predict", finished, "--file", str(tmp_path / "films.xlsx"), "--csv", "-")
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [(row["text"], row["stars"]) for row in rows] == [("A joy.", "5"), ("A bore.", "1")]
+    assert all(row["predicted_label"] in ("negative", "positive") for row in rows)
+    assert up.adamss("datasets", "list").stdout == before
 
 
 def test_predict_in_vain(up: Up, finished: str) -> None:

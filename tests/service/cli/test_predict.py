@@ -18,10 +18,12 @@ from service.cli.output import CliError
 from service.cli.predict import (
     BATCH,
     answer_columns,
+    asked,
     batches,
     columns_of,
     from_arguments,
-    from_file,
+    from_rows,
+    read_rows,
     spec_of,
     write_csv,
 )
@@ -41,6 +43,21 @@ def spec(**fields: Any) -> JobSpec:
     return JobSpec.model_validate({"name": "a", "base_model": "b", "dataset": dataset, **fields})
 
 
+def of_file(job: JobSpec, file: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    return from_rows(job, read_rows(file), file)
+
+
+def test_a_chat_is_asked_up_to_its_last_answer() -> None:
+    chat = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user", "assistant")]
+    assert asked(chat) == (chat[:3], {"given": "a"})
+    assert asked(chat[:3]) == (chat[:3], {})
+    assert asked(chat[1:2]) == (chat[1:2], {})
+    job = spec(task="text-generation", dataset={"messages": "messages"})
+    assert list(from_rows(job, [{"messages": chat}], Path("a"))) == [
+        ({"messages": chat, "given": "a"}, {"messages": chat[:3]})
+    ]
+
+
 def test_inputs_from_arguments() -> None:
     assert [sent for _, sent in from_arguments(spec(), ["a", "b"])] == [{"text": "a"}, {"text": "b"}]
     pairs = spec(dataset={"text_pair": "second"})
@@ -57,7 +74,7 @@ def test_inputs_from_image_files(tmp_path: Path) -> None:
     expected = {"image": base64.b64encode(b"png").decode()}
     assert from_arguments(images, [str(tmp_path / "a.png")])[0][1] == expected
     (tmp_path / "rows.csv").write_text("picture\na.png\n")
-    assert [sent for _, sent in from_file(images, tmp_path / "rows.csv")] == [expected]
+    assert [sent for _, sent in of_file(images, tmp_path / "rows.csv")] == [expected]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
@@ -68,7 +85,7 @@ def test_inputs_from_files(tmp_path: Path, name: str) -> None:
         "rows.jsonl": json.dumps({"id": "1", "review": "a, b"}) + "\n",
     }
     (tmp_path / name).write_text("\ufeff" + lines[name], encoding="utf-8")
-    rows = list(from_file(spec(dataset={"text": "review"}), tmp_path / name))
+    rows = list(of_file(spec(dataset={"text": "review"}), tmp_path / name))
     assert rows == [({"id": "1", "review": "a, b"}, {"text": "a, b"})]
 
 
@@ -76,7 +93,7 @@ def test_columns_of_an_instruction_are_joined(tmp_path: Path) -> None:
     columns = {"prompt": ["do", "about"], "completion": "out", "system": "sys"}
     instructed = spec(task="text-generation", dataset=columns)
     (tmp_path / "rows.csv").write_text("do,about,sys\nName it.,The sky,Be short.\nName it.,,\n")
-    assert [sent for _, sent in from_file(instructed, tmp_path / "rows.csv")] == [
+    assert [sent for _, sent in of_file(instructed, tmp_path / "rows.csv")] == [
         {"prompt": "Name it.\n\nThe sky", "system": "Be short."},
         {"prompt": "Name it."},
     ]
@@ -86,12 +103,12 @@ def test_unsuitable_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,review\n1,a\n2,\n")
     with pytest.raises(CliError, match="has no column 'text'"):
-        list(from_file(spec(), file))
+        list(of_file(spec(), file))
     with pytest.raises(CliError, match="row 2: column 'review' is empty"):
-        list(from_file(spec(dataset={"text": "review"}), file))
+        list(of_file(spec(dataset={"text": "review"}), file))
     file.write_bytes(b"text\n\xff\xfe\n")
     with pytest.raises(CliError, match="not UTF-8"):
-        list(from_file(spec(), file))
+        list(of_file(spec(), file))
 
 
 def test_predictions_survive_a_later_error(tmp_path: Path) -> None:
@@ -111,9 +128,9 @@ def test_all_rows_are_validated_before_the_first_request(tmp_path: Path) -> None
     file = tmp_path / "rows.csv"
     file.write_text("text,id\na,1\n,2\n")
     with pytest.raises(CliError, match="row 2"):
-        columns_of(spec(), file)
+        columns_of(of_file(spec(), file))
     file.write_text("text,id\na,1\nb,2\n")
-    assert columns_of(spec(), file) == ["text", "id"]
+    assert columns_of(of_file(spec(), file)) == ["text", "id"]
 
 
 def test_requests_are_limited_in_rows_and_bytes() -> None:

@@ -196,3 +196,23 @@ def test_another_projects_file_is_not_answered(service: Service) -> None:
     answer = service.client.post("/datasets", files={"file": ("rows.csv", rows(4))}, headers=headers)
     assert (answer.status_code, answer.json()["id"] == first[1]) == (201, False)
     assert post(service, rows(4)) == (200, first[1])
+
+
+def test_rows_are_listed_page_by_page(service: Service) -> None:
+    dataset = service.upload(rows(7))["id"]
+    found: list[dict[str, Any]] = []
+    after = None
+    while True:
+        page = service.client.get(
+            f"/datasets/{dataset}/rows", params={"limit": 3} | ({"after": after} if after else {})
+        )
+        found += page.json()["data"]
+        after = page.json()["next"]
+        if not page.json()["has_more"]:
+            break
+    assert [row["row"] for row in found] == list(range(1, 8))
+    assert [row["values"] for row in found] == stored_rows(service, {"id": dataset})
+    for wrong in ("x", "1-", "-1", "3-5", "1-99999999999999999999999999999999999999999"):
+        answer = service.client.get(f"/datasets/{dataset}/rows?after={wrong}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_cursor"), wrong
+    assert service.client.get(f"/datasets/{dataset}/rows?after=7-9999999999").json()["data"] == []
