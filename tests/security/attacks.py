@@ -7,6 +7,7 @@ import io
 import pickle
 import random
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -153,11 +154,29 @@ def good_files() -> dict[str, bytes]:
         "labels.csv": b'text,labels\na,"x,y"\nb,"y,z"\nc,"x,z"\nd,y\n' + b'e,"x,y"\n' * 9,
         "spans.jsonl": b'{"text": "Anna Lee", "spans": [{"start": 0, "end": 8, "label": "PER"}]}\n' * 12,
         "tasks.json": b"[" + b",".join([task] * 12) + b"]",
+    }
+
+
+def more_good_files() -> dict[str, bytes]:
+    """Kinds that only the long run mutates: each costs a test of every format three uploads."""
+    table = pa.table({"text": ["a good film", "a bad film"] * 10, "label": ["good", "bad"] * 10})
+    arrow, packed, rows = io.BytesIO(), io.BytesIO(), b"text,label\n" + b"a film,good\n" * 9
+    with pa.ipc.new_file(arrow, table.schema) as writer:
+        writer.write_table(table)
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for split in ("train", "test"):
+            info = tarfile.TarInfo(f"{split}.csv")
+            info.size = len(rows)
+            archive.addfile(info, io.BytesIO(rows))
+    return {
         "columns.json": b'{"text": [' + b",".join([b'"a film"'] * 12) + b'], "n": [' + b",".join([b"1"] * 12) + b"]}",
         "rows.xlsx": workbook_of({"a": [["text", "n"], *[[f"a film {n}", n] for n in range(12)]]}),
-        "text.txt": b"A line, of words.\nAnother line; of words.\n\n" * 10,
+        "text.txt": b"A line, of words.\nAnother line; with more words in it.\n\n" * 10,
         "text.md": b"# A title\n\n```\n# code\n```\n\nText.\n" * 10,
         "commas.csv": b"name;price\n" + b"a film;3,5\nanother;1.234,75\n" * 8,
+        "rows.arrow": arrow.getvalue(),
+        "splits.zip": zip_of({"train.csv": rows, "test.csv": rows}),
+        "splits.tar.gz": packed.getvalue(),
     }
 
 

@@ -111,7 +111,7 @@ def drifted(during: str, before: Held, after: Held) -> list[str]:
 def upload(api: Api, count: int, seed: int) -> list[str]:
     """Sends mutants of every format that is accepted; what is taken is deleted again."""
     began, statuses, problems = time.monotonic(), Counter[str](), list[str]()
-    files = attacks.good_files()
+    files = attacks.good_files() | attacks.more_good_files()
     each = -(-count // len(files))
     sources = [((name, mutant) for mutant in attacks.mutants(content, each, seed)) for name, content in files.items()]
     rounds = (item for items in zip(*sources, strict=True) for item in items)
