@@ -16,10 +16,14 @@ from transformers.utils import logging as transformers_logging
 
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.spec import JobSpec
+from adamss_core.spec.tasks.base import FieldKind
 from adamss_core.training.base_model import Source
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import TrainingError, bad_data, translated_errors
 from adamss_core.training.tasks import task_on
+
+# Part of an example -> kind of the field whose cell it is, as the row has it.
+OWN: dict[str, FieldKind] = {"words": "words", "image": "image"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
     rows = task.split_rows(rows, processor)
     encoded = task.encode(rows, classes, processor, limit)
     count = min(order.count, len(rows))
-    words = next((field for field, kind in task.record.field_kinds.items() if kind == "words"), None)
+    kinds = {kind: field for field, kind in task.record.field_kinds.items()}
+    own = {name: kinds[kind] for name, kind in OWN.items() if kind in kinds}
     return {
         "limit": limit or None,
         "checked": rows.row_count + left_out.total(),
@@ -79,8 +84,8 @@ def preview(order: PreviewOrder) -> dict[str, Any]:
         ],
         "examples": [
             {"row": rows.numbers[i], "target": _cell(rows, task.record.target, i)}
-            | ({} if words is None else {"words": _cell(rows, words, i)})
             | task.example(processor, encoded, i)
+            | {name: _cell(rows, field, i) for name, field in own.items()}
             for i in range(count)
         ],
     }

@@ -137,6 +137,22 @@ KINDS = (
         "image-classification",
     ),
     Kind(
+        "Images with COCO's annotations",
+        ("images",),
+        (".zip",),
+        "1.png, annotations.json with images, annotations, categories",
+        "columns `image` and `label`, where an image has one category; boxes are not learned",
+        "image-classification",
+    ),
+    Kind(
+        "Images in columns",
+        ("images",),
+        (".parquet", ".arrow"),
+        "column image of bytes, or of structs of bytes and path",
+        "column `image` and the others; names of classes from the metadata of `datasets`",
+        "image-classification",
+    ),
+    Kind(
         "Chats",
         (Chats,),
         ANY,

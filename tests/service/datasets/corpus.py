@@ -64,6 +64,14 @@ def zip_of(members: Mapping[str, bytes], change: Callable[[zipfile.ZipInfo], Non
     return buffer.getvalue()
 
 
+def coco_of(*names: str) -> bytes:
+    """Write annotations with one category for each image."""
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    annotations = [{"image_id": number, "category_id": number % 2} for number in range(len(names))]
+    categories = [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
+
+
 def class_folders(count: int = 20) -> dict[str, bytes]:
     return {f"pets/{('cat', 'dog')[n % 2]}/{n}.png": image(color=(n, 2 * n, 100)) for n in range(count)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.service.datasets.corpus import class_folders, csv_of, image, json_lines, parquet_of, zip_of
+from tests.service.datasets.corpus import class_folders, coco_of, csv_of, image, json_lines, parquet_of, zip_of
 from tests.service.datasets.workbooks import workbook_of
 
 COUNT = 24
@@ -68,6 +68,22 @@ EXAMPLES: dict[str, tuple[str, bytes]] = {
         zip_of(
             {f"{n}.png": image(color=(9 * n, 90, 90)) for n in range(COUNT)}
             | {"metadata.csv": csv_of(*(f"{n}.png,{n % 2}x" for n in range(COUNT)), header="file_name,label")}
+        ),
+    ),
+    "Images with COCO's annotations": (
+        "a.zip",
+        zip_of(
+            {f"{n}.png": image(color=(9 * n, 90, 90)) for n in range(COUNT)}
+            | {"annotations.json": coco_of(*(f"{n}.png" for n in range(COUNT)))}
+        ),
+    ),
+    "Images in columns": (
+        "a.parquet",
+        parquet_of(
+            {
+                "image": [{"bytes": image(color=(9 * n, 90, 90)), "path": f"{n}.png"} for n in range(COUNT)],
+                "label": [f"{n % 2}x" for n in range(COUNT)],
+            }
         ),
     ),
     "Chats": ("a.jsonl", json_lines(*map(share_gpt, ROWS))),

@@ -15,7 +15,7 @@ import pytest
 
 from service.datasets.convert import SPLITS
 from service.shared.errors import ServiceError
-from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
+from tests.service.datasets.corpus import coco_of, csv_of, image, json_lines, parquet_of, zip_of
 from tests.service.datasets.test_corpus import read
 from tests.service.support import Service
 
@@ -184,25 +184,17 @@ def test_nothing_is_stored_of_an_archive_with_a_broken_split(service: Service) -
     assert json.loads(service.client.get("/datasets").text)["data"] == []
 
 
-def coco(*names: str) -> bytes:
-    """Write annotations with one category for each image."""
-    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
-    annotations = [{"image_id": number, "category_id": number % 2} for number in range(len(names))]
-    categories = [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
-    return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
-
-
 @pytest.mark.parametrize(
     "members",
     [
         {
             "README.roboflow.txt": b"about",
             **{f"{s}/{n}.png": image(color=(n, 9, 9)) for s in ("train", "valid") for n in (1, 2)},
-            **{f"{s}/_annotations.coco.json": coco("1.png", "2.png") for s in ("train", "valid")},
+            **{f"{s}/_annotations.coco.json": coco_of("1.png", "2.png") for s in ("train", "valid")},
         },
         {
             **{f"{s}2017/{s}{n}.png": image(color=(n, 9, 9)) for s in ("train", "val") for n in (1, 2)},
-            **{f"annotations/instances_{s}2017.json": coco(f"{s}1.png", f"{s}2.png") for s in ("train", "val")},
+            **{f"annotations/instances_{s}2017.json": coco_of(f"{s}1.png", f"{s}2.png") for s in ("train", "val")},
         },
         {
             **{f"{s}/{n}.png": image(color=(n, 9, 9)) for s in ("train", "val") for n in (1, 2)},
