@@ -132,6 +132,21 @@ def dataset_rows(caller: CallerDep, dataset_id: DatasetId, after: After = None, 
     return row_pages.list_rows(caller, dataset_id, after, limit)
 
 
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The image.", "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}}
+}
+
+
+@router.get("/{dataset_id}/images/{name:path}", response_class=Response, responses=IMAGE | errors(404, 422))
+def dataset_image(
+    caller: CallerDep,
+    dataset_id: DatasetId,
+    name: Annotated[str, Path(description="The image as its row names it, such as cats/1.png.", max_length=1_000)],
+) -> Response:
+    """Get an image of a data set, upright as models see it."""
+    return preview.image(caller, dataset_id, name)
+
+
 @router.post("/{dataset_id}/preview", responses=errors(400, 404, 422))
 def preview_examples(
     caller: CallerDep,

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import resource
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.responses import FileResponse
 
 from adamss_core.spec import JobSpec, with_defaults
-from adamss_core.spec.cells import image_folder
+from adamss_core.spec.cells import image_folder, image_path
 from service.datasets.left_out import complete
 from service.datasets.schemas import ExamplesOut, PreviewOut
 from service.datasets.service import get
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.shared.database.tables import Dataset
-from service.shared.errors import InvalidRequest, Unavailable
+from service.shared.errors import InvalidRequest, NotFound, Unavailable
 from service.shared.processes.ask import ask_model_reader
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS, READERS
@@ -30,12 +31,28 @@ MODULE = "adamss_core.training.preview"
 SECONDS = 180.0  # a chat template comes with the model and may never end
 LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 64 * 2**20}
 HEAD_ROWS = 200
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}  # that uploads are stored as
 SHOWN = 5
 
 
 def first_rows(caller: Caller, dataset_id: str) -> PreviewOut:
     profile = get(caller, dataset_id).profile
     return PreviewOut(id=dataset_id, columns=[column["name"] for column in profile["columns"]], rows=profile["preview"])
+
+
+def image(caller: Caller, dataset_id: str, name: str) -> FileResponse:
+    """Return an image of a data set as it is stored: decoded once at the upload, of a type that browsers show safely.
+
+    Raises:
+        NotFound: the data set has no such image.
+    """
+    get(caller, dataset_id)
+    folder = caller.settings.files.dataset_images(dataset_id)
+    path = image_path(folder, name)
+    kind = IMAGE_TYPES.get(PurePosixPath(name).suffix)
+    if path is None or kind is None or not path.is_file():
+        raise NotFound(f"Data set {dataset_id} has no image {name[:200]!r}.", code="image_not_found")
+    return FileResponse(path, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
 def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None) -> ExamplesOut:

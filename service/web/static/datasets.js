@@ -101,7 +101,7 @@ function Dataset({ id, gone }) {
     ${Object.keys(dataset.image_modes ?? {}).length ? html`<p class="muted">Images: ${Object.entries(dataset.image_modes).map(([mode, count]) => `${number(count)} ${mode}`).join(", ")}</p>` : null}
     <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
     ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems.</p>`}
-    ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} />` : null}
+    ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} images=${dataset.format === "images" ? id : null} />` : null}
     <${ModelInput} id=${id} />
   </section>`;
 }
@@ -145,11 +145,17 @@ function Problems({ dataset }) {
     </div>`;
 }
 
-function Rows({ preview }) {
+// An image of a data set, small.
+export function Thumbnail({ dataset, name }) {
+  return html`<img class="thumbnail" loading="lazy" alt=${name} title=${name} src=${`/datasets/${dataset}/images/${name.split("/").map(encodeURIComponent).join("/")}`} />`;
+}
+
+function Rows({ preview, images }) {
+  const shown = (row, name) => (images && name === "image" && row.image ? html`<${Thumbnail} dataset=${images} name=${row.image} />` : cell(row[name]));
   return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="Table of first rows">
     <table class="list">
       <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
-      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${cell(row[name])}</td>`)}</tr>`)}</tbody>
+      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${shown(row, name)}</td>`)}</tr>`)}</tbody>
     </table>
   </div>`;
 }
@@ -191,10 +197,10 @@ function ModelInput({ id }) {
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${preview ? html`<p class="muted">${number(preview.checked)} rows examined${taskOf(tasks, preview)?.preview === "image" ? "" : `, ${number(preview.over_length)} longer than ${number(preview.limit)} tokens`}.</p>
       ${(preview.remarks ?? []).map((remark) => html`<p class="notice" key=${remark.code}>${remark.message}</p>`)}
-      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${preview.examples.map((example, index) => html`<${Example} key=${index} example=${example} />`)}</div>` : null}`;
+      <div class="scroll card tall" tabindex="0" role="region" aria-label="Examples">${preview.examples.map((example, index) => html`<${Example} key=${index} id=${id} example=${example} />`)}</div>` : null}`;
 }
 
-function Example({ example }) {
+function Example({ id, example }) {
   const { row, tokens, words, target, ...others } = example;
   const rest = words ? others : { target, ...others };
   const shown = Object.entries(rest).filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length));
@@ -202,5 +208,6 @@ function Example({ example }) {
   return html`<div class="example"><b>Row ${row}</b>${marked ? html` <span class="muted">underlined tokens are trained, the others are context</span>` : null}
     ${Array.isArray(tokens) ? html`<p class="tokens">${tokens.map((token, index) => token.text ? html`<code key=${index} title=${`${token.token} (${token.id})`} class=${token.trained ? "trained" : ""}>${token.text}</code><wbr />` : null)}</p>` : null}
     ${words ? html`<p class="tokens">${words.map((word, index) => html`<span key=${index}>${word}${target[index] === "O" ? null : html`<sub class="muted">${target[index]}</sub>`} </span>`)}</p>` : null}
+    ${example.image ? html`<p><${Thumbnail} dataset=${id} name=${example.image} /></p>` : null}
     <dl class="facts narrow">${shown.map(([name, value]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "object" ? JSON.stringify(value).slice(0, 400) : String(value)}</dd></div>`)}</dl></div>`;
 }

@@ -15,6 +15,7 @@ from service.datasets.convert import IMAGES
 from service.shared.errors import ServiceError
 from tests.service.datasets.corpus import image, parquet_of, zip_of
 from tests.service.datasets.test_corpus import read
+from tests.service.support import Service
 
 RED, BLUE = image(color=(250, 0, 0)), image("JPEG", color=(0, 0, 250))
 
@@ -99,3 +100,19 @@ def test_decimal_numbers_as_an_image_are_refused(tmp_path: Path) -> None:
     Image.new("F", (8, 6), 0.5).save(buffer, "TIFF")
     with pytest.raises(ServiceError, match="holds decimal numbers"):
         read(tmp_path, "a.zip", zip_of({"a/x.tiff": buffer.getvalue()}))
+
+
+def test_an_image_is_served_by_the_name_that_its_row_has(service: Service) -> None:
+    """And nothing else of the disk."""
+    dataset = service.upload(zip_of({"pets/my cat/1.png": RED, "pets/dog/1.jpg": BLUE}), "pets.zip")["id"]
+    for row in service.client.get(f"/datasets/{dataset}/rows").json()["data"]:
+        answer = service.client.get(f"/datasets/{dataset}/images/{row['values']['image']}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("image/")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.content in (RED, BLUE)
+    for name in ("pets/dog/2.jpg", "..%2F..%2Fapi_key", "%2Fetc%2Fpasswd", f"..%2F{dataset}.jsonl", "pets", "a%00.png"):
+        missing = service.client.get(f"/datasets/{dataset}/images/{name}")
+        assert missing.status_code in (404, 422), name
+    others = {"authorization": f"Bearer {service.key_for('other')}"}
+    assert service.client.get(f"/datasets/{dataset}/images/pets/dog/1.jpg", headers=others).status_code == 404
