@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
+
+from pydantic import Field
 
 from adamss_core.spec import TaskRecord
 from service.http.openapi import Out
@@ -60,6 +63,8 @@ class TaskOut(Out):
     """Metrics of an evaluation; the first one chooses the best checkpoint by default."""
     inputs: list[list[TaskInputOut]]
     """Alternative inputs to predict. A job takes the first whose fields are all set in its `dataset` block."""
+    optional_inputs: list[TaskInputOut] = Field(default=[])
+    """Fields that an input may have beside those, where the job's `dataset` block sets them."""
     answer: list[TaskAnswerOut]
     """Parts of an answer that a table shows, the main one first."""
     predict_options: dict[str, Any]
@@ -71,10 +76,9 @@ class TaskOut(Out):
 
     @classmethod
     def of(cls, record: TaskRecord) -> Self:
-        inputs = [
-            [TaskInputOut(name=name, kind=record.field_kinds[name], title=record.title_of(name)) for name in names]
-            for names in record.input_sets
-        ]
+        def shown(names: Iterable[str]) -> list[TaskInputOut]:
+            return [TaskInputOut(name=one, kind=record.field_kinds[one], title=record.title_of(one)) for one in names]
+
         return cls(
             name=record.name,
             problem_type=record.problem_type,
@@ -82,7 +86,8 @@ class TaskOut(Out):
             dataset_fields=list(record.dataset_fields),
             training_fields=list(record.training_fields),
             metrics=[TaskMetricOut(name=one.name, title=one.title, direction=one.direction) for one in record.metrics],
-            inputs=inputs,
+            inputs=[shown(names) for names in record.input_sets],
+            optional_inputs=shown(dict.fromkeys(name for names in record.optional_fields.values() for name in names)),
             answer=[
                 TaskAnswerOut(name=part.key, title=part.title, decimals=part.decimals, separator=part.separator)
                 for part in record.answer_columns

@@ -8,8 +8,10 @@ const WHO = { user: "You", assistant: "Model" };
 export function Chat({ job, task }) {
   const [messages, setMessages] = useState([]);
   const [draft, setDraft] = useState("");
+  const [beside, setBeside] = useState({ system: "", tools: "" });
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const hasTools = Boolean(job.resolved.spec.dataset.tools); // the job was trained on a column of them
   const log = useRef(null);
   const current = useRef(0); // number of the conversation: a reply to a cleared one is dropped
   useEffect(() => log.current?.scrollTo(0, log.current.scrollHeight), [messages]);
@@ -22,7 +24,9 @@ export function Chat({ job, task }) {
     setBusy(true);
     setProblem(null);
     try {
-      const input = { messages: sent.map(({ role, content }) => ({ role, content })) };
+      const system = beside.system.trim() ? [{ role: "system", content: beside.system }] : [];
+      const input = { messages: [...system, ...sent.map(({ role, content }) => ({ role, content }))] };
+      if (beside.tools.trim()) input.tools = beside.tools;
       const { data } = await post(`/jobs/${job.id}/predict`, { inputs: [input] });
       if (conversation !== current.current) return;
       setMessages([...sent, { role: "assistant", content: partsOf(task, data[0])[0].text, cut: data[0].ended === false ? data[0].tokens : null }]);
@@ -54,6 +58,10 @@ export function Chat({ job, task }) {
             <span class="content">${content || "(empty)"}</span>${cut ? html` <span class="muted">truncated after ${cut} tokens</span>` : null}</li>`,
         )}
       </ol>
+      <details><summary>System message${hasTools ? " and tools" : ""}</summary>
+        <label>System message <textarea id="try-system" value=${beside.system} onInput=${(event) => setBeside({ ...beside, system: event.target.value })}></textarea></label>
+        ${hasTools ? html`<label>Tools, a JSON list of functions <textarea id="try-tools" value=${beside.tools} onInput=${(event) => setBeside({ ...beside, tools: event.target.value })}></textarea></label>` : null}
+      </details>
       <label>Message <textarea id="try-text" required value=${draft} disabled=${busy} onKeyDown=${enter}
         onInput=${(event) => setDraft(event.target.value)} placeholder="Enter sends, Shift+Enter inserts a line break"></textarea></label>
       <p class="row"><button class="primary" disabled=${busy}>${busy ? "Generating…" : "Send"}</button>

@@ -12,10 +12,24 @@ export function TryIt({ job }) {
   if (!fields) return null;
   return fields[0].kind === "chat"
     ? html`<${Chat} job=${job} task=${task} />`
-    : html`<${Single} job=${job} task=${task} fields=${fields} />`;
+    : html`<${Single} job=${job} task=${task} fields=${fields} beside=${besideOf(task, spec)} />`;
 }
 
-function Single({ job, task, fields }) {
+// The fields that the job's rows have beside those that an input must have.
+const besideOf = (task, { dataset }) => (task.optional_inputs ?? []).filter(({ name }) => dataset[name] !== null && dataset[name] !== undefined);
+
+// The value of a field that was typed: chats and tools as JSON; null where nothing was.
+function valueOf({ title, kind }, typed) {
+  if (!typed?.trim()) return null;
+  if (kind !== "chat") return typed;
+  try {
+    return JSON.parse(typed);
+  } catch (error) {
+    throw new Error(`${title} is not JSON: ${error.message}`);
+  }
+}
+
+function Single({ job, task, fields, beside }) {
   const [values, setValues] = useState({});
   const [prediction, setPrediction] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -27,7 +41,9 @@ function Single({ job, task, fields }) {
     setBusy(true);
     try {
       const path = `/jobs/${job.id}/predict`;
-      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [values] }));
+      const typed = beside.map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== null);
+      const input = { ...Object.fromEntries(fields.map(({ name }) => [name, values[name]])), ...Object.fromEntries(typed) };
+      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [input] }));
       setProblem(null);
     } catch (error) {
       setProblem(error.message);
@@ -39,6 +55,7 @@ function Single({ job, task, fields }) {
     <h2 id="try">Try it</h2>
     <form class="card" onSubmit=${send}>
       ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
+      ${beside.map((field) => html`<${Input} key=${field.name} field=${field} optional value=${values[field.name] ?? ""} set=${set} />`)}
       <button class="primary" disabled=${busy}>${busy ? "Predicting…" : "Predict"}</button>
       <div role="status">${prediction ? html`<${Prediction} task=${task} prediction=${prediction} />` : null}</div>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
@@ -46,10 +63,11 @@ function Single({ job, task, fields }) {
   </section>`;
 }
 
-function Input({ field, first, value, set }) {
+function Input({ field, first, optional, value, set }) {
   const { name, kind, title } = field;
   if (kind === "image") return html`<label>${title} <input type="file" name="file" accept="image/*" required /></label>`;
-  return html`<label>${title} <textarea id=${first ? "try-text" : `try-${name}`} required value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
+  const form = optional ? (kind === "text" ? " (optional)" : " (optional, JSON)") : "";
+  return html`<label>${title}${form} <textarea id=${first ? "try-text" : `try-${name}`} required=${!optional} value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
 }
 
 // The main part of an answer, then the others; `scores`, if the task has any, as bars.

@@ -22,5 +22,8 @@ def test_tasks_are_listed_with_all_that_a_page_needs(service: Service) -> None:
     assert first["answer"][0] == {"name": "label", "title": "Label", "decimals": None, "separator": ", "}
     writes = listed[-1]
     assert [fields[0]["kind"] for fields in writes["inputs"]] == ["chat", "text", "text"]
+    assert {one["name"]: one["kind"] for one in writes["optional_inputs"]} == {
+        "system": "text", "tools": "tools", "history": "chat",
+    }  # fmt: skip
     assert set(writes["training_fields"]) == {"packing", "sample_prompts"}
     assert {task["preview"] for task in listed} == {"tokens", "image"}
