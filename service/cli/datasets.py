@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.output import CliError, Json, connect, examples, print_fields, print_table, size, when
 from service.cli.terminal import put, put_json
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from service.client.types import DatasetJson
 
 app = typer.Typer(help="Upload, list, show, preview and delete data sets.", no_args_is_help=True)
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id, such as ds_4k7…")]
@@ -129,6 +133,13 @@ def delete(dataset: DatasetId) -> None:
     with connect() as client:
         client.delete_dataset(dataset)
     put(f"Deleted {dataset}.")
+
+
+def forget(client: Client, dataset: DatasetJson) -> None:
+    """Delete what an upload has made, with all splits, unless it had been there before."""
+    if dataset.get("created"):
+        for one in dict.fromkeys([dataset["id"], *dataset.get("splits", {}).values()]):
+            client.delete_dataset(one)
 
 
 def remarks(dataset: Any) -> list[str]:

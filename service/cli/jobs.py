@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.csv_output import GuardedWriter
+from service.cli.datasets import forget
 from service.cli.output import (
     CliError,
     Exit,
@@ -323,8 +324,7 @@ def _dataset_while(client: Client, given: str) -> Iterator[str]:
     try:
         yield dataset["id"]
     finally:
-        if dataset.get("created"):
-            client.delete_dataset(dataset["id"])
+        forget(client, dataset)
 
 
 def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:

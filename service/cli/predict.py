@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.csv_output import GuardedWriter
+from service.cli.datasets import forget
 from service.cli.output import CliError, JobId, Json, connect, examples, print_table
 from service.cli.terminal import data_output, put, put_json
 
@@ -145,12 +146,12 @@ def uploaded(client: Client, file: Path) -> Iterator[Callable[[], Iterator[Row]]
     """Let the service read a file as it reads training data; delete it at the end, unless it had been there before."""
     dataset = client.upload_dataset(file)
     try:
+        if splits := dataset.get("splits"):
+            raise CliError(f"{file} holds {len(splits)} data sets ({', '.join(splits)}). Give the file of one of them.")
         put(*(f"no answer {line}" for line in unread(dataset)), err=True)
         yield partial(client.rows, dataset["id"])
     finally:
-        if dataset.get("created"):
-            for one in {dataset["id"], *dataset.get("splits", {}).values()}:
-                client.delete_dataset(one)
+        forget(client, dataset)
 
 
 def unread(dataset: DatasetJson) -> list[str]:

@@ -165,6 +165,12 @@ def test_a_dry_run_keeps_no_file_that_it_uploaded(up: Up, tmp_path: Path) -> Non
     before = up.adamss("datasets", "list").stdout
     result = up.adamss(*plan)
     assert (result.returncode, up.adamss("datasets", "list").stdout) == (0, before), result.stderr
+    with zipfile.ZipFile(tmp_path / "few.zip", "w") as archive:
+        for split in ("train", "test"):
+            archive.writestr(f"{split}.csv", rows.read_text().replace("film", split))
+    splits = up.adamss("jobs", "submit", str(spec), "--dry-run", "--dataset", str(tmp_path / "few.zip"))
+    assert "test rows" in splits.stdout
+    assert up.adamss("datasets", "list").stdout == before
     kept = up.adamss("datasets", "upload", str(rows))
     again = up.adamss("datasets", "upload", str(rows))
     assert again.stdout == kept.stdout

@@ -62,7 +62,7 @@ function Drop({ send }) {
   };
   return html`<div class=${over ? "card drop over" : "card drop"} onDrop=${drop}
     onDragOver=${(event) => (event.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)}>
-    <label>Drop a file here, or choose one: CSV, TSV, JSONL, CoNLL, Parquet, or a zip of images
+    <label>Drop a file here, or choose one: CSV, JSON, Excel, Parquet, Arrow, CoNLL, text, a zip of images, or an archive of these
       <input type="file" multiple onChange=${(event) => {
         const files = [...event.target.files];
         event.target.value = ""; // lets the same file be chosen again after a repair
