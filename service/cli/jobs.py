@@ -218,7 +218,13 @@ def hardest(
         put_json(rows)
         return
     lines = [
-        [f"{row['data']} {row['row']}", _number(row["loss"]), row["expected"], row["predicted"], *row["input"].values()]
+        [
+            f"{row.get('dataset') or row['data']} {row['row']}",
+            _number(row["loss"]),
+            row["expected"],
+            row["predicted"],
+            *row["input"].values(),
+        ]
         for row in rows
     ]
     titles = ["ROW", "LOSS", "EXPECTED", "PREDICTED", *(rows[0]["input"] if rows else [])]
