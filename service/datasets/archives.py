@@ -281,11 +281,15 @@ def _as_zip(file: IO[bytes], limit: int, folder: Path) -> IO[bytes] | None:
     file.seek(0)
     if head.startswith(ZIP):
         return file
+    content = file
     if head.startswith(GZIP):
-        file = unpack(file, limit)
-        head = file.read(USTAR_AT + len(USTAR))
-        file.seek(0)
-    return _tar_as_zip(file, limit, folder / "tar.zip") if head[USTAR_AT:] == USTAR else None
+        content = unpack(file, limit)
+        head = content.read(USTAR_AT + len(USTAR))
+        content.seek(0)
+    if head[USTAR_AT:] == USTAR:
+        return _tar_as_zip(content, limit, folder / "tar.zip")
+    file.seek(0)
+    return None
 
 
 def _tar_as_zip(file: IO[bytes], limit: int, path: Path) -> IO[bytes]:

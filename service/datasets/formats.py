@@ -66,6 +66,7 @@ def open_rows(file: IO[bytes], name: str, images: ImageStore, limit: int) -> Ope
         InvalidRequest: the format is unsupported or the file is unreadable; the message gives a remedy.
         TooLarge: the file exceeds `limit`.
     """
+    file.seek(0)
     head = file.read(HEAD_BYTES)
     if head.startswith(PARQUET):
         return _of_columns("parquet", open_parquet(file, limit), images, limit)
