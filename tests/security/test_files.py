@@ -222,8 +222,8 @@ BOMBS = {  # the first of several limits that each meets
     "twice.csv.gz": "packed twice",
     "rows.parquet": "Parquet or Arrow file unpacks to more than 20,000,000 bytes",
     "images.zip": "over 64,000,000 pixels",
-    "zeros.zip": "zip unpacks to 300,000,000 bytes",
-    "overlap.zip": "zip unpacks to 300,000,000 bytes",
+    "zeros.zip": "archive unpacks to 300,000,000 bytes",
+    "overlap.zip": "archive unpacks to 300,000,000 bytes",
 }
 
 
