@@ -40,8 +40,8 @@ class TrainingSet(SpecModel):
     id: DatasetId
     """Id of the data set."""
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """How often its training rows are seen in an epoch: 2 twice, 0.5 every second of them, by the seed. Rows that are
-    held out are chosen before, so none is on both sides."""
+    """See its training rows so often in an epoch: with 2 twice, with 0.5 every second of them, by the seed. Rows that
+    are held out are chosen before, so none is on both sides."""
 
 
 def training_ids_of(block: Mapping[str, Any]) -> list[str]:

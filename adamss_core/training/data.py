@@ -174,7 +174,7 @@ def read_column(path: Path, column: str) -> list[str]:
     """Return the texts of a column, (rows of the file,); "" where a row has no value.
 
     Raises:
-        TrainingError: bad_data, where the file lacks the column or holds lists in it.
+        TrainingError: bad_data, where the column holds lists.
     """
     values = []
     with path.open(encoding="utf-8") as file:

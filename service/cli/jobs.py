@@ -64,7 +64,7 @@ def submit(
                 ids = [stack.enter_context(_dataset_while(client, given)) for given in dataset or []]
                 _show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
             return
-        job = client.submit(_trained_on(fields, [_dataset(client, given)["id"] for given in dataset or []]))
+        job = client.submit(_trained_on(fields, [_id(_uploaded(client, given), given) for given in dataset or []]))
         if not watch:
             if as_json:
                 put_json(job)
@@ -313,11 +313,11 @@ def read_spec(path: Path) -> dict[str, Any]:
     return spec
 
 
-def _dataset(client: Client, given: str) -> DatasetJson:
-    """Return a data set; upload a file first."""
+def _uploaded(client: Client, given: str) -> DatasetJson | None:
+    """Upload a file; return None for the id of a data set."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
-        return client.dataset(given)
+        return None
     if not path.is_file():
         raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
     return client.upload_dataset(path)
@@ -326,11 +326,16 @@ def _dataset(client: Client, given: str) -> DatasetJson:
 @contextmanager
 def _dataset_while(client: Client, given: str) -> Iterator[str]:
     """Yield a data set's id; at the end, delete what was uploaded for it."""
-    dataset = _dataset(client, given)
+    dataset = _uploaded(client, given)
     try:
-        yield dataset["id"]
+        yield _id(dataset, given)
     finally:
-        forget(client, dataset)
+        if dataset is not None:
+            forget(client, dataset)
+
+
+def _id(dataset: DatasetJson | None, given: str) -> str:
+    return given if dataset is None else dataset["id"]
 
 
 def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from service.datasets.conll import SUFFIXES as CONLL
-from service.datasets.foreign import office_kind, refuse_office
+from service.datasets.foreign import is_workbook, refuse_office
 from service.datasets.plain_text import SUFFIXES as TEXTS
 from service.datasets.rows import MEBIBYTE, Notice, refuse, too_large
 from service.datasets.splits import EVAL, TEST, TRAIN, other_name, role_of
@@ -85,11 +85,8 @@ def open_archive(file: IO[bytes], limit: int, folder: Path) -> Archive | None:
     opened = _as_zip(file, limit, folder)
     if opened is None:
         return None
-    try:
-        archive = zipfile.ZipFile(opened)
-    except UNREADABLE as error:
-        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
-    if office_kind(archive.namelist()) == "a spreadsheet" and "xl/workbook.xml" in archive.namelist():
+    archive = open_zip(opened)
+    if is_workbook(archive.namelist()):
         return None
     _check(archive.infolist(), limit)
     members = data_members(archive.infolist())
@@ -108,6 +105,14 @@ def open_archive(file: IO[bytes], limit: int, folder: Path) -> Archive | None:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         notices.append(Notice("files_passed_over", None, f"The archive also holds {shown}{more}, which hold no rows."))
     return Archive(archive, splits, has_images=False, file=opened, notices=notices)
+
+
+def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip; raises InvalidRequest for a damaged one."""
+    try:
+        return zipfile.ZipFile(file)
+    except UNREADABLE as error:
+        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
 
 
 def unpacked(archive: Archive, split: str, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -146,19 +151,30 @@ def _suffix(path: PurePosixPath) -> str:
 
 
 def _is_of_images(members: Sequence[Member]) -> bool:
-    return any(member.path.name.lower() in METADATA or _suffix(member.path) in IMAGES for member in members) or not any(
-        _suffix(member.path).removesuffix(".gz") in (*TABLES, *TEXTS, *ARCHIVES) for member in members
+    return any(is_metadata(member) or _suffix(member.path) in IMAGES for member in members) or not any(
+        _kind(member) in (*TABLES, *TEXTS, *ARCHIVES) for member in members
     )
+
+
+def is_metadata(member: Member) -> bool:
+    """Return whether a file is a table of the images beside it."""
+    return member.path.name.lower() in METADATA
+
+
+def _kind(member: Member) -> str:
+    """Return the end of a member's name that tells what it holds, packed or not."""
+    return _suffix(member.path).removesuffix(".gz")
 
 
 def _tables(members: Sequence[Member]) -> tuple[list[Member], list[PurePosixPath]]:
     """Return the members with rows, and the paths of the others; text counts where there is nothing else."""
     known = [member for member in members if member.path.name.lower() not in ABOUT]
-    tables = [member for member in known if _suffix(member.path).removesuffix(".gz") in TABLES]
+    tables = [member for member in known if _kind(member) in TABLES]
     if not tables:
-        texts = [member for member in known if _suffix(member.path).removesuffix(".gz") in TEXTS]
+        texts = [member for member in known if _kind(member) in TEXTS]
         tables = [one for one in texts if not one.path.name.lower().startswith(PAPERS)] or texts
-    return tables, [member.path for member in members if member not in tables]
+    numbers = {member.number for member in tables}
+    return tables, [member.path for member in members if member.number not in numbers]
 
 
 def _is_paper(member: Member) -> bool:
@@ -172,11 +188,11 @@ def _divided_images(members: list[Member]) -> tuple[dict[str, list[Member]], lis
 
     Where a table describes them, they may lie in the split's folder itself; else the folder above is their class.
     """
-    tables = [one for one in members if one.path.name.lower() in METADATA or _suffix(one.path) == ".json"]
+    tables = {one.number for one in members if is_metadata(one) or _suffix(one.path) == ".json"}
     if not tables:
         return _divided(members, [role_of(member.path.parts[:-2]) for member in members])
-    roles = [role_of(one.path.parts[:-1], one.path.stem if one in tables else "") for one in members]
-    shared = [one for one, role in zip(members, roles, strict=True) if one in tables and role is None]
+    roles = [role_of(one.path.parts[:-1], one.path.stem if one.number in tables else "") for one in members]
+    shared = [one for one, role in zip(members, roles, strict=True) if one.number in tables and role is None]
     several = {role for role in roles if role is not None}
     if not shared or len(several) < 2:
         return _divided(members, roles)
@@ -281,11 +297,15 @@ def _as_zip(file: IO[bytes], limit: int, folder: Path) -> IO[bytes] | None:
     file.seek(0)
     if head.startswith(ZIP):
         return file
+    content = file
     if head.startswith(GZIP):
-        file = unpack(file, limit)
-        head = file.read(USTAR_AT + len(USTAR))
-        file.seek(0)
-    return _tar_as_zip(file, limit, folder / "tar.zip") if head[USTAR_AT:] == USTAR else None
+        content = unpack(file, limit)
+        head = content.read(USTAR_AT + len(USTAR))
+        content.seek(0)
+    if head[USTAR_AT:] == USTAR:
+        return _tar_as_zip(content, limit, folder / "tar.zip")
+    file.seek(0)
+    return None
 
 
 def _tar_as_zip(file: IO[bytes], limit: int, path: Path) -> IO[bytes]:

@@ -79,6 +79,11 @@ def office_kind(names: Collection[str]) -> str | None:
     return "an OpenDocument file" if {"mimetype", "content.xml"} <= set(names) else None
 
 
+def is_workbook(names: Collection[str]) -> bool:
+    """Return whether a zip with these members is an Excel workbook that can be read, as .xlsb cannot."""
+    return office_kind(names) == "a spreadsheet" and "xl/workbook.xml" in names
+
+
 def refuse_office(names: Collection[str]) -> None:
     """Raise InvalidRequest if a zip with these members is an office document."""
     if kind := office_kind(names):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import IO
 
-from service.datasets.archives import GZIP, UNREADABLE, USTAR, USTAR_AT, ZIP
+from service.datasets.archives import GZIP, USTAR, USTAR_AT, ZIP, open_zip
 from service.datasets.conll import SUFFIXES as CONLL_SUFFIXES
 from service.datasets.conll import is_conll, read_conll
 from service.datasets.foreign import ACCEPTED, TEXT_SIGNS, office_kind, refuse_binary, refuse_text
@@ -66,6 +65,7 @@ def open_rows(file: IO[bytes], name: str, images: ImageStore, limit: int) -> Ope
         InvalidRequest: the format is unsupported or the file is unreadable; the message gives a remedy.
         TooLarge: the file exceeds `limit`.
     """
+    file.seek(0)
     head = file.read(HEAD_BYTES)
     if head.startswith(PARQUET):
         return _of_columns("parquet", open_parquet(file, limit), images, limit)
@@ -115,18 +115,18 @@ def _suffix(name: str) -> str:
 
 def _refuse_archive(file: IO[bytes]) -> None:
     """Refuse a zip that is no workbook: archives are opened before, so this one lies in another."""
-    try:
-        names = zipfile.ZipFile(file).namelist()
-    except UNREADABLE as error:
-        raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
-    if office_kind(names) != "a spreadsheet":
-        raise refuse("archive_in_archive", f"This is an archive in an archive. Unpack it. {ACCEPTED}")
+    if office_kind(open_zip(file).namelist()) != "a spreadsheet":
+        raise _nested_archive()
+
+
+def _nested_archive() -> Exception:
+    return refuse("archive_in_archive", f"This is an archive in an archive. Unpack it. {ACCEPTED}")
 
 
 def _refuse_foreign(head: bytes) -> None:
     refuse_binary(head)
     if head[USTAR_AT:] == USTAR:
-        raise refuse("archive_in_archive", f"This is an archive in an archive. Unpack it. {ACCEPTED}")
+        raise _nested_archive()
     if head.startswith((GZIP, PARQUET, *ZIP)):
         raise refuse("unsupported_format", f"This is packed twice. Unpack it. {ACCEPTED}")
 

@@ -82,7 +82,7 @@ class ImageStore:
 
     def _stem(self, path: PurePosixPath | None, number: int) -> str:
         """Return the user's name without its suffix where it can be that of a new file, else the number."""
-        stem = None if path is None else path.with_suffix("")
+        stem = None if path is None else path.parent / path.stem
         if stem is None or not _fits(stem):
             return f"{number:07d}"
         try:

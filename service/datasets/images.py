@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.datasets import coco
-from service.datasets.archives import METADATA, UNREADABLE, Member
+from service.datasets.archives import UNREADABLE, Member, is_metadata
 from service.datasets.image_store import MAX_IMAGE_BYTES, TOO_LARGE, ImageStore, UnusableImage
 from service.datasets.json_rows import read_json_lines
 from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, Row, counted, refuse, too_large
@@ -32,15 +32,15 @@ def read_images(
     Raises:
         InvalidRequest: there is no image, or the metadata cannot be used.
     """
-    metadata = [member for member in members if member.path.name.lower() in METADATA]
-    pictures = [member for member in members if member not in metadata] if metadata else members
+    metadata = [member for member in members if is_metadata(member)]
+    pictures = [member for member in members if not is_metadata(member)]
     if not pictures:
         raise refuse("no_images", "The zip has no images. Put them into one folder for each class.")
     if metadata:
         return _with_metadata(archive, metadata, pictures, store)
     if annotations := _annotations(archive, pictures):
-        tables = [member for member, _ in annotations]
-        pictures = [member for member in pictures if member not in tables]
+        tables = {member.number for member, _ in annotations}
+        pictures = [member for member in pictures if member.number not in tables]
         return _with_annotations(archive, annotations, pictures, store, notices)
     return _by_folder(archive, pictures, store)
 

@@ -207,7 +207,10 @@ def _unpacked_bytes(array: Any) -> int:
 
 
 def _too_large(size: str, limit: int) -> Exception:
-    return too_large("unpacks_too_large", f"The file unpacks to {size}; the service accepts {limit:,}. Split it.")
+    return too_large(
+        "unpacks_too_large",
+        f"The Parquet or Arrow file unpacks to {size}; the service accepts {limit:,}. Split it.",
+    )
 
 
 def _row(values: Row, number: int, classes: dict[str, list[str]]) -> Iterator[NumberedRow | Problem]:

@@ -83,7 +83,7 @@ class ProblemGroupOut(Out):
     column: str | None
     """Column at fault; null where the whole row is."""
     left_out: bool
-    """Whether the rows were left out; otherwise only their cells count as empty."""
+    """True where the rows were left out; otherwise only their cells count as empty."""
     rows: int
     """Number of all rows with the fault."""
     first: list[int]
@@ -219,7 +219,7 @@ class TokenOut(Out):
     token: str
     """Piece, as the tokenizer's vocabulary writes it."""
     text: str
-    """What the token adds to the text before it; empty where its character ends in a later token."""
+    """Text that the token adds to what stands before it; empty where its character ends in a later token."""
     trained: bool
     """Whether the loss includes the token."""
 

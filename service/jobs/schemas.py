@@ -36,7 +36,7 @@ class PlanOut(Out):
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
     training_sets: list[TrainingSetOut] = Field(default=[])
-    """What each data set gives, where the job trains on several."""
+    """Rows that each data set gives, where the job trains on several."""
 
 
 class ProgressOut(Out):

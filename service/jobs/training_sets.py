@@ -10,12 +10,12 @@ from service.shared.errors import quoted_names
 
 
 class TrainingSetOut(Out):
-    """What one of the data sets gives to a job."""
+    """Count what one of the data sets gives to a job."""
 
     dataset: str
     """Id of the data set."""
     weight: float
-    """How often its training rows are seen in an epoch."""
+    """Times that its training rows are seen in an epoch."""
     usable: int
     """Rows with everything that the job needs."""
     trained: int

@@ -157,7 +157,7 @@ def test_every_field_of_the_written_spec_can_be_switched_on() -> None:
 
 
 def test_a_dry_run_keeps_no_file_that_it_uploaded(up: Up, tmp_path: Path) -> None:
-    """What had been uploaded before stays; a file again is the data set that is there."""
+    """Keep what had been uploaded before; a file again is the data set that is there."""
     rows, spec = tmp_path / "few.csv", tmp_path / "spec.yaml"
     rows.write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
     spec.write_text(yaml.safe_dump({"name": "few", "base_model": "minilm"}))

@@ -220,10 +220,10 @@ def read_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 BOMBS = {  # the first of several limits that each meets
     "rows.csv.gz": "gzip file unpacks to more than the 20,000,000 bytes",
     "twice.csv.gz": "packed twice",
-    "rows.parquet": "Parquet file unpacks to more than 20,000,000 bytes",
+    "rows.parquet": "Parquet or Arrow file unpacks to more than 20,000,000 bytes",
     "images.zip": "over 64,000,000 pixels",
-    "zeros.zip": "zip unpacks to 300,000,000 bytes",
-    "overlap.zip": "zip unpacks to 300,000,000 bytes",
+    "zeros.zip": "archive unpacks to 300,000,000 bytes",
+    "overlap.zip": "archive unpacks to 300,000,000 bytes",
 }
 
 

@@ -224,7 +224,7 @@ def test_slow_but_steady_uploads_arrive(
         "content_length": len(body),
         "connection": "close",
     }
-    connection = connect(head("POST", "/datasets", session_target.keys["submit"], **fields))
+    connection = connect(head("POST", "/datasets?new=true", session_target.keys["submit"], **fields))
     size = len(body) // 8 + 1
     for begin in range(0, len(body), size):
         connection.sendall(body[begin : begin + size])

@@ -27,7 +27,8 @@ from adamss_core.spec.tasks.metrics import Metric
 from tests.toy_task.record import NAME, RECORDS
 
 ROOT = Path(__file__).resolve().parents[4]
-EXAMPLES = {"service/jobs/examples.py", "service/datasets/endpoints.py"}  # bodies that the interactive docs offer
+# Bodies that the interactive docs offer, and files that docs/formats.md shows.
+EXAMPLES = {"service/jobs/examples.py", "service/datasets/endpoints.py", "service/datasets/catalogue.py"}
 
 
 def spec_of(record: TaskRecord, **fields: Any) -> JobSpec:

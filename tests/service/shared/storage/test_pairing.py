@@ -30,9 +30,9 @@ def add_dataset(settings: Settings, dataset_id: str = KNOWN, *, file: bool = Tru
     with db.write() as session:
         if session.execute(select(Project.id)).first() is None:  # by the columns that older schemas have too
             session.execute(insert(Project).values(id="proj", name="test", created_at=now()))
-        row = Dataset(id=dataset_id, project_id="proj", name="x", format="csv", rows=1, size_bytes=1, sha256="0" * 64)
-        row.profile, row.created_at = {}, now()
-        session.add(row)
+        values = {"id": dataset_id, "project_id": "proj", "name": "x", "format": "csv", "rows": 1, "size_bytes": 1}
+        values |= {"sha256": "0" * 64, "profile": {}, "created_at": now()}
+        session.execute(insert(Dataset).values(values))
     db.close()
     if file:
         settings.files.dataset_rows(dataset_id).write_text("{}\n")
