@@ -15,7 +15,6 @@ from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.final_evaluation import evaluate_published
-from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -57,10 +56,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
-    hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
     main = accelerator.is_main_process
     artifacts, failed = publish(setup, published, result, final.reports) if main else ([], [])
-    outcome = RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
+    outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)
     return outcome

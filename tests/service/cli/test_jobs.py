@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cli import jobs
+from service.cli import jobs, results
 from tests.service.cli.test_job_view import job as running
 
 JUDGEMENT = {
@@ -67,7 +67,7 @@ class Answers:
     def get_job(self, job: str) -> Any:
         return self.job
 
-    def list_jobs(self, *_: object) -> Any:
+    def list_jobs(self, *_: object, evaluates: str | None = None) -> Any:
         return [self.job]
 
 
@@ -82,7 +82,8 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         def connect() -> Iterator[Answers]:
             yield Answers(job, list(reports))
 
-        monkeypatch.setattr(jobs, "connect", connect)
+        for module in (jobs, results):
+            monkeypatch.setattr(module, "connect", connect)
         command(*arguments)
         return capsys.readouterr().out.splitlines()
 
@@ -118,7 +119,7 @@ def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> Non
 def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
     number = REPORT | {"data": "test", "classes": None, "confusion": None, "confused": None, "residuals": RESIDUALS}
     text = REPORT | {"classes": None, "confusion": None, "confused": [], "generation": GENERATION, "answers": [ANSWER]}
-    lines = printed(jobs.evaluation, "job_abc", reports=[REPORT, number, text])
+    lines = printed(results.evaluation, "job_abc", reports=[REPORT, number, text])
     assert lines[0] == "On 10 held-out rows of dataset.train:"
     for line in (
         "accuracy\t0.6000\t0.6000",
@@ -133,7 +134,7 @@ def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
         "3\t0.5000\ta b\ta",
     ):
         assert line in lines, line
-    assert printed(jobs.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
+    assert printed(results.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
 
 
 def test_jobs_of_older_services_have_neither(printed: Any) -> None:
