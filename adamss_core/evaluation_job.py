@@ -49,8 +49,10 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     rows = loaded.task.load_test(request.test_file, classes, reporter)
     rows, examples = encode_test(loaded.task, rows, classes, loaded.processor, loaded.limit, reporter)
     part = Part(DATA, rows, examples)
-    evaluator = _evaluator(loaded, accelerator, reporter, len(rows))
+    batches = _Batches(reporter, math.ceil(len(rows) / loaded.task.spec.training.batch_size))
+    evaluator = _evaluator(loaded, accelerator, reporter, batches)
     report, losses = evaluator.report(part)
+    batches.finish()
     hardest = hardest_examples(evaluator, part, losses)
     report |= {"warnings": _warnings(report, reporter)}
     result = _result(report, request.evaluates, classes) | {
@@ -60,7 +62,7 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     return RunResult(result=result, artifacts=[], hardest=hardest, evaluation=[report])
 
 
-def _evaluator(loaded: Loaded, accelerator: Accelerator, reporter: Reporter, rows: int) -> Evaluator:
+def _evaluator(loaded: Loaded, accelerator: Accelerator, reporter: Reporter, batches: _Batches) -> Evaluator:
     task, training = loaded.task, loaded.task.spec.training  # as the run had them, without "auto"
     return Evaluator(
         task=task,
@@ -75,7 +77,7 @@ def _evaluator(loaded: Loaded, accelerator: Accelerator, reporter: Reporter, row
         seed=training.seed,
         batch_size=training.batch_size,
         trained_on=None,
-        alive=_Batches(reporter, math.ceil(rows / training.batch_size)),
+        alive=batches,
     )
 
 
@@ -90,9 +92,15 @@ class _Batches:
     def __call__(self) -> None:
         if self.reporter.stop_requested():
             raise Stopped("stopped while the rows were evaluated")
-        step = min(self.done, self.total)  # the base model goes through all rows again, as the baseline
-        self.reporter.progress(step=step, total_steps=self.total, epoch=0.0, eta_seconds=None, asa=None)
+        self._report(min(self.done, self.total))  # the base model goes through all rows again, as the baseline
         self.done += 1
+
+    def finish(self) -> None:
+        """Report that all rows are evaluated."""
+        self._report(self.total)
+
+    def _report(self, step: int) -> None:
+        self.reporter.progress(step=step, total_steps=self.total, epoch=0.0, eta_seconds=None, asa=None)
 
 
 def _warnings(report: Report, reporter: Reporter) -> list[dict[str, Any]]:

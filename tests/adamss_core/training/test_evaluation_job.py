@@ -121,7 +121,7 @@ def test_progress_is_told_and_a_stop_obeyed(tested: FinishedRun, tmp_path: Path)
     told: list[tuple[int, int]] = []
     recorder.progress = lambda *, step, total_steps, **_: told.append((step, total_steps))  # type: ignore[method-assign]
     evaluate_model(asked(tested, "adapter", tmp_path), recorder)
-    assert told == [(step, 8) for step in range(8)]
+    assert told == [(step, 8) for step in range(9)]
     with pytest.raises(Stopped):
         evaluate_model(asked(tested, "adapter", tmp_path), Stopping())
 
