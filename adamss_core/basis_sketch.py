@@ -2,7 +2,7 @@
 
 M = sum_t v_t w_t^T, (columns, n), is kept as Y = M T with a Gaussian test matrix T (n, width). In expectation Y Y^T is
 a multiple of M M^T, so Y's leading left singular vectors stand for M's, after one pass and without M (Halko, Martinsson
-and Tropp, 2009). Up to EXACT columns M itself is no larger than the sketch of a wide layer: there T is the identity.
+and Tropp, 2009). A narrow M is kept itself: there T is the identity.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EXACT = 1024  # M (1024, 1024) takes 4 MiB in fp32
-OVERSAMPLING = 64  # test vectors beyond two for each direction
+from adamss_core.spec.calibration_plan import sketch_width
 
 
 class BasisSketch:
@@ -27,10 +26,10 @@ class BasisSketch:
     """
 
     def __init__(self, columns: int, n: int, r: int, *, seed: int, device: torch.device) -> None:
-        width = 2 * r + OVERSAMPLING
-        self._test = None if n <= max(EXACT, width) else _test_matrix(n, width, seed, device)
+        width = sketch_width(n, r)
+        self._test = None if width == n else _test_matrix(n, width, seed, device)
         self._r = r
-        self.value = torch.zeros(columns, n if self._test is None else width, device=device)
+        self.value = torch.zeros(columns, width, device=device)
 
     def product(self, x: Tensor, factors: Tensor) -> Tensor:
         """Return what tokens add to the sketch, (columns, width), in fp32 also under autocast.

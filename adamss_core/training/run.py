@@ -12,7 +12,7 @@ from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import incomplete, publish
-from adamss_core.training.calibration import calibrate_basis
+from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.final_evaluation import evaluate_published

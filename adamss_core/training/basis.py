@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adamss_core.calibration import CalibratedBasis, Calibration
 from adamss_core.inspection import head_modules
-from adamss_core.spec.calibration import CalibrationPlan, plan_calibration
+from adamss_core.spec.calibration_plan import CalibrationPlan, plan_calibration
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.idle_targets import check_loss
 from adamss_core.training.setup import Setup

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adamss_core.training import calibration
+from adamss_core.training import basis as calibration
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.preparation import prepare
