@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from adamss_core.spec import JobSpec
 from adamss_core.training import basis as calibration
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.preparation import prepare
 from adamss_core.training.run import run
 from adamss_core.training.setup import make_accelerator
+from benchmarks.tiny_families import seq2seq_t5
+from tests.adamss_core.training.chats import build_llama, chats, completions, generation_job
 from tests.adamss_core.training.support import Recorder, job, request, texts
+from tests.adamss_core.training.tasks.support import build_vit, draw_images, tagged, task_job
 
 ONE_STEP: dict[str, Any] = {"max_steps": 1}
 
@@ -91,6 +96,40 @@ def test_gradients_that_are_not_finite_end_the_run(
         run(request(model, tmp_path, spec=spec), Recorder())
     assert caught.value.code == "calibration_failed"
     assert "fp32 or bf16" in caught.value.hint
+
+
+def case(kind: str, model: Path, folder: Path) -> tuple[Path, list[dict[str, Any]], JobSpec]:
+    """A base, rows and a job of one step, its basis left out."""
+    if kind == "encoder-decoder":
+        torch.manual_seed(0)
+        seq2seq_t5(folder / "t5")
+        return folder / "t5", completions(20), generation_job(training=ONE_STEP | {"sample_prompts": 0})
+    if kind == "text-generation":
+        training = ONE_STEP | {"sample_prompts": 0, "gradient_checkpointing": True}
+        return build_llama(folder / "llama"), chats(20), generation_job(training=training)
+    spec = task_job(kind, training=ONE_STEP)
+    if kind == "image-classification":
+        return build_vit(folder / "vit"), draw_images(folder / "train", 12), spec
+    return model, tagged(20), spec
+
+
+@pytest.mark.parametrize("basis", ["inputs", "gradient"])
+@pytest.mark.parametrize("kind", ["encoder-decoder", "text-generation", "image-classification", "token-classification"])
+def test_every_task_and_a_quantised_base(kind: str, basis: str, model: Path, tmp_path: Path) -> None:
+    base, rows, spec = case(kind, model, tmp_path)
+    bits = "4bit" if kind == "text-generation" and find_spec("bitsandbytes") else None
+    adamss = spec.adamss.model_copy(update={"basis": basis, "use_asa": False})
+    spec = spec.model_copy(
+        update={"adamss": adamss, "training": spec.training.model_copy(update={"quantization": bits})}
+    )
+    recorder = Recorder()
+    setup, adapted = prepare(request(base, tmp_path, rows, spec=spec), recorder, make_accelerator(spec), None)
+    before = [value.clone() for value in bases_of(adapted.state_dict())]
+    calibration.calibrate_basis(setup, adapted)
+    assert recorder.events[-1][2]["kept_count"] == 0
+    for old, new in zip(before, bases_of(adapted.state_dict()), strict=True):
+        assert not torch.allclose(old, new, atol=1e-2)
+        torch.testing.assert_close(new @ new.t(), torch.eye(len(new)), rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
