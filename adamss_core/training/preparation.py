@@ -109,7 +109,7 @@ def _adapted_model(
         return _resumed_adapter(base, checkpoint / ADAPTER)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        warm_start(model, request.init_from, task.auto_model, source, reporter)
+        warm_start(model, request.init_from, request.spec.adamss.basis, task.auto_model, source, reporter)
         reporter.event(
             "adapter_inherited",
             f"Training starts from the adapter of job {request.spec.init_from}.",

@@ -115,6 +115,8 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if evaluated := found.get("evaluates"):
         fields["evaluates"] = f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"
+    if basis := _basis(found):
+        fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
     if asa := found["asa"]:
@@ -324,6 +326,14 @@ def _parameters(job: JobJson) -> str | None:
     return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
 
 
+def _basis(job: JobJson) -> str | None:
+    """Format the source of a basis that is not the weight's, with the cost of its calibration where it ran."""
+    basis: str = (job["resolved"].get("spec") or {}).get("adamss", {}).get("basis", "weights")
+    found = (job["result"] or {}).get("calibration")
+    cost = f", of {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    return None if basis == "weights" else basis + cost
+
+
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(plan)
@@ -338,7 +348,9 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if (seconds := estimate.get("seconds")) is not None:
         fields |= {"time": duration(seconds)}
     fields.pop("seconds", None)
-    fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
+    rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
+    fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
+    fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     fields |= {

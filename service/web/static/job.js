@@ -67,6 +67,7 @@ function Head({ job, map, rows }) {
         ]
       : [["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]]),
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
+    ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
@@ -86,6 +87,13 @@ function Head({ job, map, rows }) {
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+// Where the basis is not the weight's; the cost is known of a job that has ended.
+function basisFact({ resolved, result }) {
+  const { basis = "weights" } = resolved.spec.adamss;
+  const { rows, seconds } = result?.calibration ?? {};
+  return basis === "weights" ? [] : [["basis", rows ? `${basis}, of ${number(rows)} training rows in ${duration(seconds)}` : basis]];
 }
 
 // Before pruning: bounds until the run has counted them.

@@ -76,7 +76,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Callable: a command and a finished job in, its lines out."""
 
     def show(command: Any, *arguments: Any, reports: Any = (), **changes: Any) -> list[str]:
-        job = running(status="succeeded", result={"eval_accuracy": 0.6}, **changes)
+        job = running(**{"status": "succeeded", "result": {"eval_accuracy": 0.6}, **changes})
 
         @contextmanager
         def connect() -> Iterator[Answers]:
@@ -108,6 +108,19 @@ def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
     ):
         assert line in printed(jobs.show, "job_abc", resolved={"estimate": estimate})
     assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
+
+
+def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
+    def shown(basis: str, **changes: Any) -> list[str]:
+        lines = printed(jobs.show, "job_abc", resolved={"spec": {"adamss": {"basis": basis}}}, **changes)
+        return [line for line in lines if line.startswith("basis")]
+
+    found = {"calibration": {"basis": "inputs", "rows": 256, "seconds": 2.84, "share": 0.02}}
+    assert [line.split(maxsplit=1)[1] for line in shown("inputs")] == ["inputs"]
+    assert [line.split(maxsplit=1)[1] for line in shown("inputs", result=found)] == [
+        "inputs, of 256 training rows in 2.8 s"
+    ]
+    assert shown("weights") == []
 
 
 def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
