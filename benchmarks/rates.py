@@ -25,9 +25,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from adamss_core import get_adamss_model
-from benchmarks.quality import DATA, TARGETS, encoder_folder
+from benchmarks.quality.data import FOLDER, encoder_folder
 from benchmarks.report import Section, environment, write_json
 
+DATA = FOLDER / "movie_reviews.csv"
+TARGETS = ["query", "value"]
 RESULTS = Path(__file__).parent / "results" / "rates.json"
 ROWS, HELD_OUT = 1_500, 750
 BATCH, EPOCHS, WARMUP = 32, 2, 0.06

@@ -1,0 +1,1 @@
+"""Quality per parameter: AdaMSS with each basis beside LoRA, stock PEFT, full fine-tuning and the head alone."""

@@ -1,0 +1,54 @@
+"""`make bench-quality`: quality per parameter of AdaMSS beside LoRA, on reviews and tweets, in pieces that resume.
+
+Usage: python -m benchmarks.quality [--tasks NAME ...] [--contenders NAME ...] [--processes N] [--device NAME]
+                                    [--seconds N] [--results FILE] [--tables FILE] [--encoder FOLDER] [--share X]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.quality.contenders import CONTENDERS
+from benchmarks.quality.data import TASKS, encoder_folder
+from benchmarks.quality.pieces import Results, Setting, reported, run_all, tuning
+from benchmarks.quality.tables import report
+from benchmarks.report import environment
+
+RESULTS = Path(__file__).parents[1] / "results" / "quality.jsonl"
+HOURS = 6
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _options(arguments)
+    results = Results(options.results)
+    setting = Setting(options.encoder or encoder_folder(), options.device, options.share)
+    until = time.monotonic() + options.seconds
+    print(", ".join(f"{name} {value}" for name, value in environment().items()), flush=True)
+    run_all(tuning(options.tasks, options.contenders), results, setting, options.processes, until)
+    run_all(reported(results, options.tasks, options.contenders), results, setting, options.processes, until)
+    text = report(results, setting.encoder, setting.share)
+    if options.tables is not None:
+        options.tables.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), metavar="NAME")
+    parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--processes", type=int, default=2, help="runs side by side")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", type=float, default=HOURS * 3600, help="begin no run after these")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="finished runs; it goes on there")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="where the tables go, as Markdown")
+    parser.add_argument("--encoder", type=Path, metavar="FOLDER", help="the base model, in place of the package's")
+    parser.add_argument("--share", type=float, default=1.0, help="use only this share of the rows")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
