@@ -111,8 +111,9 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """Open a zip; raises InvalidRequest for a damaged one."""
     try:
         archive = zipfile.ZipFile(file)
-        if any(info.header_offset < 0 for info in archive.infolist()):  # an OSError of this machine once it is read
-            raise zipfile.BadZipFile("a member begins before the file")
+        # Read later, the first would be an OSError, as this machine's own faults are.
+        if any(info.header_offset < 0 or not info.filename for info in archive.infolist()):
+            raise zipfile.BadZipFile("a member begins before the file, or has no name")
     except UNREADABLE as error:
         raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
     return archive

@@ -227,6 +227,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         arrow_of(pa.table({"text": ["a"]})).replace(b"text", b"te\xff\xff"),
         "damaged_parquet",
     ),
+    "a zip with a file without a name": ("a.zip", zip_of({"a": b"a"}).replace(b"a", b"\0"), "damaged_zip"),
     "a zip that begins before itself": ("a.zip", zip_that_begins_before_itself(), "damaged_zip"),
     "Parquet with bytes": ("a.parquet", parquet_of({"image": [b"\x89PNG"] * 3}), "too_many_bad_rows"),
     "Parquet with bytes in structs": ("a.parquet", parquet_of({"a": [{"b": b"1"}]}), "unsupported_column"),
