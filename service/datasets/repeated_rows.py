@@ -31,8 +31,10 @@ class Overlap:
 def repeated_within(data: RowHashes, columns: Sequence[str]) -> Overlap:
     """Count rows that repeat an earlier row in `columns`; rows without a value there are not counted."""
     empty = empty_row_hash(len(columns))
-    buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
-    return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
+    repeated = 0
+    for bucket in _buckets(data.of(columns)):
+        repeated += len(bucket) - bucket.count(empty) - len(set(bucket) - {empty})
+    return Overlap(data.rows, repeated)
 
 
 def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[str]) -> Overlap:
