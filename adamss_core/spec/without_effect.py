@@ -36,7 +36,8 @@ class Fields(Protocol):
 
 def idle_settings(fields: Fields) -> list[str]:
     """Describe fields that others switch off."""
-    made = [name for name, field in AdamssSpec.model_fields.items() if getattr(fields, name) != field.default]
+    known = AdamssSpec.model_fields.items()
+    made = [name for name, field in known if getattr(fields, name, field.default) != field.default]
     idle = [name for name in made if name in ONLY_WITH_ASA] if not fields.use_asa else []
     messages = []
     if idle:

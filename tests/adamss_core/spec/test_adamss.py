@@ -12,6 +12,7 @@ from peft import AdamssConfig
 from pydantic import ValidationError
 
 from adamss_core.spec import AdamssSpec
+from adamss_core.spec.adamss import BEYOND_PEFT
 
 SET_BY_PEFT = {"peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
 SCHEDULE = {"init_warmup", "final_warmup", "mask_interval"}  # these take "auto" as well
@@ -31,19 +32,21 @@ def plain_types(annotation: Any) -> set[type]:
 
 def test_every_field_of_peft_is_there_and_no_other() -> None:
     theirs = {field.name for field in dataclasses.fields(AdamssConfig)}
-    assert set(AdamssSpec.model_fields) == theirs
+    assert set(AdamssSpec.model_fields) - BEYOND_PEFT == theirs
+    assert set(AdamssSpec.model_fields) > BEYOND_PEFT
+    assert not BEYOND_PEFT & set(AdamssSpec(use_asa=False).config_fields())
 
 
 def test_defaults_are_the_same() -> None:
     theirs = AdamssConfig()
     ours = AdamssSpec()
-    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT:
+    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT - BEYOND_PEFT:
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
 def test_types_are_the_same() -> None:
     hints = typing.get_type_hints(AdamssConfig, include_extras=True)
-    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT:
+    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT - BEYOND_PEFT:
         wanted = plain_types(hints[name])
         found = plain_types(AdamssSpec.model_fields[name].annotation)
         assert found == wanted | ({str} if name in SCHEDULE else set()), name
