@@ -276,13 +276,13 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
                     hint="The file was altered: get it again.",
                     where=f"{module}.adamss_A.{k}",
                 )
-        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(parts):
+        layout = SubspaceLayout.of_stored(rows, tuple(part.shape[0] for part in parts))
+        if rows.numel() and int(layout.rows.max()) >= len(parts):
             raise TensorShapeError(
                 f"'{module}.adamss_rows' names subspaces that the adapter does not have.",
                 hint="The file was altered: get it again.",
                 where=f"{module}.adamss_rows",
             )
-        layout = SubspaceLayout(rows=rows.long(), ranks=tuple(part.shape[0] for part in parts))
         device = weight.device
         return Decomposition(basis=basis.to(device), layout=layout, a=torch.cat(parts).to(device))
 

@@ -28,8 +28,9 @@ class AdamssLayer(BaseTunerLayer):
     """Adapters of one target module.
 
     Per adapter: `adamss_A` (R, r) and `adamss_B` (sum |I_k| r_k,) are trained; `adamss_newB` (r, in[+1]) is the basis
-    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the sketch
-    of the base weight; `adamss_cells` the positions of packed B in (R, out); `adamss_asa` ASA's state.
+    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row (`SubspaceLayout.stored_rows`);
+    `adamss_sketch` the sketch of the base weight; `adamss_cells` the positions of packed B in (R, out); `adamss_asa`
+    ASA's state.
     """
 
     adapter_layer_names = ("adamss_A", "adamss_B")
@@ -128,7 +129,7 @@ class AdamssLayer(BaseTunerLayer):
         device = basis.device
         self.layouts[adapter_name] = layout
         self.adamss_newB[adapter_name] = basis
-        self.adamss_rows[adapter_name] = layout.rows.to(device, torch.int32)
+        self.adamss_rows[adapter_name] = layout.stored_rows().to(device)
         self.adamss_cells[adapter_name] = layout.cells().to(device)
         if adapter_name in self.adamss_asa:
             self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)

@@ -24,7 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"basis"}
+BEYOND_PEFT = {"basis", "row_share"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -45,6 +45,10 @@ class AdamssSpec(BaseModel):
     PEFT; "inputs", those in which its inputs vary most; "gradient", those in which the loss would change it most. The
     last two are found before the first step, from up to 256 training rows that the seed chooses, and travel in the
     adapter, which PEFT loads as any other. Row sets are the weight's in each case."""
+    row_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each target's output rows that are trained: those with the largest loss gradient over the rows that a
+    basis is taken from, and at least one of each subspace. The others are left alone and are no parameters; 1 trains
+    all."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
@@ -131,6 +135,11 @@ class AdamssSpec(BaseModel):
     def auto_fields(self) -> list[str]:
         """Names of the schedule's fields that say "auto"."""
         return [name for name in SCHEDULE_FIELDS if getattr(self, name) == "auto"]
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Return whether calibration takes gradients of training rows."""
+        return self.basis == "gradient" or self.row_share < 1
 
     def config_fields(self) -> dict[str, Any]:
         """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""

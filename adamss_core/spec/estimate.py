@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec.adamss import AdamssSpec
-from adamss_core.spec.calibration_plan import plan_calibration, sketch_width
+from adamss_core.spec.calibration_plan import plan_calibration, sketch_width, trained_rows
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
@@ -91,7 +91,8 @@ class Estimate(BaseModel):
     """Time from start to end, by the rate of finished jobs with the same base model on the same kind of device; null
     where none has finished."""
     calibration_rows: int | None = None
-    """Training rows that `adamss.basis` is taken from before the first step; null where it is not taken from rows."""
+    """Training rows that `adamss.basis` and the rows of `adamss.row_share` are taken from before the first step; null
+    where neither is."""
     calibration_share: float | None = None
     """Time of that, as a share of the time of all steps, about."""
     artifact_bytes: ArtifactBytes
@@ -121,16 +122,21 @@ def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
     columns, rows = module.in_features + module.bias, module.out_features
     basis = min(spec.r, rows, columns)
     subspaces = min(spec.num_subspaces, rows)
-    sizes = packed_sizes(rows, subspaces, min(spec.subspace_rank, basis), dynamic=spec.use_dynamic_rank)
+    rank = min(spec.subspace_rank, basis)
+    sizes = packed_sizes(rows, subspaces, rank, dynamic=spec.use_dynamic_rank)
+    most_b, least_b = sizes.most_b, sizes.least_b
+    if spec.row_share < 1:
+        trained = trained_rows(rows, spec.row_share, subspaces)
+        most_b, least_b = trained * rank, trained * (rank if most_b == least_b == rows * rank else 1)
     return Shape(
         subspaces=subspaces,
         ranks=sizes.most_ranks,
         basis=basis,
         a=sizes.most_ranks * basis,
-        b=sizes.most_b,
+        b=most_b,
         columns=columns,
         rows=rows,
-        least=sizes.least_ranks * basis + sizes.least_b,
+        least=sizes.least_ranks * basis + least_b,
     )
 
 
@@ -223,7 +229,10 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
 
 
 def _sketch(shape: Shape, spec: AdamssSpec) -> int:
-    return shape.columns * sketch_width(shape.columns if spec.basis == "inputs" else shape.rows, shape.basis)
+    """Return the elements that calibration keeps of a module, for its basis and for the choice of its rows."""
+    other = shape.columns if spec.basis == "inputs" else shape.rows
+    basis = 0 if spec.basis == "weights" else shape.columns * sketch_width(other, shape.basis)
+    return basis + (shape.rows * sketch_width(shape.columns, 0) if spec.row_share < 1 else 0)
 
 
 def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) -> str | None:

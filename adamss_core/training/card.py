@@ -177,15 +177,20 @@ def _start(spec: dict[str, Any]) -> str:
 
 
 def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
-    """Name the source of the basis, where it is not the weight's."""
-    basis = spec["adamss"].get("basis", "weights")
-    if basis == "weights":
-        return ""
-    directions = "vary most" if basis == "inputs" else "have the largest gradient"
-    what = "the adapted layers' inputs" if basis == "inputs" else "their weights"
+    """Name the source of the basis and the share of the rows, where they are not all of the weight's."""
+    basis, share = spec["adamss"].get("basis", "weights"), spec["adamss"].get("row_share", 1.0)
     rows = result.get("calibration", {}).get("rows")
     origin = f"over {rows} training rows" if rows else "as in the adapter that training started from"
-    return f" A works in the directions in which {what} {directions}, {origin} (`basis: {basis}`)."
+    directions = {
+        "inputs": "the adapted layers' inputs vary most",
+        "gradient": "the gradient of their weights is largest",
+    }
+    text = ""
+    if basis in directions:
+        text += f" A works in the directions in which {directions[basis]}, {origin} (`basis: {basis}`)."
+    if share < 1:
+        text += f" Trained were the {share:.0%} of each module's output rows with the largest gradient, {origin}."
+    return text
 
 
 def _former_names(manifest: dict[str, Any]) -> str:

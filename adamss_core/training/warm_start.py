@@ -19,12 +19,13 @@ from adamss_core.adapter_files import (
     active_adapter,
     adapter_tensors,
     check_complete,
-    read_basis_kind,
     read_config,
     read_weights,
 )
 from adamss_core.errors import AdamssError
 from adamss_core.model_parts import label_axes
+from adamss_core.spec import AdamssSpec
+from adamss_core.spec.adamss import BEYOND_PEFT
 from adamss_core.spec.class_names import SAME_DATA, match_classes
 from adamss_core.training.base_model import Source
 from adamss_core.training.class_head import reordered, report_fresh_head
@@ -36,9 +37,9 @@ SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields 
 
 
 def warm_start(
-    model: PeftModel, archive: Path, basis: str, auto_model: Any, source: Source, reporter: Reporter
+    model: PeftModel, archive: Path, spec: AdamssSpec, auto_model: Any, source: Source, reporter: Reporter
 ) -> None:
-    """Replace a fresh adapter's values, basis and head included, by a published adapter's.
+    """Replace a fresh adapter's values, basis, trained rows and head included, by a published adapter's.
 
     Every subspace is active again, pruned ones with the values they were pruned with: the new run has its own
     schedule. The head's outputs are matched by the names of their classes; for other classes the head keeps its own
@@ -47,18 +48,19 @@ def warm_start(
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
         archive: zip of the published adapter.
-        basis: that the job asks for; A and B of another one mean nothing in it.
+        spec: that the job asks for; A and B mean nothing in another basis, or for other rows.
         auto_model: transformers' class for the task.
 
     Raises:
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    source_config, tensors, classes, source_basis = _read(archive)
+    source_config, tensors, classes, published = _read(archive)
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
     pairs = {field: (getattr(config, field), getattr(source_config, field)) for field in SHAPING}
-    for field, (here, there) in {**pairs, "basis": (basis, source_basis)}.items():
+    pairs |= {name: (getattr(spec, name), getattr(published, name)) for name in BEYOND_PEFT}
+    for field, (here, there) in pairs.items():
         if here != there:
             raise _unusable(
                 f"adamss.{field} is {here} here and {there} there",
@@ -69,7 +71,7 @@ def warm_start(
         if source.classes:
             tensors |= _head(model, tensors, classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
-        model.base_model.basis_kinds[adapter] = basis
+        model.base_model.basis_kinds[adapter] = spec.basis
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise _unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
@@ -97,20 +99,21 @@ def _head(
     return {key: own[key] for key in axes}
 
 
-def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str], str]:
-    """Return the published adapter's configuration, its tensors without ASA's state, its classes and its basis."""
+def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str], AdamssSpec]:
+    """Return the published adapter's configuration, its tensors without ASA's state, its classes and its settings."""
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive) as content:
             folder = Path(name)
             for member in (CONFIG, WEIGHTS, MANIFEST):
                 content.extract(member, folder)
-            config, tensors, basis = read_config(folder), read_weights(folder), read_basis_kind(folder)
-            classes = json.loads(content.read(ARTIFACT_MANIFEST))["result"]["labels"]
+            config, tensors = read_config(folder), read_weights(folder)
+            manifest = json.loads(content.read(ARTIFACT_MANIFEST))
+            classes, spec = manifest["result"]["labels"], AdamssSpec.model_validate(manifest["spec"]["adamss"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(
             f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
         ) from error
-    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes, basis
+    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes, spec
 
 
 def _unusable(reason: str, hint: str) -> TrainingError:

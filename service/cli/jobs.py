@@ -327,11 +327,15 @@ def _parameters(job: JobJson) -> str | None:
 
 
 def _basis(job: JobJson) -> str | None:
-    """Format the source of a basis that is not the weight's, with the cost of its calibration where it ran."""
-    basis: str = (job["resolved"].get("spec") or {}).get("adamss", {}).get("basis", "weights")
+    """Format basis and share of rows where they are not the weight's and all, with the cost once it is known."""
+    adamss: dict[str, Any] = (job["resolved"].get("spec") or {}).get("adamss") or {}
+    basis: str = adamss.get("basis", "weights")
+    share: float = adamss.get("row_share", 1.0)
+    if basis == "weights" and share == 1:
+        return None
     found = (job["result"] or {}).get("calibration")
-    cost = f", of {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
-    return None if basis == "weights" else basis + cost
+    cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
 
 
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:

@@ -89,11 +89,12 @@ function Head({ job, map, rows }) {
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-// Where the basis is not the weight's; the cost is known of a job that has ended.
+// Where basis and rows are not the weight's and all; the cost is known of a job that has ended.
 function basisFact({ resolved, result }) {
-  const { basis = "weights" } = resolved.spec.adamss;
+  const { basis = "weights", row_share: share = 1 } = resolved.spec.adamss;
+  if (basis === "weights" && share === 1) return [];
   const { rows, seconds } = result?.calibration ?? {};
-  return basis === "weights" ? [] : [["basis", rows ? `${basis}, of ${number(rows)} training rows in ${duration(seconds)}` : basis]];
+  return [["basis", [basis, ...(share < 1 ? [`${number(100 * share)} % of the rows`] : []), ...(rows ? [`by ${number(rows)} training rows in ${duration(seconds)}`] : [])].join(", ")]];
 }
 
 // Before pruning: bounds until the run has counted them.

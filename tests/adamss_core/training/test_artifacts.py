@@ -124,10 +124,11 @@ def test_a_card_names_a_basis_that_is_not_the_weights(
     manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
     usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
     assert "basis:" not in model_card("adapter", manifest, usage)
-    manifest["spec"]["adamss"]["basis"] = "inputs"
+    manifest["spec"]["adamss"] |= {"basis": "inputs", "row_share": 0.5}
     manifest["result"] |= result
     card = model_card("adapter", manifest, usage)
     assert f"in which the adapted layers' inputs vary most, {origin} (`basis: inputs`)" in card
+    assert f"Trained were the 50% of each module's output rows with the largest gradient, {origin}." in card
 
 
 def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> None:
