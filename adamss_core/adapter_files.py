@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from adamss_core.compiled import original, plain_name
 from adamss_core.config import DEFAULT_ADAPTER
-from adamss_core.decomposition import Decomposition
+from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.fileio.atomic import write_atomically
@@ -53,6 +53,7 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
     manifest = {
         "format": "adamss-adapter",
         "version": 1,
+        "bias": "frozen" if has_frozen_biases(model, adapter) else "trained",
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
@@ -93,8 +94,9 @@ def load_adapter(
         tensors = {key: value for key, value in tensors.items() if not key.endswith(".adamss_sketch")}
     placed = any(key.endswith(".adamss_rows") for key in tensors)
     compute = decompose_with_cache(decomposition_cache)
+    source = _from_file(tensors) if placed else _as_in_file(tensors, decomposition_cache)
     with fitted_embeddings(base_model, tensors, KEY_PREFIX), restored_on_error(base_model):
-        model = build_peft_model(base_model, config, adapter_name, _from_file(tensors) if placed else compute)
+        model = build_peft_model(base_model, config, adapter_name, source)
         model.base_model.decompose = compute  # for adapters that are added later
         try:
             check_complete(model, adapter_name, tensors)
@@ -132,6 +134,13 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     resized = resized_embeddings(model.get_base_model(), model.peft_config[adapter].revision)
     state |= {f"{KEY_PREFIX}{name}": value for name, value in resized.items()}
     return {plain_name(key): value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def has_frozen_biases(model: PeftModel, adapter: str) -> bool:
+    """Return whether the adapter leaves all biases of its modules alone; an adapter of modules without one does not."""
+    layers = model.base_model.adapted_layers(adapter).values()
+    with_bias = [layer for layer in layers if layer.base_bias() is not None]
+    return bool(with_bias) and all(layer.has_frozen_bias(adapter) for layer in with_bias)
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:
@@ -275,6 +284,18 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
         return Decomposition(basis=basis.to(device), layout=layout, a=torch.cat(parts).to(device))
 
     return read
+
+
+def _as_in_file(tensors: dict[str, Tensor], cache: str | Path | None) -> DecomposeFunction:
+    """Return the decomposition for a file without rows, as stock PEFT writes: of W alone where its basis is."""
+
+    def compute(module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> Decomposition:
+        basis = tensors.get(f"{KEY_PREFIX}{module}.adamss_newB")
+        # Biases of zero alone make a column of zeros too.
+        frozen = basis is not None and bias is not None and bool(bias.any()) and not bool(basis[:, -1].any())
+        return decompose(module, weight, bias, config, None if cache is None else Path(cache), frozen_bias=frozen)
+
+    return compute
 
 
 def check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:

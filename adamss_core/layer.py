@@ -289,9 +289,13 @@ class AdamssLayer(BaseTunerLayer):
         """Return delta b (out,), or None where the base has no bias."""
         return self.lora_factors(adapter_name)[2]
 
+    def has_frozen_bias(self, adapter_name: str) -> bool:
+        """Return whether the adapter leaves the base's bias alone: its basis has zeros where the bias would be."""
+        return self.base_bias() is None or not bool(self.adamss_newB[adapter_name][:, self.in_features].any())
+
     def supports_lora_conversion(self, adapter_name: str = DEFAULT_ADAPTER) -> bool:
-        """Return whether PEFT may convert the layer: not with a bias, whose delta only `export_lora` keeps."""
-        return self.base_bias() is None
+        """Return whether PEFT may convert the layer: not with a trained bias, which only `export_lora` keeps."""
+        return self.has_frozen_bias(adapter_name)
 
     # --- merging --------------------------------------------------------------------------------------------------
 

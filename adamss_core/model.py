@@ -39,10 +39,11 @@ from adamss_core.untying import finish_untied, inseparable_weights, is_always_ti
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
 
-def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
+def decompose_with_cache(cache: str | Path | None, *, frozen_bias: bool = False) -> DecomposeFunction:
     """Return the decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
     folder = None if cache is None else Path(cache)
-    return partial(decompose, cache=folder)  # not a lambda: the model must stay picklable
+    # Not a lambda: the model must stay picklable.
+    return partial(decompose, cache=folder, frozen_bias=frozen_bias)
 
 
 class AdamssModel(BaseTuner):

@@ -19,9 +19,10 @@ from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
 from adamss_core.compiled import original, uncompiled
-from adamss_core.config import DEFAULT_ADAPTER
+from adamss_core.config import DEFAULT_ADAPTER, Bias, is_frozen_bias
 from adamss_core.errors import AdamssWarning, ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
+from adamss_core.spec.without_effect import idle_bias
 
 
 class AdamssPeftMixin:
@@ -100,6 +101,7 @@ def get_adamss_model(
     config: AdamssConfig,
     adapter_name: str = DEFAULT_ADAPTER,
     *,
+    bias: Bias = "trained",
     autocast_adapter_dtype: bool = True,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:
@@ -110,6 +112,8 @@ def get_adamss_model(
             returned model, not the base: a compiled base is taken back to eager.
         config: all fields have the meaning that PEFT documents.
         adapter_name: the adapter's name.
+        bias: "trained" adapts weight and bias of a module as one, as PEFT does; "frozen" the weight alone, so that
+            the exported LoRA has no biases. It holds for adapters that are added later too.
         autocast_adapter_dtype: keep the adapter in fp32 on a base in half precision; False rounds it to that dtype,
             as in `peft.get_peft_model`.
         decomposition_cache: folder for finished decompositions, keyed by content of the weight: the next adapter on the
@@ -123,10 +127,14 @@ def get_adamss_model(
         TargetError: no module is targeted, or one that cannot be adapted, or is never called (BypassedTargetError).
         WeightError: a target's weight is NaN, infinite or all zero.
     """
-    compute = decompose_with_cache(decomposition_cache)
-    return build_peft_model(
+    compute = decompose_with_cache(decomposition_cache, frozen_bias=is_frozen_bias(bias))
+    model = build_peft_model(
         adaptable(base_model), config, adapter_name, compute, autocast_adapter_dtype=autocast_adapter_dtype
     )
+    layers = model.base_model.adapted_layers(adapter_name).values()
+    for message in idle_bias(bias, any(layer.base_bias() is not None for layer in layers)):
+        warnings.warn(message, AdamssWarning, stacklevel=2)
+    return model
 
 
 def adaptable(base_model: nn.Module) -> nn.Module:

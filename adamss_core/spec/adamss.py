@@ -1,6 +1,7 @@
-"""The `adamss` block: every field of `peft.AdamssConfig` under its own name, type and default.
+"""The `adamss` block: every field of `peft.AdamssConfig` under its own name, type and default, and a few of our own.
 
-An `adapter_config.json` written by PEFT can be pasted as it is. Beyond PEFT, the three schedule fields take "auto".
+An `adapter_config.json` written by PEFT can be pasted as it is. Beyond PEFT, the three schedule fields take "auto", and
+the fields of `BEYOND_PEFT` are ours: they never stand in an adapter_config.json.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
+BEYOND_PEFT = {"bias"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -46,6 +48,9 @@ class AdamssSpec(BaseModel):
     PEFT) starts B as small noise, so beside them."""
     modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
+    bias: Literal["trained", "frozen"] = "trained"
+    """"trained" adapts weight and bias of a target as one, as PEFT does; "frozen" adapts the weight alone, so that the
+    LoRA has no biases and loads in servers that refuse them. PEFT loads both."""
     layers_to_transform: LayerIndices | Step | None = None
     """Only adapt these layer indices. Has no effect on a regular expression, and on modules that are named in full."""
     layers_pattern: LayerLists | ModuleName | None = None
@@ -129,7 +134,7 @@ class AdamssSpec(BaseModel):
         """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""
         if self.use_asa and self.auto_fields:
             raise ValueError("the ASA schedule still says 'auto': resolve the spec with make_plan first")
-        leave_out = {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
+        leave_out = BEYOND_PEFT | {"peft_type", "auto_mapping", "peft_version", "inference_mode", "task_type"}
         fields = self.model_dump(exclude=leave_out)
         return {name: value for name, value in fields.items() if value != "auto"}
 

@@ -89,14 +89,17 @@ class Estimate(BaseModel):
     seconds: float | None = None
     """Time from start to end, by the rate of finished jobs with the same base model on the same kind of device; null
     where none has finished."""
+    lora_bias: bool | None = None
+    """Whether the LoRA has biases, which some servers refuse: those of modules with a bias, where `adamss.bias` is
+    "trained". Null in plans of older versions."""
     artifact_bytes: ArtifactBytes
     """Sizes of the files, roughly; a LoRA shrinks with the subspaces that are pruned."""
 
 
 class Shape(BaseModel):
-    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements.
+    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements, W is (rows, inputs).
 
-    They are the largest possible; `least` is the fewest elements of A and B together.
+    They are the largest possible; `least` is the fewest elements of A and B together, `columns` are those of [W | b].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,6 +109,7 @@ class Shape(BaseModel):
     basis: int
     a: int
     b: int
+    inputs: int
     columns: int
     rows: int
     least: int
@@ -123,6 +127,7 @@ def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
         basis=basis,
         a=sizes.most_ranks * basis,
         b=sizes.most_b,
+        inputs=module.in_features,
         columns=columns,
         rows=rows,
         least=sizes.least_ranks * basis + sizes.least_b,
@@ -155,6 +160,7 @@ def estimate(
     shapes = [shape_of(module, spec.adamss) for module in modules]
     adapter = sum(shape.a + shape.b for shape in shapes)
     head = facts.head_parameters_fixed + facts.head_parameters_per_label * labels
+    lora_bias = spec.adamss.bias == "trained" and any(module.bias for module in modules)
     full = trained_in_full(spec.adamss, facts, default_heads(record_of(spec).peft_type))
     saved = head + saved_parameters(full, facts)
     sizes = Sizes(basis=sum(shape.basis * shape.columns for shape in shapes), trained=adapter + saved)
@@ -178,7 +184,8 @@ def estimate(
         memory_phases=phases,
         lengths=lengths.source,
         batch_tokens=batch.tokens,
-        artifact_bytes=_artifacts(spec, facts, shapes, adapter + saved, saved, head + copies),
+        lora_bias=lora_bias,
+        artifact_bytes=_artifacts(spec, facts, shapes, lora_bias, adapter + saved, saved, head + copies),
     )
 
 
@@ -224,17 +231,18 @@ def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) 
 
 
 def _artifacts(
-    spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int, saved: int, added: int
+    spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], lora_bias: bool, trained: int, saved: int, added: int
 ) -> ArtifactBytes:
     """Estimate the files.
 
     Args:
+        lora_bias: whether the LoRA has biases; PEFT gives every module one then.
         trained: elements of A, B and `saved`, the modules in full.
         added: elements of the merged model beside the base's.
     """
     basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
     rank = max(shape.ranks for shape in shapes)
-    lora = sum(rank * (shape.columns + shape.rows) for shape in shapes)
+    lora = sum(rank * (shape.inputs + shape.rows) + lora_bias * shape.rows for shape in shapes)
     besides = facts.processor_bytes + FILE_OVERHEAD
     sizes = {
         "adapter": FLOAT * (trained + basis) + besides,

@@ -36,7 +36,8 @@ class Fields(Protocol):
 
 def idle_settings(fields: Fields) -> list[str]:
     """Describe fields that others switch off."""
-    made = [name for name, field in AdamssSpec.model_fields.items() if getattr(fields, name) != field.default]
+    known = AdamssSpec.model_fields.items()
+    made = [name for name, field in known if getattr(fields, name, field.default) != field.default]
     idle = [name for name in made if name in ONLY_WITH_ASA] if not fields.use_asa else []
     messages = []
     if idle:
@@ -80,6 +81,17 @@ def _sparse_pruning(fields: Any) -> list[str]:
         f"mask_interval is {interval}, but the ramp has {final - init} steps: subspaces are pruned after step "
         f"{steps} only. Use at most {max(1, (final - init) // 2)} to prune little by little."
     ]
+
+
+def idle_bias(bias: str, any_bias: bool) -> list[str]:
+    """Describe a frozen bias where there is none.
+
+    Args:
+        any_bias: whether one of the adapted modules has a bias.
+    """
+    if bias != "frozen" or any_bias:
+        return []
+    return ["bias has no effect: none of the adapted modules has a bias."]
 
 
 def clamped_rank(r: int, widths: Mapping[str, int]) -> list[str]:

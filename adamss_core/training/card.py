@@ -155,7 +155,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}{_former_names(manifest)}"
+        f"{_start(spec)}{_biases(adamss)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
@@ -174,6 +174,11 @@ def _start(spec: dict[str, Any]) -> str:
     if spec["adamss"]["init_weights"] is None:
         return " A started with orthonormal rows and B as small noise, so training did not start at the base model."
     return " A started with orthonormal rows and B at zero, so training started at the base model's outputs."
+
+
+def _biases(adamss: dict[str, Any]) -> str:
+    """Say that the biases stayed as they were, where they did."""
+    return " The biases of the adapted modules are the base model's own." if adamss.get("bias") == "frozen" else ""
 
 
 def _former_names(manifest: dict[str, Any]) -> str:

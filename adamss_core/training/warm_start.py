@@ -59,6 +59,7 @@ def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source,
                 f"adamss.{field} is {getattr(config, field)} here and {getattr(source_config, field)} there",
                 "Give both jobs the same values, or leave init_from out.",
             )
+    _check_bias(model, adapter, tensors)
     try:
         check_complete(model, adapter, tensors)
         if source.classes:
@@ -71,6 +72,25 @@ def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source,
         if error.code == "base_mismatch":
             raise
         raise _unusable(f"its modules differ: {error.message}", error.hint) from error
+
+
+def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
+    """Check that both adapters train the biases of their modules, or neither: the basis tells, and is taken over.
+
+    Raises:
+        TrainingError: init_from_unusable.
+    """
+    for name, layer in model.base_model.adapted_layers(adapter).items():
+        basis = tensors.get(f"{KEY_PREFIX}{name}.adamss_newB")
+        if layer.base_bias() is None or basis is None:
+            continue
+        here, there = layer.has_frozen_bias(adapter), not bool(basis[:, -1].any())
+        if here != there:
+            words = {True: "frozen", False: "trained"}
+            raise _unusable(
+                f"adamss.bias is {words[here]} here and {words[there]} there",
+                "Give both jobs the same value, or leave init_from out.",
+            )
 
 
 def _head(

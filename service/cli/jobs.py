@@ -113,6 +113,8 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
+    if (found["spec"].get("adamss") or {}).get("bias") == "frozen":
+        fields["biases"] = "frozen"
     if asa := found["asa"]:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
     fields |= {"best": _best(found)} if found["result"] else {}
@@ -374,6 +376,11 @@ def _parameters(job: JobJson) -> str | None:
     return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
 
 
+def _yes_no(value: Any) -> Any:
+    """Spell out a truth value; any other stays as it is."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(plan)
@@ -381,7 +388,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
     phases = estimate.pop("memory_phases", None) or {}
-    fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
+    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]

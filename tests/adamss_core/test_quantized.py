@@ -153,3 +153,13 @@ def test_merge_requantises(convert: Callable[[nn.Linear], nn.Module]) -> None:
         assert float((again.base_extended()[:, :64] - sum_).norm() / sum_.norm()) < 0.15
         assert type(merged.get_submodule(name)).__module__.startswith("bitsandbytes")
     assert (out(merged) - expected).norm() < 0.5 * (unadapted - expected).norm()
+
+
+@pytest.mark.parametrize("convert", KINDS)
+def test_a_frozen_bias_stays_the_base_s(convert: Callable[[nn.Linear], nn.Module], tmp_path: Path) -> None:
+    ours = give_effect(get_adamss_model(quantised(convert), mlp_config(target_modules=["first"]), bias="frozen"))
+    assert layers_of(ours)["first"].has_frozen_bias("default")
+    save_adapter(ours, tmp_path / "ours")
+    full = load_adapter(Mlp(width=64), tmp_path / "ours", allow_other_base=True)
+    assert export_lora(full, tmp_path / "lora")["lora_bias"] is False
+    assert torch.equal(merge_adapter(full).get_parameter("first.bias"), Mlp(width=64).first.bias)

@@ -48,6 +48,7 @@ function Head({ job, map, rows }) {
     ["epoch", epoch.toFixed(2)],
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...parametersFact(job.resolved.estimate),
+    ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),

@@ -109,6 +109,12 @@ def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
     assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
 
 
+def test_show_says_that_biases_are_frozen(printed: Any) -> None:
+    for bias, says in (("frozen", [["biases", "frozen"]]), ("trained", [])):
+        lines = printed(jobs.show, "job_abc", spec={"adamss": {"bias": bias}})
+        assert [line.split() for line in lines if line.startswith("biases")] == says
+
+
 def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"
