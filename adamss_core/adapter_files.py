@@ -27,6 +27,7 @@ from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 from adamss_core.peft_model import adaptable, build_peft_model, restored_on_error
+from adamss_core.removal import remove_pruned
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -54,6 +55,7 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
         "format": "adamss-adapter",
         "version": 1,
         "bias": "frozen" if has_frozen_biases(model, adapter) else "trained",
+        "asa_pruned": "removed" if removes_pruned(model, adapter) else "frozen",
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
@@ -109,6 +111,9 @@ def load_adapter(
             ) from error
     if not is_trainable:
         model.eval()
+        if removes_pruned(model, adapter_name):
+            for layer in model.base_model.adapted_layers(adapter_name).values():
+                remove_pruned(layer, adapter_name)
     return model
 
 
@@ -141,6 +146,12 @@ def has_frozen_biases(model: PeftModel, adapter: str) -> bool:
     layers = model.base_model.adapted_layers(adapter).values()
     with_bias = [layer for layer in layers if layer.base_bias() is not None]
     return bool(with_bias) and all(layer.has_frozen_bias(adapter) for layer in with_bias)
+
+
+def removes_pruned(model: PeftModel, adapter: str) -> bool:
+    """Return whether subspaces that ASA prunes are removed from the adapter."""
+    states = [layer.asa_state(adapter) for layer in model.base_model.adapted_layers(adapter).values()]
+    return any(state is not None and state.removes for state in states)
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:
@@ -267,7 +278,7 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
                 where=module,
             )
         for k, part in enumerate(parts):
-            if part.dim() != 2 or part.shape[0] < 1 or part.shape[1] != basis.shape[0]:
+            if part.dim() != 2 or part.shape[1] != basis.shape[0]:
                 raise TensorShapeError(
                     f"'{module}.adamss_A.{k}' has shape {tuple(part.shape)}, but (rank, {basis.shape[0]}) is needed.",
                     hint="The file was altered: get it again.",

@@ -18,6 +18,7 @@ from adamss_core.model_parts import modules_outside
 
 DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
 Bias = Literal["trained", "frozen"]
+AsaPruned = Literal["frozen", "removed"]
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
 _BETAS = ("asa_importance_beta", "asa_uncertainty_beta")
@@ -27,6 +28,7 @@ _RESERVED = {"weight", "bias", "base_layer", "original_module", "modules_to_save
 _RESERVED |= {
     "pruned_at",
     "masked_at",
+    "removed_rank",
     "score",
     "compact",
     "importance_a",
@@ -63,6 +65,17 @@ def is_frozen_bias(bias: Bias) -> bool:
     if bias not in get_args(Bias):
         raise _refuse("bias", bias, "Use 'trained', as PEFT does, or 'frozen'.")
     return bias == "frozen"
+
+
+def removes_pruned(asa_pruned: AsaPruned) -> bool:
+    """Return whether the setting removes pruned subspaces.
+
+    Raises:
+        ConfigError: it is no such setting.
+    """
+    if asa_pruned not in get_args(AsaPruned):
+        raise _refuse("asa_pruned", asa_pruned, "Use 'frozen', as PEFT does, or 'removed'.")
+    return asa_pruned == "removed"
 
 
 def _validate_asa(config: AdamssConfig) -> None:

@@ -24,7 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"bias"}
+BEYOND_PEFT = {"bias", "asa_pruned"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -72,6 +72,9 @@ class AdamssSpec(BaseModel):
     """Decay of the running average of the importance's deviation; with 1 it stays at 0."""
     asa_schedule_exponent: Annotated[float, Field(le=1_000)] = 3.0
     """Shape of the ramp: 1 prunes evenly, larger values prune more at the beginning."""
+    asa_pruned: Literal["frozen", "removed"] = "frozen"
+    """"frozen" keeps the value of a pruned subspace in the outputs, as PEFT does, so files do not shrink; "removed"
+    takes it out at the step that prunes it: adapter, LoRA and merged model have only what is left. PEFT loads both."""
 
     use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
     """Choose each subspace's rank by its singular values, up to `subspace_rank`."""

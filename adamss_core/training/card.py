@@ -162,6 +162,8 @@ def _method(manifest: dict[str, Any]) -> str:
             f"\n\nAdaptive Subspace Allocation kept {pruning['active']} of {pruning['total']} subspaces (target "
             f"{pruning['target']}), pruning from step {adamss['init_warmup']} to {adamss['final_warmup']}."
         )
+        if adamss.get("asa_pruned") == "removed":
+            text += " Pruned subspaces were removed, and have no effect."
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text

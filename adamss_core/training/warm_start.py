@@ -37,9 +37,9 @@ SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields 
 def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source, reporter: Reporter) -> None:
     """Replace a fresh adapter's values, head included, by a published adapter's.
 
-    Every subspace is active again, pruned ones with the values they were pruned with: the new run has its own
-    schedule. The head's outputs are matched by the names of their classes; for other classes the head keeps its own
-    start.
+    Every subspace is active again, pruned ones with the values they were pruned with, removed ones without an effect:
+    the new run has its own schedule. The head's outputs are matched by the names of their classes; for other classes
+    the head keeps its own start.
 
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
@@ -62,6 +62,7 @@ def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source,
     _check_bias(model, adapter, tensors)
     try:
         check_complete(model, adapter, tensors)
+        tensors |= _revived(model, adapter, tensors)
         if source.classes:
             tensors |= _head(model, tensors, classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
@@ -91,6 +92,17 @@ def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> N
                 f"adamss.bias is {words[here]} here and {words[there]} there",
                 "Give both jobs the same value, or leave init_from out.",
             )
+
+
+def _revived(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return A and B of subspaces that were removed: the fresh adapter's A, and a B of zeros in the published shape."""
+    removed = [key for key, value in tensors.items() if ".adamss_A." in key and value.shape[0] == 0]
+    own = adapter_tensors(model, adapter) if removed else {}
+    revived = {key: own[key] for key in removed}
+    for key in removed:
+        b = key.replace(".adamss_A.", ".adamss_B.")
+        revived[b] = own[key].new_zeros(tensors[b].shape[0], own[key].shape[0])
+    return revived
 
 
 def _head(

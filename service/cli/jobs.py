@@ -113,10 +113,12 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
-    if (found["spec"].get("adamss") or {}).get("bias") == "frozen":
+    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
+    if adamss.get("bias") == "frozen":
         fields["biases"] = "frozen"
     if asa := found["asa"]:
-        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
+        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {_number(value)}" for name, value in before.items() if value is not None]

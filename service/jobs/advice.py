@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of, record_on
-from adamss_core.spec.estimate import shape_of
 from adamss_core.spec.lengths import length_limit
+from adamss_core.spec.shapes import shape_of
 from adamss_core.spec.tasks.preset import FAR
 from adamss_core.spec.without_effect import clamped_rank, idle_bias, idle_settings
 from service.jobs.case import Case

@@ -49,7 +49,7 @@ function Head({ job, map, rows }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...parametersFact(job.resolved.estimate),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
-    ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
+    ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),
@@ -68,6 +68,8 @@ function Head({ job, map, rows }) {
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
+
+const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
 
 // Before pruning: bounds until the run has counted them.
 function parametersFact(estimate) {

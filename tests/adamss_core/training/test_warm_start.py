@@ -12,10 +12,11 @@ from peft import PeftModel
 from adamss_core import get_adamss_model, save_adapter
 from adamss_core.config import Bias
 from adamss_core.fileio.zipping import write_zip
+from adamss_core.training.adapter_size import adapter_size
 from adamss_core.training.base_model import Source
 from adamss_core.training.errors import TrainingError
 from adamss_core.training.warm_start import warm_start
-from tests.adamss_core.support import give_effect, layers_of
+from tests.adamss_core.support import ASA, give_effect, layers_of, outputs, prune_half
 from tests.adamss_core.training.support import Recorder
 from tests.models import config, tiny_bert, tiny_llama
 
@@ -51,3 +52,25 @@ def test_without_biases_there_is_nothing_to_differ(tmp_path: Path) -> None:
     warm_start(model, published(source, tmp_path), None, SOURCE, Recorder())
     for name, layer in layers_of(model).items():
         assert torch.equal(layer.get_delta_weight("default"), layers_of(source)[name].get_delta_weight("default"))
+
+
+def test_removed_subspaces_take_part_again_without_an_effect(tmp_path: Path) -> None:
+    fields = config(**ASA | {"asa_target_subspaces": 5})
+    source = give_effect(get_adamss_model(tiny_bert(), fields, asa_pruned="removed"))
+    prune_half(source, torch.optim.SGD([p for p in source.parameters() if p.requires_grad], lr=0.1))
+    model = get_adamss_model(tiny_bert(), fields, asa_pruned="removed")
+    warm_start(model, published(source, tmp_path), None, SOURCE, Recorder())
+    assert (outputs(model) - outputs(source)).abs().max() < 1e-6
+    assert adapter_size(model) == adapter_size(source)
+    assert model.base_model.asa_summary()["active"] == 16
+    fresh = layers_of(get_adamss_model(tiny_bert(), fields))
+    removed = 0
+    for name, layer in layers_of(model).items():
+        state = layers_of(source)[name].asa_state("default")
+        assert state is not None
+        pairs = layer.layouts["default"].unpack(*layer.packed("default"))
+        own = fresh[name].layouts["default"].unpack(*fresh[name].packed("default"))
+        for (a, b), (first, _), active in zip(pairs, own, state.active.tolist(), strict=True):
+            assert active or (torch.equal(a, first) and not b.any())
+            removed += not active
+    assert removed == 11

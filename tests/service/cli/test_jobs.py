@@ -115,6 +115,15 @@ def test_show_says_that_biases_are_frozen(printed: Any) -> None:
         assert [line.split() for line in lines if line.startswith("biases")] == says
 
 
+def test_show_says_that_pruned_subspaces_are_removed(printed: Any) -> None:
+    asa = {"total": 16, "active": 5, "target": 5}
+    for pruned, says in (("removed", ", pruned ones are removed"), ("frozen", "")):
+        lines = printed(jobs.show, "job_abc", asa=asa, spec={"adamss": {"asa_pruned": pruned}})
+        assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("subspaces")] == [
+            f"5 active of 16, target 5{says}"
+        ]
+
+
 def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"
