@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adamss_core.adapter_files import load_adapter, save_adapter
+    from adamss_core.calibration import Calibration
     from adamss_core.callback import AdamssAsaCallback
     from adamss_core.export import export_lora, merge_adapter
     from adamss_core.peft_model import get_adamss_model
 
 __all__ = [
     "AdamssAsaCallback",
+    "Calibration",
     "export_lora",
     "get_adamss_model",
     "load_adapter",
@@ -25,6 +27,7 @@ __all__ = [
 
 _HOMES = {
     "AdamssAsaCallback": "callback",
+    "Calibration": "calibration",
     "export_lora": "export",
     "get_adamss_model": "peft_model",
     "load_adapter": "adapter_files",

@@ -33,6 +33,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 MANIFEST = "adamss_manifest.json"
 KEY_PREFIX = "base_model.model."
+WEIGHTS_BASIS = "weights"  # PEFT's; `calibration` makes others
 
 
 def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
@@ -56,6 +57,7 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
         "version": 1,
         "bias": "frozen" if has_frozen_biases(model, adapter) else "trained",
         "asa_pruned": "removed" if removes_pruned(model, adapter) else "frozen",
+        "basis": model.base_model.basis_kinds.get(adapter, WEIGHTS_BASIS),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
@@ -100,6 +102,7 @@ def load_adapter(
     with fitted_embeddings(base_model, tensors, KEY_PREFIX), restored_on_error(base_model):
         model = build_peft_model(base_model, config, adapter_name, source)
         model.base_model.decompose = compute  # for adapters that are added later
+        model.base_model.basis_kinds[adapter_name] = read_basis_kind(folder)
         try:
             check_complete(model, adapter_name, tensors)
             set_peft_model_state_dict(model, tensors, adapter_name=adapter_name)
@@ -233,6 +236,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise AdapterFileError(
             f"{path} is truncated or not a safetensors file ({error}).", hint="Get the file again.", where=WEIGHTS
         ) from error
+
+
+def read_basis_kind(folder: Path) -> str:
+    """Return the origin of the basis of an adapter that was read: "weights", "inputs" or "gradient".
+
+    PEFT's files have no manifest, and a basis of W.
+    """
+    manifest = folder / MANIFEST
+    return json.loads(manifest.read_bytes()).get("basis", WEIGHTS_BASIS) if manifest.is_file() else WEIGHTS_BASIS
 
 
 def _read_checked(path: Path) -> bytes:

@@ -96,6 +96,12 @@ class AsaStateError(AdamssError, ValueError):
     code = "invalid_asa_state"
 
 
+class CalibrationError(AdamssError, ValueError):
+    """The calibration rows give no basis; `where` is the module or field."""
+
+    code = "calibration_failed"
+
+
 class MergeError(AdamssError, RuntimeError):
     """The delta cannot be merged into a base layer; `where` is the module or adapter."""
 

@@ -75,6 +75,7 @@ class AdamssModel(BaseTuner):
     ) -> None:
         self.removes_pruned = removes_pruned
         self.decompose = decompose or decompose_with_cache(None)
+        self.basis_kinds: dict[str, str] = {}  # of adapters whose basis is from data; see `calibration`
         self._planned: dict[str, Decomposition] = {}
         self._layers: dict[str, AdamssLayer] | None = None
         self._is_untied = False
@@ -176,6 +177,7 @@ class AdamssModel(BaseTuner):
     def delete_adapter(self, adapter_name: str) -> None:
         """Remove an adapter from all layers."""
         super().delete_adapter(adapter_name)
+        self.basis_kinds.pop(adapter_name, None)
         self._layers = None
 
     # --- tied weights ---------------------------------------------------------------------------------------------

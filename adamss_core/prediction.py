@@ -14,11 +14,8 @@ import json
 import logging
 import os
 import queue
-import shutil
 import sys
 import time
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,17 +23,13 @@ from threading import Thread
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers.utils import logging as transformers_logging
 
-from adamss_core.adapter_files import load_adapter
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order
-from adamss_core.fileio.hashing import sha256_of
-from adamss_core.spec import JobSpec
-from adamss_core.training.base_model import Source, quiet_loading
+from adamss_core.published import Loaded, load_published
 from adamss_core.training.errors import TrainingError, translated_errors
-from adamss_core.training.tasks import Task, task_of
+from adamss_core.training.request import PublishedModel
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -68,15 +61,9 @@ class PredictOrder:
         fields = read_order(folder)
         return cls(**fields | {"archive": Path(fields["archive"])})
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """A trained model in evaluation mode, with its task and processor."""
-
-    task: Task
-    model: Any
-    processor: Any
-    limit: int  # tokens
+    @property
+    def published(self) -> PublishedModel:
+        return PublishedModel(self.archive, self.sha256)
 
 
 class Predictor:
@@ -84,7 +71,7 @@ class Predictor:
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        self._key: tuple[str, str] | None = None
+        self._key: PublishedModel | None = None
         self._loaded: Loaded | None = None
 
     def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
@@ -100,59 +87,13 @@ class Predictor:
                 return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **order.options)
 
     def _load(self, order: PredictOrder) -> Loaded:
-        key = (order.sha256, str(order.archive))
+        key = order.published
         if self._loaded is None or self._key != key:
             self._loaded = None  # two models may not fit
             gc.collect()
-            self._loaded = load(order, self._scratch / "artifact")
+            self._loaded = load_published(key, order.base, order.revision, self._scratch / "artifact")
             self._key = key
         return self._loaded
-
-
-def load(order: PredictOrder, folder: Path) -> Loaded:
-    """Unpack an artifact, load it, and remove the unpacked files; memory-mapped weights stay readable.
-
-    Raises:
-        TrainingError: artifact_damaged, or the reason why the model cannot be loaded.
-    """
-    if sha256_of(order.archive) != order.sha256:
-        raise TrainingError(
-            "artifact_damaged",
-            "The file of the trained model is not what was published.",
-            hint="Restore it from a backup, or run the job again.",
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(order.archive) as archive:
-            archive.extractall(folder)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        spec = JobSpec.model_validate(manifest["spec"])
-        task = task_of(spec, is_encoder_decoder=manifest.get("is_encoder_decoder", False))
-        processor = task.read_processor(folder)
-        base = manifest["base_model"]["name"]
-        source = Source(order.base, order.revision, base, tuple(manifest["result"].get("labels") or ()))
-        model = _MODELS[manifest["artifact"]](task, source, folder, processor)
-        return Loaded(task, model.eval(), processor, manifest["max_length"])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _merged(task: Task, source: Source, folder: Path, processor: Any) -> Any:
-    with quiet_loading():
-        return task.auto_model.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-
-
-def _lora(task: Task, source: Source, folder: Path, processor: Any) -> Any:
-    return PeftModel.from_pretrained(task.load_base(source, processor)[0], str(folder), torch_device="cpu")
-
-
-def _adapter(task: Task, source: Source, folder: Path, processor: Any) -> Any:
-    return load_adapter(task.load_base(source, processor)[0], folder, is_trainable=False)
-
-
-_MODELS: dict[str, Callable[[Task, Source, Path, Any], Any]] = {"merged": _merged, "lora": _lora, "adapter": _adapter}
 
 
 def with_image(cells: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adamss_core.training.request import RunRequest
+from adamss_core.training.request import PublishedModel, RunRequest
 from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Job
+from service.shared.jobs.job_queries import model_artifact
 from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
@@ -42,7 +43,20 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
         keep_checkpoints=settings.keep_checkpoints,
         test_file=files.dataset_rows(spec.dataset.test) if spec.dataset.test else None,
         init_from=_adapter_of(db, spec.init_from, files) if spec.init_from else None,
+        evaluates=_evaluated(db, job, files),
     )
+
+
+def _evaluated(db: Database, job: Job, files: Home) -> PublishedModel | None:
+    """Return the model that the job evaluates; None for a job that trains one."""
+    if job.evaluates is None:
+        return None
+    is_base = job.resolved["evaluates"]["model"] == "base"
+    with db.read() as session:
+        artifact = model_artifact(session, job.evaluates)
+    if artifact is None:  # the run misses the file, and says so
+        return PublishedModel(files.artifact(job.evaluates, "adapter"), "", is_base)
+    return PublishedModel(files.resolve(artifact.path), artifact.sha256, is_base)
 
 
 def _adapter_of(db: Database, job_id: str, files: Home) -> Path:

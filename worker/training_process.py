@@ -1,7 +1,7 @@
-"""Train one job: `python -m worker.training_process <job folder>`, started by the supervisor.
+"""Train one job, or evaluate a trained model: `python -m worker.training_process <job folder>`.
 
-The process reads the request from the job's folder and the database's address from its standard input, runs
-`adamss_core.training`, publishes the artifacts, and writes to `outcome.json` how it ended.
+The supervisor starts it. The process reads the request from the job's folder and the database's address from its
+standard input, runs `adamss_core.training`, publishes the artifacts, and writes to `outcome.json` how it ended.
 """
 
 from __future__ import annotations
@@ -90,34 +90,31 @@ class TrainingProcess:
             reporter.stopping.set()
         try:
             failpoint("loading")
-            from adamss_core.training.run import run  # torch: only here, and only now
-
-            result = run(request, reporter)
-            return self._publish(db, request.job_id, result)
+            return self._publish(db, request, _work(request, reporter))
         except Stopped:
             return self._stopped()
         except IncompleteRun as error:
             logger.exception("an artifact failed")
             if error.deterministic or is_last_attempt(db, request.job_id):
-                return self._publish(db, request.job_id, error.outcome, from_error(error)[0])
+                return self._publish(db, request, error.outcome, from_error(error)[0])
             return self._failed(error)
         except Exception as error:
             logger.exception("the run failed")
             return self._failed(error)
 
-    def _publish(self, db: Database, job_id: str, result: RunResult, error: Failure | None = None) -> Outcome:
+    def _publish(self, db: Database, request: RunRequest, result: RunResult, error: Failure | None = None) -> Outcome:
         assert self._reporter is not None
         if not self._reporter.close(self.order.lease_seconds):
             return self._stopped()
         failpoint("before_publish")
         deadline = monotonic() + self.order.lease_seconds
-        complete = False
+        complete = request.evaluates is not None  # nothing was measured step by step
         while True:
             try:
                 if not complete:
-                    measured = metrics_file(db, self.folder, job_id)
+                    measured = metrics_file(db, self.folder, request.job_id)
                     result, complete = replace(result, artifacts=[*result.artifacts, measured]), True
-                won = publish(db, self.order.home, job_id, self.order.attempt, result, error)
+                won = publish(db, self.order.home, request.job_id, self.order.attempt, result, error)
             except SQLAlchemyError as outage:
                 if monotonic() > deadline:
                     return self._outcome("failed", DATABASE_LOST)
@@ -183,6 +180,17 @@ class TrainingProcess:
                 self._outcome("stopped").write(self.folder)
             self._dropped = True
             os._exit(0)
+
+
+def _work(request: RunRequest, reporter: BufferedReporter) -> RunResult:
+    """Train, or evaluate what was trained before; torch is imported only here, and only now."""
+    if request.evaluates is not None:
+        from adamss_core.evaluation_job import evaluate_model
+
+        return evaluate_model(request, reporter)
+    from adamss_core.training.run import run
+
+    return run(request, reporter)
 
 
 if __name__ == "__main__":

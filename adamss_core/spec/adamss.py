@@ -24,7 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"bias", "asa_pruned"}
+BEYOND_PEFT = {"basis", "bias", "asa_pruned"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -40,6 +40,11 @@ class AdamssSpec(BaseModel):
     """Number K of subspaces into which the rows of each target are clustered."""
     subspace_rank: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
     """Rank of the trained update in each subspace."""
+    basis: Literal["weights", "inputs", "gradient"] = "weights"
+    """Source of the `r` frozen directions in which A works: "weights", the leading ones of each target's weight, as in
+    PEFT; "inputs", those in which its inputs vary most; "gradient", those in which the loss would change it most. The
+    last two are found before the first step, from up to 256 training rows that the seed chooses, and travel in the
+    adapter, which PEFT loads as any other. Row sets are the weight's in each case."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""

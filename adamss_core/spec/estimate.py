@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.calibration_plan import plan_calibration, sketch_width
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
@@ -89,6 +90,10 @@ class Estimate(BaseModel):
     seconds: float | None = None
     """Time from start to end, by the rate of finished jobs with the same base model on the same kind of device; null
     where none has finished."""
+    calibration_rows: int | None = None
+    """Training rows that `adamss.basis` is taken from before the first step; null where it is not taken from rows."""
+    calibration_share: float | None = None
+    """Time of that, as a share of the time of all steps, about."""
     lora_rank: int | None = None
     """Rank of the LoRA, that of its widest module, at most: subspaces that ASA removes have none, frozen ones keep
     theirs, and the weights decide over dynamic ranks. Null in plans of older versions."""
@@ -133,7 +138,12 @@ def estimate(
     lora_bias = spec.adamss.bias == "trained" and any(module.bias for module in modules)
     full = trained_in_full(spec.adamss, facts, default_heads(record_of(spec).peft_type))
     saved = head + saved_parameters(full, facts)
-    sizes = Sizes(basis=sum(shape.basis * shape.columns for shape in shapes), trained=adapter + saved)
+    calibration = plan_calibration(plan, train_rows)
+    sizes = Sizes(
+        basis=sum(shape.basis * shape.columns for shape in shapes),
+        trained=adapter + saved,
+        sketches=0 if calibration is None else sum(_sketch(shape, spec.adamss) for shape in shapes),
+    )
     copies = untied_parameters([*full, *(module.name for module in modules)], facts)
     batch = largest_batch(spec, facts, lengths)
     phases = None if device.kind == "cuda" else process_memory(spec, facts, modules, sizes, batch, device.bf16)
@@ -154,6 +164,8 @@ def estimate(
         memory_phases=phases,
         lengths=lengths.source,
         batch_tokens=batch.tokens,
+        calibration_rows=None if calibration is None else calibration.rows,
+        calibration_share=None if calibration is None else calibration.share,
         lora_rank=rank,
         least_lora_rank=least_rank,
         lora_bias=lora_bias,
@@ -187,6 +199,10 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
         return target
     left = 1 - (step - init) / (final - init)
     return int(target + (subspaces - target) * left**spec.asa_schedule_exponent)
+
+
+def _sketch(shape: Shape, spec: AdamssSpec) -> int:
+    return shape.columns * sketch_width(shape.columns if spec.basis == "inputs" else shape.rows, shape.basis)
 
 
 def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) -> str | None:

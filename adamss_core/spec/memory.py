@@ -54,10 +54,13 @@ class MemoryPhases(BaseModel):
     """The largest batch, forward and backward."""
     verification: int
     """Artifacts are loaded again, each beside the trained model, and compared with it."""
+    calibration: int | None = None
+    """The largest batch with the sketches of all adapted modules, before training; null where `adamss.basis` takes
+    nothing from the rows."""
 
     @property
     def peak(self) -> int:
-        return max(self.loading, self.training, self.verification)
+        return max(self.loading, self.training, self.verification, self.calibration or 0)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,12 @@ class Sizes:
     Attributes:
         basis: of the frozen bases of the adapted modules.
         trained: of A, B and the head.
+        sketches: that calibration keeps of the adapted modules.
     """
 
     basis: int
     trained: int
+    sketches: int = 0
 
 
 def device_memory(spec: JobSpec, facts: ModelFacts, sizes: Sizes, batch: BatchShape) -> int:
@@ -82,7 +87,9 @@ def device_memory(spec: JobSpec, facts: ModelFacts, sizes: Sizes, batch: BatchSh
     if half and not training.gradient_checkpointing:
         activations += HALF * _linear(facts)  # autocast's copies of the frozen weights, which backward reads again
     activations += record.head_activation_bytes(int(batch.tokens * batch.decoded), facts)
-    return _weights(spec, facts) + FLOAT * (sizes.basis + 4 * sizes.trained) + activations
+    # Calibration comes before gradients and moments; what it gives back, training takes.
+    beside = max(4 * sizes.trained, sizes.trained + sizes.sketches)
+    return _weights(spec, facts) + FLOAT * (sizes.basis + beside) + activations
 
 
 def process_memory(
@@ -113,7 +120,15 @@ def process_memory(
         loading=int(loaded + converted),
         training=int(loaded + STEP + kept + scores),
         verification=int(loaded + STEP + retained + models + (1 + PROBE_COPIES) * probes),
+        calibration=_calibration(spec, sizes, loaded, kept + scores),
     )
+
+
+def _calibration(spec: JobSpec, sizes: Sizes, loaded: float, batch: float) -> int | None:
+    """Return the memory of calibration: for inputs no activation of the batch is kept."""
+    if not sizes.sketches:
+        return None
+    return int(loaded + STEP + FLOAT * sizes.sketches + (batch if spec.adamss.basis == "gradient" else 0))
 
 
 def _is_half(spec: JobSpec, bf16: bool) -> bool:

@@ -155,7 +155,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}{_biases(adamss)}{_former_names(manifest)}"
+        f"{_start(spec)}{_basis(spec, result)}{_biases(adamss)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
@@ -176,6 +176,18 @@ def _start(spec: dict[str, Any]) -> str:
     if spec["adamss"]["init_weights"] is None:
         return " A started with orthonormal rows and B as small noise, so training did not start at the base model."
     return " A started with orthonormal rows and B at zero, so training started at the base model's outputs."
+
+
+def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
+    """Name the source of the basis, where it is not the weight's."""
+    basis = spec["adamss"].get("basis", "weights")
+    if basis == "weights":
+        return ""
+    directions = "vary most" if basis == "inputs" else "have the largest gradient"
+    what = "the adapted layers' inputs" if basis == "inputs" else "their weights"
+    rows = result.get("calibration", {}).get("rows")
+    origin = f"over {rows} training rows" if rows else "as in the adapter that training started from"
+    return f" A works in the directions in which {what} {directions}, {origin} (`basis: {basis}`)."
 
 
 def _biases(adamss: dict[str, Any]) -> str:

@@ -7,51 +7,45 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adamss_core.spec.cells import Cells
 from adamss_core.training.data import Rows
+from adamss_core.training.evaluator import Evaluator, Part
 from adamss_core.training.illustration import illustrate
-from adamss_core.training.setup import Setup
 
 KEPT = 100
 BATCH = 8  # rows predicted at a time, at most
 SHOWN = 400  # characters of a text
 
 
-def hardest_examples(setup: Setup, model: nn.Module, losses: Tensor | None, batch_size: int) -> list[dict[str, Any]]:
+def hardest_examples(evaluator: Evaluator, part: Part, losses: Tensor) -> list[dict[str, Any]]:
     """Return the rows with the highest mean loss, the highest first.
 
     Args:
-        losses: (n,) sum of each held-out row's loss terms; None where they are unknown.
+        losses: (n,) sum of each row's loss terms.
 
     Returns:
-        For each row: its number in its file and the file ("eval" or "train"), its input, the expected output, the
-        model's prediction (None where it would have to generate text), and the loss (None where it is not a number).
+        For each row: its number in its file and the file ("train", "eval" or "test"), its input, the expected output,
+        the model's prediction (None where it would have to generate text), and the loss (None where it is not a
+        number).
     """
-    if losses is None or not setup.accelerator.is_main_process:
+    if not evaluator.accelerator.is_main_process:
         return []
-    found: list[dict[str, Any]] = illustrate(
-        setup.reporter,
-        "The held-out rows with the highest loss are not listed",
-        lambda: _found(setup, model, losses, batch_size),
-        [],
-    )
-    model.to("cpu")
-    return found
+    lost = f"The {'held-out' if part.data != 'test' else 'test'} rows with the highest loss are not listed"
+    return illustrate(evaluator.reporter, lost, lambda: _found(evaluator, part, losses), [])
 
 
-def _found(setup: Setup, model: nn.Module, losses: Tensor, batch_size: int) -> list[dict[str, Any]]:
-    model.to(setup.accelerator.device)
-    losses = (losses / setup.evaluation.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
+def _found(evaluator: Evaluator, part: Part, losses: Tensor) -> list[dict[str, Any]]:
+    losses = (losses / part.examples.loss_terms.clamp(min=1)).nan_to_num(nan=math.inf, posinf=math.inf)
     places = losses.topk(min(KEPT, len(losses))).indices.tolist()
-    rows = setup.data.evaluation.take(places)
-    shown = [_shown(setup, cells) for cells in rows.cells()]
-    said = _said(setup, model, rows, min(BATCH, batch_size))
+    rows = part.rows.take(places)
+    shown = [_shown(evaluator, cells) for cells in rows.cells()]
+    said = _said(evaluator, rows)
     return [
         {
             "row": rows.numbers[i],
-            "data": setup.data.held_out["from"],
+            "data": part.data,
             **shown[i],
             "predicted": answer,
             "loss": loss if math.isfinite(loss := float(losses[places[i]])) else None,
@@ -60,22 +54,22 @@ def _found(setup: Setup, model: nn.Module, losses: Tensor, batch_size: int) -> l
     ]
 
 
-def _shown(setup: Setup, cells: Cells) -> dict[str, Any]:
+def _shown(evaluator: Evaluator, cells: Cells) -> dict[str, Any]:
     """Split a row into input and expected answer, each cut to a length that fits a table."""
-    inputs, expected = setup.task.record.split_answer(cells)
+    inputs, expected = evaluator.task.record.split_answer(cells)
     return {"input": _short(inputs), "expected": _short(expected)}
 
 
 @torch.inference_mode()
-def _said(setup: Setup, model: nn.Module, rows: Rows, batch_size: int) -> list[Any]:
+def _said(evaluator: Evaluator, rows: Rows) -> list[Any]:
     """Return the model's answers, (n,), cut as above; None where answering takes too long."""
-    field = setup.task.record.answer_field
+    task, field, size = evaluator.task, evaluator.task.record.answer_field, min(BATCH, evaluator.batch_size)
     if field is None:
         return [None] * len(rows)
-    inputs = setup.task.inputs(rows)
+    inputs = task.inputs(rows)
     answers: list[Mapping[str, Any]] = []
-    for start in range(0, len(inputs), batch_size):
-        answers += setup.task.predict(model, setup.processor, inputs[start : start + batch_size], setup.limit)
+    for start in range(0, len(inputs), size):
+        answers += task.predict(evaluator.model, evaluator.processor, inputs[start : start + size], evaluator.limit)
     return [_short(answer[field]) for answer in answers]
 
 

@@ -15,6 +15,8 @@ from adamss_core.training.scores import finite
 from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Baseline, Predictions
 
+NO_BETTER = "no_better_than_baseline"
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -125,6 +127,17 @@ class Judge:
         if self.metric.higher_is_better:
             return baseline >= (value if interval is None else min(value, interval.low))
         return baseline <= (value if interval is None else max(value, interval.high))
+
+
+def doubt(judgement: Judgement, data: str, causes: list[dict[str, Any]], said: str = "") -> dict[str, Any]:
+    """Return the warning that a model is no better than its baseline, as results and reports have it.
+
+    Args:
+        data: the data set of the rows.
+        said: about the causes, in words.
+    """
+    message = f"The model may only guess: {judgement.sentence()}. {said}".strip()
+    return {"code": NO_BETTER, "message": message, "data": data, "causes": causes}
 
 
 def _mean_loss(losses: Tensor, loss_terms: Tensor) -> Score:

@@ -30,18 +30,17 @@ def encode_data(
         TrainingError: bad_data, where the policy refuses over-long rows, or no row is left.
         Stopped: the reporter asked for it.
     """
-    train_rows, train = _Encoder(task, data, "training", processor, limit, reporter)(data.train)
-    held_out, evaluation = _Encoder(task, data, "evaluation", processor, limit, reporter)(data.evaluation)
+    train_rows, train = _Encoder(task, data.classes, "training", processor, limit, reporter)(data.train)
+    held_out, evaluation = _Encoder(task, data.classes, "evaluation", processor, limit, reporter)(data.evaluation)
     facts = data.held_out | count_and_hash(held_out)
     return replace(data, train=train_rows, evaluation=held_out, held_out=facts), train, evaluation
 
 
-def encode_test(task: Task, data: Data, processor: Any, limit: int, reporter: Reporter) -> tuple[Data, Encoded | None]:
-    """Encode the test rows, if there are any, as `encode_data` does with the others."""
-    if data.test is None:
-        return data, None
-    rows, examples = _Encoder(task, data, "test", processor, limit, reporter)(data.test)
-    return replace(data, test=rows), examples
+def encode_test(
+    task: Task, rows: Rows, classes: list[str], processor: Any, limit: int, reporter: Reporter
+) -> tuple[Rows, Encoded]:
+    """Encode test rows as `encode_data` does with the others; return an entry for each example, and the examples."""
+    return _Encoder(task, classes, "test", processor, limit, reporter)(rows)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class _Encoder:
     """
 
     task: Task
-    data: Data
+    classes: list[str]
     part: str
     processor: Any
     limit: int
@@ -74,7 +73,7 @@ class _Encoder:
             end = min(start + PIECE, len(rows))
             piece = self.task.split_rows(rows.take(range(start, end)), self.processor)
             entries.append(piece)
-            pieces.append(self.task.encode(piece, self.data.classes, self.processor, self.limit))
+            pieces.append(self.task.encode(piece, self.classes, self.processor, self.limit))
             if end < len(rows):
                 facts = {"rows": end, "of": len(rows), "data": self.part}
                 self.reporter.event("rows_encoded", f"{end} of {len(rows)} {self.part} rows are encoded.", facts)

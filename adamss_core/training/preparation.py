@@ -50,7 +50,10 @@ def prepare(
         task.prepare_head(base, data)
     limit = task.limit(processor, base.config)
     data, train, evaluation = encode_data(task, data, processor, limit, reporter)
-    data, test = encode_test(task, data, processor, limit, reporter)
+    test = None
+    if data.test is not None:
+        test_rows, test = encode_test(task, data.test, data.classes, processor, limit, reporter)
+        data = replace(data, test=test_rows)
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
@@ -106,7 +109,7 @@ def _adapted_model(
         return _resumed_adapter(base, checkpoint / ADAPTER)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        warm_start(model, request.init_from, task.auto_model, source, reporter)
+        warm_start(model, request.init_from, request.spec.adamss.basis, task.auto_model, source, reporter)
         reporter.event(
             "adapter_inherited",
             f"Training starts from the adapter of job {request.spec.init_from}.",

@@ -26,6 +26,7 @@ class Progress:
         seconds: time spent in training, over all attempts.
         logged: number of logged steps.
         first_losses, last_losses: training losses of the first and of the last logged steps.
+        calibration: basis, rows, seconds and expected share of the calibration, if there was one.
         before_training: the evaluation before the first step, of tasks that the base model can do; never the best one.
     """
 
@@ -38,6 +39,7 @@ class Progress:
     stopped_early: bool = False
     seconds: float = 0.0
     before_training: Values = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
     logged: int = 0
     first_losses: list[float] = field(default_factory=list)
     last_losses: list[float] = field(default_factory=list)

@@ -14,6 +14,21 @@ Values = dict[str, float | int | None]
 
 
 @dataclass(frozen=True)
+class PublishedModel:
+    """A model that an earlier run has published.
+
+    Attributes:
+        archive: zip of the artifact.
+        sha256: of the zip.
+        is_base: whether the base model alone is meant, for which the artifact only names task, classes and lengths.
+    """
+
+    archive: Path
+    sha256: str
+    is_base: bool = False
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """Inputs of one run.
 
@@ -23,6 +38,8 @@ class RunRequest:
         train_file, eval_file: JSONL, one object per row. Without `eval_file` a share of the training rows is held out.
         more_train_files: of further data sets to train on, in the spec's order.
         test_file: JSONL, evaluated once with the published model.
+        evaluates: the model that is evaluated on `test_file` instead of training one
+            (`adamss_core.evaluation_job.evaluate_model`).
         model: path of a local folder, or a hub id.
         revision: of a hub model.
         folder: the run's own folder, for `checkpoints/` and `artifacts/`.
@@ -43,6 +60,7 @@ class RunRequest:
     init_from: Path | None = None
     test_file: Path | None = None
     more_train_files: tuple[Path, ...] = ()
+    evaluates: PublishedModel | None = None
 
     @property
     def train_files(self) -> tuple[Path, ...]:
@@ -53,6 +71,8 @@ class RunRequest:
         """Encode the request for another process."""
         fields = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
         fields["more_train_files"] = list(map(str, self.more_train_files))
+        if (evaluated := self.evaluates) is not None:
+            fields["evaluates"] = vars(evaluated) | {"archive": str(evaluated.archive)}
         return json.dumps(fields | {"spec": self.spec.model_dump(mode="json")})
 
     @classmethod
@@ -62,6 +82,8 @@ class RunRequest:
         for name in ("train_file", "eval_file", "test_file", "folder", "cache", "init_from"):
             fields[name] = None if fields.get(name) is None else Path(fields[name])
         fields["more_train_files"] = tuple(map(Path, fields.get("more_train_files", ())))
+        if (evaluated := fields.get("evaluates")) is not None:
+            fields["evaluates"] = PublishedModel(**evaluated | {"archive": Path(evaluated["archive"])})
         return cls(**fields | {"spec": JobSpec.model_validate(fields["spec"])})
 
 

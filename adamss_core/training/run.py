@@ -12,10 +12,10 @@ from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.artifacts import incomplete, publish
+from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import translated_errors
 from adamss_core.training.final_evaluation import evaluate_published
-from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.preparation import prepare
@@ -47,8 +47,10 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
         start = _starting_point(store, reporter)
     checkpoint = None if start is None else store.path(start)
     setup, model = prepare(request, reporter, accelerator, checkpoint)
+    calibration = None if checkpoint is not None else calibrate_basis(setup, model)
     set_seed(request.spec.training.seed)  # whether a decomposition came from the cache must not matter
     trainer = Trainer(setup, model, store)
+    trainer.adapter.progress.calibration = calibration
     if checkpoint is not None:
         trainer.restore(checkpoint)
     report_start(trainer.adapter)
@@ -57,10 +59,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     result = _result(trainer.adapter, published, step, time.monotonic() - begun)
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
-    hardest = hardest_examples(setup, published, final.losses, trainer.adapter.progress.micro_batch)
     main = accelerator.is_main_process
     artifacts, failed = publish(setup, published, result, final.reports) if main else ([], [])
-    outcome = RunResult(result=result, artifacts=artifacts, hardest=hardest, evaluation=final.reports)
+    outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)
     return outcome
@@ -131,6 +132,7 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
         "trainable_parameters": adapter.trainable_parameters,
+        **({"calibration": progress.calibration} if progress.calibration else {}),
         "device": setup.accelerator.device.type,
         "training_seconds": progress.seconds,
         "seconds": seconds,

@@ -19,6 +19,7 @@ from adamss_core.adapter_files import (
     active_adapter,
     adapter_tensors,
     check_complete,
+    read_basis_kind,
     read_config,
     read_weights,
 )
@@ -34,8 +35,10 @@ ARTIFACT_MANIFEST = "manifest.json"
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
 
 
-def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source, reporter: Reporter) -> None:
-    """Replace a fresh adapter's values, head included, by a published adapter's.
+def warm_start(
+    model: PeftModel, archive: Path, basis: str, auto_model: Any, source: Source, reporter: Reporter
+) -> None:
+    """Replace a fresh adapter's values, basis and head included, by a published adapter's.
 
     Every subspace is active again, pruned ones with the values they were pruned with, removed ones without an effect:
     the new run has its own schedule. The head's outputs are matched by the names of their classes; for other classes
@@ -44,19 +47,21 @@ def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source,
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
         archive: zip of the published adapter.
+        basis: that the job asks for; A and B of another one mean nothing in it.
         auto_model: transformers' class for the task.
 
     Raises:
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    source_config, tensors, classes = _read(archive)
+    source_config, tensors, classes, source_basis = _read(archive)
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
-    for field in SHAPING:
-        if getattr(source_config, field) != getattr(config, field):
+    pairs = {field: (getattr(config, field), getattr(source_config, field)) for field in SHAPING}
+    for field, (here, there) in {**pairs, "basis": (basis, source_basis)}.items():
+        if here != there:
             raise _unusable(
-                f"adamss.{field} is {getattr(config, field)} here and {getattr(source_config, field)} there",
+                f"adamss.{field} is {here} here and {there} there",
                 "Give both jobs the same values, or leave init_from out.",
             )
     _check_bias(model, adapter, tensors)
@@ -66,6 +71,7 @@ def warm_start(model: PeftModel, archive: Path, auto_model: Any, source: Source,
         if source.classes:
             tensors |= _head(model, tensors, classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
+        model.base_model.basis_kinds[adapter] = basis
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise _unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
@@ -123,20 +129,20 @@ def _head(
     return {key: own[key] for key in axes}
 
 
-def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str]]:
-    """Return the published adapter's configuration, its tensors without ASA's state, and its classes."""
+def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str], str]:
+    """Return the published adapter's configuration, its tensors without ASA's state, its classes and its basis."""
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive) as content:
             folder = Path(name)
             for member in (CONFIG, WEIGHTS, MANIFEST):
                 content.extract(member, folder)
-            config, tensors = read_config(folder), read_weights(folder)
+            config, tensors, basis = read_config(folder), read_weights(folder), read_basis_kind(folder)
             classes = json.loads(content.read(ARTIFACT_MANIFEST))["result"]["labels"]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(
             f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
         ) from error
-    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes
+    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes, basis
 
 
 def _unusable(reason: str, hint: str) -> TrainingError:

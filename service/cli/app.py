@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from service.cli import artifacts, audit, backup, datasets, doctor, init, jobs, keys, models, predict, projects, serve
+from service.cli import (
+    artifacts,
+    audit,
+    backup,
+    datasets,
+    doctor,
+    init,
+    jobs,
+    keys,
+    models,
+    predict,
+    projects,
+    results,
+    serve,
+)
 from service.cli.output import examples, report
 from service.cli.terminal import prepare_streams, put
 
@@ -52,6 +66,10 @@ app.command()(serve.link)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
+jobs.app.command(epilog=results.EVALUATE)(results.evaluate)
+jobs.app.command(epilog=results.EVALUATION)(results.evaluation)
+jobs.app.command(name="worst", epilog=results.WORST)(results.hardest)
+jobs.app.command(epilog=results.SAMPLES)(results.samples)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")

@@ -20,6 +20,7 @@ from service.cli.output import (
     connect,
     duration,
     examples,
+    number,
     print_fields,
     print_table,
     size,
@@ -64,7 +65,7 @@ def submit(
                 ids = [stack.enter_context(_dataset_while(client, given)) for given in dataset or []]
                 _show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
             return
-        job = client.submit(_trained_on(fields, [_id(_uploaded(client, given), given) for given in dataset or []]))
+        job = client.submit(_trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset or []]))
         if not watch:
             if as_json:
                 put_json(job)
@@ -80,12 +81,13 @@ def submit(
 def list_jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this state: queued, running, failed…")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    evaluates: Annotated[str | None, typer.Option(help="Only evaluations of this job's model.", metavar="JOB")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
     with connect() as client:
-        found = client.list_jobs(status, name, limit)
+        found = client.list_jobs(status, name, limit, evaluates=evaluates)
     if as_json:
         put_json(found)
         return
@@ -111,6 +113,10 @@ def show(job: JobId, as_json: Json = False) -> None:
         "eta": duration(found["progress"]["eta_seconds"]),
         "created": when(found["created_at"]),
     }
+    if evaluated := found.get("evaluates"):
+        fields["evaluates"] = f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"
+    if basis := _basis(found):
+        fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
     adamss: dict[str, Any] = found["spec"].get("adamss") or {}
@@ -121,7 +127,7 @@ def show(job: JobId, as_json: Json = False) -> None:
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
-        measured = [f"{name} {_number(value)}" for name, value in before.items() if value is not None]
+        measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
         fields["before training"] = ", ".join(measured)
     if judgement := found.get("judgement"):
         fields["baseline"] = f"{judgement['metric']} {_baseline(found)}, predicts {judgement['predicts']}"
@@ -203,72 +209,8 @@ def metrics(
             for line in lines:
                 writer.write(line)
         return
-    narrow = [[step, f"{epoch:.2f}", *map(_number, values)] for step, epoch, _, *values in lines]
+    narrow = [[step, f"{epoch:.2f}", *map(number, values)] for step, epoch, _, *values in lines]
     print_table(["step", "epoch", *names], narrow, "No metrics yet.")
-
-
-@app.command(
-    name="worst", epilog=examples("adamss jobs worst JOB", "adamss jobs worst JOB --limit 100 --json > worst.json")
-)
-def hardest(
-    job: JobId,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """List the hardest held-out rows by the finished model's loss: wrong labels show up here first."""
-    with connect() as client:
-        rows = client.worst(job, limit)
-    if as_json:
-        put_json(rows)
-        return
-    lines = [
-        [
-            f"{row.get('dataset') or row['data']} {row['row']}",
-            _number(row["loss"]),
-            row["expected"],
-            row["predicted"],
-            *row["input"].values(),
-        ]
-        for row in rows
-    ]
-    titles = ["ROW", "LOSS", "EXPECTED", "PREDICTED", *(rows[0]["input"] if rows else [])]
-    print_table([title.upper() for title in titles], lines, "No examples yet: they are stored when the job succeeds.")
-
-
-@app.command(epilog=examples("adamss jobs evaluation JOB", "adamss jobs evaluation JOB --json > evaluation.json"))
-def evaluation(job: JobId, as_json: Json = False) -> None:
-    """Show how the finished model does in full: beside its baseline, for each class, and where it errs."""
-    from service.cli.evaluation import print_report
-
-    with connect() as client:
-        found = client.evaluation(job)
-    if as_json:
-        put_json(found)
-        return
-    for number, report in enumerate(found):
-        if number:
-            put("")
-        print_report(report)
-    if not found:
-        put("No evaluation yet: it is stored when the job succeeds.")
-
-
-@app.command(epilog=examples("adamss jobs samples JOB", "adamss jobs samples JOB --json > samples.json"))
-def samples(job: JobId, as_json: Json = False) -> None:
-    """Print what a text generation job writes for a few held-out prompts: before training, and by now."""
-    with connect() as client:
-        found = [event["data"] for event in client.events(job) if event["type"] == "samples" and "data" in event]
-    if as_json:
-        put_json(found)
-        return
-    shown = [found[0], found[-1]] if found and found[0]["step"] != found[-1]["step"] else found[-1:]
-    columns = ["row", "prompt", "expected"]
-    rows = [[_one_line(sample[name]) for name in columns] for sample in (shown[0]["samples"] if shown else [])]
-    for evaluation in shown:
-        written = {sample["row"]: _one_line(sample["completion"]) for sample in evaluation["samples"]}
-        columns.append(f"step {evaluation['step']}")
-        rows = [[*row, written.get(row[0])] for row in rows]
-    print_table([column.upper() for column in columns], rows, "No samples yet: text generation jobs write some.")
 
 
 @app.command(
@@ -317,7 +259,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     return spec
 
 
-def _uploaded(client: Client, given: str) -> DatasetJson | None:
+def uploaded(client: Client, given: str) -> DatasetJson | None:
     """Upload a file; return None for the id of a data set."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
@@ -330,15 +272,15 @@ def _uploaded(client: Client, given: str) -> DatasetJson | None:
 @contextmanager
 def _dataset_while(client: Client, given: str) -> Iterator[str]:
     """Yield a data set's id; at the end, delete what was uploaded for it."""
-    dataset = _uploaded(client, given)
+    dataset = uploaded(client, given)
     try:
-        yield _id(dataset, given)
+        yield id_of(dataset, given)
     finally:
         if dataset is not None:
             forget(client, dataset)
 
 
-def _id(dataset: DatasetJson | None, given: str) -> str:
+def id_of(dataset: DatasetJson | None, given: str) -> str:
     return given if dataset is None else dataset["id"]
 
 
@@ -350,6 +292,18 @@ def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:
+    job = watch_to_end(client, job_id, as_json)
+    if not as_json:
+        _print_warnings(job)
+        put(f"Done. Download it: adamss artifacts download {job_id} --extract")
+
+
+def watch_to_end(client: Client, job_id: str, as_json: bool) -> JobJson:
+    """Follow a job until it has succeeded, and return it.
+
+    Raises:
+        typer.Exit: the job has ended otherwise, or the user stops following it.
+    """
     from service.cli.watch import watch as watch_display
     from service.cli.watch import watch_json
 
@@ -364,9 +318,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
         raise typer.Exit(Exit.INTERRUPTED) from None
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
-    if not as_json:
-        _print_warnings(job)
-        put(f"Done. Download it: adamss artifacts download {job_id} --extract")
+    return job
 
 
 def _parameters(job: JobJson) -> str | None:
@@ -376,6 +328,14 @@ def _parameters(job: JobJson) -> str | None:
     if most is None:
         return None
     return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
+
+
+def _basis(job: JobJson) -> str | None:
+    """Format the source of a basis that is not the weight's, with the cost of its calibration where it ran."""
+    basis: str = (job["resolved"].get("spec") or {}).get("adamss", {}).get("basis", "weights")
+    found = (job["result"] or {}).get("calibration")
+    cost = f", of {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    return None if basis == "weights" else basis + cost
 
 
 def _yes_no(value: Any) -> Any:
@@ -397,7 +357,9 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if (seconds := estimate.get("seconds")) is not None:
         fields |= {"time": duration(seconds)}
     fields.pop("seconds", None)
-    fields |= {f"memory while {name}": size(value) for name, value in phases.items()}
+    rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
+    fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
+    fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     fields |= {
@@ -424,9 +386,9 @@ def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
 
 
 def _best(job: JobJson) -> str:
-    """Such as `accuracy 0.8125`: the metric that chose the published checkpoint."""
-    chosen, result = job.get("best_metric"), job["result"] or {}
-    value = result.get(f"eval_{chosen['name']}") if chosen else None
+    """Such as `accuracy 0.8125`: the metric that chose the published checkpoint, or that an evaluation found."""
+    chosen, result, kind = job.get("best_metric"), job["result"] or {}, "test" if job.get("evaluates") else "eval"
+    value = result.get(f"{kind}_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
 
 
@@ -449,11 +411,3 @@ def _print_warnings(job: JobJson) -> None:
 
 def _steps(job: JobJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"
-
-
-def _one_line(value: object) -> object:
-    return " ".join(value.split()) if isinstance(value, str) else value
-
-
-def _number(value: object) -> object:
-    return f"{value:.5g}" if isinstance(value, float) else value

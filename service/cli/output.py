@@ -169,3 +169,8 @@ def when(time: str | None) -> str:
     from datetime import datetime
 
     return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"
+
+
+def number(value: object) -> object:
+    """Shorten a fraction for a table."""
+    return f"{value:.5g}" if isinstance(value, float) else value

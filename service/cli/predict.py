@@ -73,7 +73,7 @@ def predict(
                 rows: Iterable[tuple[Row, Row]] = from_arguments(spec, inputs or [])
             else:
                 read = (
-                    stack.enter_context(uploaded(client, file)) if is_uploaded(spec, file) else partial(read_rows, file)
+                    stack.enter_context(uploaded(client, file)) if is_uploaded(spec, file) else partial(numbered, file)
                 )
                 names = columns_of(from_rows(spec, read(), file))  # validates every row before the first request
                 rows = from_rows(spec, read(), file)
@@ -142,16 +142,37 @@ def is_uploaded(spec: JobSpec, file: Path) -> bool:
 
 
 @contextmanager
-def uploaded(client: Client, file: Path) -> Iterator[Callable[[], Iterator[Row]]]:
-    """Let the service read a file as it reads training data; delete it at the end, unless it had been there before."""
+def uploaded(client: Client, file: Path) -> Iterator[Callable[[], Iterator[tuple[str, Row]]]]:
+    """Let the service read a file as it reads training data; delete it at the end, unless it had been there before.
+
+    Yields:
+        Reader of the rows, each after its place in words.
+    """
     dataset = client.upload_dataset(file)
     try:
         if splits := dataset.get("splits"):
             raise CliError(f"{file} holds {len(splits)} data sets ({', '.join(splits)}). Give the file of one of them.")
         put(*(f"no answer {line}" for line in unread(dataset)), err=True)
-        yield partial(client.rows, dataset["id"])
+        places = places_of(dataset)
+        yield lambda: ((places(number), row) for number, row in enumerate(client.rows(dataset["id"]), start=1))
     finally:
         forget(client, dataset)
+
+
+def places_of(dataset: DatasetJson) -> Callable[[int], str]:
+    """Return a function: number of a row that was read in, its place in the file in words out."""
+    problems = [problem for problem in dataset.get("problems", []) if problem.get("left_out", True)]
+    left_out = sorted(problem["row"] for problem in problems if problem.get("row"))
+    is_known = dataset.get("problem_count", 0) == len(dataset.get("problems", []))
+
+    def place(number: int) -> str:
+        if not is_known:
+            return f"row {number} of those that can be read"
+        for row in left_out:
+            number += row <= number
+        return f"row {number}"
+
+    return place
 
 
 def unread(dataset: DatasetJson) -> list[str]:
@@ -162,7 +183,7 @@ def unread(dataset: DatasetJson) -> list[str]:
     return [*lines, f"and {more} more rows"] if more > 0 else lines
 
 
-def from_rows(spec: JobSpec, rows: Iterable[Row], file: Path) -> Iterator[tuple[Row, Row]]:
+def from_rows(spec: JobSpec, rows: Iterable[tuple[str, Row]], file: Path) -> Iterator[tuple[Row, Row]]:
     """Yield each row of a file as read, with a chat's own answer as `given`, and as sent.
 
     Raises:
@@ -175,7 +196,7 @@ def from_rows(spec: JobSpec, rows: Iterable[Row], file: Path) -> Iterator[tuple[
     record = record_of(spec)
     needed, optional = record.input_fields(spec), record.optional_inputs(spec)
     columns = {field: dict(named_columns(field, getattr(spec.dataset, field))) for field in (*needed, *optional)}
-    for number, row in enumerate(rows, start=1):
+    for place, row in rows:
         sent: Row = {}
         given: Row = {}
         for field, names in columns.items():
@@ -184,7 +205,7 @@ def from_rows(spec: JobSpec, rows: Iterable[Row], file: Path) -> Iterator[tuple[
                     raise CliError(f"{file} has no column '{name}', an input of the job. Columns: {', '.join(row)}.")
             filled = [row[name] for name in names.values() if row[name] is not None and str(row[name]).strip()]
             if not filled and field in needed:
-                raise CliError(f"{file}, row {number}: column '{next(iter(names.values()))}' is empty.")
+                raise CliError(f"{file}, {place}: column '{next(iter(names.values()))}' is empty.")
             if filled:
                 cell = join_texts(filled) if len(names) > 1 else filled[0]
                 sent[field] = cell_of(record.kind_of(field), cell, file.parent)
@@ -210,6 +231,10 @@ def columns_of(rows: Iterable[tuple[Row, Row]]) -> list[str]:
         CliError: see `from_rows`.
     """
     return list(dict.fromkeys(name for row, _ in rows for name in row))
+
+
+def numbered(file: Path) -> Iterator[tuple[str, Row]]:
+    return ((f"row {number}", row) for number, row in enumerate(read_rows(file), start=1))
 
 
 def read_rows(file: Path) -> Iterator[Row]:

@@ -153,9 +153,34 @@ class Client:
     def get_job(self, job: str) -> JobJson:
         return cast(JobJson, self._get(f"/jobs/{job}"))
 
-    def list_jobs(self, status: str | None = None, name: str | None = None, limit: int = 50) -> list[JobJson]:
-        """List jobs, newest first."""
-        return list(self._pages("/jobs", {"status": status, "name": name}, limit))
+    def evaluate(
+        self,
+        job: str,
+        dataset: str,
+        *,
+        model: str = "trained",
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobJson:
+        """Queue the evaluation of a finished job's model on a data set, as a job of its own; `wait` for it.
+
+        Args:
+            dataset: id; has the columns and labels of the training data.
+            model: "trained", or "base" for the base model alone.
+            name: of the new job; made from both names by default.
+            idempotency_key: as of `submit`.
+        """
+        body = {"dataset": dataset, "model": model} | ({} if name is None else {"name": name})
+        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
+        return cast(
+            JobJson, self._send("POST", f"/jobs/{job}/evaluate", json=body, headers=headers, repeat=True).json()
+        )
+
+    def list_jobs(
+        self, status: str | None = None, name: str | None = None, limit: int = 50, *, evaluates: str | None = None
+    ) -> list[JobJson]:
+        """List jobs, newest first; with `evaluates`, the evaluations of that job's model."""
+        return list(self._pages("/jobs", {"status": status, "name": name, "evaluates": evaluates}, limit))
 
     def cancel(self, job: str) -> JobJson:
         return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())

@@ -64,8 +64,16 @@ class WarningJson(TypedDict):
     causes: list[dict[str, str]]
 
 
+class EvaluatedJson(TypedDict):
+    """The model that a job evaluates, and the data set."""
+
+    job: str
+    model: Literal["trained", "base"]
+    dataset: str
+
+
 class JobJson(TypedDict):
-    """A fine-tuning job."""
+    """A fine-tuning job, or the evaluation of another one's model."""
 
     id: str
     name: str
@@ -77,6 +85,7 @@ class JobJson(TypedDict):
     error: ProblemJson | None
     asa: AsaCountsJson | None
     best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
+    evaluates: NotRequired[EvaluatedJson | None]
     result: dict[str, Any] | None
     judgement: NotRequired[JudgementJson | None]  # absent from services before 0.3, as are warnings
     warnings: NotRequired[list[WarningJson]]

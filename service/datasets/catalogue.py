@@ -133,7 +133,7 @@ KINDS = (
         ("images",),
         (".zip",),
         "1.png, metadata.csv with file_name,label",
-        "column `image`, and those of the metadata",
+        "column `image`, and those of the metadata: a class, several classes or a number",
         "image-classification",
     ),
     Kind(

@@ -66,6 +66,7 @@ def _check_one(table: PurePosixPath, name: str, labels: list[str]) -> None:
         shown = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
         raise refuse(
             "several_categories",
-            f"{table} gives {name[:100]!r} several categories ({shown}), but an image has one class here, and "
-            "boxes are not learned. Cut the image into one for each box, or keep the images of one category.",
+            f"{table} gives {name[:100]!r} several categories ({shown}), but COCO's annotations are read as one class "
+            "for each image, and boxes are not learned. Cut the image into one for each box, keep the images of one "
+            "category, or name all categories in a metadata.csv of file_name and labels, to learn which an image has.",
         )

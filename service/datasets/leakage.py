@@ -43,12 +43,12 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """Describe the leakage in a job's data; return no warning if none is known."""
     columns = record_of(spec).input_columns(spec)
-    return [*_held_out_warnings(caller, spec, columns), *_test_warnings(caller, spec, columns)]
+    return [*_held_out_warnings(caller, spec, columns), *test_warnings(caller, spec)]
 
 
-def _test_warnings(caller: Caller, spec: JobSpec, columns: Sequence[str]) -> list[str]:
+def test_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     """Compare the test rows with those that the job trains on or chooses its checkpoint by."""
-    test = spec.dataset.test
+    test, columns = spec.dataset.test, record_of(spec).input_columns(spec)
     if test is None:
         return []
     others = [(one.id, "a training") for one in spec.dataset.training_sets]

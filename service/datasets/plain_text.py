@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from operator import itemgetter
 
+from adamss_core.spec.suggestion import TEXTS
 from service.datasets.rows import Notice, NumberedRow, counted, refuse
 from service.datasets.tabular import delimiter_of
 from service.datasets.text_file import TextFile
@@ -44,25 +45,31 @@ def read_text(file: TextFile, suffix: str, notices: list[Notice]) -> Iterator[Nu
     Raises:
         InvalidRequest: the file is empty.
     """
-    pieces, what = _pieces(file, suffix)
+    pieces, what, name = _pieces(file, suffix)
     number = 0
     for line, text in pieces:
         number += 1
-        yield NumberedRow(number, line, {TEXT: text})
+        yield NumberedRow(number, line, {name or TEXT: text})
     if not number:
         raise refuse("empty_file", "The file is empty. Upload one with a text in it.")
+    where = f"in column '{TEXT}'" if name is None else f"in column '{name}', as the first line names it"
     notices.append(
-        Notice("plain_text", TEXT, f"The file is read as plain text: {what}, {counted(number)} in column '{TEXT}'.")
+        Notice("plain_text", name or TEXT, f"The file is read as plain text: {what}, {counted(number)} {where}.")
     )
 
 
-def _pieces(file: TextFile, suffix: str) -> tuple[Iterator[tuple[int, str]], str]:
-    """Return the texts, each with the line at which it ends, and what they are."""
-    if suffix in MARKDOWN and any(section for section, _, _ in _sections(file)):
-        return _joined(_sections(file)), "a row for each section that a heading begins"
-    if _has_paragraphs(file):
-        return _joined(_paragraphs(file)), "a row for each paragraph, as blank lines separate them"
-    return _joined((line, line, text) for _, line, text in _paragraphs(file)), "a row for each line"
+def _pieces(file: TextFile, suffix: str) -> tuple[Iterator[tuple[int, str]], str, str | None]:
+    """Return the texts, each with the line at which it ends, what they are, and the name that the first line is."""
+    is_markdown = suffix in MARKDOWN
+    if is_markdown and any(section for section, _, _ in _sections(file)):
+        return _joined(_sections(file)), "a row for each section that a heading begins", None
+    if _has_paragraphs(file, is_markdown):
+        return _joined(_paragraphs(file, is_markdown)), "a row for each paragraph, as blank lines separate them", None
+    lines = _joined((line, line, text) for _, line, text in _paragraphs(file))
+    first = next(_joined((line, line, text) for _, line, text in _paragraphs(file)), (0, ""))[1].strip()
+    if first in TEXTS:
+        return islice(lines, 1, None), "a row for each line", first
+    return lines, "a row for each line", None
 
 
 def _joined(lines: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, str]]:
@@ -84,17 +91,23 @@ def _sections(file: TextFile) -> Iterator[tuple[int, int, str]]:
         yield section, number, line
 
 
-def _paragraphs(file: TextFile) -> Iterator[tuple[int, int, str]]:
-    """Yield paragraph, line number and line, blank lines excepted."""
-    paragraph = 0
+def _paragraphs(file: TextFile, has_code: bool = False) -> Iterator[tuple[int, int, str]]:
+    """Yield paragraph, line number and line, blank lines excepted.
+
+    Args:
+        has_code: whether blank lines between fences belong to the code there.
+    """
+    paragraph, fence = 0, ""
     for number, line in enumerate(file.lines(), start=1):
-        if line.strip():
+        if has_code and (found := FENCE.match(line)):
+            fence = "" if fence == found[1] else fence or found[1]
+        if line.strip() or fence:
             yield paragraph, number, line
         else:
             paragraph += 1
 
 
-def _has_paragraphs(file: TextFile) -> bool:
+def _has_paragraphs(file: TextFile, has_code: bool) -> bool:
     """Return whether blank lines divide the text, rather than stand among its lines by chance."""
-    paragraphs = [paragraph for paragraph, _, _ in _paragraphs(file)]
+    paragraphs = [paragraph for paragraph, _, _ in _paragraphs(file, has_code)]
     return 1 < len(paragraphs) <= len(set(paragraphs)) * LONGEST_PARAGRAPH and len(set(paragraphs)) > 1

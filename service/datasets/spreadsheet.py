@@ -23,6 +23,8 @@ from service.datasets.rows import (
 from service.datasets.tabular import own_names
 from service.shared.errors import quoted_names
 
+MERGED = b"mergeCell "  # of the element, with any prefix
+CHUNK = 2**20
 LOOKED_AT = 1_000  # rows in which formulas without a value are looked for
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OverflowError),
@@ -57,6 +59,7 @@ def read_xlsx(file: IO[bytes], limit: int, notices: list[Notice]) -> Iterator[Nu
         name = filled[0]
         _say_sheets(name, filled[1:], notices)
         _say_formulas(file, sheets[name], name, notices)
+        _say_merged(file, sheets[name], notices)
         yield from _rows(_filled(sheets[name]), notices)
     except UNREADABLE as error:
         raise _damaged(error) from error
@@ -127,6 +130,25 @@ def _say_formulas(file: IO[bytes], sheet: Any, name: str, notices: list[Notice])
                 None,
                 f"{counted(sum(found.values()), 'formula')} in column {columns} of the sheet have never been computed, "
                 "so these cells count as empty. Open the file in a spreadsheet program, save it, and upload it again.",
+            )
+        )
+
+
+def _say_merged(file: IO[bytes], sheet: Any, notices: list[Notice]) -> None:
+    """Note merged cells, of which the file holds one value: the others count as empty."""
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive, archive.open(sheet._worksheet_path) as content:
+        count, rest = 0, b""
+        while chunk := content.read(CHUNK):
+            count += (rest + chunk).count(MERGED)
+            rest = chunk[1 - len(MERGED) :]
+    if count:
+        notices.append(
+            Notice(
+                "merged_cells",
+                None,
+                f"The sheet has {counted(count, 'block')} of merged cells. The first cell of each holds its value, the "
+                "others count as empty: take the blocks apart and fill them in, if their rows need it.",
             )
         )
 

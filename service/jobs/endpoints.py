@@ -10,7 +10,8 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import evaluation_report, hardest, replay, reports, service
+from service.jobs import evaluating, evaluation_report, hardest, replay, reports, service
+from service.jobs.evaluating import EvaluateIn
 from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
@@ -88,11 +89,14 @@ def list_jobs(
     caller: CallerDep,
     status: Annotated[list[JobStatus] | None, Query(description="Only jobs in one of these states.")] = None,
     name: Annotated[str | None, Query(max_length=120, description="Only jobs of this name.")] = None,
+    evaluates: Annotated[
+        str | None, Query(max_length=60, description="Only evaluations of the model of the job with this id.")
+    ] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Page[JobOut]:
     """The project's jobs, newest first."""
-    return service.list_jobs(caller, status or [], name, after, limit)
+    return service.list_jobs(caller, status or [], name, evaluates, after, limit)
 
 
 @router.get("/{job_id}", responses=errors(404, 422))
@@ -105,6 +109,24 @@ def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
 def cancel_job(caller: CallerDep, job_id: JobId) -> JobOut:
     """Cancels a job. One that waits ends at once; one that runs is `cancelling` until its worker has stopped it."""
     return service.cancel(caller, job_id)
+
+
+@router.post("/{job_id}/evaluate", status_code=201, response_model=JobOut, responses=errors(404, 409, 422))
+def evaluate_job(
+    caller: CallerDep, job_id: JobId, response: Response, payload: EvaluateIn, idempotency_key: Key = None
+) -> JobOut:
+    """Evaluates a finished job's model, or its base model, on any labelled data set: a new job, which a worker runs and
+    which trains nothing. Its `result`, `evaluation` and `worst` hold metrics, confusion matrix and hardest rows, and
+    stay; `GET /jobs?evaluates=<id>` lists the evaluations of a job.
+
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
+             -d '{"dataset": "ds_..."}' http://127.0.0.1:8642/jobs/job_.../evaluate
+    """
+    submitted = evaluating.evaluate(caller, job_id, payload, idempotency_key)
+    response.headers["location"] = f"/jobs/{submitted.job.id}"
+    if submitted.repeated:
+        response.headers["idempotent-replayed"] = "true"
+    return submitted.job
 
 
 @router.post("/{job_id}/pause", responses=errors(404, 409, 422))

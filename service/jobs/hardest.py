@@ -16,7 +16,7 @@ from service.shared.database.tables import Dataset, HardestExample, Job
 
 
 class HardestExampleOut(Out):
-    """A held-out row with a high loss."""
+    """A row with a high loss, of those that were held out or evaluated."""
 
     place: int
     """1 has the highest loss."""
@@ -24,8 +24,9 @@ class HardestExampleOut(Out):
     """Number of the row in its data set, from 1."""
     dataset: str | None = None
     """Id of the data set, where the job trains on several."""
-    data: Literal["train", "eval"]
-    """Which data set that is: `dataset.eval`, or `dataset.train` where rows of it were held out."""
+    data: Literal["train", "eval", "test"]
+    """Which data set that is: `dataset.eval`, `dataset.train` where rows of it were held out, or the data set of an
+    evaluation."""
     input: dict[str, Any]
     """The model's input; long texts are cut."""
     expected: Any

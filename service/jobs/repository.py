@@ -41,6 +41,7 @@ def page(
     project_id: str,
     status: Sequence[JobStatus],
     name: str | None,
+    evaluates: str | None,
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> Sequence[Job]:
@@ -50,6 +51,8 @@ def page(
         statement = statement.where(Job.status.in_(status))
     if name is not None:
         statement = statement.where(Job.name == name)
+    if evaluates is not None:
+        statement = statement.where(Job.evaluates == evaluates)
     if after is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < after)
     return session.scalars(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()

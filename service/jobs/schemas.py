@@ -132,8 +132,19 @@ class WarningOut(Out):
     """What may have caused it; empty where the run's numbers show nothing."""
 
 
+class EvaluatedOut(Out):
+    """The model that a job evaluates."""
+
+    job: str
+    """Id of the job that trained it."""
+    model: Literal["trained", "base"]
+    """The trained model, or its base model alone."""
+    dataset: str
+    """Id of the data set of the rows."""
+
+
 class JobOut(Out):
-    """A fine-tuning job."""
+    """A fine-tuning job, or the evaluation of another one's model."""
 
     object: Literal["job"] = "job"
     """Always "job"."""
@@ -149,8 +160,11 @@ class JobOut(Out):
     """Its subspaces, once it runs."""
     best_metric: BestMetricOut | None
     """What its checkpoints are compared by."""
+    evaluates: EvaluatedOut | None = None
+    """The model that it evaluates instead of training one; null for every other job."""
     result: dict[str, Any] | None
-    """Evaluation of the finished model; text generation has that of the model before training as `before_training`."""
+    """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
+    A job that evaluates has `test_...` only."""
     judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
     warnings: list[WarningOut] = Field(default=[])
@@ -328,6 +342,7 @@ def render(job: Job) -> JobOut:
             },
             "asa": job.asa,
             "best_metric": best_metric(job),
+            "evaluates": job.resolved.get("evaluates"),
             "result": job.result,
             "judgement": (job.result or {}).get("judgement"),
             "warnings": (job.result or {}).get("warnings", []),

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -48,30 +49,40 @@ def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submit
     Raises:
         InvalidRequest: the job cannot work, or the key was sent before with another body.
     """
-    digest = _digest(spec)
-    if idempotency_key is not None and (earlier := _earlier_job(caller, idempotency_key, digest)) is not None:
-        return Submitted(earlier, repeated=True)
+
+    def insert(session: Session) -> Job:
+        return _insert(session, caller, spec, plan)
+
+    digest = digest_of(spec)
+    if (earlier := earlier_job(caller, idempotency_key, digest)) is not None:
+        return earlier
     check_webhook(caller.settings, spec.webhook)
     plan = plan_job(caller, spec)
+    return create(caller, insert, idempotency_key, digest)
+
+
+def create(caller: Caller, insert: Callable[[Session], Job], idempotency_key: str | None, digest: str) -> Submitted:
+    """Insert a job with its idempotency key in one transaction, and send its hint."""
     try:
         with caller.db.write() as session:
-            job = _insert(session, caller, spec, plan)
+            job = insert(session)
             if idempotency_key is not None:
                 _insert_key(session, caller, idempotency_key, digest, job)
     except IntegrityError:
         # Another request with the same key was quicker; its job is committed by now.
-        earlier = None if idempotency_key is None else _earlier_job(caller, idempotency_key, digest)
-        if earlier is None:
+        if (earlier := earlier_job(caller, idempotency_key, digest)) is None:
             raise
-        return Submitted(earlier, repeated=True)
+        return earlier
     failpoint("after_submit")
     caller.hints.send(job.id)
     return Submitted(schemas.render(job), repeated=False)
 
 
-def list_jobs(caller: Caller, status: list[JobStatus], name: str | None, after: str | None, limit: int) -> Page[JobOut]:
+def list_jobs(
+    caller: Caller, status: list[JobStatus], name: str | None, evaluates: str | None, after: str | None, limit: int
+) -> Page[JobOut]:
     with caller.db.read() as session:
-        jobs = repository.page(session, caller.project_id, status, name, parse_cursor(after), limit + 1)
+        jobs = repository.page(session, caller.project_id, status, name, evaluates, parse_cursor(after), limit + 1)
     rows, more = split(jobs, limit)
     end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
     return Page(data=[schemas.render(job) for job in rows], has_more=more, next=end)
@@ -115,7 +126,7 @@ def delete(caller: Caller, job_id: str) -> None:
     """Delete an ended job with its rows and files.
 
     Raises:
-        Conflict: the job has not ended, or an unfinished job starts from its adapter.
+        Conflict: the job has not ended, or an unfinished job starts from its adapter or evaluates its model.
     """
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
@@ -126,10 +137,10 @@ def delete(caller: Caller, job_id: str) -> None:
                 param="status",
             )
         for other in unfinished_jobs(session, caller.project_id):
-            if other.spec.get("init_from") == job_id:
+            if job_id in (other.spec.get("init_from"), other.evaluates):
+                use = "evaluates this job's model" if other.evaluates else "starts from this job's adapter"
                 raise Conflict(
-                    f"Job {other.id} has not ended and starts from this job's adapter. Cancel it, or wait for its end.",
-                    code="job_in_use",
+                    f"Job {other.id} has not ended and {use}. Cancel it, or wait for its end.", code="job_in_use"
                 )
         repository.remove(session, job_id)
     files = caller.settings.files
@@ -187,8 +198,14 @@ def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Jo
     session.flush()
 
 
-def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
-    """Return the job that an earlier request with this idempotency key made, if any."""
+def earlier_job(caller: Caller, key: str | None, digest: str) -> Submitted | None:
+    """Return the job that an earlier request with this idempotency key made, if any.
+
+    Raises:
+        InvalidRequest: that request had another body.
+    """
+    if key is None:
+        return None
     with caller.db.read() as session:
         row = repository.find_idempotency_key(session, caller.project_id, key)
         if row is None:
@@ -199,10 +216,14 @@ def _earlier_job(caller: Caller, key: str, digest: str) -> JobOut | None:
                 code="idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return schemas.render(get(session, caller, row.job_id))
+        return Submitted(schemas.render(get(session, caller, row.job_id)), repeated=True)
 
 
-def _digest(spec: JobSpec) -> str:
-    """Hash the meaning of a spec, not its bytes: the order of fields and white space do not count."""
-    plain = spec.model_dump(mode="json", exclude_unset=True)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def digest_of(body: BaseModel, *beside: str) -> str:
+    """Hash the meaning of a request, not its bytes: the order of fields and white space do not count.
+
+    Args:
+        beside: what else the request names, in its path.
+    """
+    plain = body.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256("".join([json.dumps(plain, sort_keys=True), *beside]).encode()).hexdigest()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from adamss_core.spec import SpecProblem
 from adamss_core.spec.cells import why_left_out
+from adamss_core.spec.survey import Survey
 from service.http.context import Caller
 from service.jobs import checks
 from service.jobs.case import Case, Rule
@@ -33,30 +34,35 @@ def test_columns_fit(case: Case) -> list[SpecProblem]:
 
 
 def test_rows_are_usable(case: Case) -> SpecProblem | None:
-    if case.test is None or case.test_rows.usable or not case.training_rows.usable:
+    if case.test is None or not case.training_rows.usable:
         return None
-    return SpecProblem(
-        PARAM,
-        f"No row of the test data can be used: {why_left_out(case.test_rows.left_out) or 'it is empty'}. Name a data "
-        "set with the same columns as the training data.",
-        "no_usable_rows",
-    )
+    return rows_problem(case.test_rows, PARAM)
 
 
-def test_labels_are_known(case: Case) -> SpecProblem | None:
-    rows = case.test_rows
-    if case.test is None or rows.unknown < rows.usable or not rows.usable:
-        return None
-    message = "No label of the test data occurs in the training data. Name data with the same labels."
-    return SpecProblem(PARAM, message, "labels_differ")
+def rows_problem(rows: Survey, param: str) -> SpecProblem | None:
+    """Return why a model cannot be tested on these rows.
+
+    Args:
+        param: the field that names the data set.
+    """
+    if not rows.usable:
+        return SpecProblem(
+            param,
+            f"No row of the test data can be used: {why_left_out(rows.left_out) or 'it is empty'}. Name a data set "
+            "with the same columns as the training data.",
+            "no_usable_rows",
+        )
+    if rows.unknown == rows.usable:
+        message = "No label of the test data occurs in the training data. Name data with the same labels."
+        return SpecProblem(param, message, "labels_differ")
+    return None
 
 
-TESTING_RULES: tuple[Rule, ...] = (test_exists, test_columns_fit, test_rows_are_usable, test_labels_are_known)
+TESTING_RULES: tuple[Rule, ...] = (test_exists, test_columns_fit, test_rows_are_usable)
 
 
-def testing_warnings(case: Case) -> list[str]:
+def testing_warnings(rows: Survey) -> list[str]:
     """Return what works but may surprise in the test data."""
-    rows = case.test_rows
     warnings = []
     if (count := rows.left_out.total()) > 0:
         warnings.append(f"{count} test rows are left out: {why_left_out(rows.left_out)}.")

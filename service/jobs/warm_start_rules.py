@@ -12,7 +12,8 @@ from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
 SAME = ("task", "problem_type", "base_model", "revision")
-SAME_IN_ADAMSS = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules", "bias")  # make its shape
+# The shape of A and B, and the basis that they are values in.
+SAME_IN_ADAMSS = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules", "basis", "bias")
 
 
 def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 from adamss_core.spec import Device, Estimate, JobSpec, Lengths, ModelFacts
 from adamss_core.spec.lengths import length_limit
@@ -76,15 +77,17 @@ def expected_seconds(
         training = rows * lengths.mean(length_limit(spec, facts, lengths)) * per_token
     else:
         training = rows * median(seconds / count for seconds, count, _, _ in measured)
+    training *= 1 + (estimate.calibration_share or 0)
     return round(training + median(rest for *_, rest in measured), 1)
 
 
-def _times(result: dict[str, float]) -> tuple[float, float, float, float] | None:
+def _times(result: dict[str, Any]) -> tuple[float, float, float, float] | None:
     """Return the seconds in training steps, the rows and tokens of them, and the seconds of everything else."""
     seconds, tokens = result.get("training_seconds"), result.get("train_tokens")
     if not seconds or not tokens or not result.get("epochs"):
         return None
-    rest = max(0.0, result["seconds"] - seconds)
+    calibration = (result.get("calibration") or {}).get("seconds", 0.0)
+    rest = max(0.0, result["seconds"] - seconds - calibration)
     return seconds, result["train_rows"] * result["epochs"], tokens * result["epochs"], rest
 
 

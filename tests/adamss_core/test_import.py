@@ -26,7 +26,8 @@ TORCH_FREE = (
     "training.errors",
     "training.request",
 )
-API = {"AdamssAsaCallback", "export_lora", "get_adamss_model", "load_adapter", "merge_adapter", "save_adapter"}
+API = {"AdamssAsaCallback", "Calibration", "export_lora", "get_adamss_model", "load_adapter", "merge_adapter"}
+API |= {"save_adapter"}
 
 
 def run(code: str) -> Any:

@@ -68,6 +68,24 @@ def test_buttons_pause_and_resume_a_job(tab: Tab, up: Up, job: dict[str, Any]) -
         page.wait_for_selector(".status.cancelled")
 
 
+def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    page.get_by_label("Data set, with labels").select_option(job["spec"]["dataset"]["train"])
+    page.get_by_role("button", name="Evaluate").click()
+    link = page.locator("[aria-label='Table of evaluations'] tbody tr a")
+    link.wait_for()
+    with up.client() as client:
+        (made,) = client.list_jobs(evaluates=job["id"])
+        assert client.wait(made["id"], timeout=SECONDS)["status"] == "succeeded"
+        result = client.get_job(made["id"])["result"] or {}
+    page.wait_for_selector(f"[aria-label='Table of evaluations'] >> text=accuracy {result['test_accuracy']:.4g}")
+    link.click()
+    page.wait_for_selector("text=the trained model of")
+    page.wait_for_selector(f"text={result['test_rows']} rows of the test data")
+    assert page.locator("#curves, #artifacts, #try").count() == 0
+
+
 def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
     """Each reply is the API's to all messages so far."""
     asked: list[Any] = []

@@ -65,3 +65,33 @@ def test_hardest_examples(up: Up, finished: str) -> None:
         assert row["expected"] == source[row["row"] - 1]["label"]
     lines = up.adamss("jobs", "worst", finished, "--limit", "5").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == [f"train {row['row']}" for row in rows]
+
+
+def test_a_model_is_evaluated_on_other_data(up: Up, finished: str, tmp_path: Path) -> None:
+    """On the rows that the job itself held out, the numbers are its own; the list of hardest rows is, too."""
+    with up.client() as client:
+        before = client.get_job(finished)
+        held_out = {row["row"]: row for row in client.worst(finished, 100)}
+    assert before["result"]
+    with up.rows.open() as file:
+        source = list(csv.DictReader(file))
+    with (tmp_path / "held_out.csv").open("w") as file:
+        writer = csv.DictWriter(file, source[0])
+        writer.writeheader()
+        writer.writerows(source[row - 1] for row in sorted(held_out))
+    assert len(held_out) == before["result"]["eval_rows"]
+    result = up.adamss("jobs", "evaluate", finished, "--dataset", str(tmp_path / "held_out.csv"), "--watch")
+    assert result.returncode == 0, result.stdout + result.stderr
+    with up.client() as client:
+        (made,) = client.list_jobs(evaluates=finished)
+        hardest = client.worst(made["id"], 100)
+    assert made["result"]
+    assert made["evaluates"]
+    for name in ("loss", "accuracy", "macro_f1"):
+        assert made["result"][f"test_{name}"] == before["result"][f"eval_{name}"]
+    assert f"accuracy\t{before['result']['eval_accuracy']:.4f}" in result.stdout
+    assert [row["input"] for row in hardest] == [row["input"] for row in held_out.values()]
+    assert f"the trained model of {finished} on" in up.adamss("jobs", "show", made["id"]).stdout
+    refused = up.adamss("jobs", "evaluate", finished, "--dataset", made["evaluates"]["dataset"], "--model", "base")
+    assert refused.returncode == 2
+    assert "no trained head" in refused.stderr

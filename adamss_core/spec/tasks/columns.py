@@ -18,3 +18,5 @@ class LabelColumn(SpecModel):
     label: Column | Annotated[list[Column], Field(min_length=2, max_length=500)] = "label"
     """Column with the class, the list of classes, or the number to predict. With several classes in a row
     (multi_label_classification) also a list of columns, one for each class and named after it, of 0 and 1."""
+    label_separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
+    """What separates the classes within a cell, where a row has several; lists in JSONL need none."""

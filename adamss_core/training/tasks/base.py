@@ -103,13 +103,18 @@ class Task(ABC):
         )
         if selection.groups is not None:
             _report_one_sided(reporter, selection, strata)
-        return Data(train, evaluation, classes, held_out, self._load_test(request, classes, reporter))
+        test = None if request.test_file is None else self.load_test(request.test_file, classes, reporter)
+        return Data(train, evaluation, classes, held_out, test)
 
-    def _load_test(self, request: RunRequest, classes: list[str], reporter: Reporter) -> Rows | None:
-        """Read the test rows before training, so that rows that cannot be used cost no training."""
-        if request.test_file is None:
-            return None
-        rows = self.read(request.test_file)
+    def load_test(self, path: Path, classes: list[str], reporter: Reporter) -> Rows:
+        """Read the test rows whose labels are known; report the others as events.
+
+        A run reads them before training, so that rows that cannot be used cost no training.
+
+        Raises:
+            TrainingError: bad_data, where no row can be used.
+        """
+        rows = self.read(path)
         report_left_out(reporter, "test", rows)
         known = self.without_unknown(rows, classes, reporter, "test")
         if not len(known):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +23,25 @@ from adamss_core.training.tasks.class_losses import exclusive_losses, is_plain
 MAX_SCORES = 20  # of an answer
 
 
-class ExclusiveClasses(Task):
+class Labelled(Task):
+    """A task whose head gives (rows, outputs), for a label in the column `label` of whatever kind."""
+
+    def head_options(self, classes: Sequence[str]) -> dict[str, Any]:
+        return super().head_options(classes) | {"problem_type": self.record.problem_type}
+
+    @abstractmethod
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        """Return the targets, (n, ...)."""
+
+    @abstractmethod
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        """Turn logits (rows, outputs) into answers in plain values."""
+
+    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
+        return {"logits": outputs.logits.float(), "targets": targets}
+
+
+class ExclusiveClasses(Labelled):
     """Cross-entropy over classes that exclude each other; the column is `label`."""
 
     def class_names(self, rows: Rows) -> list[str]:
@@ -38,6 +57,12 @@ class ExclusiveClasses(Task):
     def without_unknown(self, rows: Rows, classes: list[str], reporter: Reporter, which: str = "evaluation") -> Rows:
         return known_classes(rows, [{label} for label in rows["label"]], classes, reporter, which)
 
+    def encode_labels(self, labels: list[Any], classes: list[str]) -> Tensor:
+        return class_ids(labels, classes)
+
+    def answer(self, logits: Tensor, names: dict[int, str]) -> list[dict[str, Any]]:
+        return answers(logits.softmax(-1), names)
+
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.logits.float(), targets, reduction="none")
 
@@ -49,9 +74,6 @@ class ExclusiveClasses(Task):
             return self.losses
         losses = exclusive_losses(training, counts, classes, device, reporter)
         return lambda outputs, targets: losses(outputs.logits.float(), targets)
-
-    def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
-        return {"logits": outputs.logits.float(), "targets": targets}
 
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
         return class_scores(predictions["logits"].argmax(1), predictions["targets"])

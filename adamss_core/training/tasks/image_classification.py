@@ -21,11 +21,16 @@ from adamss_core.training.data import Rows
 from adamss_core.training.errors import TrainingError, bad_data
 from adamss_core.training.rgb import as_rgb
 from adamss_core.training.tasks.base import Usage
-from adamss_core.training.tasks.classes import ExclusiveClasses, answers, class_ids
+from adamss_core.training.tasks.classes import ExclusiveClasses, Labelled
+from adamss_core.training.tasks.label_sets import LabelSets
+from adamss_core.training.tasks.quantities import Quantities
 
 
-class ImageClassification(ExclusiveClasses):
+class Images(Labelled):
     """Images are decoded batch by batch, as they are, without augmentation."""
+
+    answer_code: str
+    head_code = "num_labels=len(labels), id2label=dict(enumerate(labels))"
 
     # --- data and processor -----------------------------------------------------------------------------------------
 
@@ -61,7 +66,7 @@ class ImageClassification(ExclusiveClasses):
 
     def encode(self, rows: Rows, classes: list[str], processor: Any, limit: int) -> Encoded:
         paths = [_path(rows, name) for name in rows["image"]]
-        targets = class_ids(rows["label"], classes)
+        targets = self.encode_labels(rows["label"], classes)
         ones = torch.ones(len(rows), dtype=torch.int64)
         return Encoded(paths, targets, ones, ones)
 
@@ -88,7 +93,7 @@ class ImageClassification(ExclusiveClasses):
         """Return the answers as `Task` says; `image` is a path, or an image that is open already."""
         batch = processor([self._read(row["image"]) for row in inputs], return_tensors="pt")
         logits: Tensor = model(**{name: value.to(model.device) for name, value in batch.items()}).logits
-        return answers(logits.float().cpu().softmax(-1), model.config.id2label)
+        return self.answer(logits.float().cpu(), model.config.id2label)
 
     def _read(self, image: Path | Image.Image) -> Image.Image:
         background = self.spec.dataset.background
@@ -98,16 +103,39 @@ class ImageClassification(ExclusiveClasses):
         return Usage(
             auto_model="AutoModelForImageClassification",
             processor="AutoImageProcessor",
-            head="num_labels=len(labels), id2label=dict(enumerate(labels))",
-            setup=f"labels = {manifest['result']['labels']!r}\n",
+            head=self.head_code,
+            setup="" if not manifest["result"]["labels"] else f"labels = {manifest['result']['labels']!r}\n",
             lines=(
                 f"from PIL import Image, ImageOps\n\n\n{inspect.getsource(as_rgb)}\n\n"
                 f'image = as_rgb(Image.open("image.png"), {self.spec.dataset.background!r})\n'
-                'inputs = processor(image, return_tensors="pt")\n'
-                "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
-                "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
+                f'inputs = processor(image, return_tensors="pt")\n{self.answer_code}'
             ),
         )
+
+
+class ImageClassification(ExclusiveClasses, Images):
+    """One class for each image."""
+
+    answer_code = (
+        "with torch.no_grad():\n    scores = model(**inputs).logits.softmax(-1)[0]\n"
+        "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})"
+    )
+
+
+class ImageLabelSets(LabelSets, Images):
+    """Any number of classes for each image."""
+
+    answer_code = (
+        "with torch.no_grad():\n    scores = model(**inputs).logits.sigmoid()[0]\n"
+        "print({model.config.id2label[i]: float(score) for i, score in enumerate(scores)})  # above 0.5: it holds"
+    )
+
+
+class ImageRegression(Quantities, Images):
+    """A number for each image."""
+
+    head_code = 'num_labels=1, problem_type="regression"'
+    answer_code = "with torch.no_grad():\n    print(float(model(**inputs).logits[0, 0]))"
 
 
 class Pixels:

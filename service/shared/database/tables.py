@@ -219,6 +219,7 @@ class Job(Base):
     asa: Mapped[Json | None]  # {total, active, target}
     result: Mapped[Json | None]
     error: Mapped[Json | None]  # {code, message, hint}
+    evaluates: Mapped[str | None] = mapped_column(String(40), index=True)  # the job whose model it evaluates
 
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),

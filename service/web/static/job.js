@@ -7,6 +7,7 @@ import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Actions, best, status } from "./jobs.js";
 import { Evaluation } from "./evaluation.js";
+import { Evaluations } from "./evaluations.js";
 import { TryIt } from "./try_it.js";
 import { snippets } from "./snippets.js";
 
@@ -15,12 +16,13 @@ export function Job({ id }) {
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
+  if (job.evaluates) return html`<${EvaluationJob} job=${job} events=${events} />`;
   return html`<main id="main" data-job=${id}>
     <${Head} job=${job} map=${map} rows=${rows ?? []} />
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
-    ${job.status === "succeeded" ? html`<${TryIt} job=${job} />` : null}
+    ${job.status === "succeeded" ? html`<${TryIt} job=${job} /><${Evaluations} job=${job} />` : null}
     <${Samples} events=${events} />
     <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />
@@ -30,6 +32,19 @@ export function Job({ id }) {
     </div>
     <${Checkpoints} job=${job} />
     <${Reproduce} job=${job} />
+  </main>`;
+}
+
+// A job that evaluates another one's model, and trains nothing.
+function EvaluationJob({ job, events }) {
+  return html`<main id="main" data-job=${job.id}>
+    <${Head} job=${job} map=${null} rows=${[]} />
+    <${FullEvaluation} job=${job} />
+    <${HardestExamples} job=${job} />
+    <div class="pair">
+      <${Events} events=${events} />
+      <${Log} job=${job} />
+    </div>
   </main>`;
 }
 
@@ -44,13 +59,19 @@ function Head({ job, map, rows }) {
   const facts = [
     ["task", job.resolved.spec.task],
     ["model", job.resolved.spec.base_model],
-    ["step", `${number(step)} of ${number(total)}`],
-    ["epoch", epoch.toFixed(2)],
+    ...(job.evaluates
+      ? [
+          ["evaluates", html`the ${job.evaluates.model} model of <a href=${`#/jobs/${job.evaluates.job}`}>${job.evaluates.job}</a>`],
+          ["on", html`<code>${job.evaluates.dataset}</code>`],
+          ["batch", `${number(step)} of ${number(total)}`],
+        ]
+      : [["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]]),
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
+    ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
-    ...(metric ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
+    ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),
     ...testFacts(job),
@@ -62,7 +83,7 @@ function Head({ job, map, rows }) {
       <h1>${job.name} ${status(job.status)}</h1>
       <${Actions} job=${job} gone=${() => (location.hash = "#/")} />
     </div>
-    <p class="muted"><code>${job.id}</code> <a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a></p>
+    <p class="muted"><code>${job.id}</code> ${job.evaluates ? null : html`<a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a>`}</p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
@@ -70,6 +91,13 @@ function Head({ job, map, rows }) {
 }
 
 const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
+
+// Where the basis is not the weight's; the cost is known of a job that has ended.
+function basisFact({ resolved, result }) {
+  const { basis = "weights" } = resolved.spec.adamss;
+  const { rows, seconds } = result?.calibration ?? {};
+  return basis === "weights" ? [] : [["basis", rows ? `${basis}, of ${number(rows)} training rows in ${duration(seconds)}` : basis]];
+}
 
 // Before pruning: bounds until the run has counted them.
 function parametersFact(estimate) {
@@ -175,7 +203,7 @@ function HardestExamples({ job }) {
   const predicted = entries.some((entry) => entry.predicted !== null); // generated text has a loss only
   return html`<section aria-labelledby="hardest">
     <h2 id="hardest">Hardest examples</h2>
-    <p class="muted">Held-out rows with the highest loss. Wrong labels show up here first.</p>
+    <p class="muted">${job.evaluates ? "Rows" : "Held-out rows"} with the highest loss. Wrong labels show up here first.</p>
     <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of hardest examples">
       <table class="list">
         <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th>${predicted ? html`<th>Predicted</th>` : null}<th class="num">Loss</th></tr></thead>

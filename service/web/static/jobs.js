@@ -9,10 +9,10 @@ const ROWS = 100; // shown at first
 
 export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
 
-// The metric that chose the published checkpoint, and its value there.
+// The metric that chose the published checkpoint, and its value there; of an evaluation, its value on the data.
 export function best(job) {
   const name = job.best_metric?.name;
-  const value = job.result?.[`eval_${name}`];
+  const value = job.result?.[`${job.evaluates ? "test" : "eval"}_${name}`];
   return typeof value === "number" ? [name, value] : null;
 }
 
@@ -73,7 +73,7 @@ export function Actions({ job, done, gone = done }) {
     ${actions(job).map(
       ([label, name]) => html`<button key=${name} disabled=${busy} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
     )}
-    <a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>
+    ${job.evaluates ? null : html`<a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>`}
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}
   </span>`;
 }

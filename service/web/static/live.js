@@ -24,7 +24,8 @@ export function addRow(rows, row) {
 // The part that loads quickly for a run of any length.
 async function facts(id) {
   const job = await get(`/jobs/${id}`);
-  const begun = job.progress.step > 0 || (await get(`/jobs/${id}/subspaces/history`, { limit: 1 })).data.length > 0;
+  const trains = !job.evaluates; // else it has no subspaces
+  const begun = trains && (job.progress.step > 0 || (await get(`/jobs/${id}/subspaces/history`, { limit: 1 })).data.length > 0);
   const [events, map] = await Promise.all([
     all(`/jobs/${id}/events`, { limit: 1000 }),
     begun ? get(`/jobs/${id}/subspaces`) : null,

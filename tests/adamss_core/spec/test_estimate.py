@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from adamss_core.spec import JobSpec, LinearModule, ModelFacts, estimate, make_plan
+import pytest
+
+from adamss_core.spec import Device, Estimate, JobSpec, LinearModule, ModelFacts, estimate, make_plan
+from adamss_core.spec.estimate import GPU
 
 VOCABULARY, WIDTH, BLOCKS = 1_000, 64, 4
 
@@ -50,3 +53,38 @@ def test_mixed_precision_halves_activations_and_keeps_copies_of_the_weights() ->
     linear, activations = 2 * BLOCKS * WIDTH * WIDTH, 4 * 8 * 128 * 2 * BLOCKS * 2 * WIDTH
     assert memory() - memory(precision="bf16") == activations // 2 - 2 * linear
     assert memory(quantization="4bit") == memory(quantization="4bit", precision="bf16")
+
+
+def test_a_basis_from_rows_has_a_cost() -> None:
+    for basis, cost in (("inputs", 0.7), ("gradient", 2.0)):
+        found = estimated(basis)
+        assert found.calibration_rows == 32
+        assert found.calibration_share == pytest.approx(cost * 32 / 300)
+    found = estimated("weights")
+    assert (found.calibration_rows, found.calibration_share) == (None, None)
+
+
+def test_sketches_count_where_they_are_more_than_optimizer_and_gradients() -> None:
+    """A module of 4,097 x 4,096 keeps 4,097 x 264 for r=100; before training, so beside no moments."""
+    plain, wide = estimated("weights", 4_096), estimated("inputs", 4_096)
+    trained = plain.trainable_parameters
+    assert wide.memory_bytes - plain.memory_bytes == 4 * (4_096 * 264 - 3 * trained)
+    phases = estimated("gradient", 4_096, device=Device("cpu")).memory_phases
+    assert phases is not None
+    assert phases.calibration is not None
+    assert phases.calibration - phases.training == 4 * 4_096 * 264
+
+
+def estimated(basis: str, width: int = WIDTH, device: Device = GPU) -> Estimate:
+    module = LinearModule(name="layer", kind="Linear", in_features=width, out_features=width, bias=False)
+    facts = ModelFacts(model_type="llama", parameters=10**6, linear_modules=[module], hidden_size=width)
+    spec = JobSpec.model_validate(
+        {
+            "name": "estimate",
+            "base_model": "tiny",
+            "dataset": {"train": "ds_" + "a" * 8},
+            "adamss": {"basis": basis},
+            "training": {"batch_size": 8},
+        }
+    )
+    return estimate(make_plan(spec, 100, 8), facts, [module], 2, 100, 10, device=device)

@@ -114,6 +114,22 @@ def test_cards_have_front_matter_and_numbers(finished: FinishedRun, unpacked: di
         assert "kept 7 of 16 subspaces" in body
 
 
+@pytest.mark.parametrize(
+    ("result", "origin"),
+    [({"calibration": {"rows": 96}}, "over 96 training rows"), ({}, "as in the adapter that training started from")],
+)
+def test_a_card_names_a_basis_that_is_not_the_weights(
+    unpacked: dict[str, Path], result: dict[str, Any], origin: str
+) -> None:
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    assert "basis:" not in model_card("adapter", manifest, usage)
+    manifest["spec"]["adamss"]["basis"] = "inputs"
+    manifest["result"] |= result
+    card = model_card("adapter", manifest, usage)
+    assert f"in which the adapted layers' inputs vary most, {origin} (`basis: inputs`)" in card
+
+
 def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> None:
     """Seen to fail: with Markdown alone escaped."""
     manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())

@@ -32,7 +32,7 @@ def test_a_wrong_label_comes_first(model: Path, tmp_path: Path) -> None:
     json.dumps(hardest, allow_nan=False)
 
 
-@pytest.mark.parametrize("part", ["final_evaluation.predict", "hardest_examples._said"])
+@pytest.mark.parametrize("part", ["evaluator.predict", "hardest_examples._said"])
 def test_a_lack_of_memory_costs_the_list_only(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

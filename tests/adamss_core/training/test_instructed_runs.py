@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from adamss_core.fileio.hashing import sha256_of
-from adamss_core.prediction import PredictOrder, load
+from adamss_core.published import load_published
+from adamss_core.training.request import PublishedModel
 from adamss_core.training.run import run
 from tests.adamss_core.training.chats import build_llama, generation_job
 from tests.adamss_core.training.support import Recorder, request
@@ -52,8 +53,9 @@ def test_a_published_model_answers_as_it_was_trained(
         manifest = json.loads(published.read("manifest.json"))
         card = published.read("README.md").decode()
     assert (manifest["is_chat"], "apply_chat_template" in card) == (is_chat, is_chat)
-    order = PredictOrder(archive, sha256_of(archive), str(asked.model), None, [given], {})
-    loaded = load(order, Path(mkdtemp(dir=tmp_path)))
+    loaded = load_published(
+        PublishedModel(archive, sha256_of(archive)), str(asked.model), None, Path(mkdtemp(dir=tmp_path))
+    )
     task: Any = loaded.task  # with the options of text generation
     with torch.inference_mode():
         (answer,) = task.predict(loaded.model, loaded.processor, [given], loaded.limit, max_new_tokens=4)

@@ -36,11 +36,11 @@ def test_biases_that_one_trains_and_the_other_does_not(here: Bias, there: Bias, 
     archive = published(give_effect(get_adamss_model(tiny_bert(), config(), bias=there)), tmp_path)
     model = get_adamss_model(tiny_bert(), config(), bias=here)
     if here == there:
-        warm_start(model, archive, None, SOURCE, Recorder())
+        warm_start(model, archive, "weights", None, SOURCE, Recorder())
         assert all(layer.has_frozen_bias("default") for layer in layers_of(model).values())
         return
     with pytest.raises(TrainingError, match=f"adamss.bias is {here} here and {there} there") as caught:
-        warm_start(model, archive, None, SOURCE, Recorder())
+        warm_start(model, archive, "weights", None, SOURCE, Recorder())
     assert (caught.value.code, caught.value.where) == ("init_from_unusable", "init_from")
 
 
@@ -49,7 +49,7 @@ def test_without_biases_there_is_nothing_to_differ(tmp_path: Path) -> None:
     fields = config(target_modules=["q_proj"], task_type="CAUSAL_LM")
     source = give_effect(get_adamss_model(tiny_llama(), fields))
     model = get_adamss_model(tiny_llama(), fields, bias="frozen")
-    warm_start(model, published(source, tmp_path), None, SOURCE, Recorder())
+    warm_start(model, published(source, tmp_path), "weights", None, SOURCE, Recorder())
     for name, layer in layers_of(model).items():
         assert torch.equal(layer.get_delta_weight("default"), layers_of(source)[name].get_delta_weight("default"))
 
@@ -59,7 +59,7 @@ def test_removed_subspaces_take_part_again_without_an_effect(tmp_path: Path) -> 
     source = give_effect(get_adamss_model(tiny_bert(), fields, asa_pruned="removed"))
     prune_half(source, torch.optim.SGD([p for p in source.parameters() if p.requires_grad], lr=0.1))
     model = get_adamss_model(tiny_bert(), fields, asa_pruned="removed")
-    warm_start(model, published(source, tmp_path), None, SOURCE, Recorder())
+    warm_start(model, published(source, tmp_path), "weights", None, SOURCE, Recorder())
     assert (outputs(model) - outputs(source)).abs().max() < 1e-6
     assert adapter_size(model) == adapter_size(source)
     assert model.base_model.asa_summary()["active"] == 16

@@ -35,3 +35,13 @@ def test_every_number_of_the_estimate_is_shown(capsys: pytest.CaptureFixture[str
 def test_an_unknown_time_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     _show_estimate({**PLAN, "estimate": {**PLAN["estimate"], "seconds": None}}, as_json=False)
     assert "time" not in capsys.readouterr().out
+
+
+def test_the_cost_of_a_basis_is_shown_where_it_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    phases = {**PLAN["estimate"]["memory_phases"], "calibration": None}
+    for rows, share, shown in ((256, 0.028, True), (None, None, False)):
+        more = {"calibration_rows": rows, "calibration_share": share, "memory_phases": phases}
+        _show_estimate({**PLAN, "estimate": {**PLAN["estimate"], **more}}, as_json=False)
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("calibration 256 rows, about 2.8% of the time of all steps" in out) == shown
+        assert ("calibration" in out) == shown

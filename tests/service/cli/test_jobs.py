@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cli import jobs
+from service.cli import jobs, results
 from tests.service.cli.test_job_view import job as running
 
 JUDGEMENT = {
@@ -67,7 +67,7 @@ class Answers:
     def get_job(self, job: str) -> Any:
         return self.job
 
-    def list_jobs(self, *_: object) -> Any:
+    def list_jobs(self, *_: object, evaluates: str | None = None) -> Any:
         return [self.job]
 
 
@@ -76,13 +76,14 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Callable: a command and a finished job in, its lines out."""
 
     def show(command: Any, *arguments: Any, reports: Any = (), **changes: Any) -> list[str]:
-        job = running(status="succeeded", result={"eval_accuracy": 0.6}, **changes)
+        job = running(**{"status": "succeeded", "result": {"eval_accuracy": 0.6}, **changes})
 
         @contextmanager
         def connect() -> Iterator[Answers]:
             yield Answers(job, list(reports))
 
-        monkeypatch.setattr(jobs, "connect", connect)
+        for module in (jobs, results):
+            monkeypatch.setattr(module, "connect", connect)
         command(*arguments)
         return capsys.readouterr().out.splitlines()
 
@@ -124,6 +125,19 @@ def test_show_says_that_pruned_subspaces_are_removed(printed: Any) -> None:
         ]
 
 
+def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
+    def shown(basis: str, **changes: Any) -> list[str]:
+        lines = printed(jobs.show, "job_abc", resolved={"spec": {"adamss": {"basis": basis}}}, **changes)
+        return [line for line in lines if line.startswith("basis")]
+
+    found = {"calibration": {"basis": "inputs", "rows": 256, "seconds": 2.84, "share": 0.02}}
+    assert [line.split(maxsplit=1)[1] for line in shown("inputs")] == ["inputs"]
+    assert [line.split(maxsplit=1)[1] for line in shown("inputs", result=found)] == [
+        "inputs, of 256 training rows in 2.8 s"
+    ]
+    assert shown("weights") == []
+
+
 def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"
@@ -133,7 +147,7 @@ def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> Non
 def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
     number = REPORT | {"data": "test", "classes": None, "confusion": None, "confused": None, "residuals": RESIDUALS}
     text = REPORT | {"classes": None, "confusion": None, "confused": [], "generation": GENERATION, "answers": [ANSWER]}
-    lines = printed(jobs.evaluation, "job_abc", reports=[REPORT, number, text])
+    lines = printed(results.evaluation, "job_abc", reports=[REPORT, number, text])
     assert lines[0] == "On 10 held-out rows of dataset.train:"
     for line in (
         "accuracy\t0.6000\t0.6000",
@@ -148,7 +162,7 @@ def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
         "3\t0.5000\ta b\ta",
     ):
         assert line in lines, line
-    assert printed(jobs.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
+    assert printed(results.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
 
 
 def test_jobs_of_older_services_have_neither(printed: Any) -> None:

@@ -23,7 +23,8 @@ from service.cli.predict import (
     columns_of,
     from_arguments,
     from_rows,
-    read_rows,
+    numbered,
+    places_of,
     spec_of,
     write_csv,
 )
@@ -44,7 +45,7 @@ def spec(**fields: Any) -> JobSpec:
 
 
 def of_file(job: JobSpec, file: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    return from_rows(job, read_rows(file), file)
+    return from_rows(job, numbered(file), file)
 
 
 def test_a_chat_is_asked_up_to_its_last_answer() -> None:
@@ -53,9 +54,16 @@ def test_a_chat_is_asked_up_to_its_last_answer() -> None:
     assert asked(chat[:3]) == (chat[:3], {})
     assert asked(chat[1:2]) == (chat[1:2], {})
     job = spec(task="text-generation", dataset={"messages": "messages"})
-    assert list(from_rows(job, [{"messages": chat}], Path("a"))) == [
+    assert list(from_rows(job, [("row 1", {"messages": chat})], Path("a"))) == [
         ({"messages": chat, "given": "a"}, {"messages": chat[:3]})
     ]
+
+
+def test_rows_have_the_numbers_of_their_file() -> None:
+    problems = [{"row": row, "message": "is broken"} for row in (1, 4)] + [{"row": 3, "left_out": False}]
+    found: Any = {"problems": problems, "problem_count": 3}
+    assert [places_of(found)(number) for number in (1, 2, 3)] == ["row 2", "row 3", "row 5"]
+    assert places_of(found | {"problem_count": 200})(1) == "row 1 of those that can be read"
 
 
 def test_inputs_from_arguments() -> None:

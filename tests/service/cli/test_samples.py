@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import jobs
+from service.cli import app, jobs, results
 from tests.service.cli.test_job_view import job
 
 
@@ -35,31 +35,32 @@ def samples(step: int, text: str) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "connect", lambda: nullcontext(Client()))
+    for module in (jobs, results):
+        monkeypatch.setattr(module, "connect", lambda: nullcontext(Client()))
 
 
 def printed(*arguments: str) -> str:
-    result = CliRunner().invoke(jobs.app, list(arguments))
+    result = CliRunner().invoke(app.app, list(arguments))
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def test_show_has_the_evaluation_before_training() -> None:
-    lines = [line.split(maxsplit=1) for line in printed("show", "job_abc").splitlines()]
+    lines = [line.split(maxsplit=1) for line in printed("jobs", "show", "job_abc").splitlines()]
     assert ["before", "training  eval_loss 5.5123"] in lines
 
 
 def test_samples_stand_beside_those_before_training() -> None:
-    assert printed("samples", "job_abc") == "7\tWhat colour is it?\tIt is blue.\tSo it was.\tIt is blue.\n"
-    told = json.loads(printed("samples", "job_abc", "--json"))
+    assert printed("jobs", "samples", "job_abc") == "7\tWhat colour is it?\tIt is blue.\tSo it was.\tIt is blue.\n"
+    told = json.loads(printed("jobs", "samples", "job_abc", "--json"))
     assert [data["step"] for data in told] == [0, 6, 12]
 
 
 def test_samples_of_one_evaluation_are_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "events", lambda *_: [event(0), event(0)])
-    assert printed("samples", "job_abc").count("\t") == 3
+    assert printed("jobs", "samples", "job_abc").count("\t") == 3
     monkeypatch.setattr(Client, "events", lambda *_: [])
-    assert printed("samples", "job_abc") == ""
+    assert printed("jobs", "samples", "job_abc") == ""
 
 
 def event(step: int) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adamss_core.spec.tasks.image_classification import ImageClassification
 from service.datasets.left_out import suggest
 from tests.service.datasets.corpus import csv_of, image, json_lines, parquet_of, zip_of
 from tests.service.datasets.test_corpus import read
@@ -82,12 +82,21 @@ def test_a_label_beside_columns_of_two_values_is_the_label(tmp_path: Path) -> No
     assert "one_hot" not in notices(result)
 
 
-def test_several_labels_of_images_are_refused_in_words(tmp_path: Path) -> None:
-    metadata = csv_of(*(f'{n}.png,"{",".join(SETS[n])}"' for n in range(20)), header="file_name,label")
+@pytest.mark.parametrize(
+    ("header", "cell", "problem_type", "label"),
+    [
+        ("file_name,label", lambda n: f'"{",".join(SETS[n])}"', "multi_label_classification", "label"),
+        ("file_name,cat,dog", lambda n: f"{n % 2},{int(n % 3 > 0)}", "multi_label_classification", ["cat", "dog"]),
+        ("file_name,score", lambda n: f"{n / 7:.3f}", "regression", "score"),
+        ("file_name,label", lambda n: "ab"[n % 2], None, "label"),
+    ],
+    ids=["lists", "columns", "numbers", "classes"],
+)
+def test_images_have_labels_of_every_kind(
+    header: str, cell: Callable[[int], str], problem_type: str | None, label: Any, tmp_path: Path
+) -> None:
+    metadata = csv_of(*(f"{n}.png,{cell(n)}" for n in range(20)), header=header)
     content = zip_of({f"{n}.png": image() for n in range(20)} | {"metadata.csv": metadata})
-    dataset = dataset_of(content, tmp_path, "a.zip")
-    assert "several_labels" in {notice["code"] for notice in dataset.profile["notices"]}
-    assert not [found for found in suggest(dataset) if found.task == "image-classification"]
-    problem = ImageClassification().column_problem("label", "label", "list")
-    assert problem is not None
-    assert "learns one class for each" in problem.message
+    found = suggest(dataset_of(content, tmp_path, "a.zip"))[0]
+    assert (found.task, found.problem_type) == ("image-classification", problem_type)
+    assert found.dataset == {"image": "image", "label": label}

@@ -72,6 +72,17 @@ def test_other_sheets_and_formulas_without_value_are_named(tmp_path: Path) -> No
     assert "1 formula in column B" in said["formulas_without_value"]
 
 
+def test_merged_cells_are_said(tmp_path: Path) -> None:
+    def more(book: Workbook) -> None:
+        book.active.merge_cells("A2:A3")
+
+    result, rows = read(tmp_path, "a.xlsx", workbook(["label", "text"], ["a", "x"], [None, "y"], more=more))
+    assert [row["label"] for row in rows] == ["a", None]
+    assert "1 block of merged cells" in notices(result)["merged_cells"]
+    plain, _ = read(tmp_path, "b.xlsx", workbook(["label", "text"], ["a", "x"], ["b", "y"]))
+    assert "merged_cells" not in notices(plain)
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -172,9 +183,16 @@ def test_an_object_without_rows_is_refused_with_its_names(tmp_path: Path) -> Non
             ["Before", "# One\ntext\n```\n# no heading\n```", "## Two\nmore"],
             "each section",
         ),
+        (
+            "a.md",
+            "Do:\n\n```py\na = 1\n\nb = 2\n```\n\nDone.\n",
+            ["Do:", "```py\na = 1\n\nb = 2\n```", "Done."],
+            "paragraph",
+        ),
+        ("a.txt", "text\nA joy.\nA bore.\n", ["A joy.", "A bore."], "'text', as the first line names it"),
         ("a.md", "No heading here.\n\nBut two paragraphs.\n", ["No heading here.", "But two paragraphs."], "paragraph"),
     ],
-    ids=["one blank line", "paragraphs", "commas", "markdown", "markdown without headings"],
+    ids=["one blank line", "paragraphs", "commas", "markdown", "code", "header", "markdown without headings"],
 )
 def test_plain_text_is_read_by_what_it_is_made_of(
     name: str, text: str, texts: list[str] | None, how: str, tmp_path: Path

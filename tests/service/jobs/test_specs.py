@@ -127,10 +127,12 @@ def rows(which: str) -> list[dict[str, Any]]:
 def images() -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
+        lines = [f"{i}.png,{('cat', 'dog')[i % 2]},a;{i % 3},{i / 7}" for i in range(40)]
+        archive.writestr("metadata.csv", "\n".join(["file_name,label,labels,score", *lines]))
         for i in range(40):
             image = io.BytesIO()
             Image.new("RGB", (8, 8), (i, 2 * i, 3 * i)).save(image, "PNG")
-            archive.writestr(f"{('cat', 'dog')[i % 2]}/{i}.png", image.getvalue())
+            archive.writestr(f"{i}.png", image.getvalue())
     return content.getvalue()
 
 

@@ -35,6 +35,7 @@ def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> Non
         ({"adamss": {"num_subspaces": 7}}, "adamss.num_subspaces"),
         ({"adamss": {"target_modules": ["key"]}}, "adamss.target_modules"),
         ({"adamss": {"target_modules": ["query", "value"], "bias": "frozen"}}, "adamss.bias"),
+        ({"adamss": {"basis": "inputs"}}, "adamss.basis"),
     ],
 )
 def test_a_job_of_another_shape(service: Service, changes: dict[str, Any], param: str) -> None:

@@ -87,6 +87,11 @@ def test_seconds_come_from_finished_jobs(service: Service) -> None:
     # 0.1 s a row, and 2 s for everything beside the steps
     rows = 36 * 3
     assert service.client.post("/jobs?dry_run=true", json=spec).json()["estimate"]["seconds"] == 0.1 * rows + 2
+    calibrated = spec | {"adamss": {"basis": "inputs"}}
+    found = service.client.post("/jobs?dry_run=true", json=calibrated).json()["estimate"]
+    assert found["seconds"] == pytest.approx(0.1 * (rows + 0.7 * found["calibration_rows"]) + 2, abs=0.1)
+    finish(service, job_id, device="cpu", **measured, calibration={"seconds": 1.0})
+    assert service.client.post("/jobs?dry_run=true", json=spec).json()["estimate"]["seconds"] == 0.1 * rows + 1
     slower = spec | {"training": {"gradient_checkpointing": True}}
     assert service.client.post("/jobs?dry_run=true", json=slower).json()["estimate"]["seconds"] is None
 

@@ -66,7 +66,8 @@ def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
     if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
         return False
     job = session.get_one(Job, job_id, populate_existing=True)
-    record_end(session, job, "The job is done; its artifacts are ready.", {})
+    made = "its artifacts are ready" if job.evaluates is None else "its report is ready"
+    record_end(session, job, f"The job is done; {made}.", {})
     return True
 
 

@@ -12,13 +12,22 @@ from service.shared.jobs.states.record import add_event, compare_and_set, ended,
 
 
 def submit(
-    session: Session, project_id: str, *, name: str, spec: Json, resolved: Json, retries: int, total_steps: int
+    session: Session,
+    project_id: str,
+    *,
+    name: str,
+    spec: Json,
+    resolved: Json,
+    retries: int,
+    total_steps: int,
+    evaluates: str | None = None,
 ) -> Job:
     """Insert a queued job.
 
     Args:
         spec: as sent.
         resolved: the plan: the spec with defaults filled in, steps, estimate.
+        evaluates: id of the job whose model is evaluated; nothing is trained then.
     """
     moment = now()
     job = Job(
@@ -33,6 +42,7 @@ def submit(
         hinted_at=database_now(session),  # the caller sends the hint right after the commit
         retries=retries,
         total_steps=total_steps,
+        evaluates=evaluates,
         attempt=0,
         failures=0,
         step=0,

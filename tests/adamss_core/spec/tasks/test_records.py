@@ -128,7 +128,7 @@ def test_a_registered_task_is_known_at_once(toy: str) -> None:
     assert spec_of(record, training={"metric_for_best": "mean_error"}).training.metric_for_best == "mean_error"
     with pytest.raises(ValidationError, match="must be one of accuracy"):
         spec_of(all_records()[0], training={"metric_for_best": "mean_error"})
-    with pytest.raises(ValidationError, match="belongs to text-classification, but the task is text-length"):
+    with pytest.raises(ValidationError, match="belongs to text-classification and image-classification, but the task"):
         spec_of(record, problem_type="regression")
 
 

@@ -19,13 +19,14 @@ from transformers import (
     MBartForConditionalGeneration,
 )
 
-from adamss_core.prediction import PredictOrder, load
+from adamss_core.published import load_published
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.data import Rows
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.length_sample import sampled_lengths
 from adamss_core.training.preview import PreviewOrder, preview
+from adamss_core.training.request import PublishedModel
 from adamss_core.training.run import run
 from adamss_core.training.tasks import Task, task_on
 from adamss_core.training.tasks.decoder_inputs import decoder_shift
@@ -208,8 +209,8 @@ def test_a_run_has_losses_texts_a_judgement_and_artifacts(finished: FinishedRun,
 def test_each_artifact_answers_as_the_others(finished: FinishedRun, tmp_path: Path) -> None:
     answers = []
     for artifact in finished.outcome.artifacts:
-        order = PredictOrder(artifact.path, artifact.sha256, finished.request.model, None, [], {})
-        model = load(order, tmp_path / artifact.name)
+        published = PublishedModel(artifact.path, artifact.sha256)
+        model = load_published(published, finished.request.model, None, tmp_path / artifact.name)
         assert isinstance(model.task, EncoderDecoderGeneration)
         inputs = [{"prompt": "What colour is grass?"}, {"prompt": "What colour is snow?"}]
         answers.append(model.task.predict(model.model, model.processor, inputs, model.limit, max_new_tokens=8))
@@ -220,7 +221,7 @@ def test_each_artifact_answers_as_the_others(finished: FinishedRun, tmp_path: Pa
 @pytest.mark.slow
 def test_answers_are_those_of_transformers_generate(finished: FinishedRun, tmp_path: Path) -> None:
     merged = finished.outcome.artifacts[-1]
-    loaded_one = load(PredictOrder(merged.path, merged.sha256, "", None, [], {}), tmp_path / "merged")
+    loaded_one = load_published(PublishedModel(merged.path, merged.sha256), "", None, tmp_path / "merged")
     prompt = loaded_one.processor("What colour is grass?", return_tensors="pt")
     made = loaded_one.model.generate(
         input_ids=prompt["input_ids"], attention_mask=prompt["attention_mask"], max_new_tokens=8

@@ -95,6 +95,47 @@ def test_the_published_models_answer(trained: FinishedRun, tmp_path: Path) -> No
     assert sum(second["scores"].values()) == pytest.approx(1)
 
 
+def test_several_classes_of_an_image_are_learnt(vit: Path, tmp_path: Path) -> None:
+    spec = task_job(
+        TASK,
+        problem_type="multi_label_classification",
+        dataset={"label_separator": ";"},
+        training={"epochs": 3, "learning_rate": 0.02, "head_learning_rate": 0.02},
+    )
+    rows = draw_images(tmp_path / "job" / "train", 60)
+    for row in rows:
+        row["label"] = f"noise;{row['label']}"
+    wanted = request(vit, tmp_path / "job", rows, spec=spec)
+    outcome = run(wanted, Recorder())
+    assert outcome.result["labels"] == ["blue", "noise", "red"]
+    assert outcome.result["eval_accuracy"] > outcome.result["baseline"]["accuracy"] + 0.3  # of whole sets
+    assert outcome.evaluation[0]["classes_are"] == "classes"
+    images: list[dict[str, Any]] = [{"image": Image.new("RGB", (16, 30), (60, 60, 200))}]
+    (answer,) = predicted(outcome, spec, tmp_path, images)
+    assert answer["labels"] == ["blue", "noise"]
+    for scores in card_answers(wanted, outcome, tmp_path / "cards", images[0]["image"]):
+        assert scores == pytest.approx(answer["scores"], abs=1e-4)
+
+
+def test_a_number_of_an_image_is_learnt(vit: Path, tmp_path: Path) -> None:
+    spec = task_job(
+        TASK,
+        problem_type="regression",
+        training={"epochs": 3, "learning_rate": 0.02, "head_learning_rate": 0.02},
+    )
+    rows = draw_images(tmp_path / "job" / "train", 60)
+    for row in rows:
+        row["label"] = 3.5 if row["label"] == "blue" else 1.25
+    wanted = request(vit, tmp_path / "job", rows, spec=spec)
+    outcome = run(wanted, Recorder())
+    assert outcome.result["labels"] == []
+    assert outcome.result["eval_pearson"] > 0.8
+    images: list[dict[str, Any]] = [{"image": Image.new("RGB", (16, 30), (60, 60, 200))}]
+    (answer,) = predicted(outcome, spec, tmp_path, images)
+    for printed in card_answers(wanted, outcome, tmp_path / "cards", images[0]["image"]):
+        assert printed == pytest.approx(answer["value"], abs=1e-4)
+
+
 def clear_image() -> Image.Image:
     """Red, but hardly to be seen: the background shines through."""
     return Image.new("RGBA", (30, 20), (200, 60, 60, 10))
