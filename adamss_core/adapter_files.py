@@ -23,11 +23,12 @@ from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
+from adamss_core.exact_targets import narrowed
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 from adamss_core.peft_model import adaptable, build_peft_model, restored_on_error
-from adamss_core.removal import remove_pruned
+from adamss_core.removal import emptied, finish_removal, removes_pruned
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -36,7 +37,9 @@ KEY_PREFIX = "base_model.model."
 WEIGHTS_BASIS = "weights"  # PEFT's; `calibration` makes others
 
 
-def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
+def save_adapter(
+    model: PeftModel, folder: str | Path, adapter_name: str | None = None, *, leave_out_emptied: bool = False
+) -> None:
     """Write one adapter; each file appears whole or not at all, the manifest last.
 
     Token embeddings that were resized after the base was loaded are part of it.
@@ -45,24 +48,34 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
         model: compiled or not, the files are the same.
         folder: created if needed. Stock PEFT loads it too.
         adapter_name: the active adapter by default.
+        leave_out_emptied: write no module of which ASA has removed every subspace, and other `target_modules` then.
+            A training that continues from such a file has these modules no more.
     """
     model = original(model)
     adapter = adapter_name or active_adapter(model)
+    layers = model.base_model.adapted_layers(adapter)
+    left_out = [name for name, layer in layers.items() if leave_out_emptied and emptied(layer, adapter)]
     files = {
-        WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
-        CONFIG: config_json(model, model.peft_config[adapter]),
+        WEIGHTS: safetensors.torch.save(_without(left_out, adapter_tensors(model, adapter)), metadata={"format": "pt"}),
+        CONFIG: config_json(model, narrowed(model, adapter, left_out)),
     }
     manifest = {
         "format": "adamss-adapter",
         "version": 1,
         "bias": "frozen" if has_frozen_biases(model, adapter) else "trained",
-        "asa_pruned": "removed" if removes_pruned(model, adapter) else "frozen",
+        "asa_pruned": "removed" if removes_pruned(layers, adapter) else "frozen",
         "basis": model.base_model.basis_kinds.get(adapter, WEIGHTS_BASIS),
+        **({"emptied_modules": left_out} if left_out else {}),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
     }
     write_folder(Path(folder), {**files, MANIFEST: to_json(manifest)})
+
+
+def _without(modules: list[str], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefixes = tuple(f"{KEY_PREFIX}{name}.adamss_" for name in modules)
+    return {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
 
 
 def load_adapter(
@@ -114,9 +127,7 @@ def load_adapter(
             ) from error
     if not is_trainable:
         model.eval()
-        if removes_pruned(model, adapter_name):
-            for layer in model.base_model.adapted_layers(adapter_name).values():
-                remove_pruned(layer, adapter_name)
+        finish_removal(model.base_model.adapted_layers(adapter_name), adapter_name)
     return model
 
 
@@ -149,12 +160,6 @@ def has_frozen_biases(model: PeftModel, adapter: str) -> bool:
     layers = model.base_model.adapted_layers(adapter).values()
     with_bias = [layer for layer in layers if layer.base_bias() is not None]
     return bool(with_bias) and all(layer.has_frozen_bias(adapter) for layer in with_bias)
-
-
-def removes_pruned(model: PeftModel, adapter: str) -> bool:
-    """Return whether subspaces that ASA prunes are removed from the adapter."""
-    states = [layer.asa_state(adapter) for layer in model.base_model.adapted_layers(adapter).values()]
-    return any(state is not None and state.removes for state in states)
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:
@@ -236,6 +241,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise AdapterFileError(
             f"{path} is truncated or not a safetensors file ({error}).", hint="Get the file again.", where=WEIGHTS
         ) from error
+
+
+def read_emptied_modules(folder: Path) -> list[str]:
+    """Return the modules that an adapter was written without, because ASA has removed all of them."""
+    manifest = folder / MANIFEST
+    return json.loads(manifest.read_bytes()).get("emptied_modules", []) if manifest.is_file() else []
 
 
 def read_basis_kind(folder: Path) -> str:

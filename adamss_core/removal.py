@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,25 @@ def remove_pruned(layer: AdamssLayer, adapter: str) -> tuple[Tensor, Tensor]:
     layer.layouts[adapter] = layout.without(~state.active)
     layer.adamss_cells[adapter] = layer.layouts[adapter].cells().to(packed_a.device)
     return rows_a, rows_b
+
+
+def removes_pruned(layers: Mapping[str, AdamssLayer], adapter: str) -> bool:
+    """Return whether subspaces that ASA prunes are removed from the adapter, rather than frozen at their values."""
+    states = [layer.asa_state(adapter) for layer in layers.values()]
+    return any(state is not None and state.removes for state in states)
+
+
+def finish_removal(layers: Mapping[str, AdamssLayer], adapter: str) -> None:
+    """Remove what training could only mask; nothing where pruned subspaces are frozen."""
+    if removes_pruned(layers, adapter):
+        for layer in layers.values():
+            remove_pruned(layer, adapter)
+
+
+def emptied(layer: AdamssLayer, adapter: str) -> bool:
+    """Return whether every subspace was removed, so that the layer is its base."""
+    state = layer.asa_state(adapter)
+    return state is not None and state.removes and layer.layouts[adapter].total_rank == 0
 
 
 def first_layout(layer: AdamssLayer, adapter: str) -> SubspaceLayout:

@@ -228,10 +228,10 @@ def _artifacts(
         saved: elements of the modules in full.
         added: elements of the merged model beside the base's.
     """
-    basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
+    # A module without a subspace is left out of adapter and LoRA.
+    basis = sum(sorted((shape.basis * shape.columns + shape.rows for shape in shapes), reverse=True)[:kept])
     a = min(sum(shape.a for shape in shapes), kept * max(shape.a_of_subspace for shape in shapes))
     b = sum(shape.b for shape in shapes)
-    # A module without a subspace is left out of the LoRA.
     modules = sorted((lora.elements(shape) for shape in shapes), reverse=True)[:kept]
     besides = facts.processor_bytes + FILE_OVERHEAD
     sizes = {

@@ -163,7 +163,7 @@ def _method(manifest: dict[str, Any]) -> str:
             f"{pruning['target']}), pruning from step {adamss['init_warmup']} to {adamss['final_warmup']}."
         )
         if adamss.get("asa_pruned") == "removed":
-            text += " Pruned subspaces were removed, and have no effect."
+            text += " Pruned subspaces were removed, and have no effect." + _emptied(manifest)
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
@@ -188,6 +188,12 @@ def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
     rows = result.get("calibration", {}).get("rows")
     origin = f"over {rows} training rows" if rows else "as in the adapter that training started from"
     return f" A works in the directions in which {what} {directions}, {origin} (`basis: {basis}`)."
+
+
+def _emptied(manifest: dict[str, Any]) -> str:
+    """Count the modules that the adapter was written without."""
+    count = len(manifest.get("emptied_modules", ()))
+    return f" Of {count} adapted modules nothing is left; the adapter leaves them out." if count else ""
 
 
 def _biases(adamss: dict[str, Any]) -> str:

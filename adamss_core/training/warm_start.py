@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peft import AdamssConfig, PeftModel, set_peft_model_state_dict
 from torch import Tensor
@@ -21,6 +21,7 @@ from adamss_core.adapter_files import (
     check_complete,
     read_basis_kind,
     read_config,
+    read_emptied_modules,
     read_weights,
 )
 from adamss_core.errors import AdamssError
@@ -33,6 +34,22 @@ from adamss_core.training.request import Reporter
 
 ARTIFACT_MANIFEST = "manifest.json"
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
+
+
+class Published(NamedTuple):
+    """The published adapter that a run starts from.
+
+    Attributes:
+        tensors: without ASA's state.
+        basis: "weights", "inputs" or "gradient".
+        emptied: modules that it was written without, because ASA has removed all of them.
+    """
+
+    config: AdamssConfig
+    tensors: dict[str, Tensor]
+    classes: list[str]
+    basis: str
+    emptied: list[str]
 
 
 def warm_start(
@@ -54,11 +71,12 @@ def warm_start(
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    source_config, tensors, classes, source_basis = _read(archive)
+    published = _read(archive)
+    tensors = published.tensors
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
-    pairs = {field: (getattr(config, field), getattr(source_config, field)) for field in SHAPING}
-    for field, (here, there) in {**pairs, "basis": (basis, source_basis)}.items():
+    pairs = {field: (getattr(config, field), getattr(published.config, field)) for field in SHAPING}
+    for field, (here, there) in {**pairs, "basis": (basis, published.basis)}.items():
         if here != there:
             raise _unusable(
                 f"adamss.{field} is {here} here and {there} there",
@@ -66,10 +84,10 @@ def warm_start(
             )
     _check_bias(model, adapter, tensors)
     try:
+        tensors |= _revived(model, adapter, published)
         check_complete(model, adapter, tensors)
-        tensors |= _revived(model, adapter, tensors)
         if source.classes:
-            tensors |= _head(model, tensors, classes, auto_model, source, reporter)
+            tensors |= _head(model, tensors, published.classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
         model.base_model.basis_kinds[adapter] = basis
     except (RuntimeError, KeyError) as error:
@@ -100,14 +118,22 @@ def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> N
             )
 
 
-def _revived(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return A and B of subspaces that were removed: the fresh adapter's A, and a B of zeros in the published shape."""
+def _revived(model: PeftModel, adapter: str, published: Published) -> dict[str, Tensor]:
+    """Return A and B of subspaces that were removed: the fresh adapter's A, and a B of zeros in the published shape.
+
+    Modules of which everything was removed are the fresh adapter's, in its basis, with a B of zeros.
+    """
+    tensors = published.tensors
     removed = [key for key, value in tensors.items() if ".adamss_A." in key and value.shape[0] == 0]
-    own = adapter_tensors(model, adapter) if removed else {}
-    revived = {key: own[key] for key in removed}
-    for key in removed:
+    if not removed and not published.emptied:
+        return {}
+    own = adapter_tensors(model, adapter)
+    prefixes = tuple(f"{KEY_PREFIX}{name}.adamss_" for name in published.emptied)
+    revived = {key: value for key, value in own.items() if key.startswith(prefixes) and ".adamss_asa." not in key}
+    for key in (*removed, *(key for key in revived if ".adamss_A." in key)):
         b = key.replace(".adamss_A.", ".adamss_B.")
-        revived[b] = own[key].new_zeros(tensors[b].shape[0], own[key].shape[0])
+        rows = tensors.get(b, own[b]).shape[0]
+        revived |= {key: own[key], b: own[key].new_zeros(rows, own[key].shape[0])}
     return revived
 
 
@@ -129,20 +155,26 @@ def _head(
     return {key: own[key] for key in axes}
 
 
-def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str], str]:
-    """Return the published adapter's configuration, its tensors without ASA's state, its classes and its basis."""
+def _read(archive: Path) -> Published:
+    """Read a published adapter.
+
+    Raises:
+        TrainingError: init_from_unusable.
+    """
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive) as content:
             folder = Path(name)
             for member in (CONFIG, WEIGHTS, MANIFEST):
                 content.extract(member, folder)
-            config, tensors, basis = read_config(folder), read_weights(folder), read_basis_kind(folder)
+            config, tensors = read_config(folder), read_weights(folder)
+            basis, emptied = read_basis_kind(folder), read_emptied_modules(folder)
             classes = json.loads(content.read(ARTIFACT_MANIFEST))["result"]["labels"]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(
             f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
         ) from error
-    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes, basis
+    tensors = {key: value for key, value in tensors.items() if ".adamss_asa." not in key}
+    return Published(config, tensors, classes, basis, emptied)
 
 
 def _unusable(reason: str, hint: str) -> TrainingError:

@@ -281,3 +281,37 @@ def test_gradients_left_after_a_mask_step_fit_what_is_left() -> None:
     assert len(active_set(model)) < 16
     assert all(p.grad is not None and p.grad.shape == p.shape for p in trainable(model) if p.numel())
     training.optimizer.step()
+
+
+def test_published_without_modules_that_have_nothing_left(tmp_path: Path) -> None:
+    """Stock PEFT and ours adapt the others only; a checkpoint keeps all."""
+    training = removing(asa_target_subspaces=1, mask_interval=1, layers_to_transform=[0, 1])
+    ours = training.model.eval()
+    save_adapter(ours, tmp_path / "all")
+    save_adapter(ours, tmp_path / "published", leave_out_emptied=True)
+    ((left, _),) = active_set(ours)
+    emptied = sorted(set(layers_of(ours)) - {left})
+    manifest = json.loads((tmp_path / "published" / "adamss_manifest.json").read_text())
+    assert sorted(manifest["emptied_modules"]) == emptied
+    assert not [
+        key for key in load_file(tmp_path / "published" / WEIGHTS) if any(f".{name}." in key for name in emptied)
+    ]
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("all", "published")]
+    assert sizes[1] < 0.5 * sizes[0]
+    stock = PeftModel.from_pretrained(tiny_bert(), tmp_path / "published")
+    assert (outputs(stock) - outputs(ours)).abs().max() < 1e-5
+    assert [name for name, _ in stock.base_model.model.named_modules() if name.endswith("adamss_A")] == [
+        f"{left}.adamss_A"
+    ]
+    loaded = load_adapter(tiny_bert(), tmp_path / "published")
+    assert list(layers_of(loaded)) == [left]
+    assert (outputs(loaded) - outputs(ours)).abs().max() < 1e-5
+    assert ours.peft_config["default"].layers_to_transform == [0, 1]  # the model's own is as it was
+
+
+def test_nothing_is_left_out_where_something_is_left_everywhere(tmp_path: Path) -> None:
+    ours = removing(asa_target_subspaces=12).model
+    save_adapter(ours, tmp_path / "all")
+    save_adapter(ours, tmp_path / "published", leave_out_emptied=True)
+    for name in (WEIGHTS, "adapter_config.json", "adamss_manifest.json"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "published" / name).read_bytes()

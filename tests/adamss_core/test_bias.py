@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adamss_core import export_lora, get_adamss_model, load_adapter, merge_adapter, save_adapter
+from adamss_core import Calibration, export_lora, get_adamss_model, load_adapter, merge_adapter, save_adapter
 from adamss_core.decomposition import decompose, truncated_svd
 from adamss_core.errors import AdamssWarning, ConfigError, WeightError
 from tests.adamss_core.support import ASA, give_effect, layers_of, mlp_config, outputs, prune_half
@@ -193,3 +193,18 @@ def test_another_value_is_refused_and_the_base_left_alone() -> None:
 def test_without_any_bias_the_setting_is_said_to_have_no_effect() -> None:
     with pytest.warns(AdamssWarning, match="bias has no effect: none of the adapted modules has a bias"):
         get_adamss_model(tiny_llama(), config(target_modules=["q_proj"], task_type="CAUSAL_LM"), bias="frozen")
+
+
+@pytest.mark.parametrize("basis", ["inputs", "gradient"])
+def test_a_basis_from_data_leaves_the_biases_alone(basis: Any, tmp_path: Path) -> None:
+    ours = get_adamss_model(tiny_bert(), config(), bias="frozen")
+    with Calibration(ours, basis) as calibration:
+        loss = ours(**batch()).loss
+        if basis == "gradient":
+            loss.backward()
+    calibration.apply()
+    save_adapter(give_effect(ours, scale=30.0), tmp_path)
+    stock = PeftModel.from_pretrained(tiny_bert(), tmp_path)
+    assert (outputs(stock) - outputs(ours)).abs().max() < 1e-4
+    assert all(layer.has_frozen_bias("default") for layer in layers_of(ours).values())
+    assert export_lora(ours, tmp_path / "lora")["lora_bias"] is False

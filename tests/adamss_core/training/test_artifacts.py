@@ -156,6 +156,8 @@ def test_a_card_says_that_pruned_subspaces_were_removed(unpacked: dict[str, Path
     assert says not in model_card("adapter", manifest, usage)
     manifest["spec"]["adamss"]["asa_pruned"] = "removed"
     assert says in model_card("adapter", manifest, usage)
+    manifest["emptied_modules"] = ["first", "second"]
+    assert f"{says} Of 2 adapted modules nothing is left" in model_card("adapter", manifest, usage)
 
 
 @pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])

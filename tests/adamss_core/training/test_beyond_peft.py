@@ -53,6 +53,9 @@ def test_artifacts_have_what_is_left_and_no_biases(biased: Path, tmp_path: Path)
         assert "The biases of the adapted modules" in archive.read("README.md").decode()
     assert {name: manifest[name] for name in ADAMSS} == ADAMSS
     assert not set(ADAMSS) & set(config)
+    emptied = [name for name, rank in ranks.items() if rank == 0]
+    assert sorted(manifest.get("emptied_modules", [])) == sorted(emptied)
+    assert published["adapter"].manifest["emptied_modules"] == manifest.get("emptied_modules", [])
     with zipfile.ZipFile(published["merged"].path) as archive:
         archive.extract("model.safetensors", tmp_path)
     merged, base = load_file(tmp_path / "model.safetensors"), load_file(biased / "model.safetensors")
