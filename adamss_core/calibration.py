@@ -25,7 +25,7 @@ from adamss_core.errors import CalibrationError
 from adamss_core.layer import AdamssLayer
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel
-from adamss_core.spec.calibration_plan import trained_rows
+from adamss_core.spec.packed_sizes import trained_rows
 
 Basis = Literal["weights", "inputs", "gradient"]
 _WORDS = {"inputs": "inputs", "gradient": "gradients"}

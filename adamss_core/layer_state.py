@@ -111,7 +111,7 @@ def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
     if len(a_list) != len(b_list):
         raise _wrong_shape(layer, "adamss_B", (len(b_list), "subspaces"), (len(a_list), "subspaces"))
     for k, (a, b) in enumerate(zip(a_list, b_list, strict=True)):
-        if a.dim() != 2 or a.shape[1] != basis.shape[0] or a.shape[0] < 1:
+        if a.dim() != 2 or a.shape[1] != basis.shape[0]:  # of rank 0 where it was removed
             raise _wrong_shape(layer, f"adamss_A.{k}", a.shape, ("rank", basis.shape[0]))
         if b.dim() != 2 or b.shape[1] != a.shape[0]:
             raise _wrong_shape(layer, f"adamss_B.{k}", b.shape, ("rows", a.shape[0]))

@@ -19,7 +19,7 @@ class SubspaceLayout:
 
     Attributes:
         rows: (out,) int64 on the CPU, the subspace of each output row.
-        ranks: r_k of each subspace.
+        ranks: r_k of each subspace; 0 where it was removed, which leaves its rows without an update.
         trained: (out,) bool on the CPU, the rows whose B is packed; None for all. B of the others is zero for good.
     """
 
@@ -108,11 +108,16 @@ class SubspaceLayout:
         """Repeat one value per subspace to one value per row of packed A or element of packed B."""
         return torch.repeat_interleave(per_subspace, torch.tensor(lengths))
 
+    def without(self, removed: Tensor) -> SubspaceLayout:
+        """Return the layout that has rank 0 for the removed subspaces, a mask of (K,) bool."""
+        pairs = zip(self.ranks, removed.tolist(), strict=True)
+        return replace(self, ranks=tuple(0 if gone else rank for rank, gone in pairs))
+
     def unpack(self, packed_a: Tensor, packed_b: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
         return [
-            (a, b.view(-1, rank))
-            for a, b, rank in zip(
-                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.ranks, strict=True
+            (a, b.view(size, rank))
+            for a, b, size, rank in zip(
+                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.sizes, self.ranks, strict=True
             )
         ]

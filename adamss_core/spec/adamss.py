@@ -24,7 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"basis", "row_share"}
+BEYOND_PEFT = {"basis", "row_share", "bias", "asa_pruned"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -57,6 +57,9 @@ class AdamssSpec(BaseModel):
     PEFT) starts B as small noise, so beside them."""
     modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
+    bias: Literal["trained", "frozen"] = "trained"
+    """"trained" adapts weight and bias of a target as one, as PEFT does; "frozen" adapts the weight alone, so that the
+    LoRA has no biases and loads in servers that refuse them. PEFT loads both."""
     layers_to_transform: LayerIndices | Step | None = None
     """Only adapt these layer indices. Has no effect on a regular expression, and on modules that are named in full."""
     layers_pattern: LayerLists | ModuleName | None = None
@@ -78,6 +81,9 @@ class AdamssSpec(BaseModel):
     """Decay of the running average of the importance's deviation; with 1 it stays at 0."""
     asa_schedule_exponent: Annotated[float, Field(le=1_000)] = 3.0
     """Shape of the ramp: 1 prunes evenly, larger values prune more at the beginning."""
+    asa_pruned: Literal["frozen", "removed"] = "frozen"
+    """"frozen" keeps the value of a pruned subspace in the outputs, as PEFT does, so files do not shrink; "removed"
+    takes it out at the step that prunes it: adapter, LoRA and merged model have only what is left. PEFT loads both."""
 
     use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
     """Choose each subspace's rank by its singular values, up to `subspace_rank`."""

@@ -49,8 +49,3 @@ def sketch_width(n: int, r: int) -> int:
     """Return the columns that are kept of a sum with n, for r leading directions; see `adamss_core.basis_sketch`."""
     width = 2 * r + OVERSAMPLING
     return n if n <= max(EXACT, width) else width
-
-
-def trained_rows(rows: int, share: float, subspaces: int) -> int:
-    """Return how many of a module's output rows are trained: at least one of each subspace."""
-    return max(round(share * rows), min(subspaces, rows))

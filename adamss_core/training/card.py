@@ -155,13 +155,15 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}{_basis(spec, result)}{_former_names(manifest)}"
+        f"{_start(spec)}{_basis(spec, result)}{_biases(adamss)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
             f"\n\nAdaptive Subspace Allocation kept {pruning['active']} of {pruning['total']} subspaces (target "
             f"{pruning['target']}), pruning from step {adamss['init_warmup']} to {adamss['final_warmup']}."
         )
+        if adamss.get("asa_pruned") == "removed":
+            text += " Pruned subspaces were removed, and have no effect." + _emptied(manifest)
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
@@ -191,6 +193,17 @@ def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
     if share < 1:
         text += f" Trained were the {share:.0%} of each module's output rows with the largest gradient, {origin}."
     return text
+
+
+def _emptied(manifest: dict[str, Any]) -> str:
+    """Count the modules that the adapter was written without."""
+    count = len(manifest.get("emptied_modules", ()))
+    return f" Of {count} adapted modules nothing is left; the adapter leaves them out." if count else ""
+
+
+def _biases(adamss: dict[str, Any]) -> str:
+    """Say that the biases stayed as they were, where they did."""
+    return " The biases of the adapted modules are the base model's own." if adamss.get("bias") == "frozen" else ""
 
 
 def _former_names(manifest: dict[str, Any]) -> str:

@@ -119,8 +119,12 @@ def show(job: JobId, as_json: Json = False) -> None:
         fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
+    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
+    if adamss.get("bias") == "frozen":
+        fields["biases"] = "frozen"
     if asa := found["asa"]:
-        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
+        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -338,6 +342,11 @@ def _basis(job: JobJson) -> str | None:
     return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
 
 
+def _yes_no(value: Any) -> Any:
+    """Spell out a truth value; any other stays as it is."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(plan)
@@ -345,7 +354,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
     phases = estimate.pop("memory_phases", None) or {}
-    fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
+    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]

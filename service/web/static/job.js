@@ -69,7 +69,8 @@ function Head({ job, map, rows }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
-    ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
+    ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
+    ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),
@@ -88,6 +89,8 @@ function Head({ job, map, rows }) {
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
+
+const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
 
 // Where basis and rows are not the weight's and all; the cost is known of a job that has ended.
 function basisFact({ resolved, result }) {

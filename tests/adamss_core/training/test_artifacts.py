@@ -141,6 +141,26 @@ def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> 
     assert r"\\x1b\]0;owned\\x07" in card
 
 
+def test_a_card_says_that_biases_are_frozen(unpacked: dict[str, Path]) -> None:
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    says = "The biases of the adapted modules are the base model's own."
+    assert says not in model_card("adapter", manifest, usage)
+    manifest["spec"]["adamss"]["bias"] = "frozen"
+    assert says in model_card("adapter", manifest, usage)
+
+
+def test_a_card_says_that_pruned_subspaces_were_removed(unpacked: dict[str, Path]) -> None:
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    says = "Pruned subspaces were removed, and have no effect."
+    assert says not in model_card("adapter", manifest, usage)
+    manifest["spec"]["adamss"]["asa_pruned"] = "removed"
+    assert says in model_card("adapter", manifest, usage)
+    manifest["emptied_modules"] = ["first", "second"]
+    assert f"{says} Of 2 adapted modules nothing is left" in model_card("adapter", manifest, usage)
+
+
 @pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])
 def test_an_artifact_that_answers_differently_is_not_published(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

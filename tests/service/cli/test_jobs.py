@@ -110,6 +110,21 @@ def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
     assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
 
 
+def test_show_says_that_biases_are_frozen(printed: Any) -> None:
+    for bias, says in (("frozen", [["biases", "frozen"]]), ("trained", [])):
+        lines = printed(jobs.show, "job_abc", spec={"adamss": {"bias": bias}})
+        assert [line.split() for line in lines if line.startswith("biases")] == says
+
+
+def test_show_says_that_pruned_subspaces_are_removed(printed: Any) -> None:
+    asa = {"total": 16, "active": 5, "target": 5}
+    for pruned, says in (("removed", ", pruned ones are removed"), ("frozen", "")):
+        lines = printed(jobs.show, "job_abc", asa=asa, spec={"adamss": {"asa_pruned": pruned}})
+        assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("subspaces")] == [
+            f"5 active of 16, target 5{says}"
+        ]
+
+
 def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
     def shown(basis: str, row_share: float = 1.0, **changes: Any) -> list[str]:
         spec = {"adamss": {"basis": basis, "row_share": row_share}}
