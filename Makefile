@@ -70,7 +70,7 @@ release: $(STAMP)  ## write wheel, bill of materials and checksums into dist/
 	$(SBOM) -o dist/sbom.cdx.json $(RELEASE)/bin/python
 	cd dist && sha256sum * > SHA256SUMS
 
-fuzz: $(STAMP)  ## ten thousand mutants and the whole schema against a running service (40 minutes; FUZZ="--uploads 100" is shorter)
+fuzz: $(STAMP)  ## thirty thousand mutants and the whole schema against a running service (45 minutes; FUZZ="--uploads 100" is shorter)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.security.fuzz $(FUZZ)
 
 faults: $(STAMP)  ## kill, freeze, fill and cut off everything, and long sequences of calls, and print what held (half an hour)
@@ -87,8 +87,8 @@ bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's 
 bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
 	$(BIN)/python -m benchmarks.quality
 
-bench-upload: $(STAMP)  ## memory and time of an upload of 1 GB
-	$(BIN)/python -m benchmarks.upload
+bench-upload: $(STAMP)  ## memory, time and waits of others while 1 GB of each kind is uploaded (half an hour; UPLOAD="--megabytes 100" is shorter)
+	$(BIN)/python -m benchmarks.upload $(UPLOAD)
 
 bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 1,000 jobs costs
 	$(BIN)/python -m benchmarks.page

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from adamss_core.compiled import original, plain_name
 from adamss_core.config import DEFAULT_ADAPTER
-from adamss_core.decomposition import Decomposition
+from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
+from adamss_core.exact_targets import narrowed
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 from adamss_core.peft_model import adaptable, build_peft_model, restored_on_error
+from adamss_core.removal import emptied, finish_removal, removes_pruned
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -35,7 +37,9 @@ KEY_PREFIX = "base_model.model."
 WEIGHTS_BASIS = "weights"  # PEFT's; `calibration` makes others
 
 
-def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None = None) -> None:
+def save_adapter(
+    model: PeftModel, folder: str | Path, adapter_name: str | None = None, *, leave_out_emptied: bool = False
+) -> None:
     """Write one adapter; each file appears whole or not at all, the manifest last.
 
     Token embeddings that were resized after the base was loaded are part of it.
@@ -44,22 +48,34 @@ def save_adapter(model: PeftModel, folder: str | Path, adapter_name: str | None 
         model: compiled or not, the files are the same.
         folder: created if needed. Stock PEFT loads it too.
         adapter_name: the active adapter by default.
+        leave_out_emptied: write no module of which ASA has removed every subspace, and other `target_modules` then.
+            A training that continues from such a file has these modules no more.
     """
     model = original(model)
     adapter = adapter_name or active_adapter(model)
+    layers = model.base_model.adapted_layers(adapter)
+    left_out = [name for name, layer in layers.items() if leave_out_emptied and emptied(layer, adapter)]
     files = {
-        WEIGHTS: safetensors.torch.save(adapter_tensors(model, adapter), metadata={"format": "pt"}),
-        CONFIG: config_json(model, model.peft_config[adapter]),
+        WEIGHTS: safetensors.torch.save(_without(left_out, adapter_tensors(model, adapter)), metadata={"format": "pt"}),
+        CONFIG: config_json(model, narrowed(model, adapter, left_out)),
     }
     manifest = {
         "format": "adamss-adapter",
         "version": 1,
+        "bias": "frozen" if has_frozen_biases(model, adapter) else "trained",
+        "asa_pruned": "removed" if removes_pruned(layers, adapter) else "frozen",
         "basis": model.base_model.basis_kinds.get(adapter, WEIGHTS_BASIS),
+        **({"emptied_modules": left_out} if left_out else {}),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "peft": peft.__version__,
         "torch": torch.__version__,
     }
     write_folder(Path(folder), {**files, MANIFEST: to_json(manifest)})
+
+
+def _without(modules: list[str], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefixes = tuple(f"{KEY_PREFIX}{name}.adamss_" for name in modules)
+    return {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
 
 
 def load_adapter(
@@ -95,8 +111,9 @@ def load_adapter(
         tensors = {key: value for key, value in tensors.items() if not key.endswith(".adamss_sketch")}
     placed = any(key.endswith(".adamss_rows") for key in tensors)
     compute = decompose_with_cache(decomposition_cache)
+    source = _from_file(tensors) if placed else _as_in_file(tensors, decomposition_cache)
     with fitted_embeddings(base_model, tensors, KEY_PREFIX), restored_on_error(base_model):
-        model = build_peft_model(base_model, config, adapter_name, _from_file(tensors) if placed else compute)
+        model = build_peft_model(base_model, config, adapter_name, source)
         model.base_model.decompose = compute  # for adapters that are added later
         model.base_model.basis_kinds[adapter_name] = read_basis_kind(folder)
         try:
@@ -110,6 +127,7 @@ def load_adapter(
             ) from error
     if not is_trainable:
         model.eval()
+        finish_removal(model.base_model.adapted_layers(adapter_name), adapter_name)
     return model
 
 
@@ -135,6 +153,13 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     resized = resized_embeddings(model.get_base_model(), model.peft_config[adapter].revision)
     state |= {f"{KEY_PREFIX}{name}": value for name, value in resized.items()}
     return {plain_name(key): value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def has_frozen_biases(model: PeftModel, adapter: str) -> bool:
+    """Return whether the adapter leaves all biases of its modules alone; an adapter of modules without one does not."""
+    layers = model.base_model.adapted_layers(adapter).values()
+    with_bias = [layer for layer in layers if layer.base_bias() is not None]
+    return bool(with_bias) and all(layer.has_frozen_bias(adapter) for layer in with_bias)
 
 
 def config_json(model: PeftModel, config: PeftConfig) -> bytes:
@@ -218,6 +243,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def read_emptied_modules(folder: Path) -> list[str]:
+    """Return the modules that an adapter was written without, because ASA has removed all of them."""
+    manifest = folder / MANIFEST
+    return json.loads(manifest.read_bytes()).get("emptied_modules", []) if manifest.is_file() else []
+
+
 def read_basis_kind(folder: Path) -> str:
     """Return the origin of the basis of an adapter that was read: "weights", "inputs" or "gradient".
 
@@ -270,23 +301,35 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
                 where=module,
             )
         for k, part in enumerate(parts):
-            if part.dim() != 2 or part.shape[0] < 1 or part.shape[1] != basis.shape[0]:
+            if part.dim() != 2 or part.shape[1] != basis.shape[0]:
                 raise TensorShapeError(
                     f"'{module}.adamss_A.{k}' has shape {tuple(part.shape)}, but (rank, {basis.shape[0]}) is needed.",
                     hint="The file was altered: get it again.",
                     where=f"{module}.adamss_A.{k}",
                 )
-        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(parts):
+        layout = SubspaceLayout.of_stored(rows, tuple(part.shape[0] for part in parts))
+        if rows.numel() and int(layout.rows.max()) >= len(parts):
             raise TensorShapeError(
                 f"'{module}.adamss_rows' names subspaces that the adapter does not have.",
                 hint="The file was altered: get it again.",
                 where=f"{module}.adamss_rows",
             )
-        layout = SubspaceLayout(rows=rows.long(), ranks=tuple(part.shape[0] for part in parts))
         device = weight.device
         return Decomposition(basis=basis.to(device), layout=layout, a=torch.cat(parts).to(device))
 
     return read
+
+
+def _as_in_file(tensors: dict[str, Tensor], cache: str | Path | None) -> DecomposeFunction:
+    """Return the decomposition for a file without rows, as stock PEFT writes: of W alone where its basis is."""
+
+    def compute(module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> Decomposition:
+        basis = tensors.get(f"{KEY_PREFIX}{module}.adamss_newB")
+        # Biases of zero alone make a column of zeros too.
+        frozen = basis is not None and bias is not None and bool(bias.any()) and not bool(basis[:, -1].any())
+        return decompose(module, weight, bias, config, None if cache is None else Path(cache), frozen_bias=frozen)
+
+    return compute
 
 
 def check_complete(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from torch.nn.utils import get_total_norm
 from adamss_core.asa_state import AsaState
 from adamss_core.errors import AsaStateError
 from adamss_core.layer import AdamssLayer
+from adamss_core.removal import remove_pruned
 
 
 def is_mask_step(step: int, config: AdamssConfig) -> bool:
@@ -90,7 +91,7 @@ def prune(
 ) -> None:
     """Keep the `keep` highest-scoring active subspaces over all layers, freeze the rest, and restart the averages.
 
-    Ties are decided for the earlier module and subspace.
+    Ties are decided for the earlier module and subspace. Adapters that remove pruned subspaces lose the rest instead.
     """
     store_scores(layers, adapter)
     states = [_state(layer, adapter) for layer in layers]
@@ -148,7 +149,7 @@ def _agree(states: list[AsaState], device: torch.device) -> None:
 
 
 def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | None) -> None:
-    """Freeze the subspaces that `pruned_at` marks as pruned.
+    """Freeze or remove the subspaces that `pruned_at` marks as pruned.
 
     Args:
         optimizer: pruned rows are removed from the parameters and from this optimizer's state; with None the shapes
@@ -162,10 +163,12 @@ def freeze(layer: AdamssLayer, adapter: str, optimizer: torch.optim.Optimizer | 
     old_shapes = [p.shape for p in parameters]
     # Positions of the rows that the parameters contain so far; None for all.
     rows_before = (state.live_a, state.live_b) if state.compact else (None, None)
-    layer.freeze_pruned(adapter, compact=True)
-    for parameter, shape, before, after in zip(
-        parameters, old_shapes, rows_before, (state.live_a, state.live_b), strict=True
-    ):
+    if state.removes:
+        rows_after: tuple[Tensor | None, Tensor | None] = remove_pruned(layer, adapter)
+    else:
+        layer.freeze_pruned(adapter, compact=True)
+        rows_after = (state.live_a, state.live_b)
+    for parameter, shape, before, after in zip(parameters, old_shapes, rows_before, rows_after, strict=True):
         assert after is not None
         remaining = after if before is None else torch.searchsorted(before, after)
         slots = optimizer.state.get(parameter, {})

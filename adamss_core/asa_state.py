@@ -23,11 +23,16 @@ class AsaState(nn.Module):
     parameters then either keep their shape, with `live_*` a bool mask, or have lost the pruned rows, with `live_*`
     the positions of the rest (see `delta.assemble`).
 
+    Where pruned subspaces are removed (`removed_rank`), they have rank 0 in the layer's layout and no A_k and B_k at
+    all, or, where the parameters cannot lose rows, a frozen B_k of zeros.
+
     Buffers:
         pruned_at: (K,) int64, the step at which a subspace was pruned, or ACTIVE.
         score: (K,) fp32, the score at the last mask step a subspace took part in.
         importance_a, uncertainty_a, importance_b, uncertainty_b: averages in the parameters' shapes, None while
             no gradient was added since the last mask step.
+        removed_rank: (K,) int64, the rank that each removed subspace had, 0 for the others; None where pruned
+            subspaces keep their values, as in PEFT.
         frozen_a, frozen_b: packed A and B with the pruned entries, None while nothing is pruned.
         live_a, live_b: as above, None while nothing is pruned.
 
@@ -37,6 +42,7 @@ class AsaState(nn.Module):
 
     pruned_at: Tensor
     score: Tensor
+    removed_rank: Tensor | None
     importance_a: Tensor | None
     uncertainty_a: Tensor | None
     importance_b: Tensor | None
@@ -46,11 +52,12 @@ class AsaState(nn.Module):
     live_a: Tensor | None
     live_b: Tensor | None
 
-    def __init__(self, num_subspaces: int) -> None:
+    def __init__(self, num_subspaces: int, *, removes: bool) -> None:
         super().__init__()
         # Masks are read at mask steps and for reports only, so they stay on the CPU.
         self.pruned_at = torch.full((num_subspaces,), ACTIVE)
         self.score = torch.zeros(num_subspaces)
+        self.removed_rank = torch.zeros(num_subspaces, dtype=torch.int64) if removes else None
         self.masked_at = NEVER
         for name in (*AVERAGES, "frozen_a", "frozen_b", "live_a", "live_b"):
             self.register_buffer(name, None, persistent=False)
@@ -59,6 +66,11 @@ class AsaState(nn.Module):
     def active(self) -> Tensor:
         """Mask of the subspaces that are not pruned, (K,) bool."""
         return self.pruned_at == ACTIVE
+
+    @property
+    def removes(self) -> bool:
+        """Whether pruned subspaces are removed, rather than frozen at their values."""
+        return self.removed_rank is not None
 
     @property
     def compact(self) -> bool:
@@ -104,7 +116,7 @@ class AsaState(nn.Module):
             if self.compact:
                 owner = owner[layout.spread(self.active, lengths)]
             total = torch.zeros_like(score).index_add_(0, owner, values.double())
-            score += total / torch.tensor(lengths, dtype=torch.float64)
+            score += total / torch.tensor(lengths, dtype=torch.float64).clamp(min=1)  # none are left of a removed one
         return score
 
     def extra_repr(self) -> str:
@@ -118,6 +130,8 @@ class AsaState(nn.Module):
             "compact": torch.tensor(self.compact),
             "masked_at": torch.tensor(self.masked_at),
         }
+        if self.removed_rank is not None:
+            tensors["removed_rank"] = self.removed_rank.clone()
         for name in AVERAGES:
             value = getattr(self, name)
             if value is None:
@@ -131,9 +145,11 @@ class AsaState(nn.Module):
         return tensors
 
     def restore_masks(self, tensors: dict[str, Tensor]) -> None:
-        """Set `pruned_at`, `score` and `masked_at` from `export`'s tensors, checked by `check_exported`."""
+        """Set what belongs to whole subspaces from `export`'s tensors, checked by `check_exported`."""
         self.pruned_at = tensors["pruned_at"].cpu().long().clone()
         self.score = tensors["score"].cpu().float().clone()
+        removed = tensors.get("removed_rank")
+        self.removed_rank = None if removed is None else removed.cpu().long().clone()
         self.masked_at = int(tensors["masked_at"])
 
 
@@ -146,6 +162,7 @@ def check_exported(tensors: Any, num_subspaces: int, packed_a: Tensor, packed_b:
     given = tensors if isinstance(tensors, dict) else {}
     shapes: dict[str, tuple[int, ...]] = {"pruned_at": (num_subspaces,), "score": (num_subspaces,)}
     shapes |= {"compact": (), "masked_at": ()}
+    shapes |= {"removed_rank": (num_subspaces,)} if "removed_rank" in given else {}
     if any(name in given for name in AVERAGES):  # either all four or none
         shapes |= {name: tuple((packed_a if name.endswith("_a") else packed_b).shape) for name in AVERAGES}
     for name, shape in shapes.items():

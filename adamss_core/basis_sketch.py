@@ -50,6 +50,10 @@ class BasisSketch:
         left: Tensor = torch.linalg.svd(self.value, full_matrices=False)[0]
         return left[:, : self._r].t().contiguous()
 
+    def energies(self) -> Tensor:
+        """Return the squared norm of each row of M, (columns,), up to a factor that all rows share."""
+        return self.value.square().sum(1)
+
 
 def extend(x: Tensor, columns: int) -> Tensor:
     """Return [x; 1] where the weight has a column for the bias, else x: (tokens, columns)."""

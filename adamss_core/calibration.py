@@ -1,14 +1,15 @@
 """Take the basis of an adapter from data: calibration rows pass the model once, while hooks watch its adapted layers.
 
 "inputs": the leading eigenvectors of the second moment of [x; 1], the directions in which a layer's inputs vary.
-"gradient": the leading right singular vectors of dL/d[W|b], the directions in which the loss would change
-the weight.
+"gradient": the leading right singular vectors of dL/d[W|b], in which the loss would change the weight most.
 Row sets and the start of A stay those of W: stock PEFT computes row sets from W when it loads a file, and takes the
-basis from the file.
+basis from the file. B may be limited to the output rows with the largest gradient; files have zeros for the others.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
@@ -22,15 +23,17 @@ from adamss_core.basis_sketch import BasisSketch, extend
 from adamss_core.compiled import original
 from adamss_core.errors import CalibrationError
 from adamss_core.layer import AdamssLayer
+from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel
+from adamss_core.spec.packed_sizes import trained_rows
 
-CalibratedBasis = Literal["inputs", "gradient"]
+Basis = Literal["weights", "inputs", "gradient"]
 _WORDS = {"inputs": "inputs", "gradient": "gradients"}
 MASKS = ("attention_mask", "decoder_attention_mask")
 
 
 class Calibration:
-    """Context manager in which calibration rows pass a model with a fresh adapter; `apply` takes the basis from them.
+    """Context manager in which calibration rows pass a model with a fresh adapter; `apply` then shapes it by them.
 
     Inside, no parameter requires a gradient, so that `backward` leaves none behind.
 
@@ -41,34 +44,55 @@ class Calibration:
 
     Args:
         model: from `get_adamss_model`, in evaluation mode so that dropout hides nothing.
-        basis: "inputs" needs forward passes only, "gradient" a backward pass for each.
+        basis: "inputs" needs forward passes only, "gradient" a backward pass for each; "weights" stays as it is.
+        row_share: of the output rows, that are trained: those with the largest gradient. Below 1 it needs backward
+            passes too.
         seed: of the test matrices for wide layers.
 
     Raises:
-        CalibrationError: another basis is asked for.
+        CalibrationError: basis or row_share are out of range, or nothing is asked for.
     """
 
-    def __init__(self, model: PeftModel, basis: CalibratedBasis, adapter_name: str | None = None, *, seed: int = 0):
-        if basis not in get_args(CalibratedBasis):
-            raise CalibrationError(
-                f"basis={basis!r} cannot be calibrated.", hint='Use "inputs" or "gradient".', where="basis"
-            )
-        self._model, self._basis = original(model), basis
+    def __init__(
+        self,
+        model: PeftModel,
+        basis: Basis = "weights",
+        adapter_name: str | None = None,
+        *,
+        row_share: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        _check_arguments(basis, row_share)
+        self._model, self._basis, self._row_share = original(model), basis, row_share
         self._tuner: AdamssModel = model.base_model
         self._adapter = adapter_name or active_adapter(model)
         self._layers = self._tuner.adapted_layers(self._adapter)
-        self._sketches = {name: self._sketch(layer, seed) for name, layer in self._layers.items()}
+        self._bases: dict[str, BasisSketch] = {}
+        self._rows: dict[str, BasisSketch] = {}
+        for name, layer in self._layers.items():
+            self._add_sketches(name, layer, seed)
         self._masks: list[Tensor] = []
         self._latest: tuple[Tensor, Tensor] | None = None  # an input and its product
         self._handles: list[RemovableHandle] = []
         self._trained: list[nn.Parameter] = []
 
-    def _sketch(self, layer: AdamssLayer, seed: int) -> BasisSketch:
+    @property
+    def needs_backward(self) -> bool:
+        """Return whether each forward pass must be followed by a backward pass."""
+        return self._basis == "gradient" or self._row_share < 1
+
+    def _add_sketches(self, name: str, layer: AdamssLayer, seed: int) -> None:
         current = layer.adamss_newB[self._adapter]  # (r, in[+1])
-        # Zeros leave the bias alone, and must stay.
-        columns = layer.in_features + bool(current[:, layer.in_features :].any())
-        n = columns if self._basis == "inputs" else layer.out_features
-        return BasisSketch(columns, n, len(current), seed=seed, device=current.device)
+        columns, out = self._columns(layer), layer.out_features
+        make = partial(BasisSketch, seed=seed, device=current.device)
+        if self._basis != "weights":
+            self._bases[name] = make(columns, columns if self._basis == "inputs" else out, len(current))
+        if self._row_share < 1:
+            self._rows[name] = make(out, columns, 0)
+
+    def _columns(self, layer: AdamssLayer) -> int:
+        """Return the width of [x; 1], or of x where zeros of the basis leave the bias alone, which must stay so."""
+        return layer.in_features + bool(layer.adamss_newB[self._adapter][:, layer.in_features :].any())
 
     # --- watching -------------------------------------------------------------------------------------------------
 
@@ -79,7 +103,7 @@ class Calibration:
         self._handles = [self._model.register_forward_pre_hook(self._keep_masks, with_kwargs=True)]
         for name, layer in self._layers.items():
             assert isinstance(layer, nn.Module)
-            self._handles.append(layer.register_forward_hook(self._watch(self._sketches[name])))
+            self._handles.append(layer.register_forward_hook(self._watch(name)))
         return self
 
     def __exit__(
@@ -95,22 +119,31 @@ class Calibration:
         masks = [inputs[name] for name in MASKS if isinstance(inputs.get(name), Tensor)]
         self._masks = [mask for mask in masks if mask.dim() == 2]
 
-    def _watch(self, sketch: BasisSketch) -> Any:
-        """Return the hook that adds a layer's tokens to its sketch."""
+    def _watch(self, name: str) -> Any:
+        """Return the hook that adds a layer's tokens to its sketches."""
 
-        def inputs(_: nn.Module, arguments: tuple[Tensor, ...], __: Tensor) -> None:
-            sketch.value += self._moment(sketch, arguments[0])
-
-        def gradient(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if not torch.is_grad_enabled():
+        def watch(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            x = arguments[0].detach()
+            if self._basis == "inputs":
+                self._bases[name].value += self._moment(self._bases[name], arguments[0])
+            if not self.needs_backward or not torch.is_grad_enabled():
                 return None
             if not output.requires_grad:  # the first adapted layer: nothing below it has a gradient
                 output = output + output.new_zeros((), requires_grad=True)
-            x = arguments[0].detach()
-            output.register_hook(lambda arrived: _add_gradient(sketch, x, arrived))
+            output.register_hook(partial(self._add_gradient, name, x))
             return output
 
-        return inputs if self._basis == "inputs" else gradient
+        return watch
+
+    @torch.no_grad()
+    def _add_gradient(self, name: str, x: Tensor, arrived: Tensor) -> None:
+        """Add the share of a call in dL/d[W|b], from its input x (..., in) and its output's gradient (..., out)."""
+        tokens, gradient = (value.reshape(-1, value.shape[-1]).float() for value in (x, arrived))
+        if self._basis == "gradient":
+            self._bases[name].value += self._bases[name].product(tokens, gradient)
+        if name in self._rows:
+            extended = extend(tokens, self._columns(self._layers[name]))
+            self._rows[name].value += self._rows[name].product(gradient, extended)
 
     @torch.no_grad()
     def _moment(self, sketch: BasisSketch, x: Tensor) -> Tensor:
@@ -130,53 +163,88 @@ class Calibration:
                 return x[mask.bool()]
         return x.reshape(-1, x.shape[-1])
 
-    # --- taking the basis -----------------------------------------------------------------------------------------
+    # --- shaping the adapter --------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def apply(self) -> list[str]:
-        """Give each layer its basis from the data; the adapter must be as it was made, with A and B in no basis yet.
+        """Give each layer its basis and its rows; the adapter must be as it was made, with A and B in no basis yet.
 
         Returns:
-            Modules that keep the weight's basis, because no row gave them an input or a gradient.
+            Modules that keep the weight's basis or all rows alike, because no row gave them an input or a gradient.
 
         Raises:
             CalibrationError: no row passed, or values are not finite; no layer is changed.
         """
-        self._check()
-        kept = [name for name, sketch in self._sketches.items() if not sketch.value.any()]
+        sketches = [*self._bases.items(), *self._rows.items()]
+        self._check(sketches)
+        kept = list(dict.fromkeys(name for name, sketch in sketches if not sketch.value.any()))
+        self._apply_bases()
+        for name, sketch in self._rows.items():
+            self._leave_out_rows(self._layers[name], sketch.energies())
+        return kept
+
+    def _apply_bases(self) -> None:
         latest: tuple[Tensor, Tensor] | None = None
-        for name, sketch in self._sketches.items():
-            if name in kept:
+        for name, sketch in self._bases.items():
+            if not sketch.value.any():
                 continue
             if latest is None or not (latest[0].shape == sketch.value.shape and torch.equal(latest[0], sketch.value)):
                 latest = sketch.value, sketch.basis()
             basis = torch.zeros_like(self._layers[name].adamss_newB[self._adapter])
             basis[: latest[1].shape[0], : latest[1].shape[1]] = latest[1]
             self._layers[name].adamss_newB[self._adapter] = basis
-        self._tuner.basis_kinds[self._adapter] = self._basis
-        return kept
+        if self._bases:
+            self._tuner.basis_kinds[self._adapter] = self._basis
 
-    def _check(self) -> None:
-        for name, sketch in self._sketches.items():
+    def _leave_out_rows(self, layer: AdamssLayer, energies: Tensor) -> None:
+        layout = layer.layouts[self._adapter]
+        layout = replace(layout, trained=choose_rows(layout, energies.cpu(), self._row_share))
+        a, b = layer.packed(self._adapter)
+        b = b[layout.trained_elements().to(b.device)]
+        layer.install(self._adapter, layer.adamss_newB[self._adapter], layout, a.clone(), b)
+
+    def _check(self, sketches: list[tuple[str, BasisSketch]]) -> None:
+        for name, sketch in sketches:
             if not sketch.value.isfinite().all():
                 raise CalibrationError(
-                    f"The {_WORDS[self._basis]} of '{name}' over the calibration rows are NaN or infinite.",
+                    f"The {_WORDS.get(self._basis, 'gradients')} of '{name}' over the calibration rows are NaN or "
+                    "infinite.",
                     hint="Calibrate in fp32 or bf16, and look for rows that the model cannot compute; or use the "
-                    'basis "weights".',
+                    'basis "weights" and all rows.',
                     where=name,
                 )
-        if not any(sketch.value.any() for sketch in self._sketches.values()):
-            gradient = self._basis == "gradient"
+        if not any(sketch.value.any() for _, sketch in sketches):
             raise CalibrationError(
-                f"No calibration row gave an adapted layer {'a gradient' if gradient else 'an input'}.",
+                f"No calibration row gave an adapted layer {'a gradient' if self.needs_backward else 'an input'}.",
                 hint="Let at least one row pass the model inside of the block"
-                + (", and call backward on its loss." if gradient else "."),
+                + (", and call backward on its loss." if self.needs_backward else "."),
                 where="basis",
             )
 
 
-@torch.no_grad()
-def _add_gradient(sketch: BasisSketch, x: Tensor, arrived: Tensor) -> None:
-    """Add the share of a call in dL/d[W|b], from its input x (..., in) and the gradient of its output (..., out)."""
-    tokens, gradient = (value.reshape(-1, value.shape[-1]).float() for value in (x, arrived))
-    sketch.value += sketch.product(tokens, gradient)
+def choose_rows(layout: SubspaceLayout, energies: Tensor, share: float) -> Tensor:
+    """Choose the rows with the largest energies, and of each subspace at least the best: (out,) bool.
+
+    Args:
+        energies: of each row, (out,).
+    """
+    order = energies.argsort(descending=True, stable=True)
+    owners = layout.rows[order].tolist()
+    best = [owners.index(subspace) for subspace in range(layout.num_subspaces)]
+    others = [position for position in range(len(order)) if position not in set(best)]
+    count = trained_rows(layout.out_features, share, layout.num_subspaces)
+    chosen = torch.zeros(layout.out_features, dtype=torch.bool)
+    chosen[order[(best + others)[:count]]] = True
+    return chosen
+
+
+def _check_arguments(basis: str, row_share: float) -> None:
+    if basis not in get_args(Basis):
+        hint = f"Use one of {', '.join(get_args(Basis))}."
+        raise CalibrationError(f"basis={basis!r} is not allowed.", hint=hint, where="basis")
+    if not 0 < row_share <= 1:
+        hint = "Use a share above 0, of 1 at most."
+        raise CalibrationError(f"row_share={row_share!r} is not allowed.", hint=hint, where="row_share")
+    if basis == "weights" and row_share == 1:
+        hint = 'Use the basis "inputs" or "gradient", or a row_share below 1.'
+        raise CalibrationError("There is nothing to calibrate.", hint=hint, where="basis")

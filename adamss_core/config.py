@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Collection
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 from peft import AdamssConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -17,6 +17,8 @@ from adamss_core.errors import ConfigError
 from adamss_core.model_parts import modules_outside
 
 DEFAULT_ADAPTER = "default"  # as in peft.get_peft_model
+Bias = Literal["trained", "frozen"]
+AsaPruned = Literal["frozen", "removed"]
 _AT_LEAST_ONE = ("r", "num_subspaces", "subspace_rank")
 _AT_LEAST_ONE_WITH_ASA = ("asa_target_subspaces", "mask_interval", "final_warmup")
 _BETAS = ("asa_importance_beta", "asa_uncertainty_beta")
@@ -26,6 +28,7 @@ _RESERVED = {"weight", "bias", "base_layer", "original_module", "modules_to_save
 _RESERVED |= {
     "pruned_at",
     "masked_at",
+    "removed_rank",
     "score",
     "compact",
     "importance_a",
@@ -51,6 +54,28 @@ def validate_config(config: AdamssConfig) -> None:
     if config.use_asa:
         _validate_asa(config)
     _validate_targets(config)
+
+
+def is_frozen_bias(bias: Bias) -> bool:
+    """Return whether the setting leaves the base's biases alone.
+
+    Raises:
+        ConfigError: it is no such setting.
+    """
+    if bias not in get_args(Bias):
+        raise _refuse("bias", bias, "Use 'trained', as PEFT does, or 'frozen'.")
+    return bias == "frozen"
+
+
+def removes_pruned(asa_pruned: AsaPruned) -> bool:
+    """Return whether the setting removes pruned subspaces.
+
+    Raises:
+        ConfigError: it is no such setting.
+    """
+    if asa_pruned not in get_args(AsaPruned):
+        raise _refuse("asa_pruned", asa_pruned, "Use 'frozen', as PEFT does, or 'removed'.")
+    return asa_pruned == "removed"
 
 
 def _validate_asa(config: AdamssConfig) -> None:

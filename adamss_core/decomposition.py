@@ -22,6 +22,7 @@ from peft import AdamssConfig
 from scipy.linalg.lapack import ssyevr
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
+from torch.nn import functional as F
 
 from adamss_core.errors import AdamssWarning, WeightError
 from adamss_core.fileio.atomic import write_atomically
@@ -81,7 +82,13 @@ def check_weight(module: str, extended: Tensor) -> None:
 
 
 def decompose(
-    module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig, cache: Path | None = None
+    module: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    config: AdamssConfig,
+    cache: Path | None = None,
+    *,
+    frozen_bias: bool = False,
 ) -> Decomposition:
     """Decompose [W | b], through the cache folder where one is given.
 
@@ -91,6 +98,7 @@ def decompose(
         bias: (out,), or None.
         config: r, num_subspaces, subspace_rank, use_dynamic_rank, svd_threshold and random_seed are used.
         cache: folder of finished decompositions, keyed by content.
+        frozen_bias: take basis and A from W alone, with zeros in the basis' column for b: the adapter leaves b alone.
 
     Raises:
         WeightError: NaN, infinite or all-zero weight.
@@ -103,7 +111,8 @@ def decompose(
             AdamssWarning,
             stacklevel=2,
         )
-    path = None if cache is None else cache / f"{_cache_key(weight, bias, config)}.safetensors"
+    frozen_bias &= bias is not None
+    path = None if cache is None else cache / f"{_cache_key(weight, bias, config, frozen_bias)}.safetensors"
     decomposition = None if path is None else _read_cache(path, weight.device)
     if decomposition is None:
         # Only on a cache miss: concatenating W and b is slow for a large layer.
@@ -112,15 +121,20 @@ def decompose(
         # NaN, infinity and zeros show in the sketch; sums that overflow or cancel look alike, so check the weight.
         if not sketch.isfinite().all() or not sketch.any():
             check_weight(module, extended)
-        decomposition = _compute(extended, config, sketch)
+        if frozen_bias:  # a bias alone does not save a weight of zeros
+            check_weight(module, extended[:, :-1])
+        decomposition = _compute(extended, config, sketch, frozen_bias)
         if path is not None:
             _write_cache(path, decomposition)
     return decomposition
 
 
-def _compute(extended: Tensor, config: AdamssConfig, sketch: Tensor) -> Decomposition:
+def _compute(extended: Tensor, config: AdamssConfig, sketch: Tensor, frozen_bias: bool) -> Decomposition:
     u, basis = truncated_svd(extended, config.r, config.random_seed)
+    # Always those of [W | b]: stock PEFT places the rows of a file by clustering them anew.
     rows = cluster_rows(u, config.num_subspaces)
+    if frozen_bias:
+        u, basis = _svd_of_weight(extended, len(basis), config.random_seed)
     sizes = torch.bincount(rows).tolist()
     members = u[rows.argsort(stable=True).to(u.device)].split(sizes)  # U[I_k] of each subspace
     with _blas_threads().limit(limits=1, user_api="blas"):
@@ -140,6 +154,16 @@ def truncated_svd(extended: Tensor, r: int, seed: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(seed)
         u, _, v = torch.svd_lowrank(extended, q=rank, niter=2)
     return u, v.t().contiguous()
+
+
+def _svd_of_weight(extended: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return U (out, rank) and V^T (rank, in + 1) of W alone, with zeros where V^T would meet the bias.
+
+    Stock PEFT loads bases in the shape of [W | b]'s only, which has a direction more where rank = in + 1.
+    """
+    u, basis = truncated_svd(extended[:, :-1], rank, seed)
+    missing = rank - len(basis)
+    return F.pad(u, (0, missing)), F.pad(basis, (0, 1, 0, missing))
 
 
 def cluster_rows(u: Tensor, num_subspaces: int) -> Tensor:
@@ -196,7 +220,7 @@ def _leading_eigenpairs(gram: Tensor, number: int) -> tuple[Tensor, Tensor]:
     return squared, leading
 
 
-def _cache_key(weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> str:
+def _cache_key(weight: Tensor, bias: Tensor | None, config: AdamssConfig, frozen_bias: bool) -> str:
     """Return a key over weight and bias and all else that the result depends on, the computing libraries included."""
     recipe = {
         "format": CACHE_FORMAT,
@@ -213,6 +237,7 @@ def _cache_key(weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> str
         "use_dynamic_rank": config.use_dynamic_rank,
         "svd_threshold": config.svd_threshold if config.use_dynamic_rank else None,
         "seed": config.random_seed,
+        **({"frozen_bias": True} if frozen_bias else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 

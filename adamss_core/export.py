@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from adamss_core.adapter_files import (
     to_json,
     write_folder,
 )
-from adamss_core.compiled import original, plain_name, uncompiled
+from adamss_core.compiled import original, uncompiled
 from adamss_core.errors import ExportError
+from adamss_core.exact_targets import exact_targets
 from adamss_core.layer import AdamssLayer
 from adamss_core.untying import tied_weights
 
@@ -155,30 +155,10 @@ def _lora_config(model: PeftModel, adapter: str, modules: list[str], rank: int, 
         lora_alpha=rank,
         lora_dropout=0.0,
         lora_bias=with_bias,
-        target_modules=_targets(base, modules),
+        target_modules=exact_targets(base, modules),
         modules_to_save=source.modules_to_save,
         fan_in_fan_out=all(isinstance(layers[name].get_base_layer(), Conv1D) for name in modules),
         task_type=source.task_type,
         base_model_name_or_path=source.base_model_name_or_path,
         revision=source.revision,
     )
-
-
-def _targets(base: nn.Module, modules: list[str]) -> list[str] | str:
-    """Return target_modules that match exactly `modules`: short names where they suffice, whole names, or a regex."""
-    everything = [plain_name(name) for name, _ in base.named_modules() if name and not _inside_adapter(base, name)]
-    everything = list(dict.fromkeys(everything))  # a compiled module and its original have one name
-    for candidate in (sorted({name.rpartition(".")[2] for name in modules}), modules):
-        matched = [n for n in everything if n in candidate or n.endswith(tuple(f".{c}" for c in candidate))]
-        if sorted(matched) == modules:
-            return candidate
-    return "|".join(re.escape(name) for name in modules)
-
-
-def _inside_adapter(base: nn.Module, name: str) -> bool:
-    parent = name
-    while "." in parent:
-        parent = parent.rpartition(".")[0]
-        if isinstance(base.get_submodule(parent), AdamssLayer):
-            return True
-    return False

@@ -28,8 +28,9 @@ class AdamssLayer(BaseTunerLayer):
     """Adapters of one target module.
 
     Per adapter: `adamss_A` (R, r) and `adamss_B` (sum |I_k| r_k,) are trained; `adamss_newB` (r, in[+1]) is the basis
-    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row; `adamss_sketch` the sketch
-    of the base weight; `adamss_cells` the positions of packed B in (R, out); `adamss_asa` ASA's state.
+    (the name is stock PEFT's); `adamss_rows` (out,) int32 the subspace of each row (`SubspaceLayout.stored_rows`);
+    `adamss_sketch` the sketch of the base weight; `adamss_cells` the positions of packed B in (R, out); `adamss_asa`
+    ASA's state.
     """
 
     adapter_layer_names = ("adamss_A", "adamss_B")
@@ -107,11 +108,13 @@ class AdamssLayer(BaseTunerLayer):
         zero_b: bool,
         use_asa: bool,
         inference_mode: bool,
+        removes_pruned: bool = False,
     ) -> None:
         """Add one adapter, started from `decomposition`.
 
         Args:
             zero_b: B starts at zero; otherwise at 0.01 times normal noise (`init_weights=None`).
+            removes_pruned: subspaces that ASA prunes are removed, rather than frozen at their values.
         """
         device, dtype = decomposition.basis.device, self.parameter_dtype
         layout = decomposition.layout
@@ -120,7 +123,7 @@ class AdamssLayer(BaseTunerLayer):
         self.install(adapter_name, decomposition.basis.to(dtype), layout, decomposition.a.to(dtype), b.mul_(0.01))
         self.adamss_sketch[adapter_name] = self.base_record(decomposition.sketch)
         if use_asa:
-            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)
+            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces, removes=removes_pruned)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def install(self, adapter_name: str, basis: Tensor, layout: SubspaceLayout, a: Tensor, b: Tensor) -> None:
@@ -128,10 +131,10 @@ class AdamssLayer(BaseTunerLayer):
         device = basis.device
         self.layouts[adapter_name] = layout
         self.adamss_newB[adapter_name] = basis
-        self.adamss_rows[adapter_name] = layout.rows.to(device, torch.int32)
+        self.adamss_rows[adapter_name] = layout.stored_rows().to(device)
         self.adamss_cells[adapter_name] = layout.cells().to(device)
-        if adapter_name in self.adamss_asa:
-            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces)
+        if (state := self.asa_state(adapter_name)) is not None:
+            self.adamss_asa[adapter_name] = AsaState(layout.num_subspaces, removes=state.removes)
         for parameters, value in ((self.adamss_A, a), (self.adamss_B, b)):
             if adapter_name in parameters and not parameters[adapter_name].is_meta:
                 replace_data(parameters[adapter_name], value)
@@ -187,8 +190,9 @@ class AdamssLayer(BaseTunerLayer):
     def freeze_pruned(self, adapter_name: str, *, compact: bool) -> None:
         """Make the parameters follow `pruned_at`: pruned values move to `frozen_*`, where they stay for good.
 
-        With `compact` the pruned rows leave the parameters (the objects stay the same); without it the shapes stay.
-        Gradients are cut to fit. Averages are not: call this right after they were restarted.
+        Where pruned subspaces are to be removed, their B is zero there. With `compact` the pruned rows leave the
+        parameters (the objects stay the same); without it the shapes stay. Gradients are cut to
+        fit. Averages are not: call this right after they were restarted.
         """
         state = self.asa_state(adapter_name)
         assert state is not None
@@ -196,6 +200,8 @@ class AdamssLayer(BaseTunerLayer):
         packed_a, packed_b = self.packed(adapter_name)
         state.frozen_a, state.frozen_b = packed_a.clone(), packed_b.clone()
         device = packed_a.device
+        if state.removes:
+            state.frozen_b[~layout.spread(state.active, layout.lengths_b).to(device)] = 0
         for name, parameters, frozen, lengths in (
             ("live_a", self.adamss_A, state.frozen_a, layout.lengths_a),
             ("live_b", self.adamss_B, state.frozen_b, layout.lengths_b),
@@ -231,12 +237,13 @@ class AdamssLayer(BaseTunerLayer):
         """
         self.check_asa(adapter_name, tensors)
         packed_a, packed_b = self.packed(adapter_name)
-        state = AsaState(self.layouts[adapter_name].num_subspaces)
+        layout = self.layouts[adapter_name]
+        state = AsaState(layout.num_subspaces, removes=False)
         state.restore_masks(tensors)
         replace_data(self.adamss_A[adapter_name], packed_a.clone())
         replace_data(self.adamss_B[adapter_name], packed_b.clone())
         self.adamss_asa[adapter_name] = state
-        if not bool(state.active.all()):
+        if any(rank > 0 for rank, active in zip(layout.ranks, state.active.tolist(), strict=True) if not active):
             self.freeze_pruned(adapter_name, compact=bool(tensors["compact"]))
         for name in AVERAGES:
             if name not in tensors:
@@ -289,9 +296,13 @@ class AdamssLayer(BaseTunerLayer):
         """Return delta b (out,), or None where the base has no bias."""
         return self.lora_factors(adapter_name)[2]
 
+    def has_frozen_bias(self, adapter_name: str) -> bool:
+        """Return whether the adapter leaves the base's bias alone: its basis has zeros where the bias would be."""
+        return self.base_bias() is None or not bool(self.adamss_newB[adapter_name][:, self.in_features].any())
+
     def supports_lora_conversion(self, adapter_name: str = DEFAULT_ADAPTER) -> bool:
-        """Return whether PEFT may convert the layer: not with a bias, whose delta only `export_lora` keeps."""
-        return self.base_bias() is None
+        """Return whether PEFT may convert the layer: not with a trained bias, which only `export_lora` keeps."""
+        return self.has_frozen_bias(adapter_name)
 
     # --- merging --------------------------------------------------------------------------------------------------
 

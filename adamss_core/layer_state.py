@@ -27,7 +27,8 @@ def unpack_layer_state(layer: AdamssLayer, state_dict: dict[str, Tensor], prefix
     for adapter, layout in layer.layouts.items():
         state_dict.pop(f"{prefix}adamss_A.{adapter}", None)
         state_dict.pop(f"{prefix}adamss_B.{adapter}", None)
-        for k, (a, b) in enumerate(layout.unpack(*layer.packed(adapter))):
+        packed_a, packed_b = layer.packed(adapter)
+        for k, (a, b) in enumerate(layout.whole.unpack(packed_a, layout.fill(packed_b))):
             state_dict[f"{prefix}adamss_A.{adapter}.{k}"] = a.clone()
             state_dict[f"{prefix}adamss_B.{adapter}.{k}"] = b.clone()
         state = layer.asa_state(adapter)
@@ -110,19 +111,20 @@ def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
     if len(a_list) != len(b_list):
         raise _wrong_shape(layer, "adamss_B", (len(b_list), "subspaces"), (len(a_list), "subspaces"))
     for k, (a, b) in enumerate(zip(a_list, b_list, strict=True)):
-        if a.dim() != 2 or a.shape[1] != basis.shape[0] or a.shape[0] < 1:
+        if a.dim() != 2 or a.shape[1] != basis.shape[0]:  # of rank 0 where it was removed
             raise _wrong_shape(layer, f"adamss_A.{k}", a.shape, ("rank", basis.shape[0]))
         if b.dim() != 2 or b.shape[1] != a.shape[0]:
             raise _wrong_shape(layer, f"adamss_B.{k}", b.shape, ("rows", a.shape[0]))
-    sizes = tuple(b.shape[0] for b in b_list)
+    sizes, ranks = tuple(b.shape[0] for b in b_list), tuple(a.shape[0] for a in a_list)
     if "rows" in tensors:
-        rows = _checked_rows(layer, tensors["rows"], sizes)
+        layout = SubspaceLayout.of_stored(tensors["rows"], ranks)
+        _check_rows(layer, layout, sizes)
     else:
         _check_placement(layer, adapter, basis, sizes)
-        rows = current.rows
-    layout = SubspaceLayout(rows=rows, ranks=tuple(a.shape[0] for a in a_list))
+        layout = SubspaceLayout(rows=current.rows, ranks=ranks)
     packed_a = torch.cat(a_list).to(device, dtype)
     packed_b = torch.cat([b.reshape(-1) for b in b_list]).to(device, dtype)
+    packed_b = _trained_part(layer, layout, packed_b)
     layer.install(adapter, basis.to(device, dtype), layout, packed_a, packed_b)
     if "sketch" in tensors:
         layer.adamss_sketch[adapter] = tensors["sketch"].cpu()
@@ -130,15 +132,27 @@ def _install(layer: AdamssLayer, adapter: str, tensors: dict[str, Any]) -> None:
         layer.restore_asa(adapter, tensors["asa"])
 
 
-def _checked_rows(layer: AdamssLayer, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    rows = rows.cpu().long()
+def _check_rows(layer: AdamssLayer, layout: SubspaceLayout, sizes: tuple[int, ...]) -> None:
+    rows = layout.rows
     if rows.shape != (layer.out_features,):
         raise _wrong_shape(layer, "adamss_rows", rows.shape, (layer.out_features,))
-    in_range = bool(((rows >= 0) & (rows < len(sizes))).all())
-    counts = tuple(torch.bincount(rows, minlength=len(sizes)).tolist()) if in_range else ("out of range",)
+    counts = layout.sizes if bool((rows < len(sizes)).all()) else ("out of range",)
     if counts != sizes:
         raise _wrong_shape(layer, "adamss_rows", counts, sizes)
-    return rows
+
+
+def _trained_part(layer: AdamssLayer, layout: SubspaceLayout, whole: Tensor) -> Tensor:
+    """Return packed B without the rows that are not trained, which the file has as zeros."""
+    if layout.trained is None:
+        return whole
+    trained = layout.trained_elements().to(whole.device)
+    if bool(whole[~trained].any()):
+        raise TensorShapeError(
+            f"'{layer.module_name}.adamss_rows' leaves out rows whose B is not zero.",
+            hint="The file was altered: get it again.",
+            where=f"{layer.module_name}.adamss_rows",
+        )
+    return whole[trained]
 
 
 def _check_placement(layer: AdamssLayer, adapter: str, basis: Tensor, sizes: tuple[int, ...]) -> None:

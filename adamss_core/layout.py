@@ -6,7 +6,7 @@ order. With one A, one B and one scatter per layer, the number of operations doe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -19,11 +19,25 @@ class SubspaceLayout:
 
     Attributes:
         rows: (out,) int64 on the CPU, the subspace of each output row.
-        ranks: r_k of each subspace.
+        ranks: r_k of each subspace; 0 where it was removed, which leaves its rows without an update.
+        trained: (out,) bool on the CPU, the rows whose B is packed; None for all. B of the others is zero for good.
     """
 
     rows: Tensor
     ranks: tuple[int, ...]
+    trained: Tensor | None = None
+
+    @classmethod
+    def of_stored(cls, stored: Tensor, ranks: tuple[int, ...]) -> SubspaceLayout:
+        """Make the layout whose `stored_rows` these are."""
+        stored = stored.cpu().long()
+        trained = stored >= 0
+        return cls(torch.where(trained, stored, -1 - stored), ranks, None if bool(trained.all()) else trained)
+
+    def stored_rows(self) -> Tensor:
+        """Return the subspace k of each row, as -1 - k where its B is not trained: (out,) int32."""
+        rows = self.rows if self.trained is None else torch.where(self.trained, self.rows, -1 - self.rows)
+        return rows.to(torch.int32)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -51,7 +65,28 @@ class SubspaceLayout:
     @property
     def lengths_b(self) -> tuple[int, ...]:
         """Elements of packed B that each subspace takes."""
-        return tuple(size * rank for size, rank in zip(self.sizes, self.ranks, strict=True))
+        rows = self.rows if self.trained is None else self.rows[self.trained]
+        sizes = torch.bincount(rows, minlength=len(self.ranks)).tolist()
+        return tuple(size * rank for size, rank in zip(sizes, self.ranks, strict=True))
+
+    @property
+    def whole(self) -> SubspaceLayout:
+        """Return the layout in which B of every row is packed."""
+        return replace(self, trained=None)
+
+    def fill(self, packed_b: Tensor) -> Tensor:
+        """Return packed B of the whole layout, with zeros for the rows that are not trained."""
+        if self.trained is None:
+            return packed_b
+        filled = packed_b.new_zeros(sum(self.whole.lengths_b))
+        filled[self.trained_elements().to(packed_b.device)] = packed_b
+        return filled
+
+    def trained_elements(self) -> Tensor:
+        """Return which elements of the whole layout's packed B are packed here: (sum |I_k| r_k,) bool on the CPU."""
+        order = self.rows.argsort(stable=True)
+        trained = torch.ones_like(self.rows, dtype=torch.bool) if self.trained is None else self.trained
+        return torch.repeat_interleave(trained[order], torch.tensor(self.ranks)[self.rows[order]])
 
     def members(self, subspace: int) -> Tensor:
         """Return the output rows of one subspace, ascending: (|I_k|,)."""
@@ -61,6 +96,8 @@ class SubspaceLayout:
         """Return the flat indices of packed B's elements in the dense B^T (R, out): (sum |I_k| r_k,)."""
         ranks = torch.tensor(self.ranks)
         order = self.rows.argsort(stable=True)  # rows by subspace: (out,)
+        if self.trained is not None:
+            order = order[self.trained[order]]
         rank = ranks[self.rows[order]]  # r_k of each of them
         first = (ranks.cumsum(0) - ranks)[self.rows[order]]  # where the directions of its subspace begin
         element = torch.arange(int(rank.sum())) - torch.repeat_interleave(rank.cumsum(0) - rank, rank)
@@ -71,11 +108,16 @@ class SubspaceLayout:
         """Repeat one value per subspace to one value per row of packed A or element of packed B."""
         return torch.repeat_interleave(per_subspace, torch.tensor(lengths))
 
+    def without(self, removed: Tensor) -> SubspaceLayout:
+        """Return the layout that has rank 0 for the removed subspaces, a mask of (K,) bool."""
+        pairs = zip(self.ranks, removed.tolist(), strict=True)
+        return replace(self, ranks=tuple(0 if gone else rank for rank, gone in pairs))
+
     def unpack(self, packed_a: Tensor, packed_b: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
         return [
-            (a, b.view(-1, rank))
-            for a, b, rank in zip(
-                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.ranks, strict=True
+            (a, b.view(size, rank))
+            for a, b, size, rank in zip(
+                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.sizes, self.ranks, strict=True
             )
         ]

@@ -29,6 +29,7 @@ from adamss_core.decomposition import Decomposition, decompose
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, MergeError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
+from adamss_core.removal import first_layout
 from adamss_core.saved_modules import check_apart, resolve_saved_modules
 from adamss_core.shared_weights import shares_weight
 from adamss_core.spec.target_rule import TargetRule
@@ -39,10 +40,11 @@ from adamss_core.untying import finish_untied, inseparable_weights, is_always_ti
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
 
-def decompose_with_cache(cache: str | Path | None) -> DecomposeFunction:
+def decompose_with_cache(cache: str | Path | None, *, frozen_bias: bool = False) -> DecomposeFunction:
     """Return the decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
     folder = None if cache is None else Path(cache)
-    return partial(decompose, cache=folder)  # not a lambda: the model must stay picklable
+    # Not a lambda: the model must stay picklable.
+    return partial(decompose, cache=folder, frozen_bias=frozen_bias)
 
 
 class AdamssModel(BaseTuner):
@@ -53,6 +55,7 @@ class AdamssModel(BaseTuner):
         config: `peft.AdamssConfig`, or a dict of adapter name to config.
         adapter_name: name of the first adapter.
         decompose: source of decompositions: `(module name, W, b or None, config) -> Decomposition`.
+        removes_pruned: subspaces that ASA prunes are removed, rather than frozen at their values.
     """
 
     prefix: str = "adamss_"
@@ -68,7 +71,9 @@ class AdamssModel(BaseTuner):
         state_dict: dict[str, Tensor] | None = None,
         *,
         decompose: DecomposeFunction | None = None,
+        removes_pruned: bool = False,
     ) -> None:
+        self.removes_pruned = removes_pruned
         self.decompose = decompose or decompose_with_cache(None)
         self.basis_kinds: dict[str, str] = {}  # of adapters whose basis is from data; see `calibration`
         self._planned: dict[str, Decomposition] = {}
@@ -149,6 +154,7 @@ class AdamssModel(BaseTuner):
             zero_b=peft_config.init_weights == "orthogonal",
             use_asa=peft_config.use_asa,
             inference_mode=peft_config.inference_mode,
+            removes_pruned=self.removes_pruned,
         )
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
@@ -240,8 +246,9 @@ class AdamssModel(BaseTuner):
             adapter: its name.
             total, active, target: numbers of subspaces (target is None without ASA).
             trainable_parameters: elements of A and B that are still trained.
-            modules: module name -> list of subspaces, each with `index`, `rows` (|I_k|), `rank` (r_k), `importance`
-                (the current score; for a pruned one, the score it was pruned with), `active` and `pruned_at`.
+            modules: module name -> list of subspaces, each with `index`, `rows` (|I_k|), `rank` (r_k; of a removed
+                one, the former), `importance` (the current score; for a pruned one, the score it was pruned with),
+                `active` and `pruned_at`.
             schedule: the mask steps, each with `step`, `wanted` (subspaces that the schedule allows) and `reached`
                 (active ones after the step; None for a future step).
         """
@@ -337,6 +344,7 @@ def _describe_active(layer: AdamssLayer, adapter: str) -> list[bool]:
 
 def _describe(layer: AdamssLayer, adapter: str) -> list[dict[str, Any]]:
     layout, state = layer.layouts[adapter], layer.asa_state(adapter)
+    ranks = first_layout(layer, adapter).ranks
     scores, pruned_at = [0.0] * layout.num_subspaces, [ACTIVE] * layout.num_subspaces
     if state is not None:
         pruned_at = state.pruned_at.tolist()
@@ -350,7 +358,7 @@ def _describe(layer: AdamssLayer, adapter: str) -> list[dict[str, Any]]:
         {
             "index": k,
             "rows": layout.sizes[k],
-            "rank": layout.ranks[k],
+            "rank": ranks[k],
             "importance": scores[k],
             "active": pruned_at[k] == ACTIVE,
             "pruned_at": None if pruned_at[k] == ACTIVE else pruned_at[k],

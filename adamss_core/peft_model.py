@@ -19,16 +19,20 @@ from peft.utils import AuxiliaryTrainingWrapper, PeftType
 from torch import nn
 
 from adamss_core.compiled import original, uncompiled
-from adamss_core.config import DEFAULT_ADAPTER
+from adamss_core.config import DEFAULT_ADAPTER, AsaPruned, Bias, is_frozen_bias, removes_pruned
 from adamss_core.errors import AdamssWarning, ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
+from adamss_core.spec.without_effect import idle_bias, idle_removal
 
 
 class AdamssPeftMixin:
     """Mixin that makes a PeftModel count pruned subspaces correctly."""
 
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
-        """Return the numbers of trained and of all parameters; pruned subspaces count among all, but not as trained."""
+        """Return the numbers of trained and of all parameters.
+
+        Pruned subspaces count among all, but not as trained; removed ones have no parameters.
+        """
         trainable, total = super().get_nb_trainable_parameters()  # type: ignore[misc]
         tuner: AdamssModel = self.base_model  # type: ignore[attr-defined]
         for adapter in tuner.peft_config:
@@ -60,14 +64,14 @@ _REGISTRY = threading.Lock()
 
 
 @contextmanager
-def _our_tuner(decompose: DecomposeFunction) -> Iterator[None]:
+def _our_tuner(**settings: Any) -> Iterator[None]:
     """Replace PEFT's tuner for AdaMSS by ours while one PeftModel is constructed.
 
     A permanent replacement would change every `peft.get_peft_model` of the process.
     """
     with _REGISTRY:
         stock = PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS]
-        PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS] = partial(AdamssModel, decompose=decompose)
+        PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADAMSS] = partial(AdamssModel, **settings)
         try:
             yield
         finally:
@@ -100,6 +104,8 @@ def get_adamss_model(
     config: AdamssConfig,
     adapter_name: str = DEFAULT_ADAPTER,
     *,
+    bias: Bias = "trained",
+    asa_pruned: AsaPruned = "frozen",
     autocast_adapter_dtype: bool = True,
     decomposition_cache: str | Path | None = None,
 ) -> PeftModel:
@@ -110,6 +116,10 @@ def get_adamss_model(
             returned model, not the base: a compiled base is taken back to eager.
         config: all fields have the meaning that PEFT documents.
         adapter_name: the adapter's name.
+        bias: "trained" adapts weight and bias of a module as one, as PEFT does; "frozen" the weight alone, so that
+            the exported LoRA has no biases. It holds for adapters that are added later too, as does `asa_pruned`.
+        asa_pruned: "frozen" keeps the values of subspaces that ASA prunes, as PEFT does; "removed" takes them out, with
+            their effect, so that adapter and LoRA shrink.
         autocast_adapter_dtype: keep the adapter in fp32 on a base in half precision; False rounds it to that dtype,
             as in `peft.get_peft_model`.
         decomposition_cache: folder for finished decompositions, keyed by content of the weight: the next adapter on the
@@ -123,10 +133,20 @@ def get_adamss_model(
         TargetError: no module is targeted, or one that cannot be adapted, or is never called (BypassedTargetError).
         WeightError: a target's weight is NaN, infinite or all zero.
     """
-    compute = decompose_with_cache(decomposition_cache)
-    return build_peft_model(
-        adaptable(base_model), config, adapter_name, compute, autocast_adapter_dtype=autocast_adapter_dtype
+    compute = decompose_with_cache(decomposition_cache, frozen_bias=is_frozen_bias(bias))
+    model = build_peft_model(
+        adaptable(base_model),
+        config,
+        adapter_name,
+        compute,
+        removes_pruned=removes_pruned(asa_pruned),
+        autocast_adapter_dtype=autocast_adapter_dtype,
     )
+    layers = model.base_model.adapted_layers(adapter_name).values()
+    idle = idle_bias(bias, any(layer.base_bias() is not None for layer in layers))
+    for message in [*idle, *idle_removal(asa_pruned, config.use_asa)]:
+        warnings.warn(message, AdamssWarning, stacklevel=2)
+    return model
 
 
 def adaptable(base_model: nn.Module) -> nn.Module:
@@ -150,6 +170,7 @@ def build_peft_model(
     adapter_name: str,
     decompose: DecomposeFunction,
     *,
+    removes_pruned: bool = False,
     autocast_adapter_dtype: bool = True,
 ) -> PeftModel:
     """Put an AdaMSS adapter on a base model, with a given source of decompositions (see `get_adamss_model`)."""
@@ -166,7 +187,7 @@ def build_peft_model(
     name_or_path = getattr(base_model, "name_or_path", None) or base_model.__dict__.get("name_or_path", None)
     config.base_model_name_or_path = name_or_path or config.base_model_name_or_path
     kind: Any = _CLASSES[MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)]
-    with _our_tuner(decompose), restored_on_error(base_model):
+    with _our_tuner(decompose=decompose, removes_pruned=removes_pruned), restored_on_error(base_model):
         model: PeftModel = kind(
             base_model, config, adapter_name=adapter_name, autocast_adapter_dtype=autocast_adapter_dtype
         )

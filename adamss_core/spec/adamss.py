@@ -24,7 +24,7 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"basis"}
+BEYOND_PEFT = {"basis", "row_share", "bias", "asa_pruned"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
@@ -45,6 +45,10 @@ class AdamssSpec(BaseModel):
     PEFT; "inputs", those in which its inputs vary most; "gradient", those in which the loss would change it most. The
     last two are found before the first step, from up to 256 training rows that the seed chooses, and travel in the
     adapter, which PEFT loads as any other. Row sets are the weight's in each case."""
+    row_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each target's output rows that are trained: those with the largest loss gradient over the rows that a
+    basis is taken from, and at least one of each subspace. The others are left alone and are no parameters; 1 trains
+    all."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""
@@ -53,6 +57,9 @@ class AdamssSpec(BaseModel):
     PEFT) starts B as small noise, so beside them."""
     modules_to_save: SavedNames | None = None
     """Modules trained in full and saved with the adapter. The head of a classification task is always included."""
+    bias: Literal["trained", "frozen"] = "trained"
+    """"trained" adapts weight and bias of a target as one, as PEFT does; "frozen" adapts the weight alone, so that the
+    LoRA has no biases and loads in servers that refuse them. PEFT loads both."""
     layers_to_transform: LayerIndices | Step | None = None
     """Only adapt these layer indices. Has no effect on a regular expression, and on modules that are named in full."""
     layers_pattern: LayerLists | ModuleName | None = None
@@ -74,6 +81,9 @@ class AdamssSpec(BaseModel):
     """Decay of the running average of the importance's deviation; with 1 it stays at 0."""
     asa_schedule_exponent: Annotated[float, Field(le=1_000)] = 3.0
     """Shape of the ramp: 1 prunes evenly, larger values prune more at the beginning."""
+    asa_pruned: Literal["frozen", "removed"] = "frozen"
+    """"frozen" keeps the value of a pruned subspace in the outputs, as PEFT does, so files do not shrink; "removed"
+    takes it out at the step that prunes it: adapter, LoRA and merged model have only what is left. PEFT loads both."""
 
     use_dynamic_rank: Annotated[bool, Field(strict=True)] = False
     """Choose each subspace's rank by its singular values, up to `subspace_rank`."""
@@ -131,6 +141,11 @@ class AdamssSpec(BaseModel):
     def auto_fields(self) -> list[str]:
         """Names of the schedule's fields that say "auto"."""
         return [name for name in SCHEDULE_FIELDS if getattr(self, name) == "auto"]
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Return whether calibration takes gradients of training rows."""
+        return self.basis == "gradient" or self.row_share < 1
 
     def config_fields(self) -> dict[str, Any]:
         """Return the keyword arguments for `peft.AdamssConfig`; the schedule must be resolved by now."""

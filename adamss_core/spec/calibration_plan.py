@@ -1,4 +1,4 @@
-"""Calibration of a data-aware basis: the rows that it takes, and the share of the run that it costs."""
+"""Calibration of basis and trained rows: the training rows that it takes, and the share of the run that it costs."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class CalibrationPlan:
 
 
 def plan_calibration(plan: Plan, train_rows: int, processes: int = 1) -> CalibrationPlan | None:
-    """Return what the job's basis takes; None where it is the weight's, or another adapter's.
+    """Return what the job's basis and its choice of rows take; None where neither is taken from training rows.
 
     Args:
         train_rows: rows to choose from, the held-out ones excluded.
         processes: data-parallel ones, each of which calibrates on all rows.
     """
-    basis = plan.spec.adamss.basis
-    if basis not in COST or plan.spec.init_from is not None:
+    adamss = plan.spec.adamss
+    if plan.spec.init_from is not None or not (adamss.needs_gradients or adamss.basis == "inputs"):
         return None
     trained = train_rows * plan.total_steps / plan.steps_per_epoch / processes  # by each process, over all epochs
     rows = min(train_rows, MOST_ROWS, max(LEAST_ROWS, int(trained / ONE_ROW_IN)))
-    return CalibrationPlan(rows, COST[basis] * rows / trained)
+    return CalibrationPlan(rows, COST["gradient" if adamss.needs_gradients else "inputs"] * rows / trained)
 
 
 def sketch_width(n: int, r: int) -> int:

@@ -13,8 +13,8 @@ from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
 from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
 from adamss_core.spec.modules_in_full import default_heads, saved_parameters, trained_in_full, untied_parameters
-from adamss_core.spec.packed_sizes import packed_sizes
 from adamss_core.spec.plan import Plan
+from adamss_core.spec.shapes import LoraShape, Shape, kept_subspaces, lora_ranks, shape_of
 from adamss_core.spec.tasks import record_of
 
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
@@ -91,47 +91,21 @@ class Estimate(BaseModel):
     """Time from start to end, by the rate of finished jobs with the same base model on the same kind of device; null
     where none has finished."""
     calibration_rows: int | None = None
-    """Training rows that `adamss.basis` is taken from before the first step; null where it is not taken from rows."""
+    """Training rows that `adamss.basis` and the rows of `adamss.row_share` are taken from before the first step; null
+    where neither is."""
     calibration_share: float | None = None
     """Time of that, as a share of the time of all steps, about."""
+    lora_rank: int | None = None
+    """Rank of the LoRA, that of its widest module, at most: subspaces that ASA removes have none, frozen ones keep
+    theirs, and the weights decide over dynamic ranks. Null in plans of older versions."""
+    least_lora_rank: int | None = None
+    """The same, at least, once every subspace that is left has learnt something."""
+    lora_bias: bool | None = None
+    """Whether the LoRA has biases, which some servers refuse: those of modules with a bias, where `adamss.bias` is
+    "trained". Null in plans of older versions."""
     artifact_bytes: ArtifactBytes
-    """Sizes of the files, roughly; a LoRA shrinks with the subspaces that are pruned."""
-
-
-class Shape(BaseModel):
-    """Packed sizes of one adapted module: A is (ranks, basis), B has out x rank elements.
-
-    They are the largest possible; `least` is the fewest elements of A and B together.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    subspaces: int
-    ranks: int
-    basis: int
-    a: int
-    b: int
-    columns: int
-    rows: int
-    least: int
-
-
-def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
-    """Clamp K to the rows, r to the smaller dimension of [W | b], and each rank to r and to its subspace's rows."""
-    columns, rows = module.in_features + module.bias, module.out_features
-    basis = min(spec.r, rows, columns)
-    subspaces = min(spec.num_subspaces, rows)
-    sizes = packed_sizes(rows, subspaces, min(spec.subspace_rank, basis), dynamic=spec.use_dynamic_rank)
-    return Shape(
-        subspaces=subspaces,
-        ranks=sizes.most_ranks,
-        basis=basis,
-        a=sizes.most_ranks * basis,
-        b=sizes.most_b,
-        columns=columns,
-        rows=rows,
-        least=sizes.least_ranks * basis + sizes.least_b,
-    )
+    """Sizes of the files, roughly, and at most where ASA removes subspaces (`adamss.asa_pruned`); frozen ones take as
+    much as active ones."""
 
 
 def total_subspaces(modules: Sequence[LinearModule], spec: AdamssSpec) -> int:
@@ -160,6 +134,9 @@ def estimate(
     shapes = [shape_of(module, spec.adamss) for module in modules]
     adapter = sum(shape.a + shape.b for shape in shapes)
     head = facts.head_parameters_fixed + facts.head_parameters_per_label * labels
+    kept = kept_subspaces(spec.adamss, sum(shape.subspaces for shape in shapes))
+    least_rank, rank = lora_ranks(spec.adamss, shapes, kept)
+    lora_bias = spec.adamss.bias == "trained" and any(module.bias for module in modules)
     full = trained_in_full(spec.adamss, facts, default_heads(record_of(spec).peft_type))
     saved = head + saved_parameters(full, facts)
     calibration = plan_calibration(plan, train_rows)
@@ -190,7 +167,10 @@ def estimate(
         batch_tokens=batch.tokens,
         calibration_rows=None if calibration is None else calibration.rows,
         calibration_share=None if calibration is None else calibration.share,
-        artifact_bytes=_artifacts(spec, facts, shapes, adapter + saved, saved, head + copies),
+        lora_rank=rank,
+        least_lora_rank=least_rank,
+        lora_bias=lora_bias,
+        artifact_bytes=_artifacts(spec, facts, shapes, kept, LoraShape(rank, lora_bias), saved, head + copies),
     )
 
 
@@ -223,7 +203,10 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
 
 
 def _sketch(shape: Shape, spec: AdamssSpec) -> int:
-    return shape.columns * sketch_width(shape.columns if spec.basis == "inputs" else shape.rows, shape.basis)
+    """Return the elements that calibration keeps of a module, for its basis and for the choice of its rows."""
+    other = shape.columns if spec.basis == "inputs" else shape.rows
+    basis = 0 if spec.basis == "weights" else shape.columns * sketch_width(other, shape.basis)
+    return basis + (shape.rows * sketch_width(shape.columns, 0) if spec.row_share < 1 else 0)
 
 
 def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) -> str | None:
@@ -240,21 +223,24 @@ def _range_reason(spec: AdamssSpec, facts: ModelFacts, shapes: Sequence[Shape]) 
 
 
 def _artifacts(
-    spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], trained: int, saved: int, added: int
+    spec: JobSpec, facts: ModelFacts, shapes: Sequence[Shape], kept: int, lora: LoraShape, saved: int, added: int
 ) -> ArtifactBytes:
     """Estimate the files.
 
     Args:
-        trained: elements of A, B and `saved`, the modules in full.
+        kept: subspaces that are left over all modules.
+        saved: elements of the modules in full.
         added: elements of the merged model beside the base's.
     """
-    basis = sum(shape.basis * shape.columns + shape.rows for shape in shapes)
-    rank = max(shape.ranks for shape in shapes)
-    lora = sum(rank * (shape.columns + shape.rows) for shape in shapes)
+    # A module without a subspace is left out of adapter and LoRA.
+    basis = sum(sorted((shape.basis * shape.columns + shape.rows for shape in shapes), reverse=True)[:kept])
+    a = min(sum(shape.a for shape in shapes), kept * max(shape.a_of_subspace for shape in shapes))
+    b = sum(shape.b for shape in shapes)
+    modules = sorted((lora.elements(shape) for shape in shapes), reverse=True)[:kept]
     besides = facts.processor_bytes + FILE_OVERHEAD
     sizes = {
-        "adapter": FLOAT * (trained + basis) + besides,
-        "lora": FLOAT * (lora + saved) + besides,
+        "adapter": FLOAT * (a + b + basis + saved) + besides,
+        "lora": FLOAT * (sum(modules) + saved) + besides,
         "merged": FLOAT * (facts.parameters + added) + besides,
     }
     return ArtifactBytes(**{name: size for name, size in sizes.items() if name in spec.artifacts})

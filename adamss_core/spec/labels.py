@@ -21,10 +21,10 @@ def class_name(value: Any) -> str:
     """Return one name for one class, however it was written: 1, 1.0, "1.0" and " 1 " are equal, true and "True" too."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    text = as_text(value)
+    text = value.strip() if isinstance(value, str) else as_text(value)
     if len(text) <= len("false") and text.lower() in ("true", "false"):
         return text.lower()
-    whole = WHOLE_NUMBER.fullmatch(text)
+    whole = WHOLE_NUMBER.fullmatch(text) if text.endswith("0") else None
     return text if whole is None else str(int(whole[1]))
 
 

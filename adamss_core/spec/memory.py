@@ -55,8 +55,8 @@ class MemoryPhases(BaseModel):
     verification: int
     """Artifacts are loaded again, each beside the trained model, and compared with it."""
     calibration: int | None = None
-    """The largest batch with the sketches of all adapted modules, before training; null where `adamss.basis` takes
-    nothing from the rows."""
+    """The largest batch with the sketches of all adapted modules, before training; null where `adamss.basis` and
+    `adamss.row_share` take nothing from the rows."""
 
     @property
     def peak(self) -> int:
@@ -128,7 +128,7 @@ def _calibration(spec: JobSpec, sizes: Sizes, loaded: float, batch: float) -> in
     """Return the memory of calibration: for inputs no activation of the batch is kept."""
     if not sizes.sketches:
         return None
-    return int(loaded + STEP + FLOAT * sizes.sketches + (batch if spec.adamss.basis == "gradient" else 0))
+    return int(loaded + STEP + FLOAT * sizes.sketches + (batch if spec.adamss.needs_gradients else 0))
 
 
 def _is_half(spec: JobSpec, bf16: bool) -> bool:

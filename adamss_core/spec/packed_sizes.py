@@ -48,3 +48,8 @@ def _most_b(subspaces: int, spare: int, rank: int) -> int:
     if full:
         return full * rank**2 + (subspaces - full) + left * rank
     return (1 + left) ** 2 + subspaces - 1
+
+
+def trained_rows(rows: int, share: float, subspaces: int) -> int:
+    """Return how many of a module's output rows are trained: at least one of each subspace."""
+    return max(round(share * rows), min(subspaces, rows))

@@ -20,6 +20,7 @@ ONLY_WITH_ASA = (
     "asa_importance_beta",
     "asa_uncertainty_beta",
     "asa_schedule_exponent",
+    "asa_pruned",
 )
 
 
@@ -81,6 +82,22 @@ def _sparse_pruning(fields: Any) -> list[str]:
         f"mask_interval is {interval}, but the ramp has {final - init} steps: subspaces are pruned after step "
         f"{steps} only. Use at most {max(1, (final - init) // 2)} to prune little by little."
     ]
+
+
+def idle_bias(bias: str, any_bias: bool) -> list[str]:
+    """Describe a frozen bias where there is none.
+
+    Args:
+        any_bias: whether one of the adapted modules has a bias.
+    """
+    if bias != "frozen" or any_bias:
+        return []
+    return ["bias has no effect: none of the adapted modules has a bias."]
+
+
+def idle_removal(asa_pruned: str, use_asa: bool) -> list[str]:
+    """Describe a removal without pruning, for a configuration that has no field of it."""
+    return ["asa_pruned has no effect while use_asa is false."] if asa_pruned == "removed" and not use_asa else []
 
 
 def clamped_rank(r: int, widths: Mapping[str, int]) -> list[str]:

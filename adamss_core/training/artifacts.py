@@ -17,7 +17,7 @@ import transformers
 from peft import PeftModel
 from transformers.pytorch_utils import Conv1D
 
-from adamss_core.adapter_files import save_adapter
+from adamss_core.adapter_files import read_emptied_modules, save_adapter
 from adamss_core.export import export_lora, merge_adapter
 from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_folder
@@ -25,6 +25,7 @@ from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
+from adamss_core.removal import finish_removal
 from adamss_core.spec.target_names import find_renamed
 from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
@@ -150,9 +151,10 @@ def _write_evaluation(folder: Path, job_id: str, reports: Sequence[dict[str, Any
 
 
 def _write_adapter(model: PeftModel, folder: Path) -> dict[str, Any]:
-    save_adapter(model, folder)
+    finish_removal(model.base_model.adapted_layers(model.active_adapter), model.active_adapter)
+    save_adapter(model, folder, leave_out_emptied=True)
     _write_generation_config(model, folder)
-    return {"conv1d_modules": _count_conv1d(model)}
+    return {"conv1d_modules": _count_conv1d(model), "emptied_modules": read_emptied_modules(folder)}
 
 
 def _count_conv1d(model: PeftModel) -> int:

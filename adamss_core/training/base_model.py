@@ -232,7 +232,13 @@ def add_adapter(
     config.revision = request.spec.revision
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
-        adapted = get_adamss_model(model, config, decomposition_cache=request.cache)
+        adapted = get_adamss_model(
+            model,
+            config,
+            bias=request.spec.adamss.bias,
+            asa_pruned=request.spec.adamss.asa_pruned,
+            decomposition_cache=request.cache,
+        )
     for warning in caught:
         if issubclass(warning.category, AdamssWarning):
             reporter.event("warning", str(warning.message), {})

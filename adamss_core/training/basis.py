@@ -1,17 +1,17 @@
-"""Take the basis of a fresh adapter from training rows before the first step, where the job asks for it."""
+"""Take the basis of a fresh adapter, and the rows that it trains, from training rows, where the job asks for it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from adamss_core.calibration import CalibratedBasis, Calibration
+from adamss_core.calibration import Calibration
 from adamss_core.inspection import head_modules
 from adamss_core.spec.calibration_plan import CalibrationPlan, plan_calibration
 from adamss_core.training.errors import is_out_of_memory
@@ -23,13 +23,13 @@ LISTED = 100  # modules that the event names
 
 
 def calibrate_basis(setup: Setup, model: PeftModel) -> dict[str, Any] | None:
-    """Calibrate the adapter's basis, and report rows and cost.
+    """Take basis and trained rows of the adapter from training rows, and report them and the cost.
 
     Args:
         model: with a fresh adapter; moved to the run's device.
 
     Returns:
-        basis, rows, seconds and expected share of the run; None where the basis is the weight's, or another adapter's.
+        basis, row_share, rows, seconds and expected share of the run; None where nothing is taken from the rows.
 
     Raises:
         TrainingError: target_without_effect.
@@ -45,6 +45,7 @@ def calibrate_basis(setup: Setup, model: PeftModel) -> dict[str, Any] | None:
         kept = _within_memory(setup, model, _rows(setup, plan))
     facts = {
         "basis": setup.plan.spec.adamss.basis,
+        "row_share": setup.plan.spec.adamss.row_share,
         "rows": plan.rows,
         "seconds": time.monotonic() - begun,
         "share": plan.share,
@@ -86,15 +87,17 @@ def _within_memory(setup: Setup, model: PeftModel, rows: list[int]) -> list[str]
 
 
 def _calibrated(setup: Setup, model: PeftModel, batches: list[list[int]]) -> list[str]:
-    """Let the batches pass the model, and give the adapter its basis; return the modules that keep the weight's."""
-    basis = cast(CalibratedBasis, setup.plan.spec.adamss.basis)
-    with _warm_head(setup, model, batches) if basis == "gradient" else nullcontext():
-        with Calibration(model, basis, setup.name, seed=setup.training.seed) as calibration:
+    """Let the batches pass the model, and shape the adapter by them; return the modules that no row reached."""
+    adamss, seed = setup.plan.spec.adamss, setup.training.seed
+    calibration = Calibration(model, adamss.basis, setup.name, row_share=adamss.row_share, seed=seed)
+    backward = calibration.needs_backward
+    with _warm_head(setup, model, batches) if backward else nullcontext():
+        with calibration:
             for batch in batches:
                 setup.reporter.stop_requested()  # as a silent process would be taken for a hanging one
-                with torch.set_grad_enabled(basis == "gradient"):
+                with torch.set_grad_enabled(backward):
                     loss = _loss(setup, model, batch)
-                if basis == "gradient":
+                if backward:
                     check_loss(loss, model, setup.name)
                     loss.backward()
         return calibration.apply()
@@ -152,11 +155,17 @@ def _loss(setup: Setup, model: PeftModel, rows: list[int]) -> Tensor:
 
 
 def _report(setup: Setup, facts: dict[str, Any], kept: list[str]) -> None:
-    source = "inputs" if facts["basis"] == "inputs" else "loss gradients"
+    parts = {
+        "weights": [],
+        "inputs": ["the basis comes from the inputs of its modules"],
+        "gradient": ["the basis comes from the loss gradients of its modules"],
+    }[facts["basis"]]
+    if facts["row_share"] < 1:
+        parts.append(f"{facts['row_share']:.0%} of each module's rows are trained, those with the largest gradient")
     message = (
-        f"The adapter's basis comes from the {source} of {facts['rows']} training rows: {facts['seconds']:.1f} s, "
-        f"about {facts['share']:.1%} of the time of all steps."
+        f"The adapter was shaped by {facts['rows']} training rows: {'; '.join(parts)}. "
+        f"It took {facts['seconds']:.1f} s, about {facts['share']:.1%} of the time of all steps."
     )
     if kept:
-        message += f" {len(kept)} modules keep the weight's basis, as no row reached them."
-    setup.reporter.event("basis_calibrated", message, facts | {"kept": kept[:LISTED], "kept_count": len(kept)})
+        message += f" {len(kept)} modules stay as they were, as no row reached them."
+    setup.reporter.event("adapter_calibrated", message, facts | {"kept": kept[:LISTED], "kept_count": len(kept)})

@@ -155,13 +155,15 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}{_basis(spec, result)}{_former_names(manifest)}"
+        f"{_start(spec)}{_basis(spec, result)}{_biases(adamss)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
             f"\n\nAdaptive Subspace Allocation kept {pruning['active']} of {pruning['total']} subspaces (target "
             f"{pruning['target']}), pruning from step {adamss['init_warmup']} to {adamss['final_warmup']}."
         )
+        if adamss.get("asa_pruned") == "removed":
+            text += " Pruned subspaces were removed, and have no effect." + _emptied(manifest)
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
@@ -177,15 +179,31 @@ def _start(spec: dict[str, Any]) -> str:
 
 
 def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
-    """Name the source of the basis, where it is not the weight's."""
-    basis = spec["adamss"].get("basis", "weights")
-    if basis == "weights":
-        return ""
-    directions = "vary most" if basis == "inputs" else "have the largest gradient"
-    what = "the adapted layers' inputs" if basis == "inputs" else "their weights"
+    """Name the source of the basis and the share of the rows, where they are not all of the weight's."""
+    basis, share = spec["adamss"].get("basis", "weights"), spec["adamss"].get("row_share", 1.0)
     rows = result.get("calibration", {}).get("rows")
     origin = f"over {rows} training rows" if rows else "as in the adapter that training started from"
-    return f" A works in the directions in which {what} {directions}, {origin} (`basis: {basis}`)."
+    directions = {
+        "inputs": "the adapted layers' inputs vary most",
+        "gradient": "the gradient of their weights is largest",
+    }
+    text = ""
+    if basis in directions:
+        text += f" A works in the directions in which {directions[basis]}, {origin} (`basis: {basis}`)."
+    if share < 1:
+        text += f" Trained were the {share:.0%} of each module's output rows with the largest gradient, {origin}."
+    return text
+
+
+def _emptied(manifest: dict[str, Any]) -> str:
+    """Count the modules that the adapter was written without."""
+    count = len(manifest.get("emptied_modules", ()))
+    return f" Of {count} adapted modules nothing is left; the adapter leaves them out." if count else ""
+
+
+def _biases(adamss: dict[str, Any]) -> str:
+    """Say that the biases stayed as they were, where they did."""
+    return " The biases of the adapted modules are the base model's own." if adamss.get("bias") == "frozen" else ""
 
 
 def _former_names(manifest: dict[str, Any]) -> str:

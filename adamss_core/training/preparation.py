@@ -58,9 +58,7 @@ def prepare(
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
     model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
-    size = adapter_size(model)
-    plan = plan.for_subspaces(size.subspaces)
-    reporter.planned(plan, size)
+    plan = plan.for_subspaces(adapter_size(model).subspaces)
     if request.spec.training.gradient_checkpointing:
         checkpoint_activations(model, reporter)
     setup = Setup(
@@ -109,7 +107,7 @@ def _adapted_model(
         return _resumed_adapter(base, checkpoint / ADAPTER)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        warm_start(model, request.init_from, request.spec.adamss.basis, task.auto_model, source, reporter)
+        warm_start(model, request.init_from, request.spec.adamss, task.auto_model, source, reporter)
         reporter.event(
             "adapter_inherited",
             f"Training starts from the adapter of job {request.spec.init_from}.",

@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peft import AdamssConfig, PeftModel, set_peft_model_state_dict
 from torch import Tensor
@@ -19,12 +19,13 @@ from adamss_core.adapter_files import (
     active_adapter,
     adapter_tensors,
     check_complete,
-    read_basis_kind,
     read_config,
+    read_emptied_modules,
     read_weights,
 )
 from adamss_core.errors import AdamssError
 from adamss_core.model_parts import label_axes
+from adamss_core.spec import AdamssSpec
 from adamss_core.spec.class_names import SAME_DATA, match_classes
 from adamss_core.training.base_model import Source
 from adamss_core.training.class_head import reordered, report_fresh_head
@@ -32,44 +33,65 @@ from adamss_core.training.errors import TrainingError
 from adamss_core.training.request import Reporter
 
 ARTIFACT_MANIFEST = "manifest.json"
+PLACING = ("basis", "row_share")  # the basis that A and B are values in, and the rows that B has
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
 
 
-def warm_start(
-    model: PeftModel, archive: Path, basis: str, auto_model: Any, source: Source, reporter: Reporter
-) -> None:
-    """Replace a fresh adapter's values, basis and head included, by a published adapter's.
+class Published(NamedTuple):
+    """The published adapter that a run starts from.
 
-    Every subspace is active again, pruned ones with the values they were pruned with: the new run has its own
-    schedule. The head's outputs are matched by the names of their classes; for other classes the head keeps its own
-    start.
+    Attributes:
+        tensors: without ASA's state.
+        settings: with which it was trained.
+        emptied: modules that it was written without, because ASA has removed all of them.
+    """
+
+    config: AdamssConfig
+    tensors: dict[str, Tensor]
+    classes: list[str]
+    settings: AdamssSpec
+    emptied: list[str]
+
+
+def warm_start(
+    model: PeftModel, archive: Path, spec: AdamssSpec, auto_model: Any, source: Source, reporter: Reporter
+) -> None:
+    """Replace a fresh adapter's values, basis, trained rows and head included, by a published adapter's.
+
+    Every subspace is active again, pruned ones with the values they were pruned with, removed ones without an effect:
+    the new run has its own schedule. The head's outputs are matched by the names of their classes; for other classes
+    the head keeps its own start.
 
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
         archive: zip of the published adapter.
-        basis: that the job asks for; A and B of another one mean nothing in it.
+        spec: that the job asks for; A and B mean nothing in another basis, or for other rows.
         auto_model: transformers' class for the task.
 
     Raises:
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    source_config, tensors, classes, source_basis = _read(archive)
+    published = _read(archive)
+    tensors = published.tensors
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
-    pairs = {field: (getattr(config, field), getattr(source_config, field)) for field in SHAPING}
-    for field, (here, there) in {**pairs, "basis": (basis, source_basis)}.items():
+    pairs = {field: (getattr(config, field), getattr(published.config, field)) for field in SHAPING}
+    pairs |= {name: (getattr(spec, name), getattr(published.settings, name)) for name in PLACING}
+    for field, (here, there) in pairs.items():
         if here != there:
             raise _unusable(
                 f"adamss.{field} is {here} here and {there} there",
                 "Give both jobs the same values, or leave init_from out.",
             )
+    _check_bias(model, adapter, tensors)
     try:
+        tensors |= _revived(model, adapter, published)
         check_complete(model, adapter, tensors)
         if source.classes:
-            tensors |= _head(model, tensors, classes, auto_model, source, reporter)
+            tensors |= _head(model, tensors, published.classes, auto_model, source, reporter)
         set_peft_model_state_dict(model, tensors, adapter_name=adapter)
-        model.base_model.basis_kinds[adapter] = basis
+        model.base_model.basis_kinds[adapter] = spec.basis
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise _unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
@@ -77,6 +99,44 @@ def warm_start(
         if error.code == "base_mismatch":
             raise
         raise _unusable(f"its modules differ: {error.message}", error.hint) from error
+
+
+def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
+    """Check that both adapters train the biases of their modules, or neither: the basis tells, and is taken over.
+
+    Raises:
+        TrainingError: init_from_unusable.
+    """
+    for name, layer in model.base_model.adapted_layers(adapter).items():
+        basis = tensors.get(f"{KEY_PREFIX}{name}.adamss_newB")
+        if layer.base_bias() is None or basis is None:
+            continue
+        here, there = layer.has_frozen_bias(adapter), not bool(basis[:, -1].any())
+        if here != there:
+            words = {True: "frozen", False: "trained"}
+            raise _unusable(
+                f"adamss.bias is {words[here]} here and {words[there]} there",
+                "Give both jobs the same value, or leave init_from out.",
+            )
+
+
+def _revived(model: PeftModel, adapter: str, published: Published) -> dict[str, Tensor]:
+    """Return A and B of subspaces that were removed: the fresh adapter's A, and a B of zeros in the published shape.
+
+    Modules of which everything was removed are the fresh adapter's, in its basis, with a B of zeros.
+    """
+    tensors = published.tensors
+    removed = [key for key, value in tensors.items() if ".adamss_A." in key and value.shape[0] == 0]
+    if not removed and not published.emptied:
+        return {}
+    own = adapter_tensors(model, adapter)
+    prefixes = tuple(f"{KEY_PREFIX}{name}.adamss_" for name in published.emptied)
+    revived = {key: value for key, value in own.items() if key.startswith(prefixes) and ".adamss_asa." not in key}
+    for key in (*removed, *(key for key in revived if ".adamss_A." in key)):
+        b = key.replace(".adamss_A.", ".adamss_B.")
+        rows = tensors.get(b, own[b]).shape[0]
+        revived |= {key: own[key], b: own[key].new_zeros(rows, own[key].shape[0])}
+    return revived
 
 
 def _head(
@@ -97,20 +157,27 @@ def _head(
     return {key: own[key] for key in axes}
 
 
-def _read(archive: Path) -> tuple[AdamssConfig, dict[str, Tensor], list[str], str]:
-    """Return the published adapter's configuration, its tensors without ASA's state, its classes and its basis."""
+def _read(archive: Path) -> Published:
+    """Read a published adapter.
+
+    Raises:
+        TrainingError: init_from_unusable.
+    """
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive) as content:
             folder = Path(name)
             for member in (CONFIG, WEIGHTS, MANIFEST):
                 content.extract(member, folder)
-            config, tensors, basis = read_config(folder), read_weights(folder), read_basis_kind(folder)
-            classes = json.loads(content.read(ARTIFACT_MANIFEST))["result"]["labels"]
+            config, tensors = read_config(folder), read_weights(folder)
+            emptied = read_emptied_modules(folder)
+            manifest = json.loads(content.read(ARTIFACT_MANIFEST))
+            classes, settings = manifest["result"]["labels"], AdamssSpec.model_validate(manifest["spec"]["adamss"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(
             f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
         ) from error
-    return config, {key: value for key, value in tensors.items() if ".adamss_asa." not in key}, classes, basis
+    tensors = {key: value for key, value in tensors.items() if ".adamss_asa." not in key}
+    return Published(config, tensors, classes, settings, emptied)
 
 
 def _unusable(reason: str, hint: str) -> TrainingError:

@@ -119,8 +119,12 @@ def show(job: JobId, as_json: Json = False) -> None:
         fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
+    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
+    if adamss.get("bias") == "frozen":
+        fields["biases"] = "frozen"
     if asa := found["asa"]:
-        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}"
+        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -327,11 +331,20 @@ def _parameters(job: JobJson) -> str | None:
 
 
 def _basis(job: JobJson) -> str | None:
-    """Format the source of a basis that is not the weight's, with the cost of its calibration where it ran."""
-    basis: str = (job["resolved"].get("spec") or {}).get("adamss", {}).get("basis", "weights")
+    """Format basis and share of rows where they are not the weight's and all, with the cost once it is known."""
+    adamss: dict[str, Any] = (job["resolved"].get("spec") or {}).get("adamss") or {}
+    basis: str = adamss.get("basis", "weights")
+    share: float = adamss.get("row_share", 1.0)
+    if basis == "weights" and share == 1:
+        return None
     found = (job["result"] or {}).get("calibration")
-    cost = f", of {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
-    return None if basis == "weights" else basis + cost
+    cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
+
+
+def _yes_no(value: Any) -> Any:
+    """Spell out a truth value; any other stays as it is."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
@@ -341,7 +354,7 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
     phases = estimate.pop("memory_phases", None) or {}
-    fields: dict[str, object] = {name.replace("_", " "): value for name, value in estimate.items()}
+    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
     if (memory := estimate.get("memory_bytes")) is not None:
         fields |= {"memory": size(memory)}
         del fields["memory bytes"]

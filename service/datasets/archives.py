@@ -110,9 +110,13 @@ def open_archive(file: IO[bytes], limit: int, folder: Path) -> Archive | None:
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """Open a zip; raises InvalidRequest for a damaged one."""
     try:
-        return zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(file)
+        # Read later, the first would be an OSError, as this machine's own faults are.
+        if any(info.header_offset < 0 or not info.filename for info in archive.infolist()):
+            raise zipfile.BadZipFile("a member begins before the file, or has no name")
     except UNREADABLE as error:
         raise refuse("damaged_zip", "The zip file is damaged or cut off. Pack and upload it again.") from error
+    return archive
 
 
 def unpacked(archive: Archive, split: str, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -83,7 +83,7 @@ KINDS = (
         ("json",),
         (".json",),
         '{"text": ["…"], "label": ["…"]}, {"data": [{…}]}, or as pandas writes it',
-        "its rows; up to 128 MiB, which are held in memory",
+        "its rows",
         "text-classification",
     ),
     Kind(

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import traceback
-from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from service.datasets.images import read_images
 from service.datasets.profiling import Profile, is_not_number
 from service.datasets.repeated_rows import contradicting_within, describe_contradiction, first_pairs, repeated_within
 from service.datasets.row_hashes import RowHashes, RowHashWriter
+from service.datasets.row_numbers import RowNumbers
 from service.datasets.rows import (
     MEBIBYTE,
     Format,
@@ -105,7 +105,7 @@ def convert(order: Conversion, folder: Path, files: Iterable[Opened]) -> dict[st
     Raises:
         ServiceError: the file cannot be used.
     """
-    profile, numbers, columns = Profile(), array("Q"), list[set[str]]()
+    profile, numbers, columns = Profile(), RowNumbers(), list[set[str]]()
     format_: Format | None = None
     with RowFile(folder / ROWS, order.keep_limit) as rows, RowHashWriter(folder) as hashes:
         for opened in files:
@@ -116,7 +116,7 @@ def convert(order: Conversion, folder: Path, files: Iterable[Opened]) -> dict[st
                 profile.add(row)
                 hashes.add(row.values, _image_hash(row.values, folder) if format_ == "images" else None)
                 rows.write(line)
-                numbers.append(row.number)
+                numbers.add(row.number)
             profile.notices += [*opened.notices, *rows_of_file.notices(), *opened.modes.notices()]
             profile.image_modes += opened.modes.counts
         hashes.finish(folder / HASHES)
@@ -284,7 +284,7 @@ def _contradictions(hashes: RowHashes, repetitions: dict[str, Any]) -> Iterator[
                 yield Notice("contradictions", label, describe_contradiction(found, inputs, label))
 
 
-def _repetitions(profile: Profile, hashes: RowHashes, numbers: array[int], format_: Format) -> dict[str, Any]:
+def _repetitions(profile: Profile, hashes: RowHashes, numbers: RowNumbers, format_: Format) -> dict[str, Any]:
     """Count duplicate rows, and duplicate cells of each text column."""
     columns = ["image"] if format_ == "images" else hashes.columns
     repeated = repeated_within(hashes, columns).repeated
@@ -293,7 +293,7 @@ def _repetitions(profile: Profile, hashes: RowHashes, numbers: array[int], forma
     return {
         "duplicates": {
             "rows": repeated,
-            "examples": [{"row": numbers[later], "repeats": numbers[first]} for later, first in pairs],
+            "examples": [{"row": numbers.of(later), "repeats": numbers.of(first)} for later, first in pairs],
         },
         "repeated": {name: repeated_within(hashes, [name]).repeated for name in texts},
     }

@@ -1,19 +1,122 @@
-"""Rows of one JSON object: its lists as columns, as pandas writes them, or the list that it holds."""
+"""Rows of one JSON object: its lists as columns, as pandas writes them, or the list that it holds.
+
+What the object holds is known at its end only, so it is read twice: once to see its shape, once for the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+import xxhash
+
+from service.datasets.json_members import Member, members, side_by_side
 from service.datasets.json_rows import Scanner, checked
-from service.datasets.rows import MEBIBYTE, Notice, NumberedRow, Problem, counted, refuse
+from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, counted, refuse
 from service.datasets.text_file import TextFile
 from service.shared.errors import InvalidRequest, quoted_names
 
-DOCUMENT_BYTES = 128 * MEBIBYTE  # that are read at once; lists and lines are streamed
 # Usual names of a list of rows beside facts about it.
 LISTS = frozenset(("data", "rows", "examples", "items", "records", "results", "samples", "instances"))
 SHOWN = 5  # names in a message
+LONGEST_NAME = 10_000  # characters of what may be a column's name; one over 200 is refused as such
+
+Rows = Callable[[Iterator[Member]], Iterator[Any]]
+
+
+@dataclass
+class Shape:
+    """What a list or an object of the document holds, without its entries.
+
+    Attributes:
+        are_objects: whether all entries are objects, and no turns of a chat, which is a cell.
+        are_of_viewer: whether all entries have the form of a data set viewer, which puts each row under `row`.
+        has_turn: whether the first entry is a turn of a chat.
+        width: number of cells of each entry, where all are lists of one length; -1 where they are not.
+        texts: the entries, where they may be names of columns.
+        is_index: whether all keys are numbers, as those of pandas' index.
+    """
+
+    name: str
+    kind: str
+    count: int = 0
+    are_objects: bool = True
+    are_of_viewer: bool = True
+    has_turn: bool = False
+    width: int | None = None
+    texts: list[str] | None = field(default_factory=list)
+    is_index: bool = True
+    _keys: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
+
+    def add(self, key: str, value: Any) -> None:
+        if self.kind == "object":
+            self.is_index &= key.isdecimal()
+            self._keys.update(f"{key}\0".encode(errors="surrogatepass"))
+        elif not self._is_plain:
+            self._look_at(value)
+        self.count += 1
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the list has cells only, so that none of its other entries changes what it is."""
+        return not self.are_objects and self.width == -1 and self.texts is None
+
+    def _look_at(self, value: Any) -> None:
+        is_object = isinstance(value, dict)
+        is_turn = is_object and _is_turn(value)
+        self.has_turn |= is_turn and not self.count
+        self.are_objects &= is_object and not is_turn
+        self.are_of_viewer &= is_object and isinstance(value.get("row"), dict) and "row_idx" in value
+        width = len(value) if isinstance(value, list) else -1
+        self.width = width if self.width in (None, width) else -1
+        if self.texts is not None:
+            self._add_name(value)
+
+    def _add_name(self, value: Any) -> None:
+        if self.texts is not None and isinstance(value, str) and len(value) <= LONGEST_NAME:
+            self.texts = [*self.texts, value] if self.count <= MAX_COLUMNS else None
+        else:
+            self.texts = None
+
+    @property
+    def form(self) -> tuple[str, int, bytes]:
+        """Return what members must have in common to be columns, or rows, of one table."""
+        return self.kind, self.count, self._keys.digest()
+
+
+@dataclass
+class Survey:
+    """The shapes of a document's members.
+
+    Attributes:
+        names: the first ones.
+        shapes: of lists and objects, by name; of those like the first, only the first MAX_COLUMNS.
+        count: of all members.
+        are_alike: whether each could be a column, or a row, of the same table.
+    """
+
+    names: list[str] = field(default_factory=list)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    count: int = 0
+    are_alike: bool = True
+
+    def add(self, member: Member) -> None:
+        self.count += 1
+        self.names += [member.name] * (len(self.names) < SHOWN)
+        if member.kind == "value":
+            self.are_alike = False
+            return
+        shape = Shape(member.name, member.kind)
+        for key, value in member.entries:
+            shape.add(key, value)
+        first = next(iter(self.shapes.values()), shape)
+        is_alike = shape.form == first.form and shape.count > 0
+        self.are_alike &= is_alike
+        if member.name in self.shapes:
+            raise refuse("invalid_json", f"The name {member.name[:100]!r} is repeated.")
+        if len(self.shapes) < MAX_COLUMNS or not is_alike:
+            self.shapes[member.name] = shape
 
 
 def read_document(file: TextFile, notices: list[Notice], *, is_lines: bool) -> Iterator[NumberedRow | Problem] | None:
@@ -25,11 +128,12 @@ def read_document(file: TextFile, notices: list[Notice], *, is_lines: bool) -> I
     Raises:
         InvalidRequest: the object holds no rows, or several tables.
     """
-    scanner = Scanner(file.chunks(), DOCUMENT_BYTES)
+    scanner, survey = Scanner(file.chunks()), Survey()
     scanner.at_end()  # skips blank lines
     first = scanner.line
     try:
-        value = scanner.value(1)
+        for member in members(scanner):
+            survey.add(member)
     except InvalidRequest:
         return None
     is_one_line = scanner.line == first
@@ -37,14 +141,14 @@ def read_document(file: TextFile, notices: list[Notice], *, is_lines: bool) -> I
         return None if is_one_line else _objects(file)
     if is_one_line and is_lines:
         return None
-    found = rows_of(value)
+    found = rows_of(survey)
     if found is not None:
-        rows, how = found
-        notices.append(Notice("json_document", None, f"The file is one JSON object: {how}, {counted(len(rows))}."))
-        return (checked(row, number, None) for number, row in enumerate(rows, start=1))
+        rows, count, how = found
+        notices.append(Notice("json_document", None, f"The file is one JSON object: {how}, {counted(count)}."))
+        return _numbered(rows(members(Scanner(file.chunks()))))
     if is_one_line:
         return None
-    named = ", ".join(map(repr, list(value)[:SHOWN])) if isinstance(value, dict) else "none"
+    named = ", ".join(map(repr, survey.names)) or "none"
     raise refuse(
         "unsupported_format",
         f"This is one JSON object that holds no rows; its names are {named}. Write one object a line, a list of "
@@ -61,75 +165,87 @@ def _objects(file: TextFile) -> Iterator[NumberedRow | Problem]:
         yield checked(scanner.value(number), number, line)
 
 
-def rows_of(value: Any) -> tuple[list[Any], str] | None:
-    """Return the rows that an object holds, and how; None where it is a row itself."""
-    if not isinstance(value, dict):
-        return None
+def _numbered(rows: Iterator[Any]) -> Iterator[NumberedRow | Problem]:
+    try:
+        for number, row in enumerate(rows, start=1):
+            yield checked(row, number, None)
+    except RecursionError as error:
+        raise refuse("invalid_json", "The cells are nested too deeply; write fewer levels.") from error
+
+
+def rows_of(survey: Survey) -> tuple[Rows, int, str] | None:
+    """Return how the rows that an object holds are read, their number, and a description; None for a row itself."""
     for find in (_split, _listed, _columns, _indexed):
-        if (found := find(value)) is not None:
+        if (found := find(survey)) is not None:
             return found
     return None
 
 
-def _split(value: dict[str, Any]) -> tuple[list[Any], str] | None:
+def _split(survey: Survey) -> tuple[Rows, int, str] | None:
     """Find pandas' `orient="split"`: names of columns beside lists of cells."""
-    names, data = value.get("columns"), value.get("data")
-    if not isinstance(names, list) or not isinstance(data, list) or not all(isinstance(name, str) for name in names):
+    columns, data = survey.shapes.get("columns"), survey.shapes.get("data")
+    if columns is None or columns.kind != "list" or columns.texts is None or data is None or data.kind != "list":
         return None
-    if not all(isinstance(cells, list) and len(cells) == len(names) for cells in data):
+    names = columns.texts
+    if data.width not in (None, len(names)):
         return None
-    return [dict(zip(names, cells, strict=True)) for cells in data], "'columns' names those of 'data'"
+    return (
+        lambda of: (dict(zip(names, cells, strict=True)) for cells in _entries(of, "data")),
+        data.count,
+        ("'columns' names those of 'data'"),
+    )
 
 
-def _listed(value: dict[str, Any]) -> tuple[list[Any], str] | None:
+def _listed(survey: Survey) -> tuple[Rows, int, str] | None:
     """Find a list of objects under a usual name, as in `{"data": [...]}` and in answers of a data set viewer."""
-    lists = [name for name, entries in value.items() if isinstance(entries, list) and _are_objects(entries)]
-    usual = [name for name in lists if name in LISTS]
+    lists = [shape for shape in survey.shapes.values() if shape.kind == "list" and shape.count and shape.are_objects]
+    usual = [shape for shape in lists if shape.name in LISTS]
     if not lists:
         return None
-    name, *others = usual or lists
+    shape, *others = usual or lists
+    name = shape.name
     if others:
+        named = quoted_names([name, *(other.name for other in others)])
         raise refuse(
             "several_tables",
-            f"This is one JSON object with several lists of rows: {quoted_names([name, *others])}. Write each into a "
-            "file of its own.",
+            f"This is one JSON object with several lists of rows: {named}. Write each into a file of its own.",
         )
-    rows = value[name]
-    if all(isinstance(row.get("row"), dict) and "row_idx" in row for row in rows):
-        rows = [row["row"] for row in rows]
-    return rows, f"its '{name}' are the rows"
+    if shape.are_of_viewer:
+        return lambda of: (row["row"] for row in _entries(of, name)), shape.count, f"its '{name}' are the rows"
+    return lambda of: _entries(of, name), shape.count, f"its '{name}' are the rows"
 
 
-def _columns(value: dict[str, Any]) -> tuple[list[Any], str] | None:
-    lists = list(value.values())
-    if not lists or not all(isinstance(cells, list) and cells for cells in lists) or len(set(map(len, lists))) > 1:
+def _columns(survey: Survey) -> tuple[Rows, int, str] | None:
+    shapes = list(survey.shapes.values())
+    if not shapes or not survey.are_alike or shapes[0].kind != "list" or any(shape.has_turn for shape in shapes):
         return None
-    if any(isinstance(cells[0], dict) and _is_turn(cells[0]) for cells in lists):
-        return None
-    return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)], "its lists are the columns"
+    return side_by_side, shapes[0].count, "its lists are the columns"
 
 
-def _indexed(value: dict[str, Any]) -> tuple[list[Any], str] | None:
+def _indexed(survey: Survey) -> tuple[Rows, int, str] | None:
     """Find pandas' own form: columns that are objects of one index, or rows of one set of columns by their index."""
-    inner = list(value.values())
-    if not inner or not all(isinstance(cells, dict) and cells for cells in inner):
+    first = next(iter(survey.shapes.values()), None)
+    if first is None or not survey.are_alike or first.kind != "object":
         return None
-    keys = list(inner[0])
-    if any(list(cells) != keys for cells in inner):
-        return None
-    if all(key.isdecimal() for key in keys):
-        return [dict(zip(value, cells, strict=True)) for cells in _turned(inner, keys)], "its objects are the columns"
-    return (inner, "its objects are the rows") if len(inner) > 1 else None
+    if first.is_index:
+        return side_by_side, first.count, "its objects are the columns"
+    if survey.count > 1:
+        return lambda of: map(_object, of), survey.count, "its objects are the rows"
+    return None
 
 
-def _turned(columns: list[dict[str, Any]], keys: list[str]) -> Iterator[tuple[Any, ...]]:
-    for key in keys:
-        yield tuple(cells[key] for cells in columns)
+def _object(member: Member) -> dict[str, Any]:
+    pairs = list(member.entries)
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise refuse("invalid_json", f"The row {member.name[:100]!r} has a name twice. Give every column its own name.")
+    return values
 
 
-def _are_objects(entries: list[Any]) -> bool:
-    """Tell whether a list is one of rows; a chat is a list of objects too, and a cell."""
-    return bool(entries) and all(isinstance(entry, dict) and not _is_turn(entry) for entry in entries)
+def _entries(of: Iterator[Member], name: str) -> Iterator[Any]:
+    for member in of:
+        if member.name == name:
+            yield from (value for _, value in member.entries)
 
 
 def _is_turn(entry: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from service.datasets import rows
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, NumberedRow, Problem, refuse
 from service.datasets.text_file import TextFile
 
+LONGEST_TOKEN = 16  # characters of a value that may be cut other than a text or a number, such as "\\ud83d\\ude00"
 EXAMPLE = '{"text": "...", "label": 1}'
 
 
@@ -46,16 +48,9 @@ def read_json_array(file: TextFile) -> Iterator[NumberedRow | Problem]:
         InvalidRequest: the list is not valid JSON; after a syntax error, row boundaries are unknown.
     """
     scanner = Scanner(file.chunks())
-    scanner.take("[")
     number = 0
-    while not scanner.looks_at("]"):
-        if number:
-            scanner.take(",")
-        number += 1
-        line = scanner.line
-        value = scanner.value(number)
+    for number, (line, value) in enumerate(scanner.entries(), start=1):
         yield checked(value, number, line)
-    scanner.take("]")
     scanner.end()
     if number == 0:
         raise refuse("empty_file", f"The list is empty. Upload a list of JSON objects, such as [{EXAMPLE}].")
@@ -97,7 +92,15 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+_SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique_names)
+
+
+def _is_cut(error: ValueError, length: int) -> bool:
+    """Return whether more text may mend the fault of a value: it lies at the end of the text, or a string is open."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.pos > length - LONGEST_TOKEN or error.msg.startswith("Unterminated string")
 
 
 class Scanner:
@@ -107,13 +110,8 @@ class Scanner:
         line: of the text, at which the window begins.
     """
 
-    def __init__(self, chunks: Iterator[str], limit: int = MAX_ROW_BYTES) -> None:
-        """Start at the beginning.
-
-        Args:
-            limit: longest value.
-        """
-        self._chunks, self._text, self._at, self._limit = chunks, "", 0, limit
+    def __init__(self, chunks: Iterator[str]) -> None:
+        self._chunks, self._text, self._at = chunks, "", 0
         self.line = 1
 
     def at_end(self) -> bool:
@@ -133,6 +131,40 @@ class Scanner:
         if not self.at_end():
             raise self._refusal("text follows the end of the list")
 
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        """Yield line and value of each entry of a list, holding one in memory at a time."""
+        self.take("[")
+        sign = self._take_one_of("]") if self.looks_at("]") else ","
+        number = 0
+        while sign == ",":
+            number += 1
+            self._skip_space()
+            line = self.line
+            yield line, self.value(number)
+            sign = self._take_one_of(",]")
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of an object; the caller takes the value behind each."""
+        self.take("{")
+        sign = self._take_one_of("}") if self.looks_at("}") else ","
+        number = 0
+        while sign == ",":
+            number += 1
+            if not self.looks_at('"'):
+                raise self._refusal("a name must be in double quotes")
+            name: str = self.value(number)
+            self.take(":")
+            yield name
+            sign = self._take_one_of(",}")
+
+    def _take_one_of(self, signs: str) -> str:
+        self._skip_space()
+        sign = self._text[self._at : self._at + 1]
+        if not sign or sign not in signs:
+            raise self._refusal(f"expected '{signs[0]}'")
+        self._at += 1
+        return sign
+
     def value(self, number: int) -> Any:
         self._skip_space()
         chunks = 1  # doubled on each growth, so that a long value costs its length and not its square
@@ -142,31 +174,29 @@ class Scanner:
             except RecursionError as error:
                 raise self._refusal(f"row {number} is nested too deeply") from error
             except ValueError as error:
-                if len(self._text) - self._at > self._limit:
+                is_cut = _is_cut(error, len(self._text))
+                if is_cut and len(self._text) - self._at > MAX_ROW_BYTES:
                     raise refuse(
-                        "row_too_long", f"Row {number} is longer than {self._limit // MEBIBYTE} MiB. Split its text."
+                        "row_too_long", f"Row {number} is longer than {MAX_ROW_BYTES // MEBIBYTE} MiB. Split its text."
                     ) from error
-                if not self._grow(chunks):
+                if not is_cut or not self._grow(chunks):
                     raise self._refusal(f"row {number}: {_reason(error)}") from error
                 chunks *= 2
                 continue
-            # A number at the window's end may continue beyond it.
-            if end < len(self._text) or not self._grow(1):
+            # A number at the window's end may continue beyond it, as 1 does if it is 1.5 that is cut behind the point.
+            if end < len(self._text) - LONGEST_TOKEN or not self._grow(1):
                 self.line += self._text.count("\n", self._at, end)
                 self._at = end
                 return value
 
     def _skip_space(self) -> None:
+        if self._text[self._at : self._at + 1] > " ":  # most values stand close together
+            return
         while True:
-            rest = self._text[self._at : self._at + 64].lstrip()
-            if rest:
-                here = self._text.index(rest[0], self._at)
-                self.line += self._text.count("\n", self._at, here)
-                self._at = here
-                return
-            self.line += self._text.count("\n", self._at, self._at + 64)
-            self._at = min(self._at + 64, len(self._text))
-            if self._at == len(self._text) and not self._grow(1):
+            end = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+            self.line += self._text.count("\n", self._at, end)
+            self._at = end
+            if end < len(self._text) or not self._grow(1):
                 return
 
     def _grow(self, chunks: int) -> bool:

@@ -12,6 +12,7 @@ import json
 import math
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -35,6 +36,7 @@ ARROW_FILE = b"ARROW1"
 IMAGE, FILE_NAME = "image", "file_name"
 BATCH = 500
 IMAGE_BATCH = 16  # rows with images
+READ_BUFFER = MEBIBYTE  # of a column; without, its part of a group of rows is read at once, which may be all of them
 SLICE_BYTES = 32 * MEBIBYTE  # of unpacked rows that are Python objects at a time
 
 
@@ -108,16 +110,13 @@ def open_parquet(file: IO[bytes], limit: int) -> Table:
     from pyarrow import parquet
 
     pa = _arrow()
-    try:
-        opened = parquet.ParquetFile(file, pre_buffer=False)
-        schema = opened.schema_arrow
+    with _opening(pa):
+        opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER)
         size = sum(opened.metadata.row_group(n).total_byte_size for n in range(opened.num_row_groups))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(error) from error
-    if size > limit:
-        raise _too_large(f"{size:,} bytes", limit)
-    check_count(opened.metadata.num_rows)
-    return _table(pa, schema, lambda rows: opened.iter_batches(batch_size=rows, use_threads=False))
+        if size > limit:
+            raise _too_large(f"{size:,} bytes", limit)
+        check_count(opened.metadata.num_rows)
+        return _table(pa, opened.schema_arrow, lambda rows: opened.iter_batches(batch_size=rows, use_threads=False))
 
 
 def open_arrow(file: IO[bytes]) -> Table:
@@ -130,13 +129,20 @@ def open_arrow(file: IO[bytes]) -> Table:
     file.seek(0)
     is_file = file.read(len(ARROW_FILE)) == ARROW_FILE
     file.seek(0)
-    try:
+    with _opening(pa):
         opened = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+        if is_file:
+            return _table(pa, opened.schema, lambda _: map(opened.get_batch, range(opened.num_record_batches)))
+        return _table(pa, opened.schema, lambda _: iter(opened))
+
+
+@contextmanager
+def _opening(pa: Any) -> Iterator[None]:
+    """Translate what goes wrong with a schema, whose names are decoded when they are looked at."""
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(error) from error
-    if is_file:
-        return _table(pa, opened.schema, lambda _: map(opened.get_batch, range(opened.num_record_batches)))
-    return _table(pa, opened.schema, lambda _: iter(opened))
 
 
 def _arrow() -> Any:
@@ -165,14 +171,17 @@ def _table(pa: Any, schema: Any, batches: Callable[[int], Iterator[Any]]) -> Tab
 
 def _holds_images(pa: Any, field: Any) -> bool:
     """Return whether a column is of bytes, or of structs of bytes and path as the `datasets` library writes images."""
-    if pa.types.is_struct(field.type):
-        return {"bytes", "path"} <= {part.name for part in field.type}
-    return any(check(field.type) for check in (pa.types.is_binary, pa.types.is_large_binary))
+    content = field.type
+    if pa.types.is_struct(content):
+        parts = {part.name: part.type for part in content}
+        content = parts.get("bytes") if "path" in parts else None
+    return content is not None and (pa.types.is_binary(content) or pa.types.is_large_binary(content))
 
 
 def _content_of(value: Any) -> tuple[bytes | None, str | None]:
     if isinstance(value, dict):
-        return value.get("bytes"), value.get("path")
+        path = value.get("path")
+        return value.get("bytes"), path if isinstance(path, str) else None
     return (value, None) if isinstance(value, bytes) else (None, None)
 
 
@@ -180,6 +189,7 @@ def _unpacked_rows(batches: Iterator[Any], limit: int) -> Iterator[Row]:
     """Yield the rows while what they unpack to stays within `limit`, few enough at a time to be held in memory."""
     unpacked = 0
     for batch in batches:
+        batch.validate(full=True)  # an Arrow file's offsets are used as they are, and may lie outside of it
         size = sum(map(_unpacked_bytes, batch.columns))
         unpacked += size
         if unpacked > limit:
@@ -245,7 +255,7 @@ def _check_type(pa: Any, field: Any) -> None:
     inner = field.type
     while pa.types.is_dictionary(inner) or _is_list(pa, inner):
         inner = inner.value_type
-    if pa.types.is_struct(inner) and not {"bytes", "path"} <= {part.name for part in inner}:
+    if pa.types.is_struct(inner) and not _holds_images(pa, field.with_type(inner)):
         for part in inner:
             _check_type(pa, part.with_name(f"{field.name}.{part.name}"))
         return

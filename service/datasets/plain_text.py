@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 
 from adamss_core.spec.suggestion import TEXTS
-from service.datasets.rows import Notice, NumberedRow, counted, refuse
+from service.datasets.rows import MAX_ROW_BYTES, Notice, NumberedRow, counted, refuse
 from service.datasets.tabular import delimiter_of
 from service.datasets.text_file import TextFile
 
@@ -75,9 +75,13 @@ def _pieces(file: TextFile, suffix: str) -> tuple[Iterator[tuple[int, str]], str
 def _joined(lines: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, str]]:
     """Join the lines of one number, which stands first; leave out what is blank."""
     for _, block in groupby(lines, key=itemgetter(0)):
-        found = list(block)
-        if text := "".join(text for _, _, text in found).strip("\r\n"):
-            yield found[-1][1], text
+        end, size, parts = 0, 0, list[str]()
+        for _, line, part in block:
+            if size <= MAX_ROW_BYTES:  # a longer text is left out as a whole
+                parts.append(part)
+            end, size = line, size + len(part)
+        if text := "".join(parts).strip("\r\n"):
+            yield end, text
 
 
 def _sections(file: TextFile) -> Iterator[tuple[int, int, str]]:
@@ -109,5 +113,9 @@ def _paragraphs(file: TextFile, has_code: bool = False) -> Iterator[tuple[int, i
 
 def _has_paragraphs(file: TextFile, has_code: bool) -> bool:
     """Return whether blank lines divide the text, rather than stand among its lines by chance."""
-    paragraphs = [paragraph for paragraph, _, _ in _paragraphs(file, has_code)]
-    return 1 < len(paragraphs) <= len(set(paragraphs)) * LONGEST_PARAGRAPH and len(set(paragraphs)) > 1
+    lines = paragraphs = last = 0
+    for number, _, _ in _paragraphs(file, has_code):
+        lines += 1
+        paragraphs += lines == 1 or number != last
+        last = number
+    return paragraphs > 1 and lines <= paragraphs * LONGEST_PARAGRAPH

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from adamss_core.fileio.exchange import read_order, write_answer
@@ -30,8 +31,10 @@ class Overlap:
 def repeated_within(data: RowHashes, columns: Sequence[str]) -> Overlap:
     """Count rows that repeat an earlier row in `columns`; rows without a value there are not counted."""
     empty = empty_row_hash(len(columns))
-    buckets = [array("Q", (value for value in bucket if value != empty)) for bucket in _buckets(data.of(columns))]
-    return Overlap(data.rows, sum(len(bucket) - len(set(bucket)) for bucket in buckets))
+    repeated = 0
+    for bucket in _buckets(data.of(columns)):
+        repeated += len(bucket) - bucket.count(empty) - len(set(bucket) - {empty})
+    return Overlap(data.rows, repeated)
 
 
 def repeated_between(train: RowHashes, evaluation: RowHashes, columns: Sequence[str]) -> Overlap:
@@ -68,21 +71,26 @@ def describe_contradiction(found: Overlap, columns: Sequence[str], label: str) -
 
 def first_pairs(data: RowHashes, columns: Sequence[str], limit: int) -> list[tuple[int, int]]:
     """List the first pairs of duplicate row and earlier row, as indices from 0."""
-    duplicates = {value for bucket in _buckets(data.of(columns)) for value in _duplicates(bucket)}
-    first_seen: dict[int, int] = {}
     pairs: list[tuple[int, int]] = []
-    index = 0
-    for chunk in data.of(columns):
-        for value in chunk:
-            if value in duplicates:
-                if value in first_seen:
-                    pairs.append((index, first_seen[value]))
-                    if len(pairs) >= limit:
-                        return pairs
-                else:
-                    first_seen[value] = index
-            index += 1
+    for hashes, places in zip(*_paired_buckets(data.of(columns), _places(data.of(columns))), strict=True):
+        pairs = sorted([*pairs, *islice(_pairs(hashes, places), limit)])[:limit]
     return pairs
+
+
+def _places(chunks: Iterable[array[int]]) -> Iterator[array[int]]:
+    """Yield, for each chunk, the numbers of its rows, from 0."""
+    begin = 0
+    for chunk in chunks:
+        yield array("Q", range(begin, begin + len(chunk)))
+        begin += len(chunk)
+
+
+def _pairs(hashes: array[int], places: array[int]) -> Iterator[tuple[int, int]]:
+    """Yield each row of a bucket that repeats an earlier one, in order, with the first such row."""
+    first: dict[int, int] = {}
+    for value, place in zip(hashes, places, strict=True):
+        if first.setdefault(value, place) != place:
+            yield place, first[value]
 
 
 def compare(paths: Sequence[Path], columns: Sequence[str], label: str | None) -> Overlap:
@@ -91,11 +99,6 @@ def compare(paths: Sequence[Path], columns: Sequence[str], label: str | None) ->
     if label is not None:
         return contradicting_within(train, columns, label)
     return repeated_between(train, rest[0], columns) if rest else repeated_within(train, columns)
-
-
-def _duplicates(bucket: array[int]) -> set[int]:
-    seen: set[int] = set()
-    return {value for value in bucket if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
 
 
 def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
@@ -110,7 +113,7 @@ def _buckets(chunks: Iterable[array[int]]) -> list[array[int]]:
 def _paired_buckets(
     contents: Iterable[array[int]], labels: Iterable[array[int]]
 ) -> tuple[list[array[int]], list[array[int]]]:
-    """Distribute contents as above, and the label of each row to the same bucket."""
+    """Distribute contents as above, and the label (or number) of each row to the same bucket."""
     buckets = [array("Q") for _ in range(BUCKETS)], [array("Q") for _ in range(BUCKETS)]
     for chunk, names in zip(contents, labels, strict=True):
         for value, name in zip(chunk, names, strict=True):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of, record_on
-from adamss_core.spec.estimate import shape_of
 from adamss_core.spec.lengths import length_limit
+from adamss_core.spec.shapes import shape_of
 from adamss_core.spec.tasks.preset import FAR
-from adamss_core.spec.without_effect import clamped_rank, idle_settings
+from adamss_core.spec.without_effect import clamped_rank, idle_bias, idle_settings
 from service.jobs.case import Case
 from service.shared.errors import quoted_names
 
@@ -53,6 +53,7 @@ def without_effect(spec: JobSpec, facts: ModelFacts, modules: Sequence[LinearMod
     adamss, task_type = spec.adamss, record_on(spec, facts).peft_type
     widths = {module.name: min(module.out_features, module.in_features + module.bias) for module in modules}
     messages = [*idle_settings(adamss), *clamped_rank(adamss.r, widths)]
+    messages += idle_bias(adamss.bias, any(module.bias for module in modules))
     if adamss.task_type not in (None, task_type):
         messages.append(f"task_type is {adamss.task_type}, but has no effect: the job's task is {spec.task}.")
     if adamss.inference_mode:

@@ -12,8 +12,9 @@ from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
 SAME = ("task", "problem_type", "base_model", "revision")
-# The shape of A and B, and the basis that they are values in.
-SAME_IN_ADAMSS = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules", "basis")
+# The shape of A and B, the basis that they are values in, and the rows that B has.
+SHAPES = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")
+SAME_IN_ADAMSS = (*SHAPES, "basis", "row_share", "bias")
 
 
 def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:

@@ -13,6 +13,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from adamss_core import get_adamss_model, save_adapter
+from adamss_core.config import AsaPruned
 from adamss_core.layer import AdamssLayer
 from tests.models import batch, config, tiny_bert
 
@@ -37,9 +38,10 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {
 }
 
 
-def asa_model(seed: int = 0, **fields: Any) -> PeftModel:
+def asa_model(seed: int = 0, asa_pruned: AsaPruned = "frozen", **fields: Any) -> PeftModel:
     """A tiny BERT, 4 adapted layers of 4 subspaces, B random so that A has gradients from the first step."""
-    return get_adamss_model(tiny_bert(seed), config(**{"init_weights": None, **SCHEDULE, **fields}))
+    settings = config(**{"init_weights": None, **SCHEDULE, **fields})
+    return get_adamss_model(tiny_bert(seed), settings, asa_pruned=asa_pruned)
 
 
 def trainable(model: PeftModel) -> list[torch.nn.Parameter]:

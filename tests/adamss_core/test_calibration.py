@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from adamss_core import Calibration, export_lora, get_adamss_model, load_adapter, merge_adapter, save_adapter
 from adamss_core.basis_sketch import BasisSketch
-from adamss_core.calibration import CalibratedBasis
+from adamss_core.calibration import Basis
 from adamss_core.errors import CalibrationError
 from tests.adamss_core.support import ASA, give_effect, layers_of, mlp_config, outputs, prune_half
 from tests.models import Mlp, batch, config, tiny_bert, tiny_gpt2, tiny_llama
 
-BASES: list[CalibratedBasis] = ["inputs", "gradient"]
+BASES: list[Basis] = ["inputs", "gradient"]
 
 
 def rows(count: int = 40, seed: int = 1) -> Tensor:
@@ -28,7 +28,7 @@ def rows(count: int = 40, seed: int = 1) -> Tensor:
     return torch.randn(count, 32, generator=generator) * torch.linspace(2, 0.1, 32)
 
 
-def calibrated(model: PeftModel, basis: CalibratedBasis, inputs: Any = None) -> PeftModel:
+def calibrated(model: PeftModel, basis: Basis, inputs: Any = None) -> PeftModel:
     with Calibration(model, basis) as calibration:
         out = model(rows() if inputs is None else inputs) if inputs is None else model(**inputs).logits
         if basis == "gradient":
@@ -94,7 +94,7 @@ def test_a_wide_layer_is_sketched_and_keeps_most_of_what_it_could() -> None:
 
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("subspaces", [1, 5, 32])
-def test_stock_peft_gives_the_same_outputs(basis: CalibratedBasis, subspaces: int, tmp_path: Path) -> None:
+def test_stock_peft_gives_the_same_outputs(basis: Basis, subspaces: int, tmp_path: Path) -> None:
     model = give_effect(calibrated(get_adamss_model(Mlp(), mlp_config(num_subspaces=subspaces)), basis))
     save_adapter(model, tmp_path)
     stock = PeftModel.from_pretrained(Mlp(), tmp_path)
@@ -104,7 +104,7 @@ def test_stock_peft_gives_the_same_outputs(basis: CalibratedBasis, subspaces: in
 
 
 @pytest.mark.parametrize("basis", BASES)
-def test_rows_and_start_are_those_of_the_weight(basis: CalibratedBasis) -> None:
+def test_rows_and_start_are_those_of_the_weight(basis: Basis) -> None:
     ours, peft = (get_adamss_model(tiny_bert(), config()) for _ in range(2))
     calibrated(ours, basis, batch())
     for name, layer in layers_of(ours).items():
@@ -117,7 +117,7 @@ def test_rows_and_start_are_those_of_the_weight(basis: CalibratedBasis) -> None:
 
 @pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed")  # `second` has no bias
 @pytest.mark.parametrize("basis", BASES)
-def test_every_file_has_the_same_outputs(basis: CalibratedBasis, tmp_path: Path) -> None:
+def test_every_file_has_the_same_outputs(basis: Basis, tmp_path: Path) -> None:
     model = give_effect(calibrated(get_adamss_model(Mlp(), mlp_config(**ASA)), basis))
     prune_half(model)
     expected = outputs(model)
@@ -134,7 +134,7 @@ def test_every_file_has_the_same_outputs(basis: CalibratedBasis, tmp_path: Path)
 
 @pytest.mark.parametrize("make", [tiny_gpt2, tiny_llama])
 @pytest.mark.parametrize("basis", BASES)
-def test_other_layers_and_precisions(basis: CalibratedBasis, make: Any) -> None:
+def test_other_layers_and_precisions(basis: Basis, make: Any) -> None:
     base = make().to(torch.bfloat16)
     targets = ["c_attn"] if make is tiny_gpt2 else ["q_proj", "v_proj"]
     model = get_adamss_model(base, config(target_modules=targets, task_type="CAUSAL_LM"))
@@ -168,7 +168,7 @@ def test_a_bias_that_is_left_alone_stays_so() -> None:
 
 
 @pytest.mark.parametrize("basis", BASES)
-def test_a_layer_that_no_row_reaches_keeps_its_basis(basis: CalibratedBasis) -> None:
+def test_a_layer_that_no_row_reaches_keeps_its_basis(basis: Basis) -> None:
     class Half(Mlp):
         def forward(self, x: Tensor) -> Tensor:
             out: Tensor = self.first(x)
@@ -185,7 +185,7 @@ def test_a_layer_that_no_row_reaches_keeps_its_basis(basis: CalibratedBasis) -> 
 
 
 @pytest.mark.parametrize("basis", BASES)
-def test_without_rows_or_with_nan_nothing_changes(basis: CalibratedBasis) -> None:
+def test_without_rows_or_with_nan_nothing_changes(basis: Basis) -> None:
     model = get_adamss_model(Mlp(), mlp_config())
     before = basis_of(model, "first").clone()
     calibration = Calibration(model, basis)
@@ -202,7 +202,81 @@ def test_without_rows_or_with_nan_nothing_changes(basis: CalibratedBasis) -> Non
     assert torch.equal(basis_of(model, "first"), before)
 
 
-def test_another_basis_is_refused() -> None:
-    with pytest.raises(CalibrationError, match="'weights' cannot be calibrated") as caught:
-        Calibration(get_adamss_model(Mlp(), mlp_config()), "weights")  # type: ignore[arg-type]
-    assert caught.value.where == "basis"
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"basis": "outputs"}, "basis"),
+        ({"basis": "weights"}, "basis"),
+        ({"row_share": 0}, "row_share"),
+        ({"row_share": 1.5}, "row_share"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(arguments: dict[str, Any], where: str) -> None:
+    with pytest.raises(CalibrationError) as caught:
+        Calibration(get_adamss_model(Mlp(), mlp_config()), **arguments)
+    assert caught.value.where == where
+    assert caught.value.hint
+
+
+# --- a share of the rows ----------------------------------------------------------------------------------------------
+
+
+def limited(basis: Basis = "weights", share: float = 0.25, **fields: Any) -> PeftModel:
+    model = get_adamss_model(Mlp(), mlp_config(**fields))
+    with Calibration(model, basis, row_share=share) as calibration:
+        (model(rows()) * torch.linspace(0, 1, 32)).square().sum().backward()
+    calibration.apply()
+    return model
+
+
+def test_the_rows_with_the_largest_gradient_are_trained() -> None:
+    plain = Mlp()
+    (plain(rows()) * torch.linspace(0, 1, 32)).square().sum().backward()
+    assert plain.second.weight.grad is not None
+    largest = plain.second.weight.grad.square().sum(1).topk(8).indices
+    model = limited(num_subspaces=1)
+    trained = layers_of(model)["second"].layouts["default"].trained
+    assert trained is not None
+    assert set(torch.where(trained)[0].tolist()) == set(largest.tolist())
+    assert model.get_nb_trainable_parameters()[0] == 2 * (2 * 12 + 2 * 8)  # A has 2 x 12, B 8 rows of 2
+    assert torch.equal(outputs(model), outputs(Mlp()))
+
+
+def test_each_subspace_keeps_a_row() -> None:
+    for layer in layers_of(limited(share=0.01, num_subspaces=5)).values():
+        layout = layer.layouts["default"]
+        assert layout.trained is not None
+        assert layout.rows[layout.trained].unique().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_only_trained_rows_change() -> None:
+    model = limited("inputs")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        model(rows()).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for layer in layers_of(model).values():
+        changed, trained = layer.get_delta_weight("default").ne(0).any(1), layer.layouts["default"].trained
+        assert trained is not None
+        assert torch.equal(changed, trained)
+
+
+@pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed")  # `second` has no bias
+@pytest.mark.parametrize("subspaces", [1, 5])
+def test_files_have_zeros_for_the_other_rows(subspaces: int, tmp_path: Path) -> None:
+    model = give_effect(limited("gradient", num_subspaces=subspaces, **ASA))
+    prune_half(model) if subspaces > 1 else None
+    expected = outputs(model)
+    save_adapter(model, tmp_path / "adapter")
+    stock = PeftModel.from_pretrained(Mlp(), tmp_path / "adapter")
+    torch.testing.assert_close(outputs(stock), expected, rtol=1e-5, atol=1e-5)
+    again = load_adapter(Mlp(), tmp_path / "adapter")
+    assert torch.equal(outputs(again), expected)
+    assert again.get_nb_trainable_parameters() == model.get_nb_trainable_parameters()
+    save_adapter(again, tmp_path / "again")
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "adapter" / name).read_bytes()
+    export_lora(again, tmp_path / "lora")
+    torch.testing.assert_close(outputs(PeftModel.from_pretrained(Mlp(), tmp_path / "lora")), expected)
+    torch.testing.assert_close(outputs(merge_adapter(again)), expected)

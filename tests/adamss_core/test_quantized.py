@@ -14,7 +14,7 @@ from torch import nn
 
 from adamss_core import export_lora, get_adamss_model, load_adapter, merge_adapter, save_adapter
 from adamss_core.errors import BaseMismatchError, PlacementError
-from tests.adamss_core.support import give_effect, layers_of, mlp_config, mlp_input
+from tests.adamss_core.support import ASA, give_effect, layers_of, mlp_config, mlp_input, prune_half
 from tests.models import Mlp
 
 bnb = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
@@ -153,3 +153,27 @@ def test_merge_requantises(convert: Callable[[nn.Linear], nn.Module]) -> None:
         assert float((again.base_extended()[:, :64] - sum_).norm() / sum_.norm()) < 0.15
         assert type(merged.get_submodule(name)).__module__.startswith("bitsandbytes")
     assert (out(merged) - expected).norm() < 0.5 * (unadapted - expected).norm()
+
+
+@pytest.mark.parametrize("convert", KINDS)
+def test_a_frozen_bias_stays_the_base_s(convert: Callable[[nn.Linear], nn.Module], tmp_path: Path) -> None:
+    ours = give_effect(get_adamss_model(quantised(convert), mlp_config(target_modules=["first"]), bias="frozen"))
+    assert layers_of(ours)["first"].has_frozen_bias("default")
+    save_adapter(ours, tmp_path / "ours")
+    full = load_adapter(Mlp(width=64), tmp_path / "ours", allow_other_base=True)
+    assert export_lora(full, tmp_path / "lora")["lora_bias"] is False
+    assert torch.equal(merge_adapter(full).get_parameter("first.bias"), Mlp(width=64).first.bias)
+
+
+@pytest.mark.parametrize("convert", KINDS)
+def test_what_is_removed_on_a_quantised_base_is_gone_on_another(
+    convert: Callable[[nn.Linear], nn.Module], tmp_path: Path
+) -> None:
+    ours = give_effect(get_adamss_model(quantised(convert), mlp_config(**ASA), asa_pruned="removed"))
+    prune_half(ours, torch.optim.SGD([p for p in ours.parameters() if p.requires_grad], lr=0.1))
+    save_adapter(ours, tmp_path)
+    full = load_adapter(Mlp(width=64), tmp_path)
+    for name, layer in layers_of(full).items():
+        assert layer.layouts["default"].ranks == layers_of(ours)[name].layouts["default"].ranks
+        assert torch.equal(layer.get_delta_weight("default"), layers_of(ours)[name].get_delta_weight("default"))
+    assert 0 in layers_of(full)["first"].layouts["default"].ranks + layers_of(full)["second"].layouts["default"].ranks

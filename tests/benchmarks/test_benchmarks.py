@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import matrix, quality, rates, upload
+from benchmarks import matrix, quality, rates, upload, upload_files
 from benchmarks.layer_cost import compiled, count_operations, layer_time, memory, operations, saved_bytes
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.startup import decomposition, second_adapter
@@ -136,11 +136,16 @@ def test_quality_prunes_to_half() -> None:
 
 
 @pytest.mark.compat
-def test_an_upload_is_measured() -> None:
-    section = upload.measure(1)
-    assert numbers(section)[0] > 1_000
+@pytest.mark.parametrize("kind", upload_files.KINDS, ids=lambda kind: kind.name)
+def test_an_upload_is_measured(kind: upload_files.Kind) -> None:
+    section = upload.section_of([upload.measure(kind, 0.5)], 0.5)
     assert min(numbers(section)) > 0
     assert section.limits[0].ok, section.render()
+
+
+def test_the_measured_uploads_are_in_the_docs() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "formats.md"
+    assert upload.table() in docs.read_text(encoding="utf-8"), "run python -m benchmarks.upload --table"
 
 
 @pytest.mark.compat

@@ -1,15 +1,17 @@
 """`make fuzz`: thousands of mutants and the whole schema against one running service; prints the numbers.
 
-    python -m tests.security.fuzz --uploads 4000 --files 6000 --examples 40
+    python -m tests.security.fuzz --reads 20000 --uploads 4000 --files 6000 --examples 40
 
-Mutants of data sets, archives and images are uploaded over HTTP; mutants of adapters and checkpoints go to what reads
-them. The API is a process of its own. It ends with 1 where the API was down, answered a 5xx, took what it should not,
-or holds more memory, files or processes at the end than after the warm-up.
+Copies of every kind of file that an upload may be, damaged or with odd values, are given to the reader
+(`tests/security/fuzz_readers.py`) and uploaded over HTTP; mutants of adapters and checkpoints go to what reads them.
+The API is a process of its own. It ends with 1 where the API was down, answered a 5xx, took what it should not, or
+holds more memory, files or processes at the end than after the warm-up, and where the reader was at a loss.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +25,11 @@ from typing import Any
 import httpx
 
 from service.base_models import inspection
+from service.datasets.convert import UNREADABLE
 from service.shared.settings import Settings
 from tests.processes import FORKSERVER
 from tests.security import attacks
+from tests.security.fuzz_readers import copies
 from tests.security.fuzzed import Api, started
 from tests.security.schema import Surface, Tally, call_each, call_in_sequences
 from tests.security.support import OTHERS
@@ -60,16 +64,18 @@ def main() -> int:
 
 
 def mutate(api: Api, folder: Path, wanted: argparse.Namespace) -> list[str]:
-    """Mutants of uploads to the API, then of files to what reads them."""
+    """Give mutants of uploads to their reader and to the API, then mutants of files to what reads them."""
+    problems = read_copies(wanted.reads, wanted.seed)
     upload(api, max(WARM_UP, wanted.uploads // 10), wanted.seed + 1)
     before = held(api)
-    problems = upload(api, wanted.uploads, wanted.seed)
+    problems += upload(api, wanted.uploads, wanted.seed)
     problems += drifted("uploads", before, held(api))
     return problems + read_files(folder, wanted.files, wanted.seed)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.security.fuzz", description="Fuzzes a service of its own.")
+    parser.add_argument("--reads", type=int, default=20_000, help="copies of data sets to the reader itself")
     parser.add_argument("--uploads", type=int, default=4_000, help="mutants of data sets, archives and images")
     parser.add_argument("--files", type=int, default=6_000, help="mutants of safetensors files and checkpoints")
     parser.add_argument("--examples", type=int, default=40, help="requests for each call, caller and kind")
@@ -108,26 +114,29 @@ def drifted(during: str, before: Held, after: Held) -> list[str]:
     return problems + ([f"{after.children} processes are left"] if after.children > before.children else [])
 
 
+def read_copies(count: int, seed: int) -> list[str]:
+    """Run the reader on copies of files in a process of its own, which a crash of the reader would end."""
+    command = [sys.executable, "-m", "tests.security.fuzz_readers", "--count", str(count), "--seed", str(seed)]
+    code = subprocess.run(command, check=False).returncode
+    return [f"the reader of uploads ended with {code}"] if code else []
+
+
 def upload(api: Api, count: int, seed: int) -> list[str]:
-    """Sends mutants of every format that is accepted; what is taken is deleted again."""
+    """Send copies of every kind that is accepted, damaged or odd; delete what is taken."""
     began, statuses, problems = time.monotonic(), Counter[str](), list[str]()
-    files = attacks.good_files() | attacks.more_good_files()
-    each = -(-count // len(files))
-    sources = [((name, mutant) for mutant in attacks.mutants(content, each, seed)) for name, content in files.items()]
-    rounds = (item for items in zip(*sources, strict=True) for item in items)
     with httpx.Client(base_url=api.surface.url, headers=api.surface.headers("submit"), timeout=300) as client:
 
         def send(item: tuple[str, bytes]) -> tuple[str, httpx.Response]:
-            answer = client.post("/datasets", files={"file": item})
+            answer = client.post("/datasets", params={"new": "true"}, files={"file": item})
             if answer.status_code == 201:
                 client.delete(f"/datasets/{answer.json()['id']}")
             return item[0], answer
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for name, answer in pool.map(send, islice(rounds, count)):
+            for name, answer in pool.map(send, islice(copies(seed), count)):
                 code = "taken" if answer.status_code == 201 else answer.json()["error"]["code"]
                 statuses[f"{answer.status_code} {code}"] += 1
-                if answer.status_code not in (201, 413, 422):
+                if answer.status_code not in (201, 413, 422) or code == UNREADABLE:
                     problems.append(f"{name}: {answer.status_code} {answer.text[:200]}")
     show(f"{count:,} mutants of data sets, archives and images", statuses, began)
     return problems

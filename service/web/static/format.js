@@ -46,6 +46,8 @@ export function cell(value) {
 
 export const words = (name) => name.replaceAll("_", " ");
 
+export const yesNo = (value) => (value ? "yes" : "no");
+
 // { a: { b: 1 } } -> { "a.b": 1 }, for tables of differences.
 export function flat(value, prefix = "") {
   const fields = {};

@@ -69,7 +69,8 @@ function Head({ job, map, rows }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
-    ...(map ? [["subspaces", `${map.active} of ${map.total}`]] : []),
+    ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
+    ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),
@@ -89,11 +90,14 @@ function Head({ job, map, rows }) {
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-// Where the basis is not the weight's; the cost is known of a job that has ended.
+const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
+
+// Where basis and rows are not the weight's and all; the cost is known of a job that has ended.
 function basisFact({ resolved, result }) {
-  const { basis = "weights" } = resolved.spec.adamss;
+  const { basis = "weights", row_share: share = 1 } = resolved.spec.adamss;
+  if (basis === "weights" && share === 1) return [];
   const { rows, seconds } = result?.calibration ?? {};
-  return basis === "weights" ? [] : [["basis", rows ? `${basis}, of ${number(rows)} training rows in ${duration(seconds)}` : basis]];
+  return [["basis", [basis, ...(share < 1 ? [`${number(100 * share)} % of the rows`] : []), ...(rows ? [`by ${number(rows)} training rows in ${duration(seconds)}`] : [])].join(", ")]];
 }
 
 // Before pruning: bounds until the run has counted them.

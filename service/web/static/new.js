@@ -1,7 +1,7 @@
 // View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, number, words } from "./format.js";
+import { bytes, number, words, yesNo } from "./format.js";
 import { Chart } from "./charts.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
@@ -192,12 +192,12 @@ function useDryRun(spec) {
 
 function Plan({ plan }) {
   const { artifact_bytes: sizes, memory_phases: phases, ...estimate } = plan.estimate;
-  const rows = Object.entries(estimate).filter(([, value]) => ["number", "string"].includes(typeof value));
+  const rows = Object.entries(estimate).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
-      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "boolean" ? yesNo(value) : typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
       ${Object.entries(phases ?? {}).filter(([, value]) => value !== null).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>

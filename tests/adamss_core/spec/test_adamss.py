@@ -15,6 +15,7 @@ from adamss_core.spec import AdamssSpec
 from adamss_core.spec.adamss import BEYOND_PEFT
 
 SET_BY_PEFT = {"peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
+FROM_PEFT = set(AdamssSpec.model_fields) - BEYOND_PEFT
 SCHEDULE = {"init_warmup", "final_warmup", "mask_interval"}  # these take "auto" as well
 
 
@@ -30,23 +31,31 @@ def plain_types(annotation: Any) -> set[type]:
     return {origin or annotation}
 
 
-def test_every_field_of_peft_is_there_and_no_other() -> None:
+def test_every_field_of_peft_is_there_and_no_other_but_ours() -> None:
     theirs = {field.name for field in dataclasses.fields(AdamssConfig)}
-    assert set(AdamssSpec.model_fields) - BEYOND_PEFT == theirs
-    assert set(AdamssSpec.model_fields) > BEYOND_PEFT
-    assert not BEYOND_PEFT & set(AdamssSpec(use_asa=False).config_fields())
+    assert theirs == FROM_PEFT
+    assert set(AdamssSpec.model_fields) == theirs | BEYOND_PEFT
+
+
+def test_bias_is_not_that_of_a_lora() -> None:
+    with pytest.raises(ValidationError, match=r"bias\n.*'trained' or 'frozen'"):
+        AdamssSpec.model_validate({"bias": "none"})
+
+
+def test_fields_of_ours_never_reach_peft() -> None:
+    assert not BEYOND_PEFT & set(AdamssSpec(bias="frozen").config_fields())
 
 
 def test_defaults_are_the_same() -> None:
     theirs = AdamssConfig()
     ours = AdamssSpec()
-    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT - BEYOND_PEFT:
+    for name in FROM_PEFT - SET_BY_PEFT:
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
 def test_types_are_the_same() -> None:
     hints = typing.get_type_hints(AdamssConfig, include_extras=True)
-    for name in set(AdamssSpec.model_fields) - SET_BY_PEFT - BEYOND_PEFT:
+    for name in FROM_PEFT - SET_BY_PEFT:
         wanted = plain_types(hints[name])
         found = plain_types(AdamssSpec.model_fields[name].annotation)
         assert found == wanted | ({str} if name in SCHEDULE else set()), name

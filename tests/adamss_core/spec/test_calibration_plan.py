@@ -9,9 +9,11 @@ from adamss_core.spec.calibration_plan import COST, CalibrationPlan, plan_calibr
 from tests.adamss_core.training.support import job
 
 
-def planned(basis: str, steps: int, rows: int = 5_120, batch: int = 32, **fields: Any) -> CalibrationPlan | None:
+def planned(
+    basis: str, steps: int, rows: int = 5_120, batch: int = 32, share: float = 1, **fields: Any
+) -> CalibrationPlan | None:
     training = {"max_steps": steps, "batch_size": batch}
-    spec = job(adamss={"use_asa": False, "basis": basis}, training=training, **fields)
+    spec = job(adamss={"use_asa": False, "basis": basis, "row_share": share}, training=training, **fields)
     return plan_calibration(plan_steps(spec, rows), rows)
 
 
@@ -33,6 +35,10 @@ def test_rows_are_limited_by_run_and_data(steps: int, rows: int, taken: int) -> 
     assert plan is not None
     assert plan.rows == taken
     assert plan.share == pytest.approx(COST["inputs"] * taken / (min(32, rows) * steps))
+
+
+def test_a_choice_of_rows_costs_as_gradients_do() -> None:
+    assert planned("gradient", 100) == planned("weights", 100, share=0.5) == planned("inputs", 100, share=0.5)
 
 
 def test_no_calibration_for_the_weights_basis_or_another_adapters() -> None:

@@ -75,7 +75,17 @@ def test_sketches_count_where_they_are_more_than_optimizer_and_gradients() -> No
     assert phases.calibration - phases.training == 4 * 4_096 * 264
 
 
-def estimated(basis: str, width: int = WIDTH, device: Device = GPU) -> Estimate:
+def test_rows_that_are_left_out_are_no_parameters() -> None:
+    whole, half = estimated("weights"), estimated("weights", row_share=0.5)
+    assert whole.trainable_parameters - half.trainable_parameters == WIDTH // 2
+    assert half.least_trainable_parameters == half.trainable_parameters
+    assert half.calibration_rows == 32
+    most = estimated("weights", row_share=0.5, subspace_rank=3, num_subspaces=2)
+    assert most.least_trainable_parameters is not None
+    assert most.least_trainable_parameters < most.trainable_parameters == 2 * 3 * WIDTH + 3 * WIDTH // 2
+
+
+def estimated(basis: str, width: int = WIDTH, device: Device = GPU, **adamss: Any) -> Estimate:
     module = LinearModule(name="layer", kind="Linear", in_features=width, out_features=width, bias=False)
     facts = ModelFacts(model_type="llama", parameters=10**6, linear_modules=[module], hidden_size=width)
     spec = JobSpec.model_validate(
@@ -83,7 +93,7 @@ def estimated(basis: str, width: int = WIDTH, device: Device = GPU) -> Estimate:
             "name": "estimate",
             "base_model": "tiny",
             "dataset": {"train": "ds_" + "a" * 8},
-            "adamss": {"basis": basis},
+            "adamss": {"basis": basis, **adamss},
             "training": {"batch_size": 8},
         }
     )

@@ -124,10 +124,11 @@ def test_a_card_names_a_basis_that_is_not_the_weights(
     manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
     usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
     assert "basis:" not in model_card("adapter", manifest, usage)
-    manifest["spec"]["adamss"]["basis"] = "inputs"
+    manifest["spec"]["adamss"] |= {"basis": "inputs", "row_share": 0.5}
     manifest["result"] |= result
     card = model_card("adapter", manifest, usage)
     assert f"in which the adapted layers' inputs vary most, {origin} (`basis: inputs`)" in card
+    assert f"Trained were the 50% of each module's output rows with the largest gradient, {origin}." in card
 
 
 def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> None:
@@ -138,6 +139,26 @@ def test_control_characters_are_visible_in_a_card(unpacked: dict[str, Path]) -> 
     card = model_card("adapter", manifest, usage)
     assert UNSAFE.findall(card.replace("\n", "")) == []
     assert r"\\x1b\]0;owned\\x07" in card
+
+
+def test_a_card_says_that_biases_are_frozen(unpacked: dict[str, Path]) -> None:
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    says = "The biases of the adapted modules are the base model's own."
+    assert says not in model_card("adapter", manifest, usage)
+    manifest["spec"]["adamss"]["bias"] = "frozen"
+    assert says in model_card("adapter", manifest, usage)
+
+
+def test_a_card_says_that_pruned_subspaces_were_removed(unpacked: dict[str, Path]) -> None:
+    manifest = json.loads((unpacked["adapter"] / "manifest.json").read_text())
+    usage = Usage(auto_model="AutoModel", processor="AutoTokenizer", head="", setup="", lines="")
+    says = "Pruned subspaces were removed, and have no effect."
+    assert says not in model_card("adapter", manifest, usage)
+    manifest["spec"]["adamss"]["asa_pruned"] = "removed"
+    assert says in model_card("adapter", manifest, usage)
+    manifest["emptied_modules"] = ["first", "second"]
+    assert f"{says} Of 2 adapted modules nothing is left" in model_card("adapter", manifest, usage)
 
 
 @pytest.mark.parametrize("name", [compat("adapter"), compat("lora"), "merged"])

@@ -48,17 +48,39 @@ def test_the_basis_changes_and_nothing_else(basis: str, model: Path, tmp_path: P
     assert [name for name, parameter in adapted.named_parameters() if parameter.requires_grad] == trained
     assert all(parameter.grad is None for parameter in adapted.parameters())
     kind, message, data = recorder.events[-1]
-    assert kind == "basis_calibrated"
+    assert kind == "adapter_calibrated"
     assert facts is not None
-    assert facts == {name: data[name] for name in ("basis", "rows", "seconds", "share")}
+    assert facts == {name: data[name] for name in ("basis", "row_share", "rows", "seconds", "share")}
     assert (data["rows"], data["kept"]) == (32, [])
-    assert f"of 32 training rows: {data['seconds']:.1f} s, about {data['share']:.1%}" in message
+    assert "by 32 training rows: the basis comes from the" in message
+    assert f"It took {data['seconds']:.1f} s, about {data['share']:.1%}" in message
+
+
+def test_a_share_of_the_rows_is_counted_resumed_and_published(model: Path, tmp_path: Path) -> None:
+    spec = job(adamss={"row_share": 0.5, "basis": "inputs"}, training={"max_steps": 24})
+    asked = request(model, tmp_path / "stopped", spec=spec)
+    with pytest.raises(Stopped):
+        run(asked, Recorder(stop_at=21))
+    recorder = Recorder()
+    outcome = run(asked, recorder)
+    (size,) = recorder.sizes
+    assert size.adapter_parameters == 4 * (4 * 12 + 16)
+    assert outcome.result["calibration"]["row_share"] == 0.5
+    whole = request(model, tmp_path / "whole", spec=spec)
+    run(whole, events := Recorder())
+    assert events.sizes == recorder.sizes
+    assert any("50% of each module's rows are trained" in message for _, message, _ in events.events)
+    folders = [CheckpointStore(tmp_path / name / "checkpoints", 1).path(24) for name in ("whole", "stopped")]
+    one, other = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    stored = [value for name, value in one.items() if name.endswith(".adamss_rows")]
+    assert [int((rows < 0).sum()) for rows in stored] == [16] * 4
 
 
 def test_weights_are_not_calibrated(model: Path, tmp_path: Path) -> None:
     setup, adapted, recorder = prepared(model, tmp_path, "weights")
     assert calibration.calibrate_basis(setup, adapted) is None
-    assert "basis_calibrated" not in recorder.event_types()
+    assert "adapter_calibrated" not in recorder.event_types()
 
 
 def test_the_cache_gives_no_basis_of_other_rows(model: Path, tmp_path: Path) -> None:
@@ -142,8 +164,8 @@ def test_a_resumed_run_has_its_basis(model: Path, tmp_path: Path) -> None:
         run(asked, Recorder(stop_at=9))
     second = Recorder()
     resumed = run(asked, second).result
-    assert whole.event_types().count("basis_calibrated") == 1
-    assert "basis_calibrated" not in second.event_types()
+    assert whole.event_types().count("adapter_calibrated") == 1
+    assert "adapter_calibrated" not in second.event_types()
     assert resumed["calibration"]["basis"] == result["calibration"]["basis"] == "gradient"
     folders = [CheckpointStore(tmp_path / name / "checkpoints", 1).path(24) for name in ("whole", "stopped")]
     one, other = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
@@ -161,12 +183,16 @@ def test_a_warm_start_takes_the_basis_over_or_is_refused(model: Path, tmp_path: 
     recorder = Recorder()
     rows = texts(100, seed=5)
     again = run(request(model, tmp_path / "again", rows, spec=spec("inputs", **fields), init_from=archive), recorder)
-    assert "basis_calibrated" not in recorder.event_types()
+    assert "adapter_calibrated" not in recorder.event_types()
     assert "calibration" not in again.result
-    for basis in ("weights", "gradient"):
-        asked = request(model, tmp_path / basis, spec=spec(basis, **fields), init_from=archive)
-        with pytest.raises(TrainingError, match=f"adamss.basis is {basis} here and inputs there") as caught:
-            run(asked, Recorder())
+    fewer = job(adamss={"use_asa": False, "basis": "inputs", "row_share": 0.5}, training=ONE_STEP, **fields)
+    for other, says in (
+        (spec("weights", **fields), "adamss.basis is weights here and inputs there"),
+        (spec("gradient", **fields), "adamss.basis is gradient here and inputs there"),
+        (fewer, "adamss.row_share is 0.5 here and 1.0 there"),
+    ):
+        with pytest.raises(TrainingError, match=says) as caught:
+            run(request(model, tmp_path / "other", spec=other, init_from=archive), Recorder())
         assert caught.value.code == "init_from_unusable"
     third = request(model, tmp_path / "third", spec=spec("inputs", **fields), init_from=again.artifacts[0].path)
     run(third, Recorder())  # the second one says in its manifest where its basis is from

@@ -16,6 +16,7 @@ PLAN: dict[str, Any] = {
         "memory_phases": {"loading": 600_000_000, "training": 1_500_000_000, "verification": 900_000_000},
         "lengths": "measured",
         "seconds": 90.0,
+        "lora_bias": False,
         "artifact_bytes": {"adapter": 2_000_000, "lora": None, "merged": None},
     },
     "warnings": ["one", "two"],
@@ -26,6 +27,7 @@ def test_every_number_of_the_estimate_is_shown(capsys: pytest.CaptureFixture[str
     _show_estimate(PLAN, as_json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert {"memory 1.5 GB", "memory while training 1.5 GB", "lengths measured", "size of adapter 2.0 MB"} <= set(lines)
+    assert "lora bias no" in lines
     assert any(line.startswith("time 1") for line in lines)
     assert lines[-2:] == ["warning: one", "warning: two"]
 

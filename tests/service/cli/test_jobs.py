@@ -110,16 +110,31 @@ def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
     assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
 
 
+def test_show_says_that_biases_are_frozen(printed: Any) -> None:
+    for bias, says in (("frozen", [["biases", "frozen"]]), ("trained", [])):
+        lines = printed(jobs.show, "job_abc", spec={"adamss": {"bias": bias}})
+        assert [line.split() for line in lines if line.startswith("biases")] == says
+
+
+def test_show_says_that_pruned_subspaces_are_removed(printed: Any) -> None:
+    asa = {"total": 16, "active": 5, "target": 5}
+    for pruned, says in (("removed", ", pruned ones are removed"), ("frozen", "")):
+        lines = printed(jobs.show, "job_abc", asa=asa, spec={"adamss": {"asa_pruned": pruned}})
+        assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("subspaces")] == [
+            f"5 active of 16, target 5{says}"
+        ]
+
+
 def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
-    def shown(basis: str, **changes: Any) -> list[str]:
-        lines = printed(jobs.show, "job_abc", resolved={"spec": {"adamss": {"basis": basis}}}, **changes)
+    def shown(basis: str, row_share: float = 1.0, **changes: Any) -> list[str]:
+        spec = {"adamss": {"basis": basis, "row_share": row_share}}
+        lines = printed(jobs.show, "job_abc", resolved={"spec": spec}, **changes)
         return [line for line in lines if line.startswith("basis")]
 
     found = {"calibration": {"basis": "inputs", "rows": 256, "seconds": 2.84, "share": 0.02}}
-    assert [line.split(maxsplit=1)[1] for line in shown("inputs")] == ["inputs"]
-    assert [line.split(maxsplit=1)[1] for line in shown("inputs", result=found)] == [
-        "inputs, of 256 training rows in 2.8 s"
-    ]
+    assert shown("inputs")[0].split(maxsplit=1)[1] == "inputs"
+    assert shown("inputs", result=found)[0].split(maxsplit=1)[1] == "inputs, by 256 training rows in 2.8 s"
+    assert shown("weights", 0.5)[0].split(maxsplit=1)[1] == "weights, 50% of the rows"
     assert shown("weights") == []
 
 

@@ -41,6 +41,27 @@ def image(
     return buffer.getvalue()
 
 
+def arrow_of(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
+
+
+def arrow_that_reads_outside() -> bytes:
+    """Write a text that ends before it begins."""
+    content = arrow_of(pa.table({"text": ["a" * 4_660, "b"]}))
+    return content.replace(struct.pack("<III", 0, 4_660, 4_661), struct.pack("<III", 0, 4_660, 4_000))
+
+
+def zip_that_begins_before_itself() -> bytes:
+    """Write a directory that says of itself that it lies later than it does."""
+    archive = bytearray(zip_of({"train.csv": TEXTS, "test.csv": TEXTS}))
+    place = archive.rindex(b"PK\x05\x06") + 16
+    archive[place : place + 4] = struct.pack("<I", struct.unpack("<I", archive[place : place + 4])[0] + 100)
+    return bytes(archive)
+
+
 def turned_image(orientation: int = 6) -> bytes:
     """Build a photograph with an EXIF orientation, red on the left as stored."""
     exif = Image.Exif()
@@ -200,6 +221,14 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "one image": ("a.png", image(), "unsupported_format"),
     "Parquet cut in half": ("a.parquet", parquet_of({"text": ["a"] * 100})[:-60], "damaged_parquet"),
     "Parquet without middle": ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "damaged_parquet"),
+    "Arrow with a text outside of it": ("a.arrow", arrow_that_reads_outside(), "damaged_parquet"),
+    "Arrow with a name that is no text": (
+        "a.arrow",
+        arrow_of(pa.table({"text": ["a"]})).replace(b"text", b"te\xff\xff"),
+        "damaged_parquet",
+    ),
+    "a zip with a file without a name": ("a.zip", zip_of({"a": b"a"}).replace(b"a", b"\0"), "damaged_zip"),
+    "a zip that begins before itself": ("a.zip", zip_that_begins_before_itself(), "damaged_zip"),
     "Parquet with bytes": ("a.parquet", parquet_of({"image": [b"\x89PNG"] * 3}), "too_many_bad_rows"),
     "Parquet with bytes in structs": ("a.parquet", parquet_of({"a": [{"b": b"1"}]}), "unsupported_column"),
     "Parquet with maps": (

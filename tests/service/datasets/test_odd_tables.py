@@ -10,6 +10,7 @@ import pytest
 
 from service.datasets import rows
 from service.shared.errors import TooLarge
+from tests.service.datasets.corpus import parquet_of
 from tests.service.datasets.test_corpus import read
 from tests.service.datasets.workbooks import SHEET, sheet_xml, with_parts, workbook_of
 
@@ -60,6 +61,12 @@ def test_errors_of_cells_are_listed(tmp_path: Path) -> None:
     result, kept = read(tmp_path, "a.xlsx", workbook_of({"a": [["text", "n"], ["a", 1], ["b", "#DIV/0!"]]}))
     assert [row["n"] for row in kept] == [1, None]
     assert "holds #DIV/0!" in result["profile"]["problems"][0]["message"]
+
+
+def test_struct_of_bytes_and_path_without_bytes_is_no_image(tmp_path: Path) -> None:
+    """Seen to fail: a TypeError, when the number was written as an image."""
+    _, kept = read(tmp_path, "a.parquet", parquet_of({"image": [{"bytes": n, "path": n} for n in range(3)]}))
+    assert kept == [{"image.bytes": n, "image.path": n} for n in range(3)]
 
 
 @pytest.mark.timeout(60)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from adamss_core.spec import JobSpec, Lengths, ModelFacts
-from service.jobs.advice import every_row_is_cut
+from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts
+from service.jobs.advice import every_row_is_cut, without_effect
 from tests.service.support import Service, rows
 
 ADAMSS = {"target_modules": ["query", "value"]}
@@ -44,6 +44,15 @@ def test_usual_settings_have_no_warning(service: Service) -> None:
 def test_a_class_with_one_row(service: Service) -> None:
     found = warnings(service, dataset={"train": service.upload(rows(40) + "an odd film,rare\n")["id"]})
     assert any("1 class has a single row ('rare')" in warning for warning in found)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_frozen_bias_where_there_is_none(bias: bool) -> None:
+    fields = {"name": "x", "base_model": "x", "dataset": {"train": "ds_" + "a" * 8}, "adamss": {"bias": "frozen"}}
+    module = LinearModule(name="query", kind="Linear", in_features=200, out_features=200, bias=bias)
+    facts = ModelFacts(model_type="bert", parameters=1, linear_modules=[module])
+    found = without_effect(JobSpec.model_validate(fields), facts, [module])
+    assert found == ([] if bias else ["adamss.bias has no effect: none of the adapted modules has a bias."])
 
 
 @pytest.mark.parametrize(("policy", "says"), [("truncate", "is cut"), ("drop", "left out"), ("raise", "refused")])

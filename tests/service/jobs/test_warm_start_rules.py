@@ -34,6 +34,7 @@ def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> Non
     [
         ({"adamss": {"num_subspaces": 7}}, "adamss.num_subspaces"),
         ({"adamss": {"target_modules": ["key"]}}, "adamss.target_modules"),
+        ({"adamss": {"target_modules": ["query", "value"], "bias": "frozen"}}, "adamss.bias"),
         ({"adamss": {"basis": "inputs"}}, "adamss.basis"),
     ],
 )
