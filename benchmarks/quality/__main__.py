@@ -1,21 +1,25 @@
 """`make bench-quality`: quality per parameter of AdaMSS beside LoRA, on reviews and tweets, in pieces that resume.
 
 Usage: python -m benchmarks.quality [--tasks NAME ...] [--contenders NAME ...] [--processes N] [--device NAME]
-                                    [--seconds N] [--results FILE] [--tables FILE] [--encoder FOLDER] [--share X]
+                                    [--seconds N] [--results FILE] [--summary FILE] [--picture FILE] [--encoder FOLDER]
+                                    [--share X]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from benchmarks.quality.contenders import CONTENDERS
 from benchmarks.quality.data import TASKS, encoder_folder
+from benchmarks.quality.picture import draw
 from benchmarks.quality.pieces import Results, Setting, reported, run_all, tuning
-from benchmarks.quality.tables import report
+from benchmarks.quality.tables import all_lines, report
 from benchmarks.report import environment
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality.jsonl"
@@ -30,10 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(", ".join(f"{name} {value}" for name, value in environment().items()), flush=True)
     run_all(tuning(options.tasks, options.contenders), results, setting, options.processes, until)
     run_all(reported(results, options.tasks, options.contenders), results, setting, options.processes, until)
-    text = report(results, setting.encoder, setting.share)
-    if options.tables is not None:
-        options.tables.write_text(text, encoding="utf-8")
-    print(text)
+    found = all_lines(results, setting.encoder, setting.share)
+    print(report(found, setting.encoder, setting.share))
+    if options.summary is not None:
+        options.summary.write_text(json.dumps({name: [asdict(one) for one in some] for name, some in found.items()}))
+    if options.picture is not None:
+        options.picture.write_text(draw([(f"{name}: {TASKS[name].measure}", some) for name, some in found.items()]))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -44,7 +50,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=HOURS * 3600, help="begin no run after these")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="finished runs; it goes on there")
-    parser.add_argument("--tables", type=Path, metavar="FILE", help="where the tables go, as Markdown")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="where the lines of the tables go, as JSON")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="where a picture of them goes, as SVG")
     parser.add_argument("--encoder", type=Path, metavar="FOLDER", help="the base model, in place of the package's")
     parser.add_argument("--share", type=float, default=1.0, help="use only this share of the rows")
     return parser.parse_args(arguments)

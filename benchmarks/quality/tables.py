@@ -115,10 +115,18 @@ def table(task: Task, found: Sequence[Line]) -> str:
     return "\n".join(made)
 
 
-def report(results: Results, encoder: Path, share: float) -> str:
+def all_lines(results: Results, encoder: Path, share: float) -> dict[str, list[Line]]:
+    """Return task -> its lines, for tasks with any."""
+    found = {name: lines(results, task, encoder, share) for name, task in TASKS.items()}
+    return {name: some for name, some in found.items() if some}
+
+
+def report(found_of: dict[str, list[Line]], encoder: Path, share: float) -> str:
+    """Render all tasks as Markdown."""
     parts = []
-    for task in TASKS.values():
-        if found := lines(results, task, encoder, share):
+    for name, found in found_of.items():
+        task = TASKS[name]
+        if found:
             rows = load(task, encoder, share)
             train, tune, test = (f"{len(rows[part]):,}" for part in ("train", "tune", "test"))
             sizes = f"{train} rows trained on, {tune} to tune on, {test} reported."
