@@ -25,7 +25,6 @@ from adamss_core.adapter_files import (
 from adamss_core.errors import AdamssError
 from adamss_core.model_parts import label_axes
 from adamss_core.spec import AdamssSpec
-from adamss_core.spec.adamss import BEYOND_PEFT
 from adamss_core.spec.class_names import SAME_DATA, match_classes
 from adamss_core.training.base_model import Source
 from adamss_core.training.class_head import reordered, report_fresh_head
@@ -34,6 +33,7 @@ from adamss_core.training.request import Reporter
 
 ARTIFACT_MANIFEST = "manifest.json"
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
+CALIBRATED = ("basis", "row_share")  # in which, and for which rows, A and B are values
 
 
 def warm_start(
@@ -59,7 +59,7 @@ def warm_start(
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
     pairs = {field: (getattr(config, field), getattr(source_config, field)) for field in SHAPING}
-    pairs |= {name: (getattr(spec, name), getattr(published, name)) for name in BEYOND_PEFT}
+    pairs |= {name: (getattr(spec, name), getattr(published, name)) for name in CALIBRATED}
     for field, (here, there) in pairs.items():
         if here != there:
             raise _unusable(
