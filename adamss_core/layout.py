@@ -44,6 +44,12 @@ class SubspaceLayout:
         """|I_k| of each subspace."""
         return tuple(torch.bincount(self.rows, minlength=len(self.ranks)).tolist())
 
+    @cached_property
+    def trained_sizes(self) -> tuple[int, ...]:
+        """Rows of each subspace whose B is packed."""
+        rows = self.rows if self.trained is None else self.rows[self.trained]
+        return tuple(torch.bincount(rows, minlength=len(self.ranks)).tolist())
+
     @property
     def num_subspaces(self) -> int:
         return len(self.ranks)
@@ -65,9 +71,7 @@ class SubspaceLayout:
     @property
     def lengths_b(self) -> tuple[int, ...]:
         """Elements of packed B that each subspace takes."""
-        rows = self.rows if self.trained is None else self.rows[self.trained]
-        sizes = torch.bincount(rows, minlength=len(self.ranks)).tolist()
-        return tuple(size * rank for size, rank in zip(sizes, self.ranks, strict=True))
+        return tuple(size * rank for size, rank in zip(self.trained_sizes, self.ranks, strict=True))
 
     @property
     def whole(self) -> SubspaceLayout:
@@ -114,10 +118,14 @@ class SubspaceLayout:
         return replace(self, ranks=tuple(0 if gone else rank for rank, gone in pairs))
 
     def unpack(self, packed_a: Tensor, packed_b: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the pairs A_k (r_k, r), B_k (|I_k|, r_k) as views of packed A and B."""
+        """Return the pairs A_k (r_k, r), B_k (trained rows of I_k, r_k) as views of packed A and B."""
         return [
             (a, b.view(size, rank))
             for a, b, size, rank in zip(
-                packed_a.split(self.lengths_a), packed_b.split(self.lengths_b), self.sizes, self.ranks, strict=True
+                packed_a.split(self.lengths_a),
+                packed_b.split(self.lengths_b),
+                self.trained_sizes,
+                self.ranks,
+                strict=True,
             )
         ]

@@ -33,8 +33,8 @@ from adamss_core.training.errors import TrainingError
 from adamss_core.training.request import Reporter
 
 ARTIFACT_MANIFEST = "manifest.json"
-PLACING = ("basis", "row_share")  # the basis that A and B are values in, and the rows that B has
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
+CALIBRATED = ("basis", "row_share")  # in which, and for which rows, A and B are values
 
 
 class Published(NamedTuple):
@@ -77,7 +77,7 @@ def warm_start(
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
     pairs = {field: (getattr(config, field), getattr(published.config, field)) for field in SHAPING}
-    pairs |= {name: (getattr(spec, name), getattr(published.settings, name)) for name in PLACING}
+    pairs |= {name: (getattr(spec, name), getattr(published.settings, name)) for name in CALIBRATED}
     for field, (here, there) in pairs.items():
         if here != there:
             raise _unusable(

@@ -11,7 +11,7 @@ from typing import Any
 
 import xxhash
 
-from service.datasets.json_members import Member, members, side_by_side
+from service.datasets.json_members import NamedValue, members, side_by_side
 from service.datasets.json_rows import Scanner, checked
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, counted, refuse
 from service.datasets.text_file import TextFile
@@ -22,11 +22,11 @@ LISTS = frozenset(("data", "rows", "examples", "items", "records", "results", "s
 SHOWN = 5  # names in a message
 LONGEST_NAME = 10_000  # characters of what may be a column's name; one over 200 is refused as such
 
-Rows = Callable[[Iterator[Member]], Iterator[Any]]
+Rows = Callable[[Iterator[NamedValue]], Iterator[Any]]
 
 
 @dataclass
-class Shape:
+class NamedShape:
     """What a list or an object of the document holds, without its entries.
 
     Attributes:
@@ -86,7 +86,7 @@ class Shape:
 
 
 @dataclass
-class Survey:
+class DocumentSurvey:
     """The shapes of a document's members.
 
     Attributes:
@@ -97,17 +97,17 @@ class Survey:
     """
 
     names: list[str] = field(default_factory=list)
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    shapes: dict[str, NamedShape] = field(default_factory=dict)
     count: int = 0
     are_alike: bool = True
 
-    def add(self, member: Member) -> None:
+    def add(self, member: NamedValue) -> None:
         self.count += 1
         self.names += [member.name] * (len(self.names) < SHOWN)
         if member.kind == "value":
             self.are_alike = False
             return
-        shape = Shape(member.name, member.kind)
+        shape = NamedShape(member.name, member.kind)
         for key, value in member.entries:
             shape.add(key, value)
         first = next(iter(self.shapes.values()), shape)
@@ -128,7 +128,7 @@ def read_document(file: TextFile, notices: list[Notice], *, is_lines: bool) -> I
     Raises:
         InvalidRequest: the object holds no rows, or several tables.
     """
-    scanner, survey = Scanner(file.chunks()), Survey()
+    scanner, survey = Scanner(file.chunks()), DocumentSurvey()
     scanner.at_end()  # skips blank lines
     first = scanner.line
     try:
@@ -173,7 +173,7 @@ def _numbered(rows: Iterator[Any]) -> Iterator[NumberedRow | Problem]:
         raise refuse("invalid_json", "The cells are nested too deeply; write fewer levels.") from error
 
 
-def rows_of(survey: Survey) -> tuple[Rows, int, str] | None:
+def rows_of(survey: DocumentSurvey) -> tuple[Rows, int, str] | None:
     """Return how the rows that an object holds are read, their number, and a description; None for a row itself."""
     for find in (_split, _listed, _columns, _indexed):
         if (found := find(survey)) is not None:
@@ -181,7 +181,7 @@ def rows_of(survey: Survey) -> tuple[Rows, int, str] | None:
     return None
 
 
-def _split(survey: Survey) -> tuple[Rows, int, str] | None:
+def _split(survey: DocumentSurvey) -> tuple[Rows, int, str] | None:
     """Find pandas' `orient="split"`: names of columns beside lists of cells."""
     columns, data = survey.shapes.get("columns"), survey.shapes.get("data")
     if columns is None or columns.kind != "list" or columns.texts is None or data is None or data.kind != "list":
@@ -196,7 +196,7 @@ def _split(survey: Survey) -> tuple[Rows, int, str] | None:
     )
 
 
-def _listed(survey: Survey) -> tuple[Rows, int, str] | None:
+def _listed(survey: DocumentSurvey) -> tuple[Rows, int, str] | None:
     """Find a list of objects under a usual name, as in `{"data": [...]}` and in answers of a data set viewer."""
     lists = [shape for shape in survey.shapes.values() if shape.kind == "list" and shape.count and shape.are_objects]
     usual = [shape for shape in lists if shape.name in LISTS]
@@ -215,14 +215,14 @@ def _listed(survey: Survey) -> tuple[Rows, int, str] | None:
     return lambda of: _entries(of, name), shape.count, f"its '{name}' are the rows"
 
 
-def _columns(survey: Survey) -> tuple[Rows, int, str] | None:
+def _columns(survey: DocumentSurvey) -> tuple[Rows, int, str] | None:
     shapes = list(survey.shapes.values())
     if not shapes or not survey.are_alike or shapes[0].kind != "list" or any(shape.has_turn for shape in shapes):
         return None
     return side_by_side, shapes[0].count, "its lists are the columns"
 
 
-def _indexed(survey: Survey) -> tuple[Rows, int, str] | None:
+def _indexed(survey: DocumentSurvey) -> tuple[Rows, int, str] | None:
     """Find pandas' own form: columns that are objects of one index, or rows of one set of columns by their index."""
     first = next(iter(survey.shapes.values()), None)
     if first is None or not survey.are_alike or first.kind != "object":
@@ -234,7 +234,7 @@ def _indexed(survey: Survey) -> tuple[Rows, int, str] | None:
     return None
 
 
-def _object(member: Member) -> dict[str, Any]:
+def _object(member: NamedValue) -> dict[str, Any]:
     pairs = list(member.entries)
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -242,7 +242,7 @@ def _object(member: Member) -> dict[str, Any]:
     return values
 
 
-def _entries(of: Iterator[Member], name: str) -> Iterator[Any]:
+def _entries(of: Iterator[NamedValue], name: str) -> Iterator[Any]:
     for member in of:
         if member.name == name:
             yield from (value for _, value in member.entries)

@@ -18,7 +18,7 @@ LEAST_BUFFER = 4_096
 
 
 @dataclass(frozen=True)
-class Member:
+class NamedValue:
     """A name of an object, and what stands behind it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Member:
     entries: Iterator[tuple[str, Any]]
 
 
-def members(scanner: Scanner) -> Iterator[Member]:
+def members(scanner: Scanner) -> Iterator[NamedValue]:
     """Yield the members of the next object, holding one entry in memory at a time.
 
     Raises:
@@ -38,17 +38,17 @@ def members(scanner: Scanner) -> Iterator[Member]:
     """
     for name in scanner.names():
         if scanner.looks_at("["):
-            member = Member(name, "list", (("", value) for _, value in scanner.entries()))
+            member = NamedValue(name, "list", (("", value) for _, value in scanner.entries()))
         elif scanner.looks_at("{"):
-            member = Member(name, "object", ((key, scanner.value(1)) for key in scanner.names()))
+            member = NamedValue(name, "object", ((key, scanner.value(1)) for key in scanner.names()))
         else:
-            member = Member(name, "value", iter([("", scanner.value(1))]))
+            member = NamedValue(name, "value", iter([("", scanner.value(1))]))
         yield member
         for _ in member.entries:  # the object goes on behind them
             pass
 
 
-def side_by_side(columns: Iterator[Member]) -> Iterator[dict[str, Any]]:
+def side_by_side(columns: Iterator[NamedValue]) -> Iterator[dict[str, Any]]:
     """Yield a row for each entry of members that have as many.
 
     A file has the cells of one column after those of another, so they are written to disk once, and read from as many
