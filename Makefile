@@ -84,7 +84,7 @@ soak: $(STAMP)  ## random kills under 200 readers for SECONDS on each set-up, an
 bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's AdaMSS
 	$(BIN)/python -m benchmarks.adapter
 
-bench-quality: $(STAMP)  ## accuracy beside LoRA on real reviews
+bench-quality: $(STAMP)  ## quality per parameter beside LoRA, on reviews and tweets, in pieces that resume (hours on two cores)
 	$(BIN)/python -m benchmarks.quality
 
 bench-upload: $(STAMP)  ## memory, time and waits of others while 1 GB of each kind is uploaded (half an hour; UPLOAD="--megabytes 100" is shorter)

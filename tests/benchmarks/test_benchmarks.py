@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import matrix, quality, rates, upload, upload_files
+from benchmarks import matrix, rates, upload, upload_files
 from benchmarks.layer_cost import compiled, count_operations, layer_time, memory, operations, saved_bytes
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.startup import decomposition, second_adapter
@@ -106,18 +106,9 @@ def test_report(tmp_path: Path) -> None:
     assert content["environment"]["torch"] == torch.__version__
 
 
-def test_quality_batches() -> None:
-    examples = [quality.Example([101] + [7] * (i % 5) + [102], i % 2) for i in range(70)]
-    seen = list(quality.batches(examples, seed=1))
-    assert sum(len(inputs["labels"]) for inputs in seen) == 70
-    assert all(int(inputs["attention_mask"].sum(1).max()) == inputs["input_ids"].shape[1] for inputs in seen)
-    again = list(quality.batches(examples, seed=1))
-    assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(seen, again, strict=True))
-
-
 @pytest.mark.compat
 def test_rates() -> None:
-    examples = rates.read_examples(quality.DATA, 30)
+    examples = rates.read_examples(rates.DATA, 30)
     torch.manual_seed(0)
     assert sorted(rates.windows(examples)) == list(range(30))
     for goal in rates.GOALS.values():
@@ -125,14 +116,6 @@ def test_rates() -> None:
         assert (method, rate, spread) == ("adamss", 1e-2, 0)
         assert -100 <= score <= 100
         assert seconds > 0
-
-
-@pytest.mark.compat
-def test_quality_prunes_to_half() -> None:
-    name, _, _, accuracy, parameters, _ = quality.run("adamss-asa", 0, quality.read_examples(quality.DATA, 40), 30)
-    assert name == "adamss-asa"
-    assert 0 <= accuracy <= 100
-    assert 0 < parameters < 16608  # all of the 120 subspaces
 
 
 @pytest.mark.compat
