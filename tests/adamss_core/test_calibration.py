@@ -280,3 +280,20 @@ def test_files_have_zeros_for_the_other_rows(subspaces: int, tmp_path: Path) -> 
     export_lora(again, tmp_path / "lora")
     torch.testing.assert_close(outputs(PeftModel.from_pretrained(Mlp(), tmp_path / "lora")), expected)
     torch.testing.assert_close(outputs(merge_adapter(again)), expected)
+
+
+def test_frozen_biases_and_removed_subspaces_beside_it(tmp_path: Path) -> None:
+    model = get_adamss_model(Mlp(), mlp_config(num_subspaces=5, **ASA), bias="frozen", asa_pruned="removed")
+    with Calibration(model, "gradient", row_share=0.5) as calibration:
+        model(rows()).square().sum().backward()
+    calibration.apply()
+    give_effect(model)
+    prune_half(model, torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1))
+    layer = layers_of(model)["first"]
+    assert layer.has_frozen_bias("default")
+    assert 0 in layer.layouts["default"].ranks + layers_of(model)["second"].layouts["default"].ranks
+    assert layer.layouts["default"].trained is not None
+    save_adapter(model, tmp_path)
+    again = load_adapter(Mlp(), tmp_path)
+    torch.testing.assert_close(outputs(again), outputs(model))
+    assert again.get_nb_trainable_parameters() == model.get_nb_trainable_parameters()
