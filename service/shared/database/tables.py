@@ -224,6 +224,8 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
         Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # finds each project's next job
+        Index("ix_jobs_project_status_created", "project_id", "status", "created_at", "id"),  # lists by status
+        Index("ix_jobs_project_name_created", "project_id", "name", "created_at", "id"),  # lists by name
     )
 
 
