@@ -24,8 +24,9 @@ SavedNames = Annotated[list[ModuleName], Field(max_length=500)]
 LayerIndices = Annotated[list[Step], Field(max_length=1_000)]
 LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
-BEYOND_PEFT = {"basis", "row_share", "bias", "asa_pruned"}
+BEYOND_PEFT = {"basis", "row_share", "bias", "asa_pruned", "budget"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
+Budget = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,9})?%|lora:r=[1-9]\d{0,3})$", max_length=20)]
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
 
@@ -49,6 +50,11 @@ class AdamssSpec(BaseModel):
     """Share of each target's output rows that are trained: those with the largest loss gradient over the rows that a
     basis is taken from, and at least one of each subspace. The others are left alone and are no parameters; 1 trains
     all."""
+    budget: Count | Budget | None = None
+    """Largest number of elements of A and B together, in the place of `r`, `num_subspaces`, `subspace_rank` and
+    `row_share`, which are chosen from the shapes of the targets: a number, a share of the base's parameters such as
+    "0.05%", or "lora:r=1" for as many as a LoRA of that rank has on the same targets. `basis` is "inputs" then, unless
+    it is given. The dry run says what was chosen."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""

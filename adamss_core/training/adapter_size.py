@@ -6,6 +6,9 @@ from peft import PeftModel
 
 from adamss_core.adapter_files import active_adapter
 from adamss_core.removal import first_layout
+from adamss_core.spec import JobSpec, LinearModule
+from adamss_core.spec.budget import budget_elements
+from adamss_core.training.errors import TrainingError
 from adamss_core.training.request import AdapterSize
 
 
@@ -19,3 +22,27 @@ def adapter_size(model: PeftModel) -> AdapterSize:
         elements += sum(layout.lengths_a) * basis + sum(layout.lengths_b)
     in_full = model.get_nb_trainable_parameters()[0] - tuner.asa_summary(name)["trainable_parameters"]
     return AdapterSize(sum(layer.layouts[name].num_subspaces for layer in layers), elements, in_full)
+
+
+def check_budget(model: PeftModel, spec: JobSpec, size: AdapterSize) -> None:
+    """Refuse an adapter beyond `adamss.budget`: the planner chooses one within it, a run by itself does not.
+
+    Raises:
+        TrainingError: over_budget.
+    """
+    if spec.adamss.budget is None:
+        return
+    layers = model.base_model.adapted_layers(active_adapter(model))
+    modules = [
+        LinearModule(name=name, kind="", in_features=layer.in_features, out_features=layer.out_features, bias=False)
+        for name, layer in layers.items()
+    ]
+    own = sum(parameter.numel() for name, parameter in model.named_parameters() if ".adamss_" not in name)
+    allowed = budget_elements(spec.adamss.budget, modules, own)
+    if size.adapter_parameters > allowed:
+        raise TrainingError(
+            "over_budget",
+            f"The adapter has {size.adapter_parameters:,} elements of A and B, but adamss.budget allows {allowed:,}.",
+            hint="Let adamss_core.spec.budget.fit_budget choose r, K, rank and rows, as the service does.",
+            where="adamss.budget",
+        )

@@ -11,7 +11,7 @@ from peft import PeftModel
 from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
-from adamss_core.training.adapter_size import adapter_size
+from adamss_core.training.adapter_size import adapter_size, check_budget
 from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
@@ -49,7 +49,9 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     checkpoint = None if start is None else store.path(start)
     setup, model = prepare(request, reporter, accelerator, checkpoint)
     calibration = None if checkpoint is not None else calibrate_basis(setup, model)
-    reporter.planned(setup.plan, adapter_size(model))
+    size = adapter_size(model)
+    check_budget(model, setup.plan.spec, size)
+    reporter.planned(setup.plan, size)
     set_seed(request.spec.training.seed)  # whether a decomposition came from the cache must not matter
     trainer = Trainer(setup, model, store)
     trainer.adapter.progress.calibration = calibration

@@ -370,6 +370,8 @@ def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
         for part in plan.get("training_sets") or []
     }
+    if chosen := plan.get("budget"):
+        fields |= {"budget": chosen}
     if suggested := plan.get("suggested"):
         fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
     print_fields(fields)

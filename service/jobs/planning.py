@@ -19,6 +19,7 @@ from adamss_core.spec import (
     total_subspaces,
     with_defaults,
 )
+from adamss_core.spec.budget import CHOSEN, fit_budget
 from adamss_core.spec.modules_in_full import saved_warnings
 from adamss_core.spec.survey import Survey
 from service.datasets import repository as datasets
@@ -54,6 +55,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     problems = [found for chain in CHAINS for found in judge(chain, case)]
     try:
         facts, targets = fit(caller, case)
+        case, chosen = within_budget(case, facts, targets)
     except SpecProblem as problem:
         raise refusal(*problems, problem) from problem
     except InvalidRequest as problem:
@@ -63,9 +65,10 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     if problems:
         raise refusal(*problems)
     try:
-        return plan(caller, case, facts, targets)
+        made = plan(caller, case, facts, targets)
     except SpecProblem as problem:
         raise refusal(problem) from problem
+    return made.model_copy(update={"budget": chosen})
 
 
 def refusal(*problems: SpecProblem) -> InvalidRequest:
@@ -134,6 +137,22 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, Targets]:
     targets = targets_of(caller, spec, facts)
     check_saved_apart(spec.adamss, facts, targets.modules)
     return facts, targets
+
+
+def within_budget(case: Case, facts: ModelFacts, targets: Targets) -> tuple[Case, str | None]:
+    """Return the case with an adapter that keeps to `adamss.budget`, and what was chosen in words; None without one.
+
+    Raises:
+        SpecProblem: the budget is too small, or stands beside a field that it decides.
+    """
+    adamss = case.spec.adamss
+    if adamss.budget is None:
+        return case, None
+    if beside := [name for name in CHOSEN if name in adamss.model_fields_set]:
+        message = f"adamss.budget decides adamss.{beside[0]}: leave one of them out."
+        raise SpecProblem(f"adamss.{beside[0]}", message, "decided_by_budget")
+    fitted = fit_budget(adamss, targets.modules, facts.parameters)
+    return replace(case, spec=case.spec.model_copy(update={"adamss": fitted.spec})), fitted.reason
 
 
 def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> PlanOut:

@@ -33,6 +33,8 @@ class PlanOut(Out):
     derives them from the steps that its rows make."""
     suggested: list[str] = Field(default=[])
     """Fields that the job left out, and that are as the data set's `suggestion` has them."""
+    budget: str | None = None
+    """What was chosen for `adamss.budget`, and why; null without one."""
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
     training_sets: list[TrainingSetOut] = Field(default=[])

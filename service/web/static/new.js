@@ -202,6 +202,7 @@ function Plan({ plan }) {
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(path.split(".").reduce((part, name) => part[name], plan.spec))}`).join(", ")}.</p>` : null}
+    ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
     ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
     ${plan.schedule.length ? html`<${Chart} name="schedule" title="Scheduled subspaces" lines=${[
       { label: "scheduled", stepped: true, points: [[0, plan.estimate.subspaces ?? plan.schedule[0].wanted], ...plan.schedule.map(({ step, wanted }) => [step, wanted]), [plan.estimate.steps, plan.schedule.at(-1).wanted]] },
