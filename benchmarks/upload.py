@@ -143,8 +143,10 @@ def _upload(service: Service, file: Path, rows: int) -> Measured:
 
 
 def _peer(how: str, kind: Kind, file: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.upload_peer", how, kind.peer, str(file)]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    command = [sys.executable, "-P", "-m", "benchmarks.upload_peer", how, kind.peer, str(file)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+    result: dict[str, Any] = json.loads(answer)
     return result
 
 

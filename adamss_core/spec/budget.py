@@ -90,7 +90,7 @@ def _choice(modules: Sequence[LinearModule], allowed: int, good: int, widest: in
         if count_elements(modules, good, share, 1) <= allowed:
             rank = 1
             if share == 1:
-                rank = _largest(partial(count_elements, modules, good, share), allowed, min(good, MOST_RANK))
+                rank = _largest(partial(count_elements, modules, widest, share), allowed, min(widest, MOST_RANK))
             return rank, share, _largest(partial(_count, modules, share, rank), allowed, widest)
     least_r, least_share = min(LEAST_R, good), SHARES[-1]
     least = count_elements(modules, least_r, least_share, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.shared.database.tables import Job, JobStatus
+from service.shared.database.tables import Dataset, Job, JobStatus, Project, now
 from service.shared.jobs import states
 from tests.service.jobs.test_warm_start_rules import with_adapter
 from tests.service.support import Service, error_of, jsonl, run_job
@@ -97,6 +97,17 @@ def test_what_has_no_model_is_refused(service: Service) -> None:
     again = evaluate(service, other, dataset)
     assert (again.status_code, error_of(again.json())["code"]) == (409, "no_model")
     assert evaluate(service, trained(service), dataset, dataste="x").status_code == 422
+
+
+def test_another_projects_data_set_is_not_there(service: Service) -> None:
+    job, theirs = trained(service), other_rows(service)
+    with service.db.write() as session:
+        session.add(Project(id="proj_other", name="other", created_at=now()))
+        session.flush()
+        session.get_one(Dataset, theirs).project_id = "proj_other"
+    answer = service.client.post(f"/jobs/{job}/evaluate", json={"dataset": theirs})
+    error = error_of(answer.json())
+    assert (answer.status_code, error["code"], error["param"]) == (422, "unknown_dataset", "dataset")
 
 
 def test_rows_that_were_trained_on_and_unknown_labels_are_said(service: Service) -> None:
