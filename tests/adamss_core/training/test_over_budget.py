@@ -25,4 +25,4 @@ def test_an_adapter_beyond_the_budget_is_refused(model: Path, tmp_path: Path) ->
         run(request(model, tmp_path / "over", spec=spec_of(319)), recorder)
     assert (caught.value.code, caught.value.where) == ("over_budget", "adamss.budget")
     assert not recorder.of("train")
-    assert run(request(model, tmp_path / "within", spec=spec_of(320)), recorder).result["steps"] == 1
+    assert run(request(model, tmp_path / "within", spec=spec_of(320)), Recorder()).result["steps"] == 1
