@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory bench-start gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -95,6 +95,9 @@ bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,0
 
 bench-memory: $(STAMP)  ## memory, and sizes of files, of twelve jobs against their estimates (about fifteen minutes)
 	$(BIN)/python -m benchmarks.memory
+
+bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, first prediction, client, --help (two minutes)
+	$(BIN)/python -m benchmarks.start $(START)
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates

@@ -41,7 +41,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def render(self) -> str:
-        cells = [self.columns, *([_cell(value) for value in row] for row in self.rows)]
+        cells = [self.columns, *([cell(value) for value in row] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
         notes = [f"  {note}" for note in self.notes]
@@ -56,7 +56,7 @@ class Section:
         }
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -51,6 +51,7 @@ class StartMessage:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logger.info("start: the process begins")
     die_with_parent()
     return TrainingProcess(JobFolder(Path(sys.argv[1]))).run()
 

@@ -12,6 +12,7 @@ from adamss_core.training.batches import StepRows
 from adamss_core.training.idle_targets import IdleTargets
 from adamss_core.training.metric_accumulator import MetricAccumulator
 from adamss_core.training.optimizer import make_schedule
+from adamss_core.training.phases import log_phase
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 from adamss_core.training.step import StepOutcome
@@ -93,6 +94,8 @@ class AdapterTraining:
 
     def measure(self, outcome: StepOutcome, seconds: float) -> None:
         """Add a finished step to the metrics that the next log entry reports."""
+        if self.progress.step == self._first_step + 1:
+            log_phase("making first step", seconds)
         self.progress.seconds += seconds
         self.metrics.add(outcome.loss, outcome.loss_terms, outcome.rows, outcome.tokens, seconds)
 

@@ -19,6 +19,7 @@ from adamss_core.training.adapter_size import adapter_size
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.class_head import take_over_head
 from adamss_core.training.length_policy import encode_data, encode_test
+from adamss_core.training.phases import phase
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
@@ -41,15 +42,19 @@ def prepare(
         TrainingError: data or base model cannot be used.
     """
     task = task_on(request.spec, request.model, request.revision)
-    data = task.load_data(request, reporter)
+    with phase("reading rows"):
+        data = task.load_data(request, reporter)
     source = Source.of(request, data.classes)
-    processor = task.load_processor(source)
+    with phase("loading tokenizer or processor"):
+        processor = task.load_processor(source)
     set_seed(request.spec.training.seed)
-    base, fresh = _base(request, task, source, processor)
+    with phase("loading base model"):
+        base, fresh = _base(request, task, source, processor)
     if checkpoint is None and not take_over_head(base, fresh, task.auto_model, source, reporter):
         task.prepare_head(base, data)
     limit = task.limit(processor, base.config)
-    data, train, evaluation = encode_data(task, data, processor, limit, reporter)
+    with phase("encoding rows"):
+        data, train, evaluation = encode_data(task, data, processor, limit, reporter)
     test = None
     if data.test is not None:
         test_rows, test = encode_test(task, data.test, data.classes, processor, limit, reporter)
@@ -57,7 +62,8 @@ def prepare(
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
-    model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
+    with phase("adding adapter"):
+        model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
     plan = plan.for_subspaces(adapter_size(model).subspaces)
     if request.spec.training.gradient_checkpointing:
         checkpoint_activations(model, reporter)

@@ -19,6 +19,7 @@ from adamss_core.training.errors import translated_errors
 from adamss_core.training.final_evaluation import evaluate_published
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
+from adamss_core.training.phases import phase
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import Reporter, RunRequest, RunResult
@@ -40,7 +41,8 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
 def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     begun = time.monotonic()
-    accelerator = make_accelerator(request.spec)
+    with phase("finding device"):
+        accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
         reporter = NullReporter()
     store = CheckpointStore(RunFolder(request.folder).checkpoints, request.keep_checkpoints)
@@ -53,7 +55,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     check_budget(model, setup.plan.spec, size)
     reporter.planned(setup.plan, size)
     set_seed(request.spec.training.seed)  # whether a decomposition came from the cache must not matter
-    trainer = Trainer(setup, model, store)
+    with phase("making trainer"):
+        trainer = Trainer(setup, model, store)
     trainer.adapter.progress.calibration = calibration
     if checkpoint is not None:
         trainer.restore(checkpoint)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.start import BEGUN, LAST, read_phases
 from service.shared.database.tables import JobStatus
 from tests.adamss_core.training import support as core
 from tests.worker.support import DATASET, Service, is_alive, scaled_settings, stop, wait_for, wait_until
@@ -44,6 +45,13 @@ def test_job_trains_prunes_and_publishes(service: Service) -> None:
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
     assert len(service.artifacts(job_id)) == 4
+    ends, phases = read_phases(service.log(job_id))  # as `make bench-start` reads them
+    assert list(ends) == [
+        *("the process begins", "finding device", "reading rows", "loading tokenizer or processor"),
+        *("loading base model", "encoding rows", "adding adapter", "making trainer", "making first step"),
+    ]
+    assert sorted(ends.values()) == list(ends.values())
+    assert sum(phases.values()) <= ends[LAST] - ends[BEGUN] + 0.01
     for checkpoint in service.checkpoints(job_id):
         assert (service.settings.files.job(job_id).path / checkpoint.path).is_dir()
 
