@@ -30,7 +30,7 @@ from service.cli.terminal import console, data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import DatasetJson, JobJson
+    from service.client.types import DatasetJson, JobJson, JobSummaryJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -391,20 +391,20 @@ def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:
         put(f"{job['id']} is {job['status']}.{more}")
 
 
-def _best(job: JobJson) -> str:
+def _best(job: JobSummaryJson) -> str:
     """Such as `accuracy 0.8125`: the metric that chose the published checkpoint, or that an evaluation found."""
     chosen, result, kind = job.get("best_metric"), job["result"] or {}, "test" if job.get("evaluates") else "eval"
     value = result.get(f"{kind}_{chosen['name']}") if chosen else None
     return f"{chosen['name']} {value:.4f}" if chosen and value is not None else ""
 
 
-def _baseline(job: JobJson) -> str:
+def _baseline(job: JobSummaryJson) -> str:
     """Such as `0.5714`: the baseline's value of the metric that `_best` shows."""
     judgement = job.get("judgement")
     return f"{judgement['baseline']:.4f}" if judgement and judgement["baseline"] is not None else ""
 
 
-def _doubts(job: JobJson) -> list[str]:
+def _doubts(job: JobSummaryJson) -> list[str]:
     """Baseline and codes of the warnings, for a table."""
     return [_baseline(job), " ".join(warning["code"] for warning in job.get("warnings", []))]
 
@@ -415,5 +415,5 @@ def _print_warnings(job: JobJson) -> None:
         put(f"warning: {warning['code']}: {warning['message']}")
 
 
-def _steps(job: JobJson) -> str:
+def _steps(job: JobSummaryJson) -> str:
     return f"{job['progress']['step']}/{job['progress']['total_steps']}"

@@ -30,6 +30,7 @@ from service.client.types import (
     DatasetJson,
     EventJson,
     JobJson,
+    JobSummaryJson,
     LogPieceJson,
     MetricJson,
     SubspaceMapJson,
@@ -178,8 +179,8 @@ class Client:
 
     def list_jobs(
         self, status: str | None = None, name: str | None = None, limit: int = 50, *, evaluates: str | None = None
-    ) -> list[JobJson]:
-        """List jobs, newest first; with `evaluates`, the evaluations of that job's model."""
+    ) -> list[JobSummaryJson]:
+        """List jobs, newest first, without spec and plan; with `evaluates`, the evaluations of that job's model."""
         return list(self._pages("/jobs", {"status": status, "name": name, "evaluates": evaluates}, limit))
 
     def cancel(self, job: str) -> JobJson:

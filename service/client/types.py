@@ -72,15 +72,15 @@ class EvaluatedJson(TypedDict):
     dataset: str
 
 
-class JobJson(TypedDict):
-    """A fine-tuning job, or the evaluation of another one's model."""
+class JobSummaryJson(TypedDict):
+    """A job as lists show it: `Client.get_job` also returns its spec and plan."""
 
     id: str
     name: str
+    task: NotRequired[str | None]  # absent from services before 0.3, as is base_model
+    base_model: NotRequired[str | None]
     status: Status
     progress: ProgressJson
-    spec: dict[str, Any]
-    resolved: dict[str, Any]
     attempt: int
     error: ProblemJson | None
     asa: AsaCountsJson | None
@@ -90,6 +90,13 @@ class JobJson(TypedDict):
     judgement: NotRequired[JudgementJson | None]  # absent from services before 0.3, as are warnings
     warnings: NotRequired[list[WarningJson]]
     created_at: str
+
+
+class JobJson(JobSummaryJson):
+    """A fine-tuning job, or the evaluation of another one's model."""
+
+    spec: dict[str, Any]
+    resolved: dict[str, Any]
 
 
 class SuggestionJson(TypedDict):

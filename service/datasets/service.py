@@ -25,7 +25,7 @@ from service.projects.service import check_storage
 from service.shared.database.tables import Dataset, Job, now
 from service.shared.errors import Conflict, NotFound, quoted_names
 from service.shared.ids import new_id
-from service.shared.jobs.job_queries import unfinished_jobs
+from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
 
@@ -164,7 +164,8 @@ def delete(caller: Caller, dataset_id: str) -> None:
         dataset = repository.find(session, caller.project_id, dataset_id, lock=True)  # a submit locks it as well
         if dataset is None:
             raise not_found(dataset_id)
-        if users := [job.id for job in unfinished_jobs(session, caller.project_id) if _uses(job, dataset_id)]:
+        jobs = unfinished_naming(session, caller.project_id, dataset_id)
+        if users := [job.id for job in jobs if _uses(job, dataset_id)]:
             raise Conflict(
                 f"Unfinished jobs use this data set: {quoted_names(users)}. Cancel them or wait for their end.",
                 code="dataset_in_use",

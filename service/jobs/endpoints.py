@@ -19,6 +19,7 @@ from service.jobs.schemas import (
     CheckpointOut,
     EventOut,
     JobOut,
+    JobSummaryOut,
     LogOut,
     MapOut,
     MetricOut,
@@ -94,8 +95,8 @@ def list_jobs(
     ] = None,
     after: After = None,
     limit: Limit = 20,
-) -> Page[JobOut]:
-    """The project's jobs, newest first."""
+) -> Page[JobSummaryOut]:
+    """Lists the project's jobs, newest first, without spec and plan: `GET /jobs/{id}` has them."""
     return service.list_jobs(caller, status or [], name, evaluates, after, limit)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from service.shared.database.clock import database_now
 from service.shared.database.tables import (
@@ -28,7 +29,20 @@ from service.shared.database.tables import (
 )
 
 CHUNK = 5_000  # numbers in one statement
+AMONG = 200  # newest succeeded jobs of a project that are searched for alike ones
 _COPIED: dict[str, ColumnElement[Any]] = {name: MetricRow.__table__.c[name] for name in ("loss", "grad_norm")}
+
+
+@dataclass(frozen=True)
+class ListedJob:
+    """A job of a list, without its spec and plan, which are most of its bytes; of them only what lists show."""
+
+    job: Job
+    task: str | None
+    problem_type: str | None
+    base_model: str | None
+    metric: str | None  # by which checkpoints are compared
+    evaluates: Json | None
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -44,9 +58,12 @@ def page(
     evaluates: str | None,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> Sequence[Job]:
+) -> Sequence[ListedJob]:
     """List a page of the project's jobs, newest first."""
-    statement = select(Job).where(Job.project_id == project_id)
+    paths = ("task",), ("problem_type",), ("base_model",), ("training", "metric_for_best")
+    shown = [Job.resolved[("spec", *path)].as_string() for path in paths]
+    slim = (defer(Job.spec, raiseload=True), defer(Job.resolved, raiseload=True))
+    statement = select(Job, *shown, Job.resolved["evaluates"]).options(*slim).where(Job.project_id == project_id)
     if status:
         statement = statement.where(Job.status.in_(status))
     if name is not None:
@@ -55,7 +72,8 @@ def page(
         statement = statement.where(Job.evaluates == evaluates)
     if after is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < after)
-    return session.scalars(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
+    found = session.execute(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))
+    return [ListedJob(*row) for row in found]
 
 
 def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:
@@ -187,11 +205,14 @@ def live_resources(session: Session, within_seconds: float) -> list[Json]:
 
 
 def finished_with(session: Session, project_id: str, base_model: str, task: str, limit: int) -> Sequence[Job]:
-    """List the project's last succeeded jobs of a task on a base model, newest first."""
-    spec = Job.resolved["spec"]
-    statement = (
-        select(Job)
+    """List the last succeeded jobs of a task on a base model among the project's newest `AMONG`, newest first."""
+    newest = (
+        select(Job.id)
         .where(Job.project_id == project_id, Job.status == JobStatus.SUCCEEDED)
-        .where(spec["base_model"].as_string() == base_model, spec["task"].as_string() == task)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(AMONG)
     )
-    return session.scalars(statement.order_by(Job.ended_at.desc()).limit(limit)).all()
+    spec = Job.resolved["spec"]
+    alike = (spec["base_model"].as_string() == base_model, spec["task"].as_string() == task)
+    statement = select(Job).where(Job.id.in_(newest), *alike)
+    return session.scalars(statement.order_by(Job.created_at.desc()).limit(limit)).all()

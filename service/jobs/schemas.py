@@ -11,8 +11,9 @@ from adamss_core.spec import Estimate, JobSpec, ScheduleStep
 from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
+from service.jobs.repository import ListedJob
 from service.jobs.training_sets import TrainingSetOut
-from service.shared.database.tables import Job, JobStatus, SubspaceMap
+from service.shared.database.tables import Job, JobStatus, Json, SubspaceMap
 
 
 class PlanOut(Out):
@@ -145,8 +146,8 @@ class EvaluatedOut(Out):
     """Id of the data set of the rows."""
 
 
-class JobOut(Out):
-    """A fine-tuning job, or the evaluation of another one's model."""
+class JobSummaryOut(Out):
+    """A job as lists show it: without its spec and plan, which `GET /jobs/{id}` has."""
 
     object: Literal["job"] = "job"
     """Always "job"."""
@@ -154,6 +155,10 @@ class JobOut(Out):
     """Its id."""
     name: str
     """Its name, from the spec."""
+    task: str | None
+    """Its task."""
+    base_model: str | None
+    """Its base model."""
     status: JobStatus
     """queued, running, pausing, paused, cancelling, succeeded, failed or cancelled."""
     progress: ProgressOut
@@ -165,8 +170,7 @@ class JobOut(Out):
     evaluates: EvaluatedOut | None = None
     """The model that it evaluates instead of training one; null for every other job."""
     result: dict[str, Any] | None
-    """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
-    A job that evaluates has `test_...` only."""
+    """Numbers of the finished model's evaluation; a job that evaluates has `test_...` only."""
     judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
     warnings: list[WarningOut] = Field(default=[])
@@ -175,11 +179,6 @@ class JobOut(Out):
     """Why it failed."""
     attempt: int
     """How often it has been started; above 1 after a lost worker or a restart."""
-    spec: dict[str, Any]
-    """The spec as it was sent."""
-    resolved: dict[str, Any]
-    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
-    job runs, the steps, the ASA schedule and the trained parameters are those that the run has counted."""
     created_at: datetime
     """When it was submitted."""
     queued_at: datetime
@@ -188,6 +187,19 @@ class JobOut(Out):
     """When it first ran."""
     ended_at: datetime | None
     """When it ended."""
+
+
+class JobOut(JobSummaryOut):
+    """A fine-tuning job, or the evaluation of another one's model."""
+
+    result: dict[str, Any] | None
+    """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
+    A job that evaluates has `test_...` only."""
+    spec: dict[str, Any]
+    """The spec as it was sent."""
+    resolved: dict[str, Any]
+    """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
+    job runs, the steps, the ASA schedule and the trained parameters are those that the run has counted."""
 
 
 class MetricOut(Out):
@@ -323,38 +335,49 @@ def show_map(row: SubspaceMap) -> MapOut:
     return MapOut.model_validate({**row.summary, "seq": row.seq, "step": row.step})
 
 
-def best_metric(job: Job) -> BestMetricOut | None:
-    """Return the metric that the job's checkpoints are compared by; None where its plan names none."""
-    spec = job.resolved.get("spec", {})
-    metric = find_metric(spec.get("task"), spec.get("problem_type"), spec.get("training", {}).get("metric_for_best"))
-    return None if metric is None else BestMetricOut(name=metric.name, direction=metric.direction)
-
-
 def render(job: Job) -> JobOut:
-    return JobOut.model_validate(
-        {
-            "id": job.id,
-            "name": job.name,
-            "status": job.status,
-            "progress": {
-                "step": job.step,
-                "total_steps": job.total_steps,
-                "epoch": job.epoch,
-                "eta_seconds": job.eta_seconds,
-            },
-            "asa": job.asa,
-            "best_metric": best_metric(job),
-            "evaluates": job.resolved.get("evaluates"),
-            "result": job.result,
-            "judgement": (job.result or {}).get("judgement"),
-            "warnings": (job.result or {}).get("warnings", []),
-            "error": job.error,
-            "attempt": job.attempt,
-            "spec": job.spec,
-            "resolved": job.resolved,
-            "created_at": job.created_at,
-            "queued_at": job.queued_at,
-            "started_at": job.started_at,
-            "ended_at": job.ended_at,
-        }
+    spec = job.resolved.get("spec", {})
+    listed = ListedJob(
+        job,
+        spec.get("task"),
+        spec.get("problem_type"),
+        spec.get("base_model"),
+        spec.get("training", {}).get("metric_for_best"),
+        job.resolved.get("evaluates"),
     )
+    return JobOut.model_validate(_summary(listed) | {"result": job.result, "spec": job.spec, "resolved": job.resolved})
+
+
+def summarise(listed: ListedJob) -> JobSummaryOut:
+    result = listed.job.result
+    numbers = result and {name: value for name, value in result.items() if not isinstance(value, (dict, list))}
+    return JobSummaryOut.model_validate(_summary(listed) | {"result": numbers})
+
+
+def _summary(listed: ListedJob) -> Json:
+    job, result = listed.job, listed.job.result or {}
+    metric = find_metric(listed.task, listed.problem_type, listed.metric)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "task": listed.task,
+        "base_model": listed.base_model,
+        "status": job.status,
+        "progress": {
+            "step": job.step,
+            "total_steps": job.total_steps,
+            "epoch": job.epoch,
+            "eta_seconds": job.eta_seconds,
+        },
+        "asa": job.asa,
+        "best_metric": None if metric is None else {"name": metric.name, "direction": metric.direction},
+        "evaluates": listed.evaluates,
+        "judgement": result.get("judgement"),
+        "warnings": result.get("warnings", []),
+        "error": job.error,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "queued_at": job.queued_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+    }

@@ -19,13 +19,13 @@ from service.http.paging import Page, cursor, parse_cursor, split
 from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
 from service.jobs.planning import plan_job, refusal
-from service.jobs.schemas import JobOut, PlanOut
+from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
 from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
-from service.shared.jobs.job_queries import unfinished_jobs
+from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.jobs.webhooks import check_webhook
 
 
@@ -80,12 +80,12 @@ def create(caller: Caller, insert: Callable[[Session], Job], idempotency_key: st
 
 def list_jobs(
     caller: Caller, status: list[JobStatus], name: str | None, evaluates: str | None, after: str | None, limit: int
-) -> Page[JobOut]:
+) -> Page[JobSummaryOut]:
     with caller.db.read() as session:
         jobs = repository.page(session, caller.project_id, status, name, evaluates, parse_cursor(after), limit + 1)
     rows, more = split(jobs, limit)
-    end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
-    return Page(data=[schemas.render(job) for job in rows], has_more=more, next=end)
+    end = cursor(rows[-1].job.created_at, rows[-1].job.id) if rows else None
+    return Page(data=[schemas.summarise(row) for row in rows], has_more=more, next=end)
 
 
 def show(caller: Caller, job_id: str) -> JobOut:
@@ -136,7 +136,7 @@ def delete(caller: Caller, job_id: str) -> None:
                 code=f"job_{job.status}",
                 param="status",
             )
-        for other in unfinished_jobs(session, caller.project_id):
+        for other in unfinished_naming(session, caller.project_id, job_id):
             if job_id in (other.spec.get("init_from"), other.evaluates):
                 use = "evaluates this job's model" if other.evaluates else "starts from this job's adapter"
                 raise Conflict(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.jobs.schemas import JobOut
+from service.jobs.schemas import JobSummaryOut
 from tests.browser.conftest import Tab
 from tests.service.cli.test_jobs import JUDGEMENT, WARNING
 
@@ -37,14 +37,14 @@ def listed(number: int, **changes: Any) -> dict[str, Any]:
         "result": {"eval_accuracy": 0.5},
         "error": None,
         "attempt": 1,
-        "spec": {},
-        "resolved": {"spec": {"task": "text-classification", "base_model": "tiny"}},
+        "task": "text-classification",
+        "base_model": "tiny",
         "created_at": f"2026-01-{number + 1:02}T10:00:00Z",
         "queued_at": "2026-01-01T10:00:00Z",
         "started_at": None,
         "ended_at": None,
     }
-    return JobOut.model_validate(fields | changes).model_dump(mode="json")
+    return JobSummaryOut.model_validate(fields | changes).model_dump(mode="json")
 
 
 def show(tab: Tab, jobs: list[dict[str, Any]]) -> None:
@@ -85,9 +85,13 @@ def test_best_is_what_the_job_is_chosen_by_and_the_best_comes_first(tab: Tab) ->
 @pytest.mark.parametrize("width", [820, 1024, 1280, 1440, 1920])
 def test_no_button_of_the_table_is_cut_off(tab: Tab, width: int) -> None:
     model = "some-organisation/A-Model-With-A-Long-Name-7B-Instruct"
-    resolved = {"spec": {"task": "token-classification", "base_model": model}}
     progress = {"step": 12_345, "total_steps": 100_000, "epoch": 1.0, "eta_seconds": 123_456.0}
-    long = {"resolved": resolved, "asa": {"total": 1920, "active": 1920, "target": 960}, "progress": progress}
+    long = {
+        "task": "token-classification",
+        "base_model": model,
+        "asa": {"total": 1920, "active": 1920, "target": 960},
+        "progress": progress,
+    }
     names = ["a name of many words that goes on and on " * 3, "anamewithoutanyspaceinit" * 8, "short"]
     states = ["running", "queued", "paused", "cancelling", "succeeded", "failed"]
     perplexity = {"best_metric": {"name": "perplexity", "direction": "min"}, "result": {"eval_perplexity": 1234.5}}

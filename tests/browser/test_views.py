@@ -293,9 +293,10 @@ def test_clone_keeps_every_field_and_delete_removes_the_job(tab: Tab, up: Up, jo
         page.wait_for_selector("main[data-job]")
         copies = [one for one in client.list_jobs(limit=20) if one["id"] != made["id"] and "pattern" in one["name"]]
         assert len(copies) == 1
+        copied = client.get_job(copies[0]["id"])["spec"]
         for block in ("adamss", "training"):
             for name, value in made["spec"][block].items():
-                assert copies[0]["spec"][block][name] == value, name
+                assert copied[block][name] == value, name
         client.wait(copies[0]["id"], timeout=SECONDS)
         page.get_by_role("button", name="Delete").click()
         page.wait_for_selector("h1:text-is('Jobs')")

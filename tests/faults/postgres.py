@@ -66,19 +66,19 @@ class Postgres:
     def freeze(self) -> None:
         """It accepts connections, as the system does that for it, and answers nothing."""
         self._signal(signal.SIGSTOP)
-        wait_until(lambda: all(process_state(pid) in "TX" for pid in self._pids()))
+        wait_until(lambda: all(process_state(pid) in "TX" for pid in self.pids()))
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
         main = int((self._folder / "postmaster.pid").read_text().split()[0])
         with suppress(OSError):
             return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
         return [main]
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in self._pids():
+        for pid in self.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 

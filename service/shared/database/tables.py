@@ -72,6 +72,7 @@ class JobStatus(StrEnum):
 
 
 TERMINAL = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+UNFINISHED = tuple(status for status in JobStatus if status not in TERMINAL)
 LEASED = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)  # a worker holds the lease
 
 

@@ -29,8 +29,8 @@ const COLUMNS = [
   ["name", "Name", (job) => job.name.toLowerCase()],
   ["status", "Status", (job) => job.status],
   ["progress", "Progress", (job) => job.progress.step / Math.max(1, job.progress.total_steps)],
-  ["task", "Task", (job) => job.resolved.spec.task],
-  ["model", "Model", (job) => job.resolved.spec.base_model],
+  ["task", "Task", (job) => job.task],
+  ["model", "Model", (job) => job.base_model],
   ["subspaces", "Subspaces", (job) => job.asa?.active ?? Infinity],
   ["best", "Best", goodness],
   ["created", "Created", (job) => job.created_at],
@@ -89,8 +89,8 @@ function Row({ job, chosen, choose, reload, forget }) {
       <progress max=${Math.max(1, total)} value=${step} aria-label=${`Progress of ${job.name}`}></progress>
       <br /><span class="muted">${number(step)} of ${number(total)}${job.status === "running" && eta ? `, ${duration(eta)} left` : ""}</span>
     </td>
-    <td>${job.resolved.spec.task}</td>
-    <td>${job.resolved.spec.base_model}</td>
+    <td>${job.task}</td>
+    <td>${job.base_model}</td>
     <td class="num">${job.asa ? html`${job.asa.active}<span class="muted"> of ${job.asa.total}${job.asa.target === null ? "" : `, target ${job.asa.target}`}</span>` : "–"}</td>
     <td class="num">${metric ? html`${number(metric[1])}<br /><span class="muted">${metric[0]}${baseline(job)}</span>` : "–"}${(job.warnings ?? []).map(
       (warning) => html`<br /><span class="error" title=${warning.message} key=${warning.code + warning.data}>${words(warning.code)}</span>`,
@@ -112,7 +112,7 @@ export function Jobs() {
   const search = text.toLowerCase();
   const shown = (jobs ?? [])
     .filter((job) => !onlyStatus || job.status === onlyStatus)
-    .filter((job) => `${job.name} ${job.id} ${job.resolved.spec.base_model} ${job.resolved.spec.task}`.toLowerCase().includes(search))
+    .filter((job) => `${job.name} ${job.id} ${job.base_model} ${job.task}`.toLowerCase().includes(search))
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 

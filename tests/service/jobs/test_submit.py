@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from service.shared.database.tables import Dataset, Job
+from service.shared.jobs import states
 from tests.service.support import Service, error_of, events_of, finish, report_metrics, run_job
 
 
@@ -116,6 +117,31 @@ def test_jobs_are_listed_newest_first_page_by_page(any_service: Service) -> None
     assert (bad.status_code, error_of(bad.json())["param"]) == (422, "status[0]")
 
 
+def test_a_list_has_everything_of_a_job_but_its_spec_and_plan(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    attempt = run_job(any_service, job_id)
+    result = {"eval_accuracy": 0.9, "before_training": {"accuracy": 0.5}}
+    with any_service.db.write() as session:
+        assert states.succeed(session, job_id, attempt, result)
+    (listed,) = any_service.client.get("/jobs").json()["data"]
+    whole = any_service.client.get(f"/jobs/{job_id}").json()
+    assert (listed["task"], listed["base_model"]) == ("text-classification", "tiny")
+    assert listed["best_metric"] == {"name": "accuracy", "direction": "max"}
+    assert set(whole) - set(listed) == {"spec", "resolved"}
+    assert listed == {name: whole[name] for name in listed} | {"result": {"eval_accuracy": 0.9}}
+    assert whole["result"] == result
+
+
+def test_an_evaluation_is_listed_with_the_model_that_it_evaluates(any_service: Service) -> None:
+    job_id = any_service.submit()["id"]
+    evaluated = {"job": "job_other", "model": "base", "dataset": "ds_other"}
+    with any_service.db.write() as session:
+        job = session.get_one(Job, job_id)
+        job.resolved = job.resolved | {"evaluates": evaluated}
+    (listed,) = any_service.client.get("/jobs").json()["data"]
+    assert listed["evaluates"] == evaluated
+
+
 def test_cancel_ends_a_queued_job_and_asks_a_running_one(any_service: Service) -> None:
     queued, running = any_service.submit()["id"], any_service.submit()["id"]
     run_job(any_service, running)
@@ -144,6 +170,15 @@ def test_delete_removes_an_ended_job_and_its_files(any_service: Service) -> None
     assert not log.parent.exists()
     assert not (any_service.settings.files.job_artifacts(job_id)).exists()
     assert any_service.client.post("/jobs", json=spec, headers={"Idempotency-Key": "k"}).json()["id"] != job_id
+
+
+def test_a_job_that_only_another_ones_name_mentions_is_deleted(any_service: Service) -> None:
+    done = any_service.submit()
+    run_job(any_service, done["id"])
+    finish(any_service, done["id"], b"zip")
+    any_service.submit(name=f"after {done['id']}, on {done['spec']['dataset']['train']}")
+    for path in (f"/jobs/{done['id']}", f"/datasets/{done['spec']['dataset']['train']}"):
+        assert any_service.client.delete(path).status_code == 204
 
 
 def test_a_data_set_in_use_cannot_be_deleted(any_service: Service) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.jobs import repository
 from service.shared.database.tables import Job, JobStatus, Worker, now
 from service.shared.resources import Resources
 from tests.service.support import Service
@@ -94,6 +95,18 @@ def test_seconds_come_from_finished_jobs(service: Service) -> None:
     assert service.client.post("/jobs?dry_run=true", json=spec).json()["estimate"]["seconds"] == 0.1 * rows + 1
     slower = spec | {"training": {"gradient_checkpointing": True}}
     assert service.client.post("/jobs?dry_run=true", json=slower).json()["estimate"]["seconds"] is None
+
+
+def test_only_the_newest_succeeded_jobs_are_searched(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = service.spec()
+    old, other = (service.client.post("/jobs", json=spec).json()["id"] for _ in range(2))
+    measured = {"training_seconds": 8.0, "seconds": 10.0, "train_rows": 40, "train_tokens": 200, "epochs": 2.0}
+    finish(service, old, device="cpu", **measured)
+    finish(service, other)
+    plan = "/jobs?dry_run=true"
+    assert service.client.post(plan, json=spec).json()["estimate"]["seconds"] is not None
+    monkeypatch.setattr(repository, "AMONG", 1)
+    assert service.client.post(plan, json=spec).json()["estimate"]["seconds"] is None
 
 
 def test_a_result_of_an_older_version_says_nothing_of_time(service: Service) -> None:

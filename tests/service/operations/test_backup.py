@@ -48,7 +48,7 @@ def test_a_running_service_comes_back_whole(service: Service, tmp_path: Path, ti
         assert (fresh.files.job(going).checkpoints / "step-00000002" / "state.json").exists()
         assert (fresh.files.model(MODEL) / "config.json").exists()
         assert not (fresh.files.datasets / "ds_unregistered.jsonl").exists()
-        dataset = jobs[going]["spec"]["dataset"]["train"]
+        dataset = restored.client.get(f"/jobs/{going}").json()["spec"]["dataset"]["train"]
         assert (fresh.files.dataset_rows(dataset)).read_text()
         # Without it, evaluation rows that training would see are not warned of any more.
         assert (fresh.files.dataset_hashes(dataset)).exists()
