@@ -28,6 +28,7 @@ def resolved_by_run(resolved: dict[str, Any], plan: Plan, size: AdapterSize) -> 
         "least_trainable_parameters": size.trainable_parameters,
         "range_reason": None,
         "adapter_parameters": size.adapter_parameters,
+        "elements": size.elements(adamss).model_dump(),
         "head_parameters": size.head_parameters,
     }
     return resolved | {

@@ -51,10 +51,11 @@ class AdamssSpec(BaseModel):
     basis is taken from, and at least one of each subspace. The others are left alone and are no parameters; 1 trains
     all."""
     budget: Count | Budget | None = None
-    """Largest number of elements of A and B together, in the place of `r`, `num_subspaces`, `subspace_rank` and
-    `row_share`, which are chosen from the shapes of the targets: a number, a share of the base's parameters such as
-    "0.05%", or "lora:r=1" for as many as a LoRA of that rank has on the same targets. `basis` is "inputs" then, unless
-    it is given. The dry run says what was chosen."""
+    """Largest number of elements of A and B in the published adapter, in the place of `r`, `num_subspaces`,
+    `subspace_rank` and `row_share`, which are chosen from the shapes of the targets: a number, a share of the base's
+    parameters such as "0.05%", or "lora:r=1" for as many as a LoRA of that rank has on the same targets. `basis` is
+    "inputs" then, and with ASA half of the subspaces stay, unless these are given. Where the budget is small and
+    neither targets nor layers are named, the first layers are left out. The dry run says what was chosen and why."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""

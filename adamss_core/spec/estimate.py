@@ -14,7 +14,15 @@ from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_bat
 from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
 from adamss_core.spec.modules_in_full import default_heads, saved_parameters, trained_in_full, untied_parameters
 from adamss_core.spec.plan import Plan
-from adamss_core.spec.shapes import LoraShape, Shape, kept_subspaces, lora_ranks, shape_of
+from adamss_core.spec.shapes import (
+    LoraShape,
+    Shape,
+    elements_left,
+    kept_subspaces,
+    lora_ranks,
+    removes_pruned,
+    shape_of,
+)
 from adamss_core.spec.tasks import record_of
 
 FILE_OVERHEAD = 20_000  # config, manifest, card and zip directory
@@ -46,6 +54,19 @@ class ArtifactBytes(BaseModel):
     """The merged model."""
 
 
+class Elements(BaseModel):
+    """Elements of A and B over all modules, at most where the weights decide over sizes; the head is left out."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    peak: int
+    """Those that training starts with."""
+    end: int
+    """Those that are still trained when ASA has pruned."""
+    published: int
+    """Those that the published adapter has: with pruned ones that are frozen, without those that are removed."""
+
+
 class Estimate(BaseModel):
     """What a job will do and need."""
 
@@ -61,6 +82,8 @@ class Estimate(BaseModel):
     once the job runs."""
     adapter_parameters: int
     """Of these, A and B."""
+    elements: Elements | None = None
+    """A and B at the start, at the end and in the published adapter; null in plans of older versions."""
     head_parameters: int
     """Of these, the head and other modules that are trained in full."""
     subspaces: int
@@ -153,6 +176,7 @@ def estimate(
         least_trainable_parameters=sum(shape.least for shape in shapes) + saved,
         range_reason=_range_reason(spec.adamss, facts, shapes),
         adapter_parameters=adapter,
+        elements=planned_elements(spec.adamss, shapes),
         head_parameters=saved,
         subspaces=sum(shape.subspaces for shape in shapes),
         modules=len(shapes),
@@ -200,6 +224,13 @@ def kept_after(spec: AdamssSpec, step: int, subspaces: int) -> int:
         return target
     left = 1 - (step - init) / (final - init)
     return int(target + (subspaces - target) * left**spec.asa_schedule_exponent)
+
+
+def planned_elements(spec: AdamssSpec, shapes: Sequence[Shape]) -> Elements:
+    """Count A and B of all modules before and after pruning."""
+    total, peak = sum(shape.subspaces for shape in shapes), sum(shape.a + shape.b for shape in shapes)
+    end = elements_left(shapes, min(spec.asa_target_subspaces, total)) if spec.use_asa else peak
+    return Elements(peak=peak, end=end, published=end if removes_pruned(spec) else peak)
 
 
 def _sketch(shape: Shape, spec: AdamssSpec) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from heapq import nlargest
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +29,7 @@ class Shape(BaseModel):
     a: int
     b: int
     a_of_subspace: int
+    b_of_subspace: int
     inputs: int
     columns: int
     rows: int
@@ -53,6 +55,7 @@ def shape_of(module: LinearModule, spec: AdamssSpec) -> Shape:
         a=sizes.most_ranks * basis,
         b=most_b,
         a_of_subspace=rank * basis,
+        b_of_subspace=most_b - (subspaces - 1),  # the others have a row each
         inputs=module.in_features,
         columns=columns,
         rows=rows,
@@ -72,10 +75,22 @@ class LoraShape(NamedTuple):
         return self.rank * (shape.inputs + shape.rows) + self.bias * shape.rows
 
 
+def removes_pruned(spec: AdamssSpec) -> bool:
+    """Return whether pruned subspaces are left out of the published adapter."""
+    return spec.use_asa and spec.asa_pruned == "removed"
+
+
 def kept_subspaces(spec: AdamssSpec, subspaces: int) -> int:
     """Return how many of all subspaces the published adapter has: pruned ones too, where they are frozen."""
-    removes = spec.use_asa and spec.asa_pruned == "removed"
-    return min(spec.asa_target_subspaces, subspaces) if removes else subspaces
+    return min(spec.asa_target_subspaces, subspaces) if removes_pruned(spec) else subspaces
+
+
+def elements_left(shapes: Sequence[Shape], kept: int) -> int:
+    """Return how many elements of A and B `kept` subspaces over all modules have, at most."""
+    gone = sum(shape.subspaces for shape in shapes) - kept
+    every = sum(shape.a + shape.b for shape in shapes)
+    largest = (shape.a_of_subspace + shape.b_of_subspace for shape in shapes for _ in range(shape.subspaces))
+    return min(every - gone * min(shape.basis + 1 for shape in shapes), sum(nlargest(kept, largest)))
 
 
 def lora_ranks(spec: AdamssSpec, shapes: Sequence[Shape], kept: int) -> tuple[int, int]:

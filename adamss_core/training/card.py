@@ -155,7 +155,7 @@ def _method(manifest: dict[str, Any]) -> str:
         f"{training['head_learning_rate'] or training['learning_rate']:g}), batch "
         f"{training['batch_size'] * training['gradient_accumulation_steps']}, {result['steps']} steps, seed "
         f"{training['seed']}{_losses(training)}. {result['trainable_parameters']:,} parameters were trained at the end."
-        f"{_start(spec)}{_basis(spec, result)}{_biases(adamss)}{_former_names(manifest)}"
+        f"{_elements(result)}{_start(spec)}{_basis(spec, result)}{_biases(adamss)}{_former_names(manifest)}"
     )
     if adamss["use_asa"]:
         text += (
@@ -167,6 +167,15 @@ def _method(manifest: dict[str, Any]) -> str:
     if lora := manifest.get("lora"):
         text += f"\n\nThe LoRA has rank {lora['rank']}" + (" and biases." if lora["lora_bias"] else ".")
     return text
+
+
+def _elements(result: dict[str, Any]) -> str:
+    """Count A and B at the start, at the end and as published; artifacts of older versions did not."""
+    counts = result.get("elements")
+    if not counts:
+        return ""
+    peak, end, published = (f"{counts[name]:,}" for name in ("peak", "end", "published"))
+    return f" Elements of A and B: {peak} at the start, {end} trained at the end, {published} published."
 
 
 def _start(spec: dict[str, Any]) -> str:

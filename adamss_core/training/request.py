@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from adamss_core.spec import JobSpec, Plan
+from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.estimate import Elements
+from adamss_core.spec.shapes import removes_pruned
 
 MetricKind = Literal["train", "eval"]
 Values = dict[str, float | int | None]
@@ -95,15 +98,22 @@ class AdapterSize:
         subspaces: over all modules.
         adapter_parameters: elements of A and B.
         head_parameters: elements of the head and other modules that are trained in full.
+        left: elements of A and B that are trained when ASA has pruned, at most.
     """
 
     subspaces: int
     adapter_parameters: int
     head_parameters: int
+    left: int
 
     @property
     def trainable_parameters(self) -> int:
         return self.adapter_parameters + self.head_parameters
+
+    def elements(self, spec: AdamssSpec) -> Elements:
+        """Return A and B at the start, at the end and in the published adapter."""
+        published = self.left if removes_pruned(spec) else self.adapter_parameters
+        return Elements(peak=self.adapter_parameters, end=self.left, published=published)
 
 
 class Reporter(Protocol):

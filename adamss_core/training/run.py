@@ -11,7 +11,7 @@ from peft import PeftModel
 from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
-from adamss_core.training.adapter_size import adapter_size, check_budget
+from adamss_core.training.adapter_size import adapter_size, check_budget, published_elements
 from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
@@ -22,7 +22,7 @@ from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.phases import phase
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
-from adamss_core.training.request import Reporter, RunRequest, RunResult
+from adamss_core.training.request import AdapterSize, Reporter, RunRequest, RunResult
 from adamss_core.training.setup import make_accelerator
 from adamss_core.training.snapshot import ADAPTER
 
@@ -63,7 +63,7 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
     report_start(trainer.adapter)
     trainer.train()
     published, step = _published_model(trainer, store)
-    result = _result(trainer.adapter, published, step, time.monotonic() - begun)
+    result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
     main = accelerator.is_main_process
@@ -113,10 +113,11 @@ def _published_model(trainer: Trainer, store: CheckpointStore) -> tuple[PeftMode
     return live.to("cpu").eval(), progress.step
 
 
-def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: float) -> dict[str, Any]:
+def _result(adapter: AdapterTraining, size: AdapterSize, model: PeftModel, step: int, seconds: float) -> dict[str, Any]:
     """Return the facts of a finished run.
 
     Args:
+        size: before the first step.
         model: the published model.
         step: at which it was published.
         seconds: of this process, from its start.
@@ -139,6 +140,11 @@ def _result(adapter: AdapterTraining, model: PeftModel, step: int, seconds: floa
         "labels": setup.data.classes,
         "pruning": {"total": summary["total"], "active": summary["active"], "target": summary["target"]},
         "trainable_parameters": adapter.trainable_parameters,
+        "elements": {
+            "peak": size.adapter_parameters,
+            "end": adapter.trainable_parameters - size.head_parameters,
+            "published": published_elements(model),
+        },
         **({"calibration": progress.calibration} if progress.calibration else {}),
         "device": setup.accelerator.device.type,
         "training_seconds": progress.seconds,

@@ -12,6 +12,7 @@ import typer
 
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
+from service.cli.estimate import elements_line, show_estimate
 from service.cli.output import (
     CliError,
     Exit,
@@ -23,7 +24,6 @@ from service.cli.output import (
     number,
     print_fields,
     print_table,
-    size,
     when,
 )
 from service.cli.terminal import console, data_output, put, put_json, put_piece
@@ -63,7 +63,7 @@ def submit(
         if dry_run:
             with ExitStack() as stack:
                 ids = [stack.enter_context(_dataset_while(client, given)) for given in dataset or []]
-                _show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
+                show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
             return
         job = client.submit(_trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset or []]))
         if not watch:
@@ -119,6 +119,9 @@ def show(job: JobId, as_json: Json = False) -> None:
         fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
+    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
+    if counts:
+        fields["elements of A and B"] = elements_line(counts)
     adamss: dict[str, Any] = found["spec"].get("adamss") or {}
     if adamss.get("bias") == "frozen":
         fields["biases"] = "frozen"
@@ -340,48 +343,6 @@ def _basis(job: JobJson) -> str | None:
     found = (job["result"] or {}).get("calibration")
     cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
     return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
-
-
-def _yes_no(value: Any) -> Any:
-    """Spell out a truth value; any other stays as it is."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-
-
-def _show_estimate(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        put_json(plan)
-        return
-    estimate: dict[str, Any] = dict(plan["estimate"])
-    files = estimate.pop("artifact_bytes", None) or {}
-    phases = estimate.pop("memory_phases", None) or {}
-    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
-    if (memory := estimate.get("memory_bytes")) is not None:
-        fields |= {"memory": size(memory)}
-        del fields["memory bytes"]
-    if (seconds := estimate.get("seconds")) is not None:
-        fields |= {"time": duration(seconds)}
-    fields.pop("seconds", None)
-    rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
-    fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
-    fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
-    fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
-    fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
-    fields |= {
-        f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
-        for part in plan.get("training_sets") or []
-    }
-    if chosen := plan.get("budget"):
-        fields |= {"budget": chosen}
-    if suggested := plan.get("suggested"):
-        fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
-    print_fields(fields)
-    for warning in plan.get("warnings") or []:
-        put(f"warning: {warning}")
-
-
-def _value_at(spec: dict[str, Any], path: str) -> Any:
-    block, _, name = path.rpartition(".")
-    return (spec[block] if block else spec)[name]
 
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:

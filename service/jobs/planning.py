@@ -55,7 +55,7 @@ def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
     problems = [found for chain in CHAINS for found in judge(chain, case)]
     try:
         facts, targets = fit(caller, case)
-        case, chosen = within_budget(case, facts, targets)
+        case, targets, chosen = within_budget(case, facts, targets)
     except SpecProblem as problem:
         raise refusal(*problems, problem) from problem
     except InvalidRequest as problem:
@@ -139,20 +139,21 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, Targets]:
     return facts, targets
 
 
-def within_budget(case: Case, facts: ModelFacts, targets: Targets) -> tuple[Case, str | None]:
-    """Return the case with an adapter that keeps to `adamss.budget`, and what was chosen in words; None without one.
+def within_budget(case: Case, facts: ModelFacts, targets: Targets) -> tuple[Case, Targets, str | None]:
+    """Return the case and its targets with an adapter that keeps to `adamss.budget`, and the choice in words or None.
 
     Raises:
         SpecProblem: the budget is too small, or stands beside a field that it decides.
     """
     adamss = case.spec.adamss
     if adamss.budget is None:
-        return case, None
+        return case, targets, None
     if beside := [name for name in CHOSEN if name in adamss.model_fields_set]:
         message = f"adamss.budget decides adamss.{beside[0]}: leave one of them out."
         raise SpecProblem(f"adamss.{beside[0]}", message, "decided_by_budget")
     fitted = fit_budget(adamss, targets.modules, facts.parameters)
-    return replace(case, spec=case.spec.model_copy(update={"adamss": fitted.spec})), fitted.reason
+    case = replace(case, spec=case.spec.model_copy(update={"adamss": fitted.spec}))
+    return case, replace(targets, modules=fitted.modules), fitted.reason
 
 
 def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> PlanOut:

@@ -44,6 +44,9 @@ export function cell(value) {
   return JSON.stringify(value);
 }
 
+// A and B of an adapter, before and after pruning.
+export const elements = ({ peak, end, published }) => `${number(peak)} at the start, ${number(end)} at the end, ${number(published)} published`;
+
 export const words = (name) => name.replaceAll("_", " ");
 
 export const yesNo = (value) => (value ? "yes" : "no");

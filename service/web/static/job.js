@@ -1,7 +1,7 @@
 // View of one job.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull } from "./api.js";
-import { bytes, cell, duration, number, when, words } from "./format.js";
+import { bytes, cell, duration, elements, number, when, words } from "./format.js";
 import { Chart, points } from "./charts.js";
 import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
@@ -69,6 +69,7 @@ function Head({ job, map, rows }) {
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
+    ...elementsFact(job),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
@@ -105,6 +106,12 @@ function parametersFact(estimate) {
   const { trainable_parameters: most, least_trainable_parameters: least, range_reason: reason } = estimate ?? {};
   if (most === undefined) return [];
   return [["parameters at start", reason ? html`${number(least)} to ${number(most)} <span class="muted">${reason}</span>` : number(most)]];
+}
+
+// Counted by the run once it has ended; planned, at most, until then.
+function elementsFact({ resolved, result }) {
+  const counts = result?.elements ?? resolved.estimate?.elements;
+  return counts ? [["elements of A and B", elements(counts)]] : [];
 }
 
 function baselineFacts(judgement) {

@@ -1,7 +1,7 @@
 // View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, number, words, yesNo } from "./format.js";
+import { bytes, elements, number, words, yesNo } from "./format.js";
 import { Chart } from "./charts.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
@@ -198,6 +198,7 @@ function Plan({ plan }) {
     <dl class="facts narrow">
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "boolean" ? yesNo(value) : typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
+      ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}
       ${Object.entries(phases ?? {}).filter(([, value]) => value !== null).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>

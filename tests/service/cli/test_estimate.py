@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.jobs import _show_estimate
+from service.cli.estimate import show_estimate
 
 PLAN: dict[str, Any] = {
     "estimate": {
@@ -17,6 +17,7 @@ PLAN: dict[str, Any] = {
         "lengths": "measured",
         "seconds": 90.0,
         "lora_bias": False,
+        "elements": {"peak": 6_144, "end": 3_072, "published": 3_072},
         "artifact_bytes": {"adapter": 2_000_000, "lora": None, "merged": None},
     },
     "warnings": ["one", "two"],
@@ -24,16 +25,17 @@ PLAN: dict[str, Any] = {
 
 
 def test_every_number_of_the_estimate_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    _show_estimate(PLAN, as_json=False)
+    show_estimate(PLAN, as_json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert {"memory 1.5 GB", "memory while training 1.5 GB", "lengths measured", "size of adapter 2.0 MB"} <= set(lines)
     assert "lora bias no" in lines
+    assert "elements of A and B 6,144 at the start, 3,072 at the end, 3,072 published" in lines
     assert any(line.startswith("time 1") for line in lines)
     assert lines[-2:] == ["warning: one", "warning: two"]
 
 
 def test_an_unknown_time_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    _show_estimate({**PLAN, "estimate": {**PLAN["estimate"], "seconds": None}}, as_json=False)
+    show_estimate({**PLAN, "estimate": {**PLAN["estimate"], "seconds": None}}, as_json=False)
     assert "time" not in capsys.readouterr().out
 
 
@@ -41,7 +43,7 @@ def test_the_cost_of_a_basis_is_shown_where_it_has_one(capsys: pytest.CaptureFix
     phases = {**PLAN["estimate"]["memory_phases"], "calibration": None}
     for rows, share, shown in ((256, 0.028, True), (None, None, False)):
         more = {"calibration_rows": rows, "calibration_share": share, "memory_phases": phases}
-        _show_estimate({**PLAN, "estimate": {**PLAN["estimate"], **more}}, as_json=False)
+        show_estimate({**PLAN, "estimate": {**PLAN["estimate"], **more}}, as_json=False)
         out = " ".join(capsys.readouterr().out.split())
         assert ("calibration 256 rows, about 2.8% of the time of all steps" in out) == shown
         assert ("calibration" in out) == shown

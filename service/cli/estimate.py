@@ -1,0 +1,58 @@
+"""Print what a dry run answers: the estimate of a job, what was chosen for it, and warnings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.cli.output import duration, print_fields, size
+from service.cli.terminal import put, put_json
+
+
+def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
+    """Print a plan as fields, or as it is."""
+    if as_json:
+        put_json(plan)
+        return
+    estimate: dict[str, Any] = dict(plan["estimate"])
+    files = estimate.pop("artifact_bytes", None) or {}
+    phases = estimate.pop("memory_phases", None) or {}
+    counts = estimate.pop("elements", None)
+    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
+    if (memory := estimate.get("memory_bytes")) is not None:
+        fields |= {"memory": size(memory)}
+        del fields["memory bytes"]
+    if (seconds := estimate.get("seconds")) is not None:
+        fields |= {"time": duration(seconds)}
+    fields.pop("seconds", None)
+    rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
+    fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
+    fields |= {"elements of A and B": elements_line(counts)} if counts else {}
+    fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
+    fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
+    fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
+    fields |= {
+        f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
+        for part in plan.get("training_sets") or []
+    }
+    if chosen := plan.get("budget"):
+        fields |= {"budget": chosen}
+    if suggested := plan.get("suggested"):
+        fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
+    print_fields(fields)
+    for warning in plan.get("warnings") or []:
+        put(f"warning: {warning}")
+
+
+def elements_line(counts: dict[str, int]) -> str:
+    """Format the elements of A and B at the start, at the end and as published."""
+    return f"{counts['peak']:,} at the start, {counts['end']:,} at the end, {counts['published']:,} published"
+
+
+def _value_at(spec: dict[str, Any], path: str) -> Any:
+    block, _, name = path.rpartition(".")
+    return (spec[block] if block else spec)[name]
+
+
+def _yes_no(value: Any) -> Any:
+    """Spell out a truth value; any other stays as it is."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
