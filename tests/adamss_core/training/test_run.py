@@ -76,6 +76,14 @@ def test_the_parameters_of_the_adapter_are_counted_before_pruning(finished: Fini
     assert size.trainable_parameters == finished.recorder.of("train")[5]["trainable_parameters"]
     (started,) = (data for kind, _, data in finished.recorder.events if kind == "training_started")
     assert started["trainable_parameters"] == size.trainable_parameters
+    result = finished.outcome.result
+    end = result["trainable_parameters"] - size.head_parameters
+    assert result["elements"] == {
+        "peak": first["trainable_parameters"],
+        "end": end,
+        "published": size.adapter_parameters,
+    }
+    assert 0 < end <= size.left < size.adapter_parameters  # ASA freezes here: what it pruned is published
 
 
 def test_evaluations_come_at_the_end_of_each_epoch(finished: FinishedRun) -> None:
