@@ -78,6 +78,8 @@ def test_evaluation_is_shown_beside_the_baseline(tab: Tab, up: Up, job: dict[str
     assert f"baseline: {report['baseline']['predicts']}" in tab.page.inner_text(".facts")
     exact = tab.page.locator(".facts div", has_text="parameters at start").locator("dd").inner_text()
     assert exact == f"{job['resolved']['estimate']['trainable_parameters']:,}"
+    counts = tab.page.locator(".facts div", has_text="elements of A and B").locator("dd").inner_text()
+    assert counts.endswith(f"{job['result']['elements']['published']:,} published")
     warned = [text.split(":")[0] for text in tab.page.locator("p.notice[role=alert]").all_inner_texts()]
     assert warned == [warning["code"].replace("_", " ") for warning in job["warnings"]]
 
