@@ -114,16 +114,16 @@ def test_cards_have_front_matter_and_numbers(finished: FinishedRun, unpacked: di
         assert "kept 7 of 16 subspaces" in body
 
 
-@pytest.mark.parametrize(
-    ("result", "origin"),
-    [({"calibration": {"rows": 96}}, "over 96 training rows"), ({}, "as in the adapter that training started from")],
-)
 def test_a_card_counts_the_elements_before_and_after_pruning(finished: FinishedRun, unpacked: dict[str, Path]) -> None:
     counts = finished.outcome.result["elements"]
     said = f"{counts['peak']:,} at the start, {counts['end']:,} trained at the end, {counts['published']:,} published."
     assert f"Elements of A and B: {said}" in (unpacked["adapter"] / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("result", "origin"),
+    [({"calibration": {"rows": 96}}, "over 96 training rows"), ({}, "as in the adapter that training started from")],
+)
 def test_a_card_names_a_basis_that_is_not_the_weights(
     unpacked: dict[str, Path], result: dict[str, Any], origin: str
 ) -> None:
