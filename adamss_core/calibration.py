@@ -184,14 +184,15 @@ class Calibration:
         return kept
 
     def _apply_bases(self) -> None:
-        latest: tuple[Tensor, Tensor] | None = None
+        latest: tuple[Tensor, Tensor] | None = None  # layers that share an input share its directions
         for name, sketch in self._bases.items():
             if not sketch.value.any():
                 continue
-            if latest is None or not (latest[0].shape == sketch.value.shape and torch.equal(latest[0], sketch.value)):
-                latest = sketch.value, sketch.basis()
             basis = torch.zeros_like(self._layers[name].adamss_newB[self._adapter])
-            basis[: latest[1].shape[0], : latest[1].shape[1]] = latest[1]
+            if latest is None or len(latest[1]) < len(basis) or not _are_equal(latest[0], sketch.value):
+                latest = sketch.value, sketch.basis()
+            leading = latest[1][: len(basis)]  # a narrow layer beside a wide one, as keys and values, takes fewer
+            basis[: leading.shape[0], : leading.shape[1]] = leading
             self._layers[name].adamss_newB[self._adapter] = basis
         if self._bases:
             self._tuner.basis_kinds[self._adapter] = self._basis
@@ -236,6 +237,10 @@ def choose_rows(layout: SubspaceLayout, energies: Tensor, share: float) -> Tenso
     chosen = torch.zeros(layout.out_features, dtype=torch.bool)
     chosen[order[(best + others)[:count]]] = True
     return chosen
+
+
+def _are_equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first, second)
 
 
 def _check_arguments(basis: str, row_share: float) -> None:

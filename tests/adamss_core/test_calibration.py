@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adamss_core import Calibration, export_lora, get_adamss_model, load_adapter, merge_adapter, save_adapter
 from adamss_core.basis_sketch import BasisSketch
 from adamss_core.calibration import Basis
-from adamss_core.errors import CalibrationError
+from adamss_core.errors import AdamssWarning, CalibrationError
 from tests.adamss_core.support import ASA, give_effect, layers_of, mlp_config, outputs, prune_half
 from tests.models import Mlp, batch, config, tiny_bert, tiny_gpt2, tiny_llama
 
@@ -101,6 +101,19 @@ def test_stock_peft_gives_the_same_outputs(basis: Basis, subspaces: int, tmp_pat
     assert type(stock.base_model.model.first) is StockLinear
     torch.testing.assert_close(outputs(stock), outputs(model), rtol=1e-5, atol=1e-5)
     assert (outputs(stock) - outputs(Mlp())).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_values_of_grouped_attention_take_fewer_directions_than_queries(basis: Basis) -> None:
+    """Both see one input, but values have fewer outputs, to which r is cut for them."""
+    targets = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    with pytest.warns(AdamssWarning, match="v_proj"):
+        model = get_adamss_model(tiny_llama(), config(r=32, num_subspaces=1, **targets))
+    calibrated(model, basis, {"input_ids": batch()["input_ids"]})
+    assert {len(basis_of(model, name)) for name in layers_of(model)} == {32, 24}
+    for name in layers_of(model):
+        found = basis_of(model, name)
+        torch.testing.assert_close(found @ found.t(), torch.eye(len(found)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("basis", BASES)
