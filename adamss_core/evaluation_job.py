@@ -51,10 +51,10 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     part = Part(DATA, rows, examples)
     batches = _Batches(reporter, math.ceil(len(rows) / loaded.task.spec.training.batch_size))
     evaluator = _evaluator(loaded, accelerator, reporter, batches)
-    report, losses = evaluator.report(part)
+    evaluated = evaluator.evaluate(part)
     batches.finish()
-    hardest = hardest_examples(evaluator, part, losses)
-    report |= {"warnings": _warnings(report, reporter)}
+    hardest = hardest_examples(evaluator, part, evaluated.predictions["losses"])
+    report = evaluated.report | {"warnings": _warnings(evaluated.report, reporter)}
     result = _result(report, request.evaluates, classes) | {
         "device": accelerator.device.type,
         "seconds": time.monotonic() - begun,

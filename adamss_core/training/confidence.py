@@ -59,8 +59,20 @@ def fisher(correlation: float, rows: int, *, ranks: bool = False) -> Interval:
 def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Interval | None:
     """Return the interval of a metric beside a baseline on the same rows.
 
-    The difference of both scores is drawn; its bounds are added to the baseline's score, so that the interval is on the
-    metric's own scale and leaves the baseline out exactly if the difference's interval leaves zero out.
+    The bounds of the difference are added to the baseline's score, so that the interval is on the metric's own scale
+    and leaves the baseline out exactly if the difference's interval leaves zero out.
+
+    Returns:
+        None where the baseline has no score, or the difference is undefined on more than half of the draws.
+    """
+    whole, drawn = baseline(np.ones(rows, np.int64)), difference(score, baseline, rows, seed)
+    if whole is None or drawn is None:
+        return None
+    return Interval(float(whole + drawn.low), float(whole + drawn.high), drawn.method)
+
+
+def difference(score: Score, other: Score, rows: int, seed: int) -> Interval | None:
+    """Return the interval of `score` less `other`, both on the same drawn rows each time.
 
     Returns:
         None where the difference is undefined on more than half of the draws.
@@ -69,11 +81,10 @@ def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Int
     differences = []
     for _ in range(RESAMPLES):
         times = np.bincount(generator.integers(rows, size=rows), minlength=rows)
-        ours, theirs = score(times), baseline(times)
+        ours, theirs = score(times), other(times)
         if ours is not None and theirs is not None and math.isfinite(ours - theirs):
             differences.append(ours - theirs)
-    whole = baseline(np.ones(rows, np.int64))
-    if whole is None or len(differences) < RESAMPLES / 2:
+    if len(differences) < RESAMPLES / 2:
         return None
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(whole + low), float(whole + high), "paired bootstrap")
+    return Interval(float(low), float(high), "paired bootstrap")

@@ -8,7 +8,6 @@ from typing import Any
 
 from accelerate import Accelerator
 from peft import PeftModel
-from torch import Tensor
 
 from adamss_core.spec.tasks.metrics import Metric
 from adamss_core.training.batches import Collate, Encoded
@@ -22,6 +21,7 @@ from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Answered, Baseline, Predictions
 
 Report = dict[str, Any]
+Judged = tuple[Baseline | None, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,23 @@ class Part:
     data: str
     rows: Rows
     examples: Encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """Evaluation of a model on some rows.
+
+    Attributes:
+        report: metrics, baseline, judgement and details, as JSON values.
+        predictions: of all rows, as `Task.predictions` returns them, and "losses".
+        baseline: None where it could not be computed.
+    """
+
+    part: Part
+    judge: Judge
+    report: Report
+    predictions: Predictions
+    baseline: Baseline | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,32 +100,34 @@ class Evaluator:
             alive=setup.reporter.stop_requested,
         )
 
-    def report(self, part: Part) -> tuple[Report, Tensor]:
-        """Return the report on these rows, and the loss of each, (n,); every process must call this."""
+    def evaluate(self, part: Part) -> Evaluated:
+        """Evaluate these rows and report on them; every process must call this."""
         judge = Judge(self.task, self.metric, self.classes, part.examples.loss_terms, part.rows.numbers, self.seed)
-        predictions = self._predictions(part)
+        predictions = self.predict(part)
         report = {"data": part.data, "rows": part.rows.row_count, "metrics": judge.scores(predictions)}
-        report |= illustrate(
+        nothing: Judged = (None, {"baseline": None, "judgement": None})
+        baseline, judged = illustrate(
             self.reporter,
             "The metrics have no baseline beside them",
             lambda: self._judged(part, judge, predictions),
-            {"baseline": None, "judgement": None},
+            nothing,
             processes=self.accelerator.num_processes,
         )
+        report |= judged
         if self.accelerator.is_main_process:
             lost = "The evaluation has no details beside the metrics"
             details: Report = illustrate(
                 self.reporter, lost, lambda: self.task.evaluation(self._answered(part, predictions)), {}
             )
             report |= details
-        return report, predictions["losses"]
+        return Evaluated(part=part, judge=judge, report=report, predictions=predictions, baseline=baseline)
 
-    def _judged(self, part: Part, judge: Judge, predictions: Predictions) -> dict[str, Any]:
-        """Return the baseline's scores and the judgement of the model beside it."""
+    def _judged(self, part: Part, judge: Judge, predictions: Predictions) -> Judged:
+        """Return the baseline, with its scores and the judgement of the model beside it."""
         baseline = self._baseline(part)
         if baseline is None:
-            return {"baseline": None, "judgement": None}
-        return {
+            return None, {"baseline": None, "judgement": None}
+        return baseline, {
             "baseline": {"predicts": baseline.predicts, **judge.scores(baseline.predictions)},
             "judgement": judge(predictions, baseline).export(),
         }
@@ -120,9 +139,10 @@ class Evaluator:
         if baseline is not None or not isinstance(self.model, PeftModel):
             return baseline
         with self.model.disable_adapter():
-            return Baseline("what the base model does", self._predictions(part))
+            return Baseline("what the base model does", self.predict(part))
 
-    def _predictions(self, part: Part) -> Predictions:
+    def predict(self, part: Part) -> Predictions:
+        """Return the model's predictions of all rows, with "losses"; every process must call this."""
         return predict(
             self.model, self.task, part.examples, self.collate, self.batch_size, self.accelerator, self.alive
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft import PeftModel
-from torch import Tensor
 
 from adamss_core.training.causes import Evidence, count_answers, count_classes, find_causes
-from adamss_core.training.evaluator import Evaluator, Part, Report
+from adamss_core.training.evaluator import Evaluated, Evaluator, Part, Report
 from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
@@ -25,11 +24,13 @@ class FinalEvaluation:
         result: to be added to the run's result.
         reports: one for the held-out rows, one for the test rows if there are any; none where that failed.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
+        evaluated: the held-out rows, then the test rows, with all predictions, for contenders to stand beside.
     """
 
     result: dict[str, Any]
     reports: list[Report] = field(default_factory=list)
     hardest: list[dict[str, Any]] = field(default_factory=list)
+    evaluated: list[Evaluated] = field(default_factory=list)
 
 
 UNKNOWN = FinalEvaluation({"baseline": None, "judgement": None, "warnings": []})
@@ -52,17 +53,19 @@ def evaluate_published(setup: Setup, model: PeftModel, progress: Progress) -> Fi
 def _evaluate(setup: Setup, evaluator: Evaluator, progress: Progress) -> FinalEvaluation:
     evaluator.model.to(setup.accelerator.device)
     part = Part(setup.data.held_out["from"], setup.data.evaluation, setup.evaluation)
-    report, losses = _report(setup, evaluator, part, progress)
+    evaluated = [_evaluated(setup, evaluator, part, progress)]
+    report = evaluated[0].report
     result = {name: report[name] for name in ("baseline", "judgement", "warnings")}
-    reports = [report]
-    if (test := _test_report(setup, evaluator, progress)) is not None:
-        reports.append(test)
-        result |= {f"test_{name}": value for name, value in test["metrics"].items()} | {"test_rows": test["rows"]}
-        result["warnings"] = [*report["warnings"], *test["warnings"]]
-    return FinalEvaluation(result, reports, hardest_examples(evaluator, part, losses))
+    if (test := _on_test_rows(setup, evaluator, progress)) is not None:
+        evaluated.append(test)
+        scores = test.report["metrics"]
+        result |= {f"test_{name}": value for name, value in scores.items()} | {"test_rows": test.report["rows"]}
+        result["warnings"] = [*report["warnings"], *test.report["warnings"]]
+    hardest = hardest_examples(evaluator, part, evaluated[0].predictions["losses"])
+    return FinalEvaluation(result, [one.report for one in evaluated], hardest, evaluated)
 
 
-def _test_report(setup: Setup, evaluator: Evaluator, progress: Progress) -> Report | None:
+def _on_test_rows(setup: Setup, evaluator: Evaluator, progress: Progress) -> Evaluated | None:
     """Evaluate the test rows, if there are any: once, as this is the published model."""
     if setup.data.test is None or setup.test is None:
         return None
@@ -70,16 +73,16 @@ def _test_report(setup: Setup, evaluator: Evaluator, progress: Progress) -> Repo
     return illustrate(
         setup.reporter,
         "The finished model is not evaluated on the test data",
-        lambda: _report(setup, evaluator, part, progress)[0],
+        lambda: _evaluated(setup, evaluator, part, progress),
         None,
         processes=setup.accelerator.num_processes,
     )
 
 
-def _report(setup: Setup, evaluator: Evaluator, part: Part, progress: Progress) -> tuple[Report, Tensor]:
-    """Return the report on these rows with its warnings, and the loss of each, (n,)."""
-    report, losses = evaluator.report(part)
-    return report | {"warnings": _warnings(setup, progress, report)}, losses
+def _evaluated(setup: Setup, evaluator: Evaluator, part: Part, progress: Progress) -> Evaluated:
+    """Evaluate these rows; the report carries its warnings."""
+    found = evaluator.evaluate(part)
+    return replace(found, report=found.report | {"warnings": _warnings(setup, progress, found.report)})
 
 
 def _warnings(setup: Setup, progress: Progress, report: Report) -> list[dict[str, Any]]:

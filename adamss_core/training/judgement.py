@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from adamss_core.spec.tasks.metrics import LOSS, Metric
-from adamss_core.training.confidence import LEVEL, Interval, Score, fisher, paired_bootstrap, wilson
+from adamss_core.training.confidence import LEVEL, Interval, Score, difference, fisher, paired_bootstrap, wilson
 from adamss_core.training.request import Values
 from adamss_core.training.scores import finite
 from adamss_core.training.tasks import Task
@@ -93,6 +93,11 @@ class Judge:
             rows=len(set(self.numbers)),
             no_better=self._is_no_better(value, other, interval),
         )
+
+    def difference(self, predictions: Predictions, others: Predictions) -> Interval | None:
+        """Return the interval of the metric of `predictions` less that of `others`, paired by row."""
+        rows = len(set(self.numbers))
+        return difference(self._score(predictions), self._score(others), rows, self.seed)
 
     def scores(self, predictions: Predictions) -> Values:
         """Return the loss and the task's metrics; None for what is not finite."""
