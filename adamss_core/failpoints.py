@@ -23,6 +23,7 @@ FailpointName = Literal[
     "mid_step",
     "checkpoint",  # its files are written, its name is not
     "artifact",  # for each: its content is written, nothing is verified
+    "contender",  # one is loaded, and not trained yet
     "before_publish",  # training is done, nothing is published
     "before_commit",  # artifacts are renamed, the transaction is open
 ]

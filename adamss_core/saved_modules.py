@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peft import AdamssConfig
+from peft import AdamssConfig, LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import nn
@@ -33,7 +33,7 @@ def own_parameters(model: nn.Module) -> dict[str, int]:
     }
 
 
-def resolve_saved_modules(model: nn.Module, config: AdamssConfig) -> None:
+def resolve_saved_modules(model: nn.Module, config: AdamssConfig | LoraConfig) -> None:
     """Replace names in `modules_to_save` that match a module and others inside of it by the outer modules' names.
 
     PEFT would wrap both, as for "embeddings" of a BERT, and could not load the file that it writes.

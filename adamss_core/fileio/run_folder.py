@@ -25,3 +25,8 @@ class RunFolder:
     def artifacts(self) -> Path:
         """Folder of the zips that a finished run leaves, before they are published."""
         return self.path / "artifacts"
+
+    @property
+    def comparison(self) -> Path:
+        """Folder with one folder for each contender."""
+        return self.path / "comparison"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
+from adamss_core.spec.contender_names import MOST_CONTENDERS, ContenderName, check_comparison
 from adamss_core.spec.spec_model import SpecModel
 from adamss_core.spec.tasks import (
     DEFAULT_TASK,
@@ -172,6 +173,10 @@ class JobSpec(SpecModel):
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     artifacts: list[ArtifactName] = Field(default=["adapter", "lora", "merged"], min_length=1, max_length=3)
     """What is written at the end: the adapter, an exactly equivalent LoRA, the merged model."""
+    compare: list[ContenderName] = Field(default=[], max_length=MOST_CONTENDERS)
+    """Contenders to train afterwards on the same rows, steps and seed, so that the result shows what the adapter is
+    worth: "head" (the head alone), "lora:r=N" (a plain LoRA on the same targets, at 0.4 of `learning_rate`), or
+    "lora:r=N,learning_rate=X". Nothing of them is kept but their numbers."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
     webhook: Annotated[str, Field(pattern=WEBHOOK, max_length=500)] | None = None
@@ -203,6 +208,7 @@ class JobSpec(SpecModel):
     def _consistent(self) -> JobSpec:
         if len(set(self.artifacts)) != len(self.artifacts):
             raise field_error("artifacts", "names an artifact twice")
+        check_comparison(self)
         check_task_fields(self)
         return self
 

@@ -49,7 +49,7 @@ class AdapterTraining:
     @property
     def finished(self) -> bool:
         """Whether no step is left, or early stopping has ended the training."""
-        return self.progress.stopped_early or self.progress.step >= self.setup.plan.total_steps
+        return self.progress.stopped_early or self.progress.step >= self.setup.last_step
 
     @property
     def epoch(self) -> float:
@@ -59,7 +59,7 @@ class AdapterTraining:
     @property
     def eta_seconds(self) -> float:
         """Estimated seconds to the last step, by the mean of this process's steps."""
-        progress, total = self.progress, self.setup.plan.total_steps
+        progress, total = self.progress, self.setup.last_step
         per_step = (time.monotonic() - self._begun) / max(1, progress.step - self._first_step)
         return 0.0 if self.finished else per_step * (total - progress.step)
 
@@ -74,7 +74,7 @@ class AdapterTraining:
     def evaluation_is_due(self) -> bool:
         """Whether the state after the current step is evaluated."""
         step, plan, every = self.progress.step, self.setup.plan, self.setup.training.eval_steps
-        return step >= plan.total_steps or step % (plan.steps_per_epoch if every == "epoch" else every) == 0
+        return step >= self.setup.last_step or step % (plan.steps_per_epoch if every == "epoch" else every) == 0
 
     def begin(self) -> None:
         """Start the clock of `eta_seconds`: an evaluation before training is no part of a step."""
@@ -100,8 +100,9 @@ class AdapterTraining:
         self.metrics.add(outcome.loss, outcome.loss_terms, outcome.rows, outcome.tokens, seconds)
 
     def report_subspaces(self) -> None:
-        """Report the state of all subspaces."""
-        self.setup.reporter.subspaces(step=self.progress.step, summary=self.subspaces.summary())
+        """Report the state of all subspaces, where the adapter has any."""
+        if self.subspaces.total:
+            self.setup.reporter.subspaces(step=self.progress.step, summary=self.subspaces.summary())
 
     def export(self) -> dict[str, Any]:
         """Return the state beside tensors and random generators, as JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ def publish(
                 "artifact_failed", f"Artifact '{name}' failed: {error.message}", {"name": name, "code": error.code}
             )
             continue
+        if setup.plan.spec.compare:
+            _keep_copy(artifacts[name].path)  # the reporter may move the zip away
         setup.reporter.artifact(artifacts[name])
         setup.reporter.event(
             "artifact_ready",
@@ -83,6 +86,20 @@ def publish(
             {"name": name, "size_bytes": artifacts[name].size_bytes, "sha256": artifacts[name].sha256},
         )
     return [artifacts[name] for name in setup.plan.spec.artifacts if name in artifacts], failed
+
+
+def kept_copy(path: Path) -> Path:
+    """Return the place of an artifact's copy, to which a comparison is added once it is known."""
+    return path.with_name(f".{path.stem}.kept")
+
+
+def _keep_copy(path: Path) -> None:
+    copy = kept_copy(path)
+    copy.unlink(missing_ok=True)
+    try:
+        os.link(path, copy)  # takes no room
+    except OSError:  # on a file system without links
+        shutil.copyfile(path, copy)
 
 
 def incomplete(outcome: RunResult, failed: Sequence[TrainingError]) -> IncompleteRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from adamss_core.spec.contender_names import OWN
 from adamss_core.spec.tasks import find_record
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.tasks.base import Usage
@@ -88,7 +89,7 @@ def _results(manifest: dict[str, Any]) -> str:
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
         "\n\n"
         f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
-        f"{_judgement(result)}{_before(manifest)}{_test(manifest)}"
+        f"{_judgement(result)}{_before(manifest)}{_test(manifest)}{_comparison(manifest)}"
     )
 
 
@@ -128,6 +129,36 @@ def _before(manifest: dict[str, Any]) -> str:
     )
     model = "the adapter that it starts from" if manifest["spec"].get("init_from") else "the base model"
     return f"\n\nBefore training, {model} had {', '.join(values)} on the same rows."
+
+
+def _comparison(manifest: dict[str, Any]) -> str:
+    """Put the contenders that were trained for comparison beside this adapter, on the test rows if there are any."""
+    compared = manifest["result"].get("comparison")
+    if not compared:
+        return ""
+    metric = next(one for one in _metrics(manifest) if one.name == compared["metric"])
+    part = "test" if manifest["result"].get("test_rows") else "held_out"
+    lines = "\n".join(_contender(entry, metric, part) for entry in compared["contenders"])
+    return (
+        f"\n\n### Compared\n\nTrained on the same rows and batches, for as many steps and with the same seed, and "
+        f"evaluated on the same {'test' if part == 'test' else 'held-out'} rows. Elements are those of A and B; the "
+        f"difference has its {compared['level']:.0%} interval, paired by row.\n\n"
+        f"| | elements | learning rate | {metric.title.lower()} | difference |\n"
+        f"| --- | --- | --- | --- | --- |\n{lines}"
+    )
+
+
+def _contender(entry: dict[str, Any], metric: Metric, part: str) -> str:
+    name = "this adapter" if entry["contender"] == OWN else f"`{entry['contender']}`"
+    if entry["error"] is not None:
+        return f"| {name} | | | failed | {_markdown(entry['error']['message'])} |"
+    measured = entry[part] or {"metrics": {}, "difference": None, "difference_low": None}
+    difference = "" if measured["difference"] is None else f"{measured['difference']:+.4f}"
+    if measured["difference_low"] is not None:
+        difference += f" ({measured['difference_low']:+.4f} to {measured['difference_high']:+.4f})"
+    rate = "" if entry["learning_rate"] is None else f"{entry['learning_rate']:g}"
+    value = _value(metric, measured["metrics"].get(metric.name))
+    return f"| {name} | {entry['adapter_parameters']:,} | {rate} | {value} | {difference} |"
 
 
 def _data(spec: dict[str, Any], result: dict[str, Any]) -> str:

@@ -6,21 +6,18 @@ import shutil
 from importlib.util import find_spec
 
 import torch
-from peft import AdamssConfig
 from torch import nn
 
-from adamss_core.asa import mask_steps
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.setup import Setup
 
 
-def compile_model(setup: Setup, wrapped: nn.Module, adamss: AdamssConfig) -> None:
+def compile_model(setup: Setup, wrapped: nn.Module, prunings: int) -> None:
     """Compile the model and try it on the shortest training row; where that fails, undo it and report the reason."""
     reason = None if _has_compiler(setup.accelerator.device) else "there is no compiler on this machine"
     if reason is None:
         # Each pruning gives the parameters other shapes, in training and in evaluation; past the limit dynamo would
         # continue uncompiled, with a log line only.
-        prunings = len(mask_steps(adamss)) if adamss.use_asa else 0
         limits = torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, 2 * (prunings + 4))
         wrapped.compile(dynamic=True)

@@ -35,7 +35,8 @@ class IdleTargets:
 
     def __init__(self, model: PeftModel, adapter: str, accelerator: Accelerator, reporter: Reporter) -> None:
         self._adapter, self._accelerator, self._reporter = adapter, accelerator, reporter
-        self._watched: dict[str, AdamssLayer] = model.base_model.adapted_layers(adapter)
+        tuner = model.base_model  # of a contender that is a plain LoRA, nothing is watched: it has the same targets
+        self._watched = tuner.adapted_layers(adapter) if isinstance(tuner, AdamssModel) else {}
         self._all = list(self._watched)
         self._kinds = Counter(map(_kind, self._all))
         self._patient = _drops_layers(model)
@@ -85,8 +86,8 @@ class IdleTargets:
 def check_loss(loss: Tensor, model: nn.Module, adapter: str) -> None:
     """Raise TrainingError target_without_effect for a loss on which no trained parameter has an effect."""
     if not loss.requires_grad:
-        tuner = next(module for module in model.modules() if isinstance(module, AdamssModel))
-        raise _without_effect(list(tuner.adapted_layers(adapter)), [])
+        tuners = (module for module in model.modules() if isinstance(module, AdamssModel))
+        raise _without_effect([name for tuner in tuners for name in tuner.adapted_layers(adapter)], [])
 
 
 def _without_effect(names: list[str], others: list[str]) -> TrainingError:

@@ -41,7 +41,7 @@ class Trainer:
         self.wrapped, self._accelerated = self.accelerator.prepare(model, make_optimizer(model, setup.training))
         self.adapter = AdapterTraining(setup, model, self._accelerated.optimizer)
         if setup.training.compile:
-            compile_model(setup, self.wrapped, self.adapter.subspaces.config)
+            compile_model(setup, self.wrapped, self.adapter.subspaces.prunings)
         self._step = OptimizerStep(setup, self.wrapped, self._accelerated, self.adapter.schedule)
         self._saved_at = time.monotonic()
 
@@ -117,7 +117,7 @@ class Trainer:
         It stands beside what was learnt; as a state without training it is never the best one.
         """
         adapter, setup = self.adapter, self.adapter.setup
-        if setup.task.record.trains_head:
+        if setup.task.record.trains_head or setup.contender is not None:
             return
         values: Values = illustrate(
             setup.reporter,
@@ -161,7 +161,7 @@ class Trainer:
     def _sample(self) -> None:
         """Report what the model generates by now, where its task generates."""
         adapter = self.adapter
-        if not self.accelerator.is_main_process:
+        if not self.accelerator.is_main_process or adapter.setup.contender is not None:
             return
         lost = f"No samples are written at step {adapter.progress.step}"
         samples: list[dict[str, Any]] = illustrate(adapter.setup.reporter, lost, self._samples, [])

@@ -29,5 +29,7 @@ class NullReporter:
 
     def artifact(self, artifact: ArtifactFile) -> None: ...
 
+    def result(self, result: dict[str, Any]) -> None: ...
+
     def stop_requested(self) -> bool:
         return False

@@ -21,7 +21,7 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> AdamW:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if ".adamss_" in name:
+        if ".adamss_" in name or ".lora_" in name:
             adapter.append(parameter)
         elif parameter.dim() < 2:
             others.append(parameter)

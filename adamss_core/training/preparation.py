@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.adapter_size import adapter_size
 from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.class_head import take_over_head
+from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.phases import phase
 from adamss_core.training.request import Reporter, RunRequest
@@ -47,11 +49,13 @@ def prepare(
     source = Source.of(request, data.classes)
     with phase("loading tokenizer or processor"):
         processor = task.load_processor(source)
-    set_seed(request.spec.training.seed)
+    fresh_base = partial(_fresh_base, request, task, source, processor, data)
     with phase("loading base model"):
-        base, fresh = _base(request, task, source, processor)
-    if checkpoint is None and not take_over_head(base, fresh, task.auto_model, source, reporter):
-        task.prepare_head(base, data)
+        if checkpoint is None:
+            base, fresh = fresh_base(reporter)
+        else:
+            set_seed(request.spec.training.seed)
+            base, fresh = _base(request, task, source, processor)
     limit = task.limit(processor, base.config)
     with phase("encoding rows"):
         data, train, evaluation = encode_data(task, data, processor, limit, reporter)
@@ -85,8 +89,20 @@ def prepare(
         limit=limit,
         plan=plan,
         identity=_identity(request, plan.total_steps),
+        fresh_base=fresh_base,
     )
     return setup, model
+
+
+def _fresh_base(
+    request: RunRequest, task: Task, source: Source, processor: Any, data: Data, reporter: Reporter
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load the base with the values that the head starts from: the same ones each time, by the seed."""
+    set_seed(request.spec.training.seed)
+    base, fresh = _base(request, task, source, processor)
+    if not take_over_head(base, fresh, task.auto_model, source, reporter):
+        task.prepare_head(base, data)
+    return base, fresh
 
 
 def _base(request: RunRequest, task: Task, source: Source, processor: Any) -> tuple[PreTrainedModel, list[str]]:

@@ -37,7 +37,7 @@ def report_progress(adapter: AdapterTraining) -> None:
     """Report the position after a step."""
     adapter.setup.reporter.progress(
         step=adapter.progress.step,
-        total_steps=adapter.setup.plan.total_steps,
+        total_steps=adapter.setup.last_step,
         epoch=adapter.epoch,
         eta_seconds=adapter.eta_seconds,
         asa=adapter.subspaces.counts(),

@@ -144,7 +144,11 @@ class Reporter(Protocol):
 
     def artifact(self, artifact: ArtifactFile) -> None:
         """Take an artifact that is written and verified; others may fail after it, so it may be stored before this
-        returns."""
+        returns. One of the same name replaces it: only its card and manifest differ."""
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Take the result of a run whose artifacts are complete, while contenders are trained: at each of their steps,
+        with `comparison` as far as it is."""
 
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""
@@ -168,7 +172,8 @@ class RunResult:
 
     Attributes:
         result: evaluation of the published checkpoint, of the model before training (`before_training`, where the
-            task needs no new head), a baseline, steps, pruning, trainable parameters, seconds.
+            task needs no new head), a baseline, steps, pruning, trainable parameters, seconds; `comparison` where the
+            job asks for one.
         artifacts: in the spec's order.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
         evaluation: a report for each part of the data that the published model was evaluated on.

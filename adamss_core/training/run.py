@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from accelerate.utils import set_seed
 from peft import PeftModel
 
-from adamss_core.adapter_files import load_adapter
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.adapter_size import adapter_size, check_budget, published_elements
 from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
+from adamss_core.training.compared_artifacts import add_to_artifacts, remove_copies
+from adamss_core.training.comparison import OwnTraining, compare
 from adamss_core.training.errors import translated_errors
-from adamss_core.training.final_evaluation import evaluate_published
+from adamss_core.training.final_evaluation import FinalEvaluation, evaluate_published
+from adamss_core.training.finished_model import finished_model, load_own
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.phases import phase
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import AdapterSize, Reporter, RunRequest, RunResult
-from adamss_core.training.setup import make_accelerator
-from adamss_core.training.snapshot import ADAPTER
+from adamss_core.training.setup import Setup, make_accelerator
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -40,6 +42,17 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
 
 def _run(request: RunRequest, reporter: Reporter) -> RunResult:
+    setup, own, outcome = _train(request, reporter)  # its model is out of memory before a contender's is loaded
+    if own is None:
+        return outcome
+    try:
+        return add_to_artifacts(setup, compare(setup, own, outcome))
+    finally:
+        remove_copies(outcome.artifacts)
+
+
+def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining | None, RunResult]:
+    """Train and publish the job's own adapter; its training is returned where there are contenders."""
     begun = time.monotonic()
     with phase("finding device"):
         accelerator = make_accelerator(request.spec)
@@ -62,16 +75,17 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
         trainer.restore(checkpoint)
     report_start(trainer.adapter)
     trainer.train()
-    published, step = _published_model(trainer, store)
+    published, step = finished_model(trainer, partial(load_own, setup))
     result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
     final = evaluate_published(setup, published, trainer.adapter.progress)
     result |= final.result
+    own = _own_training(trainer, size, result, final) if setup.plan.spec.compare else None
     main = accelerator.is_main_process
     artifacts, failed = publish(setup, published, result, final.reports) if main else ([], [])
     outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)
-    return outcome
+    return setup, own, outcome
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
@@ -88,29 +102,16 @@ def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
     return start
 
 
-def _published_model(trainer: Trainer, store: CheckpointStore) -> tuple[PeftModel, int]:
-    """Return the best checkpoint's model, in fp32 on the CPU, and its step."""
-    setup, progress = trainer.adapter.setup, trainer.adapter.progress
-    best = progress.best_step
-    live = setup.accelerator.unwrap_model(trainer.wrapped, keep_fp32_wrapper=False)
-    live._compiled_call_impl = None  # a few predictions on the CPU are not worth compiling for it
-    setup.accelerator.free_memory()
-    quantised = setup.training.quantization is not None  # published for the same base in full precision
-    if best is None and quantised:
-        best = progress.step
-    if best is not None and (best != progress.step or quantised):
-        if (problem := store.problem(best)) is None:
-            if not quantised:
-                live.to("meta")  # the base is loaded again, and need not be in memory twice
-            base, _ = setup.task.load_base(setup.source, setup.processor)
-            folder = store.path(best) / ADAPTER
-            return load_adapter(base, folder, is_trainable=False, allow_other_base=quantised), best
-        setup.reporter.event(
-            "checkpoint_damaged",
-            f"The best checkpoint, of step {best}, cannot be read ({problem}); the last state is published instead.",
-            {"step": best, "problem": problem},
-        )
-    return live.to("cpu").eval(), progress.step
+def _own_training(trainer: Trainer, size: AdapterSize, result: dict[str, Any], final: FinalEvaluation) -> OwnTraining:
+    """Return what contenders must repeat of a finished training, and stand beside."""
+    adapter = trainer.adapter
+    return OwnTraining(
+        modules=sorted(adapter.model.base_model.adapted_layers(adapter.setup.name)),
+        sizes=(result["elements"]["published"], size.head_parameters),
+        steps=adapter.progress.step,
+        micro_batch=adapter.progress.micro_batch,
+        evaluated=final.evaluated,
+    )
 
 
 def _result(adapter: AdapterTraining, size: AdapterSize, model: PeftModel, step: int, seconds: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from adamss_core.spec import JobSpec, Plan, TrainingSpec, record_of
 from adamss_core.training.base_model import Source
@@ -32,6 +33,10 @@ class Setup:
         training_losses: outputs and targets in, the sum of each row's loss terms out, (rows,), as they are trained on.
         limit: tokens per example; 0 where examples have no length.
         identity: values that must match before a checkpoint is resumed.
+        fresh_base: loads the base once more, with the values that its head starts from; returns it and the modules that
+            start at random.
+        contender: the name of a contender; None for the job's own adapter.
+        stops_at: step after which a contender stops, as the job's own training did; None makes all steps of the plan.
     """
 
     name: str
@@ -51,6 +56,14 @@ class Setup:
     limit: int
     plan: Plan
     identity: dict[str, str | int]
+    fresh_base: Callable[[Reporter], tuple[PreTrainedModel, list[str]]]
+    contender: str | None = None
+    stops_at: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        """Step after which the training ends, if nothing stops it earlier."""
+        return self.plan.total_steps if self.stops_at is None else self.stops_at
 
     @property
     def training(self) -> TrainingSpec:

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from adamss_core.adapter_files import save_adapter
+from adamss_core.model import AdamssModel
 from adamss_core.training.checkpoints import read_json
+from adamss_core.training.plain_adapter import write_plain_adapter
 
 ADAPTER, OPTIMIZER, RANDOM, STATE = "adapter", "optimizer.safetensors", "random.safetensors", "state.json"
 SEPARATOR = "|"  # between a parameter's name and its slot; it occurs in no module's name
@@ -23,7 +25,8 @@ SEPARATOR = "|"  # between a parameter's name and its slot; it occurs in no modu
 
 def write_snapshot(folder: Path, model: PeftModel, name: str, optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Write the adapter `name` with ASA's state, the optimizer, random generators, and `state` (JSON values)."""
-    save_adapter(model, folder / ADAPTER, name)
+    write = save_adapter if isinstance(model.base_model, AdamssModel) else write_plain_adapter
+    write(model, folder / ADAPTER, name)
     slots = optimizer_tensors(model, optimizer)
     (folder / OPTIMIZER).write_bytes(safetensors.torch.save(slots, metadata={"format": "pt"}))
     (folder / RANDOM).write_bytes(safetensors.torch.save(_random_tensors()))

@@ -157,6 +157,7 @@ class Recorder:
         self.plans: list[Plan] = []
         self.sizes: list[AdapterSize] = []
         self.artifacts: list[str] = []
+        self.results: list[dict[str, Any]] = []
         self.on_step: Callable[[int], None] = lambda _: None
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
@@ -191,6 +192,9 @@ class Recorder:
     def artifact(self, artifact: ArtifactFile) -> None:
         assert artifact.path.stat().st_size == artifact.size_bytes
         self.artifacts.append(artifact.name)
+
+    def result(self, result: dict[str, Any]) -> None:
+        self.results.append(json.loads(json.dumps(result)))
 
     def stop_requested(self) -> bool:
         return self.stop_at is not None and bool(self.steps) and self.steps[-1]["step"] >= self.stop_at
