@@ -25,6 +25,7 @@ class Batch:
     Attributes:
         artifacts: zips that are complete, by name; a new attempt writes them anew, so the write-ahead log lacks them.
         progress: fields of the job's row; the newest replaces earlier ones.
+        result: of a run that still trains contenders; the newest replaces earlier ones.
         plan: the run's plan and the size of its adapter, until they are recorded.
         resumed: step of the checkpoint that the attempt resumed from, until it is recorded.
         tried: whether a transaction with these rows failed, perhaps only after its commit.
@@ -36,13 +37,14 @@ class Batch:
     events: list[Row] = field(default_factory=list)
     artifacts: dict[str, ArtifactFile] = field(default_factory=dict)
     progress: Row | None = None
+    result: Row | None = None
     plan: tuple[Plan, AdapterSize] | None = None
     resumed: int | None = None
     tried: bool = False
 
     def __bool__(self) -> bool:
         rows = self.metrics or self.subspaces or self.checkpoints or self.events or self.artifacts
-        return bool(rows or self.progress or self.plan or self.resumed is not None)
+        return bool(rows or self.progress or self.result or self.plan or self.resumed is not None)
 
     def add(self, kind: str, row: Row) -> None:
         """Add a report of a kind that the write-ahead log knows."""
@@ -64,6 +66,7 @@ class Batch:
             events=self.events + newer.events,
             artifacts=self.artifacts | newer.artifacts,
             progress=newer.progress or self.progress,
+            result=newer.result or self.result,
             plan=newer.plan or self.plan,
             resumed=self.resumed if newer.resumed is None else newer.resumed,
             tried=self.tried or newer.tried,

@@ -85,6 +85,8 @@ class ReportStore:
         if batch.plan is not None:
             plan, size = batch.plan
             job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, size)
+        if batch.result is not None:
+            job.result = batch.result
         if batch.progress is not None:
             _show_progress(job, batch.progress)
 

@@ -42,7 +42,7 @@ class BufferedReporter:
         stale: another attempt owns the job; nothing more is written.
         database_lost: the database was unavailable for longer than the lease.
         disk_full: whether the last failure to write was a full disk.
-        started: set with the first completed step: from then on a checkpoint is worth writing.
+        started: set with the first completed step, or the first result: from then on a checkpoint is worth writing.
     """
 
     def __init__(
@@ -120,6 +120,12 @@ class BufferedReporter:
             self._batch.artifacts[artifact.name] = artifact
             self._progressed = True
         self.flush(REGISTER_SECONDS)
+
+    def result(self, result: dict[str, Any]) -> None:
+        self.started.set()  # a contender's steps are worth a checkpoint too
+        with self._changed:
+            self._batch.result = clean(result)
+            self._progressed = True
 
     def stop_requested(self) -> bool:
         self._progressed = True

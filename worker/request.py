@@ -70,4 +70,6 @@ def needed_bytes(job: Job, settings: Settings) -> int:
     """Return the estimated disk use of the run in bytes: checkpoints, and artifacts written out and zipped."""
     sizes: dict[str, int | None] = job.resolved.get("estimate", {}).get("artifact_bytes", {})
     checkpoint = 3 * (sizes.get("adapter") or 0)  # the adapter, and two moments for each of its parameters
-    return 2 * sum(size or 0 for size in sizes.values()) + (settings.keep_checkpoints + 2) * checkpoint
+    # With contenders each zip is written once more, with their numbers in its card, before the first one is removed.
+    copies = 3 if planned_spec(job).compare else 2
+    return copies * sum(size or 0 for size in sizes.values()) + (settings.keep_checkpoints + 2) * checkpoint

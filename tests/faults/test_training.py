@@ -150,3 +150,47 @@ def adapter(topology: Topology, job_id: str) -> dict[str, str]:
         names = [name for name in archive.namelist() if name not in ("README.md", "manifest.json")]
         assert "adapter_model.safetensors" in names
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}
+
+
+@pytest.mark.core
+def test_row_17_contender_that_always_kills_its_process(topology: Topology) -> None:
+    """The job's own result is complete by then, and must not be lost by what is only compared with it."""
+    topology.api()
+    job_id = topology.submit(20, compare=["head"], retries=5)
+    topology.start_worker(FAILPOINT="contender:kill")
+    topology.until(lambda: bool(topology.artifacts(job_id)))
+    early = topology.artifacts(job_id)[0].sha256
+    job = topology.check_succeeded(job_id, steps=20)
+    assert (job.attempt, job.failures) == (3, 2)
+    assert job.result is not None
+    own, head = job.result["comparison"]["contenders"]
+    assert (own["status"], head["status"], head["error"]["code"]) == ("trained", "failed", "process_died")
+    assert topology.artifacts(job_id)[0].sha256 != early  # with the comparison in its card
+
+
+@pytest.mark.core
+def test_row_15_pause_and_cancel_during_a_comparison(topology: Topology) -> None:
+    topology.api()
+    job_ids = [topology.submit(400, compare=["head", "lora:r=1"], training={"eval_steps": 400}) for _ in range(2)]
+    paused, cancelled = job_ids
+    worker = topology.start_worker()
+    for job_id, wish, status in ((paused, "pause", JobStatus.PAUSED), (cancelled, "cancel", JobStatus.CANCELLED)):
+        topology.until(lambda: _compares(topology.job(job_id).result, "lora:r=1"))  # noqa: B023 - called at once
+        assert topology.http.post(f"/jobs/{job_id}/{wish}").is_success
+        job = topology.wait(job_id, status)
+        assert job.result is not None
+        assert job.result["eval_accuracy"] is not None
+        topology.check_artifacts(job_id)
+    worker.stop()
+    topology.start_worker()
+    assert topology.http.post(f"/jobs/{paused}/resume").is_success
+    job = topology.check_succeeded(paused, steps=400)
+    assert job.result is not None
+    assert [one["status"] for one in job.result["comparison"]["contenders"]] == ["trained"] * 3
+    finished = [event.data["contender"] for event in topology.events(paused) if event.type == "contender_finished"]
+    assert finished == ["head", "lora:r=1"]  # none was trained twice
+
+
+def _compares(result: dict[str, Any] | None, contender: str) -> bool:
+    running = ((result or {}).get("comparison") or {}).get("running")
+    return running is not None and running["contender"] == contender and running["step"] > 0

@@ -72,6 +72,29 @@ def test_everything_reported_is_written_when_it_is_closed(service: Service, job:
     assert (service.job(job.id).step, service.job(job.id).last_seq) == (500, 502)
 
 
+def test_the_newest_result_is_shown_before_the_job_has_ended(
+    service: Service, job: Job, reporter: BufferedReporter
+) -> None:
+    assert not reporter.started.is_set()
+    for step in (1, 2):
+        reporter.result({"eval_accuracy": 0.5, "comparison": {"running": {"step": step, "eta_seconds": float("nan")}}})
+    assert reporter.started.is_set()  # from here on a stop is worth a checkpoint
+    assert reporter.close(5)
+    found = service.job(job.id)
+    assert (found.status, found.result) == (
+        JobStatus.RUNNING,
+        {"eval_accuracy": 0.5, "comparison": {"running": {"step": 2, "eta_seconds": None}}},
+    )
+
+
+def test_a_stale_attempt_shows_no_result(service: Service, job: Job) -> None:
+    stale = make(service, job)
+    claim_again(service, job)
+    stale.result({"eval_accuracy": 0.5})
+    assert not stale.close(5)
+    assert service.job(job.id).result is None
+
+
 def test_rows_are_at_most_an_interval_old(service: Service, job: Job, reporter: BufferedReporter) -> None:
     metric(reporter, 1)
     wait_until(lambda: len(service.metrics(job.id)) == 1, seconds=5)

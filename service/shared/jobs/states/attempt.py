@@ -75,10 +75,11 @@ def fail(session: Session, job_id: str, attempt: int, error: Json, result: Json 
     """End the job as failed, without a retry; a job that is being cancelled becomes cancelled instead.
 
     Args:
-        result: of a run that was trained to its end, of which an artifact failed.
+        result: of a run that was trained to its end, of which an artifact failed; None leaves what was reported.
     """
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
-    if not compare_and_set(session, statement.values(error=error, result=result, **ended(JobStatus.FAILED))):
+    found = {} if result is None else {"result": result}
+    if not compare_and_set(session, statement.values(error=error, **found, **ended(JobStatus.FAILED))):
         return give_back(session, job_id, attempt, charge=False)
     job = session.get_one(Job, job_id, populate_existing=True)
     record_end(session, job, error["message"], error)
