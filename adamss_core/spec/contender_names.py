@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,8 +25,8 @@ MOST_CONTENDERS = 5
 # docs/quality.md, and 0.2, 0.4 and 0.5 of that with K=10. It holds where alpha is the rank, so that the scale is 1.
 LORA_RATE = 0.4
 MOST_RATE = 10.0  # as of `training.learning_rate`
-_LORA = r"lora:r=([1-9][0-9]{0,3})(?:,learning_rate=([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,2})?))?"
-_REMEDY = 'Use "head", "lora:r=1" or another rank, or "lora:r=1,learning_rate=0.004" for a rate of your own.'
+_LORA = r"lora:r=([1-9][0-9]{0,3})(?:@([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,2})?))?"
+_REMEDY = 'Use "head", "lora:r=1" or another rank, or "lora:r=1@0.004" for a learning rate of your own.'
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Contender:
 
     @classmethod
     def parse(cls, text: str) -> Contender:
-        """Read "head", "lora:r=N" or "lora:r=N,learning_rate=X".
+        """Read "head", "lora:r=N" or "lora:r=N@RATE".
 
         Raises:
             ValueError: it is none of them; says what is.
@@ -53,7 +54,7 @@ class Contender:
             raise ValueError(f"is no contender. {_REMEDY}")
         rank, rate = found.groups()
         if rate is not None and not (math.isfinite(float(rate)) and 0 < float(rate) <= MOST_RATE):
-            raise ValueError(f"has a learning_rate that is not above 0 and at most {MOST_RATE:g}. {_REMEDY}")
+            raise ValueError(f"has a learning rate that is not above 0 and at most {MOST_RATE:g}. {_REMEDY}")
         return cls(int(rank), None if rate is None else float(rate))
 
     @property
@@ -61,7 +62,7 @@ class Contender:
         """Return its name, equal for equal contenders."""
         if self.rank is None:
             return HEAD
-        return f"lora:r={self.rank}" + ("" if self.own_rate is None else f",learning_rate={self.own_rate!r}")
+        return f"lora:r={self.rank}" + ("" if self.own_rate is None else f"@{self.own_rate!r}")
 
     @property
     def slug(self) -> str:
@@ -74,7 +75,7 @@ class Contender:
             return None
         return round(LORA_RATE * own, 10) if self.own_rate is None else self.own_rate
 
-    def elements(self, modules: list[LinearModule]) -> int:
+    def elements(self, modules: Sequence[LinearModule]) -> int:
         """Return the elements of A and B on these modules."""
         return sum((self.rank or 0) * (module.in_features + module.out_features) for module in modules)
 
@@ -92,7 +93,7 @@ def contenders_of(spec: JobSpec) -> list[Contender]:
 
 
 def check_comparison(spec: JobSpec) -> None:
-    """Raise FieldError for contenders that cannot be compared with the job, whatever its model is."""
+    """Raise FieldError for contenders that cannot be compared with the job, whatever its task and model are."""
     if len(set(spec.compare)) < len(spec.compare):
         raise field_error("compare", "names a contender twice; name each once")
     if spec.compare and spec.init_from is not None:
@@ -101,22 +102,21 @@ def check_comparison(spec: JobSpec) -> None:
             "has no effect beside init_from: a contender cannot start from another job's adapter, so it would have "
             "learnt less. Leave one of them out",
         )
-    if (problem := headless(spec)) is not None and "task" in spec.model_fields_set:
-        raise field_error("compare", problem.message)
 
 
 def headless(spec: JobSpec) -> SpecProblem | None:
-    """Refuse "head" for a task that trains none."""
+    """Refuse "head" for a task that trains none; the task may follow from the data, so it is no rule of the shape."""
     if HEAD not in spec.compare or record_of(spec).trains_head:
         return None
-    message = (
-        f'names "{HEAD}", but {spec.task} trains no head: the untrained base model stands beside the result already, '
-        'as before_training. Leave it out, or use "lora:r=1"'
+    return SpecProblem(
+        "compare",
+        f'compare names "{HEAD}", but {spec.task} trains no head: the untrained base model stands beside the result '
+        'already, as before_training. Leave it out, or use "lora:r=1".',
+        "no_head",
     )
-    return SpecProblem("compare", message, "no_head")
 
 
-def check_ranks(spec: JobSpec, modules: list[LinearModule]) -> None:
+def check_ranks(spec: JobSpec, modules: Sequence[LinearModule]) -> None:
     """Refuse a LoRA whose rank is above the width of a module that it would adapt.
 
     Raises:

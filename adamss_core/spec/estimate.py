@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.calibration_plan import plan_calibration, sketch_width
+from adamss_core.spec.comparison_plan import ContenderEstimate, contender_estimates
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
@@ -126,6 +127,9 @@ class Estimate(BaseModel):
     lora_bias: bool | None = None
     """Whether the LoRA has biases, which some servers refuse: those of modules with a bias, where `adamss.bias` is
     "trained". Null in plans of older versions."""
+    comparison: list[ContenderEstimate] = []
+    """What is trained besides, where the job names contenders (`compare`): their steps come on top of `steps`, their
+    time is in `seconds`. One model is in memory at a time: `memory_bytes` is that of the largest."""
     artifact_bytes: ArtifactBytes
     """Sizes of the files, roughly, and at most where ASA removes subspaces (`adamss.asa_pruned`); frozen ones take as
     much as active ones."""
@@ -171,6 +175,13 @@ def estimate(
     copies = untied_parameters([*full, *(module.name for module in modules)], facts)
     batch = largest_batch(spec, facts, lengths)
     phases = None if device.kind == "cuda" else process_memory(spec, facts, modules, sizes, batch, device.bf16)
+    contenders = contender_estimates(plan, modules, saved)
+
+    def peak(sizes: Sizes) -> int:
+        if device.kind == "cuda":
+            return device_memory(spec, facts, sizes, batch)
+        return process_memory(spec, facts, modules, sizes, batch, device.bf16).peak
+
     return Estimate(
         trainable_parameters=adapter + saved,
         least_trainable_parameters=sum(shape.least for shape in shapes) + saved,
@@ -185,7 +196,7 @@ def estimate(
         train_rows=train_rows,
         eval_rows=eval_rows,
         device=device.kind,
-        memory_bytes=device_memory(spec, facts, sizes, batch) if phases is None else phases.peak,
+        memory_bytes=max(map(peak, [sizes, *(Sizes(0, one.adapter_parameters + saved, 0) for one in contenders)])),
         memory_phases=phases,
         lengths=lengths.source,
         batch_tokens=batch.tokens,
@@ -194,6 +205,7 @@ def estimate(
         lora_rank=rank,
         least_lora_rank=least_rank,
         lora_bias=lora_bias,
+        comparison=contenders,
         artifact_bytes=_artifacts(spec, facts, shapes, kept, LoraShape(rank, lora_bias), saved, head + copies),
     )
 

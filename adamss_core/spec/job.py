@@ -176,7 +176,7 @@ class JobSpec(SpecModel):
     compare: list[ContenderName] = Field(default=[], max_length=MOST_CONTENDERS)
     """Contenders to train afterwards on the same rows, steps and seed, so that the result shows what the adapter is
     worth: "head" (the head alone), "lora:r=N" (a plain LoRA on the same targets, at 0.4 of `learning_rate`), or
-    "lora:r=N,learning_rate=X". Nothing of them is kept but their numbers."""
+    "lora:r=N@RATE" for a rate of your own. Nothing of them is kept but their numbers."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
     webhook: Annotated[str, Field(pattern=WEBHOOK, max_length=500)] | None = None

@@ -10,6 +10,7 @@ from accelerate.utils import set_seed
 from peft import PeftModel
 
 from adamss_core.fileio.run_folder import RunFolder
+from adamss_core.spec.contender_names import headless
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.adapter_size import adapter_size, check_budget, published_elements
 from adamss_core.training.artifacts import incomplete, publish
@@ -54,6 +55,8 @@ def _run(request: RunRequest, reporter: Reporter) -> RunResult:
 def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining | None, RunResult]:
     """Train and publish the job's own adapter; its training is returned where there are contenders."""
     begun = time.monotonic()
+    if (problem := headless(request.spec)) is not None:
+        raise problem
     with phase("finding device"):
         accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.cli.contender_table import contender_line
 from service.cli.output import duration, print_fields, size
 from service.cli.terminal import put, put_json
 
@@ -15,6 +16,7 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         return
     estimate: dict[str, Any] = dict(plan["estimate"])
     files = estimate.pop("artifact_bytes", None) or {}
+    contenders = estimate.pop("comparison", None) or []
     phases = estimate.pop("memory_phases", None) or {}
     counts = estimate.pop("elements", None)
     fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
@@ -29,6 +31,7 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     fields |= {"elements of A and B": elements_line(counts)} if counts else {}
     fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
+    fields |= {f"compared with {one['contender']}": contender_line(one) for one in contenders}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     fields |= {
         f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"

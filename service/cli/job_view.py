@@ -89,6 +89,17 @@ def _progress(job: JobJson, width: int) -> Table:
     total = max(1, progress["total_steps"])
     row = Table.grid(padding=(0, 2))
     eta = f"ETA {duration(progress['eta_seconds'])}" if progress["eta_seconds"] is not None else ""
+    if (running := progress.get("contender")) is not None:
+        share = running["step"] / max(1, running["steps"])
+        eta = f"ETA {duration(running['eta_seconds'])}" if running["eta_seconds"] is not None else ""
+        row.add_row(
+            ProgressBar(total=1, completed=share, width=max(10, width - 56)),
+            f"{100 * share:3.0f} %",
+            Text(f"comparing {running['contender']}"),
+            f"step {running['step']}/{running['steps']}",
+            Text(eta, style="bold"),
+        )
+        return row
     row.add_row(
         ProgressBar(total=total, completed=progress["step"], width=max(10, width - 56)),
         f"{100 * progress['step'] / total:3.0f} %",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
 from service.cli.estimate import elements_line, show_estimate
@@ -111,6 +112,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     fields |= {
         "step": _steps(found),
         "eta": duration(found["progress"]["eta_seconds"]),
+        **contender_fact(found),
         "created": when(found["created_at"]),
     }
     if evaluated := found.get("evaluates"):
@@ -141,6 +143,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
+    print_comparison(found)
     _print_warnings(found)
 
 
@@ -297,6 +300,7 @@ def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
 def _watch(client: Client, job_id: str, as_json: bool) -> None:
     job = watch_to_end(client, job_id, as_json)
     if not as_json:
+        print_comparison(job)
         _print_warnings(job)
         put(f"Done. Download it: adamss artifacts download {job_id} --extract")
 

@@ -8,6 +8,16 @@ Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succee
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
+class ContenderProgressJson(TypedDict):
+    """Contender that is trained for comparison, after the job's own steps."""
+
+    contender: str
+    place: int
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+
 class ProgressJson(TypedDict):
     """Progress of a job."""
 
@@ -15,6 +25,7 @@ class ProgressJson(TypedDict):
     total_steps: int
     epoch: float
     eta_seconds: float | None
+    contender: NotRequired[ContenderProgressJson | None]  # absent from services before 0.3
 
 
 class ProblemJson(TypedDict):
@@ -64,6 +75,49 @@ class WarningJson(TypedDict):
     causes: list[dict[str, str]]
 
 
+class MeasuredJson(TypedDict):
+    """Metrics of one of the compared models on some rows; `difference` is to the job's own adapter."""
+
+    rows: int
+    metrics: dict[str, float | None]
+    low: float | None
+    high: float | None
+    method: str | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    difference_method: str | None
+
+
+class ContenderJson(TypedDict):
+    """One of the compared models; "adamss" is the job's own adapter."""
+
+    contender: str
+    status: Literal["trained", "failed"]
+    adapter_parameters: int | None
+    head_parameters: int | None
+    learning_rate: float | None
+    head_learning_rate: float | None
+    step: int | None
+    steps: int | None
+    seconds: float | None
+    held_out: MeasuredJson | None
+    test: MeasuredJson | None
+    error: ProblemJson | None
+    gain_per_thousand: float | None
+
+
+class ComparisonJson(TypedDict):
+    """A job's own adapter beside the contenders that its spec names."""
+
+    metric: str
+    direction: Literal["max", "min"]
+    level: float
+    planned: list[str]
+    gain_over: str | None
+    contenders: list[ContenderJson]
+
+
 class EvaluatedJson(TypedDict):
     """The model that a job evaluates, and the data set."""
 
@@ -95,6 +149,7 @@ class JobSummaryJson(TypedDict):
 class JobJson(JobSummaryJson):
     """A fine-tuning job, or the evaluation of another one's model."""
 
+    comparison: NotRequired[ComparisonJson | None]  # absent from services before 0.3
     spec: dict[str, Any]
     resolved: dict[str, Any]
 

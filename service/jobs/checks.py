@@ -8,6 +8,7 @@ from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, record_of, record
 from adamss_core.spec.cells import why_left_out
 from adamss_core.spec.chat import list_parts
 from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_surprising, match_classes
+from adamss_core.spec.contender_names import headless
 from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.labels import null_words, variants
 from adamss_core.spec.survey import Survey
@@ -104,6 +105,10 @@ def rows_can_be_held_out(case: Case) -> SpecProblem | None:
     return SpecProblem("dataset.eval_fraction", message, "too_few_rows")
 
 
+def head_can_be_compared(case: Case) -> SpecProblem | None:
+    return headless(case.spec)
+
+
 # --- evaluation data --------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +150,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     rows_are_enough,
     rows_can_be_held_out,
 )
+COMPARISON_RULES: tuple[Rule, ...] = (head_can_be_compared,)
 EVALUATION_RULES: tuple[Rule, ...] = (
     evaluation_exists,
     evaluation_columns_fit,

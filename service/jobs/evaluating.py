@@ -116,7 +116,7 @@ def _resolved(
     caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str
 ) -> dict[str, Any]:
     block = spec.dataset.model_copy(update={"test": payload.dataset})
-    spec = spec.model_copy(update={"name": title, "dataset": block, "init_from": None, "webhook": None})
+    spec = spec.model_copy(update={"name": title, "dataset": block, "init_from": None, "webhook": None, "compare": []})
     return {
         "spec": spec.model_dump(mode="json"),
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},

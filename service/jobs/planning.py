@@ -20,6 +20,7 @@ from adamss_core.spec import (
     with_defaults,
 )
 from adamss_core.spec.budget import CHOSEN, fit_budget
+from adamss_core.spec.contender_names import check_ranks
 from adamss_core.spec.modules_in_full import saved_warnings
 from adamss_core.spec.survey import Survey
 from service.datasets import repository as datasets
@@ -39,7 +40,13 @@ from service.jobs.workers import device_of, expected_seconds, find_workers, lack
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest, ServiceError, merged
 
-CHAINS = (WARM_START_RULES, checks.TRAINING_RULES, checks.EVALUATION_RULES, TESTING_RULES)  # none relies on another
+CHAINS = (
+    WARM_START_RULES,
+    checks.COMPARISON_RULES,
+    checks.TRAINING_RULES,
+    checks.EVALUATION_RULES,
+    TESTING_RULES,
+)  # none relies on another
 
 
 def plan_job(caller: Caller, spec: JobSpec) -> PlanOut:
@@ -136,6 +143,7 @@ def fit(caller: Caller, case: Case) -> tuple[ModelFacts, Targets]:
     check_modules_to_save(spec.adamss, facts)
     targets = targets_of(caller, spec, facts)
     check_saved_apart(spec.adamss, facts, targets.modules)
+    check_ranks(spec, targets.modules)
     return facts, targets
 
 

@@ -11,6 +11,7 @@ from adamss_core.spec import Estimate, JobSpec, ScheduleStep
 from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
+from service.jobs.comparison_schemas import ComparisonOut, ContenderProgressOut, contender_progress
 from service.jobs.repository import ListedJob
 from service.jobs.training_sets import TrainingSetOut
 from service.shared.database.tables import Job, JobStatus, Json, SubspaceMap
@@ -53,6 +54,8 @@ class ProgressOut(Out):
     """Passes over the training rows that are done."""
     eta_seconds: float | None
     """Seconds that are left, as far as can be said."""
+    contender: ContenderProgressOut | None = None
+    """The contender that is trained for comparison, after the job's own steps; null at any other time."""
 
 
 class ProblemOut(Out):
@@ -195,6 +198,8 @@ class JobOut(JobSummaryOut):
     result: dict[str, Any] | None
     """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
     A job that evaluates has `test_...` only."""
+    comparison: ComparisonOut | None = None
+    """Its adapter beside the contenders of `compare`, as far as they are trained; also in `result`."""
     spec: dict[str, Any]
     """The spec as it was sent."""
     resolved: dict[str, Any]
@@ -345,7 +350,13 @@ def render(job: Job) -> JobOut:
         spec.get("training", {}).get("metric_for_best"),
         job.resolved.get("evaluates"),
     )
-    return JobOut.model_validate(_summary(listed) | {"result": job.result, "spec": job.spec, "resolved": job.resolved})
+    shown = {
+        "result": job.result,
+        "comparison": (job.result or {}).get("comparison"),
+        "spec": job.spec,
+        "resolved": job.resolved,
+    }
+    return JobOut.model_validate(_summary(listed) | shown)
 
 
 def summarise(listed: ListedJob) -> JobSummaryOut:
@@ -368,6 +379,7 @@ def _summary(listed: ListedJob) -> Json:
             "total_steps": job.total_steps,
             "epoch": job.epoch,
             "eta_seconds": job.eta_seconds,
+            "contender": contender_progress(job),
         },
         "asa": job.asa,
         "best_metric": None if metric is None else {"name": metric.name, "direction": metric.direction},

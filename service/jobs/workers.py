@@ -7,6 +7,8 @@ from statistics import median
 from typing import Any
 
 from adamss_core.spec import Device, Estimate, JobSpec, Lengths, ModelFacts
+from adamss_core.spec.comparison_plan import time_of
+from adamss_core.spec.contender_names import contenders_of
 from adamss_core.spec.lengths import length_limit
 from adamss_core.spec.memory import DeviceKind
 from service.http.context import Caller
@@ -77,8 +79,10 @@ def expected_seconds(
         training = rows * lengths.mean(length_limit(spec, facts, lengths)) * per_token
     else:
         training = rows * median(seconds / count for seconds, count, _, _ in measured)
-    training *= 1 + (estimate.calibration_share or 0)
-    return round(training + median(rest for *_, rest in measured), 1)
+    rest = median(rest for *_, rest in measured)
+    # A contender makes the job's steps and evaluations, and loads the base; nothing of it is published.
+    comparison = sum(training * time_of(contender) + rest / 2 for contender in contenders_of(spec))
+    return round(training * (1 + (estimate.calibration_share or 0)) + rest + comparison, 1)
 
 
 def _times(result: dict[str, Any]) -> tuple[float, float, float, float] | None:

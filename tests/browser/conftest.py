@@ -40,6 +40,7 @@ SPEC: dict[str, Any] = {
     },
     "training": {"epochs": 3, "batch_size": 4, "logging_steps": 1, "eval_steps": 10},
     "artifacts": ["lora"],
+    "compare": ["head", "lora:r=1"],
 }
 
 

@@ -68,6 +68,35 @@ def test_buttons_pause_and_resume_a_job(tab: Tab, up: Up, job: dict[str, Any]) -
         page.wait_for_selector(".status.cancelled")
 
 
+def test_contenders_stand_beside_the_job_s_own_adapter(tab: Tab, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    table = tab.page.locator("[aria-label='Table of contenders'] tbody tr")
+    table.nth(2).wait_for()
+    entries = {entry["contender"]: entry for entry in job["comparison"]["contenders"]}
+    assert [row.split("\t")[0] for row in table.all_inner_texts()] == ["AdaMSS (this job)", "head", "lora:r=1"]
+    assert list(entries) == ["adamss", "head", "lora:r=1"]
+    cells = table.nth(2).locator("td").all_inner_texts()
+    lora = entries["lora:r=1"]
+    assert cells[0].replace(",", "") == str(lora["adapter_parameters"])
+    assert cells[3] == f"{lora['held_out']['metrics']['accuracy']:.4g}"
+    assert " to " in cells[5]
+
+
+def test_a_contender_under_way_and_one_that_failed_are_named(tab: Tab, job: dict[str, Any]) -> None:
+    running = {"contender": "lora:r=1", "place": 2, "step": 3, "steps": 20, "eta_seconds": 1.0}
+    own, head, _ = job["comparison"]["contenders"]
+    head = head | {"status": "failed", "held_out": None, "error": {"code": "x", "message": "Memory ran out."}}
+    changed = job | {
+        "progress": job["progress"] | {"contender": running},
+        "comparison": job["comparison"] | {"contenders": [own, head]},
+    }
+    tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=changed))
+    tab.open(f"/jobs/{job['id']}")
+    tab.page.wait_for_selector("text=failed: Memory ran out.")
+    tab.page.wait_for_selector("text=is trained: step 3 of 20")
+    tab.page.wait_for_selector("dt:text-is('comparing')")
+
+
 def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{job['id']}")
     page = tab.page

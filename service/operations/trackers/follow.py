@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from service.client.types import JobJson, MetricJson
 
 Target = Literal["tensorboard", "mlflow", "wandb"]
+_PLAIN = str.maketrans({":": "-", "=": "", "@": "-"})  # MLflow takes neither "=" nor "@" in a name
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
@@ -71,6 +72,20 @@ def follow(client: Client, job_id: str, follower: Follower) -> int:
     finally:
         follower.close(client.get_job(job_id))
     return count
+
+
+def compared(job: JobJson) -> dict[str, float]:
+    """Name the metrics of the contenders, and the elements of A and B, such as compare/lora-r1/accuracy."""
+    numbers: dict[str, float] = {}
+    for entry in (job.get("comparison") or {"contenders": []})["contenders"]:
+        prefix = f"compare/{entry['contender'].translate(_PLAIN)}"
+        for part in (entry["held_out"], entry["test"]):
+            where = "" if part is entry["held_out"] else "test_"
+            values = {} if part is None else part["metrics"]
+            numbers |= {f"{prefix}/{where}{name}": value for name, value in values.items() if value is not None}
+        if entry["adapter_parameters"] is not None:
+            numbers[f"{prefix}/adapter_parameters"] = float(entry["adapter_parameters"])
+    return numbers
 
 
 def named(row: MetricJson) -> dict[str, float]:

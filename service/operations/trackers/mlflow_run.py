@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from service.client.types import JobJson, MetricJson
-from service.operations.trackers.follow import named
+from service.operations.trackers.follow import compared, named
 
 EXPERIMENT = "adamss"
 JOB, LAST_SEQ = "adamss.job", "adamss.seq"  # tags: id of the job, last sequence number written
@@ -52,6 +53,8 @@ class MlflowRun:
         self._waiting = []
 
     def close(self, job: JobJson) -> None:
+        now = round(1000 * time.time())
+        self._waiting += [Metric(name, value, now, job["progress"]["step"]) for name, value in compared(job).items()]
         self.flush()
         if job["status"] in STATUS:
             self._client.set_terminated(self._run, STATUS[job["status"]])

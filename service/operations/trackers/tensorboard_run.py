@@ -8,7 +8,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from service.client.types import JobJson, MetricJson
-from service.operations.trackers.follow import named
+from service.operations.trackers.follow import compared, named
 
 LAST_SEQ = "adamss_seq"  # file beside the event files, with the last sequence number written
 
@@ -35,6 +35,8 @@ class TensorBoardRun:
         last sequence number."""
 
     def close(self, job: JobJson) -> None:
+        for name, value in compared(job).items():
+            self._writer.add_scalar(name, value, job["progress"]["step"])
         self._writer.close()
         self._last_seq.write_text(str(self.after))
 

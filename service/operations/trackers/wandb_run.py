@@ -8,7 +8,7 @@ from typing import Any
 import wandb
 
 from service.client.types import JobJson, MetricJson
-from service.operations.trackers.follow import named
+from service.operations.trackers.follow import compared, named
 
 PROJECT = "adamss"
 LAST_SEQ = "adamss_seq"
@@ -40,7 +40,7 @@ class WandbRun:
         self._last_seq.write_text(str(self.after))
 
     def close(self, job: JobJson) -> None:
-        self._run.summary[LAST_SEQ] = self.after
+        self._run.summary.update({LAST_SEQ: self.after} | compared(job))
         self._last_seq.write_text(str(self.after))
         self._run.finish(exit_code=0 if job["status"] != "failed" else 1)
 

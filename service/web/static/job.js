@@ -6,6 +6,7 @@ import { Chart, points } from "./charts.js";
 import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Actions, best, status } from "./jobs.js";
+import { Contenders } from "./contenders.js";
 import { Evaluation } from "./evaluation.js";
 import { Evaluations } from "./evaluations.js";
 import { TryIt } from "./try_it.js";
@@ -22,6 +23,7 @@ export function Job({ id }) {
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
+    <${Contenders} job=${job} />
     ${job.status === "succeeded" ? html`<${TryIt} job=${job} /><${Evaluations} job=${job} />` : null}
     <${Samples} events=${events} />
     <${FullEvaluation} job=${job} />
@@ -67,6 +69,7 @@ function Head({ job, map, rows }) {
         ]
       : [["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]]),
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
+    ...(job.progress.contender ? [["comparing", job.progress.contender.contender]] : []),
     ...basisFact(job),
     ...parametersFact(job.resolved.estimate),
     ...elementsFact(job),

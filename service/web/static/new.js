@@ -202,6 +202,7 @@ function Plan({ plan }) {
       ${Object.entries(phases ?? {}).filter(([, value]) => value !== null).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
       ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
     </dl>
+    ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at ${number(one.learning_rate)}`}.</p>`)}
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(path.split(".").reduce((part, name) => part[name], plan.spec))}`).join(", ")}.</p>` : null}
     ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
     ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}

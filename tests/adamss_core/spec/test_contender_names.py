@@ -16,7 +16,7 @@ def spec(compare: list[str], **fields: Any) -> JobSpec:
 
 
 def test_contenders_are_named_alike_however_they_are_written() -> None:
-    assert spec(["head", "lora:r=8,learning_rate=4e-3"]).compare == ["head", "lora:r=8,learning_rate=0.004"]
+    assert spec(["head", "lora:r=8@4e-3"]).compare == ["head", "lora:r=8@0.004"]
     assert contenders_of(spec(["head", "lora:r=1"])) == [Contender(), Contender(1)]
     assert contenders_of(spec([])) == []
 
@@ -26,7 +26,7 @@ def test_contenders_are_named_alike_however_they_are_written() -> None:
     [
         ("lora:r=1", 0.01, 0.004),
         ("lora:r=64", 0.02, 0.008),
-        ("lora:r=1,learning_rate=.5", 0.01, 0.5),
+        ("lora:r=1@.5", 0.01, 0.5),
         ("head", 1, None),
     ],
 )
@@ -39,10 +39,10 @@ def test_the_rate_of_a_lora_follows_the_job_s_unless_it_is_given(text: str, own:
     [
         (["full"], 'is no contender. Use "head", "lora:r=1"'),
         (["lora:r=0"], "is no contender"),
-        (["lora:r=1,learning_rate=0"], "has a learning_rate that is not above 0"),
-        (["lora:r=1,learning_rate=11"], "at most 10"),
+        (["lora:r=1@0"], "has a learning rate that is not above 0"),
+        (["lora:r=1@11"], "at most 10"),
         (["lora:r=1", "lora:r=1"], "names a contender twice"),
-        (["lora:r=1,learning_rate=1e-2", "lora:r=1,learning_rate=0.01"], "names a contender twice"),
+        (["lora:r=1@1e-2", "lora:r=1@0.01"], "names a contender twice"),
         ([f"lora:r={rank}" for rank in range(1, 7)], "at most 5 items"),
     ],
 )
@@ -58,9 +58,12 @@ def test_a_job_that_starts_from_another_one_has_no_contenders() -> None:
 
 
 def test_text_generation_has_no_head_to_compare() -> None:
-    with pytest.raises(ValidationError, match="text-generation trains no head"):
-        spec(["head"], task="text-generation", dataset={"train": "ds_aaaaaaaaaaaa", "text": "text"})
+    problem = headless(spec(["head"], task="text-generation"))
+    assert problem is not None
+    assert (problem.param, problem.code) == ("compare", "no_head")
+    assert "text-generation trains no head" in problem.message
     assert headless(spec(["lora:r=1"], task="text-generation")) is None
+    assert headless(spec(["head"])) is None
 
 
 def test_a_rank_above_a_module_s_width_is_refused() -> None:

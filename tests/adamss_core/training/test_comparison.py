@@ -7,6 +7,7 @@ import json
 import math
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from transformers import AutoModelForSequenceClassification, get_linear_schedule
 from adamss_core.model import AdamssModel
 from adamss_core.training.batches import epoch_steps
 from adamss_core.training.comparison_store import MOST_STARTS, ContenderStore
-from adamss_core.training.errors import Stopped
+from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluator import Evaluator
 from adamss_core.training.preparation import prepare
 from adamss_core.training.request import RunRequest
 from adamss_core.training.run import run
 from adamss_core.training.setup import make_accelerator
-from tests.adamss_core.training.support import FinishedRun, Recorder, job, request
+from tests.adamss_core.training.chats import build_llama, chats, generation_job
+from tests.adamss_core.training.support import FinishedRun, Recorder, job, request, write_rows
 from tests.marks import compat
 
 pytestmark = pytest.mark.slow
@@ -264,3 +266,26 @@ def test_a_failed_evaluation_leaves_the_rows_without_differences(
     result = run(comparing(model, tmp_path, "head"), Recorder()).result
     assert [one["held_out"] for one in rows_of(result).values()] == [None, None]
     assert result["comparison"]["gain_over"] is None
+
+
+@pytest.mark.compat
+def test_a_language_model_is_compared_beside_its_base(tmp_path: Path) -> None:
+    """The job's baseline is what the base model does; a contender's rows are scored beside the same predictions."""
+    spec = generation_job(compare=["lora:r=1"], training={"epochs": 1, "learning_rate": 0.01})
+    asked = request(build_llama(tmp_path / "model"), tmp_path / "run", chats(80), spec=spec)
+    test = write_rows(tmp_path / "test.jsonl", chats(12, seed=5))
+    result = run(replace(asked, test_file=test), Recorder()).result
+    own, lora = rows_of(result).values()
+    assert result["comparison"]["gain_over"] == "what the base model does"
+    for part, prefix in (("held_out", "eval"), ("test", "test")):
+        assert own[part]["metrics"]["perplexity"] == pytest.approx(result[f"{prefix}_perplexity"])
+        assert lora[part]["difference_low"] < lora[part]["difference"] < lora[part]["difference_high"]
+    assert lora["gain_per_thousand"] > 0  # lower is better, and it has learnt
+
+
+def test_a_task_without_a_head_refuses_to_compare_with_it_before_it_trains(model: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    with pytest.raises(TrainingError, match="trains no head") as caught:
+        run(request(model, tmp_path, chats(8), spec=generation_job(compare=["head"])), recorder)
+    assert caught.value.where == "compare"
+    assert recorder.resumed_at == []

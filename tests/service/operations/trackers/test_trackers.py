@@ -17,6 +17,7 @@ import pytest
 from service.client.types import JobJson, MetricJson
 from service.operations.trackers import MissingExtra, open_follower
 from service.shared.ids import new_id
+from tests.service.jobs.test_comparing import COMPARISON
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,20 @@ def test_tensorboard_reads_the_numbers(tmp_path: Path) -> None:
         ("train/loss", 10, 0.5),
         ("eval/accuracy", 30, 0.75),
         ("train/loss", 40, 0.25),
+    ]
+
+
+def test_a_comparison_is_copied_with_the_end_of_the_job(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    compared: Any = JOB | {"comparison": COMPARISON, "progress": {"step": 20}}
+    open_follower("tensorboard", compared, tmp_path).close(compared)
+    assert scalars(tmp_path / JOB["id"]) == [
+        ("compare/adamss/loss", 20, pytest.approx(0.4)),
+        ("compare/adamss/accuracy", 20, 0.75),
+        ("compare/adamss/adapter_parameters", 20, 2_000.0),
+        ("compare/lora-r1/loss", 20, 0.5),
+        ("compare/lora-r1/accuracy", 20, pytest.approx(0.7)),
+        ("compare/lora-r1/adapter_parameters", 20, 256.0),
     ]
 
 
