@@ -1,7 +1,8 @@
 """Demo of a complete fine-tune: `make demo`, or `python -m examples.demo`.
 
 Starts the service with its embedded defaults (or uses a running one), trains MiniLM on movie reviews with AdaMSS and
-ASA, shows the pruning live, downloads the artifacts and classifies with them. Stops the service that it started.
+ASA, shows the pruning live, compares the adapter with a LoRA and with the head alone, downloads the artifacts and
+classifies with them. Stops the service that it started.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_model import BASE_MODEL, DemoError, install_model
+from service.cli.contender_table import lines, titles
 from service.cli.serve import free_port
 from service.cli.watch import watch
 from service.client import ApiError, Client
@@ -34,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data" / "movie_reviews_demo.csv"
 SPEC = HERE / "movie_sentiment.yaml"
 QUICK_ROWS = 320
+CONTENDERS = ["head", "lora:r=1"]
 START_SECONDS = 90.0
 STOP_SECONDS = 75.0
 CLOSE_ENOUGH = 1e-3  # difference of probabilities
@@ -71,6 +74,8 @@ def run(console: Console, arguments: argparse.Namespace) -> None:
         data = few_rows(settings.resolved_home / "demo") if arguments.quick else DATA
         job = train(console, client, data, arguments)
         show_result(console, job)
+        console.rule("is it worth it?")
+        show_comparison(console, job)
         console.rule("the artifacts")
         folder = download(console, client, job["id"], settings.resolved_home / "demo")
         agree(console, base, folder)
@@ -134,6 +139,7 @@ def train(console: Console, client: Client, data: Path, arguments: argparse.Name
     spec["dataset"]["train"] = client.upload_dataset(data)["id"]
     if arguments.quick:
         spec["training"] |= {"epochs": 1, "batch_size": 16}
+    spec["compare"] = CONTENDERS
     job = client.submit(spec)
     console.print(f"Job {job['id']}: {spec['base_model']} on {data.name}")
     try:
@@ -154,6 +160,17 @@ def show_result(console: Console, job: JobJson) -> None:
     console.print(f"Held-out accuracy [bold]{accuracy:.3f}[/bold]; always guessing the larger class: {baseline:.3f}")
     if asa:
         console.print(f"{asa['active']} of {asa['total']} subspaces are left.")
+
+
+def show_comparison(console: Console, job: JobJson) -> None:
+    """Print the job's adapter beside its contenders, trained on the same batches."""
+    compared = job.get("comparison")
+    if compared is None or len(compared["contenders"]) != len(CONTENDERS) + 1:
+        raise DemoError("the job has no comparison")
+    table = Table(*(title.lower() for title in titles(compared)), box=None, header_style="dim")
+    for line in lines(compared):
+        table.add_row(*line)
+    console.print(table)
 
 
 def download(console: Console, client: Client, job_id: str, folder: Path) -> Path:

@@ -47,6 +47,12 @@ def test_it_trains_prunes_downloads_agrees_and_cleans_up(environ: dict[str, str]
     assert "Held-out accuracy" in result.stdout
     assert "60 of 120 subspaces are left." in result.stdout
     assert "They agree" in result.stdout
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert [line[0] for line in table if line[:1] in (["AdaMSS"], ["head"], ["lora:r=1"])] == [
+        "AdaMSS",
+        "head",
+        "lora:r=1",
+    ]
     (log,) = Path(environ["ADAMSS_HOME"]).glob("jobs/*/train.log")
     assert "gemm_4bit_forward" not in result.stdout + result.stderr + log.read_text()  # bitsandbytes' notice
     assert left_running(environ["ADAMSS_HOME"]) == []
