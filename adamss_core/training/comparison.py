@@ -142,6 +142,7 @@ class _Contest:
     def _guarded(self, setup: Setup, store: ContenderStore) -> Entry:
         """Return the row of the contender, also of one that fails: it must not cost the job's own result."""
         main = setup.accelerator.is_main_process
+        several = setup.accelerator.num_processes > 1  # an error of one process alone would leave the others waiting
         started = broadcast_object_list([store.start() if main else True])[0]  # one answer for all processes
         if not started:
             return failed_entry(
@@ -158,14 +159,15 @@ class _Contest:
                 store.stop()
             raise
         except TrainingError as error:
-            failed = failed_entry(self.contender.name, error.code, error.message, error.hint)
+            if several and not error.deterministic:
+                raise
+            return failed_entry(self.contender.name, error.code, error.message, error.hint)
         except Exception as error:
+            if several:
+                raise
             logger.warning("the contender %s failed", self.contender.name, exc_info=True)
             message = f"{type(error).__name__}: {error}"[:300]
-            failed = failed_entry(self.contender.name, "contender_failed", message, "See the job's log.")
-            if setup.accelerator.num_processes > 1:  # one that gave up alone would leave the others waiting
-                raise
-        return failed
+            return failed_entry(self.contender.name, "contender_failed", message, "See the job's log.")
 
     def _trained(self, setup: Setup, store: ContenderStore) -> Entry:
         steps = store.checkpoints
