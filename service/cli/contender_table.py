@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from service.cli.output import number, print_table
+from service.cli.output import print_table
 from service.cli.terminal import put
 
 if TYPE_CHECKING:
@@ -72,4 +72,8 @@ def _scores(measured: MeasuredJson | None, metric: str) -> list[str]:
     difference = "" if measured["difference"] is None else f"{measured['difference']:+.4f}"
     if measured["difference_low"] is not None:
         difference += f" ({measured['difference_low']:+.4f} to {measured['difference_high']:+.4f})"
-    return [number(measured["metrics"].get(metric)), interval, difference]
+    return [_value(measured["metrics"].get(metric)), interval, difference]
+
+
+def _value(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

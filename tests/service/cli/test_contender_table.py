@@ -21,8 +21,8 @@ def test_show_prints_a_row_for_each_contender(printed: Any) -> None:
     shown = printed(jobs.show, "job_abc", comparison=COMPARISON)
     rows = [line.split("\t") for line in shown if "\t" in line]
     assert rows == [
-        ["AdaMSS (this job)", "2,000", "66", "0.01", "0.75", "0.5300 to 0.8900", "", "+0.0500"],
-        ["lora:r=1", "256", "66", "0.004", "0.7", "0.5300 to 0.8900", "-0.0500 (-0.2000 to +0.1000)", "+0.2000"],
+        ["AdaMSS (this job)", "2,000", "66", "0.01", "0.7500", "0.5300 to 0.8900", "", "+0.0500"],
+        ["lora:r=1", "256", "66", "0.004", "0.7000", "0.5300 to 0.8900", "-0.0500 (-0.2000 to +0.1000)", "+0.2000"],
         ["head", "", "", "", "failed", "out_of_memory", "Memory ran out.", ""],
     ]
     assert any('gain over always "good"' in line for line in shown)
