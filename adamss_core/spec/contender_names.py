@@ -127,8 +127,8 @@ def check_ranks(spec: JobSpec, modules: Sequence[LinearModule]) -> None:
         if contender.rank is not None and contender.rank > _width(narrow):
             raise SpecProblem(
                 f"compare[{place}]",
-                f"{contender.name} has a rank above {_width(narrow)}, the width of '{narrow.name}', beyond which it adds "
-                f"nothing. Use a rank of at most {_width(narrow)}.",
+                f"{contender.name} has a rank above {_width(narrow)}, the width of '{narrow.name}': more adds nothing. "
+                f"Use a rank of at most {_width(narrow)}.",
                 "rank_too_large",
             )
 
