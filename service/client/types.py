@@ -144,6 +144,9 @@ class JobSummaryJson(TypedDict):
     judgement: NotRequired[JudgementJson | None]  # absent from services before 0.3, as are warnings
     warnings: NotRequired[list[WarningJson]]
     created_at: str
+    queued_at: str
+    started_at: str | None
+    ended_at: str | None
 
 
 class JobJson(JobSummaryJson):
@@ -152,6 +155,7 @@ class JobJson(JobSummaryJson):
     comparison: NotRequired[ComparisonJson | None]  # absent from services before 0.3
     spec: dict[str, Any]
     resolved: dict[str, Any]
+    metrics_archived_at: NotRequired[str | None]  # absent from services before 0.3
 
 
 class SuggestionJson(TypedDict):

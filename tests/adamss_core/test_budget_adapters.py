@@ -33,7 +33,7 @@ class Chain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = torch.tanh(layer["lin"](x))
+            x = torch.tanh(layer.get_submodule("lin")(x))
         return x
 
 
