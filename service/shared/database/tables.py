@@ -221,12 +221,14 @@ class Job(Base):
     result: Mapped[Json | None]
     error: Mapped[Json | None]  # {code, message, hint}
     evaluates: Mapped[str | None] = mapped_column(String(40), index=True)  # the job whose model it evaluates
+    metrics_archived_at: Mapped[datetime | None]  # since then its artifact `metrics` has its metric rows
 
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
         Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # finds each project's next job
         Index("ix_jobs_project_status_created", "project_id", "status", "created_at", "id"),  # lists by status
         Index("ix_jobs_project_name_created", "project_id", "name", "created_at", "id"),  # lists by name
+        Index("ix_jobs_archived_ended", "metrics_archived_at", "ended_at", "id"),  # finds jobs to archive
     )
 
 
@@ -356,6 +358,15 @@ class Worker(Base):
     resources: Mapped[Json | None]  # fields of `service.shared.resources.Resources`; null from an older version
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Duty(Base):
+    """Work that one worker at a time does for all, such as collecting files."""
+
+    __tablename__ = "duties"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(40))  # of the pass under way, or of the last one
+    until: Mapped[datetime]  # no other worker begins a pass before, by `database_now`
 
 
 class Delivery(Base):
