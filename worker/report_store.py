@@ -7,6 +7,7 @@ last number it saw misses none.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,11 +18,17 @@ from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.database.tables import LEASED, Checkpoint, Event, Job, MetricRow, SubspaceMap
+from service.shared.errors import NotFound
+from service.shared.jobs.metric_archive import find_archive
 from service.shared.storage.home import Home, JobFolder
 from worker.artifact_rows import register
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
 from worker.run_plan import resolved_by_run
+
+logger = logging.getLogger(__name__)
+
+RESTORED = 5_000  # archived rows read at a time
 
 
 class StaleAttempt(Exception):
@@ -71,6 +78,8 @@ class ReportStore:
 
     def _write(self, session: Session, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
         job = self._lock_job(session)
+        if job.metrics_archived_at is not None:  # it had ended, and runs again
+            self._restore_archived(session, job)
         if batch.resumed is not None:
             self._void_after(session, batch.resumed)
             batch = self._unwritten_of(session, left, batch.resumed).followed_by(batch)
@@ -95,6 +104,19 @@ class ReportStore:
         if job is None or job.attempt != self.attempt or job.status not in LEASED:
             raise StaleAttempt
         return job
+
+    def _restore_archived(self, session: Session, job: Job) -> None:
+        """Bring rows back that were moved to an artifact, as those of an attempt before all others."""
+        columns = [column.key for column in MetricRow.__table__.columns]
+        after = 0
+        try:
+            archive = find_archive(session, self._files, self._job_id)
+            while archive is not None and (rows := archive.after(after, RESTORED)):
+                session.execute(insert(MetricRow), [{name: getattr(row, name) for name in columns} for row in rows])
+                after = rows[-1].seq
+        except NotFound as error:  # no reason not to train
+            logger.warning("the metrics of earlier attempts are lost: %s", error)
+        job.metrics_archived_at = None
 
     def _void_after(self, session: Session, step: int) -> None:
         """Delete the rows of earlier attempts after the resumed step: the newest attempt wins."""

@@ -115,6 +115,8 @@ def show(job: JobId, as_json: Json = False) -> None:
         **contender_fact(found),
         "created": when(found["created_at"]),
     }
+    if archived := found.get("metrics_archived_at"):
+        fields["metrics"] = f"in its artifact since {when(archived)}"
     if evaluated := found.get("evaluates"):
         fields["evaluates"] = f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"
     if basis := _basis(found):

@@ -110,7 +110,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         catalog=Catalog(settings, db, forkserver),
         forkserver=forkserver,
         predictor=PredictionQueue(settings, forkserver),
-        streams=Streams(db),
+        streams=Streams(db, settings.files),
         lengths=LengthMeasurer(db, forkserver),
     )
 

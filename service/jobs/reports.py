@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 
 from service.http.context import Caller
 from service.http.paging import Page, split
-from service.jobs import repository
+from service.jobs import metric_reads, repository
 from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
-from service.jobs.thinning import thinned
 from service.shared.database.tables import Checkpoint, Event, MetricRow, SubspaceMap
 from service.shared.errors import NotFound
-from service.shared.jobs import metrics_parquet as parquet
 from service.shared.jobs.report_queries import after_seq
 
 
@@ -22,13 +19,11 @@ def metrics(
 ) -> Page[MetricOut]:
     """List metrics after a sequence number: a page of them, or with `max_points` all, thinned."""
     with caller.db.read() as session:
-        get(session, caller, job_id)
+        job, files = get(session, caller, job_id), caller.settings.files
         if max_points is not None:
-            found: Sequence[MetricRow] = thinned(session, job_id, after, max_points, name)
-        elif name is not None:
-            found = repository.metrics_named(session, job_id, after, name, limit + 1)
+            found = metric_reads.curve(session, files, job, after, max_points, name)
         else:
-            found = after_seq(session, MetricRow, job_id, after, limit + 1)
+            found = metric_reads.page(session, files, job, after, limit + 1, name)
     rows, more = split(found, limit if max_points is None else max_points)
     data = [_metric(row, name) for row in rows]
     return Page(data=data, has_more=more, next=rows[-1].seq if rows else after)
@@ -36,11 +31,8 @@ def metrics(
 
 def parquet_file(caller: Caller, job_id: str) -> bytes:
     """Write all metrics so far to one Parquet file."""
-    file = BytesIO()
     with caller.db.read() as session:
-        get(session, caller, job_id)
-        parquet.write(session, job_id, file)
-    return file.getvalue()
+        return metric_reads.export(session, caller.settings.files, get(session, caller, job_id))
 
 
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:

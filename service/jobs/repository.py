@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session, defer
 
+from service.jobs.curve import Row
 from service.shared.database.clock import database_now
 from service.shared.database.tables import (
     Artifact,
@@ -29,6 +30,7 @@ from service.shared.database.tables import (
 )
 
 CHUNK = 5_000  # numbers in one statement
+EVALUATED = "eval_"  # begins the names of an evaluation's values; no row of training has such a name
 AMONG = 200  # newest succeeded jobs of a project that are searched for alike ones
 _COPIED: dict[str, ColumnElement[Any]] = {name: MetricRow.__table__.c[name] for name in ("loss", "grad_norm")}
 
@@ -96,73 +98,54 @@ def metrics_named(session: Session, job_id: str, after: int, name: str, limit: i
     """List rows with a value of this name; searched here, because JSON paths differ between databases."""
     found: list[MetricRow] = []
     statement = select(MetricRow).where(MetricRow.job_id == job_id, MetricRow.seq > after).order_by(MetricRow.seq)
-    for metric in session.scalars(statement.execution_options(yield_per=1_000)):
-        if name in metric.values:
-            found.append(metric)
-            if len(found) == limit:
-                break
+    with session.scalars(statement.execution_options(yield_per=1_000)) as rows:
+        for metric in rows:
+            if name in metric.values:
+                found.append(metric)
+                if len(found) == limit:
+                    break
     return found
 
 
-def metrics_span(session: Session, job_id: str, after: int, name: str | None) -> tuple[int, int, int]:
-    """Return count, first and last sequence number of the rows after `after` with a number of this name."""
-    statement = select(func.count(), func.min(MetricRow.seq), func.max(MetricRow.seq))
-    count, first, last = session.execute(statement.where(*_past(job_id, after, name))).one()
-    return count, first or 0, last or 0
+def last_seq(session: Session, job_id: str) -> int:
+    """Return the newest sequence number of a job; 0 if it is gone."""
+    return session.scalar(select(Job.last_seq).where(Job.id == job_id)) or 0
 
 
-def evaluations(session: Session, job_id: str, after: int) -> Sequence[int]:
-    """List the sequence numbers of evaluations, by the index of kinds and steps instead of a scan of all rows."""
-    of_job = (MetricRow.job_id == job_id, MetricRow.kind == "eval", MetricRow.seq > after)
-    return session.scalars(select(MetricRow.seq).where(*of_job)).all()
+def has_metric(session: Session, job_id: str, row: Row) -> bool:
+    """Tell whether a row is still the one that was read."""
+    seq, _, _, attempt, *_ = row
+    same = (MetricRow.job_id == job_id, MetricRow.seq == seq, MetricRow.attempt == attempt)
+    return session.execute(select(MetricRow.seq).where(*same)).first() is not None
 
 
-def extremes(
-    session: Session, job_id: str, after: int, names: Sequence[str], span: tuple[int, int], stretches: int
-) -> set[int]:
-    """Return the sequence numbers of each name's lowest and highest value in each of N equal parts of a span.
-
-    The database finds them in two passes, so that only the chosen rows are transferred.
+def curve_rows(
+    session: Session, job_id: str, after: int, names: Sequence[str], *, whole: bool
+) -> Generator[Row, None, None]:
+    """Yield the rows after a sequence number, with their numbers of some names, in order.
 
     Args:
-        span: first and last sequence number.
-        stretches: N.
+        whole: all rows. Else those that have a number of the first name.
     """
-    first, last = span
-    place = (cast(MetricRow.seq, BigInteger) - first) * stretches // (last - first + 1)
-    values = [_number(name) for name in names]
-    bounds = [kind(value) for value in values for kind in (func.min, func.max)]
-    labelled = [bound.label(f"bound_{number}") for number, bound in enumerate(bounds)]
-    parts = select(place.label("place"), *labelled).where(*_past(job_id, after, None)).group_by(place).subquery()
-    held = [
-        func.min(case((value == parts.c[f"bound_{2 * number + end}"], MetricRow.seq)))
-        for number, value in enumerate(values)
-        for end in (0, 1)
-    ]
-    found = select(*held).join(parts, parts.c.place == place).where(*_past(job_id, after, None)).group_by(place)
-    return {seq for row in session.execute(found) for seq in row if seq is not None}
-
-
-def metrics_at(
-    session: Session, job_id: str, places: list[int] | None, after: int, name: str | None
-) -> list[MetricRow]:
-    """List rows by their sequence numbers, in order; None for all after `after` with a number of this name."""
-    if places is None:
-        statement = select(MetricRow).where(*_past(job_id, after, name)).order_by(MetricRow.seq)
-        return list(session.scalars(statement))
-    found: list[MetricRow] = []
-    for start in range(0, len(places), CHUNK):
-        chunk = places[start : start + CHUNK]
-        statement = (
-            select(MetricRow).where(MetricRow.job_id == job_id, MetricRow.seq.in_(chunk)).order_by(MetricRow.seq)
-        )
-        found += session.scalars(statement)
-    return found
-
-
-def _past(job_id: str, after: int, name: str | None) -> list[ColumnElement[bool]]:
+    numbers = [_number(name) for name in names]
     past: list[ColumnElement[bool]] = [MetricRow.job_id == job_id, MetricRow.seq > after]
-    return past if name is None else [*past, _number(name).is_not(None)]
+    if not whole:
+        past.append(numbers[0].is_not(None))
+        if names[0].startswith(EVALUATED) and not after:  # by the index of kinds, instead of a scan of all rows
+            past.append(MetricRow.kind == "eval")
+    columns = (MetricRow.seq, MetricRow.kind, MetricRow.step, MetricRow.attempt)
+    statement = select(*columns, *numbers).where(*past).order_by(MetricRow.seq)
+    with session.execute(statement.execution_options(yield_per=CHUNK)) as rows:
+        yield from map(tuple, rows)
+
+
+def metrics_at(session: Session, job_id: str, seqs: Sequence[int]) -> list[MetricRow]:
+    """List rows by their sequence numbers, in order."""
+    found: list[MetricRow] = []
+    for start in range(0, len(seqs), CHUNK):
+        chosen = (MetricRow.job_id == job_id, MetricRow.seq.in_(seqs[start : start + CHUNK]))
+        found += session.scalars(select(MetricRow).where(*chosen).order_by(MetricRow.seq))
+    return found
 
 
 def _number(name: str) -> ColumnElement[Any]:

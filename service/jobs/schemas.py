@@ -205,6 +205,8 @@ class JobOut(JobSummaryOut):
     resolved: dict[str, Any]
     """The plan, as a dry run answers it: the spec with all numbers filled in, warnings, estimate, schedule. Once the
     job runs, the steps, the ASA schedule and the trained parameters are those that the run has counted."""
+    metrics_archived_at: datetime | None = None
+    """When its metrics were moved to its artifact `metrics`, from which all routes read them; null before."""
 
 
 class MetricOut(Out):
@@ -350,13 +352,9 @@ def render(job: Job) -> JobOut:
         spec.get("training", {}).get("metric_for_best"),
         job.resolved.get("evaluates"),
     )
-    shown = {
-        "result": job.result,
-        "comparison": (job.result or {}).get("comparison"),
-        "spec": job.spec,
-        "resolved": job.resolved,
-    }
-    return JobOut.model_validate(_summary(listed) | shown)
+    whole = {name: getattr(job, name) for name in ("result", "spec", "resolved", "metrics_archived_at")}
+    whole["comparison"] = (job.result or {}).get("comparison")
+    return JobOut.model_validate(_summary(listed) | whole)
 
 
 def summarise(listed: ListedJob) -> JobSummaryOut:

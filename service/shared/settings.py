@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     """Key to sign webhooks: whsec_ and base64. Default: generated once and stored in `<home>/webhook_secret`."""
     webhook_private: bool = False
     """Whether webhooks may go to private and loopback addresses."""
+    archive_metrics_days: Annotated[float, Field(ge=0)] | None = None
+    """Days after a job's end until its metric rows move from the database to its artifact `metrics`. Default: never."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Number of newest checkpoints to keep of a job, besides the best."""
     predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.shared.database.engine import Database
 from service.shared.database.tables import TERMINAL
+from service.shared.storage.home import Home
 from service.stream import repository
 from service.stream.frames import END, HEARTBEAT, Frame, frame, state_frame
 
@@ -42,8 +43,8 @@ class Feed:
         changed: set, and replaced, at each change.
     """
 
-    def __init__(self, db: Database, job_id: str, begin: int) -> None:
-        self._db, self._job_id = db, job_id
+    def __init__(self, db: Database, files: Home, job_id: str, begin: int) -> None:
+        self._db, self._files, self._job_id = db, files, job_id
         self.begin = self.end = begin
         self._frames: deque[Frame] = deque()
         self._bytes = 0
@@ -96,7 +97,7 @@ class Feed:
             if job is None:  # deleted
                 return [], self.state, True
             last, state = job.last_seq, state_frame(job)
-            rows = repository.between(session, self._job_id, after, last, PAGE) if last > after else []
+            rows = repository.between(session, self._files, self._job_id, after, last, PAGE) if last > after else []
             frames = [frame(row) for row in rows]
         return frames, state, job.status in TERMINAL and len(frames) < PAGE
 
@@ -115,14 +116,14 @@ class Feed:
     def read_older(self, after: int) -> list[Frame]:
         """Read frames from the database, for a watcher that starts before the buffer."""
         with self._db.read() as session:
-            return [frame(row) for row in repository.between(session, self._job_id, after, self.end, PAGE)]
+            return [frame(row) for row in repository.between(session, self._files, self._job_id, after, self.end, PAGE)]
 
 
 class Streams:
     """The feeds of one process, one per job with watchers."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, files: Home) -> None:
+        self._db, self._files = db, files
         self._feeds: dict[str, Feed] = {}
         self._polling: dict[str, asyncio.Task[None]] = {}
         self._watchers: Counter[str] = Counter()
@@ -148,7 +149,7 @@ class Streams:
     @contextmanager
     def _feed(self, job_id: str, last: int) -> Iterator[Feed]:
         if job_id not in self._feeds:
-            self._feeds[job_id] = feed = Feed(self._db, job_id, last)
+            self._feeds[job_id] = feed = Feed(self._db, self._files, job_id, last)
             self._polling[job_id] = asyncio.create_task(feed.run())
         self._watchers[job_id] += 1
         try:

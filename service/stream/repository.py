@@ -10,6 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.shared.database.tables import Event, Job, MetricRow, SubspaceMap
+from service.shared.jobs.metric_archive import find_archive
+from service.shared.storage.home import Home
 
 Row = MetricRow | Event | SubspaceMap
 TABLES: tuple[type[Row], ...] = (MetricRow, Event, SubspaceMap)
@@ -19,7 +21,7 @@ def find(session: Session, job_id: str) -> Job | None:
     return session.get(Job, job_id)
 
 
-def between(session: Session, job_id: str, after: int, last: int, limit: int) -> Sequence[Row]:
+def between(session: Session, files: Home, job_id: str, after: int, last: int, limit: int) -> Sequence[Row]:
     """Return the first `limit` rows with `after` < seq <= `last`.
 
     Read `last` from the job before: rows committed between the queries of the tables have higher numbers, and are left
@@ -29,4 +31,6 @@ def between(session: Session, job_id: str, after: int, last: int, limit: int) ->
     for table in TABLES:
         statement = select(table).where(table.job_id == job_id, table.seq > after, table.seq <= last)
         per_table.append(list(session.scalars(statement.order_by(table.seq).limit(limit))))
+    if not per_table[0] and (archive := find_archive(session, files, job_id)) is not None:
+        per_table[0] = list(archive.after(after, limit, last=last))
     return list(heapq.merge(*per_table, key=attrgetter("seq")))[:limit]

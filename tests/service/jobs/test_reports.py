@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from pyarrow import parquet
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
+from service.jobs import repository, thinning
 from service.shared.database.tables import Checkpoint, Job, MetricRow, now
 from tests.service.support import Service, error_of, report_map, report_metrics, run_job
 
@@ -84,16 +86,101 @@ def test_thinning_never_gives_more_than_asked(any_service: Service, evaluations:
     assert all(set(row["values"]) == {"eval_loss"} for row in named)
 
 
-def test_what_is_remembered_of_a_history_ends_with_it(service: Service) -> None:
+NAMES = (None, "loss", "lr", "eval_loss")
+
+
+def add_history(service: Service, job_id: str, steps: range, attempt: int, high: int | None = None) -> None:
+    """Add rows as an attempt would, an evaluation after each tenth step; the loss of one step is high."""
+    with service.db.write() as session:
+        job, moment = session.get_one(Job, job_id), now()
+        for step in steps:
+            for kind, values in (("train", {"loss": 9.0 if step == high else 1 / step, "lr": -step}), ("eval", {})):
+                if kind == "eval" and step % 10:
+                    continue
+                job.last_seq += 1
+                row = MetricRow(job_id=job_id, seq=job.last_seq, attempt=attempt, kind=kind, step=step, time=moment)
+                row.epoch, row.values = 0.0, values or {"eval_loss": 2 / step}
+                session.add(row)
+
+
+def curves(service: Service, job_id: str) -> list[Any]:
+    return [
+        get(service, f"/jobs/{job_id}/metrics", max_points=20, **({} if name is None else {"name": name}))["data"]
+        for name in NAMES
+    ]
+
+
+def fresh_curves(service: Service, job_id: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The curves as another process of the API draws them, which has not seen the job yet."""
+    with monkeypatch.context() as patch:
+        patch.setattr(thinning, "_curves", {})
+        return curves(service, job_id)
+
+
+def test_a_curve_follows_its_run_and_reads_only_what_was_added(
+    any_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = any_service.submit()["id"]
+    read: list[int] = []
+    rows_after = repository.curve_rows
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        found = list(rows_after(*arguments, **options))
+        read.append(len(found))
+        yield from found
+
+    add_history(any_service, job_id, range(1, 301), attempt=1)
+    first = curves(any_service, job_id)
+    add_history(any_service, job_id, range(301, 311), attempt=1, high=305)
+    monkeypatch.setattr(repository, "curve_rows", counted)
+    longer = curves(any_service, job_id)
+    assert read == [11, 10, 10, 1]
+    assert curves(any_service, job_id) == longer != first
+    assert read[4:] == [0, 0, 0, 0]
+    assert 9.0 in [row["values"].get("loss") for row in longer[0]]
+    assert [part[-1]["step"] for part in longer] == [310] * 4
+    assert fresh_curves(any_service, job_id, monkeypatch) == longer
+
+
+@pytest.mark.parametrize("resumed", [30, 200, 299])
+def test_a_curve_forgets_what_a_newer_attempt_voids(
+    any_service: Service, resumed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = any_service.submit()["id"]
+    add_history(any_service, job_id, range(1, 301), attempt=1, high=250)
+    curves(any_service, job_id)
+    with any_service.db.write() as session:
+        session.execute(delete(MetricRow).where(MetricRow.job_id == job_id, MetricRow.step > resumed))
+    shorter = curves(any_service, job_id)
+    assert [part[-1]["step"] for part in shorter[:3]] == [resumed] * 3
+    assert fresh_curves(any_service, job_id, monkeypatch) == shorter
+    add_history(any_service, job_id, range(resumed + 1, 400), attempt=2)
+    again = curves(any_service, job_id)
+    assert (9.0 in [row["values"].get("loss") for row in again[0]]) == (resumed >= 250)
+    assert fresh_curves(any_service, job_id, monkeypatch) == again
+
+
+def test_a_curve_follows_rows_that_are_written_again(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a batch whose commit was not answered, and an evaluation that is made a second time."""
+    job_id = any_service.submit()["id"]
+    add_history(any_service, job_id, range(1, 301), attempt=1, high=300)
+    curves(any_service, job_id)
+    with any_service.db.write() as session:
+        session.execute(delete(MetricRow).where(MetricRow.job_id == job_id, MetricRow.step >= 300))
+    add_history(any_service, job_id, range(300, 305), attempt=1)
+    again = curves(any_service, job_id)
+    assert 9.0 not in [row["values"].get("loss") for row in again[0]]
+    assert fresh_curves(any_service, job_id, monkeypatch) == again
+
+
+def test_only_so_many_curves_are_remembered(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = service.submit()["id"]
     report_metrics(service, job_id, [{"loss": 1.0}] * 50)
-    path = f"/jobs/{job_id}/metrics"
-    first = get(service, path, max_points=20)
-    assert get(service, path, max_points=20) == first
-    report_metrics(service, job_id, [{"loss": 9.0}] + [{"loss": 1.0}] * 9, first=51)
-    longer = get(service, path, max_points=20)["data"]
-    assert 9.0 in [row["values"]["loss"] for row in longer]
-    assert longer[-1]["step"] == 60
+    monkeypatch.setattr(thinning, "REMEMBERED_POINTS", 100)
+    monkeypatch.setattr(thinning, "_curves", {})
+    for points in (10, 20, 30, 40, 10):
+        get(service, f"/jobs/{job_id}/metrics", max_points=points)
+    assert [curve.points for curve in thinning._curves.values()] == [20, 30, 40, 10]
 
 
 def test_a_long_history_keeps_its_spikes(service: Service) -> None:
