@@ -26,6 +26,7 @@ FailpointName = Literal[
     "contender",  # one is loaded, and not trained yet
     "before_publish",  # training is done, nothing is published
     "before_commit",  # artifacts are renamed, the transaction is open
+    "collecting",  # a worker, before it moves a file without a row
 ]
 
 _reached: Counter[str] = Counter()

@@ -4,46 +4,55 @@ registering, and by deletions that were interrupted.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import islice
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import time
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
+from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
-from service.shared.database.tables import TERMINAL, Artifact, Dataset, Job
+from service.shared.database.tables import UNFINISHED, Artifact, Dataset, Job
 from service.shared.storage.home import Home
 from service.shared.storage.trash import Trash
+from worker.duty_lease import DutyLease, DutyLost
 from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
+Found = TypeVar("Found")
 
+DUTY = "collect files"
 TEMPORARY_SECONDS = 3_600.0  # age from which a temporary file belongs to no running process
-BATCH = 500  # ids in one query
+# Age from which a file without a row is moved: nothing takes so long to register what it has written.
+ORPHAN_SECONDS = 86_400.0
+ROWS = 10_000  # fetched at a time
 
 
 class FileCollector(PeriodicThread):
-    """Collect orphaned files, in a thread of its own: a pass over many folders takes longer than a lease.
+    """Collect orphaned files, in a thread of its own: a pass over many folders takes longer than a job's lease.
 
     Args:
-        seconds: between two passes; only one worker of a home folder makes one at a time.
+        seconds: between two passes; one worker of a database makes one at a time.
+        pass_seconds: until another worker takes over from one that died in its pass.
     """
 
-    def __init__(self, db: Database, files: Home, seconds: float) -> None:
+    def __init__(self, db: Database, files: Home, *, seconds: float, pass_seconds: float) -> None:
         super().__init__("file collector", seconds)
         self._db, self._files, self._trash = db, files, Trash(files)
+        self._duty = DutyLease(db, DUTY, seconds=seconds, pass_seconds=pass_seconds)
 
     def round(self) -> None:
         try:
-            with self._only_one() as taken:
-                if taken:
-                    self.collect()
+            if self._duty.take():
+                self.collect()
+                self._duty.end()
+        except DutyLost:
+            logger.warning("collecting files: another worker has taken over")
         except (SQLAlchemyError, OSError) as error:
             logger.warning("collecting files: put off: %r", error)
 
@@ -52,88 +61,79 @@ class FileCollector(PeriodicThread):
 
         A database without a job and a data set is not trusted: nothing is an orphan then.
         """
-        self._collect_temporary()
         self._trash.empty()
-        with self._db.read() as session:
-            if all(session.scalars(select(table.id).limit(1)).first() is None for table in (Job, Dataset)):
-                return
-        self._collect_artifacts()
-        self._collect_jobs()
-        self._collect_datasets()
+        # Names are listed before the rows: whatever is written meanwhile has its row by then, or is too young.
+        jobs, datasets = _names(self._files.jobs, "job_"), _names(self._files.datasets, "ds_")
+        zips = set(self._remove_temporary())
+        known_jobs, known_datasets = self._read(Job.id), self._read(Dataset.id, Dataset.deleted_at.is_(None))
+        if not known_jobs and not known_datasets:
+            return
+        self._move(self._files.jobs / name for name in jobs - known_jobs)
+        self._move(self._files.datasets / name for name in datasets if _id_of(name) not in known_datasets)
+        # In a job that has not ended, the next attempt replaces the zips of a transaction that failed.
+        unfinished = self._read(Job.id, Job.status.in_(UNFINISHED))
+        orphans = [self._files.resolve(name) for name in zips - self._read(Artifact.path)]
+        self._move(path for path in orphans if path.parent.name not in unfinished)
+        for name in _names(self._files.artifacts, "job_") - known_jobs | {path.parent.name for path in orphans}:
+            with suppress(OSError):  # an artifact is left
+                (self._files.artifacts / name).rmdir()
 
-    @contextmanager
-    def _only_one(self) -> Iterator[bool]:
-        with self._files.collection_lock.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+    def _remove_temporary(self) -> list[str]:
+        """Remove received messages, and files that a process began to write and never renamed.
 
-    def _collect_artifacts(self) -> None:
-        """Collect zips of a transaction that failed; in a job that has not ended, the next attempt replaces them."""
-        for folders in _batches(self._files.artifacts, "job_*"):
-            zips = [path for folder in folders for path in folder.glob("*.zip")]
-            ids = [folder.name for folder in folders]
-            with self._db.read() as session:
-                running = set(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.status.not_in(TERMINAL))))
-                registered = set(session.scalars(select(Artifact.path).where(Artifact.job_id.in_(ids))))
-            for path in zips:
-                if path.parent.name not in running and self._files.relative(path) not in registered:
-                    self._trash.move(path)
-            for folder in folders:
-                if folder.name not in running:
-                    with suppress(OSError):  # an artifact is left
-                        folder.rmdir()
-
-    def _collect_jobs(self) -> None:
-        """Collect folders of jobs whose deletion was interrupted. A job's row is written before its folder."""
-        for folders in _batches(self._files.jobs, "job_*"):
-            with self._db.read() as session:
-                known = _known(session, Job, folders)
-            for folder in folders:
-                if folder.name not in known:
-                    self._trash.move(folder)
-
-    def _collect_datasets(self) -> None:
-        """Collect rows and images of data sets that were never registered, or whose deletion was interrupted."""
-        before = time() - TEMPORARY_SECONDS
-        for paths in _batches(self._files.datasets, "ds_*"):
-            old = [path for path in paths if _modified(path) < before]
-            with self._db.read() as session:
-                known = _known(session, Dataset, old, Dataset.deleted_at.is_(None))
-            for path in old:
-                if _id_of(path) not in known:
-                    self._trash.move(path)
-
-    def _collect_temporary(self) -> None:
-        """Remove messages that were received, and files that a process began to write and never renamed."""
-        before = time() - TEMPORARY_SECONDS
+        Returns:
+            The artifacts that were met on the way, as rows name them.
+        """
+        before, artifacts = time() - TEMPORARY_SECONDS, self._files.artifacts
         for path in self._files.queue_processed.glob("*.msg"):
             _remove(path, before)
-        for folder in (self._files.datasets, self._files.artifacts, self._files.cache):
-            for pattern in (".*.tmp", "*/.*.tmp", "*.partial", "*/*.partial"):
-                for path in folder.glob(pattern):
-                    _remove(path, before)
+        zips: list[str] = []
+        for root in (self._files.datasets, self._files.cache, artifacts):
+            within = self._files.relative(root)
+            for folder, name in self._watched(_files_within(root)):
+                if name.endswith(".partial") or (name.startswith(".") and name.endswith(".tmp")):
+                    _remove(root / folder / name, before)
+                elif root == artifacts and folder and name.endswith(".zip"):
+                    zips.append(f"{within}/{folder}/{name}")
+        return zips
+
+    def _read(self, column: Any, *where: ColumnElement[bool]) -> set[str]:
+        """Read one column of all rows."""
+        with self._db.read() as session:
+            return set(session.scalars(select(column).where(*where).execution_options(yield_per=ROWS)))
+
+    def _move(self, orphans: Iterable[Path]) -> None:
+        before = time() - ORPHAN_SECONDS
+        for path in self._watched(orphans):
+            if _modified(path) < before:
+                failpoint("collecting")
+                self._trash.move(path)
+
+    def _watched(self, files: Iterable[Found]) -> Iterator[Found]:
+        """Yield files, and renew the lease on the way."""
+        for found in files:
+            self._duty.renew()
+            yield found
 
 
-def _batches(folder: Path, pattern: str) -> Iterator[list[Path]]:
-    """Yield the entries of a folder, some hundreds at a time: listed before the rows of those are read."""
-    entries = folder.glob(pattern)
-    while batch := list(islice(entries, BATCH)):
-        yield batch
+def _names(folder: Path, prefix: str) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.name.startswith(prefix)}
 
 
-def _known(
-    session: Session, table: type[Job | Dataset], paths: Sequence[Path], *where: ColumnElement[bool]
-) -> set[str]:
-    """Return which of the ids in the names of some files have a row."""
-    return set(session.scalars(select(table.id).where(table.id.in_([_id_of(path) for path in paths]), *where)))
+def _files_within(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield folder and name of each file in a folder and in its folders; the folder is empty for those of the root."""
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield "", entry.name
+                continue
+            with suppress(OSError), os.scandir(entry.path) as files:
+                yield from ((entry.name, file.name) for file in files if not file.is_dir(follow_symlinks=False))
 
 
-def _id_of(path: Path) -> str:
-    return path.name.partition(".")[0]
+def _id_of(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _modified(path: Path) -> float:

@@ -23,6 +23,8 @@ from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
 from worker.file_collector import FileCollector
+from worker.metrics_archiver import MetricsArchiver
+from worker.periodic_thread import PeriodicThread
 from worker.priority import lower_priority
 from worker.runner import Runner
 from worker.sweeper import Sweeper
@@ -31,6 +33,7 @@ from worker.webhook_dispatcher import WebhookDispatcher
 logger = logging.getLogger(__name__)
 
 COLLECT_EVERY = 20  # sweeps between two collections of files
+PASS_LEASES = 10  # leases of a job until a dead worker's collection is taken over: one step of it may take a while
 
 
 def run_worker(settings: Settings) -> int:
@@ -47,7 +50,13 @@ def run_worker(settings: Settings) -> int:
     runner = Runner(settings, db, worker_id, gpus, forkserver)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), runner.start, runner.free, find_resources(gpus))
     webhooks = WebhookDispatcher(settings, db)
-    collector = FileCollector(db, settings.files, COLLECT_EVERY * settings.sweep_seconds)
+    times = {
+        "seconds": COLLECT_EVERY * settings.sweep_seconds,
+        "pass_seconds": PASS_LEASES * settings.lease_seconds,
+    }
+    periodic: list[PeriodicThread] = [sweeper, webhooks, FileCollector(db, settings.files, **times)]
+    if settings.archive_metrics_days is not None:
+        periodic.append(MetricsArchiver(db, settings.files, settings.archive_metrics_days, **times))
 
     def on_done() -> None:
         sweeper.wake()
@@ -56,16 +65,14 @@ def run_worker(settings: Settings) -> int:
     runner.on_done = on_done
     app = make_app(settings, runner)
     try:
-        sweeper.start()
-        webhooks.start()
-        collector.start()
+        for thread in periodic:
+            thread.start()
         return run_app(app, runner, settings, f"adamss@{worker_id}")
     finally:
         runner.stop()
         forkserver.close()
-        sweeper.close()
-        collector.close()
-        webhooks.close()
+        for thread in periodic:
+            thread.close()
         db.close()
 
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from service.shared.database.tables import Job, JobStatus, Worker
-from tests.faults.topology import ROOT, Topology
+from tests.faults.topology import ROOT, Topology, age
 from tests.worker.support import is_alive, process_state
 
 
@@ -129,7 +129,8 @@ def test_row_09_orphan_of_an_abandoned_job_is_collected(topology: Topology) -> N
     first.kill()
     metrics = topology.settings.files.job_artifacts(job_id) / "metrics.zip"
     assert metrics.exists()
-    topology.start_worker()  # collects when it starts
+    age(metrics)
+    topology.start_worker()
     topology.until(lambda: not metrics.exists())
     assert topology.check_whole(job_id) == {"adapter.zip"}
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from time import time
 
+import pytest
+
 from service.shared.database.tables import Artifact, Dataset, JobStatus, now
+from service.shared.storage.trash import Trash
 from tests.worker.support import DATASET, PROJECT, Service
-from worker.file_collector import BATCH, TEMPORARY_SECONDS, FileCollector
+from worker.duty_lease import DutyLease
+from worker.file_collector import DUTY, ORPHAN_SECONDS, TEMPORARY_SECONDS, FileCollector
 
 
-def collect(service: Service) -> None:
-    FileCollector(service.db, service.settings.files, seconds=60.0).round()
+def collect(service: Service, seconds: float = 0.0, pass_seconds: float = 60.0) -> None:
+    FileCollector(service.db, service.settings.files, seconds=seconds, pass_seconds=pass_seconds).round()
+
+
+def age(*paths: Path, seconds: float = ORPHAN_SECONDS + 60) -> None:
+    for path in paths:
+        os.utime(path, (time() - seconds,) * 2)
 
 
 def trashed(service: Service) -> set[str]:
@@ -38,38 +46,54 @@ def test_orphaned_artifacts_go_and_others_stay(service: Service) -> None:
         session.add(row)
     renamed_by_a_run = artifact_file(service, running, "adapter")
     orphans = [artifact_file(service, ended, "merged"), artifact_file(service, unknown, "lora")]
+    young = artifact_file(service, ended, "lora")
+    age(registered, renamed_by_a_run, *orphans)
+    age(young, seconds=ORPHAN_SECONDS - 60)
     collect(service)
     assert registered.exists()
     assert renamed_by_a_run.exists()
+    assert young.exists()
     assert not any(path.exists() for path in orphans)
     assert not orphans[1].parent.exists()
     assert trashed(service) == {f"artifacts/{ended}/merged.zip", "artifacts/job_gone/lora.zip"}
 
 
 def test_folders_of_deleted_jobs_go(service: Service) -> None:
+    kept, gone, young = service.add_job(), "job_gone", "job_young"
+    for job_id in (kept, gone, young):
+        service.settings.files.job(job_id).checkpoints.mkdir(parents=True)
+    age(*(service.settings.files.job(job_id).path for job_id in (kept, gone)))
+    collect(service)
+    assert {path.name for path in service.settings.files.jobs.iterdir()} == {kept, young}
+
+
+def test_empty_folders_of_artifacts_go_with_their_job(service: Service) -> None:
     kept, gone = service.add_job(), "job_gone"
     for job_id in (kept, gone):
-        service.settings.files.job(job_id).checkpoints.mkdir(parents=True)
+        service.settings.files.job_artifacts(job_id).mkdir()
     collect(service)
-    assert [path.name for path in service.settings.files.jobs.iterdir()] == [kept]
+    assert [path.name for path in service.settings.files.artifacts.iterdir()] == [kept]
 
 
-def test_temporary_and_unregistered_files_go_after_an_hour(service: Service) -> None:
+def test_temporary_files_go_after_an_hour_and_unregistered_ones_after_a_day(service: Service) -> None:
     folder = service.settings.files.datasets
     processed = service.settings.files.queue_processed
-    old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg", folder / "ds_unregistered.jsonl"]
+    within = service.settings.files.artifact("job_gone", "merged").parent
+    within.mkdir()
+    old = [folder / ".ds_a.jsonl.x.tmp", processed / "1_x.adamss.msg", within / ".lora.zip.x.tmp"]
+    orphan = folder / "ds_unregistered.jsonl"
     young = [folder / ".ds_b.jsonl.x.tmp", processed / "2_x.adamss.msg", folder / "ds_uploading.jsonl"]
     kept = [folder / f"{DATASET}.jsonl"]
     with service.db.write() as session:
         row = Dataset(id=DATASET, project_id=PROJECT, name="rows", format="csv", rows=1, size_bytes=1, sha256="0" * 64)
         row.profile, row.created_at = {}, now()
         session.add(row)
-    for path in (*old, *young, *kept):
+    for path in (*old, orphan, *young, *kept):
         path.write_text("x")
-    for path in (*old, *kept):
-        os.utime(path, (time() - TEMPORARY_SECONDS - 60,) * 2)
+    age(*old, young[2], seconds=TEMPORARY_SECONDS + 60)
+    age(orphan, *kept)
     collect(service)
-    assert [path.exists() for path in (*old, *young, *kept)] == [False] * 3 + [True] * 4
+    assert [path.exists() for path in (*old, orphan, *young, *kept)] == [False] * 4 + [True] * 4
 
 
 def test_without_a_job_and_a_data_set_nothing_is_an_orphan(service: Service) -> None:
@@ -78,28 +102,46 @@ def test_without_a_job_and_a_data_set_nothing_is_an_orphan(service: Service) -> 
     folder.mkdir(parents=True)
     rows = service.settings.files.dataset_rows("ds_of_another_database")
     rows.write_text("{}")
-    os.utime(rows, (time() - TEMPORARY_SECONDS - 60,) * 2)
+    age(rows, folder.parent)
     collect(service)
     assert folder.is_dir()
     assert rows.exists()
 
 
-def test_one_collector_at_a_time(service: Service) -> None:
+def test_one_collector_at_a_time_and_once_in_a_period(service: Service) -> None:
     service.add_job()
-    folder = service.settings.files.job("job_gone").checkpoints
-    folder.mkdir(parents=True)
-    with service.settings.files.collection_lock.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        collect(service)
-        assert folder.is_dir()
+    folder = service.settings.files.job("job_gone").path
+
+    def leave_an_orphan() -> None:
+        folder.mkdir(parents=True)
+        age(folder)
+
+    leave_an_orphan()
+    other = DutyLease(service.db, DUTY, seconds=0.0, pass_seconds=60.0)
+    assert other.take()
     collect(service)
+    assert folder.is_dir()  # another worker makes its pass
+    other.end()
+    collect(service, seconds=300.0)
     assert not folder.exists()
-
-
-def test_more_folders_than_one_query_takes(service: Service) -> None:
-    known = [service.add_job() for _ in range(3)]
-    folder = service.settings.files.jobs
-    for name in (*known, *(f"job_{number:04}" for number in range(BATCH + 100))):
-        (folder / name).mkdir()
+    leave_an_orphan()
     collect(service)
-    assert {path.name for path in folder.iterdir()} == set(known)
+    assert folder.is_dir()  # the last pass was a moment ago
+
+
+def test_a_collector_that_was_silent_for_too_long_stops(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker makes the pass then: this one, going on, would do the same work again."""
+    service.add_job()
+    folders = [service.settings.files.job(f"job_gone{number}").path for number in range(3)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    age(*folders)
+    moved: list[Path] = []
+
+    def move(_: Trash, path: Path) -> None:
+        moved.append(path)
+        assert DutyLease(service.db, DUTY, seconds=0.0, pass_seconds=60.0).take()
+
+    monkeypatch.setattr(Trash, "move", move)
+    collect(service, pass_seconds=0.0)  # its lease has always expired
+    assert len(moved) == 1

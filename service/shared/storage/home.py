@@ -8,7 +8,7 @@ artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
 cache/       decompositions/, predict/
 logs/        logs of the service's own processes
-run/         scratch folders of requests, and the locks of migration and collection
+run/         scratch folders of requests, and the lock of migration
 trash/       files that no row names, until they are a day old there
 devices/     locks of the GPUs of this machine
 """
@@ -90,10 +90,6 @@ class Home:
     def home_id(self) -> Path:
         """Return the file with the id that the folder shares with its database."""
         return self.root / "home_id"
-
-    @property
-    def collection_lock(self) -> Path:
-        return self.scratch / "collect.lock"
 
     @property
     def migration_lock(self) -> Path:
