@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, text, true
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, Job, JobStatus, Project, Worker
 
 
 def answers(session: Session) -> bool:
@@ -37,16 +37,25 @@ def busy_workers(session: Session) -> int:
 
 
 def jobs_by_status(session: Session, project_id: str | None = None) -> dict[str, int]:
-    """Count the jobs of one project, or of all, for every status, zeros included."""
-    statement = select(Job.status, func.count()).where(_in(project_id)).group_by(Job.status)
-    counts = {JobStatus(status): count for status, count in session.execute(statement)}
-    return {status.value: counts.get(status, 0) for status in JobStatus}
+    """Count the jobs of one project, or of all, for every status, zeros included.
+
+    Most jobs have succeeded; counting the others and all of them is cheaper, as SQLite counts a table by its pages.
+    """
+    of = select(func.count()).select_from(Job).where(_in(project_id))
+    others = [status for status in JobStatus if status is not JobStatus.SUCCEEDED]
+    counts = [of.where(Job.status == status).scalar_subquery() for status in others]
+    total, *found = session.execute(select(of.scalar_subquery(), *counts)).one()
+    by_status = dict(zip(others, found, strict=True)) | {JobStatus.SUCCEEDED: total - sum(found)}
+    return {status.value: by_status[status] for status in JobStatus}
 
 
 def oldest_queued(session: Session, project_id: str | None = None) -> datetime | None:
     """Return the queueing time of the job that has waited longest, in one project or in all."""
-    statement = select(func.min(Job.queued_at)).where(_in(project_id), Job.status == JobStatus.QUEUED)
-    return session.execute(statement).scalar_one()
+    own = (Job.project_id == Project.id, Job.status == JobStatus.QUEUED)
+    # One probe of the index for each project: the index of statuses alone would read every waiting job's row.
+    first = select(func.min(Job.queued_at)).where(*own).correlate(Project).scalar_subquery()
+    of = true() if project_id is None else Project.id == project_id
+    return session.execute(select(func.min(first)).select_from(Project).where(of)).scalar_one()
 
 
 def _in(project_id: str | None) -> ColumnElement[bool]:
