@@ -60,6 +60,7 @@ def main() -> None:
 def running_api(settings: Settings) -> Iterator[psutil.Process]:
     """Start an API process without a worker, so that nothing else uses the CPU."""
     environ = os.environ | {"ADAMSS_HOME": str(settings.home), "ADAMSS_PORT": str(settings.port)}
+    environ["ADAMSS_DATABASE_URL"] = settings.resolved_database_url
     command = [sys.executable, "-P", "-m", "service.cli", "api"]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:

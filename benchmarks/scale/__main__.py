@@ -1,6 +1,7 @@
 """`make bench-scale`: processor time of calls in a full database beside an almost empty one, and waits beside MLflow's.
 
 Usage: python -m benchmarks.scale [--databases NAME ...] [--share X] [--repeats N] [--mlflow PYTHON] [--json FILE]
+                                  [--document FILE]
 
 Each call is made on both databases in turn, so that other work on the machine meets both alike. Measured is what the
 API process and the database's server compute. MLflow is measured where an interpreter has it: pip install mlflow.
@@ -17,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks.documents import as_markdown, replace_table
 from benchmarks.report import Limit, Section, write_json
 from benchmarks.scale.calls import calls
 from benchmarks.scale.filling import DELETED, Size
@@ -38,8 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
         sections.append(beside_mlflow(python, large, options.repeats))
     else:
         print("MLflow is not measured: no interpreter has it (pip install mlflow; --mlflow PYTHON).")
-    if options.json is not None:
-        write_json(options.json, sections, small=str(SMALL), large=str(large))
+    write_json(options.json, sections, small=str(SMALL), large=str(large))
+    if options.document is not None:
+        tables = [f"{one.title}. {'; '.join(one.notes)}.\n\n{as_markdown(one)}" for one in sections]
+        replace_table(options.document, "scale", "\n\n".join(tables))
     missed = [limit.name for section in sections for limit in section.limits if not limit.ok]
     print(json.dumps({"missed": missed}))
 
@@ -83,6 +87,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15, help="of each call, whose median counts")
     parser.add_argument("--mlflow", type=Path, default=Path(sys.executable), metavar="PYTHON", help="that has MLflow")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the numbers go")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="whose tables are replaced")
     return parser.parse_args(arguments)
 
 

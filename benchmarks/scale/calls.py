@@ -65,7 +65,7 @@ def calls(target: Target) -> dict[str, Call]:
         "GET /jobs?status=failed": get("/jobs?limit=20&status=failed"),
         "GET /jobs/{id}": get(f"/jobs/{OLD_JOB}"),
         "metrics, a page of 100": get(f"/jobs/{OLD_JOB}/metrics?limit=100&after=5000"),
-        "events, a page of 10": get("/jobs/job_filled00000500/events?limit=10"),
+        "events, a page of 10": get("/jobs/job_filled00000200/events?limit=10"),
         "curve of a running job, first look": first_look,
         "curve of a running job": curve(""),
         "curve of a running job, memory_bytes": curve("&name=memory_bytes"),
@@ -81,7 +81,7 @@ def calls(target: Target) -> dict[str, Call]:
 def _of_a_worker(target: Target) -> dict[str, Call]:
     """Return what a worker does by itself, measured in this process and in the database's server."""
     sweeper = Sweeper(target.settings, target.db, "benchmark", ["cpu"], lambda _: None, lambda: 1)
-    collector = FileCollector(target.db, target.settings.files, 60.0)
+    collector = FileCollector(target.db, target.settings.files, seconds=0.0, pass_seconds=60.0)
 
     def in_turn() -> None:
         with target.db.read() as session:
@@ -99,7 +99,7 @@ def _of_a_worker(target: Target) -> dict[str, Call]:
     return {
         "a worker's sweep": timed(sweeper.sweep),
         "the next job in turn, with a limit": timed(in_turn),
-        "a pass of the file collector": timed(collector.collect),
+        "a pass of the file collector": timed(collector.round),
     }
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from service.shared.database.engine import Database
+from service.shared.database.tables import Artifact, now
+from service.shared.storage.home import Home
 
 LONG_JOB = "job_long0000000000000000"  # runs, and reports while it is measured
 OLD_JOB = "job_ended000000000000000"  # as long, and has ended
@@ -58,6 +60,24 @@ def fill(db: Database, size: Size, template: str) -> None:
             _rows(session.connection(), _numbers(session.connection(), "j", 1, 1), f"'{job_id}'", size.long)
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE" if not db.is_sqlite else "PRAGMA wal_checkpoint(TRUNCATE)"))
+
+
+def fill_home(db: Database, home: Home) -> None:
+    """Give every filled job its folder and an artifact, as the file collector finds them."""
+    with db.write() as session:
+        ids = [str(row[0]) for row in session.connection().execute(text("SELECT id FROM jobs"))]
+        artifacts = [
+            Artifact(job_id=job_id, name="metrics", path=home.relative(home.artifact(job_id, "metrics")))
+            for job_id in ids
+        ]
+        for artifact in artifacts:
+            artifact.size_bytes, artifact.sha256, artifact.manifest, artifact.created_at = 0, "0" * 64, {}, now()
+        session.add_all(artifacts)
+    jobs, kept = home.jobs, home.artifacts
+    for job_id in ids:
+        (jobs / job_id).mkdir()
+        (kept / job_id).mkdir()
+        (kept / job_id / "metrics.zip").touch()
 
 
 def report(db: Database, rows: int) -> None:

@@ -30,8 +30,11 @@ WARM_UP = 5  # calls that do not count
 
 def find_mlflow(python: Path) -> Path | None:
     """Return the interpreter if it has MLflow."""
-    found = subprocess.run([python, "-P", "-c", "import mlflow"], capture_output=True, check=False)
-    return python if found.returncode == 0 else None
+    try:
+        subprocess.run([python, "-P", "-c", "import mlflow"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return python
 
 
 def beside_mlflow(python: Path, size: Size, repeats: int) -> Section:

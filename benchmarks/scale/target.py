@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.long_job import running_api
 from benchmarks.scale.cpu_clock import children, spent
-from benchmarks.scale.filling import Size, fill
+from benchmarks.scale.filling import Size, fill, fill_home
 from service.cli.serve import free_port
 from service.keys.service import own_key
 from service.shared.database.engine import Database
@@ -43,6 +43,7 @@ class Target:
         submitted.raise_for_status()
         begin = time.monotonic()
         fill(self.db, size, submitted.json()["id"])
+        fill_home(self.db, settings.files)
         self.seconds = time.monotonic() - begin
 
     def pids(self) -> Iterator[int]:
