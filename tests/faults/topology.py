@@ -332,8 +332,9 @@ class Topology(Service):
     def check_artifacts(self, job_id: str) -> None:
         """The files that are there are the ones that are registered, with their hashes."""
         registered = self.check_whole(job_id)
-        there = (self.settings.files.job_artifacts(job_id)).glob("*.zip")
-        assert {path.name for path in there} == registered
+        folder = self.settings.files.job_artifacts(job_id)
+        # Files that an earlier attempt registered are removed right after the commit that replaces them.
+        wait_until(lambda: {path.name for path in folder.glob("*.zip")} == registered, PATIENCE)
 
     def check_whole(self, job_id: str) -> set[str]:
         """Each registered artifact is a file with its hash; returns the names of the files."""
