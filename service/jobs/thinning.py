@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from threading import Lock
 
 from sqlalchemy.orm import Session
@@ -71,9 +70,8 @@ def _brought_up_to_date(session: Session, job_id: str, curve: Curve) -> list[int
     newest = repository.last_seq(session, job_id)
     if curve.last is not None and not repository.has_metric(session, job_id, curve.last):
         return None
-    with closing(repository.curve_rows(session, job_id, curve.examined, curve.names, whole=curve.whole)) as rows:
-        if not curve.add(rows):
-            return None
+    if not curve.add(repository.curve_rows(session, job_id, curve.examined, curve.names, whole=curve.whole)):
+        return None
     curve.examined = max(newest, curve.examined, 0 if curve.last is None else curve.last[0])
     return curve.choose()
 
