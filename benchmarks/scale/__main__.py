@@ -35,12 +35,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     warnings.simplefilter("ignore")
     large = shrunk(LARGE, options.share)
-    sections = [compare(kind, large, options.repeats) for kind in options.databases]
+    sections: list[Section] = []
+    for kind in options.databases:
+        sections.append(compare(kind, large, options.repeats))
+        write_json(options.json, sections, small=str(SMALL), large=str(large))  # whatever becomes of the next one
     if (python := find_mlflow(options.mlflow)) is not None:
         sections.append(beside_mlflow(python, large, options.repeats))
+        write_json(options.json, sections, small=str(SMALL), large=str(large))
     else:
         print("MLflow is not measured: no interpreter has it (pip install mlflow; --mlflow PYTHON).")
-    write_json(options.json, sections, small=str(SMALL), large=str(large))
     if options.document is not None:
         tables = [f"{one.title}. {'; '.join(one.notes)}.\n\n{as_markdown(one)}" for one in sections]
         replace_table(options.document, "scale", "\n\n".join(tables))

@@ -143,7 +143,7 @@ def _rows(connection: Connection, ids: str, job_id: str, rows: int) -> None:
 
 
 def _rows_from(connection: Connection, source: str, job_id: str) -> None:
-    loss, norm = "(2.0 / s.i + (s.i * 7919 % 1000) / 1000.0)", "((s.i * 104729 % 997) / 100.0)"
+    loss, norm = "(2.0 / s.i + (s.i % 1000 * 7919 % 1000) / 1000.0)", "((s.i % 997 * 7919 % 997) / 100.0)"
     values = f"""'{{"loss": ' || {loss} || ', "learning_rate": 0.001, "grad_norm": ' || {norm} ||
         ', "samples_per_second": 100.5, "tokens_per_second": 10240.5, "memory_bytes": 1000000000,
         "active_subspaces": 60, "target_subspaces": 60, "trainable_parameters": 10000}}'"""

@@ -75,6 +75,7 @@ function Head({ job, map, rows }) {
     ...elementsFact(job),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
+    ...(job.metrics_archived_at ? [["metrics", `in an artifact since ${when(job.metrics_archived_at)}`]] : []),
     ...(metric && !job.evaluates ? [[`eval ${words(metric[0])}`, number(metric[1])]] : []),
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.cli import jobs, results
+from service.cli.output import when
 from tests.service.cli.test_job_view import job as running
 
 JUDGEMENT = {
@@ -108,6 +109,14 @@ def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:
     ):
         assert line in printed(jobs.show, "job_abc", resolved={"estimate": estimate})
     assert not any("parameters at start" in line for line in printed(jobs.show, "job_abc"))
+
+
+def test_show_says_where_old_metrics_are(printed: Any) -> None:
+    lines = printed(jobs.show, "job_abc", metrics_archived_at="2026-11-27T08:00:00Z")
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("metrics")] == [
+        f"in its artifact since {when('2026-11-27T08:00:00Z')}"
+    ]
+    assert not any(line.startswith("metrics") for line in printed(jobs.show, "job_abc"))
 
 
 def test_show_says_that_biases_are_frozen(printed: Any) -> None:
