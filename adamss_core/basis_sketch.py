@@ -47,8 +47,22 @@ class BasisSketch:
 
     def basis(self) -> Tensor:
         """Return the leading directions as orthonormal rows, (r, columns), by descending singular value."""
-        left: Tensor = torch.linalg.svd(self.value, full_matrices=False)[0]
-        return left[:, : self._r].t().contiguous()
+        return self.leading()[0]
+
+    def leading(self) -> tuple[Tensor, Tensor]:
+        """Return the basis, (r, columns), and all singular values of the sketch, descending."""
+        left, values, _ = torch.linalg.svd(self.value, full_matrices=False)
+        return left[:, : self._r].t().contiguous(), values
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether M itself is kept."""
+        return self._test is None
+
+    def energy(self) -> float:
+        """Return the squared norm of M; of a sketch an estimate, about 9 % off at 256 columns."""
+        factor = 1 if self._test is None else self.value.shape[1]
+        return float(self.value.square().sum()) / factor
 
     def energies(self) -> Tensor:
         """Return the squared norm of each row of M, (columns,), up to a factor that all rows share."""

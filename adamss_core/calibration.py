@@ -11,25 +11,24 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, cast, get_args
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from adamss_core.adapter_files import active_adapter
 from adamss_core.basis_sketch import BasisSketch, extend
 from adamss_core.compiled import original
 from adamss_core.errors import CalibrationError
 from adamss_core.layer import AdamssLayer
+from adamss_core.layer_watch import LayerWatch
 from adamss_core.layout import SubspaceLayout
 from adamss_core.model import AdamssModel
 from adamss_core.spec.packed_sizes import trained_rows
 
 Basis = Literal["weights", "inputs", "gradient"]
 _WORDS = {"inputs": "inputs", "gradient": "gradients"}
-MASKS = ("attention_mask", "decoder_attention_mask")
 
 
 class Calibration:
@@ -48,6 +47,10 @@ class Calibration:
         row_share: of the output rows, that are trained: those with the largest gradient. Below 1 it needs backward
             passes too.
         seed: of the test matrices for wide layers.
+
+    Attributes:
+        caught: once applied, layer -> share of the energy of its inputs or gradient, over these rows, that its basis
+            catches; None for inputs of wide layers, whose second moment is only sketched.
 
     Raises:
         CalibrationError: basis or row_share are out of range, or nothing is asked for.
@@ -71,10 +74,14 @@ class Calibration:
         self._rows: dict[str, BasisSketch] = {}
         for name, layer in self._layers.items():
             self._add_sketches(name, layer, seed)
-        self._masks: list[Tensor] = []
+        self.caught: dict[str, float | None] = {}
         self._latest: tuple[Tensor, Tensor] | None = None  # an input and its product
-        self._handles: list[RemovableHandle] = []
-        self._trained: list[nn.Parameter] = []
+        self._watch = LayerWatch(
+            self._model,
+            cast("dict[str, nn.Module]", self._layers),
+            self._add_input if basis == "inputs" else None,
+            self._add_gradient if self.needs_backward else None,
+        )
 
     @property
     def needs_backward(self) -> bool:
@@ -97,71 +104,34 @@ class Calibration:
     # --- watching -------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        for parameter in self._trained:
-            parameter.requires_grad_(False)
-        self._handles = [self._model.register_forward_pre_hook(self._keep_masks, with_kwargs=True)]
-        for name, layer in self._layers.items():
-            assert isinstance(layer, nn.Module)
-            self._handles.append(layer.register_forward_hook(self._watch(name)))
+        self._watch.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        for parameter in self._trained:
-            parameter.requires_grad_(True)
-        self._masks, self._latest = [], None
+        self._watch.__exit__(kind, error, trace)
+        self._latest = None
 
-    def _keep_masks(self, _: nn.Module, __: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        masks = [inputs[name] for name in MASKS if isinstance(inputs.get(name), Tensor)]
-        self._masks = [mask for mask in masks if mask.dim() == 2]
-
-    def _watch(self, name: str) -> Any:
-        """Return the hook that adds a layer's tokens to its sketches."""
-
-        def watch(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            x = arguments[0].detach()
-            if self._basis == "inputs":
-                self._bases[name].value += self._moment(self._bases[name], arguments[0])
-            if not self.needs_backward or not torch.is_grad_enabled():
-                return None
-            if not output.requires_grad:  # the first adapted layer: nothing below it has a gradient
-                output = output + output.new_zeros((), requires_grad=True)
-            output.register_hook(partial(self._add_gradient, name, x))
-            return output
-
-        return watch
-
-    @torch.no_grad()
-    def _add_gradient(self, name: str, x: Tensor, arrived: Tensor) -> None:
-        """Add the share of a call in dL/d[W|b], from its input x (..., in) and its output's gradient (..., out)."""
-        tokens, gradient = (value.reshape(-1, value.shape[-1]).float() for value in (x, arrived))
+    def _add_gradient(self, name: str, tokens: Tensor, gradient: Tensor) -> None:
+        """Add the share of a call in dL/d[W|b], from inputs (tokens, in) and the outputs' gradients (tokens, out)."""
         if self._basis == "gradient":
             self._bases[name].value += self._bases[name].product(tokens, gradient)
         if name in self._rows:
             extended = extend(tokens, self._columns(self._layers[name]))
             self._rows[name].value += self._rows[name].product(gradient, extended)
 
-    @torch.no_grad()
-    def _moment(self, sketch: BasisSketch, x: Tensor) -> Tensor:
-        """Return what the tokens of x (..., in) add; layers that share an input, as query and value, share it too."""
-        latest = self._latest
-        if latest is not None and latest[0] is x and latest[1].shape == sketch.value.shape:
-            return latest[1]
-        tokens = self._without_padding(x).float()
-        product = sketch.product(tokens, extend(tokens, sketch.value.shape[0]))
-        self._latest = x, product
-        return product
+    def _add_input(self, name: str, x: Tensor) -> None:
+        """Add the tokens of x (..., in); layers that share an input, as query and value, share the product too."""
+        sketch, latest = self._bases[name], self._latest
+        if latest is None or latest[0] is not x or latest[1].shape != sketch.value.shape:
+            tokens = self._watch.without_padding(x).float()
+            latest = self._latest = x, sketch.product(tokens, extend(tokens, sketch.value.shape[0]))
+        sketch.value += latest[1]
 
-    def _without_padding(self, x: Tensor) -> Tensor:
-        """Return the tokens of x (..., in) that are no padding, (tokens, in)."""
-        for mask in self._masks:
-            if x.dim() == 3 and x.shape[:2] == mask.shape:
-                return x[mask.bool()]
-        return x.reshape(-1, x.shape[-1])
+    def bases(self) -> dict[str, Tensor]:
+        """Return the leading directions of each layer that a row reached, (r, columns), without shaping the adapter."""
+        return {name: sketch.basis() for name, sketch in self._bases.items() if sketch.value.any()}
 
     # --- shaping the adapter --------------------------------------------------------------------------------------
 
@@ -184,18 +154,29 @@ class Calibration:
         return kept
 
     def _apply_bases(self) -> None:
-        latest: tuple[Tensor, Tensor] | None = None  # layers that share an input share its directions
+        latest: tuple[Tensor, Tensor, Tensor] | None = None  # layers that share an input share its directions
         for name, sketch in self._bases.items():
             if not sketch.value.any():
                 continue
             basis = torch.zeros_like(self._layers[name].adamss_newB[self._adapter])
             if latest is None or len(latest[1]) < len(basis) or not _are_equal(latest[0], sketch.value):
-                latest = sketch.value, sketch.basis()
+                latest = sketch.value, *sketch.leading()
             leading = latest[1][: len(basis)]  # a narrow layer beside a wide one, as keys and values, takes fewer
             basis[: leading.shape[0], : leading.shape[1]] = leading
             self._layers[name].adamss_newB[self._adapter] = basis
+            self.caught[name] = self._caught(sketch, latest[2], len(leading))
         if self._bases:
             self._tuner.basis_kinds[self._adapter] = self._basis
+
+    def _caught(self, sketch: BasisSketch, values: Tensor, r: int) -> float | None:
+        """Return the share of the energy that r directions catch of the rows that they come from.
+
+        The singular values of a second moment are energies themselves; its sketch knows only their squares.
+        """
+        energies = values.square() if self._basis == "gradient" else values
+        if self._basis == "inputs" and not sketch.is_exact:
+            return None
+        return min(1.0, float(energies[:r].sum() / energies.sum()))
 
     def _leave_out_rows(self, layer: AdamssLayer, energies: Tensor) -> None:
         layout = layer.layouts[self._adapter]

@@ -6,13 +6,14 @@ The model's artifacts were registered as soon as each was complete (`report_stor
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.request import RunResult
 from service.shared.database.engine import Database
-from service.shared.database.tables import Evaluation, HardestExample, Job, JobStatus
+from service.shared.database.tables import Evaluation, HardestExample, Job, JobStatus, Spectrum, now
 from service.shared.jobs import states
 from service.shared.storage.home import Home
 from worker.artifact_rows import register, remove_replaced
@@ -47,6 +48,8 @@ def publish(
                 Evaluation(job_id=job_id, place=place, report=clean(report))
                 for place, report in enumerate(result.evaluation, start=1)
             )
+            if result.spectrum is not None:
+                _keep_spectrum(session, job_id, result.spectrum)
             session.flush()
             failpoint("before_commit")
         elif _already_done(session, job_id, attempt, error):  # the connection broke between the commit and its response
@@ -58,6 +61,20 @@ def publish(
     with db.read() as session:
         remove_replaced(session, files, job_id)
     return True
+
+
+def _keep_spectrum(session: Session, job_id: str, report: dict[str, Any]) -> None:
+    job = session.get_one(Job, job_id)
+    inspects = job.resolved["inspects"]
+    row = Spectrum(
+        key=job.inspects,
+        model=inspects["model"],
+        revision=inspects["revision"],
+        dataset_id=inspects["dataset"],
+        report=clean(report),
+        measured_at=now(),
+    )
+    session.merge(row)
 
 
 def _end(session: Session, job_id: str, attempt: int, result: RunResult, error: Failure | None) -> bool:

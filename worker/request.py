@@ -44,6 +44,7 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
         test_file=files.dataset_rows(spec.dataset.test) if spec.dataset.test else None,
         init_from=_adapter_of(db, spec.init_from, files) if spec.init_from else None,
         evaluates=_evaluated(db, job, files),
+        inspects=job.inspects is not None,
     )
 
 

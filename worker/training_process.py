@@ -1,4 +1,4 @@
-"""Train one job, or evaluate a trained model: `python -m worker.training_process <job folder>`.
+"""Train one job, evaluate a trained model or measure a spectrum: `python -m worker.training_process <job folder>`.
 
 The supervisor starts it. The process reads the request from the job's folder and the database's address from its
 standard input, runs `adamss_core.training`, publishes the artifacts, and writes to `outcome.json` how it ended.
@@ -109,7 +109,7 @@ class TrainingProcess:
             return self._stopped()
         failpoint("before_publish")
         deadline = monotonic() + self.order.lease_seconds
-        complete = request.evaluates is not None  # nothing was measured step by step
+        complete = request.evaluates is not None or request.inspects  # nothing was measured step by step
         while True:
             try:
                 if not complete:
@@ -184,11 +184,15 @@ class TrainingProcess:
 
 
 def _work(request: RunRequest, reporter: BufferedReporter) -> RunResult:
-    """Train, or evaluate what was trained before; torch is imported only here, and only now."""
+    """Train, evaluate what was trained before, or measure a spectrum; torch is imported only here, and only now."""
     if request.evaluates is not None:
         from adamss_core.evaluation_job import evaluate_model
 
         return evaluate_model(request, reporter)
+    if request.inspects:
+        from adamss_core.spectrum_job import measure_spectrum
+
+        return measure_spectrum(request, reporter)
     from adamss_core.training.run import run
 
     return run(request, reporter)

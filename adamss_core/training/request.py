@@ -43,6 +43,8 @@ class RunRequest:
         test_file: JSONL, evaluated once with the published model.
         evaluates: the model that is evaluated on `test_file` instead of training one
             (`adamss_core.evaluation_job.evaluate_model`).
+        inspects: whether the spectrum of the model and of the training rows in it is measured instead of training
+            (`adamss_core.spectrum_job.measure_spectrum`).
         model: path of a local folder, or a hub id.
         revision: of a hub model.
         folder: the run's own folder, for `checkpoints/` and `artifacts/`.
@@ -64,6 +66,7 @@ class RunRequest:
     test_file: Path | None = None
     more_train_files: tuple[Path, ...] = ()
     evaluates: PublishedModel | None = None
+    inspects: bool = False
 
     @property
     def train_files(self) -> tuple[Path, ...]:
@@ -177,9 +180,11 @@ class RunResult:
         artifacts: in the spec's order.
         hardest: the held-out rows with the highest loss, as `hardest_examples` returns them.
         evaluation: a report for each part of the data that the published model was evaluated on.
+        spectrum: fields of a `SpectrumReport`, of a run that measures one.
     """
 
     result: dict[str, Any]
     artifacts: list[ArtifactFile]
     hardest: list[dict[str, Any]] = field(default_factory=list)
     evaluation: list[dict[str, Any]] = field(default_factory=list)
+    spectrum: dict[str, Any] | None = None

@@ -17,6 +17,7 @@ from service.cli import (
     init,
     jobs,
     keys,
+    model_spectrum,
     models,
     predict,
     projects,
@@ -75,6 +76,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(name="models")(models.models)
+app.command(name="inspect", epilog=model_spectrum.EXAMPLES)(model_spectrum.inspect)
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
 app.command()(doctor.doctor)

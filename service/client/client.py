@@ -33,6 +33,7 @@ from service.client.types import (
     JobSummaryJson,
     LogPieceJson,
     MetricJson,
+    SpectrumJson,
     SubspaceMapJson,
 )
 
@@ -126,6 +127,25 @@ class Client:
     def models(self) -> list[dict[str, Any]]:
         """List the base models."""
         return list(self._pages("/models", {}, PAGE))
+
+    def spectrum(self, model: str, dataset: str | None = None) -> SpectrumJson:
+        """Get the spectrum of a model's weights, or the newest that was measured on a data set; its status may be
+        "measuring": ask again."""
+        query = {} if dataset is None else {"dataset": dataset}
+        return cast(SpectrumJson, self._send("GET", f"/models/{model}/spectrum", params=query).json())
+
+    def measure_spectrum(
+        self, model: str, dataset: dict[str, Any], *, task: str | None = None, problem_type: str | None = None
+    ) -> SpectrumJson:
+        """Get the spectrum of a model on a data set, or queue the job that measures it: `wait` for it, and ask again.
+
+        Args:
+            dataset: as a job's: `train`, and columns where the suggestion is not meant.
+        """
+        given = {"task": task, "problem_type": problem_type}
+        body = {"dataset": dataset} | {name: value for name, value in given.items() if value is not None}
+        answer = self._send("POST", f"/models/{model}/spectrum", json=body, repeat=True)  # measures nothing twice
+        return cast(SpectrumJson, answer.json())
 
     def tasks(self) -> list[dict[str, Any]]:
         """List the tasks and their variants, with fields, metrics, inputs and parts of an answer."""

@@ -126,6 +126,24 @@ class EvaluatedJson(TypedDict):
     dataset: str
 
 
+class InspectedJson(TypedDict):
+    """The spectrum that a job measures: base model and data set."""
+
+    model: str
+    dataset: str
+
+
+class SpectrumJson(TypedDict):
+    """The spectrum of a base model; `report` once its status is ready."""
+
+    status: Literal["ready", "measuring"]
+    model: str
+    dataset: str | None
+    job: str | None
+    report: dict[str, Any] | None
+    measured_at: str | None
+
+
 class JobSummaryJson(TypedDict):
     """A job as lists show it: `Client.get_job` also returns its spec and plan."""
 
@@ -140,6 +158,7 @@ class JobSummaryJson(TypedDict):
     asa: AsaCountsJson | None
     best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
     evaluates: NotRequired[EvaluatedJson | None]
+    inspects: NotRequired[InspectedJson | None]
     result: dict[str, Any] | None
     judgement: NotRequired[JudgementJson | None]  # absent from services before 0.3, as are warnings
     warnings: NotRequired[list[WarningJson]]
@@ -150,7 +169,7 @@ class JobSummaryJson(TypedDict):
 
 
 class JobJson(JobSummaryJson):
-    """A fine-tuning job, or the evaluation of another one's model."""
+    """A fine-tuning job, the evaluation of another one's model, or the measurement of a base model's spectrum."""
 
     comparison: NotRequired[ComparisonJson | None]  # absent from services before 0.3
     spec: dict[str, Any]

@@ -38,6 +38,8 @@ from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
 from service.shared.storage.pairing import open_database
+from service.spectra.endpoints import router as spectra
+from service.spectra.weights import WeightSpectra
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
 from service.tasks.endpoints import router as tasks
@@ -87,7 +89,7 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     app.state.settings = settings
     app.state.rates = rates
     add_error_handlers(app)
-    for router in (jobs, stream, predict, artifacts, datasets, base_models, tasks, health, keys, audit):
+    for router in (jobs, stream, predict, artifacts, datasets, base_models, spectra, tasks, health, keys, audit):
         app.include_router(router)
     docs.add(app)
     page.add(app)
@@ -112,6 +114,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         predictor=PredictionQueue(settings, forkserver),
         streams=Streams(db, settings.files),
         lengths=LengthMeasurer(db, forkserver),
+        spectra=WeightSpectra(db, forkserver),
     )
 
 
@@ -119,6 +122,7 @@ def stop(context: Context, owns_forkserver: bool = True) -> None:
     """Close the parts."""
     context.predictor.close()
     context.lengths.close()
+    context.spectra.close()
     if owns_forkserver:
         context.forkserver.close()
     context.hints.close()

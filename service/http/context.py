@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # types only: domains import this module, so importing them w
     from service.base_models.service import Catalog
     from service.jobs.token_lengths import LengthMeasurer
     from service.predict.process import PredictionQueue
+    from service.spectra.weights import WeightSpectra
     from service.stream.feed import Streams
 
 
@@ -33,6 +34,7 @@ class Context:
     predictor: PredictionQueue
     streams: Streams
     lengths: LengthMeasurer
+    spectra: WeightSpectra
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class ListedJob:
     base_model: str | None
     metric: str | None  # by which checkpoints are compared
     evaluates: Json | None
+    inspects: Json | None
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -66,7 +67,8 @@ def page(
     paths = ("task",), ("problem_type",), ("base_model",), ("training", "metric_for_best")
     shown = [Job.resolved[("spec", *path)].as_string() for path in paths]
     slim = (defer(Job.spec, raiseload=True), defer(Job.resolved, raiseload=True))
-    statement = select(Job, *shown, Job.resolved["evaluates"]).options(*slim).where(Job.project_id == project_id)
+    shown += [Job.resolved[name] for name in ("evaluates", "inspects")]
+    statement = select(Job, *shown).options(*slim).where(Job.project_id == project_id)
     if status:
         statement = statement.where(Job.status.in_(status))
     if name is not None:

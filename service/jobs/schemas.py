@@ -149,6 +149,15 @@ class EvaluatedOut(Out):
     """Id of the data set of the rows."""
 
 
+class InspectedOut(Out):
+    """The spectrum that a job measures."""
+
+    model: str
+    """Name of the base model."""
+    dataset: str
+    """Id of the data set of the rows."""
+
+
 class JobSummaryOut(Out):
     """A job as lists show it: without its spec and plan, which `GET /jobs/{id}` has."""
 
@@ -172,6 +181,8 @@ class JobSummaryOut(Out):
     """What its checkpoints are compared by."""
     evaluates: EvaluatedOut | None = None
     """The model that it evaluates instead of training one; null for every other job."""
+    inspects: InspectedOut | None = None
+    """The spectrum that it measures instead of training: `GET /models/{name}/spectrum` has it; null for others."""
     result: dict[str, Any] | None
     """Numbers of the finished model's evaluation; a job that evaluates has `test_...` only."""
     judgement: JudgementOut | None = None
@@ -193,7 +204,7 @@ class JobSummaryOut(Out):
 
 
 class JobOut(JobSummaryOut):
-    """A fine-tuning job, or the evaluation of another one's model."""
+    """A fine-tuning job, the evaluation of another one's model, or the measurement of a base model's spectrum."""
 
     result: dict[str, Any] | None
     """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
@@ -351,6 +362,7 @@ def render(job: Job) -> JobOut:
         spec.get("base_model"),
         spec.get("training", {}).get("metric_for_best"),
         job.resolved.get("evaluates"),
+        job.resolved.get("inspects"),
     )
     whole = {name: getattr(job, name) for name in ("result", "spec", "resolved", "metrics_archived_at")}
     whole["comparison"] = (job.result or {}).get("comparison")
@@ -382,6 +394,7 @@ def _summary(listed: ListedJob) -> Json:
         "asa": job.asa,
         "best_metric": None if metric is None else {"name": metric.name, "direction": metric.direction},
         "evaluates": listed.evaluates,
+        "inspects": listed.inspects,
         "judgement": result.get("judgement"),
         "warnings": result.get("warnings", []),
         "error": job.error,

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Full, Queue
 from tempfile import TemporaryDirectory
-from threading import Lock, Thread
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.spec import JobSpec, Lengths, record_of
 from adamss_core.spec.lengths import UNKNOWN, joined_lengths, lengths_of_characters
@@ -23,16 +18,13 @@ from service.jobs import repository
 from service.shared.database.engine import Database
 from service.shared.database.tables import Dataset, Json, TokenLengths, now
 from service.shared.processes.ask import ask_model_reader
+from service.shared.processes.background import BackgroundQueue
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS
-
-logger = logging.getLogger(__name__)
 
 MODULE = "adamss_core.training.length_sample"
 SECONDS = 300.0  # a chat template comes with the model and may never end
 LIMITS = READER_LIMITS | {resource.RLIMIT_FSIZE: 2**30}
-WAITING = 100
-IDLE_SECONDS = 5.0
 MEASURING = (
     "The rows' lengths in tokens are being measured, so memory is estimated from their characters and may be far off. "
     "Repeat the dry run in some seconds."
@@ -50,16 +42,11 @@ class LengthKey:
 
 
 class LengthMeasurer:
-    """Measure lengths in a thread, one data set at a time; the thread ends when nothing is left to measure."""
+    """Measure lengths in the background, one data set at a time."""
 
     def __init__(self, db: Database, forkserver: ForkServer) -> None:
         self._db, self._forkserver = db, forkserver
-        self._waiting: Queue[tuple[LengthKey, Json]] = Queue(WAITING)
-        self._under_way: set[LengthKey] = set()
-        self._failed: set[LengthKey] = set()  # not tried again by this process
-        self._lock = Lock()
-        self._thread: Thread | None = None
-        self._closed = False
+        self._queue = BackgroundQueue("token-lengths")
 
     def measure(self, key: LengthKey, order: Json) -> bool:
         """Ask for a measurement, unless it is under way or has failed; return whether it is still to come.
@@ -67,43 +54,11 @@ class LengthMeasurer:
         Args:
             order: as `adamss_core.training.length_sample` reads it.
         """
-        with self._lock:
-            if key in self._failed:
-                return False
-            if key in self._under_way or self._closed:
-                return True
-            try:
-                self._waiting.put_nowait((key, order))
-            except Full:  # the next dry run asks again
-                return True
-            self._under_way.add(key)
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="token-lengths", daemon=True)
-                self._thread.start()
-            return True
+        return self._queue.ask(key, lambda: self._measure(key, order))
 
     def close(self) -> None:
         """Start no further measurement; one under way ends with its process."""
-        self._closed = True
-
-    def _run(self) -> None:
-        while not self._closed:
-            try:
-                key, order = self._waiting.get(timeout=IDLE_SECONDS)
-            except Empty:
-                with self._lock:
-                    if self._waiting.empty():
-                        self._thread = None
-                        return
-                continue
-            try:
-                problem = self._measure(key, order)
-            except (OSError, SQLAlchemyError) as error:
-                problem = repr(error)
-            if problem is not None:
-                logger.warning("token lengths of %s are not measured: %s", key.dataset_id, problem)
-                self._failed.add(key)
-            self._under_way.discard(key)
+        self._queue.close()
 
     def _measure(self, key: LengthKey, order: Json) -> str | None:
         """Keep what a child process measures; return why it did not."""

@@ -222,6 +222,7 @@ class Job(Base):
     error: Mapped[Json | None]  # {code, message, hint}
     evaluates: Mapped[str | None] = mapped_column(String(40), index=True)  # the job whose model it evaluates
     metrics_archived_at: Mapped[datetime | None]  # since then its artifact `metrics` has its metric rows
+    inspects: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the `Spectrum` that it measures
 
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
@@ -345,6 +346,18 @@ class Evaluation(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # held-out rows first, then test data
     report: Mapped[Json]
+
+
+class Spectrum(Base):
+    """Spectrum of a base model, alone or with the rows of a data set in it; kept when its job is deleted."""
+
+    __tablename__ = "spectra"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)  # sha256 of all that it depends on
+    model: Mapped[str] = mapped_column(String(200), index=True)
+    revision: Mapped[str] = mapped_column(String(100))  # as in `InspectedModel`
+    dataset_id: Mapped[str | None] = mapped_column(String(40), index=True)  # null: of the weights alone
+    report: Mapped[Json]  # fields of `adamss_core.spec.spectrum_report.SpectrumReport`
+    measured_at: Mapped[datetime]
 
 
 class Worker(Base):

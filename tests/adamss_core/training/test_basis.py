@@ -50,7 +50,11 @@ def test_the_basis_changes_and_nothing_else(basis: str, model: Path, tmp_path: P
     kind, message, data = recorder.events[-1]
     assert kind == "adapter_calibrated"
     assert facts is not None
-    assert facts == {name: data[name] for name in ("basis", "row_share", "rows", "seconds", "share")}
+    assert facts == {name: data[name] for name in ("basis", "row_share", "rows", "seconds", "share", "caught")}
+    shares = sorted(data["modules"].values())
+    assert len(shares) == 4
+    assert 0 < data["caught"]["least"] == shares[0] <= data["caught"]["median"] <= shares[-1] <= 1
+    assert f"catch {data['caught']['median']:.0%} of these rows' energy" in message
     assert (data["rows"], data["kept"]) == (32, [])
     assert "by 32 training rows: the basis comes from the" in message
     assert f"It took {data['seconds']:.1f} s, about {data['share']:.1%}" in message

@@ -66,7 +66,8 @@ def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
     if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
         return False
     job = session.get_one(Job, job_id, populate_existing=True)
-    made = "its artifacts are ready" if job.evaluates is None else "its report is ready"
+    reports = job.evaluates is not None or job.inspects is not None
+    made = "its report is ready" if reports else "its artifacts are ready"
     record_end(session, job, f"The job is done; {made}.", {})
     return True
 

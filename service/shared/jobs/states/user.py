@@ -21,6 +21,7 @@ def submit(
     retries: int,
     total_steps: int,
     evaluates: str | None = None,
+    inspects: str | None = None,
 ) -> Job:
     """Insert a queued job.
 
@@ -28,6 +29,7 @@ def submit(
         spec: as sent.
         resolved: the plan: the spec with defaults filled in, steps, estimate.
         evaluates: id of the job whose model is evaluated; nothing is trained then.
+        inspects: key of the spectrum that is measured; nothing is trained then.
     """
     moment = now()
     job = Job(
@@ -43,6 +45,7 @@ def submit(
         retries=retries,
         total_steps=total_steps,
         evaluates=evaluates,
+        inspects=inspects,
         attempt=0,
         failures=0,
         step=0,

@@ -1,0 +1,1 @@
+"""Spectra of base models: of their weights, and of data sets in them."""

@@ -1,0 +1,169 @@
+"""Rules for spectra: what is measured, by whom, and what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from adamss_core.spec import JobSpec, ModelFacts
+from adamss_core.spec.adamss import AdamssSpec
+from adamss_core.spec.spectrum_report import MOST_R, ROWS
+from service.base_models.service import MAIN, folder_version
+from service.datasets import repository as datasets
+from service.http.context import Caller
+from service.jobs.planning import plan_job
+from service.jobs.schemas import PlanOut
+from service.jobs.service import create
+from service.projects.service import check_submit
+from service.shared.database.tables import Job, Spectrum
+from service.shared.errors import InvalidRequest, NotFound, Unavailable
+from service.shared.jobs import states
+from service.spectra import repository, weights
+from service.spectra.schemas import SpectrumIn, SpectrumOut
+
+MOST_MODULES = 2_000  # as many as `target_modules` may name
+FORMAT = "1"  # of the reports; a part of their keys
+
+
+def show(caller: Caller, name: str, dataset_id: str | None) -> SpectrumOut:
+    """Return the spectrum of a model's weights, or the newest on a data set.
+
+    Of weights alone it begins the measurement where nothing is kept.
+
+    Raises:
+        NotFound: no such model or data set exists, or nothing was measured on it.
+        Unavailable: the measurement failed.
+    """
+    facts = _facts(caller, name, None)
+    version = _version(caller, name, None)
+    if dataset_id is not None:
+        return _on_dataset(caller, name, version, dataset_id)
+    key = _key(name, version)
+    with caller.db.read() as session:
+        known = repository.find(session, key)
+    if known is not None:
+        return _ready(known)
+    folder = caller.catalog.folder(name)
+    order = weights.order_of(facts, adaptable(facts), str(folder or name), None)
+    if not caller.spectra.measure(key, order, name, version):
+        raise Unavailable(
+            f"The spectrum of '{name}' could not be measured: {caller.spectra.problem(key)}", code="spectrum_failed"
+        )
+    return SpectrumOut(status="measuring", model=name)
+
+
+def measure(caller: Caller, name: str, payload: SpectrumIn) -> SpectrumOut:
+    """Return the spectrum of a model on a data set, or queue the job that measures it; nothing is measured twice.
+
+    Raises:
+        NotFound: no such model exists.
+        InvalidRequest: the data set does not fit the model or the task.
+    """
+    facts = _facts(caller, name, payload.revision)
+    if not isinstance(payload.dataset.train, str):
+        message = "The spectrum is measured on one data set. Name a single one."
+        raise InvalidRequest(message, code="one_dataset", param="dataset.train")
+    plan = plan_job(caller, _spec(name, facts, payload))
+    version = _version(caller, name, payload.revision)
+    key = _key(name, version, plan.spec)
+    with caller.db.read() as session:
+        known, job = repository.find(session, key), repository.measuring(session, caller.project_id, key)
+    if known is not None:
+        return _ready(known)
+    if job is None:
+        made = create(caller, lambda session: _insert(session, caller, plan, key, version), None, "")
+        return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=made.job.id)
+    return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=job.id)
+
+
+def adaptable(facts: ModelFacts) -> list[str]:
+    """Return the names of the linear layers that an adapter may go on."""
+    return [
+        module.name
+        for module in facts.linear_modules
+        if module.bypassed_by is None
+        and module.name not in facts.shared_weights
+        and not any(
+            f"{module.name}.".startswith(f"{head}.") for head in [*facts.head_modules, *(facts.fresh_modules or [])]
+        )
+    ]
+
+
+def _facts(caller: Caller, name: str, revision: str | None) -> ModelFacts:
+    try:
+        return caller.catalog.facts(name, revision)
+    except InvalidRequest as error:
+        if error.code == "unknown_model":
+            raise NotFound(error.message, code=error.code) from error
+        raise
+
+
+def _version(caller: Caller, name: str, revision: str | None) -> str:
+    folder = caller.catalog.folder(name)
+    return revision or MAIN if folder is None else folder_version(folder)
+
+
+def _key(name: str, version: str, spec: JobSpec | None = None) -> str:
+    """Hash all that a spectrum depends on."""
+    parts: dict[str, Any] = {"format": FORMAT, "model": name, "version": version}
+    if spec is not None:
+        parts |= spec.model_dump(mode="json", include={"task", "problem_type", "dataset"})
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _spec(name: str, facts: ModelFacts, payload: SpectrumIn) -> JobSpec:
+    """Make the spec of a job that adapts every layer, as wide as energies are measured."""
+    facts = facts if payload.task is None else facts.for_task(payload.task)
+    names = adaptable(facts)
+    fields = {
+        "name": f"Spectrum of {name}"[:120],
+        "base_model": name,
+        "dataset": payload.dataset,
+        "adamss": AdamssSpec(
+            r=MOST_R, num_subspaces=1, target_modules=names if 0 < len(names) <= MOST_MODULES else None
+        ),
+    }
+    given = {field: getattr(payload, field) for field in ("task", "problem_type", "revision")}
+    return JobSpec(**fields | {field: value for field, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _on_dataset(caller: Caller, name: str, version: str, dataset_id: str) -> SpectrumOut:
+    with caller.db.read() as session:
+        if datasets.find(session, caller.project_id, dataset_id) is None:
+            raise NotFound(f"There is no data set {dataset_id}. GET /datasets lists yours.", code="dataset_not_found")
+        known = repository.newest(session, name, version, dataset_id)
+    if known is None:
+        raise NotFound(
+            f"The spectrum of '{name}' on {dataset_id} was not measured. POST /models/{name}/spectrum does it.",
+            code="no_spectrum",
+        )
+    return _ready(known)
+
+
+def _ready(known: Spectrum) -> SpectrumOut:
+    return SpectrumOut(
+        status="ready",
+        model=known.model,
+        dataset=known.dataset_id,
+        report=known.report,  # type: ignore[arg-type]
+        measured_at=known.measured_at,
+    )
+
+
+def _insert(session: Session, caller: Caller, plan: PlanOut, key: str, version: str) -> Job:
+    check_submit(session, caller.settings, caller.project_id)
+    spec = plan.spec
+    inspects = {"model": spec.base_model, "revision": version, "dataset": spec.dataset.train}
+    return states.submit(
+        session,
+        caller.project_id,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        resolved=plan.model_dump(mode="json") | {"inspects": inspects},
+        retries=spec.retries,
+        total_steps=plan.estimate.modules + min(ROWS, plan.estimate.train_rows),
+        inspects=key,
+    )
