@@ -73,11 +73,12 @@ class EnergyMeasurement(LayerWatch):
         self._gradients: dict[str, BasisSketch] = {}
         for name, layer in layers.items():
             if all(name in found for found in bases.values()):
-                weights = layer.adamss_newB[adapter]
+                columns = bases["inputs"][name].shape[1]  # without that of a bias of zeros
+                weights = layer.adamss_newB[adapter][:, :columns]
                 parts = [weights if kind == "weights" else bases[kind][name] for kind in BASES]
-                self._directions[name] = torch.cat([part[: len(weights)] for part in parts])
+                self._directions[name] = torch.cat([part[: min(map(len, parts))] for part in parts])
                 self._gradients[name] = BasisSketch(
-                    weights.shape[1], layer.out_features, MEASURING_R, seed=seed, device=weights.device
+                    columns, layer.out_features, MEASURING_R, seed=seed, device=weights.device
                 )
         self._inputs = {name: part.new_zeros(len(part)) for name, part in self._directions.items()}
         self._totals = {name: part.new_zeros(()) for name, part in self._directions.items()}

@@ -350,6 +350,8 @@ def _basis(job: JobJson) -> str | None:
         return None
     found = (job["result"] or {}).get("calibration")
     cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    if caught := (found or {}).get("caught"):
+        cost += f", catches {caught['median']:.0%} of their energy in the median module"
     return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
 
 

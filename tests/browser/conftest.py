@@ -32,6 +32,7 @@ SPEC: dict[str, Any] = {
     "adamss": {
         "num_subspaces": 4,
         "target_modules": ["query", "value"],
+        "basis": "inputs",
         "use_asa": True,
         "asa_target_subspaces": 6,
         "init_warmup": 4,

@@ -115,6 +115,37 @@ def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict
     assert page.locator("#curves, #artifacts, #try").count() == 0
 
 
+def test_a_spectrum_is_shown_before_a_run_and_of_a_data_set(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/new?from={job['id']}")
+    page = tab.page
+    page.get_by_text("Spectrum of the model").click()
+    cells = page.locator("[aria-label='Map of energies'] tbody tr")
+    cells.first.wait_for()
+    with up.client() as client:
+        report = client.spectrum(job["spec"]["base_model"])["report"] or {}
+    assert cells.count() == len(report["modules"])
+    assert cells.first.locator("td").last.inner_text() == "100 %"
+    page.get_by_role("button", name="Measure on the data set").click()
+    page.get_by_role("link", name="follow it").click()
+    page.wait_for_selector("h1:has-text('Spectrum of')")
+    page.get_by_label("Energy of").wait_for(timeout=1_000 * SECONDS)
+    titles = page.get_by_label("Energy of").locator("option").all_inner_texts()
+    assert titles[-1] == "the weight, in its own directions"
+    assert len(titles) == 7
+    page.get_by_label("Energy of").select_option("the gradient, in the basis of the inputs")
+    assert page.locator("[aria-label='Map of energies'] tbody td.level-7").count() > 0
+    assert "predicted little" in page.inner_text("main")
+
+
+def test_a_job_shows_the_directions_that_its_adapter_works_in(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    table = tab.page.locator("section[aria-labelledby=directions]")
+    with up.client() as client:
+        (event,) = (event["data"] for event in client.events(job["id"]) if event["type"] == "adapter_calibrated")
+    assert table.locator("tbody tr").count() == len(event["modules"]) == 4
+    assert table.locator("meter").first.get_attribute("value") == str(next(iter(event["modules"].values())))
+
+
 def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
     """Each reply is the API's to all messages so far."""
     asked: list[Any] = []

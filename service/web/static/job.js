@@ -9,6 +9,7 @@ import { Actions, best, status } from "./jobs.js";
 import { Contenders } from "./contenders.js";
 import { Evaluation } from "./evaluation.js";
 import { Evaluations } from "./evaluations.js";
+import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { snippets } from "./snippets.js";
 
@@ -17,10 +18,12 @@ export function Job({ id }) {
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
+  if (job.inspects) return html`<${SpectrumJob} job=${job} events=${events} />`;
   if (job.evaluates) return html`<${EvaluationJob} job=${job} events=${events} />`;
   return html`<main id="main" data-job=${id}>
     <${Head} job=${job} map=${map} rows=${rows ?? []} />
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
+    <${Directions} job=${job} events=${events} />
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     <${Contenders} job=${job} />
@@ -50,6 +53,18 @@ function EvaluationJob({ job, events }) {
   </main>`;
 }
 
+// A job that measures the spectrum of a base model.
+function SpectrumJob({ job, events }) {
+  return html`<main id="main" data-job=${job.id}>
+    <${Head} job=${job} map=${null} rows=${[]} />
+    <${JobSpectrum} job=${job} />
+    <div class="pair">
+      <${Events} events=${events} />
+      <${Log} job=${job} />
+    </div>
+  </main>`;
+}
+
 function Head({ job, map, rows }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
@@ -70,9 +85,9 @@ function Head({ job, map, rows }) {
       : [["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]]),
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...(job.progress.contender ? [["comparing", job.progress.contender.contender]] : []),
-    ...basisFact(job),
-    ...parametersFact(job.resolved.estimate),
-    ...elementsFact(job),
+    ...(job.inspects
+      ? [["measures", html`the spectrum on <code>${job.inspects.dataset}</code>`]]
+      : [...basisFact(job), ...parametersFact(job.resolved.estimate), ...elementsFact(job)]),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(job.metrics_archived_at ? [["metrics", `in an artifact since ${when(job.metrics_archived_at)}`]] : []),
@@ -88,7 +103,7 @@ function Head({ job, map, rows }) {
       <h1>${job.name} ${status(job.status)}</h1>
       <${Actions} job=${job} gone=${() => (location.hash = "#/")} />
     </div>
-    <p class="muted"><code>${job.id}</code> ${job.evaluates ? null : html`<a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a>`}</p>
+    <p class="muted"><code>${job.id}</code> ${job.evaluates || job.inspects ? null : html`<a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a>`}</p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
@@ -97,12 +112,11 @@ function Head({ job, map, rows }) {
 
 const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
 
-// Where basis and rows are not the weight's and all; the cost is known of a job that has ended.
+// The cost of a basis from rows is known of a job that has ended.
 function basisFact({ resolved, result }) {
-  const { basis = "weights", row_share: share = 1 } = resolved.spec.adamss;
-  if (basis === "weights" && share === 1) return [];
+  const { basis = "weights", r, row_share: share = 1 } = resolved.spec.adamss ?? {};
   const { rows, seconds } = result?.calibration ?? {};
-  return [["basis", [basis, ...(share < 1 ? [`${number(100 * share)} % of the rows`] : []), ...(rows ? [`by ${number(rows)} training rows in ${duration(seconds)}`] : [])].join(", ")]];
+  return [["basis", [basis, ...(r ? [`r ${r}`] : []), ...(share < 1 ? [`${number(100 * share)} % of the rows`] : []), ...(rows ? [`by ${number(rows)} training rows in ${duration(seconds)}`] : [])].join(", ")]];
 }
 
 // Before pruning: bounds until the run has counted them.

@@ -73,7 +73,7 @@ export function Actions({ job, done, gone = done }) {
     ${actions(job).map(
       ([label, name]) => html`<button key=${name} disabled=${busy} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
     )}
-    ${job.evaluates ? null : html`<a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>`}
+    ${job.evaluates || job.inspects ? null : html`<a class="button" href=${`#/new?from=${job.id}`} aria-label=${`Clone ${job.name}`}>Clone</a>`}
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}
   </span>`;
 }

@@ -24,7 +24,7 @@ export function addRow(rows, row) {
 // The part that loads quickly for a run of any length.
 async function facts(id) {
   const job = await get(`/jobs/${id}`);
-  const trains = !job.evaluates; // else it has no subspaces
+  const trains = !job.evaluates && !job.inspects; // else it has no subspaces
   const begun = trains && (job.progress.step > 0 || (await get(`/jobs/${id}/subspaces/history`, { limit: 1 })).data.length > 0);
   const [events, map] = await Promise.all([
     all(`/jobs/${id}/events`, { limit: 1000 }),

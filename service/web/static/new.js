@@ -3,6 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
 import { bytes, elements, number, words, yesNo } from "./format.js";
 import { Chart } from "./charts.js";
+import { ModelSpectrum } from "./spectrum.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
 
 const DRY_RUN_MS = 400;
@@ -108,6 +109,7 @@ function Form({ components, datasets, models, presets, start }) {
       <div role="status" id="plan">${error
         ? [error, ...(error.also ?? [])].map((each) => html`<p class="error" key=${each.param}>${each.param ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
         : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
+      <${ModelSpectrum} spec=${spec} />
     </aside>
   </form>`;
 }

@@ -141,8 +141,10 @@ def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
         return [line for line in lines if line.startswith("basis")]
 
     found = {"calibration": {"basis": "inputs", "rows": 256, "seconds": 2.84, "share": 0.02}}
+    caught = {"calibration": found["calibration"] | {"caught": {"least": 0.5, "median": 0.914}}}
     assert shown("inputs")[0].split(maxsplit=1)[1] == "inputs"
     assert shown("inputs", result=found)[0].split(maxsplit=1)[1] == "inputs, by 256 training rows in 2.8 s"
+    assert shown("inputs", result=caught)[0].endswith(", catches 91% of their energy in the median module")
     assert shown("weights", 0.5)[0].split(maxsplit=1)[1] == "weights, 50% of the rows"
     assert shown("weights") == []
 
