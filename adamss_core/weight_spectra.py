@@ -1,7 +1,7 @@
 """Measure the singular values of a base model's linear layers: `python -m adamss_core.weight_spectra`.
 
 Reads its order in the current folder and leaves the fields of a `SpectrumReport` there, or {"error": {...}}. Weights
-stay in the precision of their files, mapped from the disk; one at a time is decomposed.
+are loaded in the precision of their files, and decomposed one at a time in fp32.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar, cast
+from urllib.parse import quote
 
 import httpx
 
@@ -132,7 +133,7 @@ class Client:
         """Get the spectrum of a model's weights, or the newest that was measured on a data set; its status may be
         "measuring": ask again."""
         query = {} if dataset is None else {"dataset": dataset}
-        return cast(SpectrumJson, self._send("GET", f"/models/{model}/spectrum", params=query).json())
+        return cast(SpectrumJson, self._send("GET", _spectrum_of(model), params=query).json())
 
     def measure_spectrum(
         self, model: str, dataset: dict[str, Any], *, task: str | None = None, problem_type: str | None = None
@@ -144,7 +145,7 @@ class Client:
         """
         given = {"task": task, "problem_type": problem_type}
         body = {"dataset": dataset} | {name: value for name, value in given.items() if value is not None}
-        answer = self._send("POST", f"/models/{model}/spectrum", json=body, repeat=True)  # measures nothing twice
+        answer = self._send("POST", _spectrum_of(model), json=body, repeat=True)  # measures nothing twice
         return cast(SpectrumJson, answer.json())
 
     def tasks(self) -> list[dict[str, Any]]:
@@ -472,3 +473,7 @@ def sha256_of(path: Path) -> str:
     # A copy of adamss_core.fileio.hashing's, on purpose: the client imports only httpx and the standard library.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _spectrum_of(model: str) -> str:
+    return f"/models/{quote(model)}/spectrum"

@@ -69,11 +69,12 @@ def evaluate(caller: Caller, job_id: str, payload: EvaluateIn, idempotency_key: 
 
 
 def _require_model(session: Session, job: Job) -> None:
-    if job.status != JobStatus.SUCCEEDED or job.evaluates is not None:
-        state = "evaluates another job's model" if job.evaluates is not None else f"is {job.status}"
+    other = (job.evaluates and "evaluates another job's model") or (job.inspects and "measures a spectrum")
+    if job.status != JobStatus.SUCCEEDED or other:
         raise Conflict(
-            f"The job {state}; a model can be evaluated once the job that trains it has succeeded.",
-            code="no_model" if job.evaluates is not None else f"job_{job.status}",
+            f"The job {other or f'is {job.status}'}; a model can be evaluated once the job that trains it has "
+            "succeeded.",
+            code="no_model" if other else f"job_{job.status}",
             param="status",
         )
     if model_artifact(session, job.id) is None:

@@ -8,17 +8,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from adamss_core.spec import JobSpec, ModelFacts
+from adamss_core.spec import JobSpec, ModelFacts, SpecProblem
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.spectrum_report import MOST_R, ROWS
 from service.base_models.service import MAIN, folder_version
 from service.datasets import repository as datasets
 from service.http.context import Caller
-from service.jobs.planning import plan_job
+from service.jobs.planning import plan_job, refusal, resolve
 from service.jobs.schemas import PlanOut
 from service.jobs.service import create
 from service.projects.service import check_submit
-from service.shared.database.tables import Job, Spectrum
+from service.shared.database.tables import Job, Role, Spectrum
 from service.shared.errors import InvalidRequest, NotFound, Unavailable
 from service.shared.jobs import states
 from service.spectra import repository, weights
@@ -47,6 +47,9 @@ def show(caller: Caller, name: str, dataset_id: str | None) -> SpectrumOut:
     if known is not None:
         return _ready(known)
     folder = caller.catalog.folder(name)
+    if folder is None and caller.role == Role.READ:
+        message = f"The spectrum of '{name}' was not measured. A key that may submit fetches its weights for it."
+        raise NotFound(message, code="no_spectrum")
     order = weights.order_of(facts, adaptable(facts), str(folder or name), None)
     if not caller.spectra.measure(key, order, name, version):
         raise Unavailable(
@@ -66,7 +69,7 @@ def measure(caller: Caller, name: str, payload: SpectrumIn) -> SpectrumOut:
     if not isinstance(payload.dataset.train, str):
         message = "The spectrum is measured on one data set. Name a single one."
         raise InvalidRequest(message, code="one_dataset", param="dataset.train")
-    plan = plan_job(caller, _spec(name, facts, payload))
+    plan = plan_job(caller, _spec(caller, name, facts, payload))
     version = _version(caller, name, payload.revision)
     key = _key(name, version, plan.spec)
     with caller.db.read() as session:
@@ -114,20 +117,21 @@ def _key(name: str, version: str, spec: JobSpec | None = None) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _spec(name: str, facts: ModelFacts, payload: SpectrumIn) -> JobSpec:
+def _spec(caller: Caller, name: str, facts: ModelFacts, payload: SpectrumIn) -> JobSpec:
     """Make the spec of a job that adapts every layer, as wide as energies are measured."""
-    facts = facts if payload.task is None else facts.for_task(payload.task)
-    names = adaptable(facts)
-    fields = {
+    fields: dict[str, Any] = {
         "name": f"Spectrum of {name}"[:120],
         "base_model": name,
         "dataset": payload.dataset,
-        "adamss": AdamssSpec(
-            r=MOST_R, num_subspaces=1, target_modules=names if 0 < len(names) <= MOST_MODULES else None
-        ),
     }
     given = {field: getattr(payload, field) for field in ("task", "problem_type", "revision")}
-    return JobSpec(**fields | {field: value for field, value in given.items() if value is not None})  # type: ignore[arg-type]
+    spec = JobSpec(**fields | {field: value for field, value in given.items() if value is not None})
+    try:
+        names = adaptable(facts.for_task(resolve(caller, spec).spec.task))  # they depend on the task's head
+    except SpecProblem as problem:
+        raise refusal(problem) from problem
+    adamss = AdamssSpec(r=MOST_R, num_subspaces=1, target_modules=names if 0 < len(names) <= MOST_MODULES else None)
+    return spec.model_copy(update={"adamss": adamss})
 
 
 def _on_dataset(caller: Caller, name: str, version: str, dataset_id: str) -> SpectrumOut:

@@ -19,7 +19,7 @@ MODULE = "adamss_core.weight_spectra"
 SECONDS = 3_600.0  # on one thread a model of 1B takes minutes, so that requests and training keep the other cores
 LIMITS = READER_LIMITS | {
     resource.RLIMIT_CPU: int(SECONDS),
-    resource.RLIMIT_AS: 128 * 2**30,  # the files are mapped
+    resource.RLIMIT_AS: 128 * 2**30,
     resource.RLIMIT_FSIZE: 2**36,  # files of a hub model that is not cached yet
 }
 

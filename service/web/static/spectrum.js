@@ -8,6 +8,7 @@ const LEVELS = 8; // shades of a share
 const POLL_MS = 2000;
 const BASES = ["weights", "inputs", "gradient"];
 const level = (share) => Math.min(LEVELS - 1, Math.floor(share * LEVELS));
+const path = (model) => `/models/${model.split("/").map(encodeURIComponent).join("/")}/spectrum`;
 const percent = (share) => `${number(100 * share, 3)} %`;
 
 // name -> [title, module -> [[r, share], ...]]
@@ -68,7 +69,7 @@ function useSpectrum(model, dataset, asked) {
     let timer;
     const ask = async () => {
       try {
-        const answer = await get(`/models/${model}/spectrum`, { dataset }, control.signal);
+        const answer = await get(path(model), { dataset }, control.signal);
         if (answer.status === "ready") setFound([answer.report, null]);
         else timer = setTimeout(ask, POLL_MS);
       } catch (error) {
@@ -95,7 +96,7 @@ export function ModelSpectrum({ spec }) {
   if (!model) return null;
   const measure = async () => {
     try {
-      setSent([await post(`/models/${model}/spectrum`, { dataset, task, problem_type, revision }), null]);
+      setSent([await post(path(model), { dataset, task, problem_type, revision }), null]);
     } catch (error) {
       setSent([null, error]);
     }

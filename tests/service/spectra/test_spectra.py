@@ -54,10 +54,9 @@ def test_a_failure_is_answered_with_its_reason(service: Service, monkeypatch: py
 
 
 def test_a_model_that_is_none_is_not_found(service: Service) -> None:
-    for answer in (
-        service.client.get("/models/other/spectrum"),
-        service.client.post("/models/other/spectrum", json={"dataset": {"train": "ds_" + "a" * 12}}),
-    ):
+    body = {"dataset": {"train": "ds_" + "a" * 12}}
+    other = "/models/other/spectrum"
+    for answer in (service.client.get(other), service.client.post(other, json=body)):
         assert (answer.status_code, error_of(answer.json())["code"]) == (404, "unknown_model")
 
 
