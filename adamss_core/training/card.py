@@ -221,7 +221,8 @@ def _start(spec: dict[str, Any]) -> str:
 def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
     """Name the source of the basis and the share of the rows, where they are not all of the weight's."""
     basis, share = spec["adamss"].get("basis", "weights"), spec["adamss"].get("row_share", 1.0)
-    rows = result.get("calibration", {}).get("rows")
+    calibration = result.get("calibration", {})
+    rows, caught = calibration.get("rows"), calibration.get("caught")
     origin = f"over {rows} training rows" if rows else "as in the adapter that training started from"
     directions = {
         "inputs": "the adapted layers' inputs vary most",
@@ -230,6 +231,7 @@ def _basis(spec: dict[str, Any], result: dict[str, Any]) -> str:
     text = ""
     if basis in directions:
         text += f" A works in the directions in which {directions[basis]}, {origin} (`basis: {basis}`)."
+        text += f" They catch {caught['median']:.0%} of these rows' energy in the median module." if caught else ""
     if share < 1:
         text += f" Trained were the {share:.0%} of each module's output rows with the largest gradient, {origin}."
     return text

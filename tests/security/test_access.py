@@ -168,8 +168,9 @@ def test_04_another_projects_ids(session_target: Target) -> None:
         assert not missing, f"give the fixture `target` an id for {missing}, for {route.path}"
         more: dict[str, Any] = {"params": required_query(session_target.app, route)}
         if route.method == "POST":
-            is_evaluation = route.path.endswith("/evaluate")
-            more["json"] = {"dataset": session_target.ids["dataset_id"]} if is_evaluation else {"inputs": ["a text"]}
+            dataset = session_target.ids["dataset_id"]
+            bodies = {"evaluate": {"dataset": dataset}, "spectrum": {"dataset": {"train": dataset}}}
+            more["json"] = bodies.get(route.path.rpartition("/")[2], {"inputs": ["a text"]})
         none_of_them = session_target.ids | dict.fromkeys(of_project, "x_absent")
         answer = theirs.request(route.method, route.fill(session_target.ids), **more)
         absent = theirs.request(route.method, route.fill(none_of_them), **more)

@@ -122,7 +122,10 @@ def test_a_card_counts_the_elements_before_and_after_pruning(finished: FinishedR
 
 @pytest.mark.parametrize(
     ("result", "origin"),
-    [({"calibration": {"rows": 96}}, "over 96 training rows"), ({}, "as in the adapter that training started from")],
+    [
+        ({"calibration": {"rows": 96, "caught": {"least": 0.5, "median": 0.914}}}, "over 96 training rows"),
+        ({}, "as in the adapter that training started from"),
+    ],
 )
 def test_a_card_names_a_basis_that_is_not_the_weights(
     unpacked: dict[str, Path], result: dict[str, Any], origin: str
@@ -134,6 +137,7 @@ def test_a_card_names_a_basis_that_is_not_the_weights(
     manifest["result"] |= result
     card = model_card("adapter", manifest, usage)
     assert f"in which the adapted layers' inputs vary most, {origin} (`basis: inputs`)" in card
+    assert ("They catch 91% of these rows' energy in the median module." in card) == ("caught" in str(result))
     assert f"Trained were the 50% of each module's output rows with the largest gradient, {origin}." in card
 
 
