@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from adamss_core.spec import DatasetSpec, ProblemType, TaskName
 from adamss_core.spec.spectrum_report import SpectrumReport
 from service.http.openapi import Out
 
 Status = Literal["ready", "measuring"]
-Revision = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class SpectrumIn(BaseModel):
@@ -26,8 +25,6 @@ class SpectrumIn(BaseModel):
     """Task, as a job has it."""
     problem_type: ProblemType | None = None
     """Kind of label, as a job has it."""
-    revision: Revision | None = None
-    """Branch, tag or commit of a hub model."""
 
 
 class SpectrumOut(Out):

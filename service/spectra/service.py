@@ -37,8 +37,8 @@ def show(caller: Caller, name: str, dataset_id: str | None) -> SpectrumOut:
         NotFound: no such model or data set exists, or nothing was measured on it.
         Unavailable: the measurement failed.
     """
-    facts = _facts(caller, name, None)
-    version = _version(caller, name, None)
+    facts = _facts(caller, name)
+    version = _version(caller, name)
     if dataset_id is not None:
         return _on_dataset(caller, name, version, dataset_id)
     key = _key(name, version)
@@ -65,48 +65,40 @@ def measure(caller: Caller, name: str, payload: SpectrumIn) -> SpectrumOut:
         NotFound: no such model exists.
         InvalidRequest: the data set does not fit the model or the task.
     """
-    facts = _facts(caller, name, payload.revision)
+    facts = _facts(caller, name)
     if not isinstance(payload.dataset.train, str):
         message = "The spectrum is measured on one data set. Name a single one."
         raise InvalidRequest(message, code="one_dataset", param="dataset.train")
     plan = plan_job(caller, _spec(caller, name, facts, payload))
-    version = _version(caller, name, payload.revision)
+    version = _version(caller, name)
     key = _key(name, version, plan.spec)
     with caller.db.read() as session:
         known, job = repository.find(session, key), repository.measuring(session, caller.project_id, key)
     if known is not None:
         return _ready(known)
-    if job is None:
-        made = create(caller, lambda session: _insert(session, caller, plan, key, version), None, "")
-        return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=made.job.id)
-    return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=job.id)
+    job_id = job.id if job else _queue(caller, plan, key, version)
+    return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=job_id)
 
 
 def adaptable(facts: ModelFacts) -> list[str]:
     """Return the names of the linear layers that an adapter may go on."""
-    return [
-        module.name
-        for module in facts.linear_modules
-        if module.bypassed_by is None
-        and module.name not in facts.shared_weights
-        and not any(
-            f"{module.name}.".startswith(f"{head}.") for head in [*facts.head_modules, *(facts.fresh_modules or [])]
-        )
-    ]
+    in_full = tuple(f"{name}." for name in [*facts.head_modules, *(facts.fresh_modules or [])])
+    called = (module.name for module in facts.linear_modules if module.bypassed_by is None)
+    return [name for name in called if name not in facts.shared_weights and not f"{name}.".startswith(in_full)]
 
 
-def _facts(caller: Caller, name: str, revision: str | None) -> ModelFacts:
+def _facts(caller: Caller, name: str) -> ModelFacts:
     try:
-        return caller.catalog.facts(name, revision)
+        return caller.catalog.facts(name, None)
     except InvalidRequest as error:
         if error.code == "unknown_model":
             raise NotFound(error.message, code=error.code) from error
         raise
 
 
-def _version(caller: Caller, name: str, revision: str | None) -> str:
+def _version(caller: Caller, name: str) -> str:
     folder = caller.catalog.folder(name)
-    return revision or MAIN if folder is None else folder_version(folder)
+    return MAIN if folder is None else folder_version(folder)
 
 
 def _key(name: str, version: str, spec: JobSpec | None = None) -> str:
@@ -124,7 +116,7 @@ def _spec(caller: Caller, name: str, facts: ModelFacts, payload: SpectrumIn) -> 
         "base_model": name,
         "dataset": payload.dataset,
     }
-    given = {field: getattr(payload, field) for field in ("task", "problem_type", "revision")}
+    given = {field: getattr(payload, field) for field in ("task", "problem_type")}
     spec = JobSpec(**fields | {field: value for field, value in given.items() if value is not None})
     try:
         names = adaptable(facts.for_task(resolve(caller, spec).spec.task))  # they depend on the task's head
@@ -155,6 +147,10 @@ def _ready(known: Spectrum) -> SpectrumOut:
         report=known.report,  # type: ignore[arg-type]
         measured_at=known.measured_at,
     )
+
+
+def _queue(caller: Caller, plan: PlanOut, key: str, version: str) -> str:
+    return create(caller, lambda session: _insert(session, caller, plan, key, version), None, "").job.id
 
 
 def _insert(session: Session, caller: Caller, plan: PlanOut, key: str, version: str) -> Job:

@@ -89,14 +89,14 @@ function useSpectrum(model, dataset, asked) {
 export function ModelSpectrum({ spec }) {
   const [open, setOpen] = useState(false);
   const [sent, setSent] = useState(null); // [link or report, error]
-  const { base_model: model, dataset, task, problem_type, revision } = spec;
+  const { base_model: model, dataset, task, problem_type } = spec;
   const [report, problem] = useSpectrum(model, undefined, open);
   const key = JSON.stringify([model, dataset]);
   useEffect(() => setSent(null), [key]);
   if (!model) return null;
   const measure = async () => {
     try {
-      setSent([await post(path(model), { dataset, task, problem_type, revision }), null]);
+      setSent([await post(path(model), { dataset, task, problem_type }), null]);
     } catch (error) {
       setSent([null, error]);
     }
