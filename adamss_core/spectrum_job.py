@@ -70,11 +70,11 @@ class _Measurement:
         return cls(setup, model, model.base_model.adapted_layers(setup.name), rows, reporter)
 
     def report(self, begun: float) -> SpectrumReport:
+        self.model.to(self.setup.accelerator.device)
         weights = []
         for name, layer in self.layers.items():
             self._step()
             weights.append(weight_spectrum(name, layer.base_weight(), layer.base_bias()))
-        self.model.to(self.setup.accelerator.device)
         first, second = self.rows[::2], self.rows[1::2]  # rows of all lengths in both
         with evaluating(self.model):
             bases = within_memory(self.setup, first, self._bases)
