@@ -33,7 +33,7 @@ def test_weights_are_measured_once_and_kept(service: Service, monkeypatch: pytes
         time.sleep(0.05)
     assert answer.status_code == 200
     found = SpectrumReport.model_validate(answer.json()["report"])
-    assert len(found.modules) == 12  # of two layers; the pooler is trained in full where the files lack it
+    assert len(found.modules) == 13  # of two layers, and the pooler, which the files have
     assert found.suggestion.targets == ["query", "value"]
     assert found.measured_rows is None
     monkeypatch.setattr(weights, "ask_model_reader", None)
@@ -75,7 +75,7 @@ def test_a_data_set_is_measured_by_one_job_and_kept(any_service: Service) -> Non
         request = build_request(service.db, session.get_one(Job, job_id), service.settings)
     assert request.inspects
     assert (request.spec.adamss.r, request.spec.adamss.num_subspaces) == (MOST_R, 1)
-    assert len(request.spec.adamss.target_modules or []) == 12
+    assert len(request.spec.adamss.target_modules or []) == 13
     attempt = run_job(service, job_id)
     found = report([], ["query"], seconds=1.0, basis_rows=2, measured_rows=2).model_dump()
     assert publish(service.db, service.settings.home, job_id, attempt, RunResult({}, [], spectrum=found))
