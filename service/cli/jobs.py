@@ -117,10 +117,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
-    if evaluated := found.get("evaluates"):
-        fields["evaluates"] = f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"
-    if inspected := found.get("inspects"):
-        fields["measures"] = f"the spectrum of {inspected['model']} on {inspected['dataset']}"
+    fields |= _without_training(found)
     if basis := _basis(found):
         fields |= {"basis": basis}
     if parameters := _parameters(found):
@@ -339,6 +336,15 @@ def _parameters(job: JobJson) -> str | None:
     if most is None:
         return None
     return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
+
+
+def _without_training(job: JobJson) -> dict[str, str]:
+    """Format what a job does that trains nothing."""
+    if evaluated := job.get("evaluates"):
+        return {"evaluates": f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"}
+    if inspected := job.get("inspects"):
+        return {"measures": f"the spectrum of {inspected['model']} on {inspected['dataset']}"}
+    return {}
 
 
 def _basis(job: JobJson) -> str | None:
