@@ -37,6 +37,7 @@ DATA = HERE / "data" / "movie_reviews_demo.csv"
 SPEC = HERE / "movie_sentiment.yaml"
 QUICK_ROWS = 320
 CONTENDERS = ["head", "lora:r=1"]
+STEPS = 96  # of the job and of each contender
 START_SECONDS = 90.0
 STOP_SECONDS = 75.0
 CLOSE_ENOUGH = 1e-3  # difference of probabilities
@@ -137,8 +138,9 @@ def train(console: Console, client: Client, data: Path, arguments: argparse.Name
     """Upload the data, submit a job and follow it; cancel it on an interrupt."""
     spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
     spec["dataset"]["train"] = client.upload_dataset(data)["id"]
+    spec["training"] |= {"max_steps": STEPS, "eval_steps": STEPS // 2}
     if arguments.quick:
-        spec["training"] |= {"epochs": 1, "batch_size": 16}
+        spec["training"] |= {"max_steps": STEPS // 6, "eval_steps": STEPS // 6, "batch_size": 16}
     spec["compare"] = CONTENDERS
     job = client.submit(spec)
     console.print(f"Job {job['id']}: {spec['base_model']} on {data.name}")
