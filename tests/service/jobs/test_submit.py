@@ -22,7 +22,7 @@ def test_a_job_is_queued_with_its_plan(any_service: Service) -> None:
     assert response.headers["location"] == f"/jobs/{job['id']}"
     assert job["id"].startswith("job_")
     assert job["status"] == "queued"
-    assert job["progress"] == {"step": 0, "total_steps": 6, "epoch": 0.0, "eta_seconds": None}
+    assert job["progress"] == {"step": 0, "total_steps": 6, "epoch": 0.0, "eta_seconds": None, "contender": None}
     assert job["spec"] == spec
     assert job["resolved"]["spec"]["adamss"]["final_warmup"] == 3
     assert job["resolved"]["estimate"]["subspaces"] == 20
@@ -127,7 +127,7 @@ def test_a_list_has_everything_of_a_job_but_its_spec_and_plan(any_service: Servi
     whole = any_service.client.get(f"/jobs/{job_id}").json()
     assert (listed["task"], listed["base_model"]) == ("text-classification", "tiny")
     assert listed["best_metric"] == {"name": "accuracy", "direction": "max"}
-    assert set(whole) - set(listed) == {"spec", "resolved", "metrics_archived_at"}
+    assert set(whole) - set(listed) == {"spec", "resolved", "comparison", "metrics_archived_at"}
     assert listed == {name: whole[name] for name in listed} | {"result": {"eval_accuracy": 0.9}}
     assert whole["result"] == result
 
