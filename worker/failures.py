@@ -38,8 +38,8 @@ STALLED: Failure = {
 }
 TIME_LIMIT: Failure = {
     "code": "time_limit",
-    "message": "The run took longer than one attempt may take.",
-    "hint": "Train for fewer epochs or steps, or raise ADAMSS_JOB_TIME_LIMIT_SECONDS.",
+    "message": "The attempt took more than twice the operator's time limit, with loading, evaluations and publishing.",
+    "hint": "Train for fewer epochs or steps, evaluate on fewer rows, or raise ADAMSS_JOB_TIME_LIMIT_SECONDS.",
 }
 DATABASE_LOST: Failure = {
     "code": "database_lost",

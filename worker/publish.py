@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
@@ -30,7 +31,8 @@ def publish(
     the transaction fails, its files stay unregistered: another call registers them, or a sweeper removes them.
 
     Args:
-        error: of an artifact that failed; the job fails by it, and the other artifacts are published.
+        error: of an artifact that failed, or of the time limit; the job fails by it, and the (other) artifacts are
+            published.
 
     Returns:
         False if the job was cancelled or the lease lost: zips that are not registered are deleted then.
@@ -40,6 +42,8 @@ def publish(
         won = _end(session, job_id, attempt, result, error)
         if won:
             register(session, files, job_id, result.artifacts)
+            for table in (HardestExample, Evaluation):  # of an end before the job was resumed
+                session.execute(delete(table).where(table.job_id == job_id))
             session.add_all(
                 HardestExample(job_id=job_id, place=place, **clean(row))
                 for place, row in enumerate(result.hardest, start=1)

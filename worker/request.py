@@ -45,6 +45,7 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
         init_from=_adapter_of(db, spec.init_from, files) if spec.init_from else None,
         evaluates=_evaluated(db, job, files),
         inspects=job.inspects is not None,
+        operator_limit=settings.job_time_limit_seconds,
     )
 
 

@@ -179,6 +179,8 @@ class Supervisor:
 
     def _watch(self, child: TrainingChild) -> None:
         begun = monotonic()
+        # The run itself ends its training at the limit; this is for what it does besides, or fails to do.
+        longest = 2 * self._settings.job_time_limit_seconds + self._settings.stall_seconds
         heartbeat = HeartbeatMonitor(self._folder)
         tick = min(LOOK_SECONDS, self._settings.heartbeat_seconds / 2)
         while child.returncode is None:
@@ -186,7 +188,7 @@ class Supervisor:
                 self._end(child, StopReason.SHUTDOWN)
             if requested := self._look():
                 self._end(child, requested)
-            if monotonic() > begun + self._settings.job_time_limit_seconds:
+            if monotonic() > begun + longest:
                 self._end(child, StopReason.TIME_LIMIT)
             if heartbeat.silent_for() > self._settings.stall_seconds:
                 self._end(child, StopReason.STALLED)

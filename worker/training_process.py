@@ -95,7 +95,7 @@ class TrainingProcess:
         except Stopped:
             return self._stopped()
         except IncompleteRun as error:
-            logger.exception("an artifact failed")
+            logger.exception("the run is incomplete")
             if error.deterministic or is_last_attempt(db, request.job_id):
                 return self._publish(db, request, error.outcome, from_error(error)[0])
             return self._failed(error)

@@ -23,6 +23,7 @@ from adamss_core.spec.tasks import (
 )
 
 MAX_STEPS = 10_000_000  # optimizer steps of a job
+MAX_SECONDS = 315_360_000  # ten years
 DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
 JOB_ID = r"^job_[a-z0-9]{8,40}$"
 # A hub id ("org/name"), or the name of a folder below the models folder. Never a path, never a URL.
@@ -33,6 +34,7 @@ WEBHOOK = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"  # no user,
 DatasetId = Annotated[str, Field(pattern=DATASET_ID)]
 ArtifactName = Literal["adapter", "lora", "merged"]
 Rate = Annotated[float, Field(gt=0, le=10)]
+TimeLimit = Annotated[float, Field(ge=1, le=MAX_SECONDS, strict=True)]  # of training, in seconds
 
 
 class TrainingSet(SpecModel):
@@ -179,6 +181,10 @@ class JobSpec(SpecModel):
     "lora:r=N@RATE" for a rate of your own. Nothing of them is kept but their numbers."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
+    time_limit_seconds: TimeLimit | None = None
+    """Longest time of training in seconds, over all attempts; waiting, pauses, loading and publishing do not count.
+    Then a checkpoint is written, the best model so far is published, and the job ends with the code `time_limit`; it
+    can be resumed with a larger limit. An operator's smaller limit holds instead."""
     webhook: Annotated[str, Field(pattern=WEBHOOK, max_length=500)] | None = None
     """Address that is told when the job has ended; its host must be one that the operator allows."""
 

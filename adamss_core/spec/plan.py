@@ -13,6 +13,7 @@ from adamss_core.spec.tasks import metrics_of
 # "auto": the ramp takes the middle of the run, as PEFT's documentation advises (pruning done by half of the steps),
 # in about ten prunings.
 RAMP_BEGIN, RAMP_END, PRUNINGS = 0.1, 0.5, 10
+TIME_LIMIT = "time_limit"  # code of a job whose training has reached its limit
 
 
 @dataclass(frozen=True)

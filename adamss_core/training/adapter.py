@@ -17,6 +17,7 @@ from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 from adamss_core.training.step import StepOutcome
 from adamss_core.training.subspaces import Subspaces
+from adamss_core.training.training_clock import TrainingClock
 
 
 class AdapterTraining:
@@ -31,6 +32,7 @@ class AdapterTraining:
         idle_targets: watch over modules without a gradient.
         progress: counts that checkpoints keep.
         metrics: sums since the last logged step.
+        clock: time of the training against the job's limit.
     """
 
     def __init__(self, setup: Setup, model: PeftModel, optimizer: AdamW) -> None:
@@ -40,6 +42,7 @@ class AdapterTraining:
         self.idle_targets = IdleTargets(model, setup.name, setup.accelerator, setup.reporter)
         self.progress = Progress(micro_batch=setup.training.batch_size)
         self.metrics = MetricAccumulator(setup.accelerator.device)
+        self.clock = TrainingClock(None if setup.contender is not None else setup.request.time_limit)
         self.rows_of_step = StepRows(
             setup.train.lengths, setup.rows_per_step, setup.training.seed, setup.plan.total_steps
         )
@@ -58,10 +61,11 @@ class AdapterTraining:
 
     @property
     def eta_seconds(self) -> float:
-        """Estimated seconds to the last step, by the mean of this process's steps."""
+        """Estimated seconds to the last step, by the mean of this process's steps, or to the time limit."""
         progress, total = self.progress, self.setup.last_step
         per_step = (time.monotonic() - self._begun) / max(1, progress.step - self._first_step)
-        return 0.0 if self.finished else per_step * (total - progress.step)
+        left = 0.0 if self.finished else per_step * (total - progress.step)
+        return min(left, self.clock.left)
 
     @property
     def trainable_parameters(self) -> int:
@@ -106,6 +110,7 @@ class AdapterTraining:
 
     def export(self) -> dict[str, Any]:
         """Return the state beside tensors and random generators, as JSON values."""
+        self.progress.time_used_seconds = self.clock.seconds
         return {
             "progress": self.progress.export(),
             "window": self.metrics.export(),  # the name in the checkpoint format

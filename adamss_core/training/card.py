@@ -87,10 +87,17 @@ def _results(manifest: dict[str, Any]) -> str:
     )
     return (
         f"## Results\n\nOn {result['eval_rows']} held-out rows, at step {result['step']} of {result['total_steps']}."
-        "\n\n"
+        f"{_end(result)}\n\n"
         f"| | this model | {_markdown(str(baseline['predicts']))} |\n| --- | --- | --- |\n{table}"
         f"{_judgement(result)}{_before(manifest)}{_test(manifest)}{_comparison(manifest)}"
     )
+
+
+def _end(result: dict[str, Any]) -> str:
+    """Say that the time limit ended the training, where it did."""
+    if not result.get("time_limit_reached"):
+        return ""
+    return f" The job's time limit ended the training after step {result['steps']}; this is the best model by then."
 
 
 def _test(manifest: dict[str, Any]) -> str:

@@ -23,8 +23,8 @@ class TrainingError(AdamssError):
 
     Attributes:
         code: out_of_memory, nan_loss, bad_data, missing_tokenizer, model_load_failed, verification_failed, disk_full,
-            schedule_unreachable, checkpoint_mismatch, target_without_effect, or the code of an `AdamssError` of the
-            core.
+            schedule_unreachable, checkpoint_mismatch, target_without_effect, time_limit, or the code of an
+            `AdamssError` of the core.
         message, hint, where: as in `AdamssError`.
         deterministic: whether the same job would fail in the same way again, so that a retry is pointless.
     """
@@ -43,7 +43,7 @@ def _rebuild(code: str, message: str, hint: str, deterministic: bool, where: str
 
 
 class IncompleteRun(TrainingError):
-    """A run was trained to its end, but an artifact failed.
+    """A run has a model to publish, but an artifact failed, or the time limit ended its training.
 
     Attributes:
         outcome: the `RunResult`, with the artifacts that are written and verified.

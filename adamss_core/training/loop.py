@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from adamss_core.spec.plan import TIME_LIMIT
 from adamss_core.training import reports
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.checkpoints import CheckpointStore
@@ -29,10 +30,11 @@ CHECKPOINT_SECONDS = 60.0  # with checkpoint_steps "auto"
 
 
 class Trainer:
-    """Trains a model's adapter to the end of its plan, or to a stop.
+    """Trains a model's adapter to the end of its plan, to its time limit, or to a stop.
 
     Attributes:
         adapter: the adapter under training.
+        out_of_time: whether the time limit has ended the training.
         wrapped: the model in accelerate's wrapping.
     """
 
@@ -44,6 +46,7 @@ class Trainer:
             compile_model(setup, self.wrapped, self.adapter.subspaces.prunings)
         self._step = OptimizerStep(setup, self.wrapped, self._accelerated, self.adapter.schedule)
         self._saved_at = time.monotonic()
+        self.out_of_time = False
 
     # --- from start to end ----------------------------------------------------------------------------------------
 
@@ -65,13 +68,14 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def train(self) -> None:
-        """Make all steps that are left.
+        """Make all steps that are left, or as many as the time limit allows.
 
         Raises:
             Stopped: the reporter asked for it; a checkpoint is written.
-            TrainingError: the training cannot continue.
+            TrainingError: the training cannot continue, or the limit is over before the first step.
         """
         adapter = self.adapter
+        adapter.clock.begin(adapter.progress.time_used_seconds)
         if adapter.progress.step == 0:
             adapter.report_subspaces()
             self._evaluate_before()
@@ -80,10 +84,14 @@ class Trainer:
             self._stop_if_asked(saved=True)
         adapter.begin()
         with closing(self._step):
-            while not adapter.finished:
+            saved = True
+            while not adapter.finished and not self._is_out_of_time():
                 outcome = self._one_step()
                 saved = self._after_step(outcome)
                 self._stop_if_asked(saved=saved)
+        if self.out_of_time:
+            self._end_at_limit(saved=saved)
+        adapter.progress.time_used_seconds = adapter.clock.seconds
 
     def _one_step(self) -> StepOutcome:
         begun = time.monotonic()
@@ -146,13 +154,19 @@ class Trainer:
         )
         return finite(values)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, *, may_stop: bool = True) -> None:
+        """Evaluate, and report it.
+
+        Args:
+            may_stop: whether early stopping counts this evaluation.
+        """
         adapter, setup = self.adapter, self.adapter.setup
         values = self._values()
         qualifies = adapter.subspaces.ramp_ended(adapter.progress.step)
         training = setup.training
         metric = setup.task.record.metric(training.metric_for_best)
-        adapter.progress.evaluated(values, metric, training.early_stopping_patience, qualifies=qualifies)
+        patience = training.early_stopping_patience if may_stop else None
+        adapter.progress.evaluated(values, metric, patience, qualifies=qualifies)
         reports.report_evaluation(adapter, values)
         self._sample()
         if adapter.progress.stopped_early:
@@ -218,6 +232,34 @@ class Trainer:
         if not saved:
             self._save()
         raise Stopped(f"stopped at step {self.adapter.progress.step}")
+
+    def _is_out_of_time(self) -> bool:
+        clock = self.adapter.clock
+        self.out_of_time = clock.limit is not None and self._agreed(clock.is_over)
+        return self.out_of_time
+
+    def _end_at_limit(self, *, saved: bool) -> None:
+        """Write a checkpoint, then evaluate the last state: it may be the best.
+
+        In this order, so that a run with a larger limit resumes as if it had never been interrupted: the evaluation is
+        no part of its schedule.
+
+        Raises:
+            TrainingError: time_limit, where no step was made.
+        """
+        adapter = self.adapter
+        if adapter.progress.step == 0:
+            raise TrainingError(
+                TIME_LIMIT,
+                f"The time limit of {adapter.clock.limit:g} s was over before the first step: nothing is trained.",
+                hint="Resume the job with a larger time_limit_seconds.",
+                where="time_limit_seconds",
+            )
+        if not saved:
+            self._save()
+        if not adapter.evaluation_is_due:  # else it was just evaluated
+            self._evaluate(may_stop=False)
+        reports.report_time_limit(adapter)
 
     def _agreed(self, asked: bool) -> bool:
         """Return the same answer in all processes: yes where any of them says so."""

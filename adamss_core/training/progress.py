@@ -23,7 +23,8 @@ class Progress:
         without_gain: number of evaluations since the best one.
         last_values: the newest evaluation.
         stopped_early: whether early stopping has ended the training.
-        seconds: time spent in training, over all attempts.
+        seconds: time spent in training steps, over all attempts.
+        time_used_seconds: time of the training loop over all attempts, which the job's limit is compared with.
         logged: number of logged steps.
         first_losses, last_losses: training losses of the first and of the last logged steps.
         calibration: basis, rows, seconds and expected share of the calibration, if there was one.
@@ -38,6 +39,7 @@ class Progress:
     last_values: Values = field(default_factory=dict)
     stopped_early: bool = False
     seconds: float = 0.0
+    time_used_seconds: float = 0.0
     before_training: Values = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
     logged: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adamss_core.spec.plan import TIME_LIMIT
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.metric_accumulator import peak_memory_bytes
 from adamss_core.training.request import Values
@@ -71,6 +72,17 @@ def report_samples(adapter: AdapterTraining, samples: list[dict[str, Any]]) -> N
     step = adapter.progress.step
     when = f"at step {step}" if step else "before training"
     adapter.setup.reporter.event("samples", f"{len(samples)} samples {when}.", {"step": step, "samples": samples})
+
+
+def report_time_limit(adapter: AdapterTraining) -> None:
+    """Report that the time limit has ended the training."""
+    progress, total, clock = adapter.progress, adapter.setup.plan.total_steps, adapter.clock
+    message = f"The time limit of {clock.limit:g} s has ended the training after step {progress.step} of {total}."
+    asa = adapter.subspaces.counts()
+    if asa is not None and not adapter.subspaces.ramp_ended(progress.step):
+        message += f" Pruning had not ended: {asa['active']} subspaces are left of {asa['total']}, not {asa['target']}."
+    data = {"step": progress.step, "total_steps": total, "limit_seconds": clock.limit, "seconds": clock.seconds}
+    adapter.setup.reporter.event(TIME_LIMIT, message, data)
 
 
 def report_early_stop(adapter: AdapterTraining) -> None:

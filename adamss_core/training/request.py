@@ -51,6 +51,7 @@ class RunRequest:
         cache: folder for finished decompositions.
         init_from: zip of the adapter for a warm start.
         keep_checkpoints: number of newest checkpoints to keep, beside the best one.
+        operator_limit: seconds that no training may exceed, whatever the spec says; None for no limit.
     """
 
     job_id: str
@@ -67,6 +68,13 @@ class RunRequest:
     more_train_files: tuple[Path, ...] = ()
     evaluates: PublishedModel | None = None
     inspects: bool = False
+    operator_limit: float | None = None
+
+    @property
+    def time_limit(self) -> float | None:
+        """Return the seconds of training over all attempts at most: the smaller of the spec's and the operator's."""
+        limits = (self.spec.time_limit_seconds, self.operator_limit)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def train_files(self) -> tuple[Path, ...]:

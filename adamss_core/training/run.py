@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from adamss_core.fileio.run_folder import RunFolder
 from adamss_core.spec.contender_names import headless
+from adamss_core.spec.plan import TIME_LIMIT
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.adapter_size import adapter_size, check_budget, published_elements
 from adamss_core.training.artifacts import incomplete, publish
@@ -18,7 +19,7 @@ from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.compared_artifacts import add_to_artifacts, remove_copies
 from adamss_core.training.comparison import OwnTraining, compare
-from adamss_core.training.errors import translated_errors
+from adamss_core.training.errors import IncompleteRun, translated_errors
 from adamss_core.training.final_evaluation import FinalEvaluation, evaluate_published
 from adamss_core.training.finished_model import finished_model, load_own
 from adamss_core.training.loop import Trainer
@@ -35,7 +36,7 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
 
     Raises:
         TrainingError: the run cannot continue.
-        IncompleteRun: an artifact failed; the others are complete.
+        IncompleteRun: an artifact failed, or the time limit ended the training; the (other) artifacts are complete.
         Stopped: the reporter asked for it; run the same request again to resume.
     """
     with translated_errors():
@@ -88,7 +89,24 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)
+    if trainer.out_of_time:  # contenders are compared once the job has made all its steps
+        remove_copies(outcome.artifacts)
+        raise _at_limit(outcome, trainer.adapter)
     return setup, own, outcome
+
+
+def _at_limit(outcome: RunResult, adapter: AdapterTraining) -> IncompleteRun:
+    """Make the error of a run that the time limit ended, with the best model so far."""
+    step, steps = outcome.result["step"], outcome.result["steps"]
+    error = IncompleteRun(
+        TIME_LIMIT,
+        f"The time limit of {adapter.clock.limit:g} s ended the training after step {steps} of "
+        f"{outcome.result['total_steps']}. The best model so far, of step {step}, is published.",
+        hint="Resume the job with a larger time_limit_seconds to train the rest.",
+        where="time_limit_seconds",
+    )
+    error.outcome = outcome
+    return error
 
 
 def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
@@ -137,6 +155,7 @@ def _result(adapter: AdapterTraining, size: AdapterSize, model: PeftModel, step:
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
+        "time_limit_reached": not adapter.finished,
         "train_rows": setup.data.train.row_count,
         "train_tokens": int(setup.train.lengths.sum()),
         "eval_rows": setup.data.evaluation.row_count,
@@ -152,5 +171,6 @@ def _result(adapter: AdapterTraining, size: AdapterSize, model: PeftModel, step:
         **({"calibration": progress.calibration} if progress.calibration else {}),
         "device": setup.accelerator.device.type,
         "training_seconds": progress.seconds,
+        "time_used_seconds": progress.time_used_seconds,
         "seconds": seconds,
     }

@@ -37,6 +37,8 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
         for part in plan.get("training_sets") or []
     }
+    if limit := plan.get("time_limit_seconds"):
+        fields |= {"time limit": f"{duration(limit)} of training"}
     if chosen := plan.get("budget"):
         fields |= {"budget": chosen}
     if suggested := plan.get("suggested"):

@@ -118,6 +118,8 @@ def show(job: JobId, as_json: Json = False) -> None:
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
     fields |= _without_training(found)
+    if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
+        fields["time limit"] = f"{duration(limit)} of training"
     if basis := _basis(found):
         fields |= {"basis": basis}
     if parameters := _parameters(found):
@@ -169,11 +171,21 @@ def pause(job: JobId, as_json: Json = False) -> None:
         _print_state(client.pause(job), as_json, f" Resume it later: adamss jobs resume {job}")
 
 
-@app.command()
-def resume(job: JobId, as_json: Json = False) -> None:
-    """Resume a paused job from its checkpoint."""
+@app.command(epilog=examples("adamss jobs resume JOB", "adamss jobs resume JOB --time-limit 7200"))
+def resume(
+    job: JobId,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="A new limit of the training's seconds, over all attempts; needed where the limit ended the job.",
+            metavar="SECONDS",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Resume a paused job from its checkpoint, or one that its time limit has ended."""
     with connect() as client:
-        _print_state(client.resume(job), as_json)
+        _print_state(client.resume(job, time_limit), as_json)
 
 
 @app.command(epilog=examples("adamss jobs delete JOB", "adamss jobs delete JOB OTHER_JOB"))

@@ -211,9 +211,15 @@ class Client:
         """Pause a job: `pausing` until its worker has written a checkpoint and freed the device."""
         return cast(JobJson, self._send("POST", f"/jobs/{job}/pause").json())
 
-    def resume(self, job: str) -> JobJson:
-        """Resume a paused job from its checkpoint."""
-        return cast(JobJson, self._send("POST", f"/jobs/{job}/resume").json())
+    def resume(self, job: str, time_limit_seconds: float | None = None) -> JobJson:
+        """Resume a job from its checkpoint: a paused one, or one that its time limit has ended.
+
+        Args:
+            time_limit_seconds: a new limit, for all attempts together; a job that its limit has ended needs a larger
+                one.
+        """
+        body = None if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
+        return cast(JobJson, self._send("POST", f"/jobs/{job}/resume", json=body).json())
 
     def delete_job(self, job: str) -> None:
         """Delete an ended job with its metrics, checkpoints and artifacts."""

@@ -155,6 +155,7 @@ class JobSummaryJson(TypedDict):
     progress: ProgressJson
     attempt: int
     error: ProblemJson | None
+    resumable: NotRequired[bool]  # absent from services before 0.3
     asa: AsaCountsJson | None
     best_metric: NotRequired[BestMetricJson | None]  # absent from services before 0.2
     evaluates: NotRequired[EvaluatedJson | None]

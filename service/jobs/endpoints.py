@@ -10,11 +10,12 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import evaluating, evaluation_report, hardest, replay, reports, service
+from service.jobs import evaluating, evaluation_report, hardest, replay, reports, resuming, service
 from service.jobs.evaluating import EvaluateIn
 from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
+from service.jobs.resuming import ResumeIn
 from service.jobs.schemas import (
     CheckpointOut,
     EventOut,
@@ -137,10 +138,15 @@ def pause_job(caller: CallerDep, job_id: JobId) -> JobOut:
     return service.pause(caller, job_id)
 
 
-@router.post("/{job_id}/resume", responses=errors(404, 409, 422))
-def resume_job(caller: CallerDep, job_id: JobId) -> JobOut:
-    """Resumes a paused job from its checkpoint, on whichever worker is free."""
-    return service.resume(caller, job_id)
+@router.post("/{job_id}/resume", responses=errors(404, 409, 413, 422))
+def resume_job(caller: CallerDep, job_id: JobId, payload: ResumeIn | None = None) -> JobOut:
+    """Resumes a job from its checkpoint, on whichever worker is free: a paused one, or one that its time limit has
+    ended, which needs a larger limit.
+
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
+             -d '{"time_limit_seconds": 7200}' http://127.0.0.1:8642/jobs/job_.../resume
+    """
+    return resuming.resume(caller, job_id, payload)
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422))

@@ -21,10 +21,10 @@ from service.jobs.row_survey import survey_rows
 from service.jobs.service import Submitted, create, digest_of, earlier_job, get
 from service.jobs.testing_rules import rows_problem, testing_warnings
 from service.projects.service import check_submit
-from service.shared.database.tables import Job, JobStatus
+from service.shared.database.tables import Job
 from service.shared.errors import Conflict, InvalidRequest
 from service.shared.jobs import states
-from service.shared.jobs.job_queries import model_artifact
+from service.shared.jobs.job_queries import has_published, model_artifact
 from service.shared.jobs.planned_spec import planned_spec
 
 DATASET = "dataset"
@@ -70,7 +70,7 @@ def evaluate(caller: Caller, job_id: str, payload: EvaluateIn, idempotency_key: 
 
 def _require_model(session: Session, job: Job) -> None:
     other = (job.evaluates and "evaluates another job's model") or (job.inspects and "measures a spectrum")
-    if job.status != JobStatus.SUCCEEDED or other:
+    if not has_published(job) or other:
         raise Conflict(
             f"The job {other or f'is {job.status}'}; a model can be evaluated once the job that trains it has "
             "succeeded.",
@@ -117,7 +117,8 @@ def _resolved(
     caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str
 ) -> dict[str, Any]:
     block = spec.dataset.model_copy(update={"test": payload.dataset})
-    spec = spec.model_copy(update={"name": title, "dataset": block, "init_from": None, "webhook": None, "compare": []})
+    own = {"init_from": None, "webhook": None, "compare": [], "time_limit_seconds": None}  # of the training
+    spec = spec.model_copy(update={"name": title, "dataset": block} | own)
     return {
         "spec": spec.model_dump(mode="json"),
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},

@@ -33,6 +33,7 @@ from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
 from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
+from service.jobs.time_limit import effective_limit, limit_warnings
 from service.jobs.token_lengths import find_lengths
 from service.jobs.training_sets import group_warnings, training_ids, training_sets
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
@@ -189,6 +190,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings += saved_warnings(spec.adamss, facts)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
+    warnings += limit_warnings(caller.settings, spec, needs)
     return PlanOut(
         spec=steps.spec,
         warnings=warnings,
@@ -198,6 +200,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
         suggested=list(case.completed.taken),
         test_rows=case.test_rows.usable - case.test_rows.unknown,
         training_sets=training_sets(case),
+        time_limit_seconds=effective_limit(caller.settings, spec.time_limit_seconds),
     )
 
 

@@ -15,6 +15,7 @@ from service.jobs.comparison_schemas import ComparisonOut, ContenderProgressOut,
 from service.jobs.repository import ListedJob
 from service.jobs.training_sets import TrainingSetOut
 from service.shared.database.tables import Job, JobStatus, Json, SubspaceMap
+from service.shared.jobs import states
 
 
 class PlanOut(Out):
@@ -41,6 +42,9 @@ class PlanOut(Out):
     """Rows of `dataset.test` that the finished model is evaluated on."""
     training_sets: list[TrainingSetOut] = Field(default=[])
     """Rows that each data set gives, where the job trains on several."""
+    time_limit_seconds: float | None = None
+    """Longest time of training, over all attempts: the smaller of the spec's and the operator's limit. Null in plans of
+    older versions."""
 
 
 class ProgressOut(Out):
@@ -190,7 +194,9 @@ class JobSummaryOut(Out):
     warnings: list[WarningOut] = Field(default=[])
     """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess."""
     error: ProblemOut | None
-    """Why it failed."""
+    """Why it failed. A job with the code `time_limit` has published its best model by then."""
+    resumable: bool
+    """Whether `POST /jobs/{id}/resume` runs it on: it is paused, or its time limit has ended it."""
     attempt: int
     """How often it has been started; above 1 after a lost worker or a restart."""
     created_at: datetime
@@ -398,6 +404,7 @@ def _summary(listed: ListedJob) -> Json:
         "judgement": result.get("judgement"),
         "warnings": result.get("warnings", []),
         "error": job.error,
+        "resumable": states.is_resumable(job),
         "attempt": job.attempt,
         "created_at": job.created_at,
         "queued_at": job.queued_at,

@@ -1,4 +1,4 @@
-"""Submit, show, cancel, pause, resume and delete jobs."""
+"""Submit, show, cancel, pause and delete jobs."""
 
 from __future__ import annotations
 
@@ -111,17 +111,6 @@ def pause(caller: Caller, job_id: str) -> JobOut:
     return _transition(caller, job_id, states.pause)
 
 
-def resume(caller: Caller, job_id: str) -> JobOut:
-    """Queue a paused job again, to resume from its checkpoint on whichever worker is free.
-
-    Raises:
-        Conflict: the job is not paused.
-    """
-    answer = _transition(caller, job_id, states.resume)
-    caller.hints.send(job_id)
-    return answer
-
-
 def delete(caller: Caller, job_id: str) -> None:
     """Delete an ended job with its rows and files.
 
@@ -169,15 +158,7 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
 
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
-    data = plan.spec.dataset
-    fields = training_ids(plan.spec) | {"dataset.eval": data.eval, "dataset.test": data.test}
-    named = {param: dataset_id for param, dataset_id in fields.items() if dataset_id is not None}
-    locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
-    for param, dataset_id in named.items():
-        if dataset_id not in locked:
-            raise refusal(unknown_dataset(dataset_id, param))
-    if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
-        raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
+    lock_inputs(session, caller, plan.spec)
     return states.submit(
         session,
         caller.project_id,
@@ -187,6 +168,23 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
         retries=spec.retries,
         total_steps=plan.estimate.steps,
     )
+
+
+def lock_inputs(session: Session, caller: Caller, spec: JobSpec) -> None:
+    """Lock the data sets and the ancestor of a job against deletion until the transaction ends.
+
+    Raises:
+        InvalidRequest: one of them does not exist any more.
+    """
+    data = spec.dataset
+    fields = training_ids(spec) | {"dataset.eval": data.eval, "dataset.test": data.test}
+    named = {param: dataset_id for param, dataset_id in fields.items() if dataset_id is not None}
+    locked = repository.lock_datasets(session, caller.project_id, list(named.values()))
+    for param, dataset_id in named.items():
+        if dataset_id not in locked:
+            raise refusal(unknown_dataset(dataset_id, param))
+    if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
+        raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
 
 
 def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Job) -> None:

@@ -11,8 +11,9 @@ from service.http.context import Caller
 from service.jobs.service import get
 from service.predict.inputs import read_inputs, read_options
 from service.predict.schemas import PredictIn, PredictionsOut
-from service.shared.database.tables import Artifact, Job, JobStatus
+from service.shared.database.tables import Artifact, Job
 from service.shared.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
+from service.shared.jobs.job_queries import has_published
 from service.shared.jobs.planned_spec import planned_spec
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def predict(caller: Caller, job_id: str, payload: PredictIn) -> PredictionsOut:
 
 
 def _artifact(job: Job, artifacts: dict[str, Artifact]) -> Artifact:
-    if job.status != JobStatus.SUCCEEDED:
+    if not has_published(job):
         raise Conflict(
             f"The job is {job.status}; its model can be tried once it has succeeded.",
             code=f"job_{job.status}",

@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 45.0
     """Time for a training process to write its checkpoint when the worker is stopped."""
     job_time_limit_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
-    """Longest duration of one attempt."""
+    """Longest time of training of a job, over all its attempts; a job's own `time_limit_seconds` holds where it is
+    smaller. At the limit the best model so far is published. An attempt that takes twice as long and
+    ADAMSS_STALL_SECONDS more, with loading and publishing, is ended without that."""
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     """Jobs that one worker runs at a time; normally one per device."""
     webhook_hosts: list[str] = []

@@ -97,6 +97,30 @@ def test_a_contender_under_way_and_one_that_failed_are_named(tab: Tab, job: dict
     tab.page.wait_for_selector("dt:text-is('comparing')")
 
 
+def test_a_job_at_its_time_limit_is_resumed_with_a_larger_one(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    spec = {**SPEC, "name": "limited", "dataset": job["spec"]["dataset"], "time_limit_seconds": 1}
+    with up.client() as client:
+        made = client.submit({**spec, "training": {**SPEC["training"], "epochs": 1000}, "artifacts": ["adapter"]})
+        ended = client.wait(made["id"], SECONDS)
+        assert ended["error"] is not None
+        assert ended["error"]["code"] == "time_limit"
+        tab.open(f"/jobs/{made['id']}")
+        page = tab.page
+        assert page.locator("dt:text-is('time limit') + dd").inner_text() == "1 s of training"
+        assert "Resume the job with a larger time_limit_seconds" in page.inner_text(".error")
+        page.wait_for_selector("text=Download adapter")
+        page.wait_for_selector("h2:text-is('Try it')")
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        page.get_by_role("button", name="Resume limited").click()
+        assert client.get_job(made["id"])["status"] == "failed"
+        page.once("dialog", lambda dialog: dialog.accept("600"))
+        page.get_by_role("button", name="Resume limited").click()
+        page.wait_for_selector("dt:text-is('time limit') + dd:text-is('10 min 0 s of training')")
+        page.get_by_role("button", name="Pause limited").wait_for()
+        client.cancel(made["id"])
+        page.wait_for_selector(".status.cancelled")
+
+
 def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{job['id']}")
     page = tab.page

@@ -132,6 +132,59 @@ def test_row_22_killed_at_any_step_result_is_bit_equal(topology: Topology) -> No
     assert maps[0]["active"] == ASA["asa_target_subspaces"]
 
 
+LIMITED: dict[str, Any] = {"time_limit_seconds": 1, "adamss": ASA, "training": {"eval_steps": 200}}
+
+
+@pytest.mark.core
+def test_row_36_time_limit_publishes_and_a_larger_one_resumes(topology: Topology) -> None:
+    steps = 600
+    topology.api()
+    limited, whole = topology.submit(steps, **LIMITED), topology.submit(steps, **LIMITED | {"time_limit_seconds": 600})
+    topology.start_worker()
+    job = topology.wait(limited)
+    step = check_at_limit(topology, limited, steps)
+    assert job.attempt == 1
+    too_small = topology.http.post(f"/jobs/{limited}/resume", json={"time_limit_seconds": 1})
+    assert (too_small.status_code, too_small.json()["error"]["code"]) == (422, "time_limit_too_small")
+    assert topology.http.post(f"/jobs/{limited}/resume", json={"time_limit_seconds": 600}).is_success
+    job = topology.check_succeeded(limited, steps)
+    assert (job.attempt, job.failures, job.error) == (2, 0, None)
+    started = [event.data["step"] for event in topology.events(limited) if event.type == "training_started"]
+    assert started == [0, step]
+    topology.check_succeeded(whole, steps)
+    assert adapter(topology, limited) == adapter(topology, whole)
+
+
+@pytest.mark.core
+def test_row_36_killed_while_publishing_at_the_time_limit(topology: Topology) -> None:
+    topology.api()
+    job_id = topology.submit(10_000, **LIMITED)
+    first = topology.start_worker(FAILPOINT="before_publish:kill")
+    topology.until(lambda: topology.job(job_id).failures == 1)
+    first.kill()
+    topology.start_worker()
+    job = topology.wait(job_id)
+    check_at_limit(topology, job_id, 10_000)
+    assert (job.attempt, job.failures) == (2, 1)
+
+
+def check_at_limit(topology: Topology, job_id: str, steps: int) -> int:
+    """A job that its time limit has ended: a checkpoint, whole artifacts, a result; returns the step it reached."""
+    job = topology.job(job_id)
+    with topology.explained(job_id):
+        assert job.status == JobStatus.FAILED
+        assert job.error is not None
+        assert job.error["code"] == "time_limit"
+        assert job.result is not None
+        assert job.result["time_limit_reached"]
+        assert 0 < job.step == job.result["steps"] < steps
+        assert topology.checkpoints(job_id)[-1].step == job.step
+        assert topology.event_types(job_id).count("time_limit") == job.attempt
+        topology.check_artifacts(job_id)
+        assert topology.http.get(f"/jobs/{job_id}/evaluation").json()["data"]
+    return job.step
+
+
 def losses(topology: Topology, job_id: str) -> list[float]:
     return [row.values["loss"] for row in topology.metrics(job_id) if row.kind == "train"]
 
@@ -144,10 +197,10 @@ def measured(topology: Topology, job_id: str) -> list[tuple[Any, ...]]:
 
 
 def adapter(topology: Topology, job_id: str) -> dict[str, str]:
-    """sha256 by file; card and manifest name the job and its seconds."""
+    """sha256 by file; card, manifest and evaluation name the job and its seconds."""
     path = topology.settings.resolved_home / topology.artifacts(job_id)[0].path
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name not in ("README.md", "manifest.json")]
+        names = [name for name in archive.namelist() if name not in ("README.md", "manifest.json", "evaluation.json")]
         assert "adapter_model.safetensors" in names
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}
 

@@ -212,7 +212,7 @@ def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Serv
 
 def test_limits_end_a_run_that_hangs_and_one_that_takes_too_long(service: Service) -> None:
     hanging, slow = service.add_job("at=5 end=hang", retries=0), service.add_job("steps=10000")
-    limits = {"ADAMSS_STALL_SECONDS": "3", "ADAMSS_JOB_TIME_LIMIT_SECONDS": "8"}
+    limits = {"ADAMSS_STALL_SECONDS": "3", "ADAMSS_JOB_TIME_LIMIT_SECONDS": "2"}
     with service.worker(**limits, ADAMSS_WORKER_CONCURRENCY="2"):
         errors = [wait_for(service, job_id, JobStatus.FAILED).error for job_id in (hanging, slow)]
     assert [error and error["code"] for error in errors] == ["stalled", "time_limit"]

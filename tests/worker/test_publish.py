@@ -68,6 +68,23 @@ def test_artifacts_are_published_though_another_one_failed(service: Service) -> 
     assert publish(service.db, home, job.id, job.attempt, made(service, job), error), "its commit was answered late"
 
 
+def test_the_end_after_a_resume_replaces_that_at_the_time_limit(service: Service) -> None:
+    job, home = claimed(service), service.settings.resolved_home
+    limit = failure("time_limit", "The time limit ended the training.", "Resume the job.")
+    assert publish(service.db, home, job.id, job.attempt, made(service, job, b"half"), limit)
+    first = published(service, job).read_bytes()
+    with service.db.write() as session:
+        states.resume(session, session.get_one(Job, job.id))
+        again = states.claim(session, job.id, "worker", 60.0)
+    assert again is not None
+    assert publish(service.db, home, job.id, again.attempt, made(service, job, b"whole"))
+    (row,) = service.artifacts(job.id)
+    assert (first, (home / row.path).read_bytes()) == (b"half", b"whole")
+    assert len(list(service.settings.files.job_artifacts(job.id).iterdir())) == 1
+    ended = service.job(job.id)
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+
+
 def test_an_artifact_that_is_complete_outlives_its_attempt(service: Service) -> None:
     """As where the process is killed while it writes the next one."""
     job = claimed(service)

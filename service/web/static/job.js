@@ -14,20 +14,20 @@ import { TryIt } from "./try_it.js";
 import { snippets } from "./snippets.js";
 
 export function Job({ id }) {
-  const [known, problem] = useJob(id);
+  const [known, problem, reload] = useJob(id);
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
   if (job.inspects) return html`<${SpectrumJob} job=${job} events=${events} />`;
   if (job.evaluates) return html`<${EvaluationJob} job=${job} events=${events} />`;
   return html`<main id="main" data-job=${id}>
-    <${Head} job=${job} map=${map} rows=${rows ?? []} />
+    <${Head} job=${job} map=${map} rows=${rows ?? []} done=${() => ENDED.includes(job.status) && reload()} />
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
     <${Directions} job=${job} events=${events} />
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
     <${Artifacts} job=${job} />
     <${Contenders} job=${job} />
-    ${job.status === "succeeded" ? html`<${TryIt} job=${job} /><${Evaluations} job=${job} />` : null}
+    ${["succeeded", "failed"].includes(job.status) && job.result ? html`<${TryIt} job=${job} /><${Evaluations} job=${job} />` : null}
     <${Samples} events=${events} />
     <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />
@@ -65,7 +65,7 @@ function SpectrumJob({ job, events }) {
   </main>`;
 }
 
-function Head({ job, map, rows }) {
+function Head({ job, map, rows, done }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
   }, [job.name]);
@@ -83,6 +83,7 @@ function Head({ job, map, rows }) {
           ["batch", `${number(step)} of ${number(total)}`],
         ]
       : [["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]]),
+    ...(job.spec.time_limit_seconds ? [["time limit", `${duration(job.resolved.time_limit_seconds)} of training`]] : []),
     ...(job.status === "running" && eta ? [["time left", duration(eta)]] : []),
     ...(job.progress.contender ? [["comparing", job.progress.contender.contender]] : []),
     ...(job.inspects
@@ -101,7 +102,7 @@ function Head({ job, map, rows }) {
   ];
   return html`<div class="row head">
       <h1>${job.name} ${status(job.status)}</h1>
-      <${Actions} job=${job} gone=${() => (location.hash = "#/")} />
+      <${Actions} job=${job} done=${done} gone=${() => (location.hash = "#/")} />
     </div>
     <p class="muted"><code>${job.id}</code> ${job.evaluates || job.inspects ? null : html`<a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a>`}</p>
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>

@@ -40,10 +40,17 @@ const COLUMNS = [
 export function actions(job) {
   const allowed = [];
   if (["queued", "running"].includes(job.status)) allowed.push(["Pause", "pause"]);
-  if (job.status === "paused") allowed.push(["Resume", "resume"]);
+  if (job.resumable) allowed.push(["Resume", "resume"]);
   if (!ENDED.includes(job.status) && job.status !== "cancelling") allowed.push(["Cancel", "cancel"]);
   if (ENDED.includes(job.status)) allowed.push(["Delete", "delete"]);
   return allowed;
+}
+
+// The body of an action: a job that its time limit has ended asks for a larger one. Null where the user gives none.
+function bodyOf(job, name) {
+  if (name !== "resume" || job.status !== "failed") return undefined;
+  const given = prompt(`New time limit of ${job.name} in seconds of training, all attempts together:`, job.resolved ? 2 * job.resolved.time_limit_seconds : "");
+  return given === null ? null : { time_limit_seconds: Number(given) };
 }
 
 // Asks before irreversible actions.
@@ -58,10 +65,12 @@ export function Actions({ job, done, gone = done }) {
   const [busy, setBusy] = useState(false);
   const act = async (name) => {
     if (!isConfirmed(job, name)) return;
+    const body = bodyOf(job, name);
+    if (body === null) return;
     setBusy(true);
     try {
       if (name === "delete") await remove(`/jobs/${job.id}`);
-      else await post(`/jobs/${job.id}/${name}`);
+      else await post(`/jobs/${job.id}/${name}`, body);
       setProblem(null);
       (name === "delete" ? gone : done)?.(job.id);
     } catch (error) {

@@ -44,7 +44,9 @@ async function load(id, show) {
   return { ...known, rows, after: next ?? 0 };
 }
 
+// The third value loads the job anew: the stream of a job that has ended is closed, and such a job may be resumed.
 export function useJob(id) {
+  const [round, setRound] = useState(0);
   const [shown, setShown] = useState(null);
   const [error, setError] = useState(null);
   const known = useRef(null);
@@ -129,9 +131,9 @@ export function useJob(id) {
       clearTimeout(retry);
       source?.close();
     };
-  }, [id]);
+  }, [id, round]);
 
-  return [shown, error];
+  return [shown, error, () => setRound((last) => last + 1)];
 }
 
 // Calls `work` now and every few seconds while the page is visible.

@@ -1,7 +1,7 @@
 // View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, elements, number, words, yesNo } from "./format.js";
+import { bytes, duration, elements, number, words, yesNo } from "./format.js";
 import { Chart } from "./charts.js";
 import { ModelSpectrum } from "./spectrum.js";
 import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
@@ -198,6 +198,7 @@ function Plan({ plan }) {
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
+      ${plan.time_limit_seconds ? html`<div><dt>time limit</dt><dd>${duration(plan.time_limit_seconds)} of training</dd></div>` : null}
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "boolean" ? yesNo(value) : typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
       ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}

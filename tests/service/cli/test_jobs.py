@@ -68,6 +68,9 @@ class Answers:
     def get_job(self, job: str) -> Any:
         return self.job
 
+    def resume(self, job: str, time_limit_seconds: float | None) -> Any:
+        return self.job | {"status": f"queued for {time_limit_seconds} s"}
+
     def list_jobs(self, *_: object, evaluates: str | None = None) -> Any:
         return [self.job]
 
@@ -98,6 +101,18 @@ def test_show_puts_the_baseline_beside_the_metric(printed: Any) -> None:
     assert fields["baseline"] == 'accuracy 0.5714, predicts always "good"'
     assert fields["interval"] == "0.3866 to 0.7812 (95%, Wilson, 20 rows)"
     assert fields["warning:"] == "no_better_than_baseline: The model may only guess."
+
+
+def test_resume_sends_a_new_limit(printed: Any) -> None:
+    assert printed(jobs.resume, "job_abc", 7200.0)[0].endswith("is queued for 7200.0 s.")
+    assert printed(jobs.resume, "job_abc")[0].endswith("is queued for None s.")
+
+
+def test_show_has_a_time_limit_of_the_jobs_own(printed: Any) -> None:
+    resolved = {"time_limit_seconds": 60.0}
+    lines = printed(jobs.show, "job_abc", spec={"time_limit_seconds": 90}, resolved=resolved)
+    assert "time limit" in "".join(line for line in lines if line.endswith("1:00 of training"))
+    assert not any("time limit" in line for line in printed(jobs.show, "job_abc", spec={}, resolved=resolved))
 
 
 def test_show_has_the_trained_parameters_or_their_bounds(printed: Any) -> None:

@@ -93,6 +93,13 @@ def test_a_submit_is_repeated_under_one_key(serve: Any) -> None:
     assert handler.asked[-1][2]["idempotency-key"] not in keys
 
 
+def test_resume_sends_a_limit_where_there_is_one(serve: Any) -> None:
+    client, handler = serve(reply(200, JOB), reply(200, JOB))
+    client.resume("job_1")
+    client.resume("job_1", 7200)
+    assert [body for *_, body in handler.asked] == [b"", b'{"time_limit_seconds":7200}']
+
+
 def test_what_changes_something_is_not_repeated(serve: Any) -> None:
     client, handler = serve(hang_up)
     with pytest.raises(Unreachable, match="adamss up"):

@@ -76,7 +76,8 @@ def fail(session: Session, job_id: str, attempt: int, error: Json, result: Json 
     """End the job as failed, without a retry; a job that is being cancelled becomes cancelled instead.
 
     Args:
-        result: of a run that was trained to its end, of which an artifact failed; None leaves what was reported.
+        result: of a run that has published, though an artifact failed or its time limit ended it. None keeps the one
+            that an earlier end or report has left.
     """
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
     found = {} if result is None else {"result": result}

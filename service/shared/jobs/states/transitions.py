@@ -37,4 +37,5 @@ TRANSITIONS = (
     Transition(JobStatus.PAUSED, JobStatus.QUEUED, ("resume",)),
     Transition(JobStatus.PAUSED, JobStatus.CANCELLED, ("cancel",)),
     Transition(JobStatus.CANCELLING, JobStatus.CANCELLED, ("fail", *_RETURN)),
+    Transition(JobStatus.FAILED, JobStatus.QUEUED, ("resume",)),  # of a time limit only
 )

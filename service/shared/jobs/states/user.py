@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.plan import TIME_LIMIT
 from service.shared.database.clock import database_now
 from service.shared.database.tables import TERMINAL, Job, JobStatus, Json, now
 from service.shared.errors import Conflict
@@ -97,18 +98,31 @@ def pause(session: Session, job: Job) -> None:
         _require(job, job.status == JobStatus.PAUSING, "paused")
 
 
-def resume(session: Session, job: Job) -> None:
-    """Queue a paused job again; the caller sends the hint.
+def is_resumable(job: Job) -> bool:
+    """Return whether the job can be resumed: it is paused, or its time limit has ended its training."""
+    at_limit = job.status == JobStatus.FAILED and (job.error or {}).get("code") == TIME_LIMIT
+    return job.status == JobStatus.PAUSED or (at_limit and job.evaluates is None and job.inspects is None)
+
+
+def resume(session: Session, job: Job, time_limit_seconds: float | None = None) -> None:
+    """Queue a paused job again, or one that its time limit has ended; the caller holds its lock and sends the hint.
+
+    What the job has published stays until its next end replaces it.
+
+    Args:
+        time_limit_seconds: the new limit, for the event; None where it stays.
 
     Raises:
-        Conflict: the job is not paused.
+        Conflict: the job cannot be resumed.
     """
     moment = database_now(session)
     queued = {"status": JobStatus.QUEUED, "queued_at": now(), "hinted_at": moment, "not_before": None}
-    changed = compare_and_set(session, with_status(job.id, JobStatus.PAUSED).values(**queued))
+    began = with_status(job.id, job.status).values(**queued, ended_at=None, error=None)
+    changed = is_resumable(job) and compare_and_set(session, began)
     session.refresh(job)
     _require(job, changed, "resumed")
-    add_event(session, job, "resumed", "The job waits for a worker again.", {})
+    data = {} if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
+    add_event(session, job, "resumed", "The job waits for a worker again.", data)
 
 
 def _require(job: Job, allowed: bool, verb: str) -> None:
