@@ -15,6 +15,7 @@ from adamss_core.training.evaluator import Evaluator, Part, Report
 from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.length_policy import encode_test
+from adamss_core.training.phases import enter_phase
 from adamss_core.training.request import PublishedModel, Reporter, RunRequest, RunResult
 from adamss_core.training.setup import make_accelerator
 
@@ -44,13 +45,16 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     assert request.test_file is not None
     accelerator = make_accelerator(request.spec)
     reporter.resumed(0)
+    enter_phase(reporter, "loading")
     loaded = load_published(request.evaluates, request.model, request.revision, request.folder / "published")
     classes = list(loaded.source.classes)
     rows = loaded.task.load_test(request.test_file, classes, reporter)
+    enter_phase(reporter, "tokenising")
     rows, examples = encode_test(loaded.task, rows, classes, loaded.processor, loaded.limit, reporter)
     part = Part(DATA, rows, examples)
     batches = _Batches(reporter, math.ceil(len(rows) / loaded.task.spec.training.batch_size))
     evaluator = _evaluator(loaded, accelerator, reporter, batches)
+    enter_phase(reporter, "evaluating")
     evaluated = evaluator.evaluate(part)
     batches.finish()
     hardest = hardest_examples(evaluator, part, evaluated.predictions["losses"])

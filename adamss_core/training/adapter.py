@@ -13,6 +13,7 @@ from adamss_core.training.idle_targets import IdleTargets
 from adamss_core.training.metric_accumulator import MetricAccumulator
 from adamss_core.training.optimizer import make_schedule
 from adamss_core.training.phases import log_phase
+from adamss_core.training.process_load import ProcessLoad
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
 from adamss_core.training.step import StepOutcome
@@ -32,6 +33,7 @@ class AdapterTraining:
         idle_targets: watch over modules without a gradient.
         progress: counts that checkpoints keep.
         metrics: sums since the last logged step.
+        load: use of the machine.
         clock: time of the training against the job's limit.
     """
 
@@ -42,6 +44,7 @@ class AdapterTraining:
         self.idle_targets = IdleTargets(model, setup.name, setup.accelerator, setup.reporter)
         self.progress = Progress(micro_batch=setup.training.batch_size)
         self.metrics = MetricAccumulator(setup.accelerator.device)
+        self.load = ProcessLoad(setup.accelerator.device)
         self.clock = TrainingClock(None if setup.contender is not None else setup.request.time_limit)
         self.rows_of_step = StepRows(
             setup.train.lengths, setup.rows_per_step, setup.training.seed, setup.plan.total_steps

@@ -32,6 +32,7 @@ from adamss_core.training.base_model import quiet_loading
 from adamss_core.training.card import model_card
 from adamss_core.training.errors import IncompleteRun, Stopped, TrainingError, translated_errors
 from adamss_core.training.illustration import illustrate
+from adamss_core.training.phases import enter_phase
 from adamss_core.training.request import ArtifactFile, RunResult
 from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
@@ -124,12 +125,15 @@ def _publish_one(
     content, staged = folder / f".{name}.content", folder / f".{name}.zip"
     shutil.rmtree(content, ignore_errors=True)
     content.mkdir()
+    enter_phase(setup.reporter, "publishing", artifact=name)
     try:
         facts = _target_facts(setup, model) | _WRITERS[name](model, content)
         # Loaded again, as a tokenizer in use keeps its padding and truncation.
         setup.task.load_processor(setup.source).save_pretrained(content)
         failpoint("artifact")
+        enter_phase(setup.reporter, "verifying", artifact=name)
         difference = verify(name, content, setup, probe)
+        enter_phase(setup.reporter, "publishing", artifact=name)
         manifest = _manifest(name, setup, result, facts, difference, probe)
         _write_card(name, content, manifest, setup)
         _write_evaluation(content, setup.request.job_id, reports)

@@ -17,6 +17,7 @@ from adamss_core.inspection import head_modules
 from adamss_core.spec.calibration_plan import plan_calibration
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.idle_targets import check_loss
+from adamss_core.training.phases import enter_phase
 from adamss_core.training.setup import Setup
 
 HEAD_RATE = 1e-2  # one pass with it turns a random head enough that the gradient below points somewhere
@@ -41,6 +42,7 @@ def calibrate_basis(setup: Setup, model: PeftModel) -> dict[str, Any] | None:
     plan = plan_calibration(setup.plan, len(setup.train), setup.accelerator.num_processes)
     if plan is None:
         return None
+    enter_phase(setup.reporter, "calibrating")
     begun = time.monotonic()
     if setup.training.quantization is None:  # else it is in place
         model.to(setup.accelerator.device)

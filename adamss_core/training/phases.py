@@ -1,4 +1,4 @@
-"""Log how long each part of a run's start takes: its user waits for the sum."""
+"""Name the phases of a run in its events, and log how long each part of its start takes: its user waits for the sum."""
 
 from __future__ import annotations
 
@@ -6,8 +6,40 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Literal
+
+from adamss_core.training.request import Reporter
 
 logger = logging.getLogger(__name__)
+
+PhaseName = Literal[
+    "loading",
+    "tokenising",
+    "decomposing",
+    "restoring",
+    "calibrating",
+    "training",
+    "evaluating",
+    "publishing",
+    "verifying",
+]
+EVENT = "phase"
+_MESSAGES: dict[PhaseName, str] = {
+    "loading": "Loading rows and base model.",
+    "tokenising": "Encoding the rows.",
+    "decomposing": "Adding the adapter to the base model, whose weights are decomposed where no cache has them.",
+    "restoring": "Loading the adapter of the last checkpoint.",
+    "calibrating": "Taking the adapter's basis or rows from training rows.",
+    "training": "Training begins.",
+    "evaluating": "Evaluating the model that is published.",
+    "publishing": "Writing the artifact '{artifact}'.",
+    "verifying": "Loading the artifact '{artifact}' again, and comparing it with the trained model.",
+}
+
+
+def enter_phase(reporter: Reporter, name: PhaseName, **data: str) -> None:
+    """Report that a phase begins; it lasts until the next one, or until the attempt ends."""
+    reporter.event(EVENT, _MESSAGES[name].format(**data), {"phase": name, **data})
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from adamss_core.training.base_model import Source, add_adapter
 from adamss_core.training.class_head import take_over_head
 from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data, encode_test
-from adamss_core.training.phases import phase
+from adamss_core.training.phases import enter_phase, phase
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
@@ -44,6 +44,7 @@ def prepare(
         TrainingError: data or base model cannot be used.
     """
     task = task_on(request.spec, request.model, request.revision)
+    enter_phase(reporter, "loading")
     with phase("reading rows"):
         data = task.load_data(request, reporter)
     source = Source.of(request, data.classes)
@@ -57,6 +58,7 @@ def prepare(
             set_seed(request.spec.training.seed)
             base, fresh = _base(request, task, source, processor)
     limit = task.limit(processor, base.config)
+    enter_phase(reporter, "tokenising")
     with phase("encoding rows"):
         data, train, evaluation = encode_data(task, data, processor, limit, reporter)
     test = None
@@ -66,6 +68,7 @@ def prepare(
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
     plan = plan_steps(request.spec, len(train), accelerator.num_processes)
     request = replace(request, spec=plan.spec)
+    enter_phase(reporter, "decomposing" if checkpoint is None else "restoring")
     with phase("adding adapter"):
         model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
     plan = plan.for_subspaces(adapter_size(model).subspaces)

@@ -57,6 +57,7 @@ def report_step(adapter: AdapterTraining, outcome: StepOutcome) -> None:
         "active_subspaces": adapter.subspaces.active,
         "target_subspaces": adapter.subspaces.scheduled(step),
         "trainable_parameters": adapter.trainable_parameters,
+        **adapter.load.values(),
     }
     adapter.metrics.restart()
     adapter.setup.reporter.metrics(kind="train", step=step, epoch=adapter.epoch, values=values)

@@ -24,7 +24,7 @@ from adamss_core.training.final_evaluation import FinalEvaluation, evaluate_publ
 from adamss_core.training.finished_model import finished_model, load_own
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
-from adamss_core.training.phases import phase
+from adamss_core.training.phases import enter_phase, phase
 from adamss_core.training.preparation import prepare
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import AdapterSize, Reporter, RunRequest, RunResult
@@ -78,7 +78,9 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     if checkpoint is not None:
         trainer.restore(checkpoint)
     report_start(trainer.adapter)
+    enter_phase(reporter, "training")
     trainer.train()
+    enter_phase(reporter, "evaluating")
     published, step = finished_model(trainer, partial(load_own, setup))
     result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
     final = evaluate_published(setup, published, trainer.adapter.progress)

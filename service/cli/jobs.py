@@ -14,6 +14,7 @@ from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
 from service.cli.estimate import elements_line, show_estimate
+from service.cli.job_view import phases_line
 from service.cli.output import (
     CliError,
     Exit,
@@ -31,7 +32,7 @@ from service.cli.terminal import console, data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import DatasetJson, JobJson, JobSummaryJson
+    from service.client.types import DatasetJson, JobJson, JobSummaryJson, PhaseJson
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -105,6 +106,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     """Show a job: its state, metrics and, if it failed, the error."""
     with connect() as client:
         found = client.get_job(job)
+        spent = [] if as_json else _phases(client, job)
     if as_json:
         put_json(found)
         return
@@ -118,21 +120,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
     fields |= _without_training(found)
-    if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
-        fields["time limit"] = f"{duration(limit)} of training"
-    if basis := _basis(found):
-        fields |= {"basis": basis}
-    if parameters := _parameters(found):
-        fields["parameters at start"] = parameters
-    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
-    if counts:
-        fields["elements of A and B"] = elements_line(counts)
-    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
-    if adamss.get("bias") == "frozen":
-        fields["biases"] = "frozen"
-    if asa := found["asa"]:
-        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
-        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
+    fields |= _plan_facts(found)
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -143,6 +131,8 @@ def show(job: JobId, as_json: Json = False) -> None:
             bounds = f"{judgement['low']:.4f} to {judgement['high']:.4f}"
             fields["interval"] = f"{bounds} ({judgement['level']:.0%}, {judgement['method']}, {judgement['rows']} rows)"
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
+    if spent:
+        fields["phases"] = phases_line(spent)
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
@@ -339,6 +329,38 @@ def watch_to_end(client: Client, job_id: str, as_json: bool) -> JobJson:
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.JOB_FAILED)
     return job
+
+
+def _plan_facts(found: JobJson) -> dict[str, object]:
+    """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
+    fields: dict[str, object] = {}
+    if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
+        fields["time limit"] = f"{duration(limit)} of training"
+    if basis := _basis(found):
+        fields |= {"basis": basis}
+    if parameters := _parameters(found):
+        fields["parameters at start"] = parameters
+    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
+    if counts:
+        fields["elements of A and B"] = elements_line(counts)
+    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
+    if adamss.get("bias") == "frozen":
+        fields["biases"] = "frozen"
+    if asa := found["asa"]:
+        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
+    return fields
+
+
+def _phases(client: Client, job: str) -> list[PhaseJson]:
+    from service.client.errors import ApiError
+
+    try:
+        return client.phases(job)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []  # of a service before 0.3
 
 
 def _parameters(job: JobJson) -> str | None:

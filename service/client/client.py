@@ -34,6 +34,7 @@ from service.client.types import (
     JobSummaryJson,
     LogPieceJson,
     MetricJson,
+    PhaseJson,
     SpectrumJson,
     SubspaceMapJson,
 )
@@ -289,6 +290,10 @@ class Client:
     def events(self, job: str, after: int = 0) -> list[EventJson]:
         """List the job's events after `after`, the last `seq` seen."""
         return list(self._pages(f"/jobs/{job}/events", {"after": after}, ALL_EVENTS))
+
+    def phases(self, job: str) -> list[PhaseJson]:
+        """List the stretches of the job's time, in order; the last one of a job that has not ended has no seconds."""
+        return list(self._pages(f"/jobs/{job}/phases", {}, ALL_EVENTS))
 
     def log_piece(self, job: str, offset: int) -> LogPieceJson:
         """Return the training log from byte `offset`; `next` is the offset of the next piece."""

@@ -231,6 +231,16 @@ class EventJson(TypedDict):
     data: NotRequired[dict[str, Any]]
 
 
+class PhaseJson(TypedDict):
+    """A stretch of a job's time, such as waiting, loading, training or verifying."""
+
+    phase: str
+    artifact: str | None
+    attempt: int
+    began_at: str
+    seconds: float | None
+
+
 class LogPieceJson(TypedDict):
     """A piece of the training log, from byte `offset` to byte `next`."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, text, true
+from sqlalchemy import ColumnElement, and_, func, select, text, true
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Job, JobStatus, Project, Worker
+from service.shared.database.tables import LEASED, Job, JobStatus, Json, MetricRow, Project, Worker
 
 
 def answers(session: Session) -> bool:
@@ -56,6 +56,15 @@ def oldest_queued(session: Session, project_id: str | None = None) -> datetime |
     first = select(func.min(Job.queued_at)).where(*own).correlate(Project).scalar_subquery()
     of = true() if project_id is None else Project.id == project_id
     return session.execute(select(func.min(first)).select_from(Project).where(of)).scalar_one()
+
+
+def last_rows(session: Session, project_id: str | None = None) -> dict[str, Json]:
+    """Return the values of the last logged step of each running job, by the job's id."""
+    same = (MetricRow.job_id == Job.id, MetricRow.kind == "train")
+    # By the index of kinds and steps, instead of a scan of all rows.
+    last = select(func.max(MetricRow.step)).where(*same).correlate(Job).scalar_subquery()
+    statement = select(Job.id, MetricRow.values).join(MetricRow, and_(*same, MetricRow.step == last))
+    return dict(session.execute(statement.where(_in(project_id), Job.status.in_(LEASED))).tuples().all())
 
 
 def _in(project_id: str | None) -> ColumnElement[bool]:

@@ -43,6 +43,14 @@ def scrape(registry: CollectorRegistry, caller: Caller) -> bytes:
     return generate_latest(registry)
 
 
+SAMPLED = {
+    "cpu_percent": "CPU of a running job's training process since its last logged step; 100 is a core.",
+    "process_memory_bytes": "Memory of a running job's training process.",
+    "gpu_percent": "Use of the GPU that a running job trains on, where NVML is installed.",
+    "gpu_memory_bytes": "Memory that a running job has reserved on its GPU.",
+}
+
+
 class JobMetrics(Collector):
     """Gauges of the jobs of one project, or of all, counted at each scrape."""
 
@@ -53,12 +61,19 @@ class JobMetrics(Collector):
         with self._db.read() as session:
             jobs = repository.jobs_by_status(session, self._project_id)
             oldest = repository.oldest_queued(session, self._project_id)
+            last = repository.last_rows(session, self._project_id)
         by_status = GaugeMetricFamily("adamss_jobs", "Jobs by status.", labels=["status"])
         for status, count in jobs.items():
             by_status.add_metric([status], count)
         yield by_status
         age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
         yield GaugeMetricFamily("adamss_queue_age_seconds", "Waiting time of the oldest queued job.", value=age)
+        for name, meaning in SAMPLED.items():
+            by_job = GaugeMetricFamily(f"adamss_job_{name}", meaning, labels=["job"])
+            for job_id, values in last.items():
+                if (value := values.get(name)) is not None:
+                    by_job.add_metric([job_id], value)
+            yield by_job
 
 
 class WorkerMetrics(Collector):

@@ -10,11 +10,12 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import evaluating, evaluation_report, hardest, replay, reports, resuming, service
+from service.jobs import evaluating, evaluation_report, hardest, phases, replay, reports, resuming, service
 from service.jobs.evaluating import EvaluateIn
 from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
+from service.jobs.phases import PhaseOut
 from service.jobs.resuming import ResumeIn
 from service.jobs.schemas import (
     CheckpointOut,
@@ -231,6 +232,12 @@ def get_evaluation(caller: CallerDep, job_id: JobId) -> Page[ReportOut]:
 def get_events(caller: CallerDep, job_id: JobId, after: Seq = 0, limit: Rows = 1_000) -> Page[EventOut]:
     """What happened to the job, in order."""
     return reports.events(caller, job_id, after, limit)
+
+
+@router.get("/{job_id}/phases", responses=errors(404, 422))
+def get_phases(caller: CallerDep, job_id: JobId) -> Page[PhaseOut]:
+    """Where the job's time went, in order: waiting, loading, training, verifying and so on, with seconds."""
+    return phases.phases(caller, job_id)
 
 
 @router.get("/{job_id}/logs", responses=errors(404, 422))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -156,6 +156,12 @@ def metrics_at(session: Session, job_id: str, seqs: Sequence[int]) -> list[Metri
 
 def _number(name: str) -> ColumnElement[Any]:
     return _COPIED[name] if name in _COPIED else MetricRow.values[name].as_float()
+
+
+def events_of(session: Session, job_id: str, kinds: Collection[str]) -> Sequence[Event]:
+    """List the job's events of some types, in order."""
+    statement = select(Event).where(Event.job_id == job_id, Event.type.in_(kinds)).order_by(Event.seq)
+    return session.scalars(statement).all()
 
 
 def subspace_steps(session: Session, job_id: str) -> Sequence[int]:

@@ -241,7 +241,8 @@ class MetricOut(Out):
     """When it was measured."""
     values: dict[str, float | int | None]
     """loss, learning_rate, grad_norm, samples_per_second, tokens_per_second, memory_bytes, active_subspaces,
-    target_subspaces, trainable_parameters; eval_... of an evaluation."""
+    target_subspaces, trainable_parameters; cpu_percent (100 is a core), process_memory_bytes, and of a GPU
+    gpu_memory_bytes, gpu_percent where NVML is installed; eval_... of an evaluation."""
 
 
 class EventOut(Out):

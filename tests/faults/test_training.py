@@ -191,7 +191,7 @@ def losses(topology: Topology, job_id: str) -> list[float]:
 
 def measured(topology: Topology, job_id: str) -> list[tuple[Any, ...]]:
     """Everything but times and memory, by step."""
-    own = {"samples_per_second", "tokens_per_second", "memory_bytes"}
+    own = {"samples_per_second", "tokens_per_second", "memory_bytes", "process_memory_bytes", "cpu_percent"}
     rows = sorted(topology.metrics(job_id), key=lambda row: (row.step, row.kind))
     return [(row.kind, row.step, {k: v for k, v in row.values.items() if k not in own}) for row in rows]
 

@@ -72,6 +72,7 @@ function Head({ job, map, rows, done }) {
   const { step, total_steps: total, epoch, eta_seconds: eta } = job.progress;
   const metric = best(job);
   const chosen = job.best_metric?.name;
+  const spent = useList(job, "phases");
   const before = rows.find((row) => row.kind === "eval" && row.step === 0)?.values[`eval_${chosen}`];
   const facts = [
     ["task", job.resolved.spec.task],
@@ -96,6 +97,7 @@ function Head({ job, map, rows, done }) {
     ...(before === undefined ? [] : [[`eval ${words(chosen)} before training`, number(before)]]),
     ...baselineFacts(job.judgement),
     ...testFacts(job),
+    ...phasesFact(spent),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -109,6 +111,15 @@ function Head({ job, map, rows, done }) {
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+// The seconds of each phase, over all attempts; the current one of a job that has not ended is marked.
+function phasesFact(phases) {
+  const seconds = new Map();
+  for (const phase of phases) seconds.set(phase.phase, (seconds.get(phase.phase) ?? 0) + (phase.seconds ?? 0));
+  const current = phases.at(-1)?.seconds === null ? phases.at(-1).phase : null;
+  const shown = [...seconds].map(([name, spent]) => `${name} ${spent < 60 ? `${spent.toFixed(1)} s` : duration(spent)}${name === current ? " …" : ""}`);
+  return shown.length ? [["phases", shown.join(", ")]] : [];
 }
 
 const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";
@@ -153,6 +164,7 @@ function Curves({ job, rows }) {
   const names = [...new Set(rows.filter((row) => row.kind === "eval").flatMap((row) => Object.keys(row.values)))];
   const scores = names.filter((name) => name !== "eval_loss" && !/second|rows|examples/.test(name));
   const train = rows.filter((row) => row.kind === "train");
+  const has = (name) => train.some((row) => row.values[name] !== undefined);
   const line = (name, label = words(name)) => ({ label, points: points(train, name) });
   if (!rows.length) {
     const reason = { queued: "The job is queued.", running: "Model and data are loading." }[job.status];
@@ -165,7 +177,8 @@ function Curves({ job, rows }) {
     <${Chart} name="grad_norm" title="Gradient norm" lines=${[line("grad_norm")]} />
     <${Chart} name="throughput" title="Rows per second" lines=${[line("samples_per_second", "rows")]} />
     <${Chart} name="tokens" title="Tokens per second" lines=${[line("tokens_per_second", "tokens")]} />
-    <${Chart} name="memory" title="Memory (GB)" lines=${[{ label: "GB", points: points(train, "memory_bytes").map(([x, y]) => [x, y === null ? null : y / 1e9]) }]} />
+    <${Chart} name="memory" title="Memory (GB)" lines=${[["memory_bytes", "peak"], ["process_memory_bytes", "process"], ["gpu_memory_bytes", "GPU"]].filter(([name]) => has(name)).map(([name, label]) => ({ label, points: points(train, name).map(([x, y]) => [x, y === null ? null : y / 1e9]) }))} />
+    ${has("cpu_percent") ? html`<${Chart} name="load" title="Use of the machine (%)" lines=${[line("cpu_percent", "CPU (100 is a core)"), ...(has("gpu_percent") ? [line("gpu_percent", "GPU")] : [])]} />` : null}
   </div>`;
 }
 

@@ -15,7 +15,7 @@ from tests.marks import compat
 
 pytestmark = pytest.mark.slow
 
-TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes"}
+TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes", "process_memory_bytes", "cpu_percent"}
 SAME_FILES = (
     "adapter/adapter_model.safetensors",
     "adapter/adapter_config.json",

@@ -24,8 +24,10 @@ TRAIN_VALUES = {
     "active_subspaces",
     "target_subspaces",
     "trainable_parameters",
+    "cpu_percent",
+    "process_memory_bytes",
 }
-TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes"}
+TIMED = {"samples_per_second", "tokens_per_second", "memory_bytes", "cpu_percent", "process_memory_bytes"}
 
 
 def test_adapter_may_have_any_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +56,14 @@ def test_the_result_is_clearly_above_the_baseline(finished: FinishedRun) -> None
     assert result["pruning"] == {"total": 16, "active": 7, "target": 7}
     assert 0 < result["training_seconds"] <= result["seconds"]
     json.dumps(result, allow_nan=False)
+
+
+def test_each_phase_is_announced(finished: FinishedRun) -> None:
+    entered = [data for kind, _, data in finished.recorder.events if kind == "phase"]
+    names = [data["phase"] for data in entered]
+    before = ["loading", "tokenising", "decomposing", "training", "evaluating"]
+    assert names == [*before, *3 * ["publishing", "verifying", "publishing"]]
+    assert [data["artifact"] for data in entered if data["phase"] == "verifying"] == ["adapter", "lora", "merged"]
 
 
 def test_every_logged_step_has_a_whole_row(finished: FinishedRun) -> None:

@@ -118,6 +118,9 @@ def test_a_larger_limit_resumes_as_if_there_had_been_none(
     second = again(monkeypatch)
     assert ended(model, tmp_path / "limited", second, 20).result["time_used_seconds"] == 20
     assert second.resumed_at == [13]
+    assert [data["phase"] for kind, _, data in second.events if kind == "phase"][:3] == [
+        "loading", "tokenising", "restoring",
+    ]  # fmt: skip
     third = again(monkeypatch)
     spec = job(training=TRAINING, time_limit_seconds=31)
     result = run(request(model, tmp_path / "limited", spec=spec), third).result

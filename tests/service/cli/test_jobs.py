@@ -68,6 +68,9 @@ class Answers:
     def get_job(self, job: str) -> Any:
         return self.job
 
+    def phases(self, job: str) -> Any:
+        return [{"phase": "waiting", "seconds": 0.5}, {"phase": "training", "seconds": 2.0}]
+
     def resume(self, job: str, time_limit_seconds: float | None) -> Any:
         return self.job | {"status": f"queued for {time_limit_seconds} s"}
 
@@ -101,6 +104,10 @@ def test_show_puts_the_baseline_beside_the_metric(printed: Any) -> None:
     assert fields["baseline"] == 'accuracy 0.5714, predicts always "good"'
     assert fields["interval"] == "0.3866 to 0.7812 (95%, Wilson, 20 rows)"
     assert fields["warning:"] == "no_better_than_baseline: The model may only guess."
+
+
+def test_show_has_the_seconds_of_each_phase(printed: Any) -> None:
+    assert "waiting 0.5 s, training 2.0 s" in " ".join(printed(jobs.show, "job_abc"))
 
 
 def test_resume_sends_a_new_limit(printed: Any) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import select, update
 
 from service.keys.service import create_key, identify
 from service.shared.database.tables import Job, JobStatus, Role, Worker, now
+from service.shared.jobs import states
 from service.shared.settings import Settings
-from tests.service.support import Service, run_job, running
+from tests.service.support import Service, report_metrics, run_job, running
 
 
 def beat(service: Service, age: float) -> None:
@@ -92,6 +93,23 @@ def test_a_key_sees_the_numbers_of_its_project_and_an_admin_all(any_service: Ser
             session.scalars(waiting).one().project_id = scraper.project_id
         text = any_service.client.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
         assert 'adamss_jobs{status="queued"} 1.0' in text
+
+
+def test_running_jobs_say_what_they_use(any_service: Service) -> None:
+    """The last logged step of each job that runs; of others nothing, and no number that was not measured."""
+    running, ended = any_service.submit()["id"], any_service.submit()["id"]
+    for job, used in ((running, 150.0), (ended, 10.0)):
+        run_job(any_service, job)
+        report_metrics(any_service, job, [{"cpu_percent": 1.0}, {"cpu_percent": used, "process_memory_bytes": 5e8}])
+        report_metrics(any_service, job, [{"eval_loss": 0.5}], kind="eval", first=2)
+    with any_service.db.write() as session:
+        states.succeed(session, ended, 1, {})
+    text = any_service.client.get("/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("adamss_job_")]
+    assert lines == [
+        f'adamss_job_cpu_percent{{job="{running}"}} 150.0',
+        f'adamss_job_process_memory_bytes{{job="{running}"}} 5e+08',
+    ]
 
 
 def test_the_dashboard_asks_for_numbers_that_exist(service: Service) -> None:
