@@ -22,6 +22,7 @@ from service.shared.storage.permissions import keep_private
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
+from worker.expired_files import Retention
 from worker.file_collector import FileCollector
 from worker.metrics_archiver import MetricsArchiver
 from worker.periodic_thread import PeriodicThread
@@ -55,6 +56,7 @@ def run_worker(settings: Settings) -> int:
         "pass_seconds": PASS_LEASES * settings.lease_seconds,
     }
     periodic: list[PeriodicThread] = [sweeper, webhooks, FileCollector(db, settings.files, **times)]
+    periodic.append(Retention(settings, db, **times))
     if settings.archive_metrics_days is not None:
         periodic.append(MetricsArchiver(db, settings.files, settings.archive_metrics_days, **times))
 

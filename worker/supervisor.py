@@ -179,8 +179,10 @@ class Supervisor:
 
     def _watch(self, child: TrainingChild) -> None:
         begun = monotonic()
-        # The run itself ends its training at the limit; this is for what it does besides, or fails to do.
-        longest = 2 * self._settings.job_time_limit_seconds + self._settings.stall_seconds
+        # The run itself ends its training at the limit; this is for what it does besides, or fails to do. Contenders
+        # of a comparison make as many steps each.
+        contenders = len((self._job.resolved.get("spec") or {}).get("compare") or ())
+        longest = (2 + contenders) * self._settings.job_time_limit_seconds + self._settings.stall_seconds
         heartbeat = HeartbeatMonitor(self._folder)
         tick = min(LOOK_SECONDS, self._settings.heartbeat_seconds / 2)
         while child.returncode is None:

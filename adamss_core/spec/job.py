@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
 from adamss_core.spec.contender_names import MOST_CONTENDERS, ContenderName, check_comparison
+from adamss_core.spec.retention import RetentionSpec
 from adamss_core.spec.spec_model import SpecModel
 from adamss_core.spec.tasks import (
     DEFAULT_TASK,
@@ -185,6 +186,8 @@ class JobSpec(SpecModel):
     """Longest time of training in seconds, over all attempts; waiting, pauses, loading and publishing do not count.
     Then a checkpoint is written, the best model so far is published, and the job ends with the code `time_limit`; it
     can be resumed with a larger limit. An operator's smaller limit holds instead."""
+    retention: RetentionSpec = Field(default_factory=RetentionSpec)
+    """How long artifacts, checkpoints and log are kept after the end, in the place of the operator's defaults."""
     webhook: Annotated[str, Field(pattern=WEBHOOK, max_length=500)] | None = None
     """Address that is told when the job has ended; its host must be one that the operator allows."""
 

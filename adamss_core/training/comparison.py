@@ -35,6 +35,7 @@ from adamss_core.training.errors import Stopped, TrainingError, translated_error
 from adamss_core.training.evaluator import Evaluated, Evaluator
 from adamss_core.training.finished_model import finished_model
 from adamss_core.training.loop import Trainer
+from adamss_core.training.phases import enter_phase
 from adamss_core.training.request import RunResult
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
@@ -69,6 +70,7 @@ def compare(setup: Setup, own: OwnTraining, outcome: RunResult) -> RunResult:
     Raises:
         Stopped: the reporter asked for it; run the same request again to resume.
     """
+    enter_phase(setup.reporter, "comparing")
     contenders = contenders_of(setup.plan.spec)
     table = _own_table(setup, own, outcome.result)
     names = ", ".join(table.names)

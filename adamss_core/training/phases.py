@@ -22,6 +22,7 @@ PhaseName = Literal[
     "evaluating",
     "publishing",
     "verifying",
+    "comparing",
 ]
 EVENT = "phase"
 _MESSAGES: dict[PhaseName, str] = {
@@ -33,6 +34,7 @@ _MESSAGES: dict[PhaseName, str] = {
     "training": "Training begins.",
     "evaluating": "Evaluating the model that is published.",
     "publishing": "Writing the artifact '{artifact}'.",
+    "comparing": "Training contenders beside the job's own model.",
     "verifying": "Loading the artifact '{artifact}' again, and comparing it with the trained model.",
 }
 

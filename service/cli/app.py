@@ -22,6 +22,7 @@ from service.cli import (
     predict,
     projects,
     results,
+    retention,
     serve,
 )
 from service.cli.output import examples, report
@@ -80,6 +81,7 @@ app.command(name="inspect", epilog=model_spectrum.EXAMPLES)(model_spectrum.inspe
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
 app.command()(doctor.doctor)
+app.command()(retention.retention)
 app.command()(doctor.adopt)
 app.command()(backup.backup)
 app.command()(backup.restore)

@@ -136,4 +136,4 @@ def _yaml(value: Any) -> str:
             if value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
             else json.dumps(value)
         )
-    return json.dumps(value)
+    return json.dumps(value, default=lambda block: block.model_dump(mode="json"))

@@ -15,7 +15,7 @@ from rich.text import Text
 from adamss_core.visible import visible
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
-from service.client.types import EventJson, JobJson, PhaseJson, SubspaceMapJson
+from service.client.types import EventJson, JobJson, SubspaceMapJson
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -70,15 +70,6 @@ def asa_counts(view: JobView) -> str | None:
         return None
     active = round(view.values.get("active_subspaces", asa["active"]))
     return f"{active} active → {asa['target']} of {asa['total']}" if asa["target"] is not None else f"{active}"
-
-
-def phases_line(phases: Sequence[PhaseJson]) -> str:
-    """Sum the seconds of each phase over all attempts, such as `waiting 0.2 s, loading 1.4 s, training …`."""
-    seconds: dict[str, float] = {}
-    for phase in phases:
-        seconds[phase["phase"]] = seconds.get(phase["phase"], 0.0) + (phase["seconds"] or 0.0)
-    current = phases[-1]["phase"] if phases[-1]["seconds"] is None else None
-    return ", ".join(f"{name} {spent:.1f} s{' …' if name == current else ''}" for name, spent in seconds.items())
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
-from service.cli.estimate import elements_line, show_estimate
-from service.cli.job_view import phases_line
+from service.cli.estimate import show_estimate
+from service.cli.job_facts import phases_line, plan_facts
 from service.cli.output import (
     CliError,
     Exit,
@@ -33,6 +33,8 @@ from service.cli.terminal import console, data_output, put, put_json, put_piece
 if TYPE_CHECKING:
     from service.client import Client
     from service.client.types import DatasetJson, JobJson, JobSummaryJson, PhaseJson
+
+T = TypeVar("T")
 
 app = typer.Typer(help="Submit, follow and stop fine-tuning jobs.", no_args_is_help=True)
 
@@ -106,7 +108,8 @@ def show(job: JobId, as_json: Json = False) -> None:
     """Show a job: its state, metrics and, if it failed, the error."""
     with connect() as client:
         found = client.get_job(job)
-        spent = [] if as_json else _phases(client, job)
+        spent: list[PhaseJson] = [] if as_json else _known(client.phases, job, [])
+        ends: dict[str, str | None] = {} if as_json else _known(client.retention, job, {})
     if as_json:
         put_json(found)
         return
@@ -119,8 +122,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
-    fields |= _without_training(found)
-    fields |= _plan_facts(found)
+    fields |= plan_facts(found)
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -133,6 +135,8 @@ def show(job: JobId, as_json: Json = False) -> None:
     fields |= {name: value for name, value in (found["result"] or {}).items() if not isinstance(value, (dict, list))}
     if spent:
         fields["phases"] = phases_line(spent)
+    if kept := [f"{what} {when(end)}" for what, end in ends.items() if end is not None]:
+        fields["kept until"] = ", ".join(kept)
     if error := found["error"]:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
@@ -331,68 +335,16 @@ def watch_to_end(client: Client, job_id: str, as_json: bool) -> JobJson:
     return job
 
 
-def _plan_facts(found: JobJson) -> dict[str, object]:
-    """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
-    fields: dict[str, object] = {}
-    if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
-        fields["time limit"] = f"{duration(limit)} of training"
-    if basis := _basis(found):
-        fields |= {"basis": basis}
-    if parameters := _parameters(found):
-        fields["parameters at start"] = parameters
-    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
-    if counts:
-        fields["elements of A and B"] = elements_line(counts)
-    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
-    if adamss.get("bias") == "frozen":
-        fields["biases"] = "frozen"
-    if asa := found["asa"]:
-        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
-        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
-    return fields
-
-
-def _phases(client: Client, job: str) -> list[PhaseJson]:
+def _known(call: Callable[[str], T], job: str, unknown: T) -> T:
+    """Call a route of a job; return `unknown` where the service is older than it."""
     from service.client.errors import ApiError
 
     try:
-        return client.phases(job)
+        return call(job)
     except ApiError as error:
         if error.status != 404:
             raise
-        return []  # of a service before 0.3
-
-
-def _parameters(job: JobJson) -> str | None:
-    """Format the trained parameters before pruning: a number, or bounds with the reason until the run has counted."""
-    estimate: dict[str, Any] = job["resolved"].get("estimate") or {}
-    most, reason = estimate.get("trainable_parameters"), estimate.get("range_reason")
-    if most is None:
-        return None
-    return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
-
-
-def _without_training(job: JobJson) -> dict[str, str]:
-    """Format what a job does that trains nothing."""
-    if evaluated := job.get("evaluates"):
-        return {"evaluates": f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"}
-    if inspected := job.get("inspects"):
-        return {"measures": f"the spectrum of {inspected['model']} on {inspected['dataset']}"}
-    return {}
-
-
-def _basis(job: JobJson) -> str | None:
-    """Format basis and share of rows where they are not the weight's and all, with the cost once it is known."""
-    adamss: dict[str, Any] = (job["resolved"].get("spec") or {}).get("adamss") or {}
-    basis: str = adamss.get("basis", "weights")
-    share: float = adamss.get("row_share", 1.0)
-    if basis == "weights" and share == 1:
-        return None
-    found = (job["result"] or {}).get("calibration")
-    cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
-    if caught := (found or {}).get("caught"):
-        cost += f", catches {caught['median']:.0%} of their energy in the median module"
-    return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
+        return unknown
 
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:

@@ -295,6 +295,10 @@ class Client:
         """List the stretches of the job's time, in order; the last one of a job that has not ended has no seconds."""
         return list(self._pages(f"/jobs/{job}/phases", {}, ALL_EVENTS))
 
+    def retention(self, job: str) -> dict[str, str | None]:
+        """Return until when artifacts, checkpoints and logs of a job are kept; None is for ever, or not ended yet."""
+        return {one["what"]: one["kept_until"] for one in self._pages(f"/jobs/{job}/retention", {}, PAGE)}
+
     def log_piece(self, job: str, offset: int) -> LogPieceJson:
         """Return the training log from byte `offset`; `next` is the offset of the next piece."""
         return cast(LogPieceJson, self._get(f"/jobs/{job}/logs", {"offset": offset, "limit": LOG_BYTES}))

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy.orm import Session
-
 from adamss_core.fileio.fsync import sync_folder
-from adamss_core.spec.job import training_ids_of
 from service.datasets import repository, schemas
 from service.datasets.convert import HASHES, IMAGES, ROWS, SPLITS
 from service.datasets.identity import identify
@@ -22,7 +19,8 @@ from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.http.paging import Page, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.shared.database.tables import Dataset, Job, now
+from service.shared.database.tables import Dataset, now
+from service.shared.datasets import mark_deleted, uses_dataset
 from service.shared.errors import Conflict, NotFound, quoted_names
 from service.shared.ids import new_id
 from service.shared.jobs.job_queries import unfinished_naming
@@ -165,30 +163,13 @@ def delete(caller: Caller, dataset_id: str) -> None:
         if dataset is None:
             raise not_found(dataset_id)
         jobs = unfinished_naming(session, caller.project_id, dataset_id)
-        if users := [job.id for job in jobs if _uses(job, dataset_id)]:
+        if users := [job.id for job in jobs if uses_dataset(job, dataset_id)]:
             raise Conflict(
                 f"Unfinished jobs use this data set: {quoted_names(users)}. Cancel them or wait for their end.",
                 code="dataset_in_use",
             )
-        _forget(session, dataset)
-        dataset.deleted_at = now()
-        dataset.profile = {}  # its preview holds rows
+        mark_deleted(session, dataset)
     remove_files(caller.settings.files, dataset_id)
-
-
-def _forget(session: Session, dataset: Dataset) -> None:
-    """Take a split from those that were uploaded with it; the file is then read anew if it comes again."""
-    for other_id in dataset.profile.get("splits", {}).values():
-        other = repository.find(session, dataset.project_id, other_id, lock=True) if other_id != dataset.id else None
-        if other is not None:
-            left = {split: one for split, one in other.profile["splits"].items() if one != dataset.id}
-            other.profile = other.profile | {"splits": left}
-            other.source = None
-
-
-def _uses(job: Job, dataset_id: str) -> bool:
-    block = (job.resolved.get("spec") or job.spec)["dataset"]
-    return dataset_id in (*training_ids_of(block), block.get("eval"), block.get("test"))
 
 
 def not_found(dataset_id: str) -> NotFound:

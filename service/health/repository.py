@@ -64,7 +64,8 @@ def last_rows(session: Session, project_id: str | None = None) -> dict[str, Json
     # By the index of kinds and steps, instead of a scan of all rows.
     last = select(func.max(MetricRow.step)).where(*same).correlate(Job).scalar_subquery()
     statement = select(Job.id, MetricRow.values).join(MetricRow, and_(*same, MetricRow.step == last))
-    return dict(session.execute(statement.where(_in(project_id), Job.status.in_(LEASED))).tuples().all())
+    found = session.execute(statement.where(_in(project_id), Job.status.in_(LEASED)))
+    return {job_id: dict(values) for job_id, values in found}
 
 
 def _in(project_id: str | None) -> ColumnElement[bool]:

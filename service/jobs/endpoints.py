@@ -10,13 +10,24 @@ from adamss_core.spec import JobSpec
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
-from service.jobs import evaluating, evaluation_report, hardest, phases, replay, reports, resuming, service
+from service.jobs import (
+    evaluating,
+    evaluation_report,
+    hardest,
+    phase_times,
+    replay,
+    reports,
+    resuming,
+    retained,
+    service,
+)
 from service.jobs.evaluating import EvaluateIn
 from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
-from service.jobs.phases import PhaseOut
+from service.jobs.phase_times import PhaseOut
 from service.jobs.resuming import ResumeIn
+from service.jobs.retained import KeptOut
 from service.jobs.schemas import (
     CheckpointOut,
     EventOut,
@@ -237,7 +248,13 @@ def get_events(caller: CallerDep, job_id: JobId, after: Seq = 0, limit: Rows = 1
 @router.get("/{job_id}/phases", responses=errors(404, 422))
 def get_phases(caller: CallerDep, job_id: JobId) -> Page[PhaseOut]:
     """Where the job's time went, in order: waiting, loading, training, verifying and so on, with seconds."""
-    return phases.phases(caller, job_id)
+    return phase_times.phases(caller, job_id)
+
+
+@router.get("/{job_id}/retention", responses=errors(404, 422))
+def get_retention(caller: CallerDep, job_id: JobId) -> Page[KeptOut]:
+    """Until when the job's artifacts, checkpoints and log are kept."""
+    return retained.retained(caller, job_id)
 
 
 @router.get("/{job_id}/logs", responses=errors(404, 422))

@@ -117,7 +117,12 @@ def _resolved(
     caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str
 ) -> dict[str, Any]:
     block = spec.dataset.model_copy(update={"test": payload.dataset})
-    own = {"init_from": None, "webhook": None, "compare": [], "time_limit_seconds": None}  # of the training
+    own: dict[str, Any] = {
+        "init_from": None,
+        "webhook": None,
+        "compare": [],
+        "time_limit_seconds": None,
+    }  # of the training
     spec = spec.model_copy(update={"name": title, "dataset": block} | own)
     return {
         "spec": spec.model_dump(mode="json"),

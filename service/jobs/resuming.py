@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 
 from adamss_core.spec.job import TimeLimit
 from service.http.context import Caller
-from service.jobs import schemas
+from service.jobs import repository, schemas
 from service.jobs.schemas import JobOut
 from service.jobs.service import get, lock_inputs
 from service.jobs.time_limit import SETTING, SPEC_FIELD, effective_limit, planned_limit
 from service.projects.service import check_submit
 from service.shared.database.tables import Job, JobStatus
-from service.shared.errors import InvalidRequest
+from service.shared.errors import Conflict, InvalidRequest
 from service.shared.jobs import states
 from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
@@ -35,7 +35,7 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
     """Queue the job again, to resume from its checkpoint on whichever worker is free.
 
     Raises:
-        Conflict: the job is neither paused nor ended by its time limit.
+        Conflict: the job is neither paused nor ended by its time limit, or its checkpoints were removed.
         InvalidRequest: the limit does not exceed what is used up, or a data set was deleted since.
         TooManyRequests, TooLarge: the project's queue or storage is full.
     """
@@ -44,6 +44,7 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
         job = get(session, caller, job_id, lock=True)
         if job.status == JobStatus.FAILED and states.is_resumable(job):
             _require_more_time(caller.settings, job, limit)
+            _require_checkpoint(session, job)
             check_submit(session, caller.settings, caller.project_id)
             lock_inputs(session, caller, planned_spec(job))
         states.resume(session, job, limit)
@@ -63,6 +64,15 @@ def _require_more_time(settings: Settings, job: Job, limit: float | None) -> Non
     remedy = f"Ask the operator for a larger {SETTING}." if operators else f"Give {SPEC_FIELD} above {before:,.0f}."
     message = f"The job has used {before:,.0f} s of training, and would have {after:,.0f} s in all."
     raise InvalidRequest(f"{message} {remedy}", code="time_limit_too_small", param=SPEC_FIELD)
+
+
+def _require_checkpoint(session: Session, job: Job) -> None:
+    if job.step and not repository.checkpoints(session, job.id):
+        raise Conflict(
+            "The checkpoints of the job were removed when the time to keep them was over. Submit it again; init_from "
+            "starts it from this job's adapter.",
+            code="checkpoints_gone",
+        )
 
 
 def _replan(session: Session, settings: Settings, job: Job, limit: float | None) -> None:

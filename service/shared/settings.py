@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.shared.storage.home import Home
 
+Days = Annotated[float, Field(gt=0, le=36_500)]
 BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
 
 
@@ -102,6 +103,14 @@ class Settings(BaseSettings):
     """Days after a job's end until its metric rows move from the database to its artifact `metrics`. Default: never."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Number of newest checkpoints to keep of a job, besides the best."""
+    retain_artifacts_days: Days | None = None
+    """Days after a job's end until its artifacts are removed; a job's own `retention` goes before. Default: never."""
+    retain_checkpoints_days: Days | None = None
+    """Days after a job's end until its checkpoints are removed. Default: never."""
+    retain_logs_days: Days | None = None
+    """Days after a job's end until its training log is removed. Default: never."""
+    retain_datasets_days: Days | None = None
+    """Days until a data set is removed, from its upload or the end of the last job that used it. Default: never."""
     predict_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest time for one prediction, loading the model included."""
     predict_idle_seconds: Annotated[float, Field(gt=0)] = 300.0

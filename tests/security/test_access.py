@@ -169,7 +169,11 @@ def test_04_another_projects_ids(session_target: Target) -> None:
         more: dict[str, Any] = {"params": required_query(session_target.app, route)}
         if route.method == "POST":
             dataset = session_target.ids["dataset_id"]
-            bodies = {"evaluate": {"dataset": dataset}, "spectrum": {"dataset": {"train": dataset}}}
+            bodies = {
+                "evaluate": {"dataset": dataset},
+                "spectrum": {"dataset": {"train": dataset}},
+                "resume": {"time_limit_seconds": 60},
+            }
             more["json"] = bodies.get(route.path.rpartition("/")[2], {"inputs": ["a text"]})
         none_of_them = session_target.ids | dict.fromkeys(of_project, "x_absent")
         answer = theirs.request(route.method, route.fill(session_target.ids), **more)

@@ -73,6 +73,7 @@ function Head({ job, map, rows, done }) {
   const metric = best(job);
   const chosen = job.best_metric?.name;
   const spent = useList(job, "phases");
+  const kept = useList(job, "retention");
   const before = rows.find((row) => row.kind === "eval" && row.step === 0)?.values[`eval_${chosen}`];
   const facts = [
     ["task", job.resolved.spec.task],
@@ -98,6 +99,7 @@ function Head({ job, map, rows, done }) {
     ...baselineFacts(job.judgement),
     ...testFacts(job),
     ...phasesFact(spent),
+    ...keptFact(kept),
     ["attempt", job.attempt],
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
@@ -120,6 +122,11 @@ function phasesFact(phases) {
   const current = phases.at(-1)?.seconds === null ? phases.at(-1).phase : null;
   const shown = [...seconds].map(([name, spent]) => `${name} ${spent < 60 ? `${spent.toFixed(1)} s` : duration(spent)}${name === current ? " …" : ""}`);
   return shown.length ? [["phases", shown.join(", ")]] : [];
+}
+
+function keptFact(kept) {
+  const ends = kept.filter((one) => one.kept_until !== null).map((one) => `${one.what} ${when(one.kept_until)}`);
+  return ends.length ? [["kept until", ends.join(", ")]] : [];
 }
 
 const removes = ({ resolved }) => resolved.spec.adamss?.use_asa && resolved.spec.adamss.asa_pruned === "removed";

@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -189,3 +190,22 @@ def test_a_limit_before_the_first_step_is_an_error(
     assert not isinstance(caught.value, IncompleteRun)
     assert (caught.value.code, caught.value.where) == ("time_limit", "time_limit_seconds")
     assert (recorder.steps, recorder.checkpoints, recorder.artifacts) == ([], [], [])
+
+
+@slow
+def test_contenders_wait_until_the_job_has_made_its_steps(
+    model: Path, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no limit of their own, and what is kept for their sake does not stay behind at the limit."""
+    spec: dict[str, Any] = {"training": TRAINING, "compare": ["head"]}
+    with pytest.raises(IncompleteRun):
+        run(request(model, tmp_path, spec=job(**spec, time_limit_seconds=13)), recorder)
+    assert "comparison_started" not in recorder.event_types()
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["adapter.zip"]
+    second = again(monkeypatch)
+    result = run(request(model, tmp_path, spec=job(**spec, time_limit_seconds=31)), second).result
+    assert [(one["contender"], one["steps"]) for one in result["comparison"]["contenders"]] == [
+        ("adamss", 30),
+        ("head", 30),
+    ]
+    assert "time_limit" not in second.event_types()

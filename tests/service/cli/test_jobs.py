@@ -71,6 +71,9 @@ class Answers:
     def phases(self, job: str) -> Any:
         return [{"phase": "waiting", "seconds": 0.5}, {"phase": "training", "seconds": 2.0}]
 
+    def retention(self, job: str) -> Any:
+        return {"artifacts": "2026-12-01T10:00:00Z", "logs": None}
+
     def resume(self, job: str, time_limit_seconds: float | None) -> Any:
         return self.job | {"status": f"queued for {time_limit_seconds} s"}
 
@@ -108,6 +111,12 @@ def test_show_puts_the_baseline_beside_the_metric(printed: Any) -> None:
 
 def test_show_has_the_seconds_of_each_phase(printed: Any) -> None:
     assert "waiting 0.5 s, training 2.0 s" in " ".join(printed(jobs.show, "job_abc"))
+
+
+def test_show_says_until_when_files_are_kept(printed: Any) -> None:
+    [line] = [line for line in printed(jobs.show, "job_abc") if line.startswith("kept until")]
+    assert "artifacts 2026-12-01" in line
+    assert "logs" not in line
 
 
 def test_resume_sends_a_new_limit(printed: Any) -> None:

@@ -32,7 +32,7 @@ class PhaseOut(Out):
 
     phase: str
     """waiting (for a worker), starting (its process), loading, tokenising, decomposing, restoring (a checkpoint),
-    calibrating, training, evaluating, publishing, verifying, paused."""
+    calibrating, training, evaluating, publishing, verifying, comparing (with contenders), paused."""
     artifact: str | None
     """The artifact that is published or verified."""
     attempt: int
@@ -54,8 +54,10 @@ def phases(caller: Caller, job_id: str) -> Page[PhaseOut]:
 def between(events: Iterable[Event]) -> Iterator[PhaseOut]:
     """Yield a phase for each event that begins one, until the event after it."""
     for event, after in pairwise([*events, None]):
-        name = event and (event.data.get(PHASE) if event.type == PHASE else _BEGIN.get(event.type))
-        if event is None or name is None:
+        if event is None:
+            return
+        name: str | None = event.data.get(PHASE) if event.type == PHASE else _BEGIN.get(event.type)
+        if name is None:
             continue
         # Several hosts write events, whose clocks may differ.
         seconds = None if after is None else max(0.0, round((after.time - event.time).total_seconds(), 3))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.cli.job_view import phases_line
-from service.jobs.phases import between
+from service.cli.job_facts import phases_line
+from service.jobs.phase_times import between
 from service.shared.database.tables import Event, Job, now
 from service.shared.jobs import states
 from tests.service.support import Service, run_job

@@ -1,0 +1,75 @@
+"""Facts of a job's plan for `adamss jobs show`: limit, basis, sizes, biases and subspaces; and where its time
+went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from service.cli.estimate import elements_line
+from service.cli.output import duration
+
+if TYPE_CHECKING:
+    from service.client.types import JobJson, PhaseJson
+
+
+def plan_facts(found: JobJson) -> dict[str, object]:
+    """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
+    fields: dict[str, object] = dict(_without_training(found))
+    if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
+        fields["time limit"] = f"{duration(limit)} of training"
+    if basis := _basis(found):
+        fields |= {"basis": basis}
+    if parameters := _parameters(found):
+        fields["parameters at start"] = parameters
+    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
+    if counts:
+        fields["elements of A and B"] = elements_line(counts)
+    adamss: dict[str, Any] = found["spec"].get("adamss") or {}
+    if adamss.get("bias") == "frozen":
+        fields["biases"] = "frozen"
+    if asa := found["asa"]:
+        removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
+        fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
+    return fields
+
+
+def _parameters(job: JobJson) -> str | None:
+    """Format the trained parameters before pruning: a number, or bounds with the reason until the run has counted."""
+    estimate: dict[str, Any] = job["resolved"].get("estimate") or {}
+    most, reason = estimate.get("trainable_parameters"), estimate.get("range_reason")
+    if most is None:
+        return None
+    return f"{estimate['least_trainable_parameters']:,} to {most:,}: {reason}" if reason else f"{most:,}"
+
+
+def _without_training(job: JobJson) -> dict[str, str]:
+    """Format what a job does that trains nothing."""
+    if evaluated := job.get("evaluates"):
+        return {"evaluates": f"the {evaluated['model']} model of {evaluated['job']} on {evaluated['dataset']}"}
+    if inspected := job.get("inspects"):
+        return {"measures": f"the spectrum of {inspected['model']} on {inspected['dataset']}"}
+    return {}
+
+
+def _basis(job: JobJson) -> str | None:
+    """Format basis and share of rows where they are not the weight's and all, with the cost once it is known."""
+    adamss: dict[str, Any] = (job["resolved"].get("spec") or {}).get("adamss") or {}
+    basis: str = adamss.get("basis", "weights")
+    share: float = adamss.get("row_share", 1.0)
+    if basis == "weights" and share == 1:
+        return None
+    found = (job["result"] or {}).get("calibration")
+    cost = f", by {found['rows']} training rows in {found['seconds']:.1f} s" if found else ""
+    if caught := (found or {}).get("caught"):
+        cost += f", catches {caught['median']:.0%} of their energy in the median module"
+    return basis + (f", {share:.0%} of the rows" if share < 1 else "") + cost
+
+
+def phases_line(phases: Sequence[PhaseJson]) -> str:
+    """Sum the seconds of each phase over all attempts, such as `waiting 0.2 s, loading 1.4 s, training …`."""
+    seconds: dict[str, float] = {}
+    for phase in phases:
+        seconds[phase["phase"]] = seconds.get(phase["phase"], 0.0) + (phase["seconds"] or 0.0)
+    current = phases[-1]["phase"] if phases[-1]["seconds"] is None else None
+    return ", ".join(f"{name} {spent:.1f} s{' …' if name == current else ''}" for name, spent in seconds.items())
