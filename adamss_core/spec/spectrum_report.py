@@ -94,7 +94,7 @@ class SpectrumReport(BaseModel):
     modules: list[ModuleSpectrum]
     """Linear layers that can be adapted, in the model's order."""
     suggestion: SpectrumSuggestion
-    """Settings to begin with."""
+    """Settings to begin with, and what they rest on."""
     basis_rows: int | None = None
     """Rows that the bases of inputs and gradient were taken from; null without a data set."""
     measured_rows: int | None = None

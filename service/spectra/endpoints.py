@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from service.http.context import CallerDep
 from service.http.openapi import errors
@@ -45,7 +47,12 @@ def measure_spectrum(caller: CallerDep, response: Response, name: ModelName, pay
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
              -d '{"dataset": {"train": "ds_..."}}' http://127.0.0.1:8642/models/minilm/spectrum
     """
-    return _with_status(response, service.measure(caller, name, payload))
+    try:
+        spec = payload.job(name)
+    except ValidationError as error:
+        problems = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(problems, body=payload.model_dump(exclude_unset=True)) from error
+    return _with_status(response, service.measure(caller, spec))
 
 
 def _with_status(response: Response, found: SpectrumOut) -> SpectrumOut:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from adamss_core.spec import DatasetSpec, ProblemType, TaskName
+from adamss_core.spec import DatasetSpec, JobSpec, ProblemType, TaskName
 from adamss_core.spec.spectrum_report import SpectrumReport
 from service.http.openapi import Out
 
@@ -25,6 +25,16 @@ class SpectrumIn(BaseModel):
     """Task, as a job has it."""
     problem_type: ProblemType | None = None
     """Kind of label, as a job has it."""
+
+    def job(self, model: str) -> JobSpec:
+        """Return the spec of a job on these rows.
+
+        Raises:
+            pydantic.ValidationError: the fields contradict each other.
+        """
+        given = {"task": self.task, "problem_type": self.problem_type}
+        fields = {"name": f"Spectrum of {model}"[:120], "base_model": model, "dataset": self.dataset}
+        return JobSpec.model_validate(fields | {name: value for name, value in given.items() if value is not None})
 
 
 class SpectrumOut(Out):

@@ -22,7 +22,7 @@ from service.shared.database.tables import Job, Role, Spectrum
 from service.shared.errors import InvalidRequest, NotFound, Unavailable
 from service.shared.jobs import states
 from service.spectra import repository, weights
-from service.spectra.schemas import SpectrumIn, SpectrumOut
+from service.spectra.schemas import SpectrumOut
 
 MOST_MODULES = 2_000  # as many as `target_modules` may name
 FORMAT = "1"  # of the reports; a part of their keys
@@ -58,18 +58,22 @@ def show(caller: Caller, name: str, dataset_id: str | None) -> SpectrumOut:
     return SpectrumOut(status="measuring", model=name)
 
 
-def measure(caller: Caller, name: str, payload: SpectrumIn) -> SpectrumOut:
+def measure(caller: Caller, spec: JobSpec) -> SpectrumOut:
     """Return the spectrum of a model on a data set, or queue the job that measures it; nothing is measured twice.
+
+    Args:
+        spec: names the model and the data set with its columns.
 
     Raises:
         NotFound: no such model exists.
         InvalidRequest: the data set does not fit the model or the task.
     """
+    name, dataset = spec.base_model, spec.dataset.train
     facts = _facts(caller, name)
-    if not isinstance(payload.dataset.train, str):
+    if not isinstance(dataset, str):
         message = "The spectrum is measured on one data set. Name a single one."
         raise InvalidRequest(message, code="one_dataset", param="dataset.train")
-    plan = plan_job(caller, _spec(caller, name, facts, payload))
+    plan = plan_job(caller, _on_every_layer(caller, facts, spec))
     version = _version(caller, name)
     key = _key(name, version, plan.spec)
     with caller.db.read() as session:
@@ -77,7 +81,7 @@ def measure(caller: Caller, name: str, payload: SpectrumIn) -> SpectrumOut:
     if known is not None:
         return _ready(known)
     job_id = job.id if job else _queue(caller, plan, key, version)
-    return SpectrumOut(status="measuring", model=name, dataset=payload.dataset.train, job=job_id)
+    return SpectrumOut(status="measuring", model=name, dataset=dataset, job=job_id)
 
 
 def adaptable(facts: ModelFacts) -> list[str]:
@@ -109,15 +113,8 @@ def _key(name: str, version: str, spec: JobSpec | None = None) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _spec(caller: Caller, name: str, facts: ModelFacts, payload: SpectrumIn) -> JobSpec:
-    """Make the spec of a job that adapts every layer, as wide as energies are measured."""
-    fields: dict[str, Any] = {
-        "name": f"Spectrum of {name}"[:120],
-        "base_model": name,
-        "dataset": payload.dataset,
-    }
-    given = {field: getattr(payload, field) for field in ("task", "problem_type")}
-    spec = JobSpec(**fields | {field: value for field, value in given.items() if value is not None})
+def _on_every_layer(caller: Caller, facts: ModelFacts, spec: JobSpec) -> JobSpec:
+    """Return the spec of a job that adapts every layer, as wide as energies are measured."""
     try:
         names = adaptable(facts.for_task(resolve(caller, spec).spec.task))  # they depend on the task's head
     except SpecProblem as problem:

@@ -91,6 +91,10 @@ def test_what_does_not_fit_is_refused(service: Service) -> None:
     dataset = service.add_rows()
     several = service.client.post(PATH, json={"dataset": {"train": [dataset, dataset]}})
     assert (several.status_code, error_of(several.json())["param"]) == (422, "dataset.train")
+    both = measured(service, dataset, task="image-classification", problem_type="regression")
+    assert both.status_code == 422
+    odd = measured(service, dataset, task="token-classification", problem_type="regression")
+    assert (odd.status_code, error_of(odd.json())["code"]) == (422, "invalid_field")
     columns = service.client.post(PATH, json={"dataset": {"train": dataset, "text": "nothing"}})
     assert (columns.status_code, error_of(columns.json())["param"]) == (422, "dataset.text")
     stranger = {"authorization": f"Bearer {service.key_for('other')}"}
