@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.fileio.atomic import write_atomically
-from adamss_core.spec import JobSpec
+from adamss_core.spec import SPEC_VERSION, JobSpec
 from adamss_core.training.request import RunRequest
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
@@ -249,6 +249,8 @@ class Supervisor:
         error = (outcome.error if outcome else None) or from_exit(returncode, self._folder.log)
         if failed and outcome is not None and outcome.deterministic:
             self._fail(session, error)
+        elif failed and error["code"] == "checkpoint_format":
+            self._leave_to_later(session, error)
         elif self._reason is StopReason.TIME_LIMIT:
             self._fail(session, TIME_LIMIT)
         elif self._reason is StopReason.STALLED:
@@ -263,6 +265,11 @@ class Supervisor:
 
     def _fail(self, session: Session, error: Failure) -> None:
         states.fail(session, self._job.id, self._job.attempt, dict(error))
+
+    def _leave_to_later(self, session: Session, error: Failure) -> None:
+        """Give back a job whose checkpoint a later release has written; workers like this one leave it alone."""
+        later = SPEC_VERSION + 1
+        states.give_back(session, self._job.id, self._job.attempt, charge=False, error=dict(error), spec_version=later)
 
     def _retry(self, session: Session, error: Failure) -> None:
         """Queue another attempt after a delay, unless it would only fail in the same way."""

@@ -16,6 +16,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, Worker, now
@@ -82,6 +83,7 @@ class Sweeper(PeriodicThread):
                     pid=os.getpid(),
                     devices=self._devices,
                     resources=None if self._resources is None else self._resources.model_dump(),
+                    spec_version=SPEC_VERSION,
                     started_at=self._started_at,
                     seen_at=moment,
                 )

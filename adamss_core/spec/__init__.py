@@ -13,6 +13,7 @@ from adamss_core.spec.modules_in_full import check_modules_to_save, check_saved_
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
+from adamss_core.spec.spec_versions import EVALUATION_VERSION, SPEC_VERSION, needed_version, with_unused, without_unused
 from adamss_core.spec.targets import Targets, find_targets, match_targets, target_rule
 from adamss_core.spec.tasks import (
     ProblemType,
@@ -28,7 +29,9 @@ from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
 __all__ = [
+    "EVALUATION_VERSION",
     "SCHEDULE_FIELDS",
+    "SPEC_VERSION",
     "AdamssSpec",
     "DatasetSpec",
     "Device",
@@ -56,6 +59,7 @@ __all__ = [
     "make_plan",
     "match_targets",
     "metrics_of",
+    "needed_version",
     "plan_steps",
     "reader_of",
     "record_of",
@@ -64,4 +68,6 @@ __all__ = [
     "target_rule",
     "total_subspaces",
     "with_defaults",
+    "with_unused",
+    "without_unused",
 ]

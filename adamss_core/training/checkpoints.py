@@ -13,10 +13,12 @@ from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_file, sync_folder
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.walk import files_below
+from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from adamss_core.training.errors import TrainingError, disk_full
 
 MANIFEST = "checkpoint.json"
-FORMAT, VERSION = "adamss-checkpoint", 1
+FORMAT = "adamss-checkpoint"
+VERSION = max(CHECKPOINT_FORMATS)
 _PREFIX, _TEMPORARY = "step-", ".writing-"
 
 
@@ -98,15 +100,28 @@ class CheckpointStore:
             return f"{MANIFEST} is damaged ({error})"
         return None
 
+    def is_foreign(self, step: int) -> bool:
+        """Return whether a later release has written a checkpoint, in a format that this one does not know."""
+        try:
+            manifest = json.loads((self.path(step) / MANIFEST).read_bytes())
+            return bool(manifest["format"] == FORMAT and manifest["version"] > VERSION)
+        except (OSError, ValueError, KeyError, TypeError):  # damaged
+            return False
+
     def newest(self, damaged: Callable[[int, str], None]) -> int | None:
         """Return the step of the newest complete checkpoint, or None; report and remove newer, damaged ones.
 
         Args:
             damaged: called with step and problem of each removed checkpoint.
+
+        Raises:
+            TrainingError: checkpoint_format, where a later release has written one; it stays as it is.
         """
         for path in self.folder.glob(f"{_TEMPORARY}*"):
             _remove(path)
         for step in reversed(self.steps()):
+            if self.is_foreign(step):
+                raise _foreign(step)
             if (problem := self.problem(step)) is None:
                 return step
             damaged(step, problem)
@@ -131,6 +146,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TrainingError("checkpoint_mismatch", f"{path.name} is not an object.", hint="Start the job anew.")
     return value
+
+
+def _foreign(step: int) -> TrainingError:
+    return TrainingError(
+        "checkpoint_format",
+        f"The checkpoint of step {step} is in the format of a later release, and is left alone.",
+        hint="The job waits for a worker of that release. Start one, or submit the job again.",
+        deterministic=False,
+    )
 
 
 def _sync_and_hash(path: Path) -> str:

@@ -23,8 +23,8 @@ class TrainingError(AdamssError):
 
     Attributes:
         code: out_of_memory, nan_loss, bad_data, missing_tokenizer, model_load_failed, verification_failed, disk_full,
-            schedule_unreachable, checkpoint_mismatch, target_without_effect, time_limit, or the code of an
-            `AdamssError` of the core.
+            schedule_unreachable, checkpoint_mismatch, checkpoint_format, target_without_effect, time_limit, or the
+            code of an `AdamssError` of the core.
         message, hint, where: as in `AdamssError`.
         deterministic: whether the same job would fail in the same way again, so that a retry is pointless.
     """

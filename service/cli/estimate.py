@@ -39,6 +39,8 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     }
     if limit := plan.get("time_limit_seconds"):
         fields |= {"time limit": f"{duration(limit)} of training"}
+    if (version := plan.get("spec_version", 1)) > 1:
+        fields |= {"needs workers": f"of spec version {version} or later"}
     if chosen := plan.get("budget"):
         fields |= {"budget": chosen}
     if suggested := plan.get("suggested"):

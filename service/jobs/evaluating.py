@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from adamss_core.spec import JobSpec, SpecProblem, record_of
+from adamss_core.spec import EVALUATION_VERSION, JobSpec, SpecProblem, needed_version, record_of, without_unused
 from adamss_core.spec.class_names import match_classes
 from adamss_core.spec.job import DatasetId
 from adamss_core.spec.survey import Survey
@@ -124,8 +124,10 @@ def _resolved(
         "time_limit_seconds": None,
     }  # of the training
     spec = spec.model_copy(update={"name": title, "dataset": block} | own)
+    version = max(EVALUATION_VERSION, needed_version(spec))
     return {
-        "spec": spec.model_dump(mode="json"),
+        "spec": without_unused(spec.model_dump(mode="json"), version),
+        "spec_version": version,
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},
         "warnings": [*testing_warnings(rows), *test_warnings(caller, spec)],
         "test_rows": rows.usable - rows.unknown,
@@ -149,4 +151,5 @@ def _insert(session: Session, caller: Caller, job_id: str, resolved: dict[str, A
         retries=spec["retries"],
         total_steps=resolved["batches"],
         evaluates=job_id,
+        spec_version=resolved["spec_version"],
     )

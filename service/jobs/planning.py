@@ -15,6 +15,7 @@ from adamss_core.spec import (
     check_saved_apart,
     estimate,
     make_plan,
+    needed_version,
     schedule,
     total_subspaces,
     with_defaults,
@@ -37,7 +38,14 @@ from service.jobs.time_limit import effective_limit, limit_warnings
 from service.jobs.token_lengths import find_lengths
 from service.jobs.training_sets import group_warnings, training_ids, training_sets
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
-from service.jobs.workers import device_of, expected_seconds, find_workers, lacking_warnings, memory_warnings
+from service.jobs.workers import (
+    device_of,
+    expected_seconds,
+    find_workers,
+    lacking_warnings,
+    memory_warnings,
+    version_warnings,
+)
 from service.shared.database.tables import Dataset
 from service.shared.errors import InvalidRequest, ServiceError, merged
 
@@ -191,9 +199,12 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
     warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
     warnings += limit_warnings(caller.settings, spec, needs)
+    ancestor = case.ancestor.spec if case.ancestor is not None else None
+    version = max(needed_version(one) for one in (steps.spec, ancestor) if one is not None)
     return PlanOut(
         spec=steps.spec,
-        warnings=warnings,
+        spec_version=version,
+        warnings=[*warnings, *version_warnings(caller, version)],
         estimate=needs,
         schedule=schedule(steps.spec.adamss, subspaces),
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from adamss_core.spec import Estimate, JobSpec, ScheduleStep
+from adamss_core.spec import Estimate, JobSpec, ScheduleStep, with_unused
 from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
@@ -38,6 +38,9 @@ class PlanOut(Out):
     """Fields that the job left out, and that are as the data set's `suggestion` has them."""
     budget: str | None = None
     """What was chosen for `adamss.budget`, and why; null without one."""
+    spec_version: int = 1
+    """The least version of the spec that knows all fields which the job uses. Workers of older versions leave it to
+    others."""
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
     training_sets: list[TrainingSetOut] = Field(default=[])
@@ -199,6 +202,8 @@ class JobSummaryOut(Out):
     """Whether `POST /jobs/{id}/resume` runs it on: it is paused, or its time limit has ended it."""
     attempt: int
     """How often it has been started; above 1 after a lost worker or a restart."""
+    spec_version: int = 1
+    """The least version of the spec that a worker must understand to run it."""
     created_at: datetime
     """When it was submitted."""
     queued_at: datetime
@@ -371,8 +376,9 @@ def render(job: Job) -> JobOut:
         job.resolved.get("evaluates"),
         job.resolved.get("inspects"),
     )
-    whole = {name: getattr(job, name) for name in ("result", "spec", "resolved", "metrics_archived_at")}
+    whole = {name: getattr(job, name) for name in ("result", "spec", "metrics_archived_at")}
     whole["comparison"] = (job.result or {}).get("comparison")
+    whole["resolved"] = _resolved(job)
     return JobOut.model_validate(_summary(listed) | whole)
 
 
@@ -407,8 +413,15 @@ def _summary(listed: ListedJob) -> Json:
         "error": job.error,
         "resumable": states.is_resumable(job),
         "attempt": job.attempt,
+        "spec_version": job.spec_version,
         "created_at": job.created_at,
         "queued_at": job.queued_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+def _resolved(job: Job) -> Json:
+    """Return the plan with the defaults that its row leaves out for older workers."""
+    spec = job.resolved.get("spec")
+    return job.resolved if spec is None else job.resolved | {"spec": with_unused(spec)}

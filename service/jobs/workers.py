@@ -62,6 +62,18 @@ def lacking_warnings(spec: JobSpec, workers: Sequence[Resources]) -> list[str]:
     return warnings
 
 
+def version_warnings(caller: Caller, version: int) -> list[str]:
+    """Warn where no live worker understands this version of the spec."""
+    with caller.db.read() as session:
+        newest = repository.newest_live_version(session, caller.settings.lease_seconds)
+    if newest is None or newest >= version:
+        return []
+    return [
+        f"The job uses fields of version {version} of the spec, and the workers that are alive understand version "
+        f"{newest} at most: it waits until a newer worker is started."
+    ]
+
+
 def expected_seconds(
     caller: Caller, spec: JobSpec, facts: ModelFacts, estimate: Estimate, lengths: Lengths
 ) -> float | None:

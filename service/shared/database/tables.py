@@ -223,6 +223,8 @@ class Job(Base):
     evaluates: Mapped[str | None] = mapped_column(String(40), index=True)  # the job whose model it evaluates
     metrics_archived_at: Mapped[datetime | None]  # since then its artifact `metrics` has its metric rows
     inspects: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the `Spectrum` that it measures
+    # Least version of the spec that a worker must understand; a trigger keeps out workers that know no versions.
+    spec_version: Mapped[int] = mapped_column(Integer, server_default="1")
 
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
@@ -369,6 +371,9 @@ class Worker(Base):
     pid: Mapped[int]
     devices: Mapped[list[Any]] = mapped_column(JSON())  # devices to train on, such as ["cpu"]
     resources: Mapped[Json | None]  # fields of `service.shared.resources.Resources`; null from an older version
+    spec_version: Mapped[int] = mapped_column(
+        Integer, server_default="1"
+    )  # newest version of the spec that it understands
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
 

@@ -101,6 +101,7 @@ function Head({ job, map, rows, done }) {
     ...phasesFact(spent),
     ...keptFact(kept),
     ["attempt", job.attempt],
+    ...(job.status === "queued" && job.spec_version > 1 ? [["waits for", `a worker of spec version ${job.spec_version} or later`]] : []),
     ["created", when(job.created_at)],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
   ];

@@ -86,6 +86,8 @@ def _end_badly(how: str) -> None:
         raise ValueError("the rows\nmake no sense")
     if how == "nan":
         raise TrainingError("nan_loss", "The loss is not a number.", hint="Use a smaller learning rate.")
+    if how == "format":
+        raise TrainingError("checkpoint_format", "Of a later release.", hint="Wait.", deterministic=False)
     if how == "exit":
         sys.stderr.write("the library gave up\n")
         os._exit(7)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
 from service.shared.jobs.states.waiting import may_run, take_room_or_delay, take_turn
+
+# The attempt's checkpoints are for workers of this version and later ones.
+_CHECKPOINTS_SINCE = CHECKPOINT_FORMATS[max(CHECKPOINT_FORMATS)]
 
 LOST_WORKER = {
     "code": "worker_lost",
@@ -38,6 +42,7 @@ def claim(
             status=JobStatus.RUNNING,
             attempt=Job.attempt + 1,
             worker=worker,
+            spec_version=case((Job.spec_version < _CHECKPOINTS_SINCE, _CHECKPOINTS_SINCE), else_=Job.spec_version),
             lease_until=moment + timedelta(seconds=lease_seconds),
             started_at=func.coalesce(Job.started_at, now()),
             not_before=None,
@@ -97,6 +102,7 @@ def give_back(
     error: Json | None = None,
     delay: float = 0.0,
     step: int | None = None,
+    spec_version: int = 1,
 ) -> bool:
     """End the attempt but not the job: queue it again, or complete a requested cancel or pause.
 
@@ -104,11 +110,13 @@ def give_back(
         charge: count the attempt against `retries`; past them the job fails with `error`.
         delay: seconds before the job may be claimed again.
         step: last completed step of the attempt, None if it completed none: see `last_charged`.
+        spec_version: leave the job to workers of at least this version from now on.
     """
     statement = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(LEASED))
     job = session.execute(statement.with_for_update()).scalar_one_or_none()
     if job is None:
         return False
+    job.spec_version = max(job.spec_version, spec_version)
     _release(session, job, _Return(charge, error, delay, step))
     return True
 

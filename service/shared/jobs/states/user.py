@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from adamss_core.spec import EVALUATION_VERSION
 from adamss_core.spec.plan import TIME_LIMIT
 from service.shared.database.clock import database_now
 from service.shared.database.tables import TERMINAL, Job, JobStatus, Json, now
@@ -23,6 +24,7 @@ def submit(
     total_steps: int,
     evaluates: str | None = None,
     inspects: str | None = None,
+    spec_version: int = 1,
 ) -> Job:
     """Insert a queued job.
 
@@ -31,6 +33,7 @@ def submit(
         resolved: the plan: the spec with defaults filled in, steps, estimate.
         evaluates: id of the job whose model is evaluated; nothing is trained then.
         inspects: key of the spectrum that is measured; nothing is trained then.
+        spec_version: least version of the spec that a worker must understand.
     """
     moment = now()
     job = Job(
@@ -47,6 +50,7 @@ def submit(
         total_steps=total_steps,
         evaluates=evaluates,
         inspects=inspects,
+        spec_version=spec_version if evaluates is None and inspects is None else max(spec_version, EVALUATION_VERSION),
         attempt=0,
         failures=0,
         step=0,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Job, JobStatus, Project, now
 
@@ -14,8 +15,9 @@ FULL_SECONDS = 10.0  # delay of the jobs of a project that runs as many as it ma
 
 
 def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Build the conditions on a job that needs only a worker to run."""
-    return Job.status == JobStatus.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= moment)
+    """Build the conditions on a job that needs only a worker of this version to run."""
+    due = or_(Job.not_before.is_(None), Job.not_before <= moment)
+    return Job.status == JobStatus.QUEUED, Job.spec_version <= SPEC_VERSION, due
 
 
 def next_in_turn(session: Session, running_jobs: int | None = None) -> str | None:
