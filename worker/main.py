@@ -12,12 +12,13 @@ from time import sleep
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.shared.database.engine import Database
+from service.shared.database.engine import WORKER_CONNECTIONS, Database
+from service.shared.database.schema import SchemaState, current_revision, refuse_unknown, state_of
 from service.shared.errors import StartRefused
 from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
-from service.shared.storage.pairing import pair
+from service.shared.storage.pairing import pair, refuse_mismatch
 from service.shared.storage.permissions import keep_private
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
@@ -41,10 +42,10 @@ def run_worker(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT, then leave running jobs checkpointed and queued; return the exit status.
 
     Raises:
-        StartRefused: the database belongs to another home folder.
+        StartRefused: the database belongs to another home folder, or a later release has taken something out of it.
     """
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    db = Database(settings.resolved_database_url)
+    db = Database(settings.resolved_database_url, WORKER_CONNECTIONS + settings.worker_concurrency)
     wait_for_database(settings, db)
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
@@ -79,18 +80,33 @@ def run_worker(settings: Settings) -> int:
 
 
 def wait_for_database(settings: Settings, db: Database) -> None:
-    """Wait until the database answers and the API has migrated it; then check that it is the home folder's own.
+    """Wait until the database answers and an API has migrated it; then check that it is the home folder's own.
 
     Raises:
-        StartRefused: the database belongs to another home folder.
+        StartRefused: the database belongs to another home folder, or a later release has taken something out of it.
     """
     while True:
         try:
-            pair(settings, db)
-            return
+            refuse_mismatch(settings, db)  # first: a wrong database must not be waited for
+            if _is_migrated(db):
+                pair(settings, db)
+                return
+            logger.warning("waiting for the database: an API of this release must migrate it first")
         except SQLAlchemyError as error:
             logger.warning("waiting for the database: %s", str(error).splitlines()[0])
-            sleep(settings.sweep_seconds)
+        sleep(settings.sweep_seconds)
+
+
+def _is_migrated(db: Database) -> bool:
+    """Return whether the database has at least this release's schema.
+
+    Raises:
+        StartRefused: a later release has taken something away.
+    """
+    with db.read() as session:
+        revision = current_revision(session.connection())
+    refuse_unknown(revision)
+    return state_of(revision) is not SchemaState.OLDER
 
 
 def main() -> int:

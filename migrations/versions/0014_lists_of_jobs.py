@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.online import create_index
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -17,7 +19,7 @@ INDEXES = {
 
 def upgrade() -> None:
     for name, columns in INDEXES.items():
-        op.create_index(name, "jobs", columns)
+        create_index(name, "jobs", columns)
 
 
 def downgrade() -> None:

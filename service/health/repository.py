@@ -23,6 +23,14 @@ def live_workers(session: Session, within_seconds: float) -> int:
     return session.execute(select(func.count()).select_from(Worker).where(Worker.seen_at >= since)).scalar_one()
 
 
+def jobs_beyond_workers(session: Session, within_seconds: float) -> int:
+    """Count the queued jobs that no live worker understands; 0 without a live worker."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    newest = select(func.max(Worker.spec_version)).where(Worker.seen_at >= since).scalar_subquery()
+    statement = select(func.count()).where(Job.status == JobStatus.QUEUED, Job.spec_version > newest)
+    return session.execute(statement).scalar_one()
+
+
 def live_devices(session: Session, within_seconds: float) -> dict[str, int]:
     """Count the devices of live workers by name."""
     since = database_now(session) - timedelta(seconds=within_seconds)

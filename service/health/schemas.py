@@ -21,6 +21,9 @@ class ReadyOut(Out):
     """Whether all parts are available."""
     database: bool
     """Whether the database answers."""
+    migrated: bool
+    """Whether this process knows the database's schema. It does not where an older schema has not been migrated, or a
+    later release has removed something: restart this process with that release."""
     broker: bool
     """Whether the broker accepts messages. Without it jobs start some seconds later."""
     worker: bool

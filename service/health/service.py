@@ -6,29 +6,34 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.values import MutexValue, ValueClass
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.health import repository
 from service.health.schemas import ReadyOut
 from service.http.context import Caller, Context
 from service.shared.database.engine import Database
+from service.shared.database.schema import SchemaState, current_revision, state_of
 from service.shared.database.tables import Role, now
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 
 
 def readiness(context: Context) -> ReadyOut:
-    """Probe database, broker and workers."""
-    database = worker = False
+    """Probe database, its schema, broker and workers."""
+    database = migrated = worker = False
     try:
         with context.db.read() as session:
             database = repository.answers(session)
+            migrated = state_of(current_revision(session.connection())) in (SchemaState.CURRENT, SchemaState.NEWER)
             worker = repository.live_workers(session, context.settings.lease_seconds) > 0
     except SQLAlchemyError:
         database = False
     broker = broker_answers(context.settings)
-    return ReadyOut(ready=database and broker and worker, database=database, broker=broker, worker=worker)
+    ready = database and migrated and broker and worker
+    return ReadyOut(ready=ready, database=database, migrated=migrated, broker=broker, worker=worker)
 
 
 def scrape(registry: CollectorRegistry, caller: Caller) -> bytes:
@@ -40,6 +45,10 @@ def scrape(registry: CollectorRegistry, caller: Caller) -> bytes:
     if caller.role is not Role.ADMIN:
         registry = CollectorRegistry()
         registry.register(JobMetrics(caller.db, caller.project_id))
+    elif ValueClass is not MutexValue:  # this is one of several API processes, each of which has its own numbers
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        register(registry, caller)
     return generate_latest(registry)
 
 

@@ -307,7 +307,7 @@ def test_presets_fill_the_form_and_the_schedule_is_drawn(tab: Tab, up: Up, job: 
 
 
 def test_missing_worker_shows_a_notice(tab: Tab, job: dict[str, Any]) -> None:
-    body = json.dumps({"ready": False, "database": True, "broker": True, "worker": False})
+    body = json.dumps({"ready": False, "database": True, "migrated": True, "broker": True, "worker": False})
     tab.page.route("**/readyz", lambda route: route.fulfill(body=body, content_type="application/json"))
     tab.open("/")
     tab.page.reload()

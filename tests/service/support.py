@@ -7,26 +7,26 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies import models as dependants
 from fastapi.testclient import TestClient
 
+from adamss_core.spec import SPEC_VERSION
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
 from service.http.app import create_app
 from service.http.context import Context
 from service.keys.service import own_key
 from service.shared.database.engine import Database
-from service.shared.database.migrate import upgrade
-from service.shared.database.tables import Artifact, Dataset, Event, Job, JobStatus, MetricRow, SubspaceMap, now
+from service.shared.database.tables import Artifact, Dataset, Event, Job, JobStatus, MetricRow, SubspaceMap, Worker, now
 from service.shared.ids import new_id
 from service.shared.jobs import states
 from service.shared.settings import Settings
+from tests.databases import make_database
 from tests.processes import FORKSERVER
 
 BASE_URL = "http://127.0.0.1:8642"
@@ -143,21 +143,11 @@ def _copy(service: Service) -> str:
     return dataset_id
 
 
-@cache
-def _migrated_database() -> bytes:
-    """An empty database as the migrations leave it: to run them again for each of 600 services takes half a minute."""
-    with TemporaryDirectory() as home:
-        settings = Settings(home=Path(home))
-        upgrade(settings)
-        return settings.files.database.read_bytes()
-
-
 @contextmanager
 def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator[Service]:
     """Starts an app; with `facts`, what the real inspection found out about the tiny model is known already."""
-    if settings.database_url is None and not (database := settings.files.database).exists():
-        database.parent.mkdir(parents=True, exist_ok=True)
-        database.write_bytes(_migrated_database())
+    if settings.database_url is None:
+        make_database(settings)
     app = create_app(settings, FORKSERVER)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
@@ -205,8 +195,12 @@ def jsonl(*items: Any) -> str:
 
 
 def run_job(service: Service, job_id: str) -> int:
-    """Claims a job as a worker would; returns its attempt."""
+    """Claims a job as a worker would that has died since; returns its attempt."""
     with service.db.write() as session:
+        past = now() - timedelta(hours=1)
+        known = {"host": "host", "pid": 1, "devices": [], "spec_version": SPEC_VERSION}
+        session.merge(Worker(id="worker-1", started_at=past, seen_at=past, **known))
+        session.flush()
         job = states.claim(session, job_id, "worker-1", 60.0)
         assert job is not None
         return job.attempt

@@ -20,6 +20,7 @@ from service.shared.database.tables import Artifact, Base, Checkpoint, Event, Jo
 from service.shared.ids import new_id
 from service.shared.settings import Settings
 from service.shared.storage.pairing import pair
+from tests.databases import make_database
 
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"
@@ -45,7 +46,7 @@ class Service:
         self.settings, self.fake = settings, fake
         settings.resolved_home.mkdir(parents=True, exist_ok=True)
         self.db = Database(settings.resolved_database_url)
-        Base.metadata.create_all(self.db.engine)
+        make_database(settings)
         pair(settings, self.db)
         with self.db.write() as session:
             session.add(Project(id=PROJECT, name="test", created_at=now()))

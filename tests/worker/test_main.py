@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
+from sqlalchemy import text
 
+from adamss_core.spec import SPEC_VERSION
 from service.shared.database.tables import JobStatus, Worker
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, make_celery
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
@@ -143,6 +145,31 @@ def test_a_run_that_crashes_fails_with_words_and_the_queue_flows_on(service: Ser
         assert job.error["hint"]
         assert service.events(job.id)[-1].type == "failed"
         assert service.artifacts(job.id) == []
+
+
+def test_a_job_with_a_later_checkpoint_is_left_to_others_uncharged(service: Service) -> None:
+    job_id = service.add_job("steps=20 end=format")
+    with service.worker():
+        wait_until(lambda: service.job(job_id).spec_version == SPEC_VERSION + 1)
+        wait_for(service, service.add_job("steps=2"), JobStatus.SUCCEEDED)
+    job = service.job(job_id)
+    assert (job.status, job.attempt, job.failures) == (JobStatus.QUEUED, 1, 0)
+    assert service.events(job_id)[-1].data["reason"]["code"] == "checkpoint_format"
+
+
+@pytest.mark.parametrize(
+    ("revision", "words", "ends"), [("0014", "must migrate it first", False), ("9.9999", "schema 9.9999", True)]
+)
+def test_a_worker_does_not_start_on_a_schema_that_it_does_not_know(
+    service: Service, revision: str, words: str, ends: bool
+) -> None:
+    with service.db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    log = service.settings.resolved_home / "worker.log"
+    with service.worker() as process:
+        wait_until(lambda: words in log.read_text())
+        assert (process.wait(20) == 1) if ends else process.poll() is None
+    assert service.count(Worker) == 0
 
 
 def test_cancel_and_pause_of_running_jobs(service: Service) -> None:

@@ -27,8 +27,11 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-# Keep one connection open per concurrent request: opening one costs milliseconds, and would do so under load.
-_POOL = {"pool_size": 20, "max_overflow": 20}
+# Most connections of a process; PostgreSQL has 100 for all. Half of them stay open: opening one costs milliseconds,
+# and would do so under load.
+API_CONNECTIONS, LEAST_API_CONNECTIONS = 40, 10  # one for each request under way; of all API processes together
+WORKER_CONNECTIONS = 10  # of sweeper, collector, webhooks; one for each running job comes to them
+TRAINING_CONNECTIONS = 4
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 
 
@@ -44,11 +47,17 @@ def is_disk_full(error: BaseException) -> bool:
     return code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlstate", None) == _DISK_FULL
 
 
-def make_engine(url: str) -> Engine:
+def api_connections(processes: int) -> int:
+    """Return the connections of one of several API processes."""
+    return max(LEAST_API_CONNECTIONS, API_CONNECTIONS // processes)
+
+
+def make_engine(url: str, connections: int = API_CONNECTIONS) -> Engine:
     """Make an engine for SQLite (WAL, foreign keys, BEGIN IMMEDIATE for writers) or PostgreSQL."""
+    pool = {"pool_size": connections // 2, "max_overflow": connections - connections // 2}
     if not url.startswith("sqlite"):
-        return create_engine(url, **_POOL, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
-    engine = create_engine(url, **_POOL, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        return create_engine(url, **pool, pool_pre_ping=True, connect_args=dict(_POSTGRESQL))
+    engine = create_engine(url, **pool, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:
@@ -65,17 +74,24 @@ def make_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        writing = connection.get_execution_options().get("adamss_write", False)
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":  # of the long steps of a migration
+            return
+        writing = options.get("adamss_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
 
 
 class Database:
-    """Source of sessions for reading and for writing; made at start-up, never at import."""
+    """Source of sessions for reading and for writing; made at start-up, never at import.
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    Args:
+        connections: most that this process opens at a time.
+    """
+
+    def __init__(self, url: str, connections: int = API_CONNECTIONS) -> None:
+        self.engine = make_engine(url, connections)
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(adamss_write=True), expire_on_commit=False)
 

@@ -75,6 +75,9 @@ function Ready() {
   if (!state || state.ready) return null;
   const missing = state.unreachable ? [] : ["database", "broker", "worker"].filter((part) => !state[part]);
   const onlyWorker = missing.join() === "worker";
+  if (state.migrated === false && state.database) {
+    return html`<p class="notice" role="status">The database has the schema of another release. Restart the service with that release.</p>`;
+  }
   return html`<p class="notice" role="status">${onlyWorker
     ? html`No active worker: jobs stay queued. Start one with <code>adamss worker</code>, or run <code>adamss doctor</code>.`
     : html`Unreachable: ${missing.join(", ") || "the service"}. Run <code>adamss doctor</code> for remedies.`}</p>`;

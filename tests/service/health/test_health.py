@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from service.keys.service import create_key, identify
 from service.shared.database.tables import Job, JobStatus, Role, Worker, now
@@ -32,7 +32,7 @@ def test_liveness_needs_nothing(service: Service) -> None:
 def test_ready_once_a_worker_was_heard_from(any_service: Service) -> None:
     response = any_service.client.get("/readyz", headers={"authorization": ""})
     assert response.status_code == 503
-    assert response.json() == {"ready": False, "database": True, "broker": True, "worker": False}
+    assert response.json() == {"ready": False, "database": True, "migrated": True, "broker": True, "worker": False}
     beat(any_service, 1)
     assert any_service.client.get("/readyz").json()["ready"] is True
     beat(any_service, any_service.settings.lease_seconds + 5)
@@ -44,7 +44,16 @@ def test_not_ready_without_a_broker(settings: Settings) -> None:
         beat(service, 1)
         state = service.client.get("/readyz")
         assert state.status_code == 503
-        assert state.json() == {"ready": False, "database": True, "broker": False, "worker": True}
+        assert state.json() == {"ready": False, "database": True, "migrated": True, "broker": False, "worker": True}
+
+
+@pytest.mark.parametrize(("revision", "known"), [("0001", False), ("9999", True), ("9.9999", False)])
+def test_not_ready_on_a_schema_that_this_release_does_not_know(service: Service, revision: str, known: bool) -> None:
+    beat(service, 1)
+    with service.db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    answer = service.client.get("/readyz")
+    assert (answer.status_code, answer.json()["migrated"]) == (200 if known else 503, known)
 
 
 def test_numbers_for_prometheus(any_service: Service) -> None:

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from service.shared.database.engine import make_engine
-from service.shared.database.migrate import migrations_folder
+from service.shared.database.schema import migrations_folder
 from service.shared.settings import Settings
 
 ROOT = Path(__file__).parents[4]

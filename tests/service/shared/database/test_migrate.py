@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, inspect, select, table
+from alembic.operations import Operations
+from sqlalchemy import Column, column, inspect, select, table, text
 
-from service.shared.database.engine import Database, make_engine
-from service.shared.database.migrate import _config, upgrade
+from migrations import online
+from service.shared.database.engine import Database
+from service.shared.database.migrate import config_for, open_for_migration, upgrade
+from service.shared.database.schema import SchemaState, current_revision, known_revisions, major_of, state_of
 from service.shared.database.tables import Base, MetricRow, now
+from service.shared.errors import StartRefused
 from service.shared.settings import Settings
 
 
@@ -42,22 +47,19 @@ def test_many_may_start_at_once(any_settings: Settings) -> None:
 
 def test_the_way_back_leaves_nothing(any_settings: Settings) -> None:
     upgrade(any_settings)
-    engine = make_engine(any_settings.resolved_database_url)
-    with engine.execution_options(adamss_write=True).begin() as connection:
-        command.downgrade(_config(any_settings, connection), "base")
-    assert inspect(engine).get_table_names() == ["alembic_version"]
-    engine.dispose()
+    with open_for_migration(any_settings) as connection:
+        command.downgrade(config_for(connection), "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
 
 
 def test_metrics_of_an_older_database_keep_their_numbers(any_settings: Settings) -> None:
     """What 0007 copies out of the JSON, rows without it and values that were no number among them."""
     upgrade(any_settings)
-    engine = make_engine(any_settings.resolved_database_url)
     own = {"job_id": "job_1", "attempt": 1, "kind": "train", "epoch": 0.0, "time": now()}
     logged: list[dict[str, float | None]] = [{"loss": 0.5, "grad_norm": 2.0}, {"loss": None}, {"loss": 1}]
     rows = [own | {"seq": step, "step": step, "values": values} for step, values in enumerate(logged)]
-    with engine.execution_options(adamss_write=True).begin() as connection:
-        command.downgrade(_config(any_settings, connection), "0006")
+    with open_for_migration(any_settings) as connection:
+        command.downgrade(config_for(connection), "0006")
         connection.execute(Base.metadata.tables["projects"].insert(), {"id": "p", "name": "p", "created_at": now()})
         job = {"id": "job_1", "project_id": "p", "name": "j", "status": "running", "spec": {}, "resolved": {}}
         times = {"created_at": now(), "queued_at": now()}
@@ -65,7 +67,80 @@ def test_metrics_of_an_older_database_keep_their_numbers(any_settings: Settings)
         before = [column for column in MetricRow.__table__.columns if column.name not in ("loss", "grad_norm")]
         older = table("metrics", *(Column(column.name, column.type) for column in before))
         connection.execute(older.insert(), rows)
-        command.upgrade(_config(any_settings, connection), "head")
+        connection.commit()
+        command.upgrade(config_for(connection), "head")
         found = connection.execute(select(MetricRow.loss, MetricRow.grad_norm).order_by(MetricRow.seq)).all()
     assert [tuple(row) for row in found] == [(0.5, 2.0), (None, None), (1.0, None)]
-    engine.dispose()
+
+
+def set_revision(settings: Settings, revision: str) -> None:
+    db = Database(settings.resolved_database_url)
+    with db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    db.close()
+
+
+def test_a_schema_that_a_later_release_has_extended_is_left_alone(any_settings: Settings) -> None:
+    upgrade(any_settings)
+    set_revision(any_settings, "9999")
+    upgrade(any_settings)
+    with open_for_migration(any_settings) as connection:
+        assert state_of(current_revision(connection)) is SchemaState.NEWER
+
+
+def test_a_schema_that_a_later_release_has_reduced_is_refused(any_settings: Settings) -> None:
+    upgrade(any_settings)
+    set_revision(any_settings, "9.9999")
+    with pytest.raises(StartRefused, match=r"schema 9\.9999.*Install that release"):
+        upgrade(any_settings)
+
+
+def test_revisions_count_up_and_majors_never_go_back() -> None:
+    revisions = list(reversed(known_revisions()))
+    assert sorted(int(revision.rpartition(".")[2]) for revision in revisions) == list(range(1, len(revisions) + 1))
+    majors = [major_of(revision) for revision in revisions]
+    assert majors == sorted(majors)
+    assert majors[0] == 1
+
+
+def test_a_migration_tries_again_for_a_lock_and_lets_writers_pass(settings: Settings, postgres_url: str) -> None:
+    """A reader's open transaction holds `jobs`; a writer that comes later must not wait for the migration behind it."""
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    upgrade(settings)
+    with open_for_migration(settings) as connection:
+        command.downgrade(config_for(connection), "0014")
+    db = Database(settings.resolved_database_url)
+    with ThreadPoolExecutor(1) as pool:
+        with db.read() as reader:
+            reader.execute(text("SELECT count(*) FROM jobs"))
+            migration = pool.submit(upgrade, settings)
+            for _ in range(30):  # some of these meet the migration while it waits
+                with db.write() as session:
+                    session.execute(text("SET LOCAL lock_timeout = '2s'"))  # longer than the migration's own
+                    session.execute(text("UPDATE jobs SET step = 1"))
+                sleep(0.05)
+            assert not migration.done()
+        migration.result(timeout=60)
+    db.close()
+
+
+def test_backfills_and_indexes_are_built_beside_writers(any_settings: Settings) -> None:
+    """A writer with short patience goes on during each step, and rows of several batches are all filled."""
+    upgrade(any_settings)
+    db = Database(any_settings.resolved_database_url)
+    with db.write() as session:
+        session.execute(text("CREATE TABLE filled (a INTEGER, b INTEGER, c INTEGER, PRIMARY KEY (a, b))"))
+        session.execute(table("filled", column("a"), column("b")).insert(), [{"a": n // 7, "b": n} for n in range(50)])
+    filled = table("filled", column("a"), column("b"), column("c"))
+    with open_for_migration(any_settings) as connection:
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+        with Operations.context(context), context.begin_transaction(_per_migration=True):
+            online.backfill(filled, ["a", "b"], {"c": filled.c.a + filled.c.b}, batch=8)
+            online.create_index("ix_filled_c", "filled", ["c"])
+            online.create_index("ix_filled_c", "filled", ["c"])
+    with db.read() as session:
+        rows = session.execute(select(filled.c.a, filled.c.b, filled.c.c)).all()
+        assert len(rows) == 50
+        assert all(c == a + b for a, b, c in rows)
+        assert [index["name"] for index in inspect(session.connection()).get_indexes("filled")] == ["ix_filled_c"]
+    db.close()
