@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import compose
 from tests.faults.postgres import Postgres
+from tests.faults.previous_release import unpack
 from tests.faults.topology import SetUp, Topology
 from tests.worker.redis_server import RedisServer
 
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick(*set_ups): part of `make test` on these set-ups")
     config.addinivalue_line("markers", "only(*set_ups): the fault is not one of the other set-up")
     config.addinivalue_line("markers", "core: needs the real core in its training processes")
+    config.addinivalue_line("markers", "unmigrated: begins with a database without tables")
     config.addinivalue_line("markers", "core_in_full: has it where the whole matrix is run")
 
 
@@ -67,6 +69,15 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of the release before this one."""
+    folder = tmp_path_factory.mktemp("previous")
+    if (reason := unpack(folder)) is not None:
+        pytest.skip(reason)
+    return folder
+
+
 @pytest.fixture
 def topology(
     request: pytest.FixtureRequest,
@@ -85,6 +96,9 @@ def topology(
         servers = {"postgres": request.getfixturevalue("own_postgres"), "redis": request.getfixturevalue("redis")}
     wanted = ("core", "core_in_full") if ALL else ("core",)
     fake = not any(request.node.get_closest_marker(name) for name in wanted)
-    made = Topology(tmp_path / "home", set_up, model=tiny_model, facts=tiny_facts, fake=fake, **servers)
+    migrated = request.node.get_closest_marker("unmigrated") is None
+    made = Topology(
+        tmp_path / "home", set_up, model=tiny_model, facts=tiny_facts, fake=fake, migrated=migrated, **servers
+    )
     yield made
     made.close()

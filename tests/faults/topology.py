@@ -96,6 +96,7 @@ class Topology(Service):
     Args:
         model: folder of a tiny model, with what its inspection found out (`facts`).
         fake: whether a stand-in takes the core's place in training processes.
+        migrated: whether the database has the newest schema, and the model's facts, before the first process starts.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Topology(Service):
         postgres: Postgres | None = None,
         redis: RedisServer | None = None,
         fake: bool,
+        migrated: bool = True,
     ) -> None:
         self.set_up, self.fake = set_up, fake
         self.postgres, self.redis = postgres, redis
@@ -117,10 +119,11 @@ class Topology(Service):
         self.settings = Settings(**{**parts, **own, **TIMES})
         home.mkdir(parents=True, exist_ok=True)
         shutil.copytree(model, self.settings.files.model(MODEL))
-        upgrade(self.settings)
         self.db = Database(self.settings.resolved_database_url)
         self._facts = facts
-        self._know_model()
+        if migrated:
+            upgrade(self.settings)
+            self._know_model()
         self.http = httpx.Client(
             base_url=self.settings.resolved_url, headers={"authorization": f"Bearer {KEY}"}, timeout=60.0
         )
@@ -183,13 +186,20 @@ class Topology(Service):
     def start_worker(self, **environment: str) -> Process:
         return self._start("worker", [sys.executable, "-m", "worker.main"], environment)
 
+    def of_release(self, source: Path) -> dict[str, str]:
+        """The environment in which a process runs another release's source."""
+        parts = [str(source / "tests" / "worker" / "fake_core")] * self.fake + [str(source)]
+        return {"PYTHONPATH": os.pathsep.join(parts)}
+
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
         plain["ADAMSS_LENGTH_SAMPLE"] = "0"
+        path = environment.get("PYTHONPATH", self.python_path)
         with (self.settings.resolved_home / f"{name}.log").open("ab") as log:
             popen = subprocess.Popen(
                 command,
-                env={**plain, **self.environment, "PYTHONPATH": self.python_path, **environment},
+                cwd=path.rpartition(os.pathsep)[2],  # the first place where `python -m` looks
+                env={**plain, **self.environment, "PYTHONPATH": path, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
