@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import CliError, Json, connect, examples, print_fields, print_table, size, when
+from service.cli.output import CliError, Json, connect, examples, print_fields, print_rest, print_table, size, when
 from service.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def list_datasets(
     print_table(
         ["ID", "NAME", "ROWS", "SIZE", "UPLOADED"], rows, "No data sets. Upload one: adamss datasets upload FILE"
     )
+    print_rest(datasets)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from service.cli.output import (
     examples,
     number,
     print_fields,
+    print_rest,
     print_table,
     when,
 )
@@ -101,6 +102,7 @@ def list_jobs(
     ]
     titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS"]
     print_table(titles, rows, "No jobs. Begin with: adamss init")
+    print_rest(found)
 
 
 @app.command()
@@ -122,7 +124,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
-    fields |= plan_facts(found)
+    fields |= _waits_for(found) | plan_facts(found)
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -345,6 +347,13 @@ def _known(call: Callable[[str], T], job: str, unknown: T) -> T:
         if error.status != 404:
             raise
         return unknown
+
+
+def _waits_for(job: JobJson) -> dict[str, object]:
+    """Return what a queued job with newer fields waits for; empty for all others."""
+    version = job.get("spec_version", 1)
+    waits = job["status"] == "queued" and version > 1
+    return {"waits for": f"a worker of spec version {version} or later"} if waits else {}
 
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:

@@ -17,6 +17,9 @@ from service.cli.terminal import console, on_terminal, put, put_cells
 
 if TYPE_CHECKING:
     from service.client import ApiError, Client
+    from service.client.types import Listing
+
+COUNTED = 10_000  # entries up to which the service counts a list
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, such as job_4k7…")]
@@ -128,6 +131,13 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]], empty: 
     for row in rows:
         table.add_row(*(Text(visible(_text(value))) for value in row))
     console().print(table)
+
+
+def print_rest(found: Listing[Any]) -> None:
+    """Say how many entries a list has beyond the limit, beside its table and not in it."""
+    if found.total is not None and found.total > len(found):
+        total = f"{found.total:,}" + (" or more" if found.total >= COUNTED else "")
+        put(f"{len(found):,} of {total} shown; --limit takes a larger number.", err=True)
 
 
 def print_fields(fields: dict[str, object]) -> None:

@@ -32,6 +32,7 @@ from service.client.types import (
     EventJson,
     JobJson,
     JobSummaryJson,
+    Listing,
     LogPieceJson,
     MetricJson,
     PhaseJson,
@@ -104,9 +105,9 @@ class Client:
         body = {"hub_id": hub_id, "split": split, **options}
         return cast(DatasetJson, self._send("POST", "/datasets", json=body, timeout=UPLOAD_TIMEOUT).json())
 
-    def datasets(self, limit: int = 100) -> list[DatasetJson]:
+    def datasets(self, limit: int = 100) -> Listing[DatasetJson]:
         """List data sets, newest first."""
-        return list(self._pages("/datasets", {}, limit))
+        return self._listing("/datasets", {}, limit)
 
     def dataset(self, dataset: str) -> DatasetJson:
         return cast(DatasetJson, self._get(f"/datasets/{dataset}"))
@@ -201,9 +202,9 @@ class Client:
 
     def list_jobs(
         self, status: str | None = None, name: str | None = None, limit: int = 50, *, evaluates: str | None = None
-    ) -> list[JobSummaryJson]:
+    ) -> Listing[JobSummaryJson]:
         """List jobs, newest first, without spec and plan; with `evaluates`, the evaluations of that job's model."""
-        return list(self._pages("/jobs", {"status": status, "name": name, "evaluates": evaluates}, limit))
+        return self._listing("/jobs", {"status": status, "name": name, "evaluates": evaluates}, limit)
 
     def cancel(self, job: str) -> JobJson:
         return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())
@@ -407,6 +408,13 @@ class Client:
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._send("GET", path, params=params, repeat=True).json()
+
+    def _listing(self, path: str, params: Mapping[str, Any], limit: int) -> Listing[Any]:
+        """Read pages up to `limit` entries; the first one has the number of all."""
+        first = self._get(path, {**params, "limit": min(limit, PAGE)})
+        found, left = first["data"][:limit], limit - len(first["data"])
+        rest = self._pages(path, {**params, "after": first["next"]}, left) if first["has_more"] else ()
+        return Listing([*found, *rest], first.get("total"))
 
     def _pages(self, path: str, params: Mapping[str, Any], limit: int) -> Iterator[Any]:
         left, query = limit, dict(params)

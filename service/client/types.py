@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from collections.abc import Iterable
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
+
+T = TypeVar("T")
 
 Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -154,6 +157,7 @@ class JobSummaryJson(TypedDict):
     status: Status
     progress: ProgressJson
     attempt: int
+    spec_version: NotRequired[int]  # absent from services before 0.3
     error: ProblemJson | None
     resumable: NotRequired[bool]  # absent from services before 0.3
     asa: AsaCountsJson | None
@@ -285,3 +289,15 @@ class ArtifactJson(TypedDict):
     size_bytes: int
     sha256: str
     manifest: dict[str, Any]
+
+
+class Listing(list[T]):
+    """The entries of a list up to a limit.
+
+    Attributes:
+        total: entries of the whole list, counted up to 10,000; None from a service before 0.3.
+    """
+
+    def __init__(self, entries: Iterable[T] = (), total: int | None = None) -> None:
+        super().__init__(entries)
+        self.total = total

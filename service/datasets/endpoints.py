@@ -20,6 +20,8 @@ from service.http.paging import After, Limit, Page
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
+FORM_FIELDS = 8  # of a form that is parsed, for its error to name one
+
 DatasetId = Annotated[str, Path(description="Id of a data set, such as ds_4k7f2m9xq3.", max_length=60)]
 
 
@@ -27,15 +29,18 @@ async def read_body(request: Request) -> AsyncIterator[UploadFile | HubDatasetIn
     """Parse a multipart form with a file, or a JSON body that names a data set on the hub.
 
     Raises:
-        RequestValidationError: the body is neither.
+        RequestValidationError: the body is neither, or the form has another field.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         yield await _hub_body(request)
         return
-    async with request.form(max_files=1, max_fields=1) as form:
+    async with request.form(max_files=1, max_fields=FORM_FIELDS) as form:
         file = form.get("file")
         if not isinstance(file, StarletteUploadFile):
             raise RequestValidationError([{"type": "missing", "loc": ("body", "file"), "msg": "", "input": None}])
+        if unknown := next((name for name in form if name != "file"), None):
+            problem = {"type": "extra_forbidden", "loc": ("body", unknown), "msg": "", "input": None}
+            raise RequestValidationError([problem], body={unknown: None})
         yield UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers)
 
 

@@ -17,7 +17,7 @@ from service.datasets.identity import identify
 from service.datasets.schemas import DatasetOut
 from service.datasets.upload import read_upload
 from service.http.context import Caller
-from service.http.paging import Page, cursor, parse_cursor, split
+from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.projects.service import check_storage
 from service.shared.database.tables import Dataset, now
 from service.shared.datasets import mark_deleted, uses_dataset
@@ -143,9 +143,10 @@ def remove_files(files: Home, dataset_id: str) -> None:
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
     with caller.db.read() as session:
         page = repository.page(session, caller.project_id, parse_cursor(after), limit + 1)
+        total = count(session, repository.listed(caller.project_id), after)
     rows, more = split(page, limit)
     end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
-    return Page(data=[schemas.render(row) for row in rows], has_more=more, next=end)
+    return Page(data=[schemas.render(row) for row in rows], has_more=more, total=total, next=end)
 
 
 def show(caller: Caller, dataset_id: str) -> DatasetOut:

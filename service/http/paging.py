@@ -6,10 +6,12 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
+from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy.orm import Session
 
 from service.shared.errors import InvalidRequest
 
@@ -21,6 +23,9 @@ After = Annotated[
 ]
 
 
+COUNTED = 10_000  # entries of a list that are counted, by an index, in milliseconds
+
+
 class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
@@ -29,6 +34,10 @@ class Page(BaseModel, Generic[T]):
     object: Literal["list"] = Field(default="list", description='Always "list".')
     data: list[T] = Field(description="The entries.")
     has_more: bool = Field(description="Whether more entries follow.")
+    total: int | None = Field(
+        default=None,
+        description=f"Entries of the whole list, counted on its first page up to {COUNTED:,}; else null.",
+    )
     next: str | int | None = Field(
         default=None, description="Value of `after` for the next page; null on an empty page."
     )
@@ -56,6 +65,18 @@ def parse_cursor(text: str | None) -> tuple[datetime, str] | None:
         return parsed.astimezone(UTC), identity
     except (ValueError, OverflowError, binascii.Error) as error:
         raise _bad_cursor() from error
+
+
+def count(session: Session, entries: Select[Any], after: str | None) -> int | None:
+    """Count the entries of a whole list, up to COUNTED; None beyond its first page, whose reader knows the number.
+
+    Args:
+        entries: selects the list's entries, without order and limit.
+    """
+    if after is not None:
+        return None
+    some = entries.with_only_columns(literal_column("1"), maintain_column_froms=True).limit(COUNTED).subquery()
+    return session.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def split(rows: Sequence[T], limit: int) -> tuple[list[T], bool]:

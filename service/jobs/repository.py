@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.orm import Session, defer
 
 from service.jobs.curve import Row
@@ -55,30 +55,36 @@ def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) 
 
 
 def page(
-    session: Session,
-    project_id: str,
-    status: Sequence[JobStatus],
-    name: str | None,
-    evaluates: str | None,
-    after: tuple[datetime, str] | None,
-    limit: int,
+    session: Session, wanted: Sequence[ColumnElement[bool]], after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[ListedJob]:
-    """List a page of the project's jobs, newest first."""
+    """List a page of jobs, newest first.
+
+    Args:
+        wanted: conditions on the jobs, as `conditions` builds them.
+    """
     paths = ("task",), ("problem_type",), ("base_model",), ("training", "metric_for_best")
     shown = [Job.resolved[("spec", *path)].as_string() for path in paths]
     slim = (defer(Job.spec, raiseload=True), defer(Job.resolved, raiseload=True))
     shown += [Job.resolved[name] for name in ("evaluates", "inspects")]
-    statement = select(Job, *shown).options(*slim).where(Job.project_id == project_id)
-    if status:
-        statement = statement.where(Job.status.in_(status))
-    if name is not None:
-        statement = statement.where(Job.name == name)
-    if evaluates is not None:
-        statement = statement.where(Job.evaluates == evaluates)
+    statement = select(Job, *shown).options(*slim).where(*wanted)
     if after is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < after)
     found = session.execute(statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))
     return [ListedJob(*row) for row in found]
+
+
+def conditions(
+    project_id: str, status: Sequence[JobStatus], name: str | None, evaluates: str | None
+) -> list[ColumnElement[bool]]:
+    """Build the conditions on the jobs of a list."""
+    wanted: list[ColumnElement[bool]] = [Job.project_id == project_id]
+    if status:
+        wanted.append(Job.status.in_(status))
+    if name is not None:
+        wanted.append(Job.name == name)
+    if evaluates is not None:
+        wanted.append(Job.evaluates == evaluates)
+    return wanted
 
 
 def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:
@@ -197,6 +203,12 @@ def live_resources(session: Session, within_seconds: float) -> list[Json]:
     since = database_now(session) - timedelta(seconds=within_seconds)
     found = session.scalars(select(Worker.resources).where(Worker.seen_at >= since))
     return [resources for resources in found if resources is not None]
+
+
+def newest_live_version(session: Session, within_seconds: float) -> int | None:
+    """Return the newest version of the spec that a live worker understands; None without a live worker."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    return session.execute(select(func.max(Worker.spec_version)).where(Worker.seen_at >= since)).scalar_one()
 
 
 def finished_with(session: Session, project_id: str, base_model: str, task: str, limit: int) -> Sequence[Job]:

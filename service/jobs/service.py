@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
-from adamss_core.spec import JobSpec
+from adamss_core.spec import JobSpec, without_unused
 from service.http.context import Caller
-from service.http.paging import Page, cursor, parse_cursor, split
+from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
 from service.jobs.planning import plan_job, refusal
@@ -81,11 +82,13 @@ def create(caller: Caller, insert: Callable[[Session], Job], idempotency_key: st
 def list_jobs(
     caller: Caller, status: list[JobStatus], name: str | None, evaluates: str | None, after: str | None, limit: int
 ) -> Page[JobSummaryOut]:
+    wanted = repository.conditions(caller.project_id, status, name, evaluates)
     with caller.db.read() as session:
-        jobs = repository.page(session, caller.project_id, status, name, evaluates, parse_cursor(after), limit + 1)
+        jobs = repository.page(session, wanted, parse_cursor(after), limit + 1)
+        total = count(session, select(Job).where(*wanted), after)
     rows, more = split(jobs, limit)
     end = cursor(rows[-1].job.created_at, rows[-1].job.id) if rows else None
-    return Page(data=[schemas.summarise(row) for row in rows], has_more=more, next=end)
+    return Page(data=[schemas.summarise(row) for row in rows], has_more=more, total=total, next=end)
 
 
 def show(caller: Caller, job_id: str) -> JobOut:
@@ -159,12 +162,14 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
 def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
     check_submit(session, caller.settings, caller.project_id)
     lock_inputs(session, caller, plan.spec)
+    resolved = plan.model_dump(mode="json")
     return states.submit(
         session,
         caller.project_id,
         name=spec.name,
         spec=spec.model_dump(mode="json", exclude_unset=True),
-        resolved=plan.model_dump(mode="json"),
+        resolved=resolved | {"spec": without_unused(resolved["spec"], plan.spec_version)},
+        spec_version=plan.spec_version,
         retries=spec.retries,
         total_steps=plan.estimate.steps,
     )

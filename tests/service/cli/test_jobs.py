@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.cli import jobs, results
+from service.cli import jobs, output, results
 from service.cli.output import when
+from service.client.types import Listing
 from tests.service.cli.test_job_view import job as running
 
 JUDGEMENT = {
@@ -65,6 +66,8 @@ class Answers:
     def evaluation(self, job: str) -> Any:
         return self.reports
 
+    total = 1
+
     def get_job(self, job: str) -> Any:
         return self.job
 
@@ -78,7 +81,7 @@ class Answers:
         return self.job | {"status": f"queued for {time_limit_seconds} s"}
 
     def list_jobs(self, *_: object, evaluates: str | None = None) -> Any:
-        return [self.job]
+        return Listing([self.job], self.total)
 
 
 @pytest.fixture
@@ -184,6 +187,15 @@ def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> Non
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"
     assert line.split("\t")[-2:] == ["0.5714", "no_better_than_baseline"]
+
+
+@pytest.mark.parametrize(("total", "said"), [(1, ""), (312, "1 of 312 shown"), (10_000, "1 of 10,000 or more shown")])
+def test_list_says_how_many_there_are(printed: Any, monkeypatch: pytest.MonkeyPatch, total: int, said: str) -> None:
+    monkeypatch.setattr(Answers, "total", total)
+    messages: list[str] = []
+    monkeypatch.setattr(output, "put", lambda line, err: messages.append(line))
+    printed(jobs.list_jobs, None, None, 50)
+    assert [line.partition(";")[0] for line in messages] == ([said] if said else [])
 
 
 def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:

@@ -25,6 +25,7 @@ from service.cli.job_view import JobView, render_job
 from service.cli.output import report
 from service.cli.terminal import console
 from service.client.errors import ApiError
+from service.client.types import Listing
 from tests.service.cli.test_job_view import job
 
 # A window's title, colours (C0 and C1), markup, an override of direction, a forged line, a forged column, DEL.
@@ -77,9 +78,9 @@ FAILED = job(
     warnings=[{"code": HOSTILE, "message": HOSTILE}],
 )
 ANSWERS: dict[str, Any] = {
-    "list_jobs": [FAILED],
+    "list_jobs": Listing([FAILED], 312),
     "get_job": FAILED,
-    "datasets": [DATASET],
+    "datasets": Listing([DATASET], 1),
     "dataset": DATASET,
     "preview": PREVIEW,
     "models": [{"name": HOSTILE, "problem": HOSTILE}],

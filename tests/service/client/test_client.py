@@ -128,10 +128,11 @@ def test_nobody_there() -> None:
 
 
 def test_pages_are_followed(serve: Any) -> None:
-    first = {"object": "list", "data": [{"id": "job_2"}], "has_more": True, "next": "c"}
+    first = {"object": "list", "data": [{"id": "job_2"}], "has_more": True, "total": 2, "next": "c"}
     second = {"object": "list", "data": [{"id": "job_1"}], "has_more": False, "next": None}
     client, handler = serve(reply(200, first), reply(200, second))
-    assert [job["id"] for job in client.list_jobs(status="failed")] == ["job_2", "job_1"]
+    found = client.list_jobs(status="failed")
+    assert ([job["id"] for job in found], found.total) == (["job_2", "job_1"], 2)
     assert [path for _, path, _, _ in handler.asked] == [
         "/jobs?status=failed&limit=50",
         "/jobs?status=failed&after=c&limit=49",

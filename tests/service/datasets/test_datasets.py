@@ -119,7 +119,7 @@ def test_data_sets_are_listed_page_by_page(any_service: Service) -> None:
     made = [any_service.upload(rows(4))["id"] for _ in range(3)]
     first = any_service.client.get("/datasets?limit=2").json()
     assert [item["id"] for item in first["data"]] == made[:0:-1]
-    assert first["has_more"] is True
+    assert (first["has_more"], first["total"]) == (True, 3)
     second = any_service.client.get("/datasets", params={"limit": 2, "after": first["next"]}).json()
     assert [item["id"] for item in second["data"]] == made[:1]
     assert second["has_more"] is False
@@ -216,3 +216,13 @@ def test_rows_are_listed_page_by_page(service: Service) -> None:
         answer = service.client.get(f"/datasets/{dataset}/rows?after={wrong}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_cursor"), wrong
     assert service.client.get(f"/datasets/{dataset}/rows?after=7-9999999999").json()["data"] == []
+
+
+def test_an_unknown_field_of_the_form_is_named(service: Service) -> None:
+    """Seen to fail: `-F new=true` was ignored, where it belongs into the query."""
+    for extra in ({"new": "true"}, {"files": "x"}):
+        answer = service.client.post("/datasets", files={"file": ("rows.csv", rows())}, data=extra)
+        assert answer.status_code == 422
+        error = error_of(answer.json())
+        assert (error["code"], error["param"]) == ("unknown_field", next(iter(extra)))
+    assert service.client.get("/datasets").json()["data"] == []

@@ -38,7 +38,13 @@ def test_no_row_is_missed_or_seen_twice(any_service: Service) -> None:
     row = get(any_service, path)["data"][0]
     assert row["values"] == {"loss": 1.0}
     assert set(row) == {"seq", "kind", "step", "epoch", "time", "values"}
-    assert get(any_service, path, after=after) == {"object": "list", "data": [], "has_more": False, "next": after}
+    assert get(any_service, path, after=after) == {
+        "object": "list",
+        "data": [],
+        "has_more": False,
+        "total": None,
+        "next": after,
+    }
 
 
 def test_one_value_by_name(any_service: Service) -> None:
