@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import IncompleteRun, Stopped
 from adamss_core.training.request import RunRequest, RunResult
-from service.shared.database.engine import Database, is_disk_full
+from service.shared.database.engine import TRAINING_CONNECTIONS, Database, is_disk_full
 from service.shared.processes.parent_death import die_with_parent
 from service.shared.storage.home import Home, JobFolder
 from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
@@ -74,7 +74,7 @@ class TrainingProcess:
 
     def run(self) -> int:
         """Train, publish and write the outcome; return the exit status."""
-        db = Database(self.order.database_url)
+        db = Database(self.order.database_url, TRAINING_CONNECTIONS)
         try:
             with FolderLock(self.folder):
                 self._finish(self._train(db))

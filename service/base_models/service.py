@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+
+from sqlalchemy.exc import IntegrityError
 
 from adamss_core.spec import ModelFacts, facts_format
 from adamss_core.spec.job import MODEL_NAME
@@ -97,7 +100,7 @@ class Catalog:
                     if not local:  # not stored: the hub may have the model at the next try
                         raise
                     known = {"format": facts_format(), "refused": {"code": error.code, "message": error.message}}
-                with self._db.write() as session:
+                with suppress(IntegrityError), self._db.write() as session:  # another API process was quicker
                     repository.keep(session, name, version, known)
         if problem := known.get("refused"):
             raise InvalidRequest(problem["message"], code=problem["code"], param="base_model")

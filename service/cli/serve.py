@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,8 @@ from service.cli.output import CliError
 from service.cli.terminal import put
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from service.cli.processes import ServiceProcess
     from service.shared.settings import Settings
 
@@ -31,6 +35,9 @@ WORKER_EXTRA_SECONDS = 15.0  # beyond the training process's grace, for the work
 TICK_SECONDS = 0.2
 
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")]
+
+
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Number of processes that serve the port.")]
 
 
 def up(port: Port = None) -> None:
@@ -63,16 +70,52 @@ def up(port: Port = None) -> None:
         say("Stopped.")
 
 
-def api() -> None:
-    """Start the API alone, after migrating the database."""
+def api(processes: Processes = 1) -> None:
+    """Start the API alone, after migrating the database.
+
+    With several processes one port is served by all of them; they share limits and metrics. Behind a proxy, API
+    processes may also be started one by one, on ports of their own, with ADAMSS_API_PROCESSES set to their number.
+    """
     import uvicorn
 
-    from service.http.app import create_app
     from service.shared.logs import configure_logging
 
+    if processes > 1:
+        os.environ["ADAMSS_API_PROCESSES"] = str(processes)
     settings = prepare(None)
     configure_logging()
-    uvicorn.run(create_app(settings), **server_options(settings))
+    if settings.api_processes > 1:
+        share_metrics(settings.files.process_metrics, anew=processes > 1)
+    if processes > 1:
+        os.environ["ADAMSS_PORT"] = str(settings.port)
+        uvicorn.run(f"{__name__}:make_app", factory=True, workers=processes, **server_options(settings))
+    else:
+        from service.http.app import create_app
+
+        uvicorn.run(create_app(settings), **server_options(settings))
+
+
+def share_metrics(folder: Path, *, anew: bool) -> None:
+    """Let prometheus_client keep its numbers in a folder of all API processes; before it is imported.
+
+    Args:
+        anew: empty the folder first: no other process uses it.
+    """
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
+def make_app() -> FastAPI:
+    """Make the application of one of several processes, which ends with their parent."""
+    from service.http.app import create_app
+    from service.shared.logs import configure_logging
+    from service.shared.processes.parent_death import die_with_parent
+
+    die_with_parent()
+    configure_logging()
+    return create_app()
 
 
 def server_options(settings: Settings) -> dict[str, Any]:

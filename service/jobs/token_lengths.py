@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from sqlalchemy.exc import IntegrityError
 
 from adamss_core.spec import JobSpec, Lengths, record_of
 from adamss_core.spec.lengths import UNKNOWN, joined_lengths, lengths_of_characters
@@ -70,7 +73,7 @@ class LengthMeasurer:
         if reply.answer is None:
             return reply.log
         row = TokenLengths(**vars(key), lengths=reply.answer, measured_at=now())
-        with self._db.write() as session:
+        with suppress(IntegrityError), self._db.write() as session:  # another API process was quicker
             if session.get(Dataset, key.dataset_id) is not None:
                 session.merge(row)
         return None

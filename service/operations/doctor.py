@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from packaging.requirements import Requirement
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.health.repository import live_workers
+from service.health.repository import jobs_beyond_workers, live_workers
 from service.shared.database.clock import database_now
-from service.shared.database.engine import Database
-from service.shared.database.migrate import migrations_folder
+from service.shared.database.engine import (
+    TRAINING_CONNECTIONS,
+    WORKER_CONNECTIONS,
+    Database,
+    api_connections,
+)
+from service.shared.database.schema import SchemaState, current_revision, known_revisions, state_of
 from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
@@ -60,7 +63,14 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         findings += _reachable(settings, db)
         if findings[-1].state != "problem":
-            checks: tuple[Callable[[Settings, Database], Iterator[Finding]], ...] = (_pair, _schema, _workers, _jobs)
+            checks: tuple[Callable[[Settings, Database], Iterator[Finding]], ...] = (
+                _pair,
+                _schema,
+                _connections,
+                _workers,
+                _models,
+                _jobs,
+            )
             findings += [finding for check in checks for finding in check(settings, db)]
     except SQLAlchemyError as error:
         findings.append(Finding("database", "problem", _first_line(error), "Look at the database's own log."))
@@ -167,28 +177,73 @@ def _trash(settings: Settings) -> Iterator[Finding]:
 
 
 def _schema(_: Settings, db: Database) -> Iterator[Finding]:
-    newest = ScriptDirectory(str(migrations_folder())).get_current_head()
-    with db.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current == newest:
+    newest = known_revisions()[0]
+    with db.read() as session:
+        current = current_revision(session.connection())
+    state = state_of(current)
+    if state is SchemaState.CURRENT:
         yield Finding("migrations", "ok", f"The schema is at {current}, the newest.")
+    elif state is SchemaState.NEWER:
+        message = f"The schema is at {current} of a later release; this one knows {newest} and works on it."
+        yield Finding("migrations", "warning", message, "Upgrade this machine's installation too.")
     else:
         message = f"The schema is at {current or 'no revision'}, this version of the service needs {newest}."
         remedy = "Start the API of this version once: it migrates. If it is newer than the service, upgrade the latter."
         yield Finding("migrations", "problem", message, remedy)
 
 
+def _connections(settings: Settings, db: Database) -> Iterator[Finding]:
+    """Compare what all processes may open with what PostgreSQL allows."""
+    if db.is_sqlite:
+        return
+    with db.read() as session:
+        allowed, reserved = (
+            int(session.execute(text(f"SHOW {name}")).scalar_one())
+            for name in ("max_connections", "superuser_reserved_connections")
+        )
+        workers = live_workers(session, settings.lease_seconds)
+    api = settings.api_processes * api_connections(settings.api_processes)
+    worker = WORKER_CONNECTIONS + settings.worker_concurrency * (1 + TRAINING_CONNECTIONS)
+    most, free = api + workers * worker, allowed - reserved
+    words = f"API and {workers} workers open {most} connections at most, and PostgreSQL allows {free}."
+    if most <= free:
+        yield Finding("connections", "ok", words)
+    else:
+        remedy = f"Set PostgreSQL's max_connections to {most + reserved} or more, or run fewer processes."
+        yield Finding("connections", "warning", words, remedy)
+
+
 def _workers(settings: Settings, db: Database) -> Iterator[Finding]:
     with db.read() as session:
         alive = live_workers(session, settings.lease_seconds)
+        beyond = jobs_beyond_workers(session, settings.lease_seconds)
         names = [device for row in session.scalars(select(Worker)) for device in row.devices]
-    if alive:
+    if alive and beyond:
+        message = f"{beyond} queued jobs use fields of the spec that no active worker understands."
+        yield Finding("workers", "warning", message, "Start a worker of a newer release: adamss worker")
+    elif alive:
         yield Finding("workers", "ok", f"{alive} active within {settings.lease_seconds:g} s: {', '.join(names)}.")
     else:
         remedy = (
             "Start one: adamss worker (or `adamss up`). Its log has an error if it cannot reach database or broker."
         )
         yield Finding("workers", "problem", "No active worker: jobs stay queued.", remedy)
+
+
+def _models(settings: Settings, db: Database) -> Iterator[Finding]:
+    """Look for base models that jobs name and the models folder lacks, as after a restore without models."""
+    with db.read() as session:
+        found = session.scalars(select(Job.resolved[("spec", "base_model")].as_string()).distinct())
+        names = sorted(name for name in found if name)
+    folders = [name for name in names if "/" not in name]  # the others may come from the hub
+    missing = [name for name in folders if not settings.files.model(name).is_dir()]
+    if not missing:
+        yield Finding("models", "ok", f"All {len(folders)} base models that jobs name are in the models folder.")
+        return
+    more = f" and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
+    message = f"{', '.join(missing[:SHOWN_PATHS])}{more}: jobs name these, and {settings.files.models} lacks them."
+    remedy = "Copy them there: such jobs fail when they run, and finished ones cannot predict or merge."
+    yield Finding("models", "warning", message, remedy)
 
 
 def _jobs(settings: Settings, db: Database) -> Iterator[Finding]:

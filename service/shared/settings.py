@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Address to listen on. Any address but loopback requires that a key exists."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8642
     """Port to listen on."""
+    api_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes of the API on this home folder, which share limits and metrics; `adamss api --processes` sets it."""
     api_key: Annotated[SecretStr | None, AfterValidator(_no_empty_key)] = None
     """Key that is valid besides the keys in the database; the CLI sends it too."""
     url: str | None = None

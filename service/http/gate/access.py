@@ -29,10 +29,13 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Role
 from service.shared.errors import Forbidden, InvalidRequest, ServiceError, TooManyRequests, Unauthorized
 from service.shared.settings import Settings
+from service.shared.storage.pairing import home_id
 from service.web.page import asks_for_page, sign_in_page
 
 # Checks are made at this interval, and hold for as long: a response under way outlives its credential by twice of it.
 RECHECK_SECONDS = 0.9
+
+ID_LETTERS = 12  # of the home folder's id in the cookie's name
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
@@ -239,8 +242,8 @@ def read_credential(settings: Settings, headers: Headers) -> Credential:
 
 
 def cookie_name(settings: Settings) -> str:
-    """Return the cookie's name, which includes the port: a browser shares cookies between the ports of a host."""
-    return f"adamss_{settings.port}"
+    """Return the cookie's name, with the home folder's id: a browser shares cookies between the ports of a host."""
+    return f"adamss_{home_id(settings.files)[:ID_LETTERS]}"
 
 
 def session_token(settings: Settings, headers: Headers) -> str | None:

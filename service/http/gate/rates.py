@@ -1,5 +1,5 @@
-"""Rate limits per key, and per address for sign-ins: counted in memory, or in Redis for all API processes if the broker
-is Redis."""
+"""Rate limits per key, and per address for sign-ins: counted in memory; for all API processes in Redis if the broker is
+Redis, else in a file of the home folder if there are several."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from service.http.gate.shared_counts import FileStorage
 from service.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 REDIS_SECONDS = 0.5  # longest wait for Redis during a request
-PAUSE_SECONDS = 10.0  # time without calls to Redis after a failed one
+PAUSE_SECONDS = 10.0  # time without shared counters after a failure of them
 
 
 class RateLimits:
-    """Counters of requests in a sliding minute. While Redis does not answer, each process counts on its own, so that no
+    """Counters of requests in a sliding minute. While shared counters fail, each process counts on its own, so that no
     request fails."""
 
     def __init__(self, settings: Settings) -> None:
@@ -30,6 +31,8 @@ class RateLimits:
         self._shared: SlidingWindowCounterRateLimiter | None = None
         if settings.broker_url.startswith("redis"):
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.broker_url))
+        elif settings.api_processes > 1 and self._per_minute > 0:
+            self._shared = SlidingWindowCounterRateLimiter(FileStorage(settings.files.request_counts))
         self._shared_from = 0.0
 
     def wait_seconds(self, sender: str) -> int:
@@ -40,7 +43,7 @@ class RateLimits:
             try:
                 return self._count(self._shared, sender)
             except Exception as error:  # Redis' client may raise anything
-                logger.warning("rate limits: Redis does not answer: %s", type(error).__name__)
+                logger.warning("rate limits: the shared counters do not answer: %s", type(error).__name__)
                 self._shared_from = time.monotonic() + PAUSE_SECONDS
         return self._count(self._own, sender)
 

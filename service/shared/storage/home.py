@@ -8,7 +8,7 @@ artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
 cache/       decompositions/, predict/
 logs/        logs of the service's own processes
-run/         scratch folders of requests, and the lock of migration
+run/         scratch folders of requests, the lock of migration, what several API processes share
 trash/       files that no row names, until they are a day old there
 devices/     locks of the GPUs of this machine
 """
@@ -90,6 +90,16 @@ class Home:
     def home_id(self) -> Path:
         """Return the file with the id that the folder shares with its database."""
         return self.root / "home_id"
+
+    @property
+    def request_counts(self) -> Path:
+        """Return the file in which several API processes count requests."""
+        return self.scratch / "requests.db"
+
+    @property
+    def process_metrics(self) -> Path:
+        """Return the folder in which several API processes keep their metrics."""
+        return self.scratch / "metrics"
 
     @property
     def migration_lock(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.shared.database.engine import Database
+from service.shared.database.engine import Database, api_connections
 from service.shared.database.migrate import upgrade
 from service.shared.database.tables import Dataset, HomeId, Job
 from service.shared.errors import StartRefused
@@ -34,7 +35,7 @@ def open_database(settings: Settings) -> Database:
     Raises:
         StartRefused: it belongs to another home folder. Nothing was changed.
     """
-    db = Database(settings.resolved_database_url)
+    db = Database(settings.resolved_database_url, api_connections(settings.api_processes))
     try:
         refuse_mismatch(settings, db)
         upgrade(settings)
@@ -118,6 +119,15 @@ def read_id(home: Home) -> str | None:
     with suppress(FileNotFoundError):
         return home.home_id.read_text().strip() or None
     return None
+
+
+@cache
+def home_id(home: Home) -> str:
+    """Return the id of a home folder that a process of the service has opened; read once."""
+    found = read_id(home)
+    if found is None:
+        raise FileNotFoundError(f"{home.home_id} does not exist: the service has not started on this folder yet")
+    return found
 
 
 def _stored_id(session: Session) -> str | None:

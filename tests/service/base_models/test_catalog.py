@@ -6,16 +6,22 @@ import json
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
-from service.base_models import inspection
+from service.base_models import inspection, repository
+from service.base_models.service import Catalog
+from service.shared.database.tables import InspectedModel, now
 from service.shared.errors import Unavailable
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
-from tests.processes import Scripted
+from service.shared.storage.pairing import open_database
+from tests.processes import FORKSERVER, Scripted
 from tests.service.support import MODEL, Service, copy_model, rows, running
 
 pytestmark = pytest.mark.slow
@@ -142,3 +148,26 @@ def test_limits_hold_in_the_child() -> None:
     assert inspection.inspect(Scripted(script), "tiny", None, local=True) == {
         "cpu": inspection.LIMITS[resource.RLIMIT_CPU]
     }
+
+
+def test_two_api_processes_that_inspect_a_model_at_once(
+    settings: Settings, postgres_url: str, tiny_model: Path, tiny_facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail: the slower one answered 500."""
+    both = Barrier(2)
+
+    def keep(session: Session, name: str, revision: str, facts: dict[str, Any]) -> None:
+        session.add(InspectedModel(name=name, revision=revision, facts=facts, inspected_at=now()))
+        both.wait(30)  # neither has seen the other's row
+
+    copy_model(tiny_model, settings)
+    monkeypatch.setattr(inspection, "inspect", lambda *_, **__: tiny_facts)
+    monkeypatch.setattr(repository, "keep", keep)
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    databases = [open_database(settings) for _ in range(2)]
+    catalogs = [Catalog(settings, db, FORKSERVER) for db in databases]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda catalog: catalog.facts(MODEL, None), catalogs))
+    assert found[0] == found[1]
+    for db in databases:
+        db.close()

@@ -16,6 +16,7 @@ from service.shared.database.clock import database_now
 from service.shared.database.engine import make_engine
 from service.shared.database.tables import Worker, now
 from service.shared.settings import Settings
+from service.shared.storage.pairing import open_database
 from service.shared.storage.trash import Trash
 from tests.service.support import Service, run_job
 
@@ -43,7 +44,9 @@ def test_a_healthy_service(any_service: Service) -> None:
         path.chmod(path.stat().st_mode & ~0o077)
     found = states(any_service.settings)
     assert {finding.state for name, finding in found.items() if name != "disk"} == {"ok"}, found
-    assert set(found) == {"versions", "home", "disk", "database", "migrations", "workers", "jobs", "broker"}
+    connections = set() if any_service.db.is_sqlite else {"connections"}
+    checks = {"versions", "home", "disk", "database", "migrations", "workers", "models", "jobs", "broker"}
+    assert set(found) == checks | connections
 
 
 def test_no_worker_and_one_that_was_lost(service: Service) -> None:
@@ -123,3 +126,30 @@ def test_trash_is_shown_and_emptied(service: Service, monkeypatch: pytest.Monkey
     done = CliRunner().invoke(app, ["doctor", "--empty-trash"])
     assert "2.0 MB removed" in done.output
     assert "trash" not in states(service.settings)
+
+
+def test_a_restored_home_folder_without_its_base_models(service: Service) -> None:
+    service.submit()
+    (service.settings.files.model("tiny")).rename(service.settings.resolved_home / "elsewhere")
+    found = states(service.settings)["models"]
+    assert (found.state, found.message.partition(":")[0]) == ("warning", "tiny")
+    assert states(service.settings)["workers"].state == "problem"
+
+
+def test_jobs_that_no_active_worker_understands(service: Service) -> None:
+    add_worker(service)  # of a release before the versions
+    service.submit()
+    assert states(service.settings)["workers"].state == "ok"
+    service.submit(adamss={"basis": "inputs"})
+    found = states(service.settings)["workers"]
+    assert (found.state, found.message[:6]) == ("warning", "1 queu")
+
+
+def test_more_connections_than_postgresql_allows(settings: Settings, postgres_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    open_database(settings).close()
+    assert states(settings)["connections"].state == "ok"
+    many = settings.model_copy(update={"api_processes": 20})
+    found = states(many)["connections"]
+    assert (found.state, found.message[:44]) == ("warning", "API and 0 workers open 200 connections at mo")
+    assert "max_connections to 203" in found.remedy
