@@ -10,7 +10,7 @@ from adamss_core.spec.contender_names import Contender, contenders_of
 from adamss_core.spec.facts import LinearModule
 from adamss_core.spec.plan import Plan
 
-# Time of a step beside one of the job's own, as measured (docs/decisions/0150-comparison.md).
+# Time of a step beside one of the job's own, as measured (docs/decisions/0158-comparison.md).
 TIME_OF_HEAD, TIME_OF_LORA = 0.5, 1.0
 
 
