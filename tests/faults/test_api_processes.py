@@ -64,7 +64,7 @@ def test_row_33a_one_session_upload_and_stream_over_two_processes(topology: Topo
         assert signed_in.status_code == 303, signed_in.text
         for _ in range(4):
             assert client.get("/jobs").status_code == 200, "the cookie is good for both"
-        uploaded = client.post("/datasets", headers=PAGE, files={"file": ("rows.csv", rows(80))})
+        uploaded = client.post("/datasets", headers=PAGE, files={"file": ("rows.csv", rows(60))})
         assert uploaded.status_code == 201, uploaded.text
         spec = topology.spec(steps=60) | {"dataset": {"train": uploaded.json()["id"]}}
         made = client.post("/jobs", headers=PAGE, json=spec)
