@@ -92,16 +92,17 @@ class AdaptedLinear(Function):
             left = x
             h = F.linear(tokens, down, None if column is None else _cast(packed_a.mv(column), x.dtype))
 
-        if weight is not None:
-            out = F.linear(tokens, weight, bias)  # (tokens, out)
-        else:
-            assert base_out is not None
-            out = base_out.reshape(-1, base_out.shape[-1])
-        n_out = out.shape[-1]
         # B^T, not B: with few directions backward's matmuls run three times as fast on rows of `out` elements.
-        up = packed_b.new_full((total_rank * n_out,), 0.0).index_copy_(0, cells, packed_b)
+        n_out = weight.shape[0] if weight is not None else base_out.shape[-1]  # type: ignore[union-attr]
+        up = packed_b.new_zeros(total_rank * n_out).scatter_(0, cells, packed_b)
         up = _cast(up.view(total_rank, n_out), x.dtype)
-        out = out.addmm_(h, up) if weight is not None else torch.addmm(out, h, up)
+        if weight is None:
+            assert base_out is not None
+            out = torch.addmm(base_out.reshape(-1, n_out), h, up)  # (tokens, out)
+        else:
+            # The delta first: its product writes the bias in passing, which costs the base's a pass over the output.
+            out = h.mm(up) if bias is None else torch.addmm(bias, h, up)
+            out.addmm_(tokens, weight.t())
 
         ctx.save_for_backward(left, h, down, up, weight)
         # Constants of the layer: they have no gradient and live as long as the layer does.
@@ -141,7 +142,7 @@ class AdaptedLinear(Function):
 
 def _split(basis: Tensor, n_in: int) -> tuple[Tensor, Tensor | None]:
     """Split the basis (r, in[+1]) into its part over x (r, in) and its part over the constant 1 (r,), or None."""
-    return (basis[:, :n_in], basis[:, n_in]) if basis.shape[1] > n_in else (basis, None)
+    return (basis.narrow(1, 0, n_in), basis.select(1, n_in)) if basis.shape[1] > n_in else (basis, None)
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:

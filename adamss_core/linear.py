@@ -32,20 +32,26 @@ class AdamssLinear(nn.Module, AdamssLayer):
         """Apply the base and its active adapters: (..., in) -> (..., out)."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        parameters = self.adamss_A
+        parameters: Any = self._modules["adamss_A"]  # see _delta
         adapters = [name for name in self.active_adapters if name in parameters]
         if self.disable_adapters or self.merged or not adapters:
             return self.base_layer(x, *args, **kwargs)
 
         autocast = torch.is_autocast_enabled(x.device.type)
-        frozen = self._fusable(x, parameters[adapters[0]].dtype) if len(adapters) == 1 and not autocast else None
+        compute = torch.get_autocast_dtype(x.device.type) if autocast else parameters[adapters[0]].dtype
+        frozen = self._fusable(x, compute, autocast=autocast) if len(adapters) == 1 else None
+        if frozen is not None and autocast:
+            weight, bias = frozen
+            with torch.autocast(x.device.type, enabled=False):
+                bias = None if bias is None else bias.to(compute)
+                return self._delta(adapters[0], x.to(compute), None, weight.to(compute), bias)
         if frozen is not None:
             return self._delta(adapters[0], x, None, *frozen)
 
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         for name in adapters:
-            compute = torch.get_autocast_dtype(x.device.type) if autocast else parameters[name].dtype
+            compute = compute if autocast else parameters[name].dtype
             with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
                 result = self._delta(name, x.to(compute), result.to(compute), None, None)
         return result.to(dtype)
@@ -53,10 +59,10 @@ class AdamssLinear(nn.Module, AdamssLayer):
     def _delta(
         self, name: str, x: Tensor, base_out: Tensor | None, weight: Tensor | None, bias: Tensor | None
     ) -> Tensor:
-        state = self.asa_state(name)
-        pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
         # Attribute access on nn.Module would take a tenth of a small layer's forward.
         modules: dict[str, Any] = self._modules
+        state = modules["adamss_asa"]._modules.get(name)
+        pruned = (None,) * 4 if state is None else (state.frozen_a, state.frozen_b, state.live_a, state.live_b)
         a, b = modules["adamss_A"]._parameters.get(name), modules["adamss_B"]._parameters.get(name)
         if a is None:  # a replica of nn.DataParallel, whose parameters are plain attributes
             a, b = modules["adamss_A"][name], modules["adamss_B"][name]
@@ -79,10 +85,10 @@ class AdamssLinear(nn.Module, AdamssLayer):
         )
         return out
 
-    def _fusable(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None] | None:
+    def _fusable(self, x: Tensor, compute: torch.dtype, *, autocast: bool) -> tuple[Tensor, Tensor | None] | None:
         """Return the base's weight and bias if its matmul can be fused into ours, else None.
 
-        That takes a plain, frozen nn.Linear without hooks, in the dtype of the adapter.
+        That takes a plain, frozen nn.Linear without hooks, which computes in the dtype that the adapter computes in.
         """
         base = self.base_layer
         if (
@@ -98,8 +104,11 @@ class AdamssLinear(nn.Module, AdamssLayer):
         weight, bias = parameters.get("weight"), parameters.get("bias")
         if weight is None:  # a replica of nn.DataParallel
             return None
-        trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-        return None if trained or not x.dtype == weight.dtype == dtype else (weight, bias)
+        if weight.requires_grad or (bias is not None and bias.requires_grad):
+            return None
+        # Autocast casts all but fp64, which it leaves alone.
+        same = torch.float64 not in (x.dtype, weight.dtype) if autocast else x.dtype == weight.dtype == compute
+        return (weight, bias) if same else None
 
     def __repr__(self) -> str:
         return "adamss." + super().__repr__()
