@@ -30,7 +30,7 @@ from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
 from adamss_core.training.batches import epoch_steps
 from adamss_core.training.checkpoints import CheckpointStore
-from adamss_core.training.evaluation import evaluate
+from adamss_core.training.evaluation import predict, values_of
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.optimizer import make_schedule
 from adamss_core.training.request import RunRequest
@@ -130,7 +130,8 @@ class Bench:
     def measure(self, name: str, model: Any, seconds: float) -> tuple[list[Any], list[str]]:
         """Measure a row of the table; return it with sampled completions."""
         model.eval()
-        values = evaluate(model, self.task, self.data["eval"], [], self.collate, BATCH, self.accelerator)
+        predictions = predict(model, self.task, self.data["eval"], self.collate, BATCH, self.accelerator)
+        values = values_of(predictions, self.task, self.data["eval"], [])
         samples = self.task.samples(model, self.processor, self.rows["eval"], LENGTH)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad) if seconds else 0
         row = [name, RATES.get(name, 0.0), values["eval_loss"], values["eval_perplexity"], trained, seconds]

@@ -1,4 +1,4 @@
-"""Predict the whole evaluation set, and compute the metrics."""
+"""Predict the whole evaluation set, compute the metrics, and keep what the published model predicted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,13 @@ from adamss_core.training.batches import IGNORED, Collate, Encoded
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.request import Values
 from adamss_core.training.tasks import Task
+from adamss_core.training.tasks.base import Predictions
+
+KEPT_BYTES = 2**26
 
 
-def evaluate(
-    model: nn.Module,
-    task: Task,
-    data: Encoded,
-    classes: list[str],
-    collate: Collate,
-    batch_size: int,
-    accelerator: Accelerator,
-    alive: Callable[[], object] = lambda: None,
-) -> Values:
-    """Return eval_loss and the task's metrics (prefix eval_) over all rows; every process predicts its share."""
-    predictions = predict(model, task, data, collate, batch_size, accelerator, alive)
+def values_of(predictions: Predictions, task: Task, data: Encoded, classes: list[str]) -> Values:
+    """Return eval_loss and the task's metrics (prefix eval_) of what `predict` returned."""
     loss = float(predictions["losses"].double().sum() / data.loss_terms.sum())
     return {f"eval_{name}": value for name, value in {"loss": loss, **task.metrics(predictions, classes)}.items()}
 
@@ -39,8 +32,10 @@ def predict(
     batch_size: int,
     accelerator: Accelerator,
     alive: Callable[[], object] = lambda: None,
-) -> dict[str, Tensor]:
+) -> Predictions:
     """Return the task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in row order.
+
+    Every process predicts its share, and gets the whole.
 
     Args:
         batch_size: rows at a time; halved where memory runs out, as held-out rows may be longer than training rows.
@@ -103,3 +98,20 @@ def _gathered(accelerator: Accelerator, value: Tensor) -> Tensor:
         value = accelerator.pad_across_processes(value, dim=dimension, pad_index=IGNORED)
     parts = accelerator.gather(value).split(int(value.shape[0]))
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).cpu()
+
+
+class KeptPredictions:
+    """Predictions of the best and of the last evaluation, so that the published model need not predict them again."""
+
+    def __init__(self) -> None:
+        self._of_step: dict[int, Predictions] = {}
+
+    def keep(self, step: int, predictions: Predictions, best_step: int | None) -> None:
+        """Keep the predictions of a step, unless they take much memory, and drop those that are no longer needed."""
+        self._of_step = {number: kept for number, kept in self._of_step.items() if number == best_step}
+        if sum(value.nbytes for value in predictions.values()) <= KEPT_BYTES:
+            self._of_step[step] = predictions
+
+    def of(self, step: int) -> Predictions | None:
+        """Return the predictions of the model as it was at a step; None where they were not kept."""
+        return self._of_step.get(step)

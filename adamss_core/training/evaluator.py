@@ -100,10 +100,14 @@ class Evaluator:
             alive=setup.reporter.stop_requested,
         )
 
-    def evaluate(self, part: Part) -> Evaluated:
-        """Evaluate these rows and report on them; every process must call this."""
+    def evaluate(self, part: Part, predictions: Predictions | None = None) -> Evaluated:
+        """Evaluate these rows and report on them; every process must call this.
+
+        Args:
+            predictions: of the model on these rows, where they are known.
+        """
         judge = Judge(self.task, self.metric, self.classes, part.examples.loss_terms, part.rows.numbers, self.seed)
-        predictions = self.predict(part)
+        predictions = self.predict(part) if predictions is None else predictions
         report = {"data": part.data, "rows": part.rows.row_count, "metrics": judge.scores(predictions)}
         nothing: Judged = (None, {"baseline": None, "judgement": None})
         baseline, judged = illustrate(

@@ -14,6 +14,7 @@ from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.progress import Progress
 from adamss_core.training.setup import Setup
+from adamss_core.training.tasks.base import Predictions
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,19 @@ class FinalEvaluation:
 UNKNOWN = FinalEvaluation({"baseline": None, "judgement": None, "warnings": []})
 
 
-def evaluate_published(setup: Setup, model: PeftModel, progress: Progress) -> FinalEvaluation:
-    """Evaluate the published model, and warn where it is no better than its baseline; every process must call this."""
+def evaluate_published(
+    setup: Setup, model: PeftModel, progress: Progress, predictions: Predictions | None
+) -> FinalEvaluation:
+    """Evaluate the published model, and warn where it is no better than its baseline; every process must call this.
+
+    Args:
+        predictions: of this model on the held-out rows, where training has made them.
+    """
     evaluator = Evaluator.of(setup, model, progress.micro_batch)
     found: FinalEvaluation = illustrate(
         setup.reporter,
         "The finished model is not evaluated in full",
-        lambda: _evaluate(setup, evaluator, progress),
+        lambda: _evaluate(setup, evaluator, progress, predictions),
         UNKNOWN,
         processes=setup.accelerator.num_processes,
     )
@@ -50,10 +57,12 @@ def evaluate_published(setup: Setup, model: PeftModel, progress: Progress) -> Fi
     return found
 
 
-def _evaluate(setup: Setup, evaluator: Evaluator, progress: Progress) -> FinalEvaluation:
+def _evaluate(
+    setup: Setup, evaluator: Evaluator, progress: Progress, predictions: Predictions | None
+) -> FinalEvaluation:
     evaluator.model.to(setup.accelerator.device)
     part = Part(setup.data.held_out["from"], setup.data.evaluation, setup.evaluation)
-    evaluated = [_evaluated(setup, evaluator, part, progress)]
+    evaluated = [_evaluated(setup, evaluator, part, progress, predictions)]
     report = evaluated[0].report
     result = {name: report[name] for name in ("baseline", "judgement", "warnings")}
     if (test := _on_test_rows(setup, evaluator, progress)) is not None:
@@ -79,9 +88,11 @@ def _on_test_rows(setup: Setup, evaluator: Evaluator, progress: Progress) -> Eva
     )
 
 
-def _evaluated(setup: Setup, evaluator: Evaluator, part: Part, progress: Progress) -> Evaluated:
+def _evaluated(
+    setup: Setup, evaluator: Evaluator, part: Part, progress: Progress, predictions: Predictions | None = None
+) -> Evaluated:
     """Evaluate these rows; the report carries its warnings."""
-    found = evaluator.evaluate(part)
+    found = evaluator.evaluate(part, predictions)
     return replace(found, report=found.report | {"warnings": _warnings(setup, progress, found.report)})
 
 

@@ -68,8 +68,9 @@ def _said(evaluator: Evaluator, rows: Rows) -> list[Any]:
         return [None] * len(rows)
     inputs = task.inputs(rows)
     answers: list[Mapping[str, Any]] = []
-    for start in range(0, len(inputs), size):
-        answers += task.predict(evaluator.model, evaluator.processor, inputs[start : start + size], evaluator.limit)
+    with evaluator.accelerator.autocast():  # as the losses were computed
+        for start in range(0, len(inputs), size):
+            answers += task.predict(evaluator.model, evaluator.processor, inputs[start : start + size], evaluator.limit)
     return [_short(answer[field]) for answer in answers]
 
 

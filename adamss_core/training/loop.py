@@ -17,7 +17,7 @@ from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.compilation import compile_model
 from adamss_core.training.errors import Stopped, TrainingError
-from adamss_core.training.evaluation import evaluate
+from adamss_core.training.evaluation import KeptPredictions, predict, values_of
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
 from adamss_core.training.request import Values
@@ -25,6 +25,7 @@ from adamss_core.training.scores import finite
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import restore_snapshot, write_snapshot
 from adamss_core.training.step import OptimizerStep, StepOutcome
+from adamss_core.training.tasks.base import Predictions
 
 CHECKPOINT_SECONDS = 60.0  # with checkpoint_steps "auto"
 
@@ -36,6 +37,7 @@ class Trainer:
         adapter: the adapter under training.
         out_of_time: whether the time limit has ended the training.
         wrapped: the model in accelerate's wrapping.
+        predictions: on the evaluation rows, of the best and of the last evaluation of this process.
     """
 
     def __init__(self, setup: Setup, model: PeftModel, store: CheckpointStore) -> None:
@@ -45,6 +47,7 @@ class Trainer:
         if setup.training.compile:
             compile_model(setup, self.wrapped, self.adapter.subspaces.prunings)
         self._step = OptimizerStep(setup, self.wrapped, self._accelerated, self.adapter.schedule)
+        self.predictions = KeptPredictions()
         self._saved_at = time.monotonic()
         self.out_of_time = False
 
@@ -130,7 +133,7 @@ class Trainer:
         values: Values = illustrate(
             setup.reporter,
             "Nothing is known of the model before training",
-            self._values,
+            lambda: self._values(self._predictions()),
             {},
             processes=self.accelerator.num_processes,
         )
@@ -139,20 +142,22 @@ class Trainer:
             reports.report_evaluation(adapter, values)
         self._sample()
 
-    def _values(self) -> Values:
-        """Evaluate; values that are not finite become None."""
+    def _predictions(self) -> Predictions:
         setup = self.adapter.setup
-        values = evaluate(
+        return predict(
             self.wrapped,
             setup.task,
             setup.evaluation,
-            setup.data.classes,
             setup.collate,
             self.adapter.progress.micro_batch,
             setup.accelerator,
             setup.reporter.stop_requested,
         )
-        return finite(values)
+
+    def _values(self, predictions: Predictions) -> Values:
+        """Return the metrics; values that are not finite become None."""
+        setup = self.adapter.setup
+        return finite(values_of(predictions, setup.task, setup.evaluation, setup.data.classes))
 
     def _evaluate(self, *, may_stop: bool = True) -> None:
         """Evaluate, and report it.
@@ -161,12 +166,14 @@ class Trainer:
             may_stop: whether early stopping counts this evaluation.
         """
         adapter, setup = self.adapter, self.adapter.setup
-        values = self._values()
+        predictions = self._predictions()
+        values = self._values(predictions)
         qualifies = adapter.subspaces.ramp_ended(adapter.progress.step)
         training = setup.training
         metric = setup.task.record.metric(training.metric_for_best)
         patience = training.early_stopping_patience if may_stop else None
         adapter.progress.evaluated(values, metric, patience, qualifies=qualifies)
+        self.predictions.keep(adapter.progress.step, predictions, adapter.progress.best_step)
         reports.report_evaluation(adapter, values)
         self._sample()
         if adapter.progress.stopped_early:

@@ -83,7 +83,9 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     enter_phase(reporter, "evaluating")
     published, step = finished_model(trainer, partial(load_own, setup))
     result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
-    final = evaluate_published(setup, published, trainer.adapter.progress)
+    # A quantised base predicts otherwise than the full one that its adapter is published for.
+    predictions = None if setup.training.quantization is not None else trainer.predictions.of(step)
+    final = evaluate_published(setup, published, trainer.adapter.progress, predictions)
     result |= final.result
     own = _own_training(trainer, size, result, final) if setup.plan.spec.compare else None
     main = accelerator.is_main_process

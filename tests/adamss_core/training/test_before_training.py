@@ -124,7 +124,7 @@ def test_it_is_never_the_best_nor_counted_for_early_stopping(
 ) -> None:
     """Where training only harms, the first evaluation after a step is the best one, and the next one ends the run."""
     losses = iter([1.0, 3.0, 4.0])
-    monkeypatch.setattr(loop, "evaluate", lambda *_: {"eval_loss": next(losses), "eval_perplexity": 9.0})
+    monkeypatch.setattr(loop, "values_of", lambda *_: {"eval_loss": next(losses), "eval_perplexity": 9.0})
     recorder = Recorder()
     wish = asked(llama, tmp_path, asa=False, eval_steps=1, early_stopping_patience=1)
     outcome = run(wish, recorder)

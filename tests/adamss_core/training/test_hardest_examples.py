@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adamss_core.training import evaluation
 from adamss_core.training.hardest_examples import KEPT, SHOWN
 from adamss_core.training.run import run
 from tests.adamss_core.training.support import FinishedRun, Recorder, job, request, texts, write_rows
@@ -40,6 +41,7 @@ def test_a_lack_of_memory_costs_the_list_only(
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(f"adamss_core.training.{part}", exhausted)
+    monkeypatch.setattr(evaluation, "KEPT_BYTES", 0)
     recorder = Recorder()
     wish = request(model, tmp_path / "run", spec=job(training={"max_steps": 21}))
     outcome = run(wish, recorder)
