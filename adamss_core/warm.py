@@ -14,9 +14,12 @@ from transformers import (  # noqa: E402, F401 - resolved lazily, on this import
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping  # noqa: E402
 
 import adamss_core.inspection  # noqa: E402
 import adamss_core.prediction  # noqa: E402
 import adamss_core.target_matching  # noqa: E402
 import adamss_core.training.preview  # noqa: E402
 import adamss_core.training.run  # noqa: E402, F401
+
+get_checkpoint_conversion_mapping("bert")  # compiles the rules of all architectures, which every first load would
