@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory bench-start bench-scale gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory bench-start bench-job bench-scale gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -101,6 +101,9 @@ bench-scale: $(STAMP)  ## calls with 100,000 jobs and 10 M metric rows beside 1,
 
 bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, first prediction, client, --help (two minutes)
 	$(BIN)/python -m benchmarks.start $(START)
+
+bench-job: $(STAMP)  ## a whole job beside Trainer scripts with LoRA and with PEFT's AdaMSS (six minutes; JOB="--rounds 2" is shorter)
+	$(BIN)/python -m benchmarks.job $(JOB)
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
 	$(BIN)/python -m benchmarks.rates

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -108,6 +109,8 @@ class TrainingProcess:
         if not self._reporter.close(self.order.lease_seconds):
             return self._stopped()
         failpoint("before_publish")
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        logger.info("the process used %.1f s of CPU time", usage.ru_utime + usage.ru_stime)
         deadline = monotonic() + self.order.lease_seconds
         complete = request.evaluates is not None or request.inspects  # nothing was measured step by step
         while True:

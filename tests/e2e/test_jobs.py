@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.job import CPU
 from benchmarks.start import BEGUN, LAST, read_phases
 from service.shared.database.tables import JobStatus
 from tests.adamss_core.training import support as core
@@ -51,6 +52,7 @@ def test_job_trains_prunes_and_publishes(service: Service) -> None:
         *("loading base model", "encoding rows", "adding adapter", "making trainer", "making first step"),
     ]
     assert sorted(ends.values()) == list(ends.values())
+    assert CPU.search(service.log(job_id)), "as `make bench-job` reads it"
     assert sum(phases.values()) <= ends[LAST] - ends[BEGUN] + 0.01
     for checkpoint in service.checkpoints(job_id):
         assert (service.settings.files.job(job_id).path / checkpoint.path).is_dir()
