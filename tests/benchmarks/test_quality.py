@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.contenders import CONTENDERS, FULL
+from benchmarks.quality.bases import DECODER, encoder_folder
+from benchmarks.quality.contenders import CONTENDERS, field_of
 from benchmarks.quality.data import TASKS, Rows, batches
 from benchmarks.quality.picture import draw
 from benchmarks.quality.pieces import Results, pack, reported, tuning, unpack
@@ -65,17 +66,58 @@ def test_the_documents_tables_are_those_of_the_measurement() -> None:
         assert draw([(name, [Line(**line) for line in lines])]).count("<circle") > 10
 
 
+def test_batches_of_a_decoder_end_where_the_answer_is_read() -> None:
+    rows = Rows([[5, 6, 7], [8]], torch.zeros(2), DECODER)
+    inputs, _, places = next(batches(rows, None, CPU))
+    assert places == [1, 0]
+    assert inputs["input_ids"].tolist() == [[0, 0, 8], [5, 6, 7]]
+    assert inputs["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]
+
+
+def test_the_second_of_two_texts_has_a_type_of_its_own() -> None:
+    rows = Rows([[101, 7, 102, 8, 102], [101, 7, 102]], torch.zeros(2))
+    inputs, _, _ = next(batches(rows, None, CPU))
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]]
+
+
+def test_many_classes_are_judged_by_the_margin_of_the_true_one() -> None:
+    goal = TASKS["images"].goal
+    outputs, targets = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]]), torch.tensor([0.0, 2.0])
+    values = goal.value(outputs, targets)
+    assert values.tolist() == [1, -1]
+    assert goal.score(values, targets) == 50
+
+
+def test_each_task_has_its_field_and_its_reference() -> None:
+    for task in TASKS.values():
+        assert "LoRA r=1" in field_of(task), task.name
+    assert "inputs r=288, random half of the rows" in field_of(TASKS["answers"])
+    assert "inputs r=288, random half of the rows" not in field_of(TASKS["reviews"])
+    assert [TASKS[name].base.full for name in ("reviews", "images", "answers")] == [9_216, 18_432, 57_600]
+
+
+def test_words_of_a_tweet_are_tagged_once() -> None:
+    from benchmarks.rate_tasks import load
+
+    task, rows = load("tokens", 0.02)
+    for ids, tags in zip(rows["train"].items, rows["train"].targets, strict=True):
+        assert set(tags.tolist()) <= {-100, 0, 1}
+        assert tags[0] == -100  # the first token is no word
+        assert int((tags != -100).sum()) <= len(ids) - 2
+    outputs = torch.nn.functional.one_hot(rows["tune"].targets.clamp(min=0).long(), 2).float()
+    assert task.goal.score(task.goal.value(outputs, rows["tune"].targets), rows["tune"].targets) == 100
+
+
 @pytest.mark.compat
 @pytest.mark.parametrize(
     ("name", "share"),
     [("LoRA r=1, A from gradient", 1.0), ("inputs r=192, half the rows", 0.5), ("gradient r=128, FFN out", 1 / 3)],
 )
 def test_a_contender_trains_what_it_says(name: str, share: float) -> None:
-    from benchmarks.quality.data import encoder_folder
-    from benchmarks.quality.training import measure
+    from benchmarks.quality.training import Rates, measure
 
     contender = CONTENDERS[name]
-    found = measure(contender, REVIEWS, 1e-2, 0, "tune", encoder_folder(), 0.01, "cpu")
+    found = measure(contender, REVIEWS, Rates(1e-2), 0, "tune", encoder_folder(), 0.01, "cpu")
     assert found.outputs.shape == (10,)
-    published = contender.published or found.peak
-    assert published / FULL == pytest.approx(share, abs=0.01)
+    published = contender.published(REVIEWS.base) if contender.published else found.peak
+    assert published / REVIEWS.base.full == pytest.approx(share, abs=0.01)
