@@ -108,14 +108,9 @@ def test_report(tmp_path: Path) -> None:
 
 @pytest.mark.compat
 def test_rates() -> None:
-    examples = rates.read_examples(rates.DATA, 30)
-    torch.manual_seed(0)
-    assert sorted(rates.windows(examples)) == list(range(30))
-    for goal in rates.GOALS.values():
-        method, rate, score, spread, seconds = rates.measure(goal, "adamss", 1e-2, [0], examples)
-        assert (method, rate, spread) == ("adamss", 1e-2, 0)
-        assert -100 <= score <= 100
-        assert seconds > 0
+    bench = rates.Bench("labels", [0], 0.02)
+    assert 0 <= bench.score(rates.WIDE, rates.DEFAULT) <= 100
+    assert bench.swept(rates.STOCK) in rates.RATES[rates.STOCK.kind]
 
 
 @pytest.mark.compat
