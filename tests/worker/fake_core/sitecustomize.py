@@ -45,7 +45,7 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
         asa = {"total": 8, "active": 8 - step % 8, "target": 2}
         reporter.progress(step=step, total_steps=steps, epoch=step / steps, eta_seconds=0.1 * (steps - step), asa=asa)
         if step % 5 == 0:
-            reporter.subspaces(step=step, summary={"step": step, "modules": {}})
+            reporter.subspaces(step=step, summary={"step": step, "modules": {}, "schedule": [], **asa})
         if step % CHECKPOINT_STEPS == 0:
             _save(request, reporter, step)
     artifacts = []
