@@ -2,6 +2,7 @@
 
 Usage: python -m benchmarks.quality [--tasks NAME ...] [--contenders NAME ...] [--processes N] [--device NAME]
                                     [--seconds N] [--results FILE] [--summary FILE] [--picture FILE] [--share X]
+                                    [--reference NAME]
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.quality.contenders import CONTENDERS
 from benchmarks.quality.data import TASKS
 from benchmarks.quality.picture import draw
 from benchmarks.quality.pieces import Results, Setting, reported, run_all, tuning
-from benchmarks.quality.tables import Line, all_lines, report
+from benchmarks.quality.tables import REFERENCE, Line, all_lines, report
 from benchmarks.report import environment
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality.jsonl"
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     run_all(reported(results, options.tasks, options.contenders), results, setting, options.processes, until)
     found = all_lines(results, setting.share)
     print(report(found, setting.share))
+    if options.reference != REFERENCE:
+        print(report(all_lines(results, setting.share, options.reference), setting.share, options.reference))
     if options.summary is not None:
         found = {**_read(options.summary), **found}
         options.summary.write_text(json.dumps({name: [asdict(one) for one in some] for name, some in found.items()}))
@@ -62,6 +65,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="finished runs; it goes on there")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="where the lines of the tables go, as JSON")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="where a picture of them goes, as SVG")
+    parser.add_argument("--reference", default=REFERENCE, metavar="NAME", help="print tables beside this one too")
     parser.add_argument("--share", type=float, default=1.0, help="use only this share of the rows")
     return parser.parse_args(arguments)
 

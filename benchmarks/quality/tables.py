@@ -103,9 +103,9 @@ def _scores(task: Task, outputs: Any, targets: Any) -> Any:
     return 100 * (centred * wanted).sum(1) / np.where(scale > 0, scale, 1)
 
 
-def table(task: Task, found: Sequence[Line]) -> str:
+def table(task: Task, found: Sequence[Line], reference: str = REFERENCE) -> str:
     """Render the lines of a task as Markdown."""
-    head = ["contender", "elements", "of LoRA r=1", "rate", "seeds", task.measure, f"beside {REFERENCE} (95 %)"]
+    head = ["contender", "elements", "of LoRA r=1", "rate", "seeds", task.measure, f"beside {reference} (95 %)"]
     made = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for line in found:
         gain = "" if line.gain is None else f"{line.gain[0]:+.2f} ({line.gain[1]:+.2f} to {line.gain[2]:+.2f})"
@@ -114,18 +114,18 @@ def table(task: Task, found: Sequence[Line]) -> str:
     return "\n".join(made)
 
 
-def all_lines(results: Results, share: float) -> dict[str, list[Line]]:
-    """Return task -> its lines, for tasks with any run to report."""
-    reported = {entry["task"] for entry in results.done.values() if entry["part"] == "test"}
-    return {name: lines(results, task, share) for name, task in TASKS.items() if name in reported}
+def all_lines(results: Results, share: float, reference: str = REFERENCE) -> dict[str, list[Line]]:
+    """Return task -> its lines, for tasks with any run of the reference to report."""
+    reported = {task for task in TASKS if results.of(task, reference, "test")}
+    return {name: lines(results, task, share, reference) for name, task in TASKS.items() if name in reported}
 
 
-def report(found_of: dict[str, list[Line]], share: float = 1.0) -> str:
+def report(found_of: dict[str, list[Line]], share: float = 1.0, reference: str = REFERENCE) -> str:
     """Render all tasks as Markdown."""
     parts = []
     for name, found in found_of.items():
         task = TASKS[name]
         train, tune, test = (f"{max(8, round(size * share)):,}" for size in (task.train, task.tune, task.test))
         sizes = f"{task.base.name}: {train} rows trained on, {tune} to tune on, {test} reported."
-        parts.append(f"### {task.name}\n\n{sizes}\n\n{table(task, found)}")
+        parts.append(f"### {task.name}\n\n{sizes}\n\n{table(task, found, reference)}")
     return "\n\n".join(parts) + "\n"
