@@ -26,7 +26,8 @@ LayerLists = Annotated[list[ModuleName], Field(max_length=20)]
 LEAST_WITH_ASA = {"asa_target_subspaces": 1, "init_warmup": 0, "final_warmup": 1, "mask_interval": 1}
 BEYOND_PEFT = {"basis", "row_share", "bias", "asa_pruned", "budget"}
 SCHEDULE_FIELDS = ("init_warmup", "final_warmup", "mask_interval")
-Budget = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,9})?%|lora:r=[1-9]\d{0,3})$", max_length=20)]
+PERCENT = r"\d{1,3}(\.\d{1,9})?%"
+Budget = Annotated[str, Field(pattern=rf"^({PERCENT}|({PERCENT} of )?lora:r=[1-9]\d{{0,3}})$", max_length=40)]
 Pasted = Annotated[str, Field(max_length=500)]  # a limit also has the characters checked: half of one is no JSON
 
 
@@ -51,11 +52,12 @@ class AdamssSpec(BaseModel):
     basis is taken from, and at least one of each subspace. The others are left alone and are no parameters; 1 trains
     all."""
     budget: Count | Budget | None = None
-    """Largest number of elements of A and B in the published adapter, in the place of `r`, `num_subspaces`,
-    `subspace_rank` and `row_share`, which are chosen from the shapes of the targets: a number, a share of the base's
-    parameters such as "0.05%", or "lora:r=1" for as many as a LoRA of that rank has on the same targets. `basis` is
-    "inputs" then, and with ASA half of the subspaces stay, unless these are given. Where the budget is small and
-    neither targets nor layers are named, the first layers are left out. The dry run says what was chosen and why."""
+    """Most elements of A and B that the published adapter may have. It stands in the place of `r`, `num_subspaces`,
+    `subspace_rank` and `row_share`, which follow from it and the shapes of the targets. Either a number, or a share of
+    the base's parameters such as "0.05%", or "lora:r=1" for as many as a LoRA of that rank has on the same targets, or
+    a part of them, "67% of lora:r=1". `basis` is "inputs" then, and with ASA half of the subspaces stay, unless these
+    are given. Where the budget is small and neither targets nor layers are named, the first layers are left out. The
+    dry run says what was chosen and why."""
     target_modules: TargetNames | Expression | None = None
     """Linear layers to adapt: a list of names, a regular expression, or "all-linear". None takes the model type's
     default."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "adamss inspect minilm",
     "adamss inspect minilm --dataset reviews.csv",
-    "adamss inspect minilm --dataset ds_... --task text-classification --column text=review --column label=stars",
+    "adamss inspect minilm --dataset ds_... --column text=review --column label=stars",
     "adamss inspect minilm --dataset ds_... --json > spectrum.json",
 )
 SPARKS = "▁▂▃▄▅▆▇█"

@@ -11,7 +11,7 @@ from tests.browser.conftest import Tab
 from tests.e2e.conftest import Up
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
-MAP = """() => [...document.querySelectorAll(".map tbody tr")].map((row) => [row.dataset.module,
+MAP = """() => [...document.querySelectorAll(".map:not(.narrow) tbody tr")].map((row) => [row.dataset.module,
     [...row.querySelectorAll("td")].map((cell) => [cell.className.startsWith("level-"), cell.textContent])])"""
 
 

@@ -27,14 +27,24 @@ MINILM = [module(384, 384)] * 12
 
 @pytest.mark.parametrize(
     ("budget", "elements"),
-    [(5_000, 5_000), ("0.05%", 11_350), ("lora:r=1", 9_216), ("lora:r=4", 36_864), ("100%", PARAMETERS)],
+    [
+        (5_000, 5_000),
+        ("0.05%", 11_350),
+        ("lora:r=1", 9_216),
+        ("lora:r=4", 36_864),
+        ("100%", PARAMETERS),
+        ("67% of lora:r=1", 6_174),
+        ("50% of lora:r=4", 18_432),
+    ],
 )
 def test_a_budget_is_a_number_a_share_or_a_lora(budget: int | str, elements: int) -> None:
     assert budget_elements(budget, MINILM, PARAMETERS) == elements
     assert AdamssSpec(budget=budget).budget == budget
 
 
-@pytest.mark.parametrize("budget", [0, -1, "5", "5 %", "lora:r=0", "lora", 1.5, "1e3%"])
+@pytest.mark.parametrize(
+    "budget", [0, -1, "5", "5 %", "lora:r=0", "lora", 1.5, "1e3%", "67% lora:r=1", "% of lora:r=1"]
+)
 def test_other_budgets_are_refused(budget: object) -> None:
     with pytest.raises(ValidationError):
         AdamssSpec.model_validate({"budget": budget})

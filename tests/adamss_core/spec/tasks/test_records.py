@@ -27,8 +27,13 @@ from adamss_core.spec.tasks.metrics import Metric
 from tests.toy_task.record import NAME, RECORDS
 
 ROOT = Path(__file__).resolve().parents[4]
-# Bodies that the interactive docs offer, and files that docs/formats.md shows.
-EXAMPLES = {"service/jobs/examples.py", "service/datasets/endpoints.py", "service/datasets/catalogue.py"}
+# Bodies that the interactive docs offer, files that docs/formats.md shows, and values by the release that knew them first.
+EXAMPLES = {
+    "service/jobs/examples.py",
+    "service/datasets/endpoints.py",
+    "service/datasets/catalogue.py",
+    "adamss_core/spec/spec_versions.py",
+}
 
 
 def spec_of(record: TaskRecord, **fields: Any) -> JobSpec:
