@@ -92,9 +92,9 @@ class ImageClassification(OneClass, ImageRecord):
             dataset={"image": "image", "label": "label"},
             adamss=VIT_ADAMSS,
             training=VIT_TRAINING,
-            reason="Measured with `make bench-quality` (DINOv2-small on Fashion-MNIST): with two thirds of the elements "
-            "of a LoRA of rank 1, 0.9 points ahead of it (-0.3 to +2.3), and 1.7 (+0.5 to +3.0) ahead of that LoRA on "
-            "fewer layers, at a rate of 0.01 and 0.005 for the head. Ten epochs are the authors' for ViT.",
+            reason="Measured with `make bench-quality` (DINOv2-small on Fashion-MNIST): with two thirds of the "
+            "elements of a LoRA of rank 1, 0.9 points ahead of it (-0.3 to +2.3), and 1.7 (+0.5 to +3.0) ahead of that "
+            "LoRA on fewer layers, at a rate of 0.01 and 0.005 for the head. Ten epochs are the authors' for ViT.",
         ),
     )
 

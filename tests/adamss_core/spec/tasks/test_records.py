@@ -27,7 +27,7 @@ from adamss_core.spec.tasks.metrics import Metric
 from tests.toy_task.record import NAME, RECORDS
 
 ROOT = Path(__file__).resolve().parents[4]
-# Bodies that the interactive docs offer, files that docs/formats.md shows, and values by the release that knew them first.
+# Bodies that the interactive docs offer, files that docs/formats.md shows, and values by the release that knew them.
 EXAMPLES = {
     "service/jobs/examples.py",
     "service/datasets/endpoints.py",
