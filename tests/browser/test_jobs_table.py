@@ -37,6 +37,7 @@ def listed(number: int, **changes: Any) -> dict[str, Any]:
         "result": {"eval_accuracy": 0.5},
         "error": None,
         "attempt": 1,
+        "resumable": False,
         "task": "text-classification",
         "base_model": "tiny",
         "created_at": f"2026-01-{number + 1:02}T10:00:00Z",

@@ -11,7 +11,7 @@ from tests.browser.conftest import Tab
 from tests.e2e.conftest import Up
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
-MAP = """() => [...document.querySelectorAll(".map:not(.narrow) tbody tr")].map((row) => [row.dataset.module,
+MAP = """() => [...document.querySelectorAll(".map[data-step] tbody tr")].map((row) => [row.dataset.module,
     [...row.querySelectorAll("td")].map((cell) => [cell.className.startsWith("level-"), cell.textContent])])"""
 
 
@@ -106,7 +106,7 @@ def test_scrubber_replays_the_pruning(tab: Tab, up: Up, job: dict[str, Any]) -> 
     for place, step in enumerate(steps):
         tab.page.locator("#scrubber").fill(str(place))
         tab.page.wait_for_selector(f".map[data-step='{step}']")
-        assert tab.page.locator(".map tbody td:not(.pruned)").count() == counts[step]
+        assert tab.page.locator(".map[data-step] tbody td:not(.pruned)").count() == counts[step]
     tab.page.get_by_role("button", name="Play").click()  # from the beginning, as it stands at the end
     tab.page.wait_for_selector(".map[data-step='0']")
     tab.page.wait_for_selector(f".map[data-step='{steps[1]}']")
@@ -118,10 +118,10 @@ def test_what_if_is_marked_as_a_replay(tab: Tab, up: Up, job: dict[str, Any]) ->
     note = tab.page.wait_for_selector(".replay-note")
     assert note is not None
     assert "Replay, not a training run" in note.inner_text()
-    assert tab.page.locator(".map tbody td:not(.pruned)").count() == 3
+    assert tab.page.locator(".map[data-step] tbody td:not(.pruned)").count() == 3
     tab.page.get_by_role("button", name="Back to the run").click()
     tab.page.wait_for_selector(".replay-note", state="detached")
-    assert tab.page.locator(".map tbody td:not(.pruned)").count() == 6
+    assert tab.page.locator(".map[data-step] tbody td:not(.pruned)").count() == 6
 
 
 def test_job_is_submitted_watched_and_cancelled(tab: Tab, up: Up, job: dict[str, Any]) -> None:
