@@ -72,6 +72,9 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
+SCRATCH = "adamss-inspection-"  # folders of the children that measure a model
+
+
 def outside(opened: set[str], home: Path, secret: Path) -> list[str]:
     """What was opened elsewhere than in the home folder, the interpreter's folders and this checkout."""
     system = [Path(name) for name in (sys.prefix, sys.base_prefix, "/proc", "/dev", "/sys", "/usr", "/etc/mime.types")]
@@ -84,6 +87,7 @@ def outside(opened: set[str], home: Path, secret: Path) -> list[str]:
             continue
         path = Path(name).resolve() if name not in ("r", "w", "rb", "wb") else home
         temporary = path == temporaries or (path.parent == temporaries and path.name.startswith("tmp"))
+        temporary |= path.as_posix().startswith(f"{temporaries}/{SCRATCH}")
         if path == secret or not (temporary or any(path.is_relative_to(folder) for folder in allowed)):
             found.append(name)
     return [*found, *(name for name in opened if name in ("/proc/self/environ", "/dev/stdin"))]
