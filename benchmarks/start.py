@@ -78,7 +78,7 @@ def command_seconds(command: Sequence[str], rounds: int) -> tuple[float, float]:
     walls, cpus = [], []
     for number in range(rounds + 1):
         before, begun = os.times(), time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-P", *command], check=True, stdout=subprocess.DEVNULL)
         after = os.times()
         if number:
             walls.append(time.perf_counter() - begun)

@@ -28,7 +28,7 @@ from service.cli.init import commented_spec
 from service.client import Client
 from service.shared.settings import Settings
 from tests.processes import ANEW
-from tests.service.support import BASE_URL, Service, copy_model, error_of, jsonl, running
+from tests.service.support import BASE_URL, Service, add_worker, copy_model, error_of, jsonl, running
 from tests.toy_task.record import NAME, RECORDS
 from worker.runner import Runner
 
@@ -111,6 +111,8 @@ def test_a_toy_task_from_upload_to_predict(service: Service, adamss_predict: Ada
     assert job["resolved"]["spec"]["training"]["metric_for_best"] == "mean_error"
     assert job["resolved"]["spec"]["training"]["learning_rate"] == 0.02
     assert job["best_metric"] == {"name": "mean_error", "direction": "min"}
+    with service.db.write() as session:
+        add_worker(session)
     Runner(service.settings, service.db, "worker-1", [], ANEW).run(job["id"])
     job = get(service, f"/jobs/{job['id']}")
     assert job["status"] == "succeeded", job["error"]

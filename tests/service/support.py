@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies import models as dependants
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from adamss_core.spec import SPEC_VERSION
 from service.base_models import repository as base_models
@@ -194,13 +195,18 @@ def jsonl(*items: Any) -> str:
     return "".join(json.dumps(item) + "\n" for item in items)
 
 
+def add_worker(session: Session) -> None:
+    """Adds a worker that understands all specs and has died since; without its row only old specs are claimed."""
+    past = now() - timedelta(hours=1)
+    known = {"host": "host", "pid": 1, "devices": [], "spec_version": SPEC_VERSION}
+    session.merge(Worker(id="worker-1", started_at=past, seen_at=past, **known))
+    session.flush()
+
+
 def run_job(service: Service, job_id: str) -> int:
     """Claims a job as a worker would that has died since; returns its attempt."""
     with service.db.write() as session:
-        past = now() - timedelta(hours=1)
-        known = {"host": "host", "pid": 1, "devices": [], "spec_version": SPEC_VERSION}
-        session.merge(Worker(id="worker-1", started_at=past, seen_at=past, **known))
-        session.flush()
+        add_worker(session)
         job = states.claim(session, job_id, "worker-1", 60.0)
         assert job is not None
         return job.attempt

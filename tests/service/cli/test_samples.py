@@ -27,6 +27,12 @@ class Client:
             *({"seq": step + 2, "type": "samples", "message": "…", "data": samples(step, text)} for step, text in told),
         ]
 
+    def phases(self, _: str) -> list[dict[str, Any]]:
+        return []
+
+    def retention(self, _: str) -> dict[str, str | None]:
+        return {}
+
 
 def samples(step: int, text: str) -> dict[str, Any]:
     sample = {"row": 7, "prompt": "What colour\nis it?", "expected": "It is blue.", "completion": text}

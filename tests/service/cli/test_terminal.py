@@ -90,6 +90,8 @@ ANSWERS: dict[str, Any] = {
     "iter_metrics": [{"step": 1, "epoch": 1.0, "time": HOSTILE, "values": {HOSTILE: 1.0}}],
     "events": [{"seq": 1, "type": "samples", "message": HOSTILE, "data": SAMPLES}],
     "metrics": [],
+    "phases": [{"phase": HOSTILE, "artifact": HOSTILE, "attempt": 1, "began_at": HOSTILE, "seconds": 1.0}],
+    "retention": {HOSTILE: "2026-01-01T10:00:00Z"},
     "subspaces": {"modules": {HOSTILE: [{"active": True, "importance": 1.0}]}},
     "dry_run": {"estimate": {HOSTILE: HOSTILE}, "warnings": [HOSTILE]},
 }
