@@ -15,7 +15,7 @@ TIME_OF_HEAD, TIME_OF_LORA = 0.5, 1.0
 
 
 class ContenderEstimate(BaseModel):
-    """What a contender trains, and how long."""
+    """Describe what a contender trains, and how long."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -61,11 +61,11 @@ class Elements(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     peak: int
-    """Those that training starts with."""
+    """Elements of A and B at the start of training."""
     end: int
-    """Those that are still trained when ASA has pruned."""
+    """Elements that are still trained after ASA has pruned."""
     published: int
-    """Those that the published adapter has: with pruned ones that are frozen, without those that are removed."""
+    """Elements of the published adapter: pruned ones count where they are frozen, not where they are removed."""
 
 
 class Estimate(BaseModel):
@@ -128,7 +128,7 @@ class Estimate(BaseModel):
     """Whether the LoRA has biases, which some servers refuse: those of modules with a bias, where `adamss.bias` is
     "trained". Null in plans of older versions."""
     comparison: list[ContenderEstimate] = []
-    """What is trained besides, where the job names contenders (`compare`): their steps come on top of `steps`, their
+    """Training of the contenders that the job names (`compare`): their steps come on top of `steps`, their
     time is in `seconds`. One model is in memory at a time: `memory_bytes` is that of the largest."""
     artifact_bytes: ArtifactBytes
     """Sizes of the files, roughly, and at most where ASA removes subspaces (`adamss.asa_pruned`); frozen ones take as

@@ -27,7 +27,7 @@ WORDS, WORD_IDS = (" negative", " positive"), (3524, 2731)
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned from which rows.
+    """Describe what is learned from which rows.
 
     Attributes:
         file: of rated texts in the folder of the examples; None for images.
