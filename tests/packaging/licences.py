@@ -62,8 +62,8 @@ def statements(distribution: Distribution) -> list[str]:
         return list(expression)
     classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
     named = [line.rpartition(" :: ")[2] for line in classifiers if line.count(" :: ") > 1]
-    texts = [text.strip()[:100] for text in metadata.get_all("License") or []]
-    return named or [text for text in texts if text]
+    texts = [text.strip() for text in metadata.get_all("License") or []]
+    return named or [text.splitlines()[0][:100] for text in texts if text]  # a whole licence begins with its name
 
 
 def is_allowed(statement: str) -> bool:
