@@ -7,8 +7,6 @@ from collections.abc import Callable, Hashable
 from queue import Empty, Full, Queue
 from threading import Lock, Thread
 
-from sqlalchemy.exc import SQLAlchemyError
-
 logger = logging.getLogger(__name__)
 
 WAITING = 100
@@ -73,7 +71,8 @@ class BackgroundQueue:
                 continue
             try:
                 problem = work()
-            except (OSError, SQLAlchemyError) as error:
+            except Exception as error:  # else the thread would end, and nothing asked for later be done
+                logger.exception("%s: %s", self._name, key)
                 problem = repr(error)
             if problem is not None:
                 logger.warning("%s: %s failed: %s", self._name, key, problem)
