@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.client import ApiError, Client
     from service.client.types import Listing
 
-COUNTED = 10_000  # entries up to which the service counts a list
+COUNTED = 1_000  # entries up to which the service counts a list
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, such as job_4k7…")]

@@ -295,7 +295,7 @@ class Listing(list[T]):
     """The entries of a list up to a limit.
 
     Attributes:
-        total: entries of the whole list, counted up to 10,000; None from a service before 0.3.
+        total: entries of the whole list, counted up to 1,000; None from a service before 0.3.
     """
 
     def __init__(self, entries: Iterable[T] = (), total: int | None = None) -> None:

@@ -189,7 +189,7 @@ def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> Non
     assert line.split("\t")[-2:] == ["0.5714", "no_better_than_baseline"]
 
 
-@pytest.mark.parametrize(("total", "said"), [(1, ""), (312, "1 of 312 shown"), (10_000, "1 of 10,000 or more shown")])
+@pytest.mark.parametrize(("total", "said"), [(1, ""), (312, "1 of 312 shown"), (1_000, "1 of 1,000 or more shown")])
 def test_list_says_how_many_there_are(printed: Any, monkeypatch: pytest.MonkeyPatch, total: int, said: str) -> None:
     monkeypatch.setattr(Answers, "total", total)
     messages: list[str] = []
