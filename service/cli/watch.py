@@ -15,8 +15,8 @@ from adamss_core.visible import visible
 from service.cli.job_view import JobView, asa_counts, evaluation, render_job
 from service.cli.output import duration
 from service.cli.terminal import put_json
-from service.client.client import patiently
 from service.client.errors import ApiError
+from service.client.sender import patiently
 from service.client.types import ENDED, JobJson, MetricJson
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-import service.client.client
-from service.client import ApiError, Client, Unreachable
+from service.client import ApiError, Client, Unreachable, model_calls, sender
 from service.client.connection import find_key, find_url
 from service.shared.settings import Settings
 
@@ -60,7 +59,8 @@ def hang_up(handler: Handler) -> None:
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Client, type[Handler]]]]:
     monkeypatch.setenv("ADAMSS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(service.client.client, "PAUSES", (0.01, 0.01, 0.01))
+    for module in (sender, model_calls):
+        monkeypatch.setattr(module, "PAUSES", (0.01, 0.01, 0.01))
     running: list[tuple[ThreadingHTTPServer, Thread, Client]] = []
 
     def start(*script: Answer) -> tuple[Client, type[Handler]]:
