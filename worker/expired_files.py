@@ -123,4 +123,5 @@ class Retention(PeriodicThread):
         session.add(AuditEntry(time=now(), key_name=AUTHOR, **entry))
         mark_deleted(session, dataset)
         files = self._files
-        return [files.dataset_rows(expiry.id), files.dataset_hashes(expiry.id), files.dataset_images(expiry.id)]
+        rows = (files.dataset_rows(expiry.id), files.dataset_hashes(expiry.id), files.dataset_images(expiry.id))
+        return [*rows, files.dataset_original(expiry.id)]

@@ -51,7 +51,7 @@ MAX_BAD_SHARE = 0.1
 EXAMPLES = 20
 UNREADABLE = "unreadable_file"
 
-ROWS, HASHES, IMAGES, PARTS, SPLITS = "rows.jsonl", "hashes", "images", "parts", "splits"
+ROWS, HASHES, IMAGES, PARTS, SPLITS, ORIGINAL = "rows.jsonl", "hashes", "images", "parts", "splits", "original"
 
 
 @dataclass(frozen=True)

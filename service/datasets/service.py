@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from adamss_core.fileio.fsync import sync_folder
 from service.datasets import repository, schemas
-from service.datasets.convert import HASHES, IMAGES, ROWS, SPLITS
+from service.datasets.convert import HASHES, IMAGES, ORIGINAL, ROWS, SPLITS
 from service.datasets.identity import identify
 from service.datasets.schemas import DatasetOut
 from service.datasets.upload import read_upload
@@ -106,6 +106,7 @@ def store(caller: Caller, pieces: Sequence[Piece]) -> DatasetOut:
         for name, target in (
             (IMAGES, files.dataset_images(piece.id)),
             (HASHES, files.dataset_hashes(piece.id)),
+            (ORIGINAL, files.dataset_original(piece.id)),
             (ROWS, files.dataset_rows(piece.id)),
         ):
             if (piece.folder / name).exists():
@@ -137,6 +138,7 @@ def store(caller: Caller, pieces: Sequence[Piece]) -> DatasetOut:
 def remove_files(files: Home, dataset_id: str) -> None:
     files.dataset_rows(dataset_id).unlink(missing_ok=True)
     files.dataset_hashes(dataset_id).unlink(missing_ok=True)
+    files.dataset_original(dataset_id).unlink(missing_ok=True)
     shutil.rmtree(files.dataset_images(dataset_id), ignore_errors=True)
 
 

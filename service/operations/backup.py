@@ -156,7 +156,7 @@ def _stage_database(home: Home, stage: Home) -> None:
 def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
     for (dataset,) in database.execute("SELECT id FROM datasets WHERE deleted_at IS NULL"):
         yield home.relative(home.dataset_rows(dataset))
-        for optional in (home.dataset_images(dataset), home.dataset_hashes(dataset)):
+        for optional in (home.dataset_images(dataset), home.dataset_hashes(dataset), home.dataset_original(dataset)):
             if optional.exists():
                 yield home.relative(optional)
     for (path,) in database.execute("SELECT path FROM artifacts"):

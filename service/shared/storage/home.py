@@ -1,7 +1,8 @@
 """Layout of the home folder. No other module joins these names.
 
 adamss.db, api_key, webhook_secret, home_id
-datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET/ (images), DATASET.partial/ (during an upload)
+datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET.original (the uploaded bytes, of files that were made through
+             /v1/files), DATASET/ (images), DATASET.partial/ (during an upload)
 models/      a folder for each base model, also as ORGANISATION/NAME
 jobs/        a folder for each job: see `JobFolder`
 artifacts/   JOB/NAME.zip
@@ -118,6 +119,10 @@ class Home:
     def dataset_hashes(self, dataset_id: str) -> Path:
         """Return the hashes of a data set's cells."""
         return self.datasets / f"{dataset_id}.hashes"
+
+    def dataset_original(self, dataset_id: str) -> Path:
+        """Return the file as it was uploaded; exists only if the data set was made through /v1/files."""
+        return self.datasets / f"{dataset_id}.original"
 
     def dataset_images(self, dataset_id: str) -> Path:
         """Return the folder of a data set's images; exists only if the data set has images."""
