@@ -68,6 +68,7 @@ TAGS = [
     {"name": "datasets", "description": "Rows to train and evaluate on."},
     {"name": "models", "description": "Base models that may be fine-tuned."},
     {"name": "artifacts", "description": "Results of a job: adapter, LoRA, merged model."},
+    {"name": "openai", "description": "OpenAI's API: files, models, fine-tuning jobs and completions."},
     {"name": "access", "description": "The audit log."},
     {"name": "health", "description": "For load balancers and monitoring."},
 ]

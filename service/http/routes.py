@@ -90,6 +90,7 @@ POLICIES: Mapping[str, Policy] = {
     "/models": Policy(limits_reads=False),  # may wait for the inspection of a model
     "/models/{name:path}/spectrum": Policy(limits_reads=False),  # likewise
     "/datasets": Policy(takes_file=True),
+    "/v1/files": Policy(takes_file=True),
     "/jobs/{job_id}/predict": Policy(
         body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
     ),  # words of texts; images in base64

@@ -23,7 +23,7 @@ from service.jobs.planning import plan_job, refusal
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
-from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus, Json
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
 from service.shared.jobs.job_queries import unfinished_naming
@@ -44,17 +44,22 @@ def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
     return plan_job(caller, spec)
 
 
-def submit(caller: Caller, spec: JobSpec, idempotency_key: str | None) -> Submitted:
+def submit(
+    caller: Caller, spec: JobSpec, idempotency_key: str | None, beside: dict[str, Json] | None = None
+) -> Submitted:
     """Create a job and send its hint; for a repeated idempotency key, return the job of the first request.
+
+    Args:
+        beside: blocks to keep beside the plan, of another API.
 
     Raises:
         InvalidRequest: the job cannot work, or the key was sent before with another body.
     """
 
     def insert(session: Session) -> Job:
-        return _insert(session, caller, spec, plan)
+        return _insert(session, caller, spec, plan, beside or {})
 
-    digest = digest_of(spec)
+    digest = digest_of(spec, *([json.dumps(beside, sort_keys=True)] if beside else []))
     if (earlier := earlier_job(caller, idempotency_key, digest)) is not None:
         return earlier
     check_webhook(caller.settings, spec.webhook)
@@ -159,7 +164,7 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
         return schemas.render(job)
 
 
-def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> Job:
+def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, beside: dict[str, Json]) -> Job:
     check_submit(session, caller.settings, caller.project_id)
     lock_inputs(session, caller, plan.spec)
     resolved = plan.model_dump(mode="json")
@@ -168,7 +173,7 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut) -> J
         caller.project_id,
         name=spec.name,
         spec=spec.model_dump(mode="json", exclude_unset=True),
-        resolved=resolved | {"spec": without_unused(resolved["spec"], plan.spec_version)},
+        resolved=resolved | {"spec": without_unused(resolved["spec"], plan.spec_version)} | beside,
         spec_version=plan.spec_version,
         retries=spec.retries,
         total_steps=plan.estimate.steps,

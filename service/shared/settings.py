@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Hub ids of models allowed even if `allow_hub` is false, as a JSON list."""
     hub_datasets: list[str] = []
     """Hub ids of data sets allowed even if `allow_hub` is false, as a JSON list."""
+    openai_models: dict[str, str] = {}
+    """Names of OpenAI's models, each with the base model that `/v1` takes for it, as a JSON object."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest accepted data set file."""
 

@@ -64,7 +64,8 @@ class AccessMiddleware:
         try:
             credential = await self._check(scope)
         except ServiceError as error:
-            response = sign_in_page(error.message) if wants_page(scope, error) else error_response(error)
+            shown = error_response(error, path=scope["path"])
+            response = sign_in_page(error.message) if wants_page(scope, error) else shown
             await response(scope, receive, send)
             return
         if credential is None:

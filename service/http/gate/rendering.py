@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service.http.gate.validation import explain
-from service.shared.errors import ServiceError
+from service.shared.errors import InvalidRequest, ServiceError
 
+OPENAI = "/v1/"  # begins the paths of OpenAI's API
 # Type, code and message of the errors that Starlette and FastAPI raise themselves.
 _HTTP = {
     400: ("invalid_request", "malformed_request", "The request could not be read. Check its body and Content-Type."),
@@ -37,8 +38,13 @@ class BodyRefused(HTTPException):
         self.reason = reason
 
 
-def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Render an error with its status and headers."""
+def error_response(error: ServiceError, headers: dict[str, str] | None = None, path: str = "") -> JSONResponse:
+    """Render an error with its status and headers.
+
+    Args:
+        path: of the request; OpenAI's clients know a wrong field by the status 400.
+    """
+    status = 400 if error.status == InvalidRequest.status and path.startswith(OPENAI) else error.status
     headers = dict(headers or {})
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -47,7 +53,7 @@ def error_response(error: ServiceError, headers: dict[str, str] | None = None) -
     body: dict[str, Any] = {"type": error.type, **_facts(error)}
     if error.also:
         body["also"] = [_facts(further) for further in error.also]
-    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+    return JSONResponse({"error": body}, status_code=status, headers=headers)
 
 
 def _facts(error: ServiceError) -> dict[str, str | None]:
@@ -67,17 +73,17 @@ def add_error_handlers(app: FastAPI) -> None:
     """Render the errors of routes and of the framework alike."""
 
     @app.exception_handler(ServiceError)
-    def _known(_: Request, error: ServiceError) -> Response:
-        return error_response(error)
+    def _known(request: Request, error: ServiceError) -> Response:
+        return error_response(error, path=request.url.path)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(explain(error.errors(), error.body, _body_model(request)))
+        return error_response(explain(error.errors(), error.body, _body_model(request)), path=request.url.path)
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> Response:
+    def _http(request: Request, error: HTTPException) -> Response:
         if isinstance(error, BodyRefused):
-            return error_response(error.reason, dict(error.headers or {}))
+            return error_response(error.reason, dict(error.headers or {}), request.url.path)
         family, code, message = _HTTP.get(error.status_code, ("invalid_request", "http_error", str(error.detail)))
         body = {"type": family, "code": code, "message": message, "param": None}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=dict(error.headers or {}))

@@ -1,0 +1,131 @@
+"""Models of OpenAI's API: base models under their own and mapped names, and the models of finished jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy.orm import Session
+
+from service.artifacts import repository as artifacts
+from service.http.context import Caller
+from service.jobs import repository as job_rows
+from service.openai_api import repository
+from service.openai_api.files import unix
+from service.openai_api.model_names import name_of, parse
+from service.openai_api.schemas import OpenAIDeleted, OpenAIModel, OpenAIPage
+from service.shared.database.tables import Artifact, Job
+from service.shared.errors import BadRequest, Conflict, NotFound
+from service.shared.expiries import is_needed, models_of
+from service.shared.jobs import states
+from service.shared.jobs.job_queries import has_published
+
+OWNER = "adamss"
+LISTED = 1_000  # newest trained models of a list, which OpenAI does not page
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A job whose model is meant, and the step of its checkpoint; None for the published model."""
+
+    job: Job
+    step: int | None
+    name: str
+
+
+def list_models(caller: Caller) -> OpenAIPage[OpenAIModel]:
+    """List the mapped names, the base models and the newest trained models."""
+    with caller.db.read() as session:
+        project = repository.project_name(session, caller.project_id)
+        found = repository.list_jobs(session, caller.project_id, None, LISTED, repository.with_model())
+    trained = [_render(job, project) for job in found if has_published(job)]
+    bases = [*caller.settings.openai_models, *caller.catalog.folders()]
+    return OpenAIPage.of([*(_base(caller, name) for name in dict.fromkeys(bases)), *trained])
+
+
+def retrieve(caller: Caller, name: str) -> OpenAIModel:
+    """Return a model by its name.
+
+    Raises:
+        NotFound: no such model exists in the project.
+    """
+    if _is_base(caller, name):
+        return _base(caller, name)
+    model = find(caller, name)
+    with caller.db.read() as session:
+        project = repository.project_name(session, caller.project_id)
+    return _render(model.job, project, model.step)
+
+
+def find(caller: Caller, name: str) -> TunedModel:
+    """Return the trained model of a name.
+
+    Raises:
+        NotFound: no such model exists in the project.
+    """
+    parts = parse(name)
+    if parts is None:
+        raise unknown(name)
+    with caller.db.read() as session:
+        job = job_rows.find(session, caller.project_id, parts.job_id)
+        if job is None or name_of(job, repository.project_name(session, caller.project_id)) != parts.whole:
+            raise unknown(name)
+        if not _is_there(session, job, parts.step):
+            raise unknown(name)
+    return TunedModel(job, parts.step, name)
+
+
+def delete(caller: Caller, name: str) -> OpenAIDeleted:
+    """Remove the files of a trained model; its job stays, with its metrics and checkpoints.
+
+    Raises:
+        BadRequest: a checkpoint or a base model.
+        Conflict: an unfinished job starts from it, or evaluates it.
+    """
+    if _is_base(caller, name):
+        raise _not_deletable("A base model belongs to the operator")
+    model = find(caller, name)
+    if model.step is not None:
+        raise _not_deletable("Checkpoints are kept with their job")
+    with caller.db.write() as session:
+        job = job_rows.find(session, caller.project_id, model.job.id, lock=True)
+        if job is None:
+            raise unknown(name)
+        if is_needed(session, job):
+            raise Conflict("An unfinished job uses this model. Cancel it, or wait for its end.", code="job_in_use")
+        chosen = [row for row in artifacts.of_job(session, job.id) if row.name in ("adapter", "lora", "merged")]
+        session.execute(delete_rows(Artifact).where(*models_of(job.id)))
+        states.add_event(session, job, "model_deleted", "The model's artifacts were deleted.", {"model": name})
+    for row in chosen:
+        caller.settings.files.resolve(row.path).unlink(missing_ok=True)
+    return OpenAIDeleted(id=name, object="model")
+
+
+def unknown(name: str) -> NotFound:
+    return NotFound(
+        f"The model '{name[:200]}' does not exist. GET /v1/models lists yours.", code="model_not_found", param="model"
+    )
+
+
+def _is_base(caller: Caller, name: str) -> bool:
+    return name in caller.settings.openai_models or caller.catalog.folder(name) is not None
+
+
+def _not_deletable(reason: str) -> BadRequest:
+    message = f"{reason}: only models of finished jobs can be deleted."
+    return BadRequest(message, code="not_deletable", param="model")
+
+
+def _is_there(session: Session, job: Job, step: int | None) -> bool:
+    if step is not None:
+        return any(row.step == step for row in job_rows.checkpoints(session, job.id))
+    return has_published(job) and any(row.name != "metrics" for row in artifacts.of_job(session, job.id))
+
+
+def _render(job: Job, project: str, step: int | None = None) -> OpenAIModel:
+    return OpenAIModel(id=name_of(job, project, step), created=unix(job.ended_at or job.created_at), owned_by=project)
+
+
+def _base(caller: Caller, name: str) -> OpenAIModel:
+    folder = caller.catalog.folder(caller.settings.openai_models.get(name, name))
+    return OpenAIModel(id=name, created=0 if folder is None else int(folder.stat().st_mtime), owned_by=OWNER)
