@@ -26,20 +26,10 @@ from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
 from service.jobs.phase_times import PhaseOut
+from service.jobs.report_schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, ReplayOut, SubspacesOut
 from service.jobs.resuming import ResumeIn
 from service.jobs.retained import KeptOut
-from service.jobs.schemas import (
-    CheckpointOut,
-    EventOut,
-    JobOut,
-    JobSummaryOut,
-    LogOut,
-    MapOut,
-    MetricOut,
-    PlanOut,
-    ReplayOut,
-    SubspacesOut,
-)
+from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.shared.database.tables import JobStatus
 from service.shared.jobs import metrics_parquet as parquet
 

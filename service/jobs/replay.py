@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adamss_core.spec import AdamssSpec, kept_after
 from service.http.context import Caller
 from service.jobs import repository
-from service.jobs.schemas import ReplayOut, ReplayStepOut
+from service.jobs.report_schemas import ReplayOut, ReplayStepOut
 from service.jobs.service import get
 from service.shared.database.tables import Json, SubspaceMap
 from service.shared.errors import InvalidRequest

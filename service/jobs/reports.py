@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.http.context import Caller
 from service.http.paging import Page, split
 from service.jobs import metric_reads, repository
-from service.jobs.schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
+from service.jobs.report_schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, SubspacesOut, show_map
 from service.jobs.service import get
 from service.shared.database.tables import Checkpoint, Event, MetricRow, SubspaceMap
 from service.shared.errors import NotFound

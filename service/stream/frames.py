@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from service.jobs.schemas import EventOut, MetricOut, render, show_map
+from service.jobs.report_schemas import EventOut, MetricOut, show_map
+from service.jobs.schemas import render
 from service.shared.database.tables import Event as EventRow
 from service.shared.database.tables import Job, MetricRow
 from service.stream.repository import Row

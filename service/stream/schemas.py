@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.jobs.schemas import EventOut, JobOut, MapOut, MetricOut
+from service.jobs.report_schemas import EventOut, MapOut, MetricOut
+from service.jobs.schemas import JobOut
 
 _EVENTS: dict[str, tuple[type[BaseModel], str]] = {
     "metrics": (MetricOut, "A row of metrics, as in `GET /jobs/{id}/metrics`."),
