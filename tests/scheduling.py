@@ -15,6 +15,7 @@ import pytest
 TOGETHER = {
     "browser": (
         "tests/browser/test_jobs_table.py",
+        "tests/browser/test_notes.py",
         "tests/browser/test_page.py",
         "tests/browser/test_sign_in.py",
         "tests/browser/test_views.py",

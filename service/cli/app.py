@@ -15,6 +15,7 @@ from service.cli import (
     datasets,
     doctor,
     init,
+    job_notes,
     jobs,
     keys,
     model_spectrum,
@@ -68,6 +69,7 @@ app.command()(serve.link)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
+jobs.app.command(epilog=job_notes.EDIT)(job_notes.edit)
 jobs.app.command(epilog=results.EVALUATE)(results.evaluate)
 jobs.app.command(epilog=results.EVALUATION)(results.evaluation)
 jobs.app.command(name="worst", epilog=results.WORST)(results.hardest)

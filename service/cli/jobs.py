@@ -15,6 +15,7 @@ from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
 from service.cli.estimate import show_estimate
 from service.cli.job_facts import phases_line, plan_facts
+from service.cli.job_notes import written_on
 from service.cli.output import (
     CliError,
     Exit,
@@ -87,20 +88,25 @@ def list_jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this state: queued, running, failed…")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
     evaluates: Annotated[str | None, typer.Option(help="Only evaluations of this job's model.", metavar="JOB")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; several: with all of them.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only jobs of this group.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
     with connect() as client:
-        found = client.list_jobs(status, name, limit, evaluates=evaluates)
+        found = client.list_jobs(status, name, limit, evaluates=evaluates, tags=tag or (), group=group)
     if as_json:
         put_json(found)
         return
     rows = [
-        [job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"]), *_doubts(job)]
+        [
+            *(job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"])),
+            *(*_doubts(job), ", ".join(job.get("tags", []))),
+        ]
         for job in found
     ]
-    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS"]
+    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS", "TAGS"]
     print_table(titles, rows, "No jobs. Begin with: adamss init")
     print_rest(found)
 
@@ -124,7 +130,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
-    fields |= _waits_for(found) | plan_facts(found)
+    fields |= written_on(found) | _waits_for(found) | plan_facts(found)
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]

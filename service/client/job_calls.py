@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from service.client.sender import Sender, patiently
@@ -55,10 +55,32 @@ class JobCalls(Sender):
         )
 
     def list_jobs(
-        self, status: str | None = None, name: str | None = None, limit: int = 50, *, evaluates: str | None = None
+        self,
+        status: str | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        *,
+        evaluates: str | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
     ) -> Listing[JobSummaryJson]:
-        """List jobs, newest first, without spec and plan; with `evaluates`, the evaluations of that job's model."""
-        return self._listing("/jobs", {"status": status, "name": name, "evaluates": evaluates}, limit)
+        """List jobs, newest first, without spec and plan.
+
+        Args:
+            evaluates: only evaluations of the model of the job with this id.
+            tags: only jobs with all of these.
+            group: only jobs of this group.
+        """
+        wanted = {"status": status, "name": name, "evaluates": evaluates, "tag": list(tags) or None, "group": group}
+        return self._listing("/jobs", wanted, limit)
+
+    def edit_job(self, job: str, **changes: Any) -> JobJson:
+        """Change what people wrote on a job.
+
+        Args:
+            changes: name, tags (all of them), notes, group; None removes, what is left out stays.
+        """
+        return cast(JobJson, self._send("PATCH", f"/jobs/{job}", json=changes, repeat=True).json())
 
     def cancel(self, job: str) -> JobJson:
         return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())

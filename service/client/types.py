@@ -152,6 +152,8 @@ class JobSummaryJson(TypedDict):
 
     id: str
     name: str
+    tags: NotRequired[list[str]]  # absent from services before 0.3, as are group and notes
+    group: NotRequired[str | None]
     task: NotRequired[str | None]  # absent from services before 0.3, as is base_model
     base_model: NotRequired[str | None]
     status: Status
@@ -176,6 +178,7 @@ class JobSummaryJson(TypedDict):
 class JobJson(JobSummaryJson):
     """A fine-tuning job, the evaluation of another one's model, or the measurement of a base model's spectrum."""
 
+    notes: NotRequired[str | None]
     comparison: NotRequired[ComparisonJson | None]  # absent from services before 0.3
     spec: dict[str, Any]
     resolved: dict[str, Any]

@@ -14,6 +14,7 @@ from service.jobs import (
     evaluating,
     evaluation_report,
     hardest,
+    notes,
     phase_times,
     replay,
     reports,
@@ -25,8 +26,10 @@ from service.jobs.evaluating import EvaluateIn
 from service.jobs.evaluation_report import ReportOut
 from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
+from service.jobs.notes import MOST_TAGS, NotesIn
 from service.jobs.phase_times import PhaseOut
 from service.jobs.report_schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, ReplayOut, SubspacesOut
+from service.jobs.repository import Wanted
 from service.jobs.resuming import ResumeIn
 from service.jobs.retained import KeptOut
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
@@ -96,17 +99,33 @@ def list_jobs(
     evaluates: Annotated[
         str | None, Query(max_length=60, description="Only evaluations of the model of the job with this id.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, Query(max_length=MOST_TAGS, description="Only jobs with all of these tags.")
+    ] = None,
+    group: Annotated[str | None, Query(max_length=120, description="Only jobs of this group.")] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Page[JobSummaryOut]:
     """Lists the project's jobs, newest first, without spec and plan: `GET /jobs/{id}` has them."""
-    return service.list_jobs(caller, status or [], name, evaluates, after, limit)
+    wanted = Wanted(status or (), name, evaluates, tag or (), group)
+    return service.list_jobs(caller, wanted, after, limit)
 
 
 @router.get("/{job_id}", responses=errors(404, 422))
 def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
     """A job: its state, how far it is, its plan, and how it ended."""
     return service.show(caller, job_id)
+
+
+@router.patch("/{job_id}", responses=errors(404, 422))
+def edit_job(caller: CallerDep, job_id: JobId, changes: NotesIn) -> JobOut:
+    """Changes name, tags, notes and group of a job, in whatever state it is; its training goes on as it was.
+
+        curl -X PATCH -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
+             -d '{"tags": ["keep"], "group": "rates", "notes": "the best so far"}' \\
+             http://127.0.0.1:8642/jobs/job_7m3k9x2pqr
+    """
+    return notes.edit(caller, job_id, changes)
 
 
 @router.post("/{job_id}/cancel", responses=errors(404, 409, 422))

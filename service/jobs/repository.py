@@ -22,6 +22,7 @@ from service.shared.database.tables import (
     IdempotencyKey,
     Job,
     JobStatus,
+    JobTag,
     Json,
     MetricRow,
     SubspaceMap,
@@ -60,7 +61,7 @@ def page(
     """List a page of jobs, newest first.
 
     Args:
-        wanted: conditions on the jobs, as `conditions` builds them.
+        wanted: conditions on the jobs, as `Wanted` builds them.
     """
     paths = ("task",), ("problem_type",), ("base_model",), ("training", "metric_for_best")
     shown = [Job.resolved[("spec", *path)].as_string() for path in paths]
@@ -73,18 +74,33 @@ def page(
     return [ListedJob(*row) for row in found]
 
 
-def conditions(
-    project_id: str, status: Sequence[JobStatus], name: str | None, evaluates: str | None
-) -> list[ColumnElement[bool]]:
-    """Build the conditions on the jobs of a list."""
-    wanted: list[ColumnElement[bool]] = [Job.project_id == project_id]
-    if status:
-        wanted.append(Job.status.in_(status))
-    if name is not None:
-        wanted.append(Job.name == name)
-    if evaluates is not None:
-        wanted.append(Job.evaluates == evaluates)
-    return wanted
+@dataclass(frozen=True)
+class Wanted:
+    """What a list of jobs is narrowed to; None and empty ones narrow nothing.
+
+    Attributes:
+        status: one of these.
+        tags: all of these.
+        evaluates: id of the job whose model is evaluated.
+    """
+
+    status: Sequence[JobStatus] = ()
+    name: str | None = None
+    evaluates: str | None = None
+    tags: Sequence[str] = ()
+    group: str | None = None
+
+    def conditions(self, project_id: str) -> list[ColumnElement[bool]]:
+        """Build the conditions on the jobs of a project."""
+        wanted: list[ColumnElement[bool]] = [Job.project_id == project_id]
+        if self.status:
+            wanted.append(Job.status.in_(self.status))
+        same = ((Job.name, self.name), (Job.evaluates, self.evaluates), (Job.group_name, self.group))
+        wanted += [column == value for column, value in same if value is not None]
+        for tag in self.tags:
+            tagged = select(JobTag.job_id).where(JobTag.project_id == project_id, JobTag.tag == tag)
+            wanted.append(Job.id.in_(tagged))
+        return wanted
 
 
 def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[str]:
@@ -187,7 +203,7 @@ def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
 def remove(session: Session, job_id: str) -> None:
     """Delete a job and all rows that belong to it."""
     reported: tuple[Any, ...] = (MetricRow, SubspaceMap, Event, Checkpoint, HardestExample, Evaluation)
-    for table in (*reported, Artifact, IdempotencyKey):
+    for table in (*reported, Artifact, IdempotencyKey, JobTag):
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(Job).where(Job.id == job_id))
 

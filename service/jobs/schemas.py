@@ -173,7 +173,11 @@ class JobSummaryOut(Out):
     id: str
     """Its id."""
     name: str
-    """Its name, from the spec."""
+    """Its name, from the spec until it is changed."""
+    tags: list[str]
+    """Its tags."""
+    group: str | None
+    """The group that it belongs to."""
     task: str | None
     """Its task."""
     base_model: str | None
@@ -220,6 +224,8 @@ class JobOut(JobSummaryOut):
     result: dict[str, Any] | None
     """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
     A job that evaluates has `test_...` only."""
+    notes: str | None = None
+    """What people noted of it."""
     comparison: ComparisonOut | None = None
     """Its adapter beside the contenders of `compare`, as far as they are trained; also in `result`."""
     spec: dict[str, Any]
@@ -242,7 +248,7 @@ def render(job: Job) -> JobOut:
         job.resolved.get("evaluates"),
         job.resolved.get("inspects"),
     )
-    whole = {name: getattr(job, name) for name in ("result", "spec", "metrics_archived_at")}
+    whole = {name: getattr(job, name) for name in ("notes", "result", "spec", "metrics_archived_at")}
     whole["comparison"] = (job.result or {}).get("comparison")
     whole["resolved"] = _resolved(job)
     return JobOut.model_validate(_summary(listed) | whole)
@@ -260,6 +266,8 @@ def _summary(listed: ListedJob) -> Json:
     return {
         "id": job.id,
         "name": job.name,
+        "tags": job.tags or [],
+        "group": job.group_name,
         "task": listed.task,
         "base_model": listed.base_model,
         "status": job.status,

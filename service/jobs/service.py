@@ -20,10 +20,11 @@ from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
 from service.jobs.planning import plan_job, refusal
+from service.jobs.repository import Wanted
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
-from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, JobStatus, Json
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, Json
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
 from service.shared.jobs.job_queries import unfinished_naming
@@ -84,10 +85,8 @@ def create(caller: Caller, insert: Callable[[Session], Job], idempotency_key: st
     return Submitted(schemas.render(job), repeated=False)
 
 
-def list_jobs(
-    caller: Caller, status: list[JobStatus], name: str | None, evaluates: str | None, after: str | None, limit: int
-) -> Page[JobSummaryOut]:
-    wanted = repository.conditions(caller.project_id, status, name, evaluates)
+def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -> Page[JobSummaryOut]:
+    wanted = narrowed.conditions(caller.project_id)
     with caller.db.read() as session:
         jobs = repository.page(session, wanted, parse_cursor(after), limit + 1)
         total = count(session, select(Job).where(*wanted), after)

@@ -37,6 +37,8 @@ def listed(number: int, **changes: Any) -> dict[str, Any]:
         "result": {"eval_accuracy": 0.5},
         "error": None,
         "attempt": 1,
+        "tags": [],
+        "group": None,
         "resumable": False,
         "task": "text-classification",
         "base_model": "tiny",

@@ -225,14 +225,30 @@ class Job(Base):
     inspects: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the `Spectrum` that it measures
     # Least version of the spec that a worker must understand; a trigger keeps out workers that know no versions.
     spec_version: Mapped[int] = mapped_column(Integer, server_default="1")
+    # For people; nothing of the training depends on them.
+    tags: Mapped[list[Any] | None]  # as in `JobTag`, by which jobs are found
+    notes: Mapped[str | None] = mapped_column(Text)
+    group_name: Mapped[str | None] = mapped_column(String(120))
 
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
         Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # finds each project's next job
         Index("ix_jobs_project_status_created", "project_id", "status", "created_at", "id"),  # lists by status
         Index("ix_jobs_project_name_created", "project_id", "name", "created_at", "id"),  # lists by name
+        Index("ix_jobs_project_group_created", "project_id", "group_name", "created_at", "id"),  # lists by group
         Index("ix_jobs_archived_ended", "metrics_archived_at", "ended_at", "id"),  # finds jobs to archive
     )
+
+
+class JobTag(Base):
+    """A tag of a job, to find jobs by it."""
+
+    __tablename__ = "job_tags"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(40))
+
+    __table_args__ = (Index("ix_job_tags_project_tag", "project_id", "tag", "job_id"),)
 
 
 class IdempotencyKey(Base):

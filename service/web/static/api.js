@@ -36,6 +36,7 @@ export function query(values) {
 
 export const get = (path, values = {}, signal) => call("GET", path + query(values), { signal });
 export const post = (path, json, signal, key) => call("POST", path, { json, signal, key });
+export const patch = (path, json) => call("PATCH", path, { json });
 export const upload = (path, form) => call("POST", path, { form });
 export const remove = (path) => call("DELETE", path);
 

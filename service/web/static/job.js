@@ -7,6 +7,7 @@ import { ENDED, useEvery, useJob } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Actions, best, status } from "./jobs.js";
 import { Contenders } from "./contenders.js";
+import { Notes } from "./notes.js";
 import { Evaluation } from "./evaluation.js";
 import { Evaluations } from "./evaluations.js";
 import { Directions, JobSpectrum } from "./spectrum.js";
@@ -18,10 +19,11 @@ export function Job({ id }) {
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
-  if (job.inspects) return html`<${SpectrumJob} job=${job} events=${events} />`;
-  if (job.evaluates) return html`<${EvaluationJob} job=${job} events=${events} />`;
+  const done = () => ENDED.includes(job.status) && reload();
+  if (job.inspects) return html`<${SpectrumJob} job=${job} events=${events} done=${done} />`;
+  if (job.evaluates) return html`<${EvaluationJob} job=${job} events=${events} done=${done} />`;
   return html`<main id="main" data-job=${id}>
-    <${Head} job=${job} map=${map} rows=${rows ?? []} done=${() => ENDED.includes(job.status) && reload()} />
+    <${Head} job=${job} map=${map} rows=${rows ?? []} done=${done} />
     ${map ? html`<${Pruning} key=${id} id=${id} map=${map} rows=${rows ?? []} />` : null}
     <${Directions} job=${job} events=${events} />
     <section aria-labelledby="curves"><h2 id="curves">Learning</h2><${Curves} job=${job} rows=${rows} /></section>
@@ -41,9 +43,9 @@ export function Job({ id }) {
 }
 
 // A job that evaluates another one's model, and trains nothing.
-function EvaluationJob({ job, events }) {
+function EvaluationJob({ job, events, done }) {
   return html`<main id="main" data-job=${job.id}>
-    <${Head} job=${job} map=${null} rows=${[]} />
+    <${Head} job=${job} map=${null} rows=${[]} done=${done} />
     <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />
     <div class="pair">
@@ -54,9 +56,9 @@ function EvaluationJob({ job, events }) {
 }
 
 // A job that measures the spectrum of a base model.
-function SpectrumJob({ job, events }) {
+function SpectrumJob({ job, events, done }) {
   return html`<main id="main" data-job=${job.id}>
-    <${Head} job=${job} map=${null} rows=${[]} />
+    <${Head} job=${job} map=${null} rows=${[]} done=${done} />
     <${JobSpectrum} job=${job} />
     <div class="pair">
       <${Events} events=${events} />
@@ -110,6 +112,7 @@ function Head({ job, map, rows, done }) {
       <${Actions} job=${job} done=${done} gone=${() => (location.hash = "#/")} />
     </div>
     <p class="muted"><code>${job.id}</code> ${job.evaluates || job.inspects ? null : html`<a href=${`/jobs/${job.id}/metrics.parquet`} download=${`${job.id}.parquet`}>metrics.parquet</a>`}</p>
+    <${Notes} key=${job.id} job=${job} done=${done} />
     <progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}

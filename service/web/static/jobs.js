@@ -4,6 +4,7 @@ import { post, remove } from "./api.js";
 import { duration, number, when, words } from "./format.js";
 import { useJobs } from "./job_list.js";
 import { ENDED, LIVE } from "./live.js";
+import { tags } from "./notes.js";
 
 const ROWS = 100; // shown at first
 
@@ -92,7 +93,7 @@ function Row({ job, chosen, choose, reload, forget }) {
   const metric = best(job);
   return html`<tr>
     <td><input type="checkbox" checked=${chosen} onChange=${choose} aria-label=${`Compare ${job.name}`} /></td>
-    <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code></td>
+    <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code>${job.tags?.length ? html`<br />${tags(job)}` : null}</td>
     <td>${status(job.status)}</td>
     <td>
       <progress max=${Math.max(1, total)} value=${step} aria-label=${`Progress of ${job.name}`}></progress>
@@ -121,7 +122,7 @@ export function Jobs() {
   const search = text.toLowerCase();
   const shown = (jobs ?? [])
     .filter((job) => !onlyStatus || job.status === onlyStatus)
-    .filter((job) => `${job.name} ${job.id} ${job.base_model} ${job.task}`.toLowerCase().includes(search))
+    .filter((job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${(job.tags ?? []).join(" ")}`.toLowerCase().includes(search))
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 
@@ -131,7 +132,7 @@ export function Jobs() {
       <a class="button primary" href="#/new">New job</a>
     </div>
     <div class="row">
-      <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, id, model, task" /></label>
+      <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, tag, group, id, model, task" /></label>
       <label>Status
         <select value=${onlyStatus} onChange=${(event) => setOnlyStatus(event.target.value)}>
           <option value="">all</option>

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cli import jobs, output, results
+from service.cli import job_notes, jobs, output, results
 from service.cli.output import when
 from service.client.types import Listing
 from tests.service.cli.test_job_view import job as running
@@ -80,8 +80,11 @@ class Answers:
     def resume(self, job: str, time_limit_seconds: float | None) -> Any:
         return self.job | {"status": f"queued for {time_limit_seconds} s"}
 
-    def list_jobs(self, *_: object, evaluates: str | None = None) -> Any:
+    def list_jobs(self, *_: object, **narrowed: object) -> Any:
         return Listing([self.job], self.total)
+
+    def edit_job(self, job: str, **changes: object) -> Any:
+        return self.job | changes
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         def connect() -> Iterator[Answers]:
             yield Answers(job, list(reports))
 
-        for module in (jobs, results):
+        for module in (job_notes, jobs, results):
             monkeypatch.setattr(module, "connect", connect)
         command(*arguments)
         return capsys.readouterr().out.splitlines()
@@ -125,6 +128,24 @@ def test_show_says_until_when_files_are_kept(printed: Any) -> None:
 def test_resume_sends_a_new_limit(printed: Any) -> None:
     assert printed(jobs.resume, "job_abc", 7200.0)[0].endswith("is queued for 7200.0 s.")
     assert printed(jobs.resume, "job_abc")[0].endswith("is queued for None s.")
+
+
+def test_edit_adds_and_takes_away_tags(printed: Any) -> None:
+    lines = printed(job_notes.edit, "job_abc", None, ["new"], ["old"], None, "rates", tags=["kept", "old"])
+    assert [line.split(maxsplit=1) for line in lines[2:]] == [["group", "rates"], ["tags", "kept, new"]]
+    with pytest.raises(output.CliError, match="give --name"):
+        printed(job_notes.edit, "job_abc")
+
+
+def test_edit_removes_with_an_empty_text(printed: Any) -> None:
+    lines = printed(job_notes.edit, "job_abc", None, None, None, "", "", notes="a", group="b", tags=["c"])
+    assert [line.split(maxsplit=1) for line in lines[2:]] == [["tags", "c"]]
+
+
+def test_show_has_what_people_wrote(printed: Any) -> None:
+    lines = printed(jobs.show, "job_abc", notes="rate too high", group="rates", tags=["keep"])
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert (said["group"], said["tags"], said["notes"]) == ("rates", "keep", "rate too high")
 
 
 def test_show_has_a_time_limit_of_the_jobs_own(printed: Any) -> None:
@@ -183,10 +204,10 @@ def test_show_has_a_basis_that_is_not_the_weights(printed: Any) -> None:
     assert shown("weights") == []
 
 
-def test_list_has_baseline_and_warnings_as_its_last_columns(printed: Any) -> None:
+def test_list_has_baseline_warnings_and_tags_as_its_last_columns(printed: Any) -> None:
     (line,) = printed(jobs.list_jobs, None, None, 50, judgement=JUDGEMENT, warnings=[WARNING])
     assert line.split("\t")[4] == "accuracy 0.6000"
-    assert line.split("\t")[-2:] == ["0.5714", "no_better_than_baseline"]
+    assert line.split("\t")[-3:] == ["0.5714", "no_better_than_baseline", ""]
 
 
 @pytest.mark.parametrize(("total", "said"), [(1, ""), (312, "1 of 312 shown"), (1_000, "1 of 1,000 or more shown")])

@@ -1,0 +1,49 @@
+"""What people write on a job: `adamss jobs edit`, and how it is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.output import CliError, JobId, Json, connect, examples, print_fields
+from service.cli.terminal import put_json
+
+if TYPE_CHECKING:
+    from service.client.types import JobJson
+
+EDIT = examples(
+    "adamss jobs edit JOB --tag keep --group rates",
+    "adamss jobs edit JOB --untag keep --notes 'rate too high' --name reviews-2",
+)
+
+
+def edit(
+    job: JobId,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Add a tag; may be given several times.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Take a tag away; may be given several times.")] = None,
+    notes: Annotated[str | None, typer.Option(help="A text in the place of the notes; '' removes them.")] = None,
+    group: Annotated[str | None, typer.Option(help="Put the job into a group; '' takes it out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a job's name, tags, notes and group, in whatever state it is."""
+    changes: dict[str, Any] = {} if name is None else {"name": name}
+    changes |= {title: text or None for title, text in (("notes", notes), ("group", group)) if text is not None}
+    if not (changes or tag or untag):
+        raise CliError("Nothing to change: give --name, --tag, --untag, --notes or --group.")
+    with connect() as client:
+        if tag or untag:
+            kept = [one for one in client.get_job(job).get("tags", []) if one not in (untag or [])]
+            changes["tags"] = [*kept, *(tag or [])]
+        found = client.edit_job(job, **changes)
+    if as_json:
+        put_json(found)
+    else:
+        print_fields({"id": found["id"], "name": found["name"], **written_on(found)})
+
+
+def written_on(job: JobJson) -> dict[str, object]:
+    """Return group, tags and notes of a job, as far as there are any."""
+    written = {"group": job.get("group"), "tags": ", ".join(job.get("tags", [])), "notes": job.get("notes")}
+    return {title: text for title, text in written.items() if text}

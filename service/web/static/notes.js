@@ -1,0 +1,43 @@
+// What people write on a job: name, tags, group and notes, and the form that changes them.
+import { html, useState } from "./lib.js";
+import { patch } from "./api.js";
+
+export const tags = (job) => (job.tags ?? []).map((tag) => html`<span class="tag" key=${tag}>${tag}</span> `);
+
+export function Notes({ job, done }) {
+  const [open, setOpen] = useState(false);
+  if (open) return html`<${Form} job=${job} close=${() => setOpen(false)} done=${done} />`;
+  return html`<div class="row">
+    ${job.group ? html`<span class="muted">group ${job.group}</span>` : null}
+    <span>${tags(job)}</span>
+    <button class="plain" onClick=${() => setOpen(true)} aria-label=${`Edit name, tags and notes of ${job.name}`}>Edit</button>
+  </div>
+  ${job.notes ? html`<p class="notes">${job.notes}</p>` : null}`;
+}
+
+function Form({ job, close, done }) {
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const send = async (event) => {
+    event.preventDefault();
+    const { name, tags: list, group, notes } = Object.fromEntries(new FormData(event.target));
+    const given = list.split(",").map((tag) => tag.trim()).filter(Boolean);
+    setBusy(true);
+    try {
+      await patch(`/jobs/${job.id}`, { name, tags: given, group: group.trim() || null, notes: notes.trim() || null });
+      done?.();
+      close();
+    } catch (error) {
+      setProblem(error.message);
+      setBusy(false);
+    }
+  };
+  return html`<form class="card" onSubmit=${send} aria-label="What is written on the job">
+    <label>Name <input name="name" required maxlength="120" defaultValue=${job.name} /></label>
+    <label>Tags, with commas between them <input name="tags" defaultValue=${(job.tags ?? []).join(", ")} /></label>
+    <label>Group <input name="group" maxlength="120" defaultValue=${job.group ?? ""} /></label>
+    <label>Notes <textarea name="notes" rows="4" maxlength="10000" defaultValue=${job.notes ?? ""}></textarea></label>
+    <p class="row"><button class="primary" disabled=${busy}>Save</button> <button type="button" onClick=${close}>Close</button></p>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+  </form>`;
+}
