@@ -175,6 +175,8 @@ def test_04_another_projects_ids(session_target: Target) -> None:
                 "resume": {"time_limit_seconds": 60},
             }
             more["json"] = bodies.get(route.path.rpartition("/")[2], {"inputs": ["a text"]})
+        elif route.method == "PATCH":
+            more["json"] = {"notes": "theirs"}
         none_of_them = session_target.ids | dict.fromkeys(of_project, "x_absent")
         answer = theirs.request(route.method, route.fill(session_target.ids), **more)
         absent = theirs.request(route.method, route.fill(none_of_them), **more)
