@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from tests import scheduling
 from tests.browser import chromium
+from tests.object_server import BUCKET, ObjectServer
 from tests.tiny import tiny_facts, tiny_model  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +68,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if left_out and chromium.find() is None:
         terminalreporter.section("THE PAGE WAS NOT TESTED", sep="!", red=True, bold=True)
         terminalreporter.write_line(f"{len(left_out)} tests were left out: {chromium.MISSING}.", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """One server of objects for all tests of a process; each test has a prefix of its own."""
+    server = ObjectServer(tmp_path_factory.mktemp("objects"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def store_url(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of its own in a real S3 server, with the variables that lead there."""
+    for name, value in object_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{secrets.token_hex(6)}"

@@ -122,6 +122,4 @@ class Retention(PeriodicThread):
         entry = {"project_id": dataset.project_id, "action": "remove data set", "path": dataset.id}
         session.add(AuditEntry(time=now(), key_name=AUTHOR, **entry))
         mark_deleted(session, dataset)
-        files = self._files
-        rows = (files.dataset_rows(expiry.id), files.dataset_hashes(expiry.id), files.dataset_images(expiry.id))
-        return [*rows, files.dataset_original(expiry.id)]
+        return self._files.dataset(expiry.id)

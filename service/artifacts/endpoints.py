@@ -36,7 +36,7 @@ def list_artifacts(caller: CallerDep, job_id: JobId) -> Page[ArtifactOut]:
 )
 def artifact_headers(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:
     """Return the headers of a download without its content."""
-    return service.download(caller, job_id, name, request.headers)
+    return service.download(caller, job_id, name, request.headers, head=True)
 
 
 @router.get(
@@ -45,6 +45,7 @@ def artifact_headers(caller: CallerDep, job_id: JobId, name: Name, request: Requ
     responses={
         200: {"description": "The zip.", "content": {"application/zip": {}}},
         206: {"description": "The requested range.", "content": {"application/zip": {}}},
+        307: {"description": "An address at the store of files, valid for ten minutes (ADAMSS_STORAGE_REDIRECT)."},
         304: {"description": "The caller has this version already (If-None-Match)."},
         **errors(404, 416, 422),
     },
@@ -52,6 +53,6 @@ def artifact_headers(caller: CallerDep, job_id: JobId, name: Name, request: Requ
 def download_artifact(caller: CallerDep, job_id: JobId, name: Name, request: Request) -> Response:
     """Download an artifact as one zip. `ETag` is its sha256; `Range` and `If-Range` resume a broken download.
 
-    curl -OJ -C - -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../artifacts/lora
+    curl -LOJ -C - -H "Authorization: Bearer $ADAMSS_API_KEY" http://127.0.0.1:8642/jobs/job_.../artifacts/lora
     """
     return service.download(caller, job_id, name, request.headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from service.artifacts import repository
+from service.artifacts.byte_ranges import parse_ranges
 from service.artifacts.schemas import ArtifactOut
+from service.artifacts.stored_download import from_store
 from service.http.context import Caller
 from service.http.gate.rendering import error_response
 from service.http.paging import Page
@@ -19,13 +20,10 @@ from service.jobs.service import get
 from service.shared.database.tables import Artifact
 from service.shared.errors import NotFound, RangeNotSatisfiable
 
-RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
-RANGES = re.compile(rf"bytes=\s*{RANGE}(\s*,\s*{RANGE})*\s*")
-
 
 def artifact_path(caller: Caller, artifact: Artifact) -> Path:
-    """Return the file of an artifact."""
-    return caller.settings.files.resolve(artifact.path)
+    """Return the file of an artifact, fetched from the store where this host lacks it."""
+    return caller.host_files.local(caller.settings.files.resolve(artifact.path))
 
 
 def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:
@@ -36,7 +34,7 @@ def list_artifacts(caller: Caller, job_id: str) -> Page[ArtifactOut]:
     return Page(data=[ArtifactOut.model_validate(row, from_attributes=True) for row in artifacts], has_more=False)
 
 
-def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str]) -> Response:
+def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str], *, head: bool = False) -> Response:
     """Respond with an artifact's zip, whole or in ranges, or with 304 if the caller has it already.
 
     Raises:
@@ -53,32 +51,22 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str])
             else f"It is {job.status}; each artifact is published once it is written and verified, after the training."
         )
         raise NotFound(f"The job has no artifact '{name[:40]}'. {has}", code="artifact_not_found")
-    path = artifact_path(caller, artifact)
-    if not path.is_file():
+    path = caller.settings.files.resolve(artifact.path)
+    stored = caller.host_files.find(path)
+    if stored is None and not path.is_file():
         raise NotFound(f"The file of artifact '{name}' is missing on the service's disk.", code="artifact_gone")
     tag = f'"{artifact.sha256}"'
     if _has_already(headers.get("if-none-match"), tag):
         return Response(status_code=304, headers={"etag": tag})
-    size = path.stat().st_size
+    size = path.stat().st_size if stored is None else stored.size_bytes
     ranges = parse_ranges(headers.get("range"))
     if any(begin >= size for begin in ranges):
         beyond = RangeNotSatisfiable(f"The range lies outside the file, which has {size:,} bytes.")
         return error_response(beyond, {"content-range": f"bytes */{size}", "etag": tag})
     filename = f"{_file_stem(job.name)}-{artifact.name}.zip"
+    if stored is not None:
+        return from_store(caller, stored, filename, headers, head=head)
     return Download(path, filename=filename, media_type="application/zip", headers={"etag": tag})
-
-
-def parse_ranges(header: str | None) -> list[int]:
-    """Return the first bytes of the requested ranges; empty if the header is missing or malformed.
-
-    A suffix range (the last N bytes) counts as beginning at 0, or beyond any end if N is 0.
-    """
-    if header is None or not RANGES.fullmatch(header):
-        return []
-    pairs = [part.strip().split("-") for part in header.removeprefix("bytes=").split(",")]
-    if any(begin and end and int(begin) > int(end) for begin, end in pairs):
-        return []
-    return [int(begin) if begin else 0 if int(end) else sys.maxsize for begin, end in pairs]
 
 
 class Download(FileResponse):

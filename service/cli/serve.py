@@ -148,13 +148,13 @@ def prepare(port: int | None) -> Settings:
     """Load the settings, check the port, migrate the database and protect access.
 
     Raises:
-        CliError: the port is taken, the service would be accessible without a key, or the database belongs to another
-            home folder.
+        CliError: the port is taken, the service would be accessible without a key, the database belongs to another
+            home folder, or the store of files cannot be used.
     """
     from service.keys.service import prepare_access
     from service.shared.errors import StartRefused
     from service.shared.settings import Settings
-    from service.shared.storage.pairing import open_database
+    from service.shared.storage.pairing import open_database, open_paired_files
     from service.shared.storage.permissions import keep_private
 
     settings = Settings() if port is None else Settings(port=port)
@@ -164,6 +164,7 @@ def prepare(port: int | None) -> Settings:
     keep_private(settings.resolved_home)
     try:
         with closing(open_database(settings)) as db:
+            open_paired_files(settings, db)
             prepare_access(settings, db)
     except StartRefused as error:
         raise CliError(str(error)) from error

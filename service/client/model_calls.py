@@ -80,7 +80,7 @@ class ModelCalls(Sender):
         if received >= size > 0:
             return
         headers = {"accept-encoding": "identity"} | ({"range": f"bytes={received}-"} if received else {})
-        with self._http.stream("GET", path, headers=headers) as response:
+        with self._http.stream("GET", path, headers=headers, follow_redirects=True) as response:
             if response.status_code not in (200, 206):
                 response.read()
                 raise api_error(response)

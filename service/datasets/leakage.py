@@ -33,11 +33,15 @@ def leakage(caller: Caller, train_id: str, eval_id: str | None, columns: Sequenc
     Returns:
         The overlap; None for data sets without hashes of these columns.
     """
-    paths = [caller.settings.files.dataset_hashes(name) for name in (train_id, eval_id) if name is not None]
+    paths = [_hashes(caller, name) for name in (train_id, eval_id) if name is not None]
     try:
         return _compared(tuple(paths), tuple(columns), None)
     except (KeyError, FileNotFoundError):
         return None
+
+
+def _hashes(caller: Caller, dataset_id: str) -> Path:
+    return caller.host_files.local(caller.settings.files.dataset_hashes(dataset_id))
 
 
 def leakage_warnings(caller: Caller, spec: JobSpec) -> list[str]:
@@ -97,7 +101,7 @@ def contradiction_warnings(caller: Caller, spec: JobSpec) -> list[str]:
     warnings = []
     for one in spec.dataset.training_sets:
         try:
-            found = _compared((caller.settings.files.dataset_hashes(one.id),), tuple(columns.values()), label)
+            found = _compared((_hashes(caller, one.id),), tuple(columns.values()), label)
         except (KeyError, FileNotFoundError):
             continue
         if found.repeated:

@@ -47,7 +47,7 @@ def image(caller: Caller, dataset_id: str, name: str) -> FileResponse:
         NotFound: the data set has no such image.
     """
     get(caller, dataset_id)
-    folder = caller.settings.files.dataset_images(dataset_id)
+    folder = caller.host_files.dataset(dataset_id)[1]
     path = image_path(folder, name)
     kind = IMAGE_TYPES.get(PurePosixPath(name).suffix)
     if path is None or kind is None or not path.is_file():
@@ -70,9 +70,10 @@ def first_examples(caller: Caller, dataset_id: str, body: dict[str, Any] | None)
     folder = caller.catalog.folder(spec.base_model)
     with TemporaryDirectory(prefix="preview-", dir=caller.settings.files.scratch) as work:
         rows = Path(work) / "head.jsonl"
-        with caller.settings.files.dataset_rows(dataset_id).open("rb") as source:
+        stored, images = caller.host_files.dataset(dataset_id)
+        with stored.open("rb") as source:
             rows.write_bytes(b"".join(islice(source, HEAD_ROWS)))
-        if (images := caller.settings.files.dataset_images(dataset_id)).is_dir():
+        if images.is_dir():
             image_folder(rows).symlink_to(images)
         order = {
             "spec": spec.model_dump(mode="json"),

@@ -35,7 +35,7 @@ def list_rows(caller: Caller, dataset_id: str, after: str | None, limit: int) ->
     number, place = _position(after)
     found: list[DataRowOut] = []
     begin = place
-    with caller.settings.files.dataset_rows(dataset_id).open("rb") as file:
+    with caller.host_files.dataset(dataset_id)[0].open("rb") as file:
         file.seek(place)
         while len(found) < limit and place - begin < PAGE_BYTES and (line := file.readline()):
             number += 1

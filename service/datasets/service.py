@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from adamss_core.fileio.fsync import sync_folder
 from service.datasets import repository, schemas
@@ -19,13 +19,16 @@ from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.projects.service import check_storage
-from service.shared.database.tables import Dataset, now
+from service.shared.database.tables import Dataset, StoredFile, now
 from service.shared.datasets import mark_deleted, uses_dataset
 from service.shared.errors import Conflict, NotFound, quoted_names
 from service.shared.ids import new_id
 from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
+
+if TYPE_CHECKING:
+    from service.shared.storage.object_store import StoredContent
 
 
 def upload(caller: Caller, file: IO[bytes], filename: str, *, is_new: bool = False) -> tuple[DatasetOut, bool]:
@@ -112,7 +115,11 @@ def store(caller: Caller, pieces: Sequence[Piece]) -> DatasetOut:
             if (piece.folder / name).exists():
                 (piece.folder / name).rename(target)
     sync_folder(files.datasets)
+    stored: list[tuple[Path, str, StoredContent | None]] = []
     try:
+        stored += [
+            (path, piece.id, put(caller, path, piece.id)) for piece in pieces for path in files.dataset(piece.id)
+        ]
         with caller.db.write() as session:
             size = sum(piece.converted["size_bytes"] for piece in pieces)
             check_storage(session, caller.settings, caller.project_id, size)
@@ -128,18 +135,24 @@ def store(caller: Caller, pieces: Sequence[Piece]) -> DatasetOut:
                 for piece in pieces
             ]
             session.add_all(rows)
+            for path, owner, content in stored:
+                caller.host_files.record(session, path, content, owner)
     except BaseException:
         for piece in pieces:
             remove_files(files, piece.id)
+        caller.host_files.discard([content.key for _, _, content in stored if content is not None])
         raise
     return schemas.render(rows[0])
 
 
+def put(caller: Caller, path: Path, dataset_id: str) -> StoredContent | None:
+    """Write a file of a data set that has no row yet to the store, if there is one."""
+    return caller.host_files.put(path, f"{caller.project_id}/{dataset_id}")
+
+
 def remove_files(files: Home, dataset_id: str) -> None:
-    files.dataset_rows(dataset_id).unlink(missing_ok=True)
-    files.dataset_hashes(dataset_id).unlink(missing_ok=True)
-    files.dataset_original(dataset_id).unlink(missing_ok=True)
-    shutil.rmtree(files.dataset_images(dataset_id), ignore_errors=True)
+    for path in files.dataset(dataset_id):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def list_datasets(caller: Caller, after: str | None, limit: int) -> Page[DatasetOut]:
@@ -172,7 +185,9 @@ def delete(caller: Caller, dataset_id: str) -> None:
                 code="dataset_in_use",
             )
         mark_deleted(session, dataset)
+        keys = caller.host_files.forget(session, StoredFile.owner == dataset_id)
     remove_files(caller.settings.files, dataset_id)
+    caller.host_files.discard(keys)
 
 
 def not_found(dataset_id: str) -> NotFound:

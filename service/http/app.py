@@ -39,7 +39,7 @@ from service.predict.process import PredictionQueue
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
-from service.shared.storage.pairing import open_database
+from service.shared.storage.pairing import open_database, open_paired_files
 from service.spectra.endpoints import router as spectra
 from service.spectra.weights import WeightSpectra
 from service.stream.endpoints import router as stream
@@ -103,14 +103,17 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
     """Open the parts; migrate the database and create the first key if needed.
 
     Raises:
-        StartRefused: others could reach the service without a key, or the database belongs to another home folder.
+        StartRefused: others could reach the service without a key, the database belongs to another home folder, or
+            the store of files cannot be used.
     """
     db = open_database(settings)
+    host_files = open_paired_files(settings, db)
     prepare_access(settings, db)
     forkserver = forkserver or ForkServer(["adamss_core.warm"], settings.forkserver_idle_seconds)
     return Context(
         settings=settings,
         db=db,
+        host_files=host_files,
         hints=Hints(settings),
         catalog=Catalog(settings, db, forkserver),
         forkserver=forkserver,

@@ -13,6 +13,7 @@ from service.shared.database.tables import Role
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
 
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
@@ -28,6 +29,7 @@ class Context:
 
     settings: Settings
     db: Database
+    host_files: HostFiles
     hints: Hints
     catalog: Catalog
     forkserver: ForkServer

@@ -93,7 +93,7 @@ def _survey(caller: Caller, spec: JobSpec, classes: tuple[str, ...], dataset_id:
         raise checks.unknown_dataset(dataset_id, DATASET)
     if problems := checks.column_problems(spec, dataset, DATASET):
         raise problems[0]
-    rows = survey_rows(caller.settings, spec, dataset, frozenset(classes) if classes else None)
+    rows = survey_rows(caller.host_files, spec, dataset, frozenset(classes) if classes else None)
     if (problem := rows_problem(rows, DATASET)) is not None:
         raise problem
     return rows, dataset.name

@@ -120,13 +120,13 @@ def survey(caller: Caller, case: Case) -> Case:
     """Count the rows of each data set whose columns fit, in one pass."""
     if checks.training_columns_fit(case):
         return case
-    parts = tuple(survey_rows(caller.settings, case.spec, dataset) for dataset in case.training.values())
+    parts = tuple(survey_rows(caller.host_files, case.spec, dataset) for dataset in case.training.values())
     rows = Survey.joined(parts)
     case = replace(case, training_rows=rows, training_parts=parts)
     if case.evaluation is None or checks.evaluation_columns_fit(case):
         return case
     known = frozenset(rows.labels) if rows.labels else None
-    return replace(case, evaluation_rows=survey_rows(caller.settings, case.spec, case.evaluation, known))
+    return replace(case, evaluation_rows=survey_rows(caller.host_files, case.spec, case.evaluation, known))
 
 
 def judge(rules: Sequence[Callable[..., Found]], *subject: Case | ModelFacts) -> Sequence[SpecProblem]:

@@ -16,14 +16,14 @@ from adamss_core.spec.labels import class_name
 from adamss_core.spec.survey import MAX_CLASSES, Survey
 from adamss_core.spec.tasks.base import NESTED
 from service.shared.database.tables import Dataset
-from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
 
 NOT_READ = {"train", "eval", "test", "eval_fraction", "group", "max_rows"}  # fields that change nothing in a row
 CACHED = 64  # surveys that are remembered; data sets never change
 
 
 def survey_rows(
-    settings: Settings, spec: JobSpec, dataset: Dataset, known_classes: frozenset[str] | None = None
+    files: HostFiles, spec: JobSpec, dataset: Dataset, known_classes: frozenset[str] | None = None
 ) -> Survey:
     """Read the numbers from the profile where that has them all, else count the rows.
 
@@ -40,7 +40,7 @@ def survey_rows(
         if values is not None:
             return _from_counts(Counter(values), known_classes)
     block = spec.dataset.model_dump_json(exclude=NOT_READ)
-    rows, images = settings.files.dataset_rows(dataset.id), settings.files.dataset_images(dataset.id)
+    rows, images = files.dataset(dataset.id)
     return _survey(rows, images, spec.task, spec.problem_type, block, known_classes)
 
 

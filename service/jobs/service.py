@@ -24,7 +24,7 @@ from service.jobs.repository import Wanted
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
-from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, Json
+from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, Json, StoredFile
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
 from service.shared.jobs.job_queries import unfinished_naming
@@ -139,6 +139,8 @@ def delete(caller: Caller, job_id: str) -> None:
                     f"Job {other.id} has not ended and {use}. Cancel it, or wait for its end.", code="job_in_use"
                 )
         repository.remove(session, job_id)
+        keys = caller.host_files.forget(session, StoredFile.owner == job_id)
+    caller.host_files.discard(keys)
     files = caller.settings.files
     for folder in (files.job(job_id).path, files.job_artifacts(job_id)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ def survey_test(caller: Caller, case: Case) -> Case:
         return case
     labels = case.training_rows.labels
     known = frozenset(labels) if labels else None
-    return replace(case, test_rows=survey_rows(caller.settings, case.spec, case.test, known))
+    return replace(case, test_rows=survey_rows(caller.host_files, case.spec, case.test, known))
 
 
 def test_exists(case: Case) -> SpecProblem | None:

@@ -121,7 +121,7 @@ def _order(caller: Caller, spec: JobSpec, dataset_id: str) -> dict[str, Any]:
     folder = caller.catalog.folder(spec.base_model)
     return {
         "spec": spec.model_copy(update={"webhook": None}).model_dump(mode="json"),
-        "rows": str(caller.settings.files.dataset_rows(dataset_id)),
+        "rows": str(caller.host_files.dataset(dataset_id)[0]),
         "model": str(folder or spec.base_model),
         "revision": None if folder else spec.revision,
         "sample": caller.settings.length_sample,

@@ -133,7 +133,10 @@ def unix(moment: datetime) -> int:
 
 def _stored(caller: Caller, dataset: Dataset) -> Path:
     files = caller.settings.files
-    path = files.dataset_original(dataset.id) if "original" in dataset.profile else files.dataset_rows(dataset.id)
+    has_original = "original" in dataset.profile
+    path = caller.host_files.local(
+        files.dataset_original(dataset.id) if has_original else files.dataset_rows(dataset.id)
+    )
     if not path.is_file():
         raise NotFound("The content of the file is gone from the service's disk.", code="file_gone", param="file_id")
     return path

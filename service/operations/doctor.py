@@ -28,8 +28,10 @@ from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Wor
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import open_store
 from service.shared.storage.pairing import mismatch
 from service.shared.storage.permissions import wider_paths
+from service.shared.storage.store_errors import StorageMisconfigured, StorageUnavailable
 from service.shared.storage.trash import Trash
 
 LOW_BYTES, NO_BYTES = 5_000_000_000, 200_000_000
@@ -58,7 +60,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Run every check, in the order of their dependencies; no check changes anything."""
-    findings = [*_versions(), *_home(settings), *_disk(settings)]
+    findings = [*_versions(), *_home(settings), *_disk(settings), *_store(settings)]
     db = Database(settings.resolved_database_url)
     try:
         findings += _reachable(settings, db)
@@ -140,6 +142,23 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "problem", words, remedy)
     else:
         yield Finding("disk", "warning", words, remedy) if free < LOW_BYTES else Finding("disk", "ok", words)
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    """Write, read and delete an object, as a start of the service does."""
+    if settings.storage_url is None:
+        return
+    try:
+        store = open_store(settings.storage_url)
+        assert store is not None
+        store.try_out()
+    except StorageMisconfigured as error:
+        yield Finding("storage", "problem", error.problem, error.remedy)
+    except StorageUnavailable as error:
+        remedy = "Look at the store and the network. Until it is back, uploads fail and jobs wait with their files."
+        yield Finding("storage", "problem", str(error), remedy)
+    else:
+        yield Finding("storage", "ok", f"Files can be written to, read from and deleted in {settings.storage_url}.")
 
 
 def _reachable(settings: Settings, db: Database) -> Iterator[Finding]:

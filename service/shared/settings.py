@@ -24,6 +24,18 @@ def _signing_key(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _store_url(url: str) -> str:
+    """Refuse what no store has, and credentials: the URL is shown in answers and logs."""
+    if not re.match(r"(s3|gs|az)://\w|file:///\w", url):
+        raise ValueError("must begin with s3://BUCKET, gs://BUCKET, az://ACCOUNT/CONTAINER or file:///FOLDER")
+    if re.search(r"[@?#]", url):
+        raise ValueError(
+            "must hold no credentials and options; set the store's own variables, such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return url.rstrip("/")
+
+
 def _no_empty_key(secret: SecretStr | None) -> SecretStr | None:
     """Treat an empty variable as absent: as a key it would let everybody in."""
     return secret if secret is not None and secret.get_secret_value().strip() else None
@@ -43,6 +55,15 @@ class Settings(BaseSettings):
     """Folder of the database, queue, data sets, models, checkpoints, artifacts and cache."""
     database_url: str | None = None
     """SQLAlchemy URL, such as postgresql+psycopg://user@host/adamss. Default: SQLite in the home folder."""
+    storage_url: Annotated[str, AfterValidator(_store_url)] | None = None
+    """Store of data sets, artifacts, checkpoints and logs, for hosts without a common file system: s3://bucket/prefix,
+    gs://…, az://account/container or file:///folder; the store's own variables hold credentials. Default: the home
+    folder alone."""
+    storage_redirect: bool = False
+    """Whether downloads of artifacts are redirected to the store, by an address that is valid for ten minutes."""
+    storage_cache_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Size of the copies of stored files in a host's home folder, beyond which those used longest ago are removed.
+    Default: limited by the disk only."""
     broker_url: BrokerUrl = "filesystem://"
     """Celery broker: filesystem:// (a folder in the home folder) or redis://host:6379/0."""
     host: str = "127.0.0.1"

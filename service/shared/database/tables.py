@@ -343,6 +343,19 @@ class Artifact(Base):
     created_at: Mapped[datetime]
 
 
+class StoredFile(Base):
+    """A file or folder of the home folder that the store of files has too; visible there by this row only."""
+
+    __tablename__ = "stored_files"
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)  # below the home folder
+    owner: Mapped[str] = mapped_column(String(250), index=True)  # id of its job or data set, or name of its base model
+    key: Mapped[str] = mapped_column(String(500), unique=True)  # of the object; never used again
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    is_folder: Mapped[bool]  # the object is a tar of it
+    created_at: Mapped[datetime]
+
+
 class HardestExample(Base):
     """A held-out row with one of the finished model's highest losses."""
 

@@ -7,7 +7,7 @@ models/      a folder for each base model, also as ORGANISATION/NAME
 jobs/        a folder for each job: see `JobFolder`
 artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
-cache/       decompositions/, predict/
+cache/       decompositions/, predict/, fetching/ and copies/ of files that a store has
 logs/        logs of the service's own processes
 run/         scratch folders of requests, the lock of migration, what several API processes share
 trash/       files that no row names, until they are a day old there
@@ -128,6 +128,11 @@ class Home:
         """Return the folder of a data set's images; exists only if the data set has images."""
         return self.datasets / dataset_id
 
+    def dataset(self, dataset_id: str) -> list[Path]:
+        """Return the files of a data set that exist."""
+        named = (self.dataset_rows, self.dataset_hashes, self.dataset_original, self.dataset_images)
+        return [path for path in (name(dataset_id) for name in named) if path.exists()]
+
     def dataset_partial(self, dataset_id: str) -> Path:
         """Return the folder in which an uploaded data set is read."""
         return self.datasets / f"{dataset_id}.partial"
@@ -165,6 +170,10 @@ class Home:
         """Return the zip of a published artifact."""
         return self.job_artifacts(job_id) / f"{name}.zip"
 
+    def is_scratch(self, name: str) -> bool:
+        """Tell whether a name in the database is that of a file of one job's folder, which goes with the job."""
+        return name.startswith("jobs/")
+
     # --- queue, cache, logs ---------------------------------------------------------------------------------------
 
     @property
@@ -197,6 +206,16 @@ class Home:
     def predictions(self) -> Path:
         """Return the scratch folder of the predicting processes."""
         return self._folder("cache/predict")
+
+    @property
+    def fetching(self) -> Path:
+        """Return the folder of files that are being fetched from the store."""
+        return self._folder("cache/fetching")
+
+    @property
+    def copies(self) -> Path:
+        """Return the folder with a note for each copy of a stored file in this home folder."""
+        return self._folder("cache/copies")
 
     @property
     def logs(self) -> Path:

@@ -6,12 +6,14 @@ of the service compares the two ids before it does anything else.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, inspect, select
 from sqlalchemy.engine import make_url
@@ -24,9 +26,17 @@ from service.shared.database.tables import Dataset, HomeId, Job
 from service.shared.errors import StartRefused
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles, open_host_files, open_store
+from service.shared.storage.store_errors import StorageMisconfigured, StorageUnavailable
 from service.shared.storage.write_once import write_once
 
+if TYPE_CHECKING:
+    from service.shared.storage.object_store import ObjectStore
+
 BATCH = 500  # ids in one query
+STORE_ID = "home_id"  # the object with the database's id
+
+logger = logging.getLogger(__name__)
 
 
 def open_database(settings: Settings) -> Database:
@@ -74,6 +84,46 @@ def _give_ids(settings: Settings, db: Database) -> None:
             session.add(HomeId(id=written))
 
 
+def open_paired_files(settings: Settings, db: Database) -> HostFiles:
+    """Open the files of a process, and check that the store can be used and belongs to the migrated database.
+
+    A store that does not answer is waited for later, by whoever needs a file of it.
+
+    Raises:
+        StartRefused: the store refuses, or belongs to another database. Nothing of it was changed.
+    """
+    files = open_host_files(settings, db)
+    if files.store is not None:
+        try:
+            files.store.try_out()
+            _pair_store(files.store, db)
+        except StorageMisconfigured:
+            raise
+        except StorageUnavailable as error:
+            logger.warning("%s", error)
+    return files
+
+
+def _pair_store(store: ObjectStore, db: Database) -> None:
+    """Give the store the id of the database, unless it has one.
+
+    Raises:
+        StorageMisconfigured: it has another one.
+    """
+    with db.read() as session:
+        stored = _stored_id(session)
+    if stored is None:
+        return
+    store.put_bytes(stored.encode(), STORE_ID)
+    if (found := store.read_text(STORE_ID)) != stored:
+        raise StorageMisconfigured(
+            f"The store of files {store.url} (id {found}) and the database (id {stored}) do not belong together: files "
+            "of the one would be orphans in the other.",
+            "Nothing was changed. Set ADAMSS_STORAGE_URL to another bucket or prefix. If the database replaces the "
+            "store's former one for good: adamss adopt",
+        )
+
+
 def adopt(settings: Settings, db: Database) -> str:
     """Declare that home folder and database belong together from now on, whatever they hold; return their id."""
     with db.read() as session:
@@ -83,6 +133,9 @@ def adopt(settings: Settings, db: Database) -> str:
     with db.write() as session:
         session.execute(delete(HomeId))
         session.add(HomeId(id=chosen))
+    if (store := open_store(settings.storage_url)) is not None:
+        store.delete([STORE_ID])
+        store.put_bytes(chosen.encode(), STORE_ID)
     return chosen
 
 
@@ -105,7 +158,19 @@ def mismatch(settings: Settings, db: Database) -> tuple[str, str] | None:
             _are_empty(session, known, home) or _share_any(session, known, home)
         ):
             return None
-    return _problem(settings, written, stored)
+    return None if _joins(settings, written, stored) else _problem(settings, written, stored)
+
+
+def _joins(settings: Settings, written: str | None, stored: str | None) -> bool:
+    """Return whether an empty home folder is that of one more host, which shares files through the database's store.
+
+    Raises:
+        StorageUnavailable: the store does not answer, so that it cannot be told.
+    """
+    if written is not None or stored is None or next(_ids(settings.files), None) is not None:
+        return False
+    store = open_store(settings.storage_url)
+    return store is not None and store.read_text(STORE_ID) == stored
 
 
 def _exists(settings: Settings) -> bool:

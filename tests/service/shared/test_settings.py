@@ -34,3 +34,23 @@ def test_a_lease_outlives_heartbeats(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="ADAMSS_HEARTBEAT_SECONDS"):
         Settings(home=tmp_path, lease_seconds=10)
     assert Settings(home=tmp_path, lease_seconds=10, heartbeat_seconds=5).lease_seconds == 10
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://host/x", "must begin with s3://BUCKET"),
+        ("s3://", "must begin with s3://BUCKET"),
+        ("file://relative", "must begin with s3://BUCKET"),
+        ("s3://AKID:secret@bucket/x", "must hold no credentials"),
+        ("az://account/container?sig=secret", "must hold no credentials"),
+    ],
+)
+def test_urls_of_no_store_are_refused(tmp_path: Path, url: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words) as caught:
+        Settings(home=tmp_path, storage_url=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_url_of_a_store(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path, storage_url="s3://bucket/prefix/").storage_url == "s3://bucket/prefix"

@@ -14,6 +14,7 @@ from service.shared.errors import StartRefused
 from service.shared.settings import Settings
 from service.shared.storage import pairing
 from service.shared.storage.pairing import mismatch, open_database, read_id
+from service.shared.storage.store_errors import StorageUnavailable
 
 KNOWN, OTHER = "ds_aaaaaaaaaaaaaaaaaaaa", "ds_bbbbbbbbbbbbbbbbbbbb"
 
@@ -137,3 +138,46 @@ def test_migrated_database_without_an_id_keeps_what_it_has(tmp_path: Path) -> No
     add_dataset(settings)
     open_database(settings).close()
     assert read_id(settings.files) is not None
+
+
+def test_an_empty_home_folder_joins_through_the_store_of_its_database(tmp_path: Path) -> None:
+    own = Settings(home=tmp_path / "a", storage_url=f"file://{tmp_path}/shared")
+    db = open_database(own)
+    pairing.open_paired_files(own, db)
+    add_dataset(own)
+    joining = Settings(home=tmp_path / "b", database_url=own.resolved_database_url)
+    assert mismatch(joining, db) is not None
+    joining = joining.model_copy(update={"storage_url": own.storage_url})
+    assert mismatch(joining, db) is None
+    pairing.pair(joining, db)
+    assert read_id(joining.files) == read_id(own.files)
+    strange = joining.model_copy(update={"home": tmp_path / "c", "storage_url": f"file://{tmp_path}/another"})
+    assert mismatch(strange, db) is not None
+    db.close()
+
+
+def test_a_store_belongs_to_one_database(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/shared"
+    settings = [Settings(home=tmp_path / name, storage_url=url) for name in "ab"]
+    databases = [open_database(one) for one in settings]
+    pairing.open_paired_files(settings[0], databases[0])
+    with pytest.raises(StartRefused, match="do not belong together"):
+        pairing.open_paired_files(settings[1], databases[1])
+    pairing.adopt(settings[1], databases[1])
+    pairing.open_paired_files(settings[1], databases[1])
+    for db in databases:
+        db.close()
+
+
+def test_a_store_that_is_away_is_no_reason_not_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable("The store does not answer.")
+
+    settings = Settings(home=tmp_path, storage_url=f"file://{tmp_path}/shared")
+    db = open_database(settings)
+    monkeypatch.setattr("service.shared.storage.object_store.ObjectStore.try_out", away)
+    assert pairing.open_paired_files(settings, db).store is not None
+    assert "does not answer" in caplog.text
+    db.close()
