@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -80,12 +79,17 @@ class ObjectServer:
             for place, name in enumerate(names)
             for option in (f"-{name}.port={self._ports[2 * place]}", f"-{name}.port.grpc={self._ports[2 * place + 1]}")
         ]
-        command = [Path(sys.executable).with_name("weed"), "server", "-filer", "-s3", f"-dir={self._folder}"]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("weed"),
+            "server",
+            "-filer",
+            "-s3",
+            f"-dir={self._folder}",
+        ]
         more = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=16", "-master.volumeSizeLimitMB=64"]
         own = [f"-s3.config={config}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         with (self._folder / "server.log").open("wb") as log:
-            arguments: Sequence[str | Path] = [*command, *more, *own, *ports]
-            self._process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=self._folder)
+            self._process = subprocess.Popen([*command, *more, *own, *ports], stdout=log, stderr=log, cwd=self._folder)
 
 
 def _free_ports(count: int) -> list[int]:
