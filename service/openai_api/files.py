@@ -133,10 +133,8 @@ def unix(moment: datetime) -> int:
 
 def _stored(caller: Caller, dataset: Dataset) -> Path:
     files = caller.settings.files
-    has_original = "original" in dataset.profile
-    path = caller.host_files.local(
-        files.dataset_original(dataset.id) if has_original else files.dataset_rows(dataset.id)
-    )
+    name = files.dataset_original if "original" in dataset.profile else files.dataset_rows
+    path = caller.host_files.local(name(dataset.id))
     if not path.is_file():
         raise NotFound("The content of the file is gone from the service's disk.", code="file_gone", param="file_id")
     return path
