@@ -1,7 +1,8 @@
 """A process that predicts with a finished job's model: `python -m adamss_core.prediction FOLDER`.
 
-For each byte on its standard input it reads `order.json` in FOLDER and prints one line of JSON: {"answers": [...]} or
-{"error": {...}}. The model of the last order stays in memory. The process ends when its input does.
+For each newline on its standard input it reads `order.json` in FOLDER and prints a line of JSON: {"answers": [...]} or
+{"error": {...}}. Before that, an order to write text prints a line {"piece": {...}} for each piece of it; the byte `c`
+cancels the order at work. The last models stay in memory. The process ends when its input does.
 
 Weights come from a published artifact, whose sha256 the order names; they are safetensors, never pickle.
 """
@@ -9,30 +10,33 @@ Weights come from a published artifact, whose sha256 the order names; they are s
 from __future__ import annotations
 
 import base64
-import gc
 import json
 import logging
 import os
 import queue
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import torch
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.checkpoint_model import CheckpointModel
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order
-from adamss_core.published import Loaded, load_published
+from adamss_core.model_cache import ModelCache
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.request import PublishedModel
+from adamss_core.training.tasks.text_generation_stream import Piece, Writing
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
+CANCEL = b"c"
 logger = logging.getLogger(__name__)
 
 
@@ -41,59 +45,77 @@ class PredictOrder:
     """Inputs to predict, and the model to use.
 
     Attributes:
-        archive: zip of a published artifact.
-        sha256: of the zip.
         base: folder or hub id of the base model; a merged artifact does not read it.
         revision: of a hub model.
+        published: zip and sha256 of a published artifact; None for a checkpoint.
+        checkpoint: the checkpoint whose model is meant, else None.
         inputs: field of the job's `dataset` block -> value.
         options: of text generation.
+        writing: how the only input is continued, piece by piece; None for predictions.
     """
 
-    archive: Path
-    sha256: str
     base: str
     revision: str | None
-    inputs: list[dict[str, Any]]
-    options: dict[str, Any]
+    published: PublishedModel | None = None
+    checkpoint: CheckpointModel | None = None
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    writing: Writing | None = None
 
     @classmethod
     def read(cls, folder: Path) -> PredictOrder:
         fields = read_order(folder)
-        return cls(**fields | {"archive": Path(fields["archive"])})
+        if (archive := fields.pop("archive", None)) is not None:
+            fields["published"] = PublishedModel(Path(archive), fields.pop("sha256"))
+        if (checkpoint := fields.get("checkpoint")) is not None:
+            paths = {"folder": Path(checkpoint["folder"]), "classes": tuple(checkpoint["classes"])}
+            fields["checkpoint"] = CheckpointModel(**checkpoint | paths)
+        if (writing := fields.get("writing")) is not None:
+            fields["writing"] = Writing(**writing)
+        return cls(**fields)
 
     @property
-    def published(self) -> PublishedModel:
-        return PublishedModel(self.archive, self.sha256)
+    def model(self) -> PublishedModel | CheckpointModel:
+        """Return the model to use."""
+        found = self.published or self.checkpoint
+        assert found is not None
+        return found
 
 
 class Predictor:
-    """Predicts for orders, and keeps the model of the last one in memory."""
+    """Predicts for orders, and keeps their models in memory."""
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._key: PublishedModel | None = None
-        self._loaded: Loaded | None = None
+        self._models = ModelCache(scratch / "artifact")
 
     def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
         """Return one prediction per input.
 
         Raises:
-            TrainingError: the artifact cannot be loaded, or an input cannot be read.
+            TrainingError: the model cannot be loaded, or an input cannot be read.
         """
         with translated_errors():
             inputs = [with_image(cells, f"inputs[{index}]") for index, cells in enumerate(order.inputs)]
-            loaded = self._load(order)
+            loaded = self._models.get(order.model, order.base, order.revision)
             with torch.inference_mode():
                 return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **order.options)
 
-    def _load(self, order: PredictOrder) -> Loaded:
-        key = order.published
-        if self._loaded is None or self._key != key:
-            self._loaded = None  # two models may not fit
-            gc.collect()
-            self._loaded = load_published(key, order.base, order.revision, self._scratch / "artifact")
-            self._key = key
-        return self._loaded
+    def write(self, order: PredictOrder, report: Callable[[Piece], None], cancelled: Event) -> None:
+        """Continue the order's only input, and report its text as it grows.
+
+        Raises:
+            TrainingError: as `answer`, or the input is too long.
+        """
+        assert order.writing is not None
+        begun = time.perf_counter()
+        with translated_errors():
+            loaded = self._models.get(order.model, order.base, order.revision)
+            left = (order.writing.seconds or 0) - (time.perf_counter() - begun)
+            writing = replace(order.writing, seconds=max(1.0, left))
+            with torch.inference_mode():
+                loaded.task.write_stream(  # type: ignore[attr-defined] # of text generation, as the service checks
+                    loaded.model, loaded.processor, order.inputs[0], loaded.limit, writing, report, cancelled.is_set
+                )
 
 
 def with_image(cells: dict[str, Any], name: str) -> dict[str, Any]:
@@ -126,11 +148,20 @@ def _bad_image(where: str, problem: str) -> TrainingError:
     return TrainingError("invalid_image", f"{where} {problem}.", hint=hint, where=where)
 
 
-def respond(predictor: Predictor, scratch: Path) -> str:
-    """Return one line of the protocol: predictions or the error; the process survives any failure."""
+def respond(predictor: Predictor, scratch: Path, send: Callable[[str], None], cancelled: Event) -> str:
+    """Return the last line for an order: predictions or the error; the process survives any failure.
+
+    Args:
+        send: takes the lines before it.
+    """
     begin = time.perf_counter()
     try:
-        answers = predictor.answer(PredictOrder.read(scratch))
+        order = PredictOrder.read(scratch)
+        answers: list[dict[str, Any]] = []
+        if order.writing is None:
+            answers = predictor.answer(order)
+        else:
+            predictor.write(order, lambda piece: send(json.dumps({"piece": piece}, allow_nan=False)), cancelled)
         seconds = round(time.perf_counter() - begin, 4)
         return json.dumps({"answers": answers, "seconds": seconds}, allow_nan=False)
     except AdamssError as error:
@@ -143,10 +174,14 @@ def respond(predictor: Predictor, scratch: Path) -> str:
     return json.dumps({"error": problem})
 
 
-def _follow(lines: queue.SimpleQueue[bytes]) -> None:
-    """Read the parent's requests while the model works, and exit as soon as the parent has died."""
-    while line := os.read(0, 1):
-        lines.put(line)
+def _follow(orders: queue.SimpleQueue[bytes], cancelled: Event) -> None:
+    """Read the parent's bytes while the model works, and exit as soon as the parent has died."""
+    while byte := os.read(0, 1):
+        if byte == CANCEL:
+            cancelled.set()
+        else:  # the parent sends no order before the last one is answered
+            cancelled.clear()
+            orders.put(byte)
     os._exit(0)
 
 
@@ -157,13 +192,18 @@ def main() -> int:
     transformers_logging.disable_progress_bar()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # output of libraries must not be taken for a prediction
-    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    Thread(target=_follow, args=(requests,), name="parent", daemon=True).start()
+    orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    cancelled = Event()
+    Thread(target=_follow, args=(orders, cancelled), name="parent", daemon=True).start()
     predictor = Predictor(scratch)
-    while True:
-        requests.get()
-        replies.write(f"{respond(predictor, scratch)}\n")
+
+    def send(line: str) -> None:
+        replies.write(f"{line}\n")
         replies.flush()
+
+    while True:
+        orders.get()
+        send(respond(predictor, scratch, send, cancelled))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def load_published(published: PublishedModel, base: str, revision: str | None, f
         TrainingError: artifact_damaged; no_head, where the base model alone is meant and would guess; or the reason why
             the model cannot be loaded.
     """
+    with unpacked(published, folder) as manifest:
+        loaded = described(manifest, base, revision, folder)
+        kind = "base" if published.is_base else manifest["artifact"]
+        model = _MODELS[kind](loaded.task, loaded.source, folder, loaded.processor)
+        return replace(loaded, model=model.eval())
+
+
+@contextmanager
+def unpacked(published: PublishedModel, folder: Path) -> Iterator[dict[str, Any]]:
+    """Unpack an artifact into a folder for a while, and yield its manifest.
+
+    Raises:
+        TrainingError: artifact_damaged.
+    """
     if sha256_of(published.archive) != published.sha256:
         raise TrainingError(
             "artifact_damaged",
@@ -65,17 +80,17 @@ def load_published(published: PublishedModel, base: str, revision: str | None, f
     try:
         with zipfile.ZipFile(published.archive) as archive:
             archive.extractall(folder)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        spec = JobSpec.model_validate(manifest["spec"])
-        task = task_of(spec, is_encoder_decoder=manifest.get("is_encoder_decoder", False))
-        processor = task.read_processor(folder)
-        name = manifest["base_model"]["name"]
-        source = Source(base, revision, name, tuple(manifest["result"].get("labels") or ()))
-        kind = "base" if published.is_base else manifest["artifact"]
-        model = _MODELS[kind](task, source, folder, processor)
-        return Loaded(task, model.eval(), processor, source, manifest["max_length"])
+        yield json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def described(manifest: dict[str, Any], base: str, revision: str | None, folder: Path) -> Loaded:
+    """Return task, processor, base and lengths of an unpacked artifact; its model is None as yet."""
+    spec = JobSpec.model_validate(manifest["spec"])
+    task = task_of(spec, is_encoder_decoder=manifest.get("is_encoder_decoder", False))
+    source = Source(base, revision, manifest["base_model"]["name"], tuple(manifest["result"].get("labels") or ()))
+    return Loaded(task, None, task.read_processor(folder), source, manifest["max_length"])
 
 
 def _merged(task: Task, source: Source, folder: Path, processor: Any) -> Any:

@@ -32,6 +32,7 @@ from service.jobs.endpoints import router as jobs
 from service.jobs.token_lengths import LengthMeasurer
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
+from service.openai_api.chat_endpoints import router as completions
 from service.openai_api.endpoints import router as openai_api
 from service.openai_api.tuning_endpoints import router as tuning
 from service.predict.endpoints import router as predict
@@ -92,7 +93,7 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     app.state.rates = rates
     add_error_handlers(app)
     own = (jobs, stream, predict, artifacts, datasets, base_models, spectra, tasks, health, keys, audit)
-    for router in (*own, openai_api, tuning):
+    for router in (*own, openai_api, tuning, completions):
         app.include_router(router)
     docs.add(app)
     page.add(app)

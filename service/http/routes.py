@@ -17,6 +17,7 @@ from service.shared.database.tables import Role
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 EVERY_METHOD = frozenset({"*"})
 JSON_BYTES = 1024 * 1024
+CHAT_BYTES = 4 * 1024 * 1024  # of a long chat
 IMAGES_BYTES = 8 * 1024 * 1024  # a few images for a prediction
 
 
@@ -91,6 +92,8 @@ POLICIES: Mapping[str, Policy] = {
     "/models/{name:path}/spectrum": Policy(limits_reads=False),  # likewise
     "/datasets": Policy(takes_file=True),
     "/v1/files": Policy(takes_file=True),
+    "/v1/chat/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(values=50_000, characters=CHAT_BYTES)),
+    "/v1/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(characters=CHAT_BYTES)),
     "/jobs/{job_id}/predict": Policy(
         body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
     ),  # words of texts; images in base64

@@ -15,10 +15,10 @@ import resource
 import select
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Condition, Lock, Timer
+from threading import Condition, Event, Lock, Timer
 from time import monotonic
 from typing import IO, Any
 
@@ -36,6 +36,11 @@ LOCK = "lock"
 WAITING = 4  # requests that may wait for the one at work; each holds a thread of the API
 RETRY_SECONDS = 5
 MAX_ANSWER_BYTES = 64 * 2**20
+LOOK_SECONDS = 0.25  # between two looks at whether anybody still wants the answer
+CANCEL_SECONDS = 10.0  # for the child to end what nobody wants: a model that is being loaded is loaded first
+SPARE_SECONDS = 1.0  # of the time limit, for the end of a text that reaches it
+CANCEL = b"c"
+PIECE, WRITING = "piece", "writing"
 LOG_BYTES = 10_000_000
 Order = dict[str, Any]
 
@@ -57,14 +62,30 @@ class PredictionQueue:
             TimedOut: no answer within `predict_timeout_seconds`, loading and waiting included.
             Unavailable: the child ended instead of answering.
         """
+        *_, answer = self.follow(order, Event())
+        return answer
+
+    def follow(self, order: Order, cancelled: Event) -> Generator[dict[str, Any]]:
+        """Send an order to the child; yield {"piece": ...} while it writes, and its answers or its error at last.
+
+        The place is free again once the iterator is at its end or closed.
+
+        Args:
+            cancelled: set from another thread where nobody wants the rest.
+
+        Raises:
+            TooManyRequests, TimedOut, Unavailable: as `ask`.
+        """
         deadline = monotonic() + self._settings.predict_timeout_seconds
-        with self._in_turn(deadline):
+        with self._in_turn(deadline, cancelled):
             self._stop_timer()
             try:
                 if self._child is None or not self._child.alive:
                     self._end()
                     self._child = PredictingProcess(self._settings, self._forkserver)
-                return self._child.ask(order, deadline)
+                yield from self._child.follow(order, deadline, cancelled)
+            except GeneratorExit:  # nobody reads on; the child was told so, and has answered
+                raise
             except BaseException:  # of any kind: the next request gets a fresh process
                 self._end()
                 raise
@@ -80,14 +101,15 @@ class PredictionQueue:
             self._end()
 
     @contextmanager
-    def _in_turn(self, deadline: float) -> Iterator[None]:
+    def _in_turn(self, deadline: float, cancelled: Event) -> Iterator[None]:
         with self._queue:
             if self._waiting > WAITING:
                 raise _busy()
             self._waiting += 1
         try:
-            if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
-                raise _busy()
+            while not self._turn.acquire(timeout=max(0.0, min(LOOK_SECONDS, deadline - monotonic()))):
+                if cancelled.is_set() or monotonic() >= deadline:
+                    raise _busy()
             try:
                 yield
             finally:
@@ -126,7 +148,7 @@ class PredictingProcess:
     def __init__(self, settings: Settings, forkserver: ForkServer) -> None:
         folder = settings.files.predictions
         clear_orphans(folder)
-        self._settings = settings
+        self._settings, self._unread = settings, bytearray()
         self.scratch = Path(tempfile.mkdtemp(dir=folder))
         unnamed = self.scratch / f".{LOCK}"  # never seen without being held
         self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -151,31 +173,55 @@ class PredictingProcess:
     def pid(self) -> int | None:
         return self._process.pid
 
-    def ask(self, order: Order, deadline: float) -> dict[str, Any]:
-        write_order(self.scratch, order)
+    def follow(self, order: Order, deadline: float, cancelled: Event) -> Iterator[dict[str, Any]]:
+        """Yield the lines for an order; once cancelled, the child is told to stop, and its last line comes soon."""
+        write_order(self.scratch, order | self._time_left(order, deadline))
         try:
             with suppress(BrokenPipeError):  # it has ended, which reading finds out
                 os.write(self._requests, b"\n")
-            answer: dict[str, Any] = json.loads(self._line(deadline))
+            is_last = False
+            try:
+                while not is_last:
+                    line: dict[str, Any] = json.loads(self._line(deadline, cancelled))
+                    is_last = PIECE not in line
+                    yield line
+            except GeneratorExit:
+                cancelled.set()
+                while not is_last:
+                    is_last = PIECE not in json.loads(self._line(deadline, cancelled))
+                raise
         finally:
             remove_order(self.scratch)
-        return answer
 
-    def _line(self, deadline: float) -> bytes:
-        found = bytearray()
-        while not found.endswith(b"\n"):
+    def _time_left(self, order: Order, deadline: float) -> Order:
+        """Return the order's writing with the seconds after which its text is left as it is."""
+        if WRITING not in order:
+            return {}
+        return {WRITING: order[WRITING] | {"seconds": max(0.0, deadline - monotonic() - SPARE_SECONDS)}}
+
+    def _line(self, deadline: float, cancelled: Event) -> bytes:
+        told = False
+        while b"\n" not in self._unread:
+            if cancelled.is_set() and not told:
+                told, deadline = True, min(deadline, monotonic() + CANCEL_SECONDS)
+                with suppress(BrokenPipeError):
+                    os.write(self._requests, CANCEL)
             left = deadline - monotonic()
-            if left <= 0 or not select.select([self._replies], [], [], left)[0]:
+            if left <= 0:
                 raise TimedOut(
                     f"There was no answer within {self._settings.predict_timeout_seconds:g} s. Send fewer or shorter "
                     "inputs, or have the operator raise ADAMSS_PREDICT_TIMEOUT_SECONDS.",
                     code="predict_timeout",
                 )
+            if not select.select([self._replies], [], [], min(left, LOOK_SECONDS))[0]:
+                continue
             part = os.read(self._replies, 2**20)
-            found += part
-            if not part or len(found) > MAX_ANSWER_BYTES:
+            self._unread += part
+            if not part or len(self._unread) > MAX_ANSWER_BYTES:
                 raise self._ended()
-        return bytes(found)
+        line, _, rest = bytes(self._unread).partition(b"\n")
+        self._unread = bytearray(rest)
+        return line
 
     def _ended(self) -> Unavailable:
         with suppress(TimeoutExpired):

@@ -95,6 +95,9 @@ class PredictIn(BaseModel):
     """0 writes the likeliest token each time; larger values draw tokens at random. Default: 0."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     """Seed of the tokens that are drawn at random. Default: 0."""
+    checkpoint: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Step of a checkpoint whose model answers, in the place of the published one; its job need not have ended.
+    `GET /jobs/{id}/checkpoints` lists those that are kept."""
 
 
 class PredictionsOut(BaseModel):
@@ -108,8 +111,10 @@ class PredictionsOut(BaseModel):
     """The job whose model answered."""
     task: str
     """Its task."""
-    artifact: Literal["adapter", "lora", "merged"]
-    """The artifact that was loaded."""
+    artifact: Literal["adapter", "lora", "merged"] | None
+    """The artifact that was loaded; null for a checkpoint."""
+    checkpoint: int | None = None
+    """Step of the checkpoint that was loaded."""
     data: list[dict[str, Any]]
     """For each input an object with the parts that `GET /tasks` lists under `answer` for the job's task, and more that
     the task knows, such as the scores of all classes."""

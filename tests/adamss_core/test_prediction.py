@@ -6,6 +6,7 @@ import base64
 import json
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
         def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
             return [{"value": float("nan")}]
 
-    assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
+    assert json.loads(respond(Predictor(tmp_path), tmp_path, print, Event()))["error"]["code"] == "predict_failed"
     order: dict[str, Any] = {
         "archive": "missing.zip",
         "sha256": "",
@@ -68,7 +69,7 @@ def test_whatever_goes_wrong_is_one_line(tmp_path: Path) -> None:
         "options": {},
     }
     write_order(tmp_path, order)
-    assert json.loads(respond(Predictor(tmp_path), tmp_path))["error"]["code"] == "predict_failed"
-    line = respond(Broken(tmp_path), tmp_path)
+    assert json.loads(respond(Predictor(tmp_path), tmp_path, print, Event()))["error"]["code"] == "predict_failed"
+    line = respond(Broken(tmp_path), tmp_path, print, Event())
     assert "NaN" not in line
     assert json.loads(line)["error"]["code"] == "predict_failed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,16 @@ from adamss_core.training.tasks.text_generation_spans import (
     tokenise_rendered,
     without_template,
 )
+from adamss_core.training.tasks.text_generation_stream import Piece, Writing, too_long, write_stream
 from adamss_core.training.tasks.text_generation_template import UnusableChat
 
 PROBE_TOKENS = 32  # of each row; logits over a whole vocabulary are large
 SHOWN_ROWS = 5  # in an error
 SAMPLE_TOKENS, SAMPLE_SECONDS, SAMPLE_CHARACTERS = 64, 20.0, 2_000  # of an evaluation's samples
 OPENING_TOKENS = 16  # of a plain text, which the model then continues
+MOST_PROMPT = 10**9  # tokens: a prompt that is too long is refused, not cut
+MOST_TOKENS = 1_024  # of an answer where the request leaves that open
+UNCOUNTED_TOKENS = 32_768  # of prompt and answer, for models that have no limit of positions
 
 
 class TextGeneration(TextTask):
@@ -229,6 +233,41 @@ class TextGeneration(TextTask):
             seed=seed,
         )
         return [{"text": answer.text, "tokens": answer.tokens, "ended": answer.ended} for answer in written]
+
+    def write_stream(
+        self,
+        model: Any,
+        processor: Any,
+        cells: Cells,
+        limit: int,
+        writing: Writing,
+        report: Callable[[Piece], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Continue one prompt or chat as `text_generation_stream.write_stream` does; `report` first takes
+        {"prompt_tokens"}.
+
+        Raises:
+            TrainingError: bad_data, for messages that the chat template refuses; context_length_exceeded.
+        """
+        (prompt,) = self._prompts([cells], processor, MOST_PROMPT, None)
+        # Where the model has no positions to count, as many tokens as the job was trained with are certain to work.
+        positions = position_limit(model.config) or max(limit, UNCOUNTED_TOKENS)
+        room = positions if model.config.is_encoder_decoder else positions - len(prompt)
+        needed = 1 if writing.max_tokens is None else writing.max_tokens
+        if len(prompt) >= positions or needed > room:
+            raise too_long(len(prompt), writing.max_tokens, positions, "messages" if "messages" in cells else "prompt")
+        report({"prompt_tokens": len(prompt)})
+        write_stream(
+            model,
+            processor,
+            prompt,
+            writing,
+            endings=endings(model, processor, chat="messages" in self.asked(cells, processor)),
+            max_tokens=writing.max_tokens or min(room, MOST_TOKENS),
+            report=report,
+            stopped=stopped,
+        )
 
     def _prompts(
         self, inputs: Sequence[Cells], tokenizer: PreTrainedTokenizerBase, limit: int, room: int | None

@@ -1,0 +1,117 @@
+"""OpenAI's routes for completions. Who goes away while a text is written frees its place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Body, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.http.context import CallerDep
+from service.openai_api import chat_shapes, completions
+from service.openai_api.chat_schemas import ChatCompletionOut, ChatIn, CompletionOut, PromptIn
+from service.openai_api.completions import Asked
+from service.openai_api.endpoints import PREFIX, refusals
+from service.shared.errors import ServiceError
+
+T = TypeVar("T")
+router = APIRouter(prefix=PREFIX, tags=["openai"])
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The texts; with `stream` as events.", "content": {"text/event-stream": {}}}
+}
+STATUSES = (404, 409, 413, 504)
+
+
+@router.post("/chat/completions", responses=EVENTS | refusals(*STATUSES), response_model=ChatCompletionOut)
+async def create_chat_completion(
+    caller: CallerDep, request: Request, body: Annotated[ChatIn, Body()]
+) -> ChatCompletionOut | StreamingResponse:
+    """Answer a chat with the model of a finished job, rendered by the template that training used."""
+    asked = await run_sync(completions.ask_chat, caller, body)
+    if not body.stream:
+        return await _while_connected(request, asked, partial(chat_shapes.whole_chat, asked))
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    return await _streamed(asked, chat_shapes.chat_chunks(asked, with_usage=with_usage))
+
+
+@router.post("/completions", responses=EVENTS | refusals(*STATUSES), response_model=CompletionOut)
+async def create_completion(
+    caller: CallerDep, request: Request, body: Annotated[PromptIn, Body()]
+) -> CompletionOut | StreamingResponse:
+    """Continue a text with the model of a finished job."""
+    asked = await run_sync(completions.ask_prompt, caller, body)
+    if not body.stream:
+        return await _while_connected(request, asked, partial(chat_shapes.whole_prompt, asked))
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    return await _streamed(asked, chat_shapes.prompt_chunks(asked, with_usage=with_usage))
+
+
+async def _while_connected(request: Request, asked: Asked, wait: Callable[[], T]) -> T:
+    """Wait in a thread, and cancel the work if the client goes away."""
+    found: list[T] = []
+    failed: list[ServiceError] = []  # raised in a task group, it would be one of a group
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        asked.cancelled.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        try:
+            found.append(await run_sync(wait, abandon_on_cancel=True))
+        except ServiceError as error:
+            failed.append(error)
+        finally:
+            asked.cancelled.set()
+            group.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+async def _streamed(asked: Asked, chunks: Generator[bytes]) -> StreamingResponse:
+    """Respond once there is something to send: until then an error has a status of its own."""
+    return TextStream(asked, await run_sync(next, chunks), chunks)
+
+
+class TextStream(StreamingResponse):
+    """Stream of a text that ends the work on it when the response ends, for whatever reason."""
+
+    def __init__(self, asked: Asked, first: bytes, chunks: Generator[bytes]) -> None:
+        super().__init__(self._body(first), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._asked, self._chunks = asked, chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._asked.cancelled.set()
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._close)
+
+    async def _body(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        while (chunk := await run_sync(self._next, abandon_on_cancel=True)) is not None:
+            yield chunk
+
+    def _next(self) -> bytes | None:
+        """Return the next chunk, or an error as the last one; None at the end."""
+        try:
+            chunk = next(self._chunks, None)
+        except ServiceError as error:
+            return chat_shapes.error_event(error)
+        if self._asked.cancelled.is_set():
+            self._close()
+        return chunk
+
+    def _close(self) -> None:
+        with suppress(ValueError):  # a thread is still in it, and closes it as soon as it has its chunk
+            self._chunks.close()
+            self._asked.pieces.close()
