@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
-from service.shared.database.tables import UNFINISHED, Artifact, Dataset, Job
+from service.shared.database.tables import UNFINISHED, AddedModel, Artifact, Dataset, Job
 from service.shared.storage.home import Home
+from service.shared.storage.model_folder import clear_abandoned
 from service.shared.storage.trash import Trash
 from worker.duty_lease import DutyLease, DutyLost
 from worker.periodic_thread import PeriodicThread
@@ -57,19 +58,23 @@ class FileCollector(PeriodicThread):
             logger.warning("collecting files: put off: %r", error)
 
     def collect(self) -> None:
-        """Move orphaned artifacts, job folders and data sets to the trash, and remove temporary files and old trash.
+        """Move orphaned artifacts, jobs, data sets and models to the trash; remove temporary files and old trash.
 
         A database without a job and a data set is not trusted: nothing is an orphan then.
         """
         self._trash.empty()
+        clear_abandoned(self._files)
         # Names are listed before the rows: whatever is written meanwhile has its row by then, or is too young.
         jobs, datasets = _names(self._files.jobs, "job_"), _names(self._files.datasets, "ds_")
+        models = {name for name in _names(self._files.added_models, "model_") if _id_of(name) == name}
         zips = set(self._remove_temporary())
         known_jobs, known_datasets = self._read(Job.id), self._read(Dataset.id, Dataset.deleted_at.is_(None))
+        known_models = self._read(AddedModel.id, AddedModel.deleted_at.is_(None))
         if not known_jobs and not known_datasets:
             return
         self._move(self._files.jobs / name for name in jobs - known_jobs)
         self._move(self._files.datasets / name for name in datasets if _id_of(name) not in known_datasets)
+        self._move(self._files.added_models / name for name in models - known_models)
         # In a job that has not ended, the next attempt replaces the zips of a transaction that failed.
         unfinished = self._read(Job.id, Job.status.in_(UNFINISHED))
         orphans = [self._files.resolve(name) for name in zips - self._read(Artifact.path)]

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
+from service.shared.model_selection import is_wanted
 from service.shared.processes.parent_death import die_with_parent
 from service.shared.storage.home import JobFolder
-
-# What transformers reads of a model: no pickle, no code, no other framework's weights in subfolders.
-WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
-UNWANTED = ("*/*", "consolidated*")  # Mistral's second copy of the weights
 
 
 def main() -> int:
@@ -36,13 +32,9 @@ def _fetch(folder: JobFolder, model: str, revision: str | None) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
     for file in HfApi().model_info(model, revision=revision).siblings or []:
-        if _is_wanted(file.rfilename):
+        if is_wanted(file.rfilename):
             hf_hub_download(model, file.rfilename, revision=revision)
             folder.heartbeat.touch()
-
-
-def _is_wanted(name: str) -> bool:
-    return any(fnmatch(name, wanted) for wanted in WANTED) and not any(fnmatch(name, one) for one in UNWANTED)
 
 
 def _is_cached(model: str, revision: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamss_core.training.request import PublishedModel, RunRequest
+from service.shared.added_models import model_folder
 from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Job
 from service.shared.jobs.job_queries import model_artifact
@@ -27,7 +28,8 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
     files = settings.files
     held_out = spec.dataset.eval
     train_file, *more = (files.dataset_rows(one.id) for one in spec.dataset.training_sets)
-    local = files.model(spec.base_model)
+    with db.read() as session:
+        local = model_folder(session, files, job.project_id, spec.base_model)
     return RunRequest(
         job_id=job.id,
         spec=spec,

@@ -13,7 +13,14 @@ from adamss_core.spec.modules_in_full import check_modules_to_save, check_saved_
 from adamss_core.spec.plan import Plan, make_plan, plan_steps
 from adamss_core.spec.presets import with_defaults
 from adamss_core.spec.problem import SpecProblem
-from adamss_core.spec.spec_versions import EVALUATION_VERSION, SPEC_VERSION, needed_version, with_unused, without_unused
+from adamss_core.spec.spec_versions import (
+    ADDED_MODEL_VERSION,
+    EVALUATION_VERSION,
+    SPEC_VERSION,
+    needed_version,
+    with_unused,
+    without_unused,
+)
 from adamss_core.spec.targets import Targets, find_targets, match_targets, target_rule
 from adamss_core.spec.tasks import (
     ProblemType,
@@ -29,6 +36,7 @@ from adamss_core.spec.tasks.base import TaskRecord
 from adamss_core.spec.tasks.preset import Preset
 
 __all__ = [
+    "ADDED_MODEL_VERSION",
     "EVALUATION_VERSION",
     "SCHEDULE_FIELDS",
     "SPEC_VERSION",

@@ -69,6 +69,8 @@ VERSIONS = {
 }
 # Jobs that evaluate a finished model, or measure rows, instead of training; older workers would train.
 EVALUATION_VERSION = 2
+# Jobs on a base model that a project has added; older workers know the operator's folders and the hub alone.
+ADDED_MODEL_VERSION = 2
 
 # Format of checkpoints -> version of the spec whose workers read it first; a new format goes with a new version.
 CHECKPOINT_FORMATS = {1: 1}

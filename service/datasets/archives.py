@@ -22,6 +22,7 @@ from service.datasets.rows import MEBIBYTE, Notice, refuse, too_large
 from service.datasets.splits import EVAL, TEST, TRAIN, other_name, role_of
 from service.datasets.text_file import unpack
 from service.shared.errors import quoted_names
+from service.shared.storage.member_names import is_safe
 
 GZIP, ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
 USTAR_AT, USTAR = 257, b"ustar"
@@ -277,12 +278,6 @@ def _check_number(members: int) -> None:
         raise too_large(
             "too_many_files", f"The archive holds over {MAX_MEMBERS:,} files; no more are accepted. Split it."
         )
-
-
-def is_safe(name: str) -> bool:
-    """Return whether a path stays in the folder that it is read from."""
-    path = PurePosixPath(name)
-    return not (path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\\0") or name[1:2] == ":")
 
 
 def _check_name(name: str) -> None:

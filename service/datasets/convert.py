@@ -23,7 +23,6 @@ import xxhash
 from adamss_core.fileio.exchange import read_order, write_answer
 from adamss_core.fileio.fsync import sync_open_file
 from adamss_core.spec.tasks import usual_columns
-from service.datasets import sandbox
 from service.datasets.archives import Archive, open_archive, unpacked
 from service.datasets.dialects import Translated
 from service.datasets.formats import Opened, open_rows
@@ -46,6 +45,7 @@ from service.datasets.rows import (
     too_large,
 )
 from service.shared.errors import ServiceError, quoted_names
+from service.shared.processes import sandbox
 
 MAX_BAD_SHARE = 0.1
 EXAMPLES = 20

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 
 from service.datasets import hub, preview, row_pages, service
 from service.datasets.row_pages import DataRowOut
 from service.datasets.schemas import DatasetOut, ExamplesOut, HubDatasetIn, PreviewOut
 from service.http.context import CallerDep
+from service.http.json_body import is_json, read_json
 from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
 
@@ -31,8 +30,8 @@ async def read_body(request: Request) -> AsyncIterator[UploadFile | HubDatasetIn
     Raises:
         RequestValidationError: the body is neither, or the form has another field.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        yield await _hub_body(request)
+    if is_json(request):
+        yield await read_json(request, HubDatasetIn)
         return
     async with request.form(max_files=1, max_fields=FORM_FIELDS) as form:
         file = form.get("file")
@@ -42,20 +41,6 @@ async def read_body(request: Request) -> AsyncIterator[UploadFile | HubDatasetIn
             problem = {"type": "extra_forbidden", "loc": ("body", unknown), "msg": "", "input": None}
             raise RequestValidationError([problem], body={unknown: None})
         yield UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers)
-
-
-async def _hub_body(request: Request) -> HubDatasetIn:
-    content = await request.body()
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        context = {"error": str(error)}
-        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": context}]) from error
-    try:
-        return HubDatasetIn.model_validate(body)
-    except ValidationError as error:
-        errors = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
-        raise RequestValidationError(errors, body=body) from error
 
 
 BODY = {

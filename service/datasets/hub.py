@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from service.datasets.splits import WORDS, words_of
 from service.datasets.upload import read_upload
 from service.http.context import Caller
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.hub_errors import hub_refusal
 from service.shared.ids import new_id
 from service.shared.processes.ask import ask
 from service.shared.processes.environment import for_hub
+from service.shared.processes.refusals import as_answer, refusal_in
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import READERS
 from service.shared.settings import Settings
@@ -66,11 +67,8 @@ def _download(source: HubDatasetIn, folder: Path, limit: int) -> str:
         raise Unavailable("The download takes too long. Try again later.", code="hub_timeout")
     if reply.answer is None:
         raise Unavailable("The hub could not be read. Try again later.", code="hub_failed")
-    if problem := reply.answer.get("refused"):
-        kinds = {422: InvalidRequest, 413: TooLarge}
-        raise kinds.get(problem["status"], Unavailable)(
-            problem["message"], code=problem["code"], param=problem.get("param")
-        )
+    if (refusal := refusal_in(reply.answer)) is not None:
+        raise refusal
     return str(reply.answer["commit"])
 
 
@@ -155,34 +153,16 @@ def download(order: dict[str, Any], folder: Path) -> str:
 
 
 def main() -> None:
-    from httpx import HTTPError
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
     folder = Path.cwd()
     order = read_order(folder)
     answer: dict[str, Any]
     try:
         answer = {"commit": download(order, folder)}
-    except (InvalidRequest, TooLarge) as error:
-        answer = _refusal(error.status, error.code, error.message, error.param)
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 503
-        if status in (401, 403, 404):
-            message = f"The hub has no public data set '{order['hub_id']}' at revision '{order['revision']}'."
-            answer = _refusal(422, "unknown_hub_dataset", message, "hub_id")
-        else:
-            answer = _refusal(503, "hub_failed", f"The hub answered {status}. Try again later.", None)
-    except HFValidationError as error:
-        answer = _refusal(422, "invalid_field", f"hub_id is not an id of the hub: {error}.", "hub_id")
-    except (OfflineModeIsEnabled, HTTPError, ConnectionError) as error:
-        print(repr(error), file=sys.stderr)
-        reason = "The hub cannot be reached. Upload the file instead, or try again later."
-        answer = _refusal(503, "hub_unreachable", reason, None)
+    except Exception as error:  # the hub's client raises many kinds
+        if (refusal := hub_refusal(error, "data set", order["hub_id"], order["revision"])) is None:
+            raise
+        answer = as_answer(refusal)
     write_answer(folder, answer)
-
-
-def _refusal(status: int, code: str, message: str, param: str | None) -> dict[str, Any]:
-    return {"refused": {"status": status, "code": code, "message": message, "param": param}}
 
 
 if __name__ == "__main__":

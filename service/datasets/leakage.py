@@ -5,6 +5,7 @@ Computed from the row hashes of each upload, without reading the rows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
@@ -14,9 +15,9 @@ from tempfile import TemporaryDirectory
 from adamss_core.spec import JobSpec, record_of
 from service.datasets.repeated_rows import Overlap, compare, describe_contradiction
 from service.datasets.row_hashes import RowHashes
-from service.datasets.upload import environment
 from service.http.context import Caller
 from service.shared.processes.ask import ask
+from service.shared.processes.environment import for_sandbox
 from service.shared.processes.spawned_process import python
 
 IN_PROCESS_ROWS = 200_000  # beyond that, a child process compares, so that the API's memory does not grow
@@ -123,7 +124,7 @@ def _compared_in_child(paths: tuple[Path, ...], columns: tuple[str, ...], label:
     order = {"columns": columns, "paths": [str(path) for path in paths], "label": label}
     with TemporaryDirectory(prefix="adamss-overlap-") as name:
         folder = Path(name)
-        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=environment(folder))
+        reply = ask(COMMAND, order, folder, seconds=SECONDS, environment=for_sandbox(os.environ, folder))
     if reply.answer is None:
         raise RuntimeError(f"comparing data sets failed with status {reply.exit_code}: {reply.log}")
     return Overlap(**reply.answer)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from service.datasets.archives import is_safe
 from service.datasets.image_store import ImageStore, UnusableImage
 from service.datasets.rows import (
     MEBIBYTE,
@@ -31,6 +30,7 @@ from service.datasets.rows import (
     too_large,
 )
 from service.shared.errors import quoted_names
+from service.shared.storage.member_names import is_safe
 
 ARROW_FILE = b"ARROW1"
 IMAGE, FILE_NAME = "image", "file_name"

@@ -18,7 +18,7 @@ from service.datasets.convert import UNREADABLE, Conversion
 from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.processes.ask import Reply, ask
-from service.shared.processes.environment import for_libraries
+from service.shared.processes.environment import for_sandbox
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import ConcurrencyLimit
 
@@ -58,7 +58,12 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
     order = Conversion(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     with _queue.slot(), _readers:
         reply = ask(
-            COMMAND, asdict(order), folder, seconds=WALL_FACTOR * seconds, environment=environment(folder), stdin=file
+            COMMAND,
+            asdict(order),
+            folder,
+            seconds=WALL_FACTOR * seconds,
+            environment=for_sandbox(os.environ, folder),
+            stdin=file,
         )
     return _conversion(reply)
 
@@ -86,18 +91,3 @@ def _failure(code: int | None, log: str) -> Exception:
     if code is not None and code < 0 and code != -signal.SIGKILL:
         return refuse("damaged_file", "The file is damaged: its reader crashed. Write it again.")
     return Unavailable("The file could not be read; see the service's log. Try again.", code="reading_failed")
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Build an environment without keys and settings, whose temporary files lie in the process's own folder."""
-    names = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ")
-    passed = {name: value for name, value in for_libraries(os.environ).items() if name in names}
-    return passed | {
-        "TMPDIR": str(folder),
-        "HOME": str(folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }

@@ -40,6 +40,7 @@ from service.predict.process import PredictionQueue
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
+from service.shared.storage.model_folder import clear_abandoned
 from service.shared.storage.pairing import open_database, open_paired_files
 from service.spectra.endpoints import router as spectra
 from service.spectra.weights import WeightSpectra
@@ -92,7 +93,8 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     app.state.settings = settings
     app.state.rates = rates
     add_error_handlers(app)
-    own = (jobs, stream, predict, artifacts, datasets, base_models, spectra, tasks, health, keys, audit)
+    # A model's name takes the rest of an address, so that spectra come before models.
+    own = (jobs, stream, predict, artifacts, datasets, spectra, base_models, tasks, health, keys, audit)
     for router in (*own, openai_api, tuning, completions):
         app.include_router(router)
     docs.add(app)
@@ -110,6 +112,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
     db = open_database(settings)
     host_files = open_paired_files(settings, db)
     prepare_access(settings, db)
+    clear_abandoned(settings.files)
     forkserver = forkserver or ForkServer(["adamss_core.warm"], settings.forkserver_idle_seconds)
     return Context(
         settings=settings,

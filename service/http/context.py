@@ -67,9 +67,10 @@ def get_context(request: Request) -> Context:
 def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None) -> Caller:
     """Return the parts with the project that the middleware has identified."""
     context = get_context(request)
+    project_id: str = request.state.project_id
     return Caller(
-        **vars(context),
-        project_id=request.state.project_id,
+        **vars(context) | {"catalog": context.catalog.of(project_id)},
+        project_id=project_id,
         role=request.state.identity.role,
         upload_bytes=request.state.identity.upload_bytes,
     )

@@ -49,6 +49,7 @@ class Policy:
         json: bounds of what a JSON body holds.
         takes_file: whether a form may be as large as the project's upload limit: files are written to the disk as they
             arrive, any other body is read into memory.
+        takes_archive: whether a body that is not JSON may be as large as a base model: it is unpacked as it arrives.
         limits_reads: whether reads count against the read concurrency limit.
         audits_reads: whether the audit log records reads too; it records all changes.
     """
@@ -58,6 +59,7 @@ class Policy:
     body_bytes: int = JSON_BYTES
     json: JsonBounds = JsonBounds()
     takes_file: bool = False
+    takes_archive: bool = False
     limits_reads: bool = True
     audits_reads: bool = False
 
@@ -88,8 +90,8 @@ POLICIES: Mapping[str, Policy] = {
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
     "/signout": Policy(role=Role.READ),  # changes only the caller's own session
     "/audit": Policy(role=Role.ADMIN),
-    "/models": Policy(limits_reads=False),  # may wait for the inspection of a model
-    "/models/{name:path}/spectrum": Policy(limits_reads=False),  # likewise
+    "/models": Policy(takes_archive=True, limits_reads=False),  # may wait for the inspection of a model
+    "/models/{name:path}": Policy(limits_reads=False),  # likewise, as do spectra
     "/datasets": Policy(takes_file=True),
     "/v1/files": Policy(takes_file=True),
     "/v1/chat/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(values=50_000, characters=CHAT_BYTES)),

@@ -18,7 +18,7 @@ from service.http.context import Caller
 from service.jobs import checks, repository
 from service.jobs.planning import refusal
 from service.jobs.row_survey import survey_rows
-from service.jobs.service import Submitted, create, digest_of, earlier_job, get
+from service.jobs.service import Submitted, create, digest_of, earlier_job, get, lock_model
 from service.jobs.testing_rules import rows_problem, testing_warnings
 from service.projects.service import check_submit
 from service.shared.database.tables import Job
@@ -142,6 +142,7 @@ def _insert(session: Session, caller: Caller, job_id: str, resolved: dict[str, A
         raise refusal(checks.unknown_dataset(evaluated["dataset"], DATASET))
     if repository.find(session, caller.project_id, job_id, lock=True) is None:
         raise InvalidRequest(f"There is no job {job_id} any more.", code="unknown_job")
+    lock_model(session, caller, spec["base_model"])
     return states.submit(
         session,
         caller.project_id,

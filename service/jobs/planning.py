@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from adamss_core.spec import (
+    ADDED_MODEL_VERSION,
     JobSpec,
     ModelFacts,
     SpecProblem,
@@ -201,6 +202,8 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings += limit_warnings(caller.settings, spec, needs)
     ancestor = case.ancestor.spec if case.ancestor is not None else None
     version = max(needed_version(one) for one in (steps.spec, ancestor) if one is not None)
+    if caller.catalog.find_added(spec.base_model) is not None:
+        version = max(version, ADDED_MODEL_VERSION)
     return PlanOut(
         spec=steps.spec,
         spec_version=version,

@@ -24,6 +24,7 @@ from service.jobs.repository import Wanted
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
+from service.shared.added_models import find_added
 from service.shared.database.tables import TERMINAL, IdempotencyKey, Job, Json, StoredFile
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
@@ -182,7 +183,7 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, besi
 
 
 def lock_inputs(session: Session, caller: Caller, spec: JobSpec) -> None:
-    """Lock the data sets and the ancestor of a job against deletion until the transaction ends.
+    """Lock the data sets, base model and ancestor of a job against deletion until the transaction ends.
 
     Raises:
         InvalidRequest: one of them does not exist any more.
@@ -194,8 +195,19 @@ def lock_inputs(session: Session, caller: Caller, spec: JobSpec) -> None:
     for param, dataset_id in named.items():
         if dataset_id not in locked:
             raise refusal(unknown_dataset(dataset_id, param))
+    lock_model(session, caller, spec.base_model)
     if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
         raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
+
+
+def lock_model(session: Session, caller: Caller, name: str) -> None:
+    """Lock an added base model against deletion until the transaction ends.
+
+    Raises:
+        InvalidRequest: it was deleted since the job was planned, and no other model has its name.
+    """
+    if find_added(session, caller.project_id, name, lock=True) is None:
+        caller.catalog.require(name)
 
 
 def _insert_key(session: Session, caller: Caller, key: str, digest: str, job: Job) -> None:

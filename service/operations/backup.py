@@ -72,7 +72,7 @@ def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSu
     stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
     try:
         _stage_jobs(home, stage)
-        _stage_database(home, stage)
+        _stage_database(home, stage, models)
         for name in (home.api_key, home.webhook_secret, home.home_id):
             if name.is_file():
                 _copy(name, stage.root / name.name)
@@ -128,7 +128,7 @@ def _stage_jobs(home: Home, stage: Home) -> None:
                 _copy(growing, copy)
 
 
-def _stage_database(home: Home, stage: Home) -> None:
+def _stage_database(home: Home, stage: Home, models: bool) -> None:
     """Stage a snapshot of the database with the files that it names."""
     missing = ""
     for _ in range(TRIES):
@@ -139,7 +139,7 @@ def _stage_database(home: Home, stage: Home) -> None:
         ):
             live.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
-            names = list(_named_files(home, copy))
+            names = [*_named_files(home, copy), *(_named_models(home, copy) if models else ())]
         try:
             for name in names:
                 if home.resolve(name).is_dir():
@@ -161,6 +161,13 @@ def _named_files(home: Home, database: sqlite3.Connection) -> Iterator[str]:
                 yield home.relative(optional)
     for (path,) in database.execute("SELECT path FROM artifacts"):
         yield path
+
+
+def _named_models(home: Home, database: sqlite3.Connection) -> Iterator[str]:
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'added_models'").fetchone():
+        return  # the database is of an older release
+    for (model,) in database.execute("SELECT id FROM added_models WHERE status = 'ready' AND deleted_at IS NULL"):
+        yield home.relative(home.added_model(model))
 
 
 def _pack(stage: Path, target: Path) -> BackupSummary:

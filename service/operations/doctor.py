@@ -14,6 +14,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from service.health.repository import jobs_beyond_workers, live_workers
 from service.shared.database.clock import database_now
@@ -24,7 +25,7 @@ from service.shared.database.engine import (
     api_connections,
 )
 from service.shared.database.schema import SchemaState, current_revision, known_revisions, state_of
-from service.shared.database.tables import LEASED, Delivery, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, AddedModel, Delivery, Job, JobStatus, ModelStatus, Worker
 from service.shared.jobs.queue import broker_answers
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
@@ -253,7 +254,7 @@ def _models(settings: Settings, db: Database) -> Iterator[Finding]:
     """Look for base models that jobs name and the models folder lacks, as after a restore without models."""
     with db.read() as session:
         found = session.scalars(select(Job.resolved[("spec", "base_model")].as_string()).distinct())
-        names = sorted(name for name in found if name)
+        names = sorted({name for name in found if name} - set(_placed_models(settings, session)))
     folders = [name for name in names if "/" not in name]  # the others may come from the hub
     missing = [name for name in folders if not settings.files.model(name).is_dir()]
     if not missing:
@@ -263,6 +264,12 @@ def _models(settings: Settings, db: Database) -> Iterator[Finding]:
     message = f"{', '.join(missing[:SHOWN_PATHS])}{more}: jobs name these, and {settings.files.models} lacks them."
     remedy = "Copy them there: such jobs fail when they run, and finished ones cannot predict or merge."
     yield Finding("models", "warning", message, remedy)
+
+
+def _placed_models(settings: Settings, session: Session) -> Iterator[str]:
+    """Yield the names of added models whose folders are in the home folder."""
+    ready = select(AddedModel).where(AddedModel.status == ModelStatus.READY, AddedModel.deleted_at.is_(None))
+    return (row.name for row in session.scalars(ready) if settings.files.added_model(row.id).is_dir())
 
 
 def _jobs(settings: Settings, db: Database) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import Artifact, Dataset, Job, JobStatus, Project
+from service.shared.database.tables import AddedModel, Artifact, Dataset, Job, JobStatus, ModelStatus, Project
 
 
 def find_by_name(session: Session, name: str) -> Project | None:
@@ -30,7 +30,7 @@ def count_jobs(session: Session, project_id: str, statuses: Sequence[JobStatus])
 
 
 def used_bytes(session: Session, project_id: str) -> int:
-    """Sum the sizes of a project's data sets and artifacts."""
+    """Sum the sizes of a project's data sets, artifacts and added models."""
     datasets = select(func.coalesce(func.sum(Dataset.size_bytes), 0)).where(
         Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
     )
@@ -39,4 +39,9 @@ def used_bytes(session: Session, project_id: str) -> int:
         .join(Job, Job.id == Artifact.job_id)
         .where(Job.project_id == project_id)
     )
-    return int(session.execute(datasets).scalar_one()) + int(session.execute(artifacts).scalar_one())
+    models = select(func.coalesce(func.sum(AddedModel.size_bytes), 0)).where(
+        AddedModel.project_id == project_id,
+        AddedModel.deleted_at.is_(None),
+        AddedModel.status != ModelStatus.FAILED,
+    )
+    return sum(int(session.execute(statement).scalar_one()) for statement in (datasets, artifacts, models))

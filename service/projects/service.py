@@ -84,7 +84,8 @@ def check_storage(session: Session, settings: Settings, project_id: str, added_b
     used = repository.used_bytes(session, project_id)
     if used + added_bytes > limit or used >= limit:
         raise TooLarge(
-            f"This project uses {used:,} of its {limit:,} bytes. Delete data sets or jobs that are no longer needed.",
+            f"This project uses {used:,} of its {limit:,} bytes. Delete data sets, models or jobs that are no longer "
+            "needed.",
             code="storage_full",
         )
 

@@ -68,6 +68,16 @@ class TooLarge(ServiceError):
     status, type = 413, "too_large"
 
 
+def model_too_large(limit: int, param: str = "file") -> TooLarge:
+    """Make the error of a base model beyond the operator's limit."""
+    return TooLarge(
+        f"The model has more than the {limit:,} bytes that the service takes. Have the operator raise the limit "
+        "(ADAMSS_MAX_MODEL_BYTES).",
+        code="model_too_large",
+        param=param,
+    )
+
+
 class RangeNotSatisfiable(ServiceError):
     status, type = 416, "range_not_satisfiable"
 

@@ -10,7 +10,7 @@ LENGTH = 20  # 100 bits
 
 
 def new_id(prefix: str) -> str:
-    """Make a random id such as `job_4k7...`; prefixes are job, ds, key, proj, msg."""
+    """Make a random id such as `job_4k7...`; prefixes are job, ds, model, key, proj, msg."""
     return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 

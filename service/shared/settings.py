@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Names of OpenAI's models, each with the base model that `/v1` takes for it, as a JSON object."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest accepted data set file."""
+    max_model_bytes: Annotated[int, Field(ge=1)] = 68_719_476_736
+    """Largest base model that may be added, as an archive and unpacked."""
 
     requests_per_minute: Annotated[int, Field(ge=0)] = 3_000
     """Requests per minute and key; 0 for no limit."""
@@ -100,7 +102,7 @@ class Settings(BaseSettings):
     project_running_jobs: Annotated[int, Field(ge=1)] | None = None
     """Running jobs that one project may have. Default: one per worker."""
     project_storage_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Size of the data sets and artifacts that one project may store. Default: limited by the disk only."""
+    """Size of the data sets, models and artifacts that one project may store. Default: limited by the disk only."""
 
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Time between a worker's renewals of its job's lease."""

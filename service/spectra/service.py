@@ -16,7 +16,7 @@ from service.datasets import repository as datasets
 from service.http.context import Caller
 from service.jobs.planning import plan_job, refusal, resolve
 from service.jobs.schemas import PlanOut
-from service.jobs.service import create
+from service.jobs.service import create, lock_model
 from service.projects.service import check_submit
 from service.shared.database.tables import Job, Role, Spectrum
 from service.shared.errors import InvalidRequest, NotFound, Unavailable
@@ -153,6 +153,7 @@ def _queue(caller: Caller, plan: PlanOut, key: str, version: str) -> str:
 def _insert(session: Session, caller: Caller, plan: PlanOut, key: str, version: str) -> Job:
     check_submit(session, caller.settings, caller.project_id)
     spec = plan.spec
+    lock_model(session, caller, spec.base_model)
     inspects = {"model": spec.base_model, "revision": version, "dataset": spec.dataset.train}
     return states.submit(
         session,

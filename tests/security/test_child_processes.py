@@ -15,7 +15,7 @@ from service.base_models import inspection
 from service.datasets import hub, leakage, preview, upload
 from service.jobs import target_check, token_lengths
 from service.predict import process
-from service.shared.processes.environment import for_libraries
+from service.shared.processes.environment import for_libraries, for_sandbox
 from service.shared.processes.forkserver import LEAN, SERVER
 from service.shared.processes.spawned_process import python
 from tests.marks import compat
@@ -103,7 +103,7 @@ def test_a_child_whose_operator_left_an_entry_of_the_path_empty(
     """
     write_canaries(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f":{ROOT}:.")
-    for environment in (upload.environment(tmp_path), for_libraries(os.environ)):
+    for environment in (for_sandbox(os.environ, tmp_path), for_libraries(os.environ)):
         done = subprocess.run(upload.COMMAND, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False)
         assert b"canary" not in done.stderr
     assert songs(tmp_path) == []

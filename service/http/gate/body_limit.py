@@ -15,7 +15,8 @@ from service.http.gate.json_bounds import check_json
 from service.http.gate.rendering import BodyRefused, error_response
 from service.http.routes import JSON_BYTES, policy_of
 from service.keys.service import Identity
-from service.shared.errors import ServiceError, TooLarge, TooSlow
+from service.shared.errors import ServiceError, TooLarge, TooSlow, model_too_large
+from service.shared.settings import Settings
 
 MULTIPART_BYTES = 64 * 1024  # overhead of a form around its file
 # A body may keep the service waiting this long in all, and longer by what has arrived of it.
@@ -57,8 +58,8 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._scope, self._receive, self._limit = scope, receive, limit
         self._received, self._waited, self.awaited = 0, 0.0, True
-        # Any body but a form may be parsed as JSON, whatever type it claims.
-        self._parts: list[bytes] | None = None if _is_form(scope) else []
+        # Any body but a form or an archive may be parsed as JSON, whatever type it claims.
+        self._parts: list[bytes] | None = None if _is_form(scope) or _is_archive(scope) else []
 
     async def receive(self) -> Message:
         """Receive a part of the body, or afterwards the end of the connection.
@@ -125,10 +126,15 @@ def too_large(scope: Scope, limit: int) -> TooLarge:
             "--upload-bytes NUMBER).",
             param="file",
         )
+    if _is_archive(scope):
+        return model_too_large(limit)
     return TooLarge(f"The request is larger than the limit of {limit:,} bytes.")
 
 
 def _body_limit(scope: Scope) -> int:
+    if _is_archive(scope):
+        settings: Settings = scope["app"].state.settings
+        return settings.max_model_bytes
     return _upload_bytes(scope) + MULTIPART_BYTES if _is_upload(scope) else policy_of(scope["path"]).body_bytes
 
 
@@ -138,6 +144,11 @@ def _is_form(scope: Scope) -> bool:
 
 def _is_upload(scope: Scope) -> bool:
     return _is_form(scope) and policy_of(scope["path"]).takes_file
+
+
+def _is_archive(scope: Scope) -> bool:
+    kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+    return policy_of(scope["path"]).takes_archive and kind != "application/json"
 
 
 def _upload_bytes(scope: Scope) -> int:

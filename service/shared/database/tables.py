@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -165,6 +166,45 @@ class Dataset(Base):
     profile: Mapped[Json]  # columns, problems, first rows
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]  # a mark only: running jobs still read the file
+
+
+class ModelStatus(StrEnum):
+    """State of a base model that came through the API."""
+
+    FETCHING = "fetching"  # from the hub; whoever fetches it renews `seen_at`
+    READY = "ready"
+    FAILED = "failed"
+
+
+class AddedModel(Base):
+    """A base model that came through the API; its folder is named after its id."""
+
+    __tablename__ = "added_models"
+    __table_args__ = (
+        # A name is free again once its model is deleted.
+        Index(
+            "ix_added_models_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str] = mapped_column(String(200))  # as jobs name it
+    status: Mapped[ModelStatus] = mapped_column(String(12))
+    hub_id: Mapped[str | None] = mapped_column(String(200))  # null: uploaded
+    revision: Mapped[str | None] = mapped_column(String(100))  # commit on the hub
+    size_bytes: Mapped[int] = mapped_column(BigInteger)  # of its files; expected, while it is fetched
+    done_bytes: Mapped[int] = mapped_column(BigInteger)  # of them that are there
+    files: Mapped[Json]  # name -> {"size_bytes", "sha256"}; empty while it is fetched
+    sha256: Mapped[str | None] = mapped_column(String(64))  # of `files`
+    error: Mapped[Json | None]  # {code, message} of a failed one
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None]  # time of the last sign of a fetch
+    deleted_at: Mapped[datetime | None]
 
 
 class InspectedModel(Base):

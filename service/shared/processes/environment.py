@@ -76,6 +76,21 @@ def for_hub(own: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def for_sandbox(own: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Build an environment without keys and settings, whose temporary files lie in the process's own folder."""
+    names = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ")
+    passed = {name: value for name, value in for_libraries(own).items() if name in names}
+    return passed | {
+        "TMPDIR": str(folder),
+        "HOME": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
 def _absolute(paths: str) -> str:
     """Drop relative paths, and empty ones such as `PYTHONPATH=$PYTHONPATH:/more` makes: Python takes them for the
     current folder even with -P, and a child's current folder holds what it was given to read.

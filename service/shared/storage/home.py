@@ -3,7 +3,8 @@
 adamss.db, api_key, webhook_secret, home_id
 datasets/    DATASET.jsonl (rows), DATASET.hashes, DATASET.original (the uploaded bytes, of files that were made through
              /v1/files), DATASET/ (images), DATASET.partial/ (during an upload)
-models/      a folder for each base model, also as ORGANISATION/NAME
+models/      a folder for each base model that the operator put there, also as ORGANISATION/NAME
+added_models/  MODEL/ (a base model that came through the API), MODEL.partial/ and MODEL.lock (while it comes)
 jobs/        a folder for each job: see `JobFolder`
 artifacts/   JOB/NAME.zip
 queue/       messages/, control/, processed/ of the embedded broker
@@ -146,6 +147,22 @@ class Home:
     def model(self, name: str) -> Path:
         """Return the folder of a base model."""
         return self.models / name
+
+    @property
+    def added_models(self) -> Path:
+        return self._folder("added_models")
+
+    def added_model(self, model_id: str) -> Path:
+        """Return the folder of a base model that came through the API."""
+        return self.added_models / model_id
+
+    def added_model_partial(self, model_id: str) -> Path:
+        """Return the folder in which an added model is read and checked."""
+        return self.added_models / f"{model_id}.partial"
+
+    def added_model_lock(self, model_id: str) -> Path:
+        """Return the file locked by the process that fills an added model's partial folder."""
+        return self.added_models / f"{model_id}.lock"
 
     def is_model(self, path: Path) -> bool:
         """Tell whether a path lies in the models folder, also where that does not exist."""

@@ -1,4 +1,4 @@
-"""A hub of one data set, served locally."""
+"""A hub of one data set or model, served locally."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c" * 40
 
 
 @contextmanager
-def serving(hub_id: str, files: Mapping[str, bytes]) -> Iterator[str]:
-    """Serve a hub with one data set of these files; yield the address."""
+def serving(hub_id: str, files: Mapping[str, bytes], kind: Literal["datasets", "models"] = "datasets") -> Iterator[str]:
+    """Serve a hub with one data set or model of these files; yield the address."""
+    siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+    about = json.dumps({"id": hub_id, "sha": COMMIT, "siblings": siblings}).encode()
+    prefix = "/datasets" if kind == "datasets" else ""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -32,10 +35,10 @@ def serving(hub_id: str, files: Mapping[str, bytes]) -> Iterator[str]:
 
         def _answer(self, *, body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            resolve = f"/datasets/{hub_id}/resolve/{COMMIT}/"
-            if path in (f"/api/datasets/{hub_id}/revision/main", f"/api/datasets/{hub_id}/revision/{COMMIT}"):
-                self._send(json.dumps({"id": hub_id, "sha": COMMIT, "siblings": []}).encode(), body)
-            elif path == f"/api/datasets/{hub_id}/tree/{COMMIT}":
+            resolve = f"{prefix}/{hub_id}/resolve/{COMMIT}/"
+            if path in (f"/api/{kind}/{hub_id}/revision/main", f"/api/{kind}/{hub_id}/revision/{COMMIT}"):
+                self._send(about, body)
+            elif path == f"/api/{kind}/{hub_id}/tree/{COMMIT}":
                 tree = [
                     {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
                     for name, content in files.items()

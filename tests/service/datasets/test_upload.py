@@ -61,7 +61,7 @@ def test_reader_is_killed_after_its_time_limit(tmp_path: Path, monkeypatch: pyte
 
 def test_cpu_limit_returns_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail: with equal soft and hard limits, of which the kernel takes SIGKILL, a 503 that says "try again"."""
-    limited = "from service.datasets import sandbox; sandbox.enter(2**31, 1, 2**20)"
+    limited = "from service.shared.processes import sandbox; sandbox.enter(2**31, 1, 2**20)"
     replace_reader(monkeypatch, f"{limited}\nwhile True: pass")
     with pytest.raises(InvalidRequest) as caught:
         read(tmp_path, TEXTS)
@@ -101,7 +101,7 @@ ATTEMPTS = (
 
 def test_sandbox_refuses_network_and_processes(tmp_path: Path) -> None:
     code = f"""
-from service.datasets import sandbox
+from service.shared.processes import sandbox
 sandbox.enter(2**31, 60, 2**20)
 for attempt in {ATTEMPTS!r}:
     try:
@@ -124,7 +124,7 @@ def test_sandbox_has_an_empty_network_namespace(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = f"""
 import ctypes, struct
-from service.datasets import sandbox
+from service.shared.processes import sandbox
 libc = ctypes.CDLL(None)
 family, port = struct.pack("=H", {int(socket.AF_INET)}), struct.pack("!H", {server.getsockname()[1]})
 address = family + port + bytes([127, 0, 0, 1])
@@ -138,7 +138,7 @@ print(libc.connect(libc.socket({int(socket.AF_INET)}, 1, 0), address + bytes(8),
 
 def test_sandbox_sets_resource_limits(tmp_path: Path) -> None:
     code = (
-        "import resource as r; from service.datasets import sandbox; sandbox.enter(2**31, 60, 2**20)\n"
+        "import resource as r; from service.shared.processes import sandbox; sandbox.enter(2**31, 60, 2**20)\n"
         "print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])\n"
         "open('large', 'wb').write(bytes(2**21))"
     )
