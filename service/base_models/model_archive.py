@@ -42,7 +42,7 @@ def refuse(code: str, message: str) -> InvalidRequest:
 
 
 @dataclass(frozen=True)
-class Member:
+class ModelMember:
     """A file of an archive; `open` reads it, once."""
 
     name: str
@@ -51,7 +51,7 @@ class Member:
 
 
 @dataclass
-class Unpacked:
+class UnpackedModel:
     """What an archive held.
 
     Attributes:
@@ -70,7 +70,7 @@ class Unpacked:
             self.left_out.append(name[:200])
 
 
-def unpack(source: BufferedReader, folder: Path, limit: int) -> Unpacked:
+def unpack(source: BufferedReader, folder: Path, limit: int) -> UnpackedModel:
     """Unpack the files of a model into `folder`, under their paths in the archive.
 
     Args:
@@ -81,7 +81,7 @@ def unpack(source: BufferedReader, folder: Path, limit: int) -> Unpacked:
         InvalidRequest, TooLarge: the archive cannot be used.
         OSError: this machine cannot write the files.
     """
-    unpacked, seen, left = Unpacked(), set[str](), limit
+    unpacked, seen, left = UnpackedModel(), set[str](), limit
     for number, member in enumerate(_members(source, folder, limit), start=1):
         name = _checked_name(member.name)
         if number > MAX_MEMBERS:
@@ -121,7 +121,7 @@ def find_root(files: dict[str, StoredFile]) -> PurePosixPath:
     return uppermost[0]
 
 
-def gather(unpacked: Unpacked, folder: Path, target: Path) -> dict[str, StoredFile]:
+def gather(unpacked: UnpackedModel, folder: Path, target: Path) -> dict[str, StoredFile]:
     """Move the files beside config.json into `target`; return them by name. Files of deeper folders are left out."""
     root = find_root(unpacked.files)
     target.mkdir()
@@ -136,25 +136,25 @@ def gather(unpacked: Unpacked, folder: Path, target: Path) -> dict[str, StoredFi
     return gathered
 
 
-def _members(source: BufferedReader, folder: Path, limit: int) -> Iterator[Member]:
+def _members(source: BufferedReader, folder: Path, limit: int) -> Iterator[ModelMember]:
     head = source.peek(4)[:4]
     if not head:
         raise refuse("empty_body", "The body is empty. Send a zip or tar of the model's folder as the body itself.")
     yield from _of_zip(source, folder, limit) if head.startswith(ZIPS) else _of_tar(source)
 
 
-def _of_tar(source: IO[bytes]) -> Iterator[Member]:
+def _of_tar(source: IO[bytes]) -> Iterator[ModelMember]:
     with _readable("tar"), tarfile.open(fileobj=source, mode="r|*", bufsize=MEBIBYTE) as tar:
         for member in tar:
             if member.isdir():
                 _checked_name(member.name)
             elif member.isreg():
-                yield Member(member.name, member.size, lambda one=member: tar.extractfile(one))  # type: ignore[misc]
+                yield ModelMember(member.name, member.size, lambda one=member: tar.extractfile(one))  # type: ignore[misc]
             else:
                 raise _link(member.name)
 
 
-def _of_zip(source: IO[bytes], folder: Path, limit: int) -> Iterator[Member]:
+def _of_zip(source: IO[bytes], folder: Path, limit: int) -> Iterator[ModelMember]:
     archive = folder / ".upload.zip"
     with archive.open("wb") as file:
         shutil.copyfileobj(source, file, MEBIBYTE)
@@ -169,7 +169,7 @@ def _of_zip(source: IO[bytes], folder: Path, limit: int) -> Iterator[Member]:
             if info.is_dir():
                 _checked_name(info.orig_filename)
             else:
-                yield Member(info.orig_filename, info.file_size, lambda one=info: opened.open(one))  # type: ignore[misc]
+                yield ModelMember(info.orig_filename, info.file_size, lambda one=info: opened.open(one))  # type: ignore[misc]
     archive.unlink()
 
 
@@ -186,7 +186,7 @@ def _readable(kind: str) -> Iterator[None]:
         ) from error
 
 
-def _write(member: Member, path: Path) -> StoredFile:
+def _write(member: ModelMember, path: Path) -> StoredFile:
     """Write a member, hashed on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0

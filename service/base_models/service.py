@@ -123,13 +123,12 @@ class Catalog:
 
     def _settled(self, added: AddedModel) -> AddedModel:
         """Mark a model as failed if nobody fetches it any more."""
-        silent = added.status == ModelStatus.FETCHING and now() - (added.seen_at or added.created_at) > INTERRUPTED
-        if silent:
-            error = {"code": "fetch_interrupted", "message": "The service was stopped while it fetched the model."}
-            with self._db.write() as session:
-                repository.change_fetched(session, added.id, status=ModelStatus.FAILED, error=error)
-            added.status, added.error = ModelStatus.FAILED, error
-        return added
+        if added.status != ModelStatus.FETCHING or now() - (added.seen_at or added.created_at) < INTERRUPTED:
+            return added
+        error = {"code": "fetch_interrupted", "message": "The service was stopped while it fetched the model."}
+        with self._db.write() as session:
+            repository.change_fetched(session, added.id, status=ModelStatus.FAILED, error=error)
+            return session.get_one(AddedModel, added.id)
 
     def _added_models(self) -> Sequence[AddedModel]:
         if self._project_id is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.base_models import inspection
+from service.base_models import fetching, inspection, receiving
 from service.datasets import hub, leakage, preview, upload
 from service.jobs import target_check, token_lengths
 from service.predict import process
@@ -57,6 +57,8 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
         upload.COMMAND,
         hub.COMMAND,
         leakage.COMMAND,
+        receiving.COMMAND,
+        fetching.COMMAND,
         python(target_check.MODULE),
         python(FETCH, "nowhere", "org/model"),
         python("service.cli", "doctor"),

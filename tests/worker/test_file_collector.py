@@ -6,7 +6,8 @@ from time import time
 
 import pytest
 
-from service.shared.database.tables import Artifact, Dataset, JobStatus, now
+from service.shared.database.tables import AddedModel, Artifact, Dataset, JobStatus, ModelStatus, now
+from service.shared.storage.model_folder import partial_folder
 from service.shared.storage.trash import Trash
 from tests.worker.support import DATASET, PROJECT, Service
 from worker.duty_lease import DutyLease
@@ -94,6 +95,29 @@ def test_temporary_files_go_after_an_hour_and_unregistered_ones_after_a_day(serv
     age(orphan, *kept)
     collect(service)
     assert [path.exists() for path in (*old, orphan, *young, *kept)] == [False] * 4 + [True] * 4
+
+
+def test_models_without_a_row_go_and_abandoned_uploads_at_once(service: Service) -> None:
+    """A model whose deletion was interrupted is an orphan; a partial folder whose process is gone is removed."""
+    service.add_job()
+    home = service.settings.files
+    kept, gone, young = (home.added_model(f"model_{name}") for name in ("kept", "gone", "young"))
+    for folder in (kept, gone, young, home.added_model_partial("model_dead")):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    home.added_model_lock("model_dead").touch()
+    with service.db.write() as session:
+        size = {"size_bytes": 2, "done_bytes": 2, "files": {}}
+        row = AddedModel(id="model_kept", project_id=PROJECT, name="kept", status=ModelStatus.READY, **size)
+        row.created_at = now()
+        session.add(row)
+    age(kept, gone)
+    with partial_folder(home, "model_living"):
+        collect(service)
+        assert {path.name for path in home.added_models.iterdir()} == {
+            "model_kept", "model_young", "model_living.partial", "model_living.lock",
+        }  # fmt: skip
+    assert trashed(service) == {"added_models/model_gone/config.json"}
 
 
 def test_without_a_job_and_a_data_set_nothing_is_an_orphan(service: Service) -> None:

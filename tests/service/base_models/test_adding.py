@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from service.base_models import adding
+from service.base_models import inspection
 from service.jobs import service as jobs
-from service.shared.database.tables import AuditEntry, Project
+from service.operations.backup import backup, restore
+from service.operations.doctor import _models as check_models
+from service.shared.database.engine import Database
+from service.shared.database.tables import AuditEntry, Job, Project
 from service.shared.settings import Settings
 from service.shared.storage import model_folder
 from tests.service.base_models.archives import files_of, tar_of, tar_with, zip_of
 from tests.service.support import MODEL, Service, error_of, finish, run_job, running
+from worker.request import build_request
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +122,7 @@ UNUSABLE: dict[str, tuple[Callable[[Files], Files], str, str]] = {
     "a pickle of torch": (lambda files: files | {"a/optimizer.pt": b"x"}, "pickle_weights", "'a/optimizer.pt'"),
     "a missing shard": (broken_index, "missing_file", "'model-00002-of-00002.safetensors'"),
     "truncated weights": (
-        lambda files: files | {"model.safetensors": files["model.safetensors"][:-1]}, "truncated_file", "bytes in place",
+        lambda files: files | {"model.safetensors": files["model.safetensors"][:-1]}, "truncated_file", "in place",
     ),
     "a header that is none": (
         lambda files: files | {"model.safetensors": struct.pack("<Q", 4) + b"nope"}, "damaged_file", "header",
@@ -231,13 +235,13 @@ def test_two_uploads_of_one_name_at_once(empty: Service, files: Files, monkeypat
     Seen to fail: without the unique index, both are stored; without the second look, the loser is a 500.
     """
     both = threading.Barrier(2, timeout=60)
-    real = adding.place_model
+    real = inspection.inspect
 
-    def placed_together(*arguments: Any) -> Path:
+    def inspected_together(*arguments: Any, **options: Any) -> Any:
         both.wait()
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(adding, "place_model", placed_together)
+    monkeypatch.setattr(inspection, "inspect", inspected_together)
     answers: list[Any] = []
     threads = [threading.Thread(target=lambda: answers.append(add(empty, tar_of(files)))) for _ in range(2)]
     for thread in threads:
@@ -301,6 +305,28 @@ def test_model_in_use_is_not_deleted(service: Service, files: Files) -> None:
     assert (operators.status_code, error_of(operators.json())["code"]) == (409, "operators_model")
 
 
+def test_worker_doctor_and_backup_find_the_folder(service: Service, files: Files, tmp_path: Path) -> None:
+    """Seen to fail: with `files.model` in the worker's request, its run misses the model."""
+    model = add(service, tar_of(files)).json()
+    job = service.submit(base_model="mine")
+    (folder,) = service.settings.files.added_models.iterdir()
+    with service.db.read() as session:
+        row = session.get_one(Job, job["id"])
+        assert build_request(service.db, row, service.settings).model == str(folder)
+    assert next(check_models(service.settings, service.db)).state == "ok"
+    fresh = Settings(home=tmp_path / "fresh")
+    restore(fresh, backup(service.settings, tmp_path / "b.tar").path)
+    with running(fresh) as restored:
+        assert restored.client.get("/models/mine").json()["sha256"] == model["sha256"]
+        assert restored.client.post("/jobs?dry_run=true", json=job["spec"]).status_code == 200
+    without_models = Settings(home=tmp_path / "without")
+    restore(without_models, backup(service.settings, tmp_path / "w.tar", models=False).path)
+    db = Database(without_models.resolved_database_url)
+    found = next(check_models(without_models, db))
+    db.close()
+    assert (found.state, found.message.partition(":")[0]) == ("warning", "mine")
+
+
 def test_submit_after_a_deletion_is_refused(service: Service, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model goes between the plan and the insert.
 
@@ -308,14 +334,13 @@ def test_submit_after_a_deletion_is_refused(service: Service, files: Files, monk
     """
     assert add(service, tar_of(files)).status_code == 201
     spec = service.spec(base_model="mine")
-    real = jobs.plan_job
+    real = jobs.create
 
-    def planned_then_deleted(*arguments: Any) -> Any:
-        plan = real(*arguments)
+    def created_after_deletion(*arguments: Any) -> Any:
         assert service.client.delete("/models/mine").status_code == 204
-        return plan
+        return real(*arguments)
 
-    monkeypatch.setattr(jobs, "plan_job", planned_then_deleted)
+    monkeypatch.setattr(jobs, "create", created_after_deletion)
     answer = service.client.post("/jobs", json=spec)
     assert (answer.status_code, error_of(answer.json())["code"]) == (422, "unknown_model")
 

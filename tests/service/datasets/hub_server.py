@@ -17,8 +17,6 @@ COMMIT = "c" * 40
 @contextmanager
 def serving(hub_id: str, files: Mapping[str, bytes], kind: Literal["datasets", "models"] = "datasets") -> Iterator[str]:
     """Serve a hub with one data set or model of these files; yield the address."""
-    siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
-    about = json.dumps({"id": hub_id, "sha": COMMIT, "siblings": siblings}).encode()
     prefix = "/datasets" if kind == "datasets" else ""
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,7 +35,8 @@ def serving(hub_id: str, files: Mapping[str, bytes], kind: Literal["datasets", "
             path = unquote(urlsplit(self.path).path)
             resolve = f"{prefix}/{hub_id}/resolve/{COMMIT}/"
             if path in (f"/api/{kind}/{hub_id}/revision/main", f"/api/{kind}/{hub_id}/revision/{COMMIT}"):
-                self._send(about, body)
+                siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+                self._send(json.dumps({"id": hub_id, "sha": COMMIT, "siblings": siblings}).encode(), body)
             elif path == f"/api/{kind}/{hub_id}/tree/{COMMIT}":
                 tree = [
                     {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}

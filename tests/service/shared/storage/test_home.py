@@ -20,7 +20,7 @@ HOMES = {Path(home_module.__file__), Path(adamss_core.__file__).parent / "fileio
 NAMES = {
     "adamss.db", "api_key", "webhook_secret", "datasets", "models", "jobs", "artifacts", "queue", "cache", "logs",
     "run", "devices", "checkpoints", "comparison", "request.json", "outcome.json", "train.log", "reports.jsonl",
-    "alive", "step", "lock", "migrate.lock", "home_id", "trash", "requests.db", "metrics",
+    "alive", "step", "lock", "migrate.lock", "home_id", "trash", "requests.db", "metrics", "added_models",
 }  # fmt: skip
 ALLOWED = {
     ("connection.py", "api_key"),  # the client has nothing of the service's code
