@@ -22,7 +22,7 @@ from service.shared.hub_errors import hub_refusal
 from service.shared.model_selection import REMEDY, is_pickle, is_wanted
 from service.shared.processes.parent_death import die_with_parent
 from service.shared.processes.refusals import as_answer
-from service.shared.storage.model_folder import CONTENT, StoredFile
+from service.shared.storage.model_folder import CONTENT, ModelFile
 
 DOWNLOADS = "hub"  # folder of the files while they come
 STOP = "stop"  # a file that ends the process
@@ -50,7 +50,7 @@ def list_files(hub_id: str, revision: str) -> dict[str, Any]:
     return {"commit": info.sha, "files": files}
 
 
-def fetch(folder: Path, hub_id: str, commit: str, names: list[str]) -> dict[str, StoredFile]:
+def fetch(folder: Path, hub_id: str, commit: str, names: list[str]) -> dict[str, ModelFile]:
     """Download files into `model`, and return their manifest.
 
     Raises:
@@ -61,7 +61,7 @@ def fetch(folder: Path, hub_id: str, commit: str, names: list[str]) -> dict[str,
     downloads, target = folder / DOWNLOADS, folder / CONTENT
     snapshot_download(hub_id, revision=commit, allow_patterns=names, local_dir=downloads, max_workers=AT_ONCE)
     target.mkdir()
-    files: dict[str, StoredFile] = {}
+    files: dict[str, ModelFile] = {}
     for name in sorted(names):
         path = target / name
         (downloads / name).rename(path)

@@ -24,7 +24,7 @@ from adamss_core.fileio.fsync import sync_open_file
 from service.shared.errors import InvalidRequest, model_too_large
 from service.shared.model_selection import REMEDY, is_pickle, is_wanted
 from service.shared.storage.member_names import is_safe
-from service.shared.storage.model_folder import StoredFile
+from service.shared.storage.model_folder import ModelFile
 
 MEBIBYTE = 2**20
 MAX_MEMBERS = 10_000
@@ -60,7 +60,7 @@ class UnpackedModel:
         left_out_count: of all of them.
     """
 
-    files: dict[str, StoredFile] = field(default_factory=dict)
+    files: dict[str, ModelFile] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     left_out_count: int = 0
 
@@ -103,7 +103,7 @@ def unpack(source: BufferedReader, folder: Path, limit: int) -> UnpackedModel:
     return unpacked
 
 
-def find_root(files: dict[str, StoredFile]) -> PurePosixPath:
+def find_root(files: dict[str, ModelFile]) -> PurePosixPath:
     """Return the folder of the archive that holds config.json; the uppermost, which must be one alone.
 
     Raises:
@@ -121,11 +121,11 @@ def find_root(files: dict[str, StoredFile]) -> PurePosixPath:
     return uppermost[0]
 
 
-def gather(unpacked: UnpackedModel, folder: Path, target: Path) -> dict[str, StoredFile]:
+def gather(unpacked: UnpackedModel, folder: Path, target: Path) -> dict[str, ModelFile]:
     """Move the files beside config.json into `target`; return them by name. Files of deeper folders are left out."""
     root = find_root(unpacked.files)
     target.mkdir()
-    gathered: dict[str, StoredFile] = {}
+    gathered: dict[str, ModelFile] = {}
     for name, file in sorted(unpacked.files.items()):
         path = PurePosixPath(name)
         if path.parent == root:
@@ -186,7 +186,7 @@ def _readable(kind: str) -> Iterator[None]:
         ) from error
 
 
-def _write(member: ModelMember, path: Path) -> StoredFile:
+def _write(member: ModelMember, path: Path) -> ModelFile:
     """Write a member, hashed on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0

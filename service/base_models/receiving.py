@@ -22,7 +22,7 @@ from service.shared.processes.environment import for_sandbox
 from service.shared.processes.refusals import refusal_in
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import ConcurrencyLimit
-from service.shared.storage.model_folder import StoredFile
+from service.shared.storage.model_folder import ModelFile
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Received:
         left_out_count: of all of them.
     """
 
-    files: dict[str, StoredFile]
+    files: dict[str, ModelFile]
     left_out: list[str]
     left_out_count: int
 

@@ -39,7 +39,7 @@ def list_models(caller: Caller) -> OpenAIPage[OpenAIModel]:
         project = repository.project_name(session, caller.project_id)
         found = repository.list_jobs(session, caller.project_id, None, LISTED, repository.with_model())
     trained = [_render(job, project) for job in found if has_published(job)]
-    bases = [*caller.settings.openai_models, *caller.catalog.folders()]
+    bases = [*caller.settings.openai_models, *caller.catalog.names()]
     return OpenAIPage.of([*(_base(caller, name) for name in dict.fromkeys(bases)), *trained])
 
 

@@ -22,14 +22,14 @@ from service.shared.storage.home import Home
 CONTENT = "model"  # folder of the model's files in a partial folder
 
 
-class StoredFile(TypedDict):
+class ModelFile(TypedDict):
     """A file of a model, as its manifest lists it."""
 
     size_bytes: int
     sha256: str
 
 
-Manifest = Mapping[str, StoredFile]
+Manifest = Mapping[str, ModelFile]
 
 
 def digest_of(manifest: Manifest) -> str:
