@@ -9,8 +9,7 @@ from adamss_core.adapter_files import load_adapter
 from adamss_core.published import Loaded
 from adamss_core.spec import JobSpec
 from adamss_core.training.base_model import Source
-from adamss_core.training.checkpoints import CheckpointStore
-from adamss_core.training.errors import TrainingError
+from adamss_core.training.checkpoints import CheckpointStore, checkpoint_gone
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.tasks import task_on
 
@@ -53,12 +52,3 @@ def load_checkpoint(checkpoint: CheckpointModel, base: str, revision: str | None
     adapter = store.path(checkpoint.step) / ADAPTER
     loaded = load_adapter(model, adapter, is_trainable=False, allow_other_base=quantised)
     return Loaded(task, loaded.eval(), processor, source, limit)
-
-
-def checkpoint_gone(step: int, problem: str) -> TrainingError:
-    return TrainingError(
-        "checkpoint_gone",
-        f"The checkpoint of step {step} cannot be used: {problem}.",
-        hint="GET /jobs/{id}/checkpoints lists those that are kept: the newest, and the best.",
-        where="checkpoint",
-    )

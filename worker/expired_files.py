@@ -100,6 +100,8 @@ class Retention(PeriodicThread):
             paths = [self._files.resolve(row.path) for row in rows]
             session.execute(delete(Artifact).where(*models_of(job.id)))
         elif expiry.kind == "checkpoints":
+            if is_needed(session, job):
+                return []
             session.execute(delete(Checkpoint).where(Checkpoint.job_id == job.id))
             paths = [folder.checkpoints]
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adamss_core.training.request import PublishedModel, RunRequest
+from adamss_core.spec.job import StartingPoint
+from adamss_core.training.request import KeptCheckpoint, PublishedModel, RunRequest
 from service.shared.added_models import model_folder
 from service.shared.database.engine import Database
-from service.shared.database.tables import Artifact, Job
+from service.shared.database.tables import Artifact, Checkpoint, Job
 from service.shared.jobs.job_queries import model_artifact
 from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
@@ -44,7 +45,8 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
         cache=files.decompositions,
         keep_checkpoints=settings.keep_checkpoints,
         test_file=files.dataset_rows(spec.dataset.test) if spec.dataset.test else None,
-        init_from=_adapter_of(db, spec.init_from, files) if spec.init_from else None,
+        init_from=_start_of(db, spec.starting_point, files),
+        publishes=_checkpoint_folder(db, spec.starting_point, files) if "publishes" in job.resolved else None,
         evaluates=_evaluated(db, job, files),
         inspects=job.inspects is not None,
         operator_limit=settings.job_time_limit_seconds,
@@ -61,6 +63,28 @@ def _evaluated(db: Database, job: Job, files: Home) -> PublishedModel | None:
     if artifact is None:  # the run misses the file, and says so
         return PublishedModel(files.artifact(job.evaluates, "adapter"), "", is_base)
     return PublishedModel(files.resolve(artifact.path), artifact.sha256, is_base)
+
+
+def _start_of(db: Database, start: StartingPoint | None, files: Home) -> Path | KeptCheckpoint | None:
+    """Return the adapter or the checkpoint that a job starts from."""
+    if start is None or start.checkpoint is None:
+        return None if start is None else _adapter_of(db, start.job, files)
+    with db.read() as session:
+        ancestor = session.get(Job, start.job)
+    if ancestor is None:  # deleted since; the run misses the file, and says so
+        return files.artifact(start.job, "adapter")
+    adamss = planned_spec(ancestor).adamss.model_dump(mode="json")
+    classes = tuple((ancestor.result or {}).get("labels") or ())
+    return KeptCheckpoint(_checkpoint_folder(db, start, files), adamss, classes)
+
+
+def _checkpoint_folder(db: Database, start: StartingPoint | None, files: Home) -> Path:
+    """Return the folder of a checkpoint; a place where none is, where no row names it."""
+    assert start is not None
+    with db.read() as session:
+        row = session.get(Checkpoint, (start.job, start.checkpoint))
+    folder = files.job(start.job)
+    return folder.checkpoints / f"step-{start.checkpoint}" if row is None else folder.path / row.path
 
 
 def _adapter_of(db: Database, job_id: str, files: Home) -> Path:

@@ -48,6 +48,20 @@ class TrainingSet(SpecModel):
     are held out are chosen before, so none is on both sides."""
 
 
+class StartingPoint(SpecModel):
+    """The checkpoint of another job that a job starts from."""
+
+    job: Annotated[str, Field(pattern=JOB_ID)]
+    """Id of a job that has ended."""
+    checkpoint: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | None = None
+    """Step of the checkpoint; without it the published adapter is meant."""
+
+
+def ancestor_of(init_from: Any) -> str | None:
+    """Return the id of the job that `init_from` of a stored spec names."""
+    return init_from["job"] if isinstance(init_from, dict) else init_from
+
+
 def training_ids_of(block: Mapping[str, Any]) -> list[str]:
     """Return the ids of the data sets to train on, from the `dataset` block of a stored spec."""
     train = block["train"]
@@ -169,8 +183,9 @@ class JobSpec(SpecModel):
     classifier already is taken over if it knows the same classes; its config.json names them (id2label)."""
     revision: Annotated[str, Field(pattern=REVISION)] | None = None
     """Revision of a hub model."""
-    init_from: Annotated[str, Field(pattern=JOB_ID)] | None = None
-    """Id of a finished job whose adapter this one starts from; its head too, if its classes are the same."""
+    init_from: Annotated[str, Field(pattern=JOB_ID)] | StartingPoint | None = None
+    """Id of a finished job whose adapter this one starts from; its head too, if its classes are the same. Or an object
+    with `job` and `checkpoint`, the step of one of its checkpoints."""
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)
@@ -212,6 +227,11 @@ class JobSpec(SpecModel):
             return value
         task = implied_task(block)
         return value if task is None else {**value, "task": task}
+
+    @property
+    def starting_point(self) -> StartingPoint | None:
+        """Return the job, and the checkpoint of it, that `init_from` names."""
+        return StartingPoint(job=self.init_from) if isinstance(self.init_from, str) else self.init_from
 
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:

@@ -59,7 +59,7 @@ VERSIONS = {
         adamss.basis=inputs adamss.basis=weights adamss.bias adamss.bias=frozen adamss.bias=trained
         adamss.budget adamss.row_share compare compare[] dataset.background dataset.group dataset.history
         dataset.label[] dataset.max_rows dataset.prompt[] dataset.system dataset.test dataset.tools
-        dataset.train[] dataset.train[].id dataset.train[].weight
+        dataset.train[] dataset.train[].id dataset.train[].weight init_from.checkpoint init_from.job
         image-classification/multi_label_classification image-classification/regression
         image-classification/single_label_classification retention retention.artifacts_days
         retention.artifacts_days=forever retention.checkpoints_days retention.checkpoints_days=forever

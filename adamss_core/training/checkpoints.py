@@ -38,6 +38,10 @@ class CheckpointStore:
         """Return the folder of a step's checkpoint, whether or not it exists."""
         return self.folder / f"{_PREFIX}{step:08d}"
 
+    def step_of(self, folder: Path) -> int:
+        """Return the step of a checkpoint's folder."""
+        return int(folder.name.removeprefix(_PREFIX))
+
     def steps(self) -> list[int]:
         """Return the steps that have a folder, ascending; the checkpoints may be damaged."""
         names = [path.name.removeprefix(_PREFIX) for path in self.folder.glob(f"{_PREFIX}*")]
@@ -146,6 +150,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TrainingError("checkpoint_mismatch", f"{path.name} is not an object.", hint="Start the job anew.")
     return value
+
+
+def checkpoint_gone(step: int, problem: str) -> TrainingError:
+    return TrainingError(
+        "checkpoint_gone",
+        f"The checkpoint of step {step} cannot be used: {problem}.",
+        hint="GET /jobs/{id}/checkpoints lists those that are kept: the newest, and the best.",
+        where="checkpoint",
+    )
 
 
 def _foreign(step: int) -> TrainingError:

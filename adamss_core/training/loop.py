@@ -142,6 +142,12 @@ class Trainer:
             reports.report_evaluation(adapter, values)
         self._sample()
 
+    def evaluate_restored(self) -> None:
+        """Evaluate the restored state, which is the one that counts from now on, whatever was better."""
+        self.adapter.progress.best_step = None
+        self._evaluate(may_stop=False)
+        reports.report_progress(self.adapter)
+
     def _predictions(self) -> Predictions:
         setup = self.adapter.setup
         return predict(

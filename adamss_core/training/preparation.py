@@ -18,15 +18,16 @@ from adamss_core.spec import plan_steps
 from adamss_core.training.activation_checkpointing import checkpoint_activations
 from adamss_core.training.adapter_size import adapter_size
 from adamss_core.training.base_model import Source, add_adapter
+from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.class_head import take_over_head
 from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.phases import enter_phase, phase
-from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.training.request import KeptCheckpoint, Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
 from adamss_core.training.tasks import Task, task_on
-from adamss_core.training.warm_start import warm_start
+from adamss_core.training.warm_start import unusable, warm_start
 
 
 def prepare(
@@ -132,13 +133,33 @@ def _adapted_model(
         return _resumed_adapter(base, checkpoint / ADAPTER)
     model = add_adapter(base, fresh, request, reporter, task.record.peft_type, task.record.trains_head)
     if request.init_from is not None:
-        warm_start(model, request.init_from, request.spec.adamss, task.auto_model, source, reporter)
-        reporter.event(
-            "adapter_inherited",
-            f"Training starts from the adapter of job {request.spec.init_from}.",
-            {"job": request.spec.init_from},
-        )
+        warm_start(model, _start(request.init_from), request.spec.adamss, task.auto_model, source, reporter)
+        _report_start(request, reporter)
     return model
+
+
+def _start(start: Path | KeptCheckpoint) -> Path | KeptCheckpoint:
+    """Return the adapter to start from: of a checkpoint that folder of it which holds the adapter.
+
+    Raises:
+        TrainingError: init_from_unusable, where the checkpoint was removed or damaged.
+    """
+    if not isinstance(start, KeptCheckpoint):
+        return start
+    store = CheckpointStore(start.folder.parent, 1)
+    step = store.step_of(start.folder)
+    if (problem := store.problem(step)) is not None:
+        raise unusable(f"its checkpoint of step {step} cannot be used ({problem})", "Name another checkpoint.")
+    return replace(start, folder=start.folder / ADAPTER)
+
+
+def _report_start(request: RunRequest, reporter: Reporter) -> None:
+    start = request.spec.starting_point
+    if start is None:
+        return
+    place = "" if start.checkpoint is None else f", as it was at step {start.checkpoint}"
+    message = f"Training starts from the adapter of job {start.job}{place}."
+    reporter.event("adapter_inherited", message, start.model_dump(exclude_none=True))
 
 
 def _resumed_adapter(base: Any, folder: Path) -> PeftModel:

@@ -32,6 +32,21 @@ class PublishedModel:
 
 
 @dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint of an earlier run, and what of its job its files do not hold.
+
+    Attributes:
+        folder: of the checkpoint.
+        adamss: JSON of the settings that it was trained with.
+        classes: names of the classes in the order of their ids; empty where they are not known.
+    """
+
+    folder: Path
+    adamss: dict[str, Any]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """Inputs of one run.
 
@@ -49,7 +64,8 @@ class RunRequest:
         revision: of a hub model.
         folder: the run's own folder, for `checkpoints/` and `artifacts/`.
         cache: folder for finished decompositions.
-        init_from: zip of the adapter for a warm start.
+        init_from: zip of the adapter, or the checkpoint, for a warm start.
+        publishes: folder of the checkpoint of an equal job, from which artifacts are made instead of training.
         keep_checkpoints: number of newest checkpoints to keep, beside the best one.
         operator_limit: seconds that no training may exceed, whatever the spec says; None for no limit.
     """
@@ -63,7 +79,8 @@ class RunRequest:
     folder: Path
     cache: Path | None
     keep_checkpoints: int = 2
-    init_from: Path | None = None
+    init_from: Path | KeptCheckpoint | None = None
+    publishes: Path | None = None
     test_file: Path | None = None
     more_train_files: tuple[Path, ...] = ()
     evaluates: PublishedModel | None = None
@@ -87,13 +104,20 @@ class RunRequest:
         fields["more_train_files"] = list(map(str, self.more_train_files))
         if (evaluated := self.evaluates) is not None:
             fields["evaluates"] = vars(evaluated) | {"archive": str(evaluated.archive)}
+        if isinstance(start := self.init_from, KeptCheckpoint):
+            fields["init_from"] = vars(start) | {"folder": str(start.folder)}
         return json.dumps(fields | {"spec": self.spec.model_dump(mode="json")})
 
     @classmethod
     def from_json(cls, text: str) -> RunRequest:
         """Decode what `to_json` gave."""
         fields = json.loads(text)
-        for name in ("train_file", "eval_file", "test_file", "folder", "cache", "init_from"):
+        if isinstance(start := fields.get("init_from"), dict):
+            classes = tuple(start["classes"])
+            fields["init_from"] = KeptCheckpoint(Path(start["folder"]), start["adamss"], classes)
+        for name in ("train_file", "eval_file", "test_file", "folder", "cache", "init_from", "publishes"):
+            if isinstance(fields.get(name), KeptCheckpoint):
+                continue
             fields[name] = None if fields.get(name) is None else Path(fields[name])
         fields["more_train_files"] = tuple(map(Path, fields.get("more_train_files", ())))
         if (evaluated := fields.get("evaluates")) is not None:

@@ -16,7 +16,7 @@ from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.adapter_size import adapter_size, check_budget, published_elements
 from adamss_core.training.artifacts import incomplete, publish
 from adamss_core.training.basis import calibrate_basis
-from adamss_core.training.checkpoints import CheckpointStore
+from adamss_core.training.checkpoints import CheckpointStore, checkpoint_gone
 from adamss_core.training.compared_artifacts import add_to_artifacts, remove_copies
 from adamss_core.training.comparison import OwnTraining, compare
 from adamss_core.training.errors import IncompleteRun, translated_errors
@@ -62,9 +62,10 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
         accelerator = make_accelerator(request.spec)
     if not accelerator.is_main_process:
         reporter = NullReporter()
-    store = CheckpointStore(RunFolder(request.folder).checkpoints, request.keep_checkpoints)
+    folder = RunFolder(request.folder).checkpoints if request.publishes is None else request.publishes.parent
+    store = CheckpointStore(folder, request.keep_checkpoints)
     with accelerator.main_process_first():  # it removes what the others must not see
-        start = _starting_point(store, reporter)
+        start = _starting_point(store, reporter) if request.publishes is None else _published(store, request, reporter)
     checkpoint = None if start is None else store.path(start)
     setup, model = prepare(request, reporter, accelerator, checkpoint)
     calibration = None if checkpoint is not None else calibrate_basis(setup, model)
@@ -77,10 +78,13 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     trainer.adapter.progress.calibration = calibration
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    report_start(trainer.adapter)
-    enter_phase(reporter, "training")
-    trainer.train()
+    if request.publishes is None:
+        report_start(trainer.adapter)
+        enter_phase(reporter, "training")
+        trainer.train()
     enter_phase(reporter, "evaluating")
+    if request.publishes is not None:
+        trainer.evaluate_restored()
     published, step = finished_model(trainer, partial(load_own, setup))
     result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
     # A quantised base predicts otherwise than the full one that its adapter is published for.
@@ -93,7 +97,7 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)
-    if trainer.out_of_time:  # contenders are compared once the job has made all its steps
+    if trainer.out_of_time and request.publishes is None:  # contenders are compared once the job has made all its steps
         remove_copies(outcome.artifacts)
         raise _at_limit(outcome, trainer.adapter)
     return setup, own, outcome
@@ -125,6 +129,20 @@ def _starting_point(store: CheckpointStore, reporter: Reporter) -> int | None:
             {"step": step, "problem": problem},
         )
     return start
+
+
+def _published(store: CheckpointStore, request: RunRequest, reporter: Reporter) -> int:
+    """Return the step of the checkpoint that is published.
+
+    Raises:
+        TrainingError: checkpoint_gone, where it was removed or damaged.
+    """
+    assert request.publishes is not None
+    reporter.resumed(0)
+    step = store.step_of(request.publishes)
+    if (problem := store.problem(step)) is not None:
+        raise checkpoint_gone(step, problem)
+    return step
 
 
 def _own_training(trainer: Trainer, size: AdapterSize, result: dict[str, Any], final: FinalEvaluation) -> OwnTraining:
@@ -159,7 +177,7 @@ def _result(adapter: AdapterTraining, size: AdapterSize, model: PeftModel, step:
         "total_steps": setup.plan.total_steps,
         "epochs": adapter.epoch,
         "stopped_early": progress.stopped_early,
-        "time_limit_reached": not adapter.finished,
+        "time_limit_reached": not adapter.finished and setup.request.publishes is None,
         "train_rows": setup.data.train.row_count,
         "train_tokens": int(setup.train.lengths.sum()),
         "eval_rows": setup.data.evaluation.row_count,

@@ -1,4 +1,4 @@
-"""Start an adapter from the values of one that another run has published (`init_from`)."""
+"""Start an adapter from the values of one that another run has published, or kept as a checkpoint (`init_from`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from adamss_core.spec.class_names import SAME_DATA, match_classes
 from adamss_core.training.base_model import Source
 from adamss_core.training.class_head import reordered, report_fresh_head
 from adamss_core.training.errors import TrainingError
-from adamss_core.training.request import Reporter
+from adamss_core.training.request import KeptCheckpoint, Reporter
 
 ARTIFACT_MANIFEST = "manifest.json"
 SHAPING = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")  # fields that determine the shapes of A and B
@@ -54,7 +54,12 @@ class Published(NamedTuple):
 
 
 def warm_start(
-    model: PeftModel, archive: Path, spec: AdamssSpec, auto_model: Any, source: Source, reporter: Reporter
+    model: PeftModel,
+    start: Path | KeptCheckpoint,
+    spec: AdamssSpec,
+    auto_model: Any,
+    source: Source,
+    reporter: Reporter,
 ) -> None:
     """Replace a fresh adapter's values, basis, trained rows and head included, by a published adapter's.
 
@@ -64,7 +69,7 @@ def warm_start(
 
     Args:
         model: with a fresh adapter on the base that the published one was trained on.
-        archive: zip of the published adapter.
+        start: zip of the published adapter, or a checkpoint whose `folder` is that of its adapter.
         spec: that the job asks for; A and B mean nothing in another basis, or for other rows.
         auto_model: transformers' class for the task.
 
@@ -72,7 +77,7 @@ def warm_start(
         TrainingError: init_from_unusable, where the zip holds no adapter, or its settings differ.
         BaseMismatchError: it was trained on another base.
     """
-    published = _read(archive)
+    published = _read_checkpoint(start) if isinstance(start, KeptCheckpoint) else _read(start)
     tensors = published.tensors
     adapter = active_adapter(model)
     config = model.peft_config[adapter]
@@ -80,7 +85,7 @@ def warm_start(
     pairs |= {name: (getattr(spec, name), getattr(published.settings, name)) for name in CALIBRATED}
     for field, (here, there) in pairs.items():
         if here != there:
-            raise _unusable(
+            raise unusable(
                 f"adamss.{field} is {here} here and {there} there",
                 "Give both jobs the same values, or leave init_from out.",
             )
@@ -94,11 +99,11 @@ def warm_start(
         model.base_model.basis_kinds[adapter] = spec.basis
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
-        raise _unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
+        raise unusable(f"its weights do not fit ({reason})", "Leave init_from out.") from error
     except AdamssError as error:
         if error.code == "base_mismatch":
             raise
-        raise _unusable(f"its modules differ: {error.message}", error.hint) from error
+        raise unusable(f"its modules differ: {error.message}", error.hint) from error
 
 
 def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
@@ -114,7 +119,7 @@ def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> N
         here, there = layer.has_frozen_bias(adapter), not bool(basis[:, -1].any())
         if here != there:
             words = {True: "frozen", False: "trained"}
-            raise _unusable(
+            raise unusable(
                 f"adamss.bias is {words[here]} here and {words[there]} there",
                 "Give both jobs the same value, or leave init_from out.",
             )
@@ -173,14 +178,19 @@ def _read(archive: Path) -> Published:
             manifest = json.loads(content.read(ARTIFACT_MANIFEST))
             classes, settings = manifest["result"]["labels"], AdamssSpec.model_validate(manifest["spec"]["adamss"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise _unusable(
-            f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone."
-        ) from error
+        raise unusable(f"its adapter cannot be read ({type(error).__name__})", "The job's artifact is gone.") from error
     tensors = {key: value for key, value in tensors.items() if ".adamss_asa." not in key}
     return Published(config, tensors, classes, settings, emptied)
 
 
-def _unusable(reason: str, hint: str) -> TrainingError:
+def _read_checkpoint(checkpoint: KeptCheckpoint) -> Published:
+    folder = checkpoint.folder
+    tensors = {key: value for key, value in read_weights(folder).items() if ".adamss_asa." not in key}
+    settings = AdamssSpec.model_validate(checkpoint.adamss)
+    return Published(read_config(folder), tensors, list(checkpoint.classes), settings, read_emptied_modules(folder))
+
+
+def unusable(reason: str, hint: str) -> TrainingError:
     return TrainingError(
         "init_from_unusable",
         f"The job cannot start from the one that init_from names: {reason}.",

@@ -15,6 +15,7 @@ from service.cli import (
     datasets,
     doctor,
     init,
+    job_checkpoints,
     job_notes,
     jobs,
     keys,
@@ -71,6 +72,8 @@ app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
 jobs.app.command(epilog=job_notes.EDIT)(job_notes.edit)
 jobs.app.command(epilog=results.EVALUATE)(results.evaluate)
+jobs.app.command(epilog=job_checkpoints.CHECKPOINTS)(job_checkpoints.checkpoints)
+jobs.app.command(epilog=job_checkpoints.PUBLISH)(job_checkpoints.publish)
 jobs.app.command(epilog=results.EVALUATION)(results.evaluation)
 jobs.app.command(name="worst", epilog=results.WORST)(results.hardest)
 jobs.app.command(epilog=results.SAMPLES)(results.samples)

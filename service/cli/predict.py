@@ -55,14 +55,17 @@ def predict(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum tokens of a generated text.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 for greedy decoding, above 0 to sample.")] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option(min=1, help="Step of a checkpoint whose model predicts; the job need not have ended.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict with the model of a succeeded job."""
+    """Predict with the model of a succeeded job, or with a checkpoint."""
     if bool(inputs) == (file is not None):
         raise CliError("Give inputs, or a file of rows with --file.")
     if as_csv is not None and file is None:
         raise CliError("--csv needs --file.")
-    given = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "checkpoint": checkpoint}
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         spec = spec_of(client, job)

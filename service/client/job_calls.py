@@ -54,6 +54,20 @@ class JobCalls(Sender):
             JobJson, self._send("POST", f"/jobs/{job}/evaluate", json=body, headers=headers, repeat=True).json()
         )
 
+    def publish_checkpoint(
+        self, job: str, step: int, *, artifacts: Sequence[str] | None = None, idempotency_key: str | None = None
+    ) -> JobJson:
+        """Queue a job that writes the artifacts of a checkpoint of an ended job; `wait` for it.
+
+        Args:
+            artifacts: adapter, lora, merged; all by default.
+            idempotency_key: as of `submit`.
+        """
+        body = {} if artifacts is None else {"artifacts": list(artifacts)}
+        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
+        path = f"/jobs/{job}/checkpoints/{step}/publish"
+        return cast(JobJson, self._send("POST", path, json=body, headers=headers, repeat=True).json())
+
     def list_jobs(
         self,
         status: str | None = None,

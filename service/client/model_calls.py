@@ -25,7 +25,8 @@ class ModelCalls(Sender):
         Args:
             inputs: at most 64; objects with the fields of the job's data set (text, text_pair, tokens, prompt,
                 messages; image in base64), or strings if the task has a single field.
-            options: max_new_tokens, temperature and seed of a model that generates text.
+            options: max_new_tokens, temperature and seed of a model that generates text; checkpoint, the step of one
+                whose model answers.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
         # Not repeated after a timeout: equal inputs would take as long again.

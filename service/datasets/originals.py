@@ -14,6 +14,7 @@ from typing import IO, Any
 from adamss_core.fileio.fsync import sync_open_file
 from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.cells import Unusable
+from adamss_core.spec.tasks.text_generation import NAME as TASK
 from service.datasets.convert import ORIGINAL, ROWS
 from service.datasets.rows import Problem, refuse
 from service.datasets.service import Piece, get, store, work_folder
@@ -77,7 +78,7 @@ def _check_rows(profile: dict[str, Any], rows: Path) -> None:
         {
             "name": "file",
             "base_model": "file",
-            "task": "text-generation",
+            "task": TASK,
             "dataset": {"train": "ds_" + "x" * 8, **block},
         }
     )

@@ -21,8 +21,10 @@ class Ancestor:
 
     Attributes:
         spec: its planned spec; None where no such job exists.
-        has_adapter: whether its adapter can be read.
+        has_adapter: whether its adapter, or the checkpoint that is meant, can be read.
         classes: that it tells apart, in the order of their ids; empty where it classifies nothing.
+        checkpoint: step of the checkpoint that is meant; None for the published adapter.
+        steps: of the checkpoints that it keeps.
     """
 
     id: str
@@ -30,6 +32,8 @@ class Ancestor:
     spec: JobSpec | None = None
     has_adapter: bool = False
     classes: tuple[str, ...] = ()
+    checkpoint: int | None = None
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from service.jobs import (
     hardest,
     notes,
     phase_times,
+    publishing,
     replay,
     reports,
     resuming,
@@ -28,6 +29,7 @@ from service.jobs.examples import JOB_EXAMPLES
 from service.jobs.hardest import HardestExampleOut
 from service.jobs.notes import MOST_TAGS, NotesIn
 from service.jobs.phase_times import PhaseOut
+from service.jobs.publishing import PublishIn
 from service.jobs.report_schemas import CheckpointOut, EventOut, LogOut, MapOut, MetricOut, ReplayOut, SubspacesOut
 from service.jobs.repository import Wanted
 from service.jobs.resuming import ResumeIn
@@ -283,3 +285,30 @@ def get_logs(
 def get_checkpoints(caller: CallerDep, job_id: JobId) -> Page[CheckpointOut]:
     """The job's checkpoints, by step."""
     return reports.checkpoints(caller, job_id)
+
+
+@router.post(
+    "/{job_id}/checkpoints/{step}/publish",
+    status_code=201,
+    response_model=JobOut,
+    responses=errors(404, 409, 413, 422),
+)
+def publish_checkpoint(
+    caller: CallerDep,
+    job_id: JobId,
+    step: Annotated[int, Path(ge=1, le=2**31 - 1, description="Step of a checkpoint that is kept.")],
+    response: Response,
+    payload: PublishIn | None = None,
+    idempotency_key: Key = None,
+) -> JobOut:
+    """Publishes a checkpoint of a job that has ended: a new job, which a worker runs, trains nothing, evaluates the
+    model as it was at that step and writes its artifacts. Its plan has `publishes`.
+
+        curl -X POST -H "Authorization: Bearer $ADAMSS_API_KEY" \\
+             http://127.0.0.1:8642/jobs/job_.../checkpoints/40/publish
+    """
+    submitted = publishing.publish(caller, job_id, step, payload, idempotency_key)
+    response.headers["location"] = f"/jobs/{submitted.job.id}"
+    if submitted.repeated:
+        response.headers["idempotent-replayed"] = "true"
+    return submitted.job

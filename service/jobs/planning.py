@@ -104,7 +104,7 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
     spec = with_defaults(completed.spec)
     evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
     test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
-    ancestor = find_ancestor(caller, spec.init_from)
+    ancestor = find_ancestor(caller, spec.starting_point)
     return Case(spec, train, evaluation, ancestor, completed, test=test, more_train=tuple(more))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from adamss_core.spec import JobSpec, without_unused
+from adamss_core.spec.job import ancestor_of
 from service.http.context import Caller
 from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.jobs import repository, schemas
@@ -134,7 +135,7 @@ def delete(caller: Caller, job_id: str) -> None:
                 param="status",
             )
         for other in unfinished_naming(session, caller.project_id, job_id):
-            if job_id in (other.spec.get("init_from"), other.evaluates):
+            if job_id in (ancestor_of(other.spec.get("init_from")), other.evaluates):
                 use = "evaluates this job's model" if other.evaluates else "starts from this job's adapter"
                 raise Conflict(
                     f"Job {other.id} has not ended and {use}. Cancel it, or wait for its end.", code="job_in_use"
@@ -196,8 +197,9 @@ def lock_inputs(session: Session, caller: Caller, spec: JobSpec) -> None:
         if dataset_id not in locked:
             raise refusal(unknown_dataset(dataset_id, param))
     lock_model(session, caller, spec.base_model)
-    if spec.init_from is not None and repository.find(session, caller.project_id, spec.init_from, lock=True) is None:
-        raise InvalidRequest(f"There is no job {spec.init_from} any more.", code="unknown_job", param="init_from")
+    start = spec.starting_point
+    if start is not None and repository.find(session, caller.project_id, start.job, lock=True) is None:
+        raise InvalidRequest(f"There is no job {start.job} any more.", code="unknown_job", param="init_from")
 
 
 def lock_model(session: Session, caller: Caller, name: str) -> None:

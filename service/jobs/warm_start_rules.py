@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adamss_core.spec import SpecProblem
 from adamss_core.spec.class_names import SAME_DATA, head_starts_afresh, match_classes
+from adamss_core.spec.job import StartingPoint
 from service.http.context import Caller
 from service.jobs import repository
 from service.jobs.case import Ancestor, Case, DataWarning, Rule
@@ -17,18 +18,22 @@ SHAPES = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_mod
 SAME_IN_ADAMSS = (*SHAPES, "basis", "row_share", "bias")
 
 
-def find_ancestor(caller: Caller, job_id: str | None) -> Ancestor | None:
+def find_ancestor(caller: Caller, start: StartingPoint | None) -> Ancestor | None:
     """Look up the job that `init_from` names, in the caller's project."""
-    if job_id is None:
+    if start is None:
         return None
     with caller.db.read() as session:
-        job = repository.find(session, caller.project_id, job_id)
+        job = repository.find(session, caller.project_id, start.job)
         if job is None:
-            return Ancestor(job_id)
-        # Another attempt of a job that has not ended would replace the adapter.
-        has_adapter = job.status in TERMINAL and repository.has_artifact(session, job.id, ADAPTER)
+            return Ancestor(start.job)
+        steps = tuple(row.step for row in repository.checkpoints(session, job.id))
+        has_adapter = repository.has_artifact(session, job.id, ADAPTER)
+        # Another attempt of a job that has not ended would replace the adapter, or remove the checkpoint.
+        is_there = has_adapter if start.checkpoint is None else start.checkpoint in steps
         classes = (job.result or {}).get("labels") or ()
-        return Ancestor(job_id, job.status, planned_spec(job), has_adapter, tuple(classes))
+        has_start = job.status in TERMINAL and is_there
+        spec = planned_spec(job)
+        return Ancestor(start.job, job.status, spec, has_start, tuple(classes), start.checkpoint, steps)
 
 
 def ancestor_exists(case: Case) -> SpecProblem | None:
@@ -41,9 +46,18 @@ def ancestor_has_adapter(case: Case) -> SpecProblem | None:
     ancestor = case.ancestor
     if ancestor is None or ancestor.has_adapter:
         return None
+    if ancestor.checkpoint is not None:
+        return _no_checkpoint(ancestor, ancestor.checkpoint)
     left_out = ", and its artifacts leave the adapter out" if ancestor.status == "succeeded" else ""
     message = f"Job {ancestor.id} has no adapter to start from: it is {ancestor.status}{left_out}."
     return SpecProblem("init_from", message, "no_adapter")
+
+
+def _no_checkpoint(ancestor: Ancestor, step: int) -> SpecProblem:
+    kept = f"It keeps those of steps {', '.join(map(str, ancestor.steps))}." if ancestor.steps else "It keeps none."
+    there = "has not ended" if step in ancestor.steps else f"has no checkpoint of step {step}"
+    message = f"Job {ancestor.id} is {ancestor.status} and {there}. {kept}"
+    return SpecProblem("init_from.checkpoint", message, "no_checkpoint")
 
 
 def ancestor_has_same_shape(case: Case) -> SpecProblem | None:

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from adamss_core.spec import JobSpec
 from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.job import ArtifactName
+from adamss_core.spec.tasks.text_generation import NAME as TASK
 from service.datasets.dialects.dialect import Misread
 from service.datasets.dialects.messages import read_chat
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.openai_api import tuned_models
 from service.openai_api.chat_schemas import ChatIn, CompletionIn, PromptIn
-from service.openai_api.repository import TASK
 from service.openai_api.tool_calls import tool_names
 from service.predict import service as predict
 from service.predict.inputs import read_inputs

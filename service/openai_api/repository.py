@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select, tuple_
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.tasks.text_generation import NAME as TASK
 from service.shared.database.tables import Artifact, Dataset, Job, JobStatus, MetricRow, Project
 
-TASK = "text-generation"
 BLOCK = "openai"  # of a job's plan: what its creator sent beyond the spec
 
 

@@ -14,7 +14,7 @@ from service.openai_api import repository
 from service.openai_api.files import unix
 from service.openai_api.model_names import name_of, parse
 from service.openai_api.schemas import OpenAIDeleted, OpenAIModel, OpenAIPage
-from service.shared.database.tables import Artifact, Job
+from service.shared.database.tables import Artifact, Job, StoredFile
 from service.shared.errors import BadRequest, Conflict, NotFound
 from service.shared.expiries import is_needed, models_of
 from service.shared.jobs import states
@@ -95,7 +95,9 @@ def delete(caller: Caller, name: str) -> OpenAIDeleted:
             raise Conflict("An unfinished job uses this model. Cancel it, or wait for its end.", code="job_in_use")
         chosen = [row for row in artifacts.of_job(session, job.id) if row.name in ("adapter", "lora", "merged")]
         session.execute(delete_rows(Artifact).where(*models_of(job.id)))
+        keys = caller.host_files.forget(session, StoredFile.name.in_([row.path for row in chosen]))
         states.add_event(session, job, "model_deleted", "The model's artifacts were deleted.", {"model": name})
+    caller.host_files.discard(keys)
     for row in chosen:
         caller.settings.files.resolve(row.path).unlink(missing_ok=True)
     return OpenAIDeleted(id=name, object="model")

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from adamss_core.spec import JobSpec
 from adamss_core.spec.tasks import find_record
+from adamss_core.spec.tasks.text_generation import NAME as TASK
 from service.http.context import Caller
 from service.http.gate.validation import explain
 from service.jobs.warm_start_rules import SAME_IN_ADAMSS
 from service.openai_api import tuned_models
 from service.openai_api.files import PREFIX, RESULTS
 from service.openai_api.model_names import FINE_TUNED
-from service.openai_api.repository import TASK
 from service.openai_api.tuning_schemas import Hyperparameters, TuningJobIn
 from service.shared.database.tables import Json
 from service.shared.errors import BadRequest, ServiceError
@@ -148,9 +148,8 @@ def _model(caller: Caller, name: str, adamss: dict[str, Any]) -> dict[str, Any]:
     if not name.startswith(f"{FINE_TUNED}:"):
         return {"base_model": caller.settings.openai_models.get(name, name), "adamss": adamss}
     model = tuned_models.find(caller, name)
-    if model.step is not None:
-        raise BadRequest("A checkpoint cannot be trained on yet.", code="is_checkpoint", param="model")
     spec = planned_spec(model.job)
+    start = model.job.id if model.step is None else {"job": model.job.id, "checkpoint": model.step}
     shape = spec.adamss.model_dump(mode="json", include=set(SAME_IN_ADAMSS))
-    start = {"base_model": spec.base_model, "revision": spec.revision, "init_from": model.job.id}
-    return start | {"adamss": shape | adamss}
+    fixed = {"base_model": spec.base_model, "revision": spec.revision, "init_from": start}
+    return fixed | {"adamss": shape | adamss}

@@ -108,12 +108,12 @@ def find_model(caller: Caller, job_id: str, checkpoint: int | None, preferred: S
     with caller.db.read() as session:
         job = get(session, caller, job_id)
         artifacts = {artifact.name: artifact for artifact in repository.of_job(session, job_id)}
-        steps = [row.step for row in checkpoints(session, job_id)]
+        kept = {row.step: row.path for row in checkpoints(session, job_id)}
     spec = planned_spec(job)
     base = caller.catalog.folder(spec.base_model)
     order: dict[str, Any] = {"base": str(base or spec.base_model), "revision": None if base else spec.revision}
     if checkpoint is not None:
-        return ModelToAsk(spec, None, order | {"checkpoint": _checkpoint(caller, job, spec, checkpoint, steps)})
+        return ModelToAsk(spec, None, order | {"checkpoint": _checkpoint(caller, job, spec, checkpoint, kept)})
     artifact = _artifact(job, artifacts, preferred)
     path = artifact_path(caller, artifact)
     if not path.is_file():
@@ -122,10 +122,10 @@ def find_model(caller: Caller, job_id: str, checkpoint: int | None, preferred: S
     return ModelToAsk(spec, name, order | {"archive": str(path), "sha256": artifact.sha256})
 
 
-def _checkpoint(caller: Caller, job: Job, spec: JobSpec, step: int, steps: list[int]) -> dict[str, Any]:
-    if step not in steps:
-        kept = f"It keeps those of steps {', '.join(map(str, steps))}." if steps else f"It is {job.status}."
-        raise NotFound(f"The job has no checkpoint of step {step}. {kept}", code="no_checkpoint", param="checkpoint")
+def _checkpoint(caller: Caller, job: Job, spec: JobSpec, step: int, kept: dict[int, str]) -> dict[str, Any]:
+    if step not in kept:
+        there = f"It keeps those of steps {', '.join(map(str, kept))}." if kept else f"It is {job.status}."
+        raise NotFound(f"The job has no checkpoint of step {step}. {there}", code="no_checkpoint", param="checkpoint")
     classes = (job.result or {}).get("labels") or []
     if record_of(spec).trains_head and job.result is None:
         raise Conflict(
@@ -135,8 +135,8 @@ def _checkpoint(caller: Caller, job: Job, spec: JobSpec, step: int, steps: list[
             param="checkpoint",
         )
     text = spec.model_copy(update={"webhook": None}).model_dump_json()
-    folder = caller.settings.files.job(job.id).checkpoints
-    return {"folder": str(folder), "step": step, "spec": text, "classes": classes}
+    folder = caller.host_files.local(caller.settings.files.job(job.id).path / kept[step])
+    return {"folder": str(folder.parent), "step": step, "spec": text, "classes": classes}
 
 
 def _artifact(job: Job, artifacts: dict[str, Artifact], preferred: Sequence[ArtifactName]) -> Artifact:

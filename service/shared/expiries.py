@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from adamss_core.fileio.walk import files_below
+from adamss_core.spec.job import ancestor_of
 from service.shared.database.tables import TERMINAL, UNFINISHED, Artifact, Checkpoint, Dataset, Job, Json
 from service.shared.datasets import dataset_ids, uses_dataset
 from service.shared.jobs.job_queries import unfinished_naming
@@ -79,9 +80,9 @@ def models_of(job_id: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def is_needed(session: Session, job: Job) -> bool:
-    """Return whether an unfinished job starts from the artifacts of a job, or evaluates its model."""
+    """Return whether an unfinished job starts from the files of a job, or evaluates its model."""
     others = unfinished_naming(session, job.project_id, job.id)
-    return any(job.id in (other.spec.get("init_from"), other.evaluates) for other in others)
+    return any(job.id in (ancestor_of(other.spec.get("init_from")), other.evaluates) for other in others)
 
 
 def is_used(session: Session, dataset: Dataset) -> bool:

@@ -115,7 +115,7 @@ def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
             keys = {role.value: create_key(session, f"a {role.value} key", role=role).key for role in Role}
             keys[OTHERS] = create_key(session, "theirs", OTHERS, Role.ADMIN).key
         dataset_id = job["spec"]["dataset"]["train"]
-        ids = {"job_id": job["id"], "dataset_id": dataset_id, "name": "lora"}
+        ids = {"job_id": job["id"], "dataset_id": dataset_id, "name": "lora", "step": "4"}
         ids |= {"fine_tuning_job_id": job["id"], "file_id": dataset_id, "model": f"ft:tiny:default::{job['id']}"}
         yield Target(service, ids, keys)
 

@@ -163,7 +163,8 @@ def test_04_another_projects_ids(session_target: Target) -> None:
     for route in routes_of(session_target.app):
         if not route.parameters:
             continue
-        of_project = [name for name in route.parameters if name != "name"]  # an artifact's, below its job
+        below_job = ("name", "step")  # of an artifact and of a checkpoint
+        of_project = [name for name in route.parameters if name not in below_job]
         missing = set(route.parameters) - set(session_target.ids)
         assert not missing, f"give the fixture `target` an id for {missing}, for {route.path}"
         more: dict[str, Any] = {"params": required_query(session_target.app, route)}
@@ -173,6 +174,7 @@ def test_04_another_projects_ids(session_target: Target) -> None:
                 "evaluate": {"dataset": dataset},
                 "spectrum": {"dataset": {"train": dataset}},
                 "resume": {"time_limit_seconds": 60},
+                "publish": {},
             }
             more["json"] = bodies.get(route.path.rpartition("/")[2], {"inputs": ["a text"]})
         elif route.method == "PATCH":
@@ -247,6 +249,8 @@ def test_04_another_projects_ids_in_lists_and_bodies(session_target: Target) -> 
         several = theirs.post("/jobs", json=replaced(theirs_alone, ("dataset", "train"), [own, other]))
         error = error_of(several.json())
         assert (several.status_code, error["code"], error["param"]) == (422, "unknown_dataset", "dataset.train[1]")
+    start = theirs.post("/jobs", json=theirs_alone | {"init_from": {"job": ids["job_id"], "checkpoint": 4}})
+    assert (start.status_code, error_of(start.json())["code"]) == (422, "unknown_job")
     theirs.delete(f"/datasets/{own}")
 
 
@@ -254,7 +258,11 @@ def places_of_ids(app: FastAPI) -> Iterator[tuple[tuple[str, ...], str]]:
     """Fields, as the schema has them, that take an id of another thing, and which kind."""
     places: dict[str, tuple[str, ...]] = {"JobSpec": (), "DatasetSpec": ("dataset",)}
     for name, model in app.openapi()["components"]["schemas"].items():
-        if name in ("TrainingSet", "EvaluateIn"):  # in a list, and in no spec: each has a check of its own
+        if name in (
+            "TrainingSet",
+            "EvaluateIn",
+            "StartingPoint",
+        ):  # each has a check of its own
             continue
         for field, schema in model.get("properties", {}).items():
             for kind, pattern in (("dataset_id", "^ds_"), ("job_id", "^job_")):

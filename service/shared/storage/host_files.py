@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.job import ancestor_of
 from service.shared.database.engine import Database
 from service.shared.database.tables import LEASED, Job, StoredFile, now
 from service.shared.datasets import dataset_ids
@@ -160,7 +161,7 @@ class HostFiles:
         with self._db.read() as session:
             for job in session.scalars(select(Job).where(Job.status.in_(LEASED))):
                 spec = job.resolved.get("spec") or job.spec
-                used = {job.id, job.evaluates, spec.get("init_from"), f"models/{spec['base_model']}"}
+                used = {job.id, job.evaluates, ancestor_of(spec.get("init_from")), f"models/{spec['base_model']}"}
                 owners |= dataset_ids(spec["dataset"]) | {one for one in used if one is not None}
         return owners
 
