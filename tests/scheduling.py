@@ -19,6 +19,7 @@ TOGETHER = {
         "tests/browser/test_page.py",
         "tests/browser/test_sign_in.py",
         "tests/browser/test_views.py",
+        "tests/browser/test_workers.py",
     ),
     "e2e": (
         "tests/e2e/test_cli.py",

@@ -50,7 +50,9 @@ def run_worker(settings: Settings) -> int:
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
     runner = Runner(settings, db, worker_id, gpus, forkserver)
-    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), runner.start, runner.free, find_resources(gpus))
+    resources = find_resources(gpus).model_copy(update={"slots": settings.worker_concurrency})
+    jobs = (runner.start, runner.free, resources, runner.give_back_all)
+    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), *jobs)
     webhooks = WebhookDispatcher(settings, db)
     times = {
         "seconds": COLLECT_EVERY * settings.sweep_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from socket import gethostname
 from threading import Event, Lock, Thread, current_thread
 from time import monotonic
 
@@ -95,7 +96,7 @@ class Runner:
             claimed_at = monotonic()
             try:
                 with self._db.read() as session:
-                    candidate = states.next_in_turn(session, self._settings.project_running_jobs)
+                    candidate = states.next_in_turn(session, self._settings.project_running_jobs, gethostname())
                 if candidate is None:
                     break
                 job = self._claim(candidate)
@@ -113,11 +114,15 @@ class Runner:
             limit = self._settings.project_running_jobs
             return states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
 
+    def give_back_all(self) -> None:
+        """Have all running jobs write a checkpoint and wait for another worker."""
+        for supervisor in tuple(self._running.values()):
+            supervisor.shut_down()
+
     def stop(self) -> None:
         """Stop all jobs with a checkpoint; safe in a signal handler, and when repeated."""
         self._stopping.set()
-        for supervisor in tuple(self._running.values()):
-            supervisor.shut_down()
+        self.give_back_all()
 
     def _supervise(self, job: Job, claimed_at: float) -> None:
         try:

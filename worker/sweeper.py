@@ -39,6 +39,7 @@ class Sweeper(PeriodicThread):
         start: starts the job whose turn it is, as a message that names the job would; returns at once.
         free: returns how many more jobs this worker could start.
         resources: memory and abilities of the devices.
+        leave: has the running jobs write a checkpoint and wait for another worker.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Sweeper(PeriodicThread):
         start: Callable[[str], None],
         free: Callable[[], int],
         resources: Resources | None = None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__("sweeper", settings.sweep_seconds)
         self._settings, self._db, self._start_job, self._free = settings, db, start, free
+        self._leave_jobs = leave
         self._worker_id, self._devices, self._resources = worker_id, devices, resources
         self._started_at = now()
 
@@ -64,7 +67,7 @@ class Sweeper(PeriodicThread):
 
     def sweep(self) -> None:
         """Take each step once; a step that the database prevents is left to the next sweep."""
-        for step in (self._register, self._expire, self._start_waiting):
+        for step in (self._register, self._expire, self._leave, self._start_waiting):
             try:
                 step()
             except SQLAlchemyError as error:
@@ -100,13 +103,20 @@ class Sweeper(PeriodicThread):
         if queued:
             logger.warning("workers of these jobs were lost; they are queued again: %s", ", ".join(queued))
 
+    def _leave(self) -> None:
+        """Give the running jobs back where this host is drained of them."""
+        with self._db.read() as session:
+            leaves = states.is_drained(session, socket.gethostname(), of_running_jobs=True)
+        if leaves:
+            self._leave_jobs()
+
     def _start_waiting(self) -> None:
         """Start jobs without a message, as messages may be lost, or stay unread behind others."""
         free = self._free()
         if free <= 0:
             return
         with self._db.read() as session:
-            waiting = states.next_in_turn(session, self._settings.project_running_jobs)
+            waiting = states.next_in_turn(session, self._settings.project_running_jobs, socket.gethostname())
         if waiting is not None:
             for _ in range(free):
                 self._start_job(waiting)

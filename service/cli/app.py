@@ -26,6 +26,7 @@ from service.cli import (
     results,
     retention,
     serve,
+    workers,
 )
 from service.cli.output import examples, report
 from service.cli.terminal import prepare_streams, put
@@ -81,6 +82,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.add_typer(workers.app, name="workers")
 app.command(name="models")(models.models)
 app.command(name="inspect", epilog=model_spectrum.EXAMPLES)(model_spectrum.inspect)
 app.add_typer(keys.app, name="keys")

@@ -1,4 +1,4 @@
-"""Calls on data sets, base models, and what jobs may ask for."""
+"""Calls on data sets, base models, workers, and what jobs may ask for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import quote
 import httpx
 
 from service.client.sender import PAGE, UPLOAD_TIMEOUT, Sender
-from service.client.types import DatasetJson, Listing, SpectrumJson
+from service.client.types import DatasetJson, Listing, SpectrumJson, WorkersJson
 
 ALL_ROWS = 10_000_000
 
 
 class DatasetCalls(Sender):
-    """Data sets and base models."""
+    """Data sets, base models and workers."""
 
     def upload_dataset(self, path: str | Path, name: str | None = None, *, new: bool = False) -> DatasetJson:
         """Upload a table, a text or a zip of images, under its own name or `name`.
@@ -81,6 +81,22 @@ class DatasetCalls(Sender):
         body = {"dataset": dataset} | {name: value for name, value in given.items() if value is not None}
         answer = self._send("POST", _spectrum_of(model), json=body, repeat=True)  # measures nothing twice
         return cast(SpectrumJson, answer.json())
+
+    def workers(self) -> WorkersJson:
+        """List the workers that live, what they run, and the hosts that are drained."""
+        return cast(WorkersJson, self._get("/workers"))
+
+    def drain(self, host: str, *, move: bool = False) -> WorkersJson:
+        """Let the workers of a host start nothing new; needs an admin's key.
+
+        Args:
+            move: have its running jobs write a checkpoint and go on wherever a worker is free.
+        """
+        return cast(WorkersJson, self._send("POST", "/workers/drain", json={"host": host, "move": move}).json())
+
+    def undrain(self, host: str) -> WorkersJson:
+        """Let the workers of a drained host work again; needs an admin's key."""
+        return cast(WorkersJson, self._send("POST", "/workers/undrain", json={"host": host}).json())
 
     def tasks(self) -> list[dict[str, Any]]:
         """List the tasks and their variants, with fields, metrics, inputs and parts of an answer."""

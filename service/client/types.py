@@ -185,6 +185,48 @@ class JobJson(JobSummaryJson):
     metrics_archived_at: NotRequired[str | None]  # absent from services before 0.3
 
 
+class RunningJson(TypedDict):
+    """A job that a worker runs; without id and name it is another project's."""
+
+    id: str | None
+    name: str | None
+
+
+class WorkerJson(TypedDict):
+    """A worker that lives."""
+
+    id: str
+    host: str
+    pid: int
+    devices: list[str]
+    kind: Literal["cpu", "cuda"] | None
+    memory_bytes: int | None
+    bf16: bool
+    quantization: bool
+    slots: int | None
+    jobs: list[RunningJson]
+    drained: bool
+    spec_version: int
+    started_at: str
+    seen_at: str
+
+
+class DrainJson(TypedDict):
+    """A host whose workers start nothing new."""
+
+    host: str
+    move: bool
+    since: str
+
+
+class WorkersJson(TypedDict):
+    """The workers that live, the hosts that are drained, and how many jobs wait."""
+
+    data: list[WorkerJson]
+    drained: list[DrainJson]
+    queued: int
+
+
 class SuggestionJson(TypedDict):
     """A job that a data set would do for."""
 

@@ -16,6 +16,7 @@ from service.audit.endpoints import router as audit
 from service.base_models.endpoints import router as base_models
 from service.base_models.service import Catalog
 from service.datasets.endpoints import router as datasets
+from service.fleet.endpoints import router as fleet
 from service.health import service as health_service
 from service.health.endpoints import router as health
 from service.http import docs
@@ -94,7 +95,7 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     app.state.rates = rates
     add_error_handlers(app)
     # A model's name takes the rest of an address, so that spectra come before models.
-    own = (jobs, stream, predict, artifacts, datasets, spectra, base_models, tasks, health, keys, audit)
+    own = (jobs, stream, predict, artifacts, datasets, spectra, base_models, tasks, fleet, health, keys, audit)
     for router in (*own, openai_api, tuning, completions):
         app.include_router(router)
     docs.add(app)

@@ -69,6 +69,7 @@ TAGS = [
     {"name": "models", "description": "Base models that may be fine-tuned."},
     {"name": "artifacts", "description": "Results of a job: adapter, LoRA, merged model."},
     {"name": "openai", "description": "OpenAI's API: files, models, fine-tuning jobs and completions."},
+    {"name": "workers", "description": "Workers: what they run, and hosts that rest."},
     {"name": "access", "description": "The audit log."},
     {"name": "health", "description": "For load balancers and monitoring."},
 ]

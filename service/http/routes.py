@@ -92,6 +92,8 @@ POLICIES: Mapping[str, Policy] = {
     "/audit": Policy(role=Role.ADMIN),
     "/models": Policy(takes_archive=True, limits_reads=False),  # may wait for the inspection of a model
     "/models/{name:path}": Policy(limits_reads=False),  # likewise, as do spectra
+    "/workers/drain": Policy(role=Role.ADMIN),
+    "/workers/undrain": Policy(role=Role.ADMIN),
     "/datasets": Policy(takes_file=True),
     "/v1/files": Policy(takes_file=True),
     "/v1/chat/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(values=50_000, characters=CHAT_BYTES)),

@@ -16,6 +16,7 @@ class Resources(BaseModel):
         bf16: whether its devices compute in bf16.
         fp16: whether they train in fp16.
         quantization: whether bitsandbytes is installed.
+        slots: how many jobs it runs at a time; None from an older version.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -25,3 +26,4 @@ class Resources(BaseModel):
     bf16: bool = False
     fp16: bool = False
     quantization: bool = False
+    slots: int | None = None

@@ -6,18 +6,20 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
-from sqlalchemy import text
+from sqlalchemy import delete, select, text
 
 from adamss_core.spec import SPEC_VERSION
-from service.shared.database.tables import JobStatus, Worker
+from service.shared.database.tables import Drain, JobStatus, Worker, now
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, make_celery
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
 from worker.priority import NICENESS
@@ -202,6 +204,43 @@ def test_sigterm_leaves_a_checkpoint_and_a_queued_job(service: Service) -> None:
     assert (job.attempt, job.failures) == (2, 0)
     assert f"from step {kept}" in [event.message for event in service.events(job_id)]
     assert [row.step for row in service.metrics(job_id)] == list(range(1, 151))
+
+
+def test_a_drained_host_gives_its_jobs_back_and_starts_none_until_it_may(service: Service) -> None:
+    job_id = service.add_job("steps=150 pause=0.02")
+    with service.worker():
+        wait_until(lambda: service.job(job_id).step > 0)
+        with service.db.write() as session:
+            session.add(Drain(host=socket.gethostname(), move=True, since=now()))
+        job = wait_for(service, job_id, JobStatus.QUEUED)
+        assert (job.attempt, job.failures) == (1, 0)
+        kept = service.checkpoints(job_id)[-1].step
+        seen = service.settings.sweep_seconds  # it sweeps on, as its row tells
+        until = now() + timedelta(seconds=3 * seen)
+        wait_until(lambda: last_seen(service) > until)
+        assert service.job(job_id).attempt == 1
+        with service.db.write() as session:
+            session.execute(delete(Drain))
+        job = wait_for(service, job_id, JobStatus.SUCCEEDED)
+    assert (job.attempt, job.failures) == (2, 0)
+    assert f"from step {kept}" in [event.message for event in service.events(job_id)]
+
+
+def test_a_drained_host_lets_its_jobs_end(service: Service) -> None:
+    running, waiting = service.add_job("steps=60 pause=0.02"), service.add_job("steps=5")
+    with service.worker():
+        wait_until(lambda: service.job(running).step > 0)
+        with service.db.write() as session:
+            session.add(Drain(host=socket.gethostname(), move=False, since=now()))
+        assert wait_for(service, running, JobStatus.SUCCEEDED).attempt == 1
+        until = now() + timedelta(seconds=3 * service.settings.sweep_seconds)
+        wait_until(lambda: last_seen(service) > until)
+        assert service.job(waiting).status == JobStatus.QUEUED
+
+
+def last_seen(service: Service) -> datetime:
+    with service.db.read() as session:
+        return session.scalars(select(Worker.seen_at)).one()
 
 
 def test_killed_worker_takes_its_training_process_along_and_another_finishes(service: Service) -> None:

@@ -447,6 +447,15 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class Drain(Base):
+    """A host whose workers start nothing new."""
+
+    __tablename__ = "drains"
+    host: Mapped[str] = mapped_column(String(255), primary_key=True)
+    move: Mapped[bool]  # whether running jobs leave too
+    since: Mapped[datetime]
+
+
 class Duty(Base):
     """Work that one worker at a time does for all, such as collecting files."""
 

@@ -6,8 +6,9 @@ import { Datasets } from "./datasets.js";
 import { Job } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { NewJob } from "./new.js";
+import { Workers } from "./workers.js";
 
-const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets" };
+const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", workers: "Workers" };
 
 function parse() {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
@@ -18,6 +19,7 @@ function parse() {
 function View({ view, id, query }) {
   if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} />`;
   if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
+  if (view === "workers") return html`<${Workers} />`;
   if (view === "datasets") return html`<${Datasets} id=${id} />`;
   if (view === "compare") {
     return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
@@ -53,6 +55,7 @@ function App() {
         <a href="#/" aria-current=${current(["", "jobs"])}>Jobs</a>
         <a href="#/new" aria-current=${current(["new"])}>New job</a>
         <a href="#/datasets" aria-current=${current(["datasets"])}>Data sets</a>
+        <a href="#/workers" aria-current=${current(["workers"])}>Workers</a>
         <a href="/docs">API</a>
       </nav>
       <button class="plain" onClick=${() => post("/signout").then(() => location.assign("/"))}>Sign out</button>

@@ -23,7 +23,7 @@ from service.shared.jobs.states.attempt import (
 )
 from service.shared.jobs.states.record import add_event
 from service.shared.jobs.states.user import cancel, is_resumable, pause, resume, submit
-from service.shared.jobs.states.waiting import next_in_turn
+from service.shared.jobs.states.waiting import is_drained, next_in_turn
 
 __all__ = [
     "LOST_WORKER",
@@ -33,6 +33,7 @@ __all__ = [
     "expire_leases",
     "fail",
     "give_back",
+    "is_drained",
     "is_resumable",
     "last_charged",
     "next_in_turn",

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Job, JobStatus, Project, now
+from service.shared.database.tables import LEASED, Drain, Job, JobStatus, Project, now
 
 FULL_SECONDS = 10.0  # delay of the jobs of a project that runs as many as it may
 
@@ -20,14 +20,17 @@ def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
     return Job.status == JobStatus.QUEUED, Job.spec_version <= SPEC_VERSION, due
 
 
-def next_in_turn(session: Session, running_jobs: int | None = None) -> str | None:
+def next_in_turn(session: Session, running_jobs: int | None = None, host: str | None = None) -> str | None:
     """Return the id of the job to claim next: the projects take turns, and each turn takes the longest waiting job.
 
     The turn is the project's whose last start is longest ago; a project at its limit of running jobs has none.
 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
+        host: where the job would run; there is none for a drained host.
     """
+    if host is not None and is_drained(session, host):
+        return None
     own = Job.project_id == Project.id
     waiting = select(Job.id).where(own, *may_run(database_now(session))).order_by(Job.queued_at).limit(1)
     running = select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED)).correlate(Project)
@@ -43,6 +46,16 @@ def next_in_turn(session: Session, running_jobs: int | None = None) -> str | Non
         .limit(1)
     )
     return session.execute(statement).scalar_one_or_none()
+
+
+def is_drained(session: Session, host: str, *, of_running_jobs: bool = False) -> bool:
+    """Tell whether a host starts nothing new.
+
+    Args:
+        of_running_jobs: whether its running jobs leave too.
+    """
+    drain = session.get(Drain, host)
+    return drain is not None and (drain.move or not of_running_jobs)
 
 
 def take_turn(session: Session, project_id: str) -> None:

@@ -1,0 +1,99 @@
+"""Workers, as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.http.openapi import Out
+
+
+class RunningOut(Out):
+    """A job that a worker runs."""
+
+    id: str | None
+    """Its id; null for a job of another project."""
+    name: str | None
+    """Its name; null for a job of another project."""
+
+
+class WorkerOut(Out):
+    """A worker that has renewed its row within the lease time."""
+
+    object: Literal["worker"] = "worker"
+    """Always "worker"."""
+    id: str
+    """Its id, as events of jobs name it."""
+    host: str
+    """The machine that it runs on, as that names itself."""
+    pid: int
+    """Number of its process there."""
+    devices: list[str]
+    """What it trains on, such as cuda:0 or cpu."""
+    kind: Literal["cpu", "cuda"] | None = None
+    """The kind of its devices; null where it did not say."""
+    memory_bytes: int | None = None
+    """Memory of its smallest GPU, or the RAM that was free at its start; null if unknown."""
+    bf16: bool = False
+    """Whether its devices compute in bf16."""
+    quantization: bool = False
+    """Whether it can train on quantised bases."""
+    slots: int | None = None
+    """How many jobs it runs at a time; null where it did not say."""
+    jobs: list[RunningOut]
+    """The jobs that it runs."""
+    drained: bool
+    """Whether it starts nothing new, because its host is drained."""
+    spec_version: int
+    """Newest version of the spec that it understands."""
+    started_at: datetime
+    """When it started."""
+    seen_at: datetime
+    """When it last renewed its row."""
+
+
+class DrainOut(Out):
+    """A host whose workers start nothing new."""
+
+    host: str
+    """The host."""
+    move: bool
+    """Whether its running jobs are moved: each writes a checkpoint and waits for another worker."""
+    since: datetime
+    """When it was drained."""
+
+
+class WorkersOut(Out):
+    """The workers that live, and the hosts that are drained."""
+
+    object: Literal["list"] = "list"
+    """Always "list"."""
+    data: list[WorkerOut]
+    """The workers, by host."""
+    drained: list[DrainOut]
+    """Drained hosts, also those without a worker."""
+    queued: int
+    """Jobs that wait: of this project, or of all for an admin."""
+
+
+class DrainIn(BaseModel):
+    """A host to drain."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    host: str = Field(min_length=1, max_length=255)
+    """A host, as `GET /workers` names it."""
+    move: bool = False
+    """Move its running jobs too, uncharged: each writes a checkpoint and goes on wherever a worker is free. By default
+    they run to their end."""
+
+
+class UndrainIn(BaseModel):
+    """A host that may work again."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    host: str = Field(min_length=1, max_length=255)
+    """A drained host."""
