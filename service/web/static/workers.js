@@ -56,7 +56,7 @@ function Table({ workers, change }) {
           <td class="when">${when(worker.seen_at)}</td>
           <td>${worker.drained ? null : html`<span class="row tight">
             <button onClick=${() => drain(worker.host, false)} aria-label=${`Drain ${worker.host}`}>Drain</button>
-            <button onClick=${() => drain(worker.host, true)} aria-label=${`Drain ${worker.host} and move its jobs`}>Drain and move</button>
+            <button onClick=${() => drain(worker.host, true)} aria-label=${`Drain and move the jobs of ${worker.host}`}>Drain and move</button>
           </span>`}</td>
         </tr>`,
       )}</tbody>
