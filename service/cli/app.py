@@ -14,6 +14,7 @@ from service.cli import (
     backup,
     datasets,
     doctor,
+    import_job,
     init,
     job_checkpoints,
     job_notes,
@@ -71,6 +72,7 @@ app.command()(serve.link)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
+app.command(name="import", epilog=import_job.EXAMPLES)(import_job.import_job)
 jobs.app.command(epilog=job_notes.EDIT)(job_notes.edit)
 jobs.app.command(epilog=results.EVALUATE)(results.evaluate)
 jobs.app.command(epilog=job_checkpoints.CHECKPOINTS)(job_checkpoints.checkpoints)
