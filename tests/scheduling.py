@@ -24,6 +24,7 @@ TOGETHER = {
     "e2e": (
         "tests/e2e/test_cli.py",
         "tests/e2e/test_examples.py",
+        "tests/e2e/test_openai.py",
         "tests/e2e/test_predict.py",
     ),
     # Its blocks train jobs of their own: one after another behind the others they would be the end of every run.

@@ -31,7 +31,8 @@ class ModelName:
 def name_of(job: Job, project: str, step: int | None = None) -> str:
     """Return the name of a job's model, or of its checkpoint at a step."""
     block = job.resolved.get(BLOCK, {})
-    base = block.get("model") or job.resolved.get("spec", {}).get("base_model") or "base"
+    sent = str(block.get("model") or job.resolved.get("spec", {}).get("base_model") or "base")
+    base = sent.split(":")[1] if sent.startswith(f"{FINE_TUNED}:") else sent  # a model that was trained further
     name = ":".join([FINE_TUNED, base, plain(project), plain(block.get("suffix") or ""), job.id])
     return name if step is None else f"{name}:ckpt-step-{step}"
 
