@@ -1,6 +1,7 @@
 """Python client of the service.
 
     with Client() as client:
+        client.add_model("minilm")  # a folder that save_pretrained has written
         data = client.upload_dataset("reviews.csv")
         job = client.submit({"name": "reviews", "base_model": "minilm", "dataset": {"train": data["id"]}})
         print(client.wait(job["id"])["result"])
@@ -11,12 +12,13 @@ Reads are repeated when the connection fails, and so is `submit`, which sends an
 
 from __future__ import annotations
 
+from service.client.base_model_calls import BaseModelCalls
 from service.client.dataset_calls import DatasetCalls
 from service.client.model_calls import ModelCalls
 from service.client.report_calls import ReportCalls
 
 
-class Client(DatasetCalls, ReportCalls, ModelCalls):
+class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls):
     """Client of one service, as one project.
 
     Args:

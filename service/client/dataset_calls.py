@@ -1,4 +1,4 @@
-"""Calls on data sets, base models, workers, and what jobs may ask for."""
+"""Calls on data sets, spectra, workers, and what jobs may ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL_ROWS = 10_000_000
 
 
 class DatasetCalls(Sender):
-    """Data sets, base models and workers."""
+    """Data sets and what is measured on them, and workers."""
 
     def upload_dataset(self, path: str | Path, name: str | None = None, *, new: bool = False) -> DatasetJson:
         """Upload a table, a text or a zip of images, under its own name or `name`.
@@ -58,10 +58,6 @@ class DatasetCalls(Sender):
 
     def delete_dataset(self, dataset: str) -> None:
         self._send("DELETE", f"/datasets/{dataset}")
-
-    def models(self) -> list[dict[str, Any]]:
-        """List the base models."""
-        return list(self._pages("/models", {}, PAGE))
 
     def spectrum(self, model: str, dataset: str | None = None) -> SpectrumJson:
         """Get the spectrum of a model's weights, or the newest that was measured on a data set; its status may be

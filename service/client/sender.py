@@ -80,14 +80,26 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
+        content: Callable[[], Iterator[bytes]] | None = None,
         timeout: httpx.Timeout = TIMEOUT,
     ) -> httpx.Response:
-        """Send a request; repeat it only if a second one does no harm."""
+        """Send a request; repeat it only if a second one does no harm.
+
+        Args:
+            content: makes the body of each try, piece by piece.
+        """
         query = {name: value for name, value in (params or {}).items() if value is not None}
         for pause in (*PAUSES, None) if repeat else (None,):
             try:
                 response = self._http.request(
-                    method, path, params=query, headers=headers, json=json, files=files, timeout=timeout
+                    method,
+                    path,
+                    params=query,
+                    headers=headers,
+                    content=None if content is None else content(),
+                    json=json,
+                    files=files,
+                    timeout=timeout,
                 )
             except httpx.TransportError as error:
                 if pause is None:

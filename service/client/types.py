@@ -227,6 +227,38 @@ class WorkersJson(TypedDict):
     queued: int
 
 
+class ModelFileJson(TypedDict):
+    """A file of an added base model."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class BaseModelJson(TypedDict):
+    """A base model; files and users in the answers about one."""
+
+    name: str
+    model_type: str | None
+    parameters: int | None
+    tasks: list[str]
+    default_targets: list[str] | None
+    max_length: int | None
+    problem: str | None
+    source: NotRequired[Literal["folder", "upload", "hub"]]  # absent from services before 0.3, as is the rest
+    status: Literal["ready", "fetching", "failed"]
+    progress: dict[str, int] | None
+    size_bytes: NotRequired[int | None]
+    hub_id: NotRequired[str | None]
+    revision: NotRequired[str | None]
+    sha256: NotRequired[str | None]
+    created_at: NotRequired[str | None]
+    files: list[ModelFileJson]
+    used_by: dict[str, list[str]]
+    left_out: NotRequired[list[str]]
+    created: NotRequired[bool]  # after adding: false where the project had this very model
+
+
 class SuggestionJson(TypedDict):
     """A job that a data set would do for."""
 

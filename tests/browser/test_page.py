@@ -24,11 +24,12 @@ def view_of(name: str, job: dict[str, Any]) -> str:
         "compare": f"/compare?jobs={job['id']},{job['id']}&x=epoch",
         "datasets": f"/datasets/{dataset}",
         "workers": "/workers",
+        "models": f"/models/{job['spec']['base_model']}",
     }
     return views[name]
 
 
-@pytest.mark.parametrize("view", ["jobs", "job", "new", "compare", "datasets", "workers"])
+@pytest.mark.parametrize("view", ["jobs", "job", "new", "compare", "datasets", "models", "workers"])
 def test_every_view_is_accessible_and_without_errors(tab: Tab, job: dict[str, Any], view: str) -> None:
     """Without a complaint of the browser (the tab's fixture looks), readable for everyone, on narrow screens too."""
     tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.browser.conftest import SECONDS, SPEC, Tab
 from tests.e2e.conftest import Up
+from tests.service.base_models.archives import files_of, tar_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -287,6 +288,27 @@ def test_data_set_shows_its_problems_and_the_model_input(tab: Tab, tmp_path: Pat
     page.get_by_role("button", name="Show").click()
     page.wait_for_selector(".example")
     assert page.locator(".example").first.locator(".tokens code").all_text_contents()[:2] == ["good", " film"]
+
+
+def test_model_is_added_from_a_file_and_deleted(tab: Tab, up: Up, tmp_path: Path, job: dict[str, Any]) -> None:
+    """The operator's model shows its users and no button; an uploaded one has its files, and goes again."""
+    page = tab.page
+    tab.open("/models/tiny")
+    page.wait_for_selector(f"a[href='#/jobs/{job['id']}']")
+    assert page.get_by_role("button", name="Delete tiny").count() == 0
+    archive = tmp_path / "mine.tar"
+    archive.write_bytes(tar_of(files_of(up.home / "models" / "tiny")))
+    page.get_by_label("Name").fill("team/mine")
+    page.set_input_files("input[type=file]", archive)
+    page.wait_for_selector("h2:has-text('team/mine')")
+    assert "model.safetensors" in page.inner_text("[aria-label='Table of files']")
+    row = page.inner_text("[aria-label='Table of models'] tr:has-text('team/mine')")
+    assert "bert" in row and "upload" in row
+    assert "No job uses it." in page.inner_text("main")
+    page.get_by_role("button", name="Delete team/mine").click()
+    page.wait_for_function("() => !document.querySelector('main').innerText.includes('team/mine')")
+    with up.client() as client:
+        assert "team/mine" not in [model["name"] for model in client.models()]
 
 
 def test_presets_fill_the_form_and_the_schedule_is_drawn(tab: Tab, up: Up, job: dict[str, Any]) -> None:

@@ -10,22 +10,47 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, { json, form, signal, key } = {}) {
-  const headers = { "x-adamss-page": "web" };
-  if (key) headers["idempotency-key"] = key; // a repeated request creates nothing new
-  if (json !== undefined) headers["content-type"] = "application/json";
-  const body = json !== undefined ? JSON.stringify(json) : form;
-  const response = await fetch(path, { method, headers, body, signal });
-  if (response.status === 204) return null;
-  const text = await response.text();
+const PAGE = { "x-adamss-page": "web" };
+
+// The answer's content; raises ApiError for an error.
+function parsed(status, text) {
+  if (status === 204) return null;
   let data;
   try {
     data = JSON.parse(text);
   } catch {
-    data = { error: { code: "http_error", message: `HTTP ${response.status}: ${text.slice(0, 200)}` } };
+    data = { error: { code: "http_error", message: `HTTP ${status}: ${text.slice(0, 200)}` } };
   }
-  if (!response.ok) throw new ApiError(response.status, data.error);
+  if (status < 200 || status >= 300) throw new ApiError(status, data.error);
   return data;
+}
+
+async function call(method, path, { json, form, signal, key } = {}) {
+  const headers = { ...PAGE };
+  if (key) headers["idempotency-key"] = key; // a repeated request creates nothing new
+  if (json !== undefined) headers["content-type"] = "application/json";
+  const body = json !== undefined ? JSON.stringify(json) : form;
+  const response = await fetch(path, { method, headers, body, signal });
+  return parsed(response.status, await response.text());
+}
+
+// Sends a file as the body itself; report(done, total) is called on the way, which fetch cannot do.
+export function send(path, file, report) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    for (const [name, value] of Object.entries({ ...PAGE, "content-type": "application/octet-stream" })) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => report(event.loaded, event.total);
+    request.onerror = () => reject(new ApiError(0, { code: "not_reachable", message: "The connection broke off. Send the file again." }));
+    request.onload = () => {
+      try {
+        resolve(parsed(request.status, request.responseText));
+      } catch (error) {
+        reject(error);
+      }
+    };
+    request.send(file);
+  });
 }
 
 export function query(values) {

@@ -5,15 +5,16 @@ import { Compare } from "./compare.js";
 import { Datasets } from "./datasets.js";
 import { Job } from "./job.js";
 import { Jobs } from "./jobs.js";
+import { Models } from "./models.js";
 import { NewJob } from "./new.js";
 import { Workers } from "./workers.js";
 
-const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", workers: "Workers" };
+const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", workers: "Workers" };
 
 function parse() {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [view, id] = path.split("/");
-  return { view, id, query: new URLSearchParams(search) };
+  const [view, ...rest] = path.split("/");
+  return { view, id: rest.join("/") || undefined, query: new URLSearchParams(search) };
 }
 
 function View({ view, id, query }) {
@@ -21,6 +22,7 @@ function View({ view, id, query }) {
   if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
   if (view === "workers") return html`<${Workers} />`;
   if (view === "datasets") return html`<${Datasets} id=${id} />`;
+  if (view === "models") return html`<${Models} name=${id} />`;
   if (view === "compare") {
     return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
   }
@@ -55,6 +57,7 @@ function App() {
         <a href="#/" aria-current=${current(["", "jobs"])}>Jobs</a>
         <a href="#/new" aria-current=${current(["new"])}>New job</a>
         <a href="#/datasets" aria-current=${current(["datasets"])}>Data sets</a>
+        <a href="#/models" aria-current=${current(["models"])}>Models</a>
         <a href="#/workers" aria-current=${current(["workers"])}>Workers</a>
         <a href="/docs">API</a>
       </nav>
