@@ -303,7 +303,8 @@ def test_model_is_added_from_a_file_and_deleted(tab: Tab, up: Up, tmp_path: Path
     page.wait_for_selector("h2:has-text('team/mine')")
     assert "model.safetensors" in page.inner_text("[aria-label='Table of files']")
     row = page.inner_text("[aria-label='Table of models'] tr:has-text('team/mine')")
-    assert "bert" in row and "upload" in row
+    assert "bert" in row
+    assert "upload" in row
     assert "No job uses it." in page.inner_text("main")
     page.get_by_role("button", name="Delete team/mine").click()
     page.wait_for_function("() => !document.querySelector('main').innerText.includes('team/mine')")
