@@ -10,15 +10,26 @@ from sqlalchemy.orm import Session
 
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.training.request import ArtifactFile
-from service.shared.database.tables import Artifact, now
+from service.shared.database.tables import Artifact, StoredFile, now
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
+from worker.artifact_uploads import ArtifactUploads
 from worker.clean_json import clean
 
 
-def register(session: Session, files: Home, job_id: str, artifacts: Iterable[ArtifactFile]) -> None:
+def register(
+    session: Session,
+    files: Home,
+    job_id: str,
+    artifacts: Iterable[ArtifactFile],
+    uploads: ArtifactUploads | None = None,
+) -> None:
     """Rename each zip into place and write its row, in the place of one that an earlier attempt left.
 
     A zip that is in place already, since it was registered as soon as it was complete, stays there.
+
+    Args:
+        uploads: has uploaded each of them, where there is a store.
     """
     folder = files.job_artifacts(job_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,8 +48,17 @@ def register(session: Session, files: Home, job_id: str, artifacts: Iterable[Art
                 created_at=now(),
             )
         )
+        if uploads is not None:
+            uploads.record(session, artifact, target)
     for changed in (folder, folder.parent):
         sync_folder(changed)
+
+
+def forget_replaced(session: Session, files: HostFiles, home: Home, job_id: str) -> list[str]:
+    """Forget what the store has of a job's artifacts that no row names any more; return the keys to discard."""
+    named = select(Artifact.path).where(Artifact.job_id == job_id)
+    zips = StoredFile.name.startswith(f"{home.relative(home.job_artifacts(job_id))}/", autoescape=True)
+    return files.forget(session, StoredFile.owner == job_id, zips, StoredFile.name.not_in(named))
 
 
 def remove_replaced(session: Session, files: Home, job_id: str) -> None:

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.shared.database.engine import Database
-from service.shared.database.tables import TERMINAL, Artifact, AuditEntry, Checkpoint, Dataset, Job, now
+from service.shared.database.tables import TERMINAL, Artifact, AuditEntry, Checkpoint, Dataset, Job, StoredFile, now
 from service.shared.datasets import mark_deleted
 from service.shared.expiries import Expiry, expiries, is_needed, is_used, kept_until, models_of
 from service.shared.jobs import states
 from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
 from service.shared.storage.trash import Trash
 from worker.duty_lease import DutyLease, DutyLost
 from worker.periodic_thread import PeriodicThread
@@ -43,8 +44,17 @@ class Retention(PeriodicThread):
         pass_seconds: until another worker takes over from one that died in its pass.
     """
 
-    def __init__(self, settings: Settings, db: Database, *, seconds: float, pass_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        host_files: HostFiles | None = None,
+        *,
+        seconds: float,
+        pass_seconds: float,
+    ) -> None:
         super().__init__("retention", seconds)
+        self._host_files = host_files or HostFiles(settings.files, db, None)
         self._settings, self._db, self._files = settings, db, settings.files
         self._trash = Trash(settings.files)
         self._duty = DutyLease(db, AUTHOR, seconds=RETENTION_SECONDS, pass_seconds=pass_seconds)
@@ -81,11 +91,23 @@ class Retention(PeriodicThread):
         with self._db.write() as session:
             forget = self._forget_dataset if expiry.kind == "dataset" else self._forget
             paths = forget(session, expiry)
+            keys = self._forget_stored(session, expiry, paths)
         for path in paths:
             self._trash.move(path)
+        self._host_files.discard(keys)
         if paths:
             logger.info("%s of %s were kept until %s", expiry.kind, expiry.id, expiry.until)
         return bool(paths)
+
+    def _forget_stored(self, session: Session, expiry: Expiry, paths: Sequence[Path]) -> list[str]:
+        """Forget what the store has below the paths; return the keys to discard."""
+        if not paths:
+            return []
+        names = [self._files.relative(path) for path in paths]
+        # Of a folder its files, of a log its chunks.
+        below = (StoredFile.name.startswith(f"{name}{end}", autoescape=True) for name in names for end in "/@")
+        named = or_(StoredFile.name.in_(names), *below)
+        return self._host_files.forget(session, StoredFile.owner == expiry.id, named)
 
     def _forget(self, session: Session, expiry: Expiry) -> Sequence[Path]:
         """Delete the rows of a job's files, write the event and return the files; none where a job needs them."""
@@ -124,4 +146,4 @@ class Retention(PeriodicThread):
         entry = {"project_id": dataset.project_id, "action": "remove data set", "path": dataset.id}
         session.add(AuditEntry(time=now(), key_name=AUTHOR, **entry))
         mark_deleted(session, dataset)
-        return self._files.dataset(expiry.id)
+        return self._files.dataset_paths(expiry.id)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from adamss_core.errors import AdamssError
 from adamss_core.training.errors import TrainingError
 from service.shared.database.engine import is_disk_full
+from service.shared.errors import ServiceError
 
 _LOG_TAIL_BYTES = 4_096
 
@@ -52,6 +53,8 @@ DISK_FULL: Failure = {
     "message": "The disk of the home folder is full.",
     "hint": "Make room: delete old jobs and data sets, or enlarge it. The last checkpoint is kept.",
 }
+STORAGE_UNAVAILABLE = "storage_unavailable"  # never charged: nothing of the job caused it
+STORAGE_HINT = "The job resumes from its checkpoint when the store can be used. Look at it: adamss doctor"
 DISK_FULL_STATUS = 28  # the exit status of a process that cannot even write its outcome
 
 _BY_SIGNAL: dict[int, Failure] = {
@@ -130,6 +133,8 @@ def from_error(error: Exception) -> tuple[Failure, bool]:
     """Describe an error of the run, and return whether a retry would end the same way."""
     if isinstance(error, TrainingError):
         return failure(error.code, error.message, error.hint), error.deterministic
+    if isinstance(error, ServiceError):  # of the store of files
+        return failure(error.code, error.message, STORAGE_HINT), False
     if isinstance(error, AdamssError):
         return failure(error.code, error.message, error.hint), True
     if isinstance(error, MemoryError):

@@ -4,8 +4,10 @@ registering, and by deletions that were interrupted.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +21,13 @@ from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
 from service.shared.database.tables import UNFINISHED, AddedModel, Artifact, Dataset, Job
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 from service.shared.storage.model_folder import clear_abandoned
+from service.shared.storage.store_errors import StorageUnavailable
 from service.shared.storage.trash import Trash
 from worker.duty_lease import DutyLease, DutyLost
 from worker.periodic_thread import PeriodicThread
+from worker.store_collector import StoreCollector
 
 logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
@@ -42,19 +47,32 @@ class FileCollector(PeriodicThread):
         pass_seconds: until another worker takes over from one that died in its pass.
     """
 
-    def __init__(self, db: Database, files: Home, *, seconds: float, pass_seconds: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        files: Home,
+        host_files: HostFiles | None = None,
+        *,
+        seconds: float,
+        pass_seconds: float,
+    ) -> None:
         super().__init__("file collector", seconds)
+        self._store = None if host_files is None else host_files.store
         self._db, self._files, self._trash = db, files, Trash(files)
-        self._duty = DutyLease(db, DUTY, seconds=seconds, pass_seconds=pass_seconds)
+        # With a store each home folder is another one's; those of a common folder take turns.
+        duty = DUTY if self._store is None else f"{DUTY} {_host(files)}"
+        self._duty = DutyLease(db, duty, seconds=seconds, pass_seconds=pass_seconds)
 
     def round(self) -> None:
         try:
             if self._duty.take():
                 self.collect()
+                if self._store is not None:
+                    StoreCollector(self._db, self._store).collect(self._duty.renew)
                 self._duty.end()
         except DutyLost:
             logger.warning("collecting files: another worker has taken over")
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, StorageUnavailable) as error:
             logger.warning("collecting files: put off: %r", error)
 
     def collect(self) -> None:
@@ -72,7 +90,9 @@ class FileCollector(PeriodicThread):
         known_models = self._read(AddedModel.id, AddedModel.deleted_at.is_(None))
         if not known_jobs and not known_datasets:
             return
-        self._move(self._files.jobs / name for name in jobs - known_jobs)
+        # With a store, what a job leaves on this host is the copy of what it left there.
+        working = known_jobs if self._store is None else self._read(Job.id, Job.status.in_(UNFINISHED))
+        self._move(self._files.jobs / name for name in jobs - working)
         self._move(self._files.datasets / name for name in datasets if _id_of(name) not in known_datasets)
         self._move(self._files.added_models / name for name in models - known_models)
         # In a job that has not ended, the next attempt replaces the zips of a transaction that failed.
@@ -119,6 +139,11 @@ class FileCollector(PeriodicThread):
         for found in files:
             self._duty.renew()
             yield found
+
+
+def _host(files: Home) -> str:
+    """Identify this host's home folder in 12 letters."""
+    return hashlib.sha256(f"{socket.gethostname()} {files.root}".encode()).hexdigest()[:12]
 
 
 def _names(folder: Path, prefix: str) -> set[str]:

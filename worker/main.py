@@ -18,8 +18,9 @@ from service.shared.errors import StartRefused
 from service.shared.logs import configure_logging
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
-from service.shared.storage.pairing import pair, refuse_mismatch
+from service.shared.storage.pairing import open_paired_files, pair, refuse_mismatch
 from service.shared.storage.permissions import keep_private
+from service.shared.storage.store_errors import StorageMisconfigured, StorageUnavailable
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
 from worker.devices import device_names, gpu_indices
@@ -47,9 +48,10 @@ def run_worker(settings: Settings) -> int:
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     db = Database(settings.resolved_database_url, WORKER_CONNECTIONS + settings.worker_concurrency)
     wait_for_database(settings, db)
+    host_files = open_paired_files(settings, db)
     gpus = gpu_indices()
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
-    runner = Runner(settings, db, worker_id, gpus, forkserver)
+    runner = Runner(settings, db, worker_id, gpus, forkserver, host_files)
     resources = find_resources(gpus).model_copy(update={"slots": settings.worker_concurrency})
     jobs = (runner.start, runner.free, resources, runner.give_back_all)
     sweeper = Sweeper(settings, db, worker_id, device_names(gpus), *jobs)
@@ -58,10 +60,10 @@ def run_worker(settings: Settings) -> int:
         "seconds": COLLECT_EVERY * settings.sweep_seconds,
         "pass_seconds": PASS_LEASES * settings.lease_seconds,
     }
-    periodic: list[PeriodicThread] = [sweeper, webhooks, FileCollector(db, settings.files, **times)]
-    periodic.append(Retention(settings, db, **times))
+    periodic: list[PeriodicThread] = [sweeper, webhooks, FileCollector(db, settings.files, host_files, **times)]
+    periodic.append(Retention(settings, db, host_files, **times))
     if settings.archive_metrics_days is not None:
-        periodic.append(MetricsArchiver(db, settings.files, settings.archive_metrics_days, **times))
+        periodic.append(MetricsArchiver(db, settings.files, settings.archive_metrics_days, host_files, **times))
 
     def on_done() -> None:
         sweeper.wake()
@@ -96,6 +98,10 @@ def wait_for_database(settings: Settings, db: Database) -> None:
             logger.warning("waiting for the database: an API of this release must migrate it first")
         except SQLAlchemyError as error:
             logger.warning("waiting for the database: %s", str(error).splitlines()[0])
+        except StorageUnavailable as error:  # it would say whether this host belongs to the database
+            if isinstance(error, StorageMisconfigured):
+                raise
+            logger.warning("waiting for the store of files: %s", error)
         sleep(settings.sweep_seconds)
 
 

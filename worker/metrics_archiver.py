@@ -14,10 +14,13 @@ from sqlalchemy.orm import Session
 from adamss_core.training.request import ArtifactFile
 from service.shared.database.engine import Database
 from service.shared.database.tables import TERMINAL, Artifact, Job, MetricRow, now
+from service.shared.errors import ServiceError
 from service.shared.jobs.metric_archive import ARTIFACT, MetricArchive
 from service.shared.jobs.report_queries import after_seq
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 from worker.artifact_rows import register
+from worker.artifact_uploads import ArtifactUploads
 from worker.duty_lease import DutyLease, DutyLost
 from worker.metrics_file import metrics_file
 from worker.periodic_thread import PeriodicThread
@@ -38,9 +41,19 @@ class MetricsArchiver(PeriodicThread):
         pass_seconds: until another worker takes over from one that died in its pass.
     """
 
-    def __init__(self, db: Database, files: Home, days: float, *, seconds: float, pass_seconds: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        files: Home,
+        days: float,
+        host_files: HostFiles | None = None,
+        *,
+        seconds: float,
+        pass_seconds: float,
+    ) -> None:
         super().__init__("metrics archiver", seconds)
         self._db, self._files, self._age = db, files, timedelta(days=days)
+        self._host_files = host_files or HostFiles(files, db, None)
         self._duty = DutyLease(db, DUTY, seconds=seconds, pass_seconds=pass_seconds)
         self._unlike: set[str] = set()  # jobs whose file does not give their rows back
 
@@ -53,7 +66,7 @@ class MetricsArchiver(PeriodicThread):
                 self._duty.end()
         except DutyLost:
             logger.warning("archiving metrics: another worker has taken over")
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, ServiceError) as error:
             logger.warning("archiving metrics: put off: %r", error)
 
     def _due(self) -> Iterator[str]:
@@ -79,15 +92,25 @@ class MetricsArchiver(PeriodicThread):
             made = metrics_file(self._db, self._files.job(job_id), job_id)
             path = made.path
         else:
-            made, path = None, self._files.resolve(artifact.path)
+            made, path = None, self._host_files.resolve(artifact.path)
         count = self._equal_rows(job_id, MetricArchive(path, job_id))
         if count is None:
             self._unlike.add(job_id)
             logger.warning("the metrics of %s stay in the database: their file does not hold them all", job_id)
             return
+        uploads = self._upload(job_id, made)
         with self._db.write() as session:
-            if self._move(session, job_id, made, count):
+            if self._move(session, job_id, made, count, uploads):
                 logger.info("%d metric rows of %s were moved to its artifact", count, job_id)
+
+    def _upload(self, job_id: str, made: ArtifactFile | None) -> ArtifactUploads | None:
+        with self._db.read() as session:
+            job = session.get(Job, job_id)
+        if made is None or job is None or self._host_files.store is None:
+            return None
+        uploads = ArtifactUploads(self._host_files, job_id, f"{job.project_id}/{job_id}", lambda: None)
+        uploads.upload([made], self._files.job_artifacts(job_id))
+        return uploads
 
     def _equal_rows(self, job_id: str, archive: MetricArchive) -> int | None:
         """Compare all rows with those of the file; return their number, None where they differ."""
@@ -101,7 +124,14 @@ class MetricsArchiver(PeriodicThread):
                 return count
             count, after = count + len(rows), rows[-1][0]
 
-    def _move(self, session: Session, job_id: str, made: ArtifactFile | None, count: int) -> bool:
+    def _move(
+        self,
+        session: Session,
+        job_id: str,
+        made: ArtifactFile | None,
+        count: int,
+        uploads: ArtifactUploads | None,
+    ) -> bool:
         """Delete the rows unless the job has been deleted, or runs again, meanwhile."""
         ended = (Job.id == job_id, Job.status.in_(TERMINAL), Job.metrics_archived_at.is_(None))
         job = session.scalars(select(Job).where(*ended).with_for_update()).one_or_none()
@@ -109,7 +139,7 @@ class MetricsArchiver(PeriodicThread):
         if job is None or session.execute(rows).scalar_one() != count:
             return False
         if made is not None:
-            register(session, self._files, job_id, [made])
+            register(session, self._files, job_id, [made], uploads)
         session.execute(delete(MetricRow).where(MetricRow.job_id == job_id))
         job.metrics_archived_at = now()
         return True

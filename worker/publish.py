@@ -17,13 +17,20 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Evaluation, HardestExample, Job, JobStatus, Spectrum, now
 from service.shared.jobs import states
 from service.shared.storage.home import Home
-from worker.artifact_rows import register, remove_replaced
+from worker.artifact_rows import forget_replaced, register, remove_replaced
+from worker.artifact_uploads import ArtifactUploads
 from worker.clean_json import clean
 from worker.failures import Failure
 
 
 def publish(
-    db: Database, home: Path, job_id: str, attempt: int, result: RunResult, error: Failure | None = None
+    db: Database,
+    home: Path,
+    job_id: str,
+    attempt: int,
+    result: RunResult,
+    error: Failure | None = None,
+    uploads: ArtifactUploads | None = None,
 ) -> bool:
     """Rename the zips into place and register them in the transaction that ends the job.
 
@@ -34,14 +41,21 @@ def publish(
         error: of an artifact that failed, or of the time limit; the job fails by it, and the (other) artifacts are
             published.
 
+        uploads: of the artifacts to the store, if there is one.
+
+    Raises:
+        StorageUnavailable: an artifact could not be uploaded; nothing was changed.
+
     Returns:
         False if the job was cancelled or the lease lost: zips that are not registered are deleted then.
     """
     files = Home(home)
+    if uploads is not None:
+        uploads.upload(result.artifacts, files.job_artifacts(job_id))
     with db.write() as session:
         won = _end(session, job_id, attempt, result, error)
         if won:
-            register(session, files, job_id, result.artifacts)
+            register(session, files, job_id, result.artifacts, uploads)
             for table in (HardestExample, Evaluation):  # of an end before the job was resumed
                 session.execute(delete(table).where(table.job_id == job_id))
             session.add_all(
@@ -64,6 +78,10 @@ def publish(
         return False
     with db.read() as session:
         remove_replaced(session, files, job_id)
+    if uploads is not None:
+        with db.write() as session:
+            keys = forget_replaced(session, uploads.files, files, job_id)
+        uploads.files.discard(keys)
     return True
 
 

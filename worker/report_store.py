@@ -16,12 +16,16 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from adamss_core.training.request import ArtifactFile
 from service.shared.database.engine import Database, is_disk_full
 from service.shared.database.tables import LEASED, Checkpoint, Event, Job, MetricRow, SubspaceMap
 from service.shared.errors import NotFound
 from service.shared.jobs.metric_archive import find_archive
 from service.shared.storage.home import Home, JobFolder
+from service.shared.storage.host_files import HostFiles
+from service.shared.storage.store_errors import StorageUnavailable
 from worker.artifact_rows import register
+from worker.artifact_uploads import ArtifactUploads
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
 from worker.run_plan import resolved_by_run
@@ -53,10 +57,19 @@ class ReportStore:
     Args:
         folder: the job's folder; checkpoints that are gone from it are removed from the list.
         files: of the service, among which complete artifacts are moved.
+        uploads: of the artifacts to the store, if there is one.
     """
 
-    def __init__(self, db: Database, job_id: str, attempt: int, folder: JobFolder, files: Home) -> None:
-        self._db, self._job_id, self._files = db, job_id, files
+    def __init__(
+        self,
+        db: Database,
+        job_id: str,
+        attempt: int,
+        folder: JobFolder,
+        files: Home,
+        uploads: ArtifactUploads | None = None,
+    ) -> None:
+        self._db, self._job_id, self._files, self._uploads = db, job_id, files, uploads
         self.attempt, self.folder = attempt, folder
 
     def write(self, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
@@ -76,6 +89,16 @@ class ReportStore:
         except SQLAlchemyError as error:
             raise DatabaseUnavailable(error) from error
 
+    def upload(self, artifact: ArtifactFile) -> bool:
+        """Bring an artifact to the store, if there is one; False where that is away: the end of the job tries again."""
+        if self._uploads is not None:
+            try:
+                self._uploads.upload([artifact], self._files.job_artifacts(self._job_id))
+            except StorageUnavailable as error:
+                logger.warning("%s is published at the end of the job: %s", artifact.name, error)
+                return False
+        return True
+
     def _write(self, session: Session, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
         job = self._lock_job(session)
         if job.metrics_archived_at is not None:  # it had ended, and runs again
@@ -90,7 +113,7 @@ class ReportStore:
         self._replace(session, SubspaceMap, rows[SubspaceMap])
         self._store_checkpoints(session, [self._own(row) for row in batch.checkpoints.values()])
         if batch.artifacts:
-            register(session, self._files, self._job_id, batch.artifacts.values())
+            register(session, self._files, self._job_id, batch.artifacts.values(), self._uploads)
         if batch.plan is not None:
             plan, size = batch.plan
             job.total_steps, job.resolved = plan.total_steps, resolved_by_run(job.resolved, plan, size)
@@ -98,6 +121,10 @@ class ReportStore:
             job.result = batch.result
         if batch.progress is not None:
             _show_progress(job, batch.progress)
+
+    @property
+    def _archives(self) -> Home | HostFiles:
+        return self._files if self._uploads is None else self._uploads.files
 
     def _lock_job(self, session: Session) -> Job:
         job = session.execute(select(Job).where(Job.id == self._job_id).with_for_update()).scalar_one_or_none()
@@ -110,7 +137,7 @@ class ReportStore:
         columns = [column.key for column in MetricRow.__table__.columns]
         after = 0
         try:
-            archive = find_archive(session, self._files, self._job_id)
+            archive = find_archive(session, self._archives, self._job_id)
             while archive is not None and (rows := archive.after(after, RESTORED)):
                 session.execute(insert(MetricRow), [{name: getattr(row, name) for name in columns} for row in rows])
                 after = rows[-1].seq

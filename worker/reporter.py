@@ -116,6 +116,8 @@ class BufferedReporter:
 
         In an outage it is registered later, with the end of the job at the latest.
         """
+        if not self._store.upload(artifact):
+            return
         with self._changed:
             self._batch.artifacts[artifact.name] = artifact
             self._progressed = True

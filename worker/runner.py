@@ -18,6 +18,7 @@ from service.shared.jobs import states
 from service.shared.jobs.queue import RUN_JOB
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
 from worker.devices import Gpus
 from worker.supervisor import Supervisor
 
@@ -31,11 +32,19 @@ class Runner:
 
     Args:
         gpus: indices of the GPUs; with several, each running job has a GPU of its own while one is free.
+        host_files: of the home folder; default: without a store.
     """
 
     def __init__(
-        self, settings: Settings, db: Database, worker_id: str, gpus: list[str], forkserver: ForkServer
+        self,
+        settings: Settings,
+        db: Database,
+        worker_id: str,
+        gpus: list[str],
+        forkserver: ForkServer,
+        host_files: HostFiles | None = None,
     ) -> None:
+        self._host_files = host_files or HostFiles(settings.files, db, None)
         self._settings, self._db, self._worker_id, self._forkserver = settings, db, worker_id, forkserver
         self._gpus = Gpus(gpus, settings.files.devices)
         self._running: dict[str, Supervisor] = {}
@@ -127,7 +136,8 @@ class Runner:
     def _supervise(self, job: Job, claimed_at: float) -> None:
         try:
             with self._gpus.one() as device:
-                supervisor = Supervisor(self._settings, self._db, self._forkserver, job, claimed_at, device)
+                files = self._host_files
+                supervisor = Supervisor(self._settings, self._db, self._forkserver, job, claimed_at, device, files)
                 self._running[job.id] = supervisor
                 if self._stopping.is_set():  # set between the claim and the line above
                     supervisor.shut_down()

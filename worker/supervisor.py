@@ -24,14 +24,29 @@ from adamss_core.spec import SPEC_VERSION, JobSpec
 from adamss_core.training.request import RunRequest
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
+from service.shared.errors import ServiceError
 from service.shared.jobs import states
-from service.shared.processes.environment import for_hub, needs_token
+from service.shared.processes.environment import for_hub, for_store, needs_token
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, python
 from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
+from service.shared.storage.store_errors import StorageUnavailable
+from worker.background_call import BackgroundCall
 from worker.child import TRAINING, TrainingChild, child_environment
-from worker.failures import STALLED, TIME_LIMIT, Failure, from_exit, from_failed_start, from_unreadable_spec
+from worker.failures import (
+    STALLED,
+    STORAGE_UNAVAILABLE,
+    TIME_LIMIT,
+    Failure,
+    from_error,
+    from_exit,
+    from_failed_start,
+    from_unreadable_spec,
+)
 from worker.heartbeat import HeartbeatMonitor, last_step
+from worker.job_inputs import fetch_inputs
+from worker.job_uploads import JobUploads
 from worker.outcome import Outcome, is_repeated, repeated
 from worker.request import build_request, needed_bytes
 
@@ -39,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 FETCH = "worker.model_fetch"
 
+FETCH_LOOK_SECONDS = 0.2
 LOOK_SECONDS = 1.0  # between two looks for a cancel or pause
 DROP_GRACE_SECONDS = 5.0  # for a process whose work is dropped to write its last rows
 
@@ -74,6 +90,7 @@ class Supervisor:
         job: the row as it was claimed.
         claimed_at: monotonic time before the claim, from which the lease counts.
         device: index of the GPU for this job, if the worker has several.
+        files: of this host.
     """
 
     def __init__(
@@ -84,9 +101,10 @@ class Supervisor:
         job: Job,
         claimed_at: float,
         device: str | None,
+        files: HostFiles,
     ) -> None:
         self._settings, self._db, self._forkserver, self._job, self._device = settings, db, forkserver, job, device
-        self._folder = settings.files.job(job.id)
+        self._files, self._folder = files, settings.files.job(job.id)
         self._wake = Event()
         self._shutdown = Event()
         self._reason: StopReason | None = None
@@ -103,6 +121,8 @@ class Supervisor:
         """Run the attempt; return when it has ended and the job's row says so."""
         try:
             request = self._prepare()
+            if not self._fetch_inputs(request):
+                return
             fetches = not Path(request.model).is_absolute() and needs_token(os.environ)
             if fetches and not self._completes(self._start_fetch(request)):
                 return
@@ -112,12 +132,49 @@ class Supervisor:
             failure = from_unreadable_spec(error)
             self._settle(lambda session: self._fail(session, failure))
             return
-        except OSError as error:
+        except StorageUnavailable as error:
+            logger.warning("the job waits for its files: %s", error)
+            failure = from_error(error)[0]
+            self._settle(lambda session: self._wait_for_store(session, failure))
+            return
+        except (OSError, ServiceError) as error:
             logger.exception("the training process cannot be started")
-            failure = from_failed_start(error)
+            failure = from_failed_start(error) if isinstance(error, OSError) else from_error(error)[0]
             self._settle(lambda session: self._retry(session, failure))
             return
+        self._uploads.start()
         self._completes(child, conclude=True)
+
+    def _fetch_inputs(self, request: RunRequest) -> bool:
+        """Fetch what this host lacks, while the lease is renewed; tell whether the attempt goes on.
+
+        Raises:
+            StorageUnavailable, StoredFileGone, StoredFileDamaged: something cannot be fetched.
+        """
+        if self._files.store is None:
+            return True
+        home = self._settings.files
+        fetch = BackgroundCall(lambda: fetch_inputs(self._files, home, self._db, self._job, request))
+        while not fetch.wait(FETCH_LOOK_SECONDS):
+            if not self._may_wait():
+                break
+        if self._reason is None:
+            fetch.result()
+        elif self._reason is not StopReason.LOST:
+            self._settle(self._give_back)
+        return self._reason is None
+
+    def _may_wait(self) -> bool:
+        """Renew the lease; return False where the attempt is to end."""
+        requested = StopReason.SHUTDOWN if self._shutdown.is_set() else self._look()
+        self._reason = self._reason or requested
+        return self._reason is None
+
+    def _finish_uploads(self) -> None:
+        """Upload the last checkpoint and the end of the log, before another host may claim the job."""
+        grace = DROP_GRACE_SECONDS if self._reason in _SHORT else self._settings.shutdown_grace_seconds
+        deadline = monotonic() + grace
+        self._uploads.finish(lambda: monotonic() < deadline and self._look() is not StopReason.LOST)
 
     def _completes(self, child: TrainingChild, *, conclude: bool = False) -> bool:
         """Watch a process to its end; record that end if it is the attempt's, and tell whether the attempt goes on."""
@@ -125,6 +182,8 @@ class Supervisor:
             self._watch(child)
         finally:
             child.close()
+        if conclude:
+            self._finish_uploads()
         ended = conclude or self._reason is not None or child.returncode != 0
         if ended:
             self._conclude(child.returncode or 0)
@@ -139,6 +198,8 @@ class Supervisor:
         request = build_request(self._db, self._job, self._settings)
         write_atomically({self._folder.request: request.to_json().encode()})
         with self._folder.log.open("a") as log:
+            begin = log.tell()
+            self._uploads = JobUploads(self._files, self._settings.files, self._db, self._job, begin)
             log.write(f"--- attempt {self._job.attempt} on {self._job.worker}\n")
         return request
 
@@ -156,6 +217,10 @@ class Supervisor:
             "attempt": self._job.attempt,
             "lease_seconds": self._settings.lease_seconds,
             "home": str(self._settings.resolved_home),
+            "project_id": self._job.project_id,
+            "storage_url": self._settings.storage_url,
+            "storage_environment": for_store(os.environ),
+            "storage_wait_seconds": self._settings.stall_seconds / 2,  # or the silent process would be ended
         }
         environment = child_environment(dict(os.environ), self._device) | ({"HF_HUB_OFFLINE": "1"} if offline else {})
         start = self._starter(request.spec)
@@ -249,6 +314,8 @@ class Supervisor:
         error = (outcome.error if outcome else None) or from_exit(returncode, self._folder.log)
         if failed and outcome is not None and outcome.deterministic:
             self._fail(session, error)
+        elif failed and error["code"] == STORAGE_UNAVAILABLE:
+            self._wait_for_store(session, error)
         elif failed and error["code"] == "checkpoint_format":
             self._leave_to_later(session, error)
         elif self._reason is StopReason.TIME_LIMIT:
@@ -256,12 +323,20 @@ class Supervisor:
         elif self._reason is StopReason.STALLED:
             self._retry(session, STALLED)
         elif self._reason is not None:  # the end was requested: no fault of the process, whatever its exit status
-            states.give_back(session, self._job.id, self._job.attempt, charge=False)
+            self._give_back(session)
         elif outcome is not None and outcome.ended == "stopped":
             # The training process itself got SIGTERM: its machine is being shut down, and this process is next.
-            states.give_back(session, self._job.id, self._job.attempt, charge=False)
+            self._give_back(session)
         else:
             self._retry(session, error)
+
+    def _give_back(self, session: Session) -> None:
+        states.give_back(session, self._job.id, self._job.attempt, charge=False)
+
+    def _wait_for_store(self, session: Session, error: Failure) -> None:
+        """Give the job back uncharged: nothing of it caused this, and another host may reach the store."""
+        delay = self._settings.heartbeat_seconds * uniform(0.5, 1.0)
+        states.give_back(session, self._job.id, self._job.attempt, charge=False, error=dict(error), delay=delay)
 
     def _fail(self, session: Session, error: Failure) -> None:
         states.fail(session, self._job.id, self._job.attempt, dict(error))

@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
@@ -26,6 +26,9 @@ from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import TRAINING_CONNECTIONS, Database, is_disk_full
 from service.shared.processes.parent_death import die_with_parent
 from service.shared.storage.home import Home, JobFolder
+from service.shared.storage.host_files import HostFiles, open_store
+from service.shared.storage.store_errors import StorageUnavailable
+from worker.artifact_uploads import ArtifactUploads
 from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
@@ -37,17 +40,28 @@ from worker.reporter import BufferedReporter
 
 logger = logging.getLogger(__name__)
 
+STORAGE_PAUSE = 2.0  # between two tries to publish; each has waited for the store already
 _DROP_SECONDS = 2.0  # to write the last rows of a run whose work is dropped
 
 
 @dataclass(frozen=True)
 class StartMessage:
-    """The first line of the standard input; it holds the database's password, so no file or argument may."""
+    """The first line of the standard input; it holds passwords, which no file, argument or environment may.
+
+    Attributes:
+        project_id: of the job.
+        storage_environment: variables with the store's credentials.
+        storage_wait_seconds: that publishing waits for a store that is away.
+    """
 
     database_url: str
     attempt: int
     lease_seconds: float
     home: Path
+    project_id: str = ""
+    storage_url: str | None = None
+    storage_environment: dict[str, str] = field(default_factory=dict)
+    storage_wait_seconds: float = 0.0
 
 
 def main() -> int:
@@ -63,6 +77,7 @@ class TrainingProcess:
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self._reporter: BufferedReporter | None = None
+        self._uploads: ArtifactUploads | None = None
         self._stop_asked = Event()
         self._dropped = False
         self._ending = Lock()
@@ -85,7 +100,9 @@ class TrainingProcess:
 
     def _train(self, db: Database) -> Outcome:
         request = RunRequest.from_json(self.folder.request.read_text())
-        store = ReportStore(db, request.job_id, self.order.attempt, self.folder, Home(self.order.home))
+        home = Home(self.order.home)
+        self._uploads = self._open_store(db, home, request.job_id)
+        store = ReportStore(db, request.job_id, self.order.attempt, self.folder, home, self._uploads)
         lease_seconds = self.order.lease_seconds
         reporter = self._reporter = BufferedReporter(store, lease_seconds=lease_seconds, on_stale=end_group)
         if self._stop_asked.is_set():
@@ -104,6 +121,13 @@ class TrainingProcess:
             logger.exception("the run failed")
             return self._failed(error)
 
+    def _open_store(self, db: Database, home: Home, job_id: str) -> ArtifactUploads | None:
+        if self.order.storage_url is None:
+            return None
+        os.environ.update(self.order.storage_environment)  # of the process itself: others cannot read what is set late
+        files = HostFiles(home, db, open_store(self.order.storage_url))
+        return ArtifactUploads(files, job_id, f"{self.order.project_id}/{job_id}", self.folder.heartbeat.touch)
+
     def _publish(self, db: Database, request: RunRequest, result: RunResult, error: Failure | None = None) -> Outcome:
         assert self._reporter is not None
         if not self._reporter.close(self.order.lease_seconds):
@@ -111,16 +135,23 @@ class TrainingProcess:
         failpoint("before_publish")
         usage = resource.getrusage(resource.RUSAGE_SELF)
         logger.info("the process used %.1f s of CPU time", usage.ru_utime + usage.ru_stime)
-        deadline = monotonic() + self.order.lease_seconds
+        begin = monotonic()
         complete = request.evaluates is not None or request.inspects  # nothing was measured step by step
         while True:
             try:
                 if not complete:
                     measured = metrics_file(db, self.folder, request.job_id)
                     result, complete = replace(result, artifacts=[*result.artifacts, measured]), True
-                won = publish(db, self.order.home, request.job_id, self.order.attempt, result, error)
+                won = publish(db, self.order.home, request.job_id, self.order.attempt, result, error, self._uploads)
+            except StorageUnavailable as away:
+                if self._stop_asked.is_set():
+                    return self._outcome("stopped")
+                if monotonic() > begin + self.order.storage_wait_seconds:
+                    return self._outcome("failed", from_error(away)[0])
+                logger.warning("the artifacts are published as soon as the store is back: %s", away)
+                sleep(STORAGE_PAUSE)
             except SQLAlchemyError as outage:
-                if monotonic() > deadline:
+                if monotonic() > begin + self.order.lease_seconds:
                     return self._outcome("failed", DATABASE_LOST)
                 logger.warning("the artifacts are published as soon as the database is back: %r", outage)
                 sleep(min(1.0, self.order.lease_seconds / 10))

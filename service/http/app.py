@@ -123,7 +123,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         catalog=Catalog(settings, db, forkserver),
         forkserver=forkserver,
         predictor=PredictionQueue(settings, forkserver),
-        streams=Streams(db, settings.files),
+        streams=Streams(db, host_files),
         lengths=LengthMeasurer(db, forkserver),
         spectra=WeightSpectra(db, forkserver),
     )

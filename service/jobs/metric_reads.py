@@ -15,11 +15,13 @@ from service.shared.jobs import metrics_parquet
 from service.shared.jobs.metric_archive import MetricArchive, find_archive
 from service.shared.jobs.report_queries import after_seq
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 
+Files = Home | HostFiles
 Answer = TypeVar("Answer")
 
 
-def page(session: Session, files: Home, job: Job, after: int, limit: int, name: str | None) -> Sequence[MetricRow]:
+def page(session: Session, files: Files, job: Job, after: int, limit: int, name: str | None) -> Sequence[MetricRow]:
     """List the first rows after a sequence number, all or those with a value of this name."""
 
     def rows() -> Sequence[MetricRow]:
@@ -30,7 +32,7 @@ def page(session: Session, files: Home, job: Job, after: int, limit: int, name: 
     return _from_either(session, files, job, rows, lambda archive: archive.after(after, limit, name=name))
 
 
-def curve(session: Session, files: Home, job: Job, after: int, points: int, name: str | None) -> Sequence[MetricRow]:
+def curve(session: Session, files: Files, job: Job, after: int, points: int, name: str | None) -> Sequence[MetricRow]:
     """List at most so many rows after a sequence number, chosen for a plot."""
 
     def choose(archive: MetricArchive | None = None) -> Sequence[MetricRow]:
@@ -39,7 +41,7 @@ def curve(session: Session, files: Home, job: Job, after: int, points: int, name
     return _from_either(session, files, job, choose, choose)
 
 
-def export(session: Session, files: Home, job: Job) -> bytes:
+def export(session: Session, files: Files, job: Job) -> bytes:
     """Return all rows as a Parquet file."""
     file = BytesIO()
     if job.metrics_archived_at is None and metrics_parquet.write(session, job.id, file)["rows"]:
@@ -50,7 +52,7 @@ def export(session: Session, files: Home, job: Job) -> bytes:
 
 def _from_either(
     session: Session,
-    files: Home,
+    files: Files,
     job: Job,
     from_rows: Callable[[], Answer],
     from_archive: Callable[[MetricArchive], Answer],

@@ -12,6 +12,7 @@ from service.jobs.service import get
 from service.shared.database.tables import Checkpoint, Event, MetricRow, SubspaceMap
 from service.shared.errors import NotFound
 from service.shared.jobs.report_queries import after_seq
+from service.shared.storage.log_chunks import log_chunks, read_chunks
 
 
 def metrics(
@@ -19,7 +20,7 @@ def metrics(
 ) -> Page[MetricOut]:
     """List metrics after a sequence number: a page of them, or with `max_points` all, thinned."""
     with caller.db.read() as session:
-        job, files = get(session, caller, job_id), caller.settings.files
+        job, files = get(session, caller, job_id), caller.host_files
         if max_points is not None:
             found = metric_reads.curve(session, files, job, after, max_points, name)
         else:
@@ -32,7 +33,7 @@ def metrics(
 def parquet_file(caller: Caller, job_id: str) -> bytes:
     """Write all metrics so far to one Parquet file."""
     with caller.db.read() as session:
-        return metric_reads.export(session, caller.settings.files, get(session, caller, job_id))
+        return metric_reads.export(session, caller.host_files, get(session, caller, job_id))
 
 
 def events(caller: Caller, job_id: str, after: int, limit: int) -> Page[EventOut]:
@@ -83,6 +84,12 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
     """Read at most `limit` bytes of the training log from `offset`, by default its end."""
     with caller.db.read() as session:
         get(session, caller, job_id)
+        store = caller.host_files.store
+        chunks = [] if store is None else log_chunks(session, caller.settings.files, job_id)
+    if store is not None and chunks:
+        size = sum(chunk.size_bytes for chunk in chunks)
+        start = max(0, size - limit) if offset is None else min(offset, size)
+        return _piece(read_chunks(store, chunks, start, limit), start)
     path = caller.settings.files.job(job_id).log
     try:
         with path.open("rb") as file:
@@ -92,6 +99,10 @@ def log(caller: Caller, job_id: str, offset: int | None, limit: int) -> LogOut:
             data = file.read(limit)
     except FileNotFoundError:
         return LogOut(data="", offset=0, next=0)
+    return _piece(data, start)
+
+
+def _piece(data: bytes, start: int) -> LogOut:
     data = _whole_characters(data)
     return LogOut(data=data.decode(errors="replace"), offset=start, next=start + len(data))
 

@@ -102,7 +102,7 @@ def result_csv(caller: Caller, job: Job) -> bytes:
     after, more = 0, True
     while more:
         with caller.db.read() as session:
-            rows = metric_reads.page(session, caller.settings.files, job, after, METRICS, None)
+            rows = metric_reads.page(session, caller.host_files, job, after, METRICS, None)
         for row in rows:
             name, loss = ("valid_loss", "eval_loss") if row.kind == "eval" else ("train_loss", "loss")
             if row.values.get(loss) is not None:

@@ -111,7 +111,7 @@ def _newest(session: Session, caller: Caller, job: Job, last: int, count: int) -
     found: list[Event | MetricRow] = []
     while last > 0 and len(found) < count:
         first = max(0, last - count)
-        rows = between(session, caller.settings.files, job.id, first, last, count)
+        rows = between(session, caller.host_files, job.id, first, last, count)
         found += [row for row in reversed(rows) if isinstance(row, Event | MetricRow)]
         last = first
     return found[:count]

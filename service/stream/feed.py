@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.shared.database.engine import Database
 from service.shared.database.tables import TERMINAL
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 from service.stream import repository
 from service.stream.frames import END, HEARTBEAT, Frame, frame, state_frame
 
@@ -43,7 +44,7 @@ class Feed:
         changed: set, and replaced, at each change.
     """
 
-    def __init__(self, db: Database, files: Home, job_id: str, begin: int) -> None:
+    def __init__(self, db: Database, files: Home | HostFiles, job_id: str, begin: int) -> None:
         self._db, self._files, self._job_id = db, files, job_id
         self.begin = self.end = begin
         self._frames: deque[Frame] = deque()
@@ -122,7 +123,7 @@ class Feed:
 class Streams:
     """The feeds of one process, one per job with watchers."""
 
-    def __init__(self, db: Database, files: Home) -> None:
+    def __init__(self, db: Database, files: Home | HostFiles) -> None:
         self._db, self._files = db, files
         self._feeds: dict[str, Feed] = {}
         self._polling: dict[str, asyncio.Task[None]] = {}

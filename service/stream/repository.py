@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from service.shared.database.tables import Event, Job, MetricRow, SubspaceMap
 from service.shared.jobs.metric_archive import find_archive
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 
 Row = MetricRow | Event | SubspaceMap
 TABLES: tuple[type[Row], ...] = (MetricRow, Event, SubspaceMap)
@@ -21,7 +22,7 @@ def find(session: Session, job_id: str) -> Job | None:
     return session.get(Job, job_id)
 
 
-def between(session: Session, files: Home, job_id: str, after: int, last: int, limit: int) -> Sequence[Row]:
+def between(session: Session, files: Home | HostFiles, job_id: str, after: int, last: int, limit: int) -> Sequence[Row]:
     """Return the first `limit` rows with `after` < seq <= `last`.
 
     Read `last` from the job before: rows committed between the queries of the tables have higher numbers, and are left

@@ -49,7 +49,7 @@ def contents(rows: list[MetricRow]) -> list[tuple[Any, ...]]:
 
 def archive(service: Service, days: float = 30.0) -> None:
     times = {"seconds": 0.0, "pass_seconds": 60.0}
-    MetricsArchiver(service.db, service.settings.files, days, **times).round()
+    MetricsArchiver(service.db, service.settings.files, days, None, **times).round()
 
 
 def archived(service: Service, job_id: str) -> list[MetricRow] | None:

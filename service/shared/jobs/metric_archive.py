@@ -15,6 +15,7 @@ from service.shared.database.tables import Artifact, Job, MetricRow
 from service.shared.errors import NotFound
 from service.shared.jobs import metrics_parquet
 from service.shared.storage.home import Home
+from service.shared.storage.host_files import HostFiles
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -24,7 +25,7 @@ FIXED = ("seq", "kind", "step", "epoch", "time")  # columns of each row; the oth
 COUNTS = ("memory_bytes", "active_subspaces", "target_subspaces", "trainable_parameters")  # floats in the file
 
 
-def find_archive(session: Session, files: Home, job_id: str) -> MetricArchive | None:
+def find_archive(session: Session, files: Home | HostFiles, job_id: str) -> MetricArchive | None:
     """Return the archive of a job's metrics; None while they are rows of the database.
 
     Raises:

@@ -91,6 +91,11 @@ def for_sandbox(own: Mapping[str, str], folder: Path) -> dict[str, str]:
     }
 
 
+def for_store(own: Mapping[str, str]) -> dict[str, str]:
+    """Select the variables with address and credentials of a store of files; they are for no environment of a child."""
+    return {name: value for name, value in own.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+
+
 def _absolute(paths: str) -> str:
     """Drop relative paths, and empty ones such as `PYTHONPATH=$PYTHONPATH:/more` makes: Python takes them for the
     current folder even with -P, and a child's current folder holds what it was given to read.

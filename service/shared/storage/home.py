@@ -131,8 +131,12 @@ class Home:
 
     def dataset(self, dataset_id: str) -> list[Path]:
         """Return the files of a data set that exist."""
+        return [path for path in self.dataset_paths(dataset_id) if path.exists()]
+
+    def dataset_paths(self, dataset_id: str) -> list[Path]:
+        """Return where the files of a data set may be."""
         named = (self.dataset_rows, self.dataset_hashes, self.dataset_original, self.dataset_images)
-        return [path for path in (name(dataset_id) for name in named) if path.exists()]
+        return [name(dataset_id) for name in named]
 
     def dataset_partial(self, dataset_id: str) -> Path:
         """Return the folder in which an uploaded data set is read."""

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +94,10 @@ class HostFiles:
         """Return the local paths of a data set's rows and images; the latter need not exist. See `local`."""
         return self.local(self._home.dataset_rows(dataset_id)), self.local(self._home.dataset_images(dataset_id))
 
+    def resolve(self, name: str) -> Path:
+        """Return the local path of a file named in a row. See `local`."""
+        return self.local(self._home.resolve(name))
+
     def local_all(self, paths: Iterable[Path]) -> None:
         """Make sure that files are here and whole, several at a time; see `local`."""
         if self.store is None:
@@ -167,13 +171,13 @@ class HostFiles:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def put(self, path: Path, prefix: str) -> StoredContent | None:
+    def put(self, path: Path, prefix: str, alive: Callable[[], object] = lambda: None) -> StoredContent | None:
         """Write a file or folder to the store; nothing is visible there until `record`. None without a store.
 
         Raises:
             StorageUnavailable: nothing was written that anybody sees.
         """
-        return None if self.store is None else self.store.put(path, prefix)
+        return None if self.store is None else self.store.put(path, prefix, alive)
 
     def record(self, session: Session, path: Path, content: StoredContent | None, owner: str) -> None:
         """Make what `put` wrote visible under the name of a local file, in the transaction of its owner's row."""

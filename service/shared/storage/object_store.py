@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -69,8 +69,11 @@ class ObjectStore:
         self._folder = _folder(url)
         self._store = _opened(url, self._folder)
 
-    def put(self, path: Path, prefix: str) -> StoredContent:
+    def put(self, path: Path, prefix: str, alive: Callable[[], object] = lambda: None) -> StoredContent:
         """Write a file or folder under a key that nothing had before; return the key and the sha256 of what was sent.
+
+        Args:
+            alive: called for each piece that is sent.
 
         Raises:
             StorageUnavailable: nothing is visible under the key.
@@ -81,6 +84,7 @@ class ObjectStore:
         def hashed() -> Iterator[bytes]:
             for piece in pieces(path):
                 digest.update(piece)
+                alive()
                 yield piece
 
         try:

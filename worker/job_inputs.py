@@ -1,0 +1,69 @@
+"""Fetch what an attempt needs and its host lacks: data sets, adapters, a base model, and the job's checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from sqlalchemy import select
+
+from adamss_core.training.request import RunRequest
+from service.shared.database.engine import Database
+from service.shared.database.tables import Job, StoredFile
+from service.shared.datasets import dataset_ids
+from service.shared.storage.home import Home, JobFolder
+from service.shared.storage.host_files import HostFiles
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_inputs(files: HostFiles, home: Home, db: Database, job: Job, request: RunRequest) -> None:
+    """Make sure that everything an attempt reads is on this host, whole; nothing is done without a store.
+
+    Raises:
+        StorageUnavailable, StoredFileGone, StoredFileDamaged: something is not here, and cannot be fetched.
+    """
+    if files.store is None:
+        return
+    block = (job.resolved.get("spec") or job.spec)["dataset"]
+    paths = [path for one in dataset_ids(block) for path in (home.dataset_rows(one), home.dataset_images(one))]
+    evaluated = None if request.evaluates is None else request.evaluates.archive
+    paths += [path for path in (request.init_from, evaluated) if path is not None]
+    folder = home.job(job.id)
+    checkpoints = _stored(db, home, job.id, folder.checkpoints)
+    if not _continues(folder, job.attempt):
+        _remove_unknown(folder, checkpoints)
+    files.local_all([*paths, *checkpoints, *model_files(db, home, request.spec.base_model)])
+
+
+def model_files(db: Database, home: Home, name: str) -> list[Path]:
+    """Return the local paths of a base model's files that the store has."""
+    return _stored(db, home, model_owner(name), home.model(name))
+
+
+def model_owner(name: str) -> str:
+    """Return the owner of a base model's files in their rows."""
+    return f"models/{name}"
+
+
+def _stored(db: Database, home: Home, owner: str, folder: Path) -> list[Path]:
+    with db.read() as session:
+        names = session.scalars(select(StoredFile.name).where(StoredFile.owner == owner)).all()
+    return [path for path in map(home.resolve, names) if path.is_relative_to(folder)]
+
+
+def _continues(folder: JobFolder, attempt: int) -> bool:
+    """Return whether the attempt before this one ran on this host, as far as it came to a step."""
+    try:
+        return int(folder.step.read_text().split()[0]) == attempt - 1
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _remove_unknown(folder: JobFolder, known: list[Path]) -> None:
+    """Remove checkpoints that another host has not resumed from: the job has taken another way since."""
+    for path in folder.checkpoints.glob("*"):
+        if path not in known:
+            logger.info("removing %s: the job has run elsewhere since", path)
+            shutil.rmtree(path, ignore_errors=True)
