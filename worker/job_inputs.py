@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from adamss_core.training.request import RunRequest
+from adamss_core.training.request import KeptCheckpoint, RunRequest
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, StoredFile
 from service.shared.datasets import dataset_ids
@@ -28,23 +28,20 @@ def fetch_inputs(files: HostFiles, home: Home, db: Database, job: Job, request: 
         return
     block = (job.resolved.get("spec") or job.spec)["dataset"]
     paths = [path for one in dataset_ids(block) for path in (home.dataset_rows(one), home.dataset_images(one))]
-    evaluated = None if request.evaluates is None else request.evaluates.archive
-    paths += [path for path in (request.init_from, evaluated) if path is not None]
+    paths += _models(request)
     folder = home.job(job.id)
     checkpoints = _stored(db, home, job.id, folder.checkpoints)
     if not _continues(folder, job.attempt):
         _remove_unknown(folder, checkpoints)
-    files.local_all([*paths, *checkpoints, *model_files(db, home, request.spec.base_model)])
+    files.local_all([*paths, *checkpoints])
 
 
-def model_files(db: Database, home: Home, name: str) -> list[Path]:
-    """Return the local paths of a base model's files that the store has."""
-    return _stored(db, home, model_owner(name), home.model(name))
-
-
-def model_owner(name: str) -> str:
-    """Return the owner of a base model's files in their rows."""
-    return f"models/{name}"
+def _models(request: RunRequest) -> list[Path]:
+    """Return what the run loads: a base model that is a folder, and an adapter or checkpoint of another job."""
+    start = request.init_from.folder if isinstance(request.init_from, KeptCheckpoint) else request.init_from
+    evaluated = None if request.evaluates is None else request.evaluates.archive
+    base = Path(request.model) if Path(request.model).is_absolute() else None
+    return [path for path in (start, evaluated, base) if path is not None]
 
 
 def _stored(db: Database, home: Home, owner: str, folder: Path) -> list[Path]:
