@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adamss_core.spec.job import StartingPoint
 from adamss_core.training.request import KeptCheckpoint, PublishedModel, RunRequest
-from service.shared.added_models import model_folder
+from service.shared.added_models import added_folder
 from service.shared.database.engine import Database
 from service.shared.database.tables import Artifact, Checkpoint, Job
 from service.shared.jobs.job_queries import model_artifact
@@ -30,7 +30,9 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
     held_out = spec.dataset.eval
     train_file, *more = (files.dataset_rows(one.id) for one in spec.dataset.training_sets)
     with db.read() as session:
-        local = model_folder(session, files, job.project_id, spec.base_model)
+        added = added_folder(session, files, job.project_id, spec.base_model)
+    local = added or files.model(spec.base_model)
+    is_folder = added is not None or local.is_dir()
     return RunRequest(
         job_id=job.id,
         spec=spec,
@@ -39,8 +41,8 @@ def build_request(db: Database, job: Job, settings: Settings) -> RunRequest:
         eval_file=files.dataset_rows(held_out) if held_out else None,
         # A folder wins over the hub. A name without organisation is a folder even if that is missing: the run then
         # fails and says so, instead of fetching another model of that name.
-        model=str(local) if local.is_dir() or "/" not in spec.base_model else spec.base_model,
-        revision=None if local.is_dir() else spec.revision,
+        model=str(local) if is_folder or "/" not in spec.base_model else spec.base_model,
+        revision=None if is_folder else spec.revision,
         folder=files.job(job.id).path,
         cache=files.decompositions,
         keep_checkpoints=settings.keep_checkpoints,

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from adamss_core.spec import ModelFacts
 from adamss_core.spec.job import MODEL_NAME
 from adamss_core.spec.tasks import find_record
 from adamss_core.spec.vocabulary import tokens_without_row
-from service.base_models import inspection, repository
+from service.base_models import inspection
+from service.base_models.placing import place
 from service.base_models.receiving import RECEIVING, Received, receive
 from service.base_models.schemas import ModelDetailOut
-from service.base_models.service import folder_version
 from service.http.context import Caller
 from service.projects.service import check_storage
 from service.shared.added_models import find_added
@@ -25,7 +26,7 @@ from service.shared.database.tables import AddedModel, Json, ModelStatus, now
 from service.shared.errors import Conflict, InvalidRequest
 from service.shared.ids import new_id
 from service.shared.processes.forkserver import ForkServer
-from service.shared.storage.model_folder import CONTENT, digest_of, partial_folder, place_model, remove_model
+from service.shared.storage.model_folder import CONTENT, digest_of, partial_folder
 
 RESERVED = "spectrum"  # the address of a model's spectrum ends with it
 
@@ -143,18 +144,18 @@ def _store(caller: Caller, model_id: str, name: str, received: Received, folder:
         sha256=digest,
         created_at=now(),
     )
-    files = caller.settings.files
-    placed = place_model(files, model_id)
+
+    def insert(session: Session) -> bool:
+        check_storage(session, caller.settings, caller.project_id, size)
+        session.add(row)
+        return True
+
     try:
-        with caller.db.write() as session:
-            check_storage(session, caller.settings, caller.project_id, size)
-            repository.keep(session, name, folder_version(placed), facts)
-            session.add(row)
-    except BaseException as error:
-        remove_model(files, model_id)
-        if isinstance(error, IntegrityError) and (same := _same(caller, name, digest)) is not None:
-            return same, False  # another upload of the same model was quicker
-        raise
+        place(caller, model_id, name, digest, facts, insert)
+    except IntegrityError:
+        if (same := _same(caller, name, digest)) is None:
+            raise
+        return same, False  # another upload of the same model was quicker
     return caller.catalog.show(name).model_copy(update={"left_out": received.left_out}), True
 
 

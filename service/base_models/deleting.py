@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.http.context import Caller
 from service.shared.added_models import find_added, finished_users, unfinished_users
-from service.shared.database.tables import now
+from service.shared.database.tables import StoredFile, now
 from service.shared.errors import Conflict, quoted_names
 from service.shared.storage.model_folder import remove_model
 
@@ -36,6 +36,8 @@ def delete_model(caller: Caller, name: str, *, force: bool) -> None:
                     param="force",
                 )
             added.deleted_at = now()
+            place = caller.settings.files.added_model(added.id)
+            keys = caller.host_files.forget(session, StoredFile.name == caller.settings.files.relative(place))
     if added is None:
         caller.catalog.show(name)  # raises NotFound, unless the name is the operator's
         raise Conflict(
@@ -43,3 +45,4 @@ def delete_model(caller: Caller, name: str, *, force: bool) -> None:
             code="operators_model",
         )
     remove_model(caller.settings.files, added.id)
+    caller.host_files.discard(keys)

@@ -13,13 +13,15 @@ from threading import Event, Thread
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from adamss_core.fileio.walk import files_below
 from service.base_models import repository
 from service.base_models.adding import check_name, check_operators, checked_facts, taken
 from service.base_models.hub_child import STOP
+from service.base_models.placing import place
 from service.base_models.schemas import HubModelIn, ModelDetailOut
-from service.base_models.service import BEAT_SECONDS, folder_version
+from service.base_models.service import BEAT_SECONDS
 from service.http.context import Caller
 from service.projects.service import check_storage
 from service.shared.added_models import find_added
@@ -35,8 +37,6 @@ from service.shared.storage.model_folder import (
     CONTENT,
     digest_of,
     partial_folder,
-    place_model,
-    remove_model,
 )
 
 logger = logging.getLogger(__name__)
@@ -125,15 +125,14 @@ class Fetch:
 
     def _complete(self, answer: dict[str, Any]) -> None:
         facts = checked_facts(self._caller.forkserver, self._folder / CONTENT, self._name, "hub_id")
-        files, home = answer["files"], self._caller.settings.files
+        files, digest = answer["files"], digest_of(answer["files"])
         size = sum(file["size_bytes"] for file in files.values())
-        placed = place_model(home, self._id)
-        values = {"status": ModelStatus.READY, "files": files, "sha256": digest_of(files), "size_bytes": size}
-        with self._caller.db.write() as session:
-            repository.keep(session, self._name, folder_version(placed), facts)
-            is_wanted = repository.change_fetched(session, self._id, done_bytes=size, **values)
-        if not is_wanted:
-            remove_model(home, self._id)
+        values = {"status": ModelStatus.READY, "files": files, "sha256": digest, "size_bytes": size, "done_bytes": size}
+
+        def change(session: Session) -> bool:
+            return repository.change_fetched(session, self._id, **values)
+
+        place(self._caller, self._id, self._name, digest, facts, change)
 
     def _beat(self) -> None:
         """Report progress until the fetch ends; end its process once the model was deleted."""

@@ -27,6 +27,7 @@ from service.shared.database.tables import AddedModel, Json, ModelStatus, now
 from service.shared.errors import InvalidRequest, NotFound, ServiceError, quoted_names
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
+from service.shared.storage.host_files import HostFiles
 
 CONFIG = "config.json"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # config and tokenizer: the sources of facts
@@ -38,8 +39,8 @@ INTERRUPTED = timedelta(seconds=90)  # without a report
 class Catalog:
     """The base models: folders in the models folder, and hub ids if allowed."""
 
-    def __init__(self, settings: Settings, db: Database, forkserver: ForkServer) -> None:
-        self._settings, self._db, self._forkserver = settings, db, forkserver
+    def __init__(self, settings: Settings, db: Database, forkserver: ForkServer, host_files: HostFiles) -> None:
+        self._settings, self._db, self._forkserver, self._host_files = settings, db, forkserver, host_files
         self._lock = Lock()
         self._locks: dict[tuple[str, str], Lock] = {}
         self._project_id: str | None = None
@@ -72,7 +73,7 @@ class Catalog:
             NotFound: no such model is here.
         """
         added = self.find_added(name)
-        if added is None and self.folder(name) is None:
+        if added is None and not self.is_known(name):
             raise NotFound(f"There is no model '{name[:200]}' here. {self._available()}", code="model_not_found")
         files = {} if added is None else added.files
         return ModelDetailOut(
@@ -91,7 +92,7 @@ class Catalog:
         added = self.find_added(name)
         if added is not None:
             _check_added(added, revision)
-        folder = self.folder(name)
+        folder = self._path(name)
         if folder is None:
             self._require_hub(name)
             return ModelFacts.model_validate(self._inspected(name, revision or MAIN, name, revision, local=False))
@@ -101,11 +102,33 @@ class Catalog:
                 code="invalid_field",
                 param="revision",
             )
-        version = _readable_version(name, folder)
+        version = self.version(name)
         return ModelFacts.model_validate(self._inspected(name, version, str(folder), None, local=True))
 
     def folder(self, name: str) -> Path | None:
-        """Return the folder of a model, or None; a folder takes precedence over a hub model of its name."""
+        """Return the folder of a model, fetched from the store if this host lacks it, or None.
+
+        A folder takes precedence over a hub model of its name.
+
+        Raises:
+            StorageUnavailable, StoredFileGone, StoredFileDamaged: it is not on this host, and cannot be fetched.
+        """
+        path = self._path(name)
+        return None if path is None else self._host_files.local(path)
+
+    def is_known(self, name: str) -> bool:
+        """Return whether a model is a folder, on this host or in the store."""
+        return self._path(name) is not None
+
+    def version(self, name: str) -> str:
+        """Return the version of a model's files, by which facts about them are kept; equal on every host."""
+        if (added := self.find_added(name)) is not None and added.sha256 is not None:
+            return added.sha256
+        path = self._path(name)
+        return MAIN if path is None else _readable_version(name, path)
+
+    def _path(self, name: str) -> Path | None:
+        """Return the place of a model's folder, whether or not this host has it, or None."""
         if not re.fullmatch(MODEL_NAME, name):
             return None
         if (added := self.find_added(name)) is not None:
@@ -147,7 +170,7 @@ class Catalog:
 
     def require(self, name: str) -> None:
         """Raise InvalidRequest unless a model is here or may come from the hub."""
-        if self.folder(name) is None:
+        if not self.is_known(name):
             self._require_hub(name)
 
     def _require_hub(self, name: str) -> None:
@@ -183,6 +206,8 @@ class Catalog:
                 known = repository.find(session, name, version)
             if known is None or known.get("format") != facts_format():
                 try:
+                    if local:
+                        self._host_files.local(Path(model))
                     known = inspection.inspect(self._forkserver, model, revision, local=local)
                 except InvalidRequest as error:
                     if not local:  # not stored: the hub may have the model at the next try
@@ -195,11 +220,11 @@ class Catalog:
         return known
 
     def _describe(self, name: str, added: AddedModel | None) -> ModelOut:
-        known = _of_folder(self.folder(name)) if added is None else self._of_row(added)
+        known = _of_folder(self._path(name)) if added is None else self._of_row(added)
         try:
             facts = self.facts(name, None)
         except ServiceError as error:
-            return ModelOut(name=name, model_type=_model_type(self.folder(name)), problem=error.message, **known)
+            return ModelOut(name=name, model_type=_model_type(self._path(name)), problem=error.message, **known)
         problem = tokens_without_row(name, facts.token_ids, facts.embedding_rows)
         return ModelOut(
             name=name,

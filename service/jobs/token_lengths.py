@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from adamss_core.spec import JobSpec, Lengths, record_of
 from adamss_core.spec.lengths import UNKNOWN, joined_lengths, lengths_of_characters
-from service.base_models.service import MAIN, folder_version
+from service.base_models.service import MAIN
 from service.http.context import Caller
 from service.jobs import repository
 from service.shared.database.engine import Database
@@ -107,8 +107,8 @@ def _lengths_of(caller: Caller, spec: JobSpec, dataset: Dataset) -> tuple[Length
 
 
 def _key(caller: Caller, spec: JobSpec, dataset_id: str) -> LengthKey:
-    folder = caller.catalog.folder(spec.base_model)
-    revision = folder_version(folder) if folder is not None else spec.revision or MAIN
+    is_folder = caller.catalog.is_known(spec.base_model)
+    revision = caller.catalog.version(spec.base_model) if is_folder else spec.revision or MAIN
     columns = spec.model_dump_json(include={"task": True, "problem_type": True, "dataset": _columns(spec)})
     return LengthKey(dataset_id, spec.base_model, revision, hashlib.sha256(columns.encode()).hexdigest())
 

@@ -110,7 +110,7 @@ def unknown(name: str) -> NotFound:
 
 
 def _is_base(caller: Caller, name: str) -> bool:
-    return name in caller.settings.openai_models or caller.catalog.folder(name) is not None
+    return name in caller.settings.openai_models or caller.catalog.is_known(name)
 
 
 def _not_deletable(reason: str) -> BadRequest:
@@ -129,5 +129,8 @@ def _render(job: Job, project: str, step: int | None = None) -> OpenAIModel:
 
 
 def _base(caller: Caller, name: str) -> OpenAIModel:
-    folder = caller.catalog.folder(caller.settings.openai_models.get(name, name))
+    real = caller.settings.openai_models.get(name, name)
+    if (added := caller.catalog.find_added(real)) is not None:
+        return OpenAIModel(id=name, created=unix(added.created_at), owned_by=OWNER)
+    folder = caller.catalog.folder(real)
     return OpenAIModel(id=name, created=0 if folder is None else int(folder.stat().st_mtime), owned_by=OWNER)

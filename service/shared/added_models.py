@@ -21,10 +21,10 @@ def find_added(session: Session, project_id: str, name: str, *, lock: bool = Fal
     return session.execute(statement.with_for_update() if lock else statement).scalar_one_or_none()
 
 
-def model_folder(session: Session, files: Home, project_id: str, name: str) -> Path:
-    """Return the folder that a name stands for in a project: of its own model, else of the operator's."""
+def added_folder(session: Session, files: Home, project_id: str, name: str) -> Path | None:
+    """Return the folder of the model that a project has added under a name, also on a host that lacks it; or None."""
     added = find_added(session, project_id, name)
-    return files.model(name) if added is None or added.status != ModelStatus.READY else files.added_model(added.id)
+    return files.added_model(added.id) if added is not None and added.status == ModelStatus.READY else None
 
 
 def unfinished_users(session: Session, project_id: str, name: str) -> list[str]:

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from adamss_core.spec import JobSpec, ModelFacts, SpecProblem
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.spectrum_report import MOST_R, ROWS
-from service.base_models.service import MAIN, folder_version
 from service.datasets import repository as datasets
 from service.http.context import Caller
 from service.jobs.planning import plan_job, refusal, resolve
@@ -101,8 +100,7 @@ def _facts(caller: Caller, name: str) -> ModelFacts:
 
 
 def _version(caller: Caller, name: str) -> str:
-    folder = caller.catalog.folder(name)
-    return MAIN if folder is None else folder_version(folder)
+    return caller.catalog.version(name)
 
 
 def _key(name: str, version: str, spec: JobSpec | None = None) -> str:

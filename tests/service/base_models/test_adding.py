@@ -345,6 +345,34 @@ def test_submit_after_a_deletion_is_refused(service: Service, files: Files, monk
     assert (answer.status_code, error_of(answer.json())["code"]) == (422, "unknown_model")
 
 
+def test_host_that_lacks_the_model_fetches_it_from_the_store(settings: Settings, files: Files, tmp_path: Path) -> None:
+    """Added at one host, known at the other without a byte of it, fetched whole once it is read, deleted for both.
+
+    Seen to fail: without `record` in `place`, the other host misses the folder.
+    """
+    first = settings.model_copy(update={"storage_url": f"file://{tmp_path}/shared"})
+    with running(first) as own:
+        second = first.model_copy(update={"home": tmp_path / "b", "database_url": first.resolved_database_url})
+        second.resolved_home.mkdir()
+        second.files.api_key.write_text(first.files.api_key.read_text())
+        with running(second) as other:
+            assert add(own, tar_of(files), "org/mine").status_code == 201
+            assert other.client.get("/models/org/mine").json()["problem"] is None
+            job = other.submit(base_model="org/mine")
+            with other.db.read() as session:
+                request = build_request(other.db, session.get_one(Job, job["id"]), second)
+            folder = Path(request.model)
+            assert folder.parent == second.files.added_models
+            assert not folder.exists()
+            assert files_of(other.context.host_files.local(folder)) == files
+            (folder / "config.json").write_text("{}")
+            assert files_of(other.context.host_files.local(folder, verify=True)) == files
+            other.client.post(f"/jobs/{job['id']}/cancel")
+            assert other.client.delete("/models/org/mine").status_code == 204
+            assert not folder.exists()
+            assert [path for path in (tmp_path / "shared").rglob("*model_*") if path.is_file()] == []
+
+
 def test_form_is_refused_with_the_way_to_send_it(empty: Service, files: Files) -> None:
     answer = empty.client.post("/models", params={"name": "mine"}, files={"file": ("model.tar", tar_of(files))})
     error = error_of(answer.json())

@@ -20,6 +20,7 @@ from service.shared.database.tables import InspectedModel, now
 from service.shared.errors import Unavailable
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
+from service.shared.storage.host_files import open_host_files
 from service.shared.storage.pairing import open_database
 from tests.processes import FORKSERVER, Scripted
 from tests.service.support import MODEL, Service, copy_model, rows, running
@@ -165,7 +166,7 @@ def test_two_api_processes_that_inspect_a_model_at_once(
     monkeypatch.setattr(repository, "keep", keep)
     settings = settings.model_copy(update={"database_url": postgres_url})
     databases = [open_database(settings) for _ in range(2)]
-    catalogs = [Catalog(settings, db, FORKSERVER) for db in databases]
+    catalogs = [Catalog(settings, db, FORKSERVER, open_host_files(settings, db)) for db in databases]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda catalog: catalog.facts(MODEL, None), catalogs))
     assert found[0] == found[1]
