@@ -17,7 +17,19 @@ ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAPERS = [*GUIDES, ROOT / "docs" / "decisions" / "README.md", *DECISIONS]
-TOP = {"adamss_core", "service", "worker", "migrations", "benchmarks", "examples", "tests", "docs", ".ci", ".github"}
+TOP = {
+    "adamss_core",
+    "service",
+    "worker",
+    "migrations",
+    "benchmarks",
+    "examples",
+    "tests",
+    "docs",
+    "deploy",
+    ".ci",
+    ".github",
+}
 MODULES = [path.relative_to(ROOT).as_posix() for name in sorted(TOP) for path in (ROOT / name).rglob("*.py")]
 
 
