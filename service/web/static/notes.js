@@ -33,9 +33,11 @@ function Form({ job, close, done }) {
     }
   };
   return html`<form class="card" onSubmit=${send} aria-label="What is written on the job">
-    <label>Name <input name="name" required maxlength="120" defaultValue=${job.name} /></label>
-    <label>Tags, with commas between them <input name="tags" defaultValue=${(job.tags ?? []).join(", ")} /></label>
-    <label>Group <input name="group" maxlength="120" defaultValue=${job.group ?? ""} /></label>
+    <div class="row">
+      <label>Name <input name="name" required maxlength="120" defaultValue=${job.name} /></label>
+      <label>Tags, with commas between them <input name="tags" defaultValue=${(job.tags ?? []).join(", ")} /></label>
+      <label>Group <input name="group" maxlength="120" defaultValue=${job.group ?? ""} /></label>
+    </div>
     <label>Notes <textarea name="notes" rows="4" maxlength="10000" defaultValue=${job.notes ?? ""}></textarea></label>
     <p class="row"><button class="primary" disabled=${busy}>Save</button> <button type="button" onClick=${close}>Close</button></p>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
