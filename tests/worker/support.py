@@ -25,6 +25,7 @@ from tests.databases import make_database
 FAKE_CORE = Path(__file__).with_name("fake_core")
 DATASET = "ds_aaaaaaaaaaaaaaaaaaaa"
 PROJECT = "proj_test"
+PATIENCE = 60.0  # seconds after which a test fails; a busy machine takes a third of it
 
 
 def scaled_settings(home: Path, **fields: Any) -> Settings:
@@ -141,7 +142,7 @@ class Service:
             process.wait()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Polls, as what is awaited happens in another process."""
     deadline = monotonic() + seconds
     while not holds():
@@ -149,7 +150,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
         sleep(0.02)
 
 
-def wait_for(service: Service, job_id: str, *statuses: JobStatus, seconds: float = 20.0) -> Job:
+def wait_for(service: Service, job_id: str, *statuses: JobStatus, seconds: float = PATIENCE) -> Job:
     wait_until(lambda: service.job(job_id).status in statuses, seconds)
     return service.job(job_id)
 
@@ -166,6 +167,6 @@ def is_alive(pid: int) -> bool:
     return process_state(pid) not in "ZX"
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = 30.0) -> int:
+def stop(process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(seconds)

@@ -40,7 +40,7 @@ def test_the_next_pass_waits_for_its_time_whoever_makes_it(db: Database) -> None
     first.end()
     assert not first.take()
     assert not second.take()
-    wait_until(second.take, seconds=10)
+    wait_until(second.take)
     second.end()
     assert not first.take()
 

@@ -134,7 +134,7 @@ CRASHES = {
 def test_a_run_that_crashes_fails_with_words_and_the_queue_flows_on(service: Service) -> None:
     job_ids = {name: service.add_job(name) for name in CRASHES}
     with service.worker(ADAMSS_WORKER_CONCURRENCY="2"):
-        jobs = {name: wait_for(service, job_id, JobStatus.FAILED, seconds=40) for name, job_id in job_ids.items()}
+        jobs = {name: wait_for(service, job_id, JobStatus.FAILED) for name, job_id in job_ids.items()}
         wait_for(service, service.add_job("steps=2"), JobStatus.SUCCEEDED)
     for name, job in jobs.items():
         code, words = CRASHES[name]
@@ -181,10 +181,10 @@ def test_cancel_and_pause_of_running_jobs(service: Service) -> None:
         pids = [service.trainer_pid(job_id) for job_id in (cancelled, paused)]
         service.set_status(cancelled, JobStatus.CANCELLING)
         service.set_status(paused, JobStatus.PAUSING)
-        job = wait_for(service, cancelled, JobStatus.CANCELLED, seconds=10)
+        job = wait_for(service, cancelled, JobStatus.CANCELLED)
         assert job.failures == 0
         assert len(service.metrics(cancelled)) >= job.step > 0
-        job = wait_for(service, paused, JobStatus.PAUSED, seconds=10)
+        job = wait_for(service, paused, JobStatus.PAUSED)
         assert service.checkpoints(paused)[-1].step >= job.step > 0
         assert not any(is_alive(pid) for pid in pids)
 
@@ -249,7 +249,7 @@ def test_killed_worker_takes_its_training_process_along_and_another_finishes(ser
         wait_until(lambda: service.job(job_id).step > 10)
         pid = service.trainer_pid(job_id)
         first.kill()
-        wait_until(lambda: not is_alive(pid), seconds=2)
+        wait_until(lambda: not is_alive(pid), seconds=10)
     with service.worker():
         job = wait_for(service, job_id, JobStatus.SUCCEEDED)
     assert (job.attempt, job.failures) == (2, 1)

@@ -97,7 +97,7 @@ def test_a_stale_attempt_shows_no_result(service: Service, job: Job) -> None:
 
 def test_rows_are_at_most_an_interval_old(service: Service, job: Job, reporter: BufferedReporter) -> None:
     metric(reporter, 1)
-    wait_until(lambda: len(service.metrics(job.id)) == 1, seconds=5)
+    wait_until(lambda: len(service.metrics(job.id)) == 1)
 
 
 def test_calls_return_while_the_database_is_locked(service: Service, job: Job, reporter: BufferedReporter) -> None:
@@ -236,17 +236,17 @@ def test_outage_longer_than_the_lease_ends_the_run(service: Service, job: Job) -
     with service.db.engine.begin() as connection:
         connection.exec_driver_sql("alter table metrics rename to elsewhere")
     metric(reporter, 1)
-    wait_until(reporter.stop_requested, seconds=5)
+    wait_until(reporter.stop_requested)
     assert reporter.database_lost.is_set()
     assert not reporter.close(0.2)
 
 
 def test_signs_of_life_come_with_progress_only(service: Service, job: Job, reporter: BufferedReporter) -> None:
     alive = service.settings.files.job(job.id).heartbeat
-    wait_until(alive.exists, seconds=5)
+    wait_until(alive.exists)
     written = alive.stat().st_mtime_ns
     reporter.stop_requested()
-    wait_until(lambda: alive.stat().st_mtime_ns > written, seconds=5)
+    wait_until(lambda: alive.stat().st_mtime_ns > written)
 
 
 def test_readers_after_a_number_miss_no_row(service: Service, job: Job, reporter: BufferedReporter) -> None:
