@@ -61,8 +61,9 @@ class TokenClassification(TaskRecord):
             task=NAME,
             dataset={"tokens": "tokens", "tags": "tags"},
             adamss=ENCODER_ADAMSS,
-            training=ENCODER_TRAINING,
-            reason="Not measured on a task of its own: the values that were measured for the classification of texts.",
+            training=ENCODER_TRAINING | {"learning_rate": 2e-2},
+            reason="Measured with `make bench-rates` (MiniLM tags words that begin with a capital, 1,500 tweets, two "
+            "epochs, one seed): F1 of 67.9, 72.6 and 72.3 at 0.01, 0.02 and 0.04, and at best 72.2 with LoRA r=1.",
         ),
     )
 
