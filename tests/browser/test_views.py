@@ -195,6 +195,29 @@ def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str,
     assert page.evaluate(TURNS) == []
 
 
+def test_checkpoint_is_tried_and_published(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
+    """The conversation asks the chosen checkpoint; its button makes a job, whose page opens."""
+    asked: list[Any] = []
+    tab.page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.url.endswith("/predict") else None)
+    tab.open(f"/jobs/{chat_job['id']}")
+    page = tab.page
+    with up.client() as client:
+        step = client.checkpoints(chat_job["id"])[0]["step"]
+    page.locator("#try-model").select_option(str(step))
+    page.fill("#try-text", "What colour is sky?")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_selector(".chat li.assistant")
+    assert asked[-1]["checkpoint"] == step
+    page.get_by_role("button", name=f"Publish the checkpoint of step {step}").click()
+    page.wait_for_selector(f"h1:has-text('at step {step}')")
+    made = page.locator("main[data-job]").get_attribute("data-job")
+    assert made is not None
+    with up.client() as client:
+        assert client.get_job(made)["resolved"]["publishes"] == {"job": chat_job["id"], "step": step}
+        client.wait(made, timeout=SECONDS)
+        client.delete_job(made)
+
+
 def test_chat_job_shows_what_was_written_before_training(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{chat_job['id']}")
     page = tab.page

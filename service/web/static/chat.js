@@ -1,6 +1,7 @@
 // A conversation with a trained model: each request carries the whole conversation.
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { post } from "./api.js";
+import { chosen, ModelChoice } from "./checkpoints.js";
 import { partsOf } from "./tasks.js";
 
 const WHO = { user: "You", assistant: "Model" };
@@ -9,6 +10,7 @@ export function Chat({ job, task }) {
   const [messages, setMessages] = useState([]);
   const [draft, setDraft] = useState("");
   const [beside, setBeside] = useState({ system: "", tools: "" });
+  const [step, setStep] = useState(null);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
   const hasTools = Boolean(job.resolved.spec.dataset.tools); // the job was trained on a column of them
@@ -27,7 +29,7 @@ export function Chat({ job, task }) {
       const system = beside.system.trim() ? [{ role: "system", content: beside.system }] : [];
       const input = { messages: [...system, ...sent.map(({ role, content }) => ({ role, content }))] };
       if (beside.tools.trim()) input.tools = beside.tools;
-      const { data } = await post(`/jobs/${job.id}/predict`, { inputs: [input] });
+      const { data } = await post(`/jobs/${job.id}/predict`, { inputs: [input], ...chosen(step) });
       if (conversation !== current.current) return;
       setMessages([...sent, { role: "assistant", content: partsOf(task, data[0])[0].text, cut: data[0].ended === false ? data[0].tokens : null }]);
       setDraft("");
@@ -58,6 +60,7 @@ export function Chat({ job, task }) {
             <span class="content">${content || "(empty)"}</span>${cut ? html` <span class="muted">truncated after ${cut} tokens</span>` : null}</li>`,
         )}
       </ol>
+      <${ModelChoice} job=${job} step=${step} set=${setStep} />
       <details><summary>System message${hasTools ? " and tools" : ""}</summary>
         <label>System message <textarea id="try-system" value=${beside.system} onInput=${(event) => setBeside({ ...beside, system: event.target.value })}></textarea></label>
         ${hasTools ? html`<label>Tools, a JSON list of functions <textarea id="try-tools" value=${beside.tools} onInput=${(event) => setBeside({ ...beside, tools: event.target.value })}></textarea></label>` : null}

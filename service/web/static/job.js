@@ -1,10 +1,11 @@
 // View of one job.
 import { html, useEffect, useState } from "./lib.js";
-import { all, get, orNull, post } from "./api.js";
+import { get, orNull } from "./api.js";
 import { bytes, cell, duration, elements, number, when, words } from "./format.js";
 import { Chart, points } from "./charts.js";
-import { ENDED, useEvery, useJob } from "./live.js";
+import { ENDED, useEvery, useJob, useList } from "./live.js";
 import { Pruning } from "./asa.js";
+import { Checkpoints } from "./checkpoints.js";
 import { Actions, best, status } from "./jobs.js";
 import { Contenders } from "./contenders.js";
 import { Notes } from "./notes.js";
@@ -193,14 +194,6 @@ function Curves({ job, rows }) {
   </div>`;
 }
 
-// Lists beyond the stream, polled while the job runs.
-function useList(job, path) {
-  const [entries, setEntries] = useState([]);
-  const ended = ENDED.includes(job.status);
-  useEvery(ended ? 3600 : 5, async () => setEntries((await orNull(all(`/jobs/${job.id}/${path}`))) ?? []), [job.id, job.status]);
-  return entries;
-}
-
 function Artifacts({ job }) {
   const entries = useList(job, "artifacts");
   if (!entries.length) return null;
@@ -284,37 +277,6 @@ function Log({ job }) {
   return html`<section aria-labelledby="log">
     <h2 id="log">Log</h2>
     <pre class="card tall scroll" tabindex="0" role="region" aria-label="End of the training log">${text || "Empty."}</pre>
-  </section>`;
-}
-
-function Checkpoints({ job }) {
-  const entries = useList(job, "checkpoints");
-  const [problem, setProblem] = useState(null);
-  if (!entries.length) return null;
-  const ended = ENDED.includes(job.status);
-  const publish = async (step) => {
-    try {
-      const made = await post(`/jobs/${job.id}/checkpoints/${step}/publish`, {});
-      location.hash = `#/jobs/${made.id}`;
-    } catch (error) {
-      setProblem(error.message);
-    }
-  };
-  return html`<section aria-labelledby="checkpoints">
-    <h2 id="checkpoints">Checkpoints</h2>
-    <div class="scroll card" tabindex="0" role="region" aria-label="Table of checkpoints">
-      <table class="list">
-        <thead><tr><th class="num">Step</th><th class="num">Attempt</th><th>Written</th><th>Evaluation</th>${ended ? html`<th>Artifacts</th>` : null}</tr></thead>
-        <tbody>${entries.map(
-          (entry) => html`<tr key=${entry.step}>
-            <td class="num">${entry.step}</td><td class="num">${entry.attempt}</td><td>${when(entry.created_at)}</td>
-            <td class="text">${Object.entries(entry.values).map(([name, value]) => `${words(name.replace("eval_", ""))} ${number(value)}`).join(", ")}${entry.best ? html` <strong>best</strong>` : ""}</td>
-            ${ended ? html`<td><button onClick=${() => publish(entry.step)} aria-label=${`Publish the checkpoint of step ${entry.step}`}>Publish</button></td>` : null}
-          </tr>`,
-        )}</tbody>
-      </table>
-    </div>
-    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
   </section>`;
 }
 

@@ -1,6 +1,6 @@
 // State of one job: its history, downsampled for plots, continued by the event stream.
 import { useEffect, useRef, useState } from "./lib.js";
-import { all, ApiError, get } from "./api.js";
+import { all, ApiError, get, orNull } from "./api.js";
 
 export const LIVE = ["queued", "running", "pausing", "paused", "cancelling"];
 export const ENDED = ["succeeded", "failed", "cancelled"];
@@ -143,4 +143,12 @@ export function useEvery(seconds, work, dependencies) {
     const timer = setInterval(() => document.hidden || work(), seconds * 1000);
     return () => clearInterval(timer);
   }, dependencies);
+}
+
+// Lists beyond the stream, polled while the job runs.
+export function useList(job, path) {
+  const [entries, setEntries] = useState([]);
+  const ended = ENDED.includes(job.status);
+  useEvery(ended ? 3600 : 5, async () => setEntries((await orNull(all(`/jobs/${job.id}/${path}`))) ?? []), [job.id, job.status]);
+  return entries;
 }

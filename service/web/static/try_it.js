@@ -2,6 +2,7 @@
 import { html, useState } from "./lib.js";
 import { post, upload } from "./api.js";
 import { Chat } from "./chat.js";
+import { chosen, ModelChoice } from "./checkpoints.js";
 import { number } from "./format.js";
 import { inputsOf, partsOf, taskOf, useTasks } from "./tasks.js";
 
@@ -34,6 +35,7 @@ function Single({ job, task, fields, beside }) {
   const [prediction, setPrediction] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
+  const [step, setStep] = useState(null);
   const hasImage = fields.some(({ kind }) => kind === "image");
 
   const send = async (event) => {
@@ -43,7 +45,7 @@ function Single({ job, task, fields, beside }) {
       const path = `/jobs/${job.id}/predict`;
       const typed = beside.map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== null);
       const input = { ...Object.fromEntries(fields.map(({ name }) => [name, values[name]])), ...Object.fromEntries(typed) };
-      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [input] }));
+      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [input], ...chosen(step) }));
       setProblem(null);
     } catch (error) {
       setProblem(error.message);
@@ -56,6 +58,7 @@ function Single({ job, task, fields, beside }) {
     <form class="card" onSubmit=${send}>
       ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
       ${beside.map((field) => html`<${Input} key=${field.name} field=${field} optional value=${values[field.name] ?? ""} set=${set} />`)}
+      ${hasImage ? null : html`<${ModelChoice} job=${job} step=${step} set=${setStep} />`}
       <button class="primary" disabled=${busy}>${busy ? "Predicting…" : "Predict"}</button>
       <div role="status">${prediction ? html`<${Prediction} task=${task} prediction=${prediction} />` : null}</div>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
@@ -76,7 +79,7 @@ function Prediction({ task, prediction }) {
   const scores = first.scores && !Array.isArray(first.scores) ? Object.entries(first.scores) : null;
   const [main, ...others] = partsOf(task, first);
   return html`<p><strong>${main.text || "(nothing)"}</strong>${others.map(({ title, text }) => html`, ${title.toLowerCase()} ${text}`)}
-      <span class="muted"> by the ${prediction.artifact}, in ${number(prediction.seconds, 2)} s</span></p>
+      <span class="muted"> by ${prediction.artifact ? `the ${prediction.artifact}` : `the checkpoint of step ${prediction.checkpoint}`}, in ${number(prediction.seconds, 2)} s</span></p>
     ${scores
       ? html`<table class="bars"><tbody>${scores.map(
           ([label, score]) => html`<tr key=${label}><th scope="row">${label}</th>
