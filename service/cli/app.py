@@ -27,6 +27,7 @@ from service.cli import (
     results,
     retention,
     serve,
+    storage,
     workers,
 )
 from service.cli.output import examples, report
@@ -94,6 +95,7 @@ app.command()(retention.retention)
 app.command()(doctor.adopt)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.add_typer(storage.app, name="storage")
 app.command(name="audit")(audit.audit)
 
 
