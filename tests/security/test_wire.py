@@ -90,7 +90,7 @@ def test_13_bodies_beyond_their_limit(session_target: Target) -> None:
 
     Seen to fail: with BodyLimitMiddleware left out, all of them are read.
     """
-    client = session_target.client("submit")
+    client = session_target.client("admin")
 
     def endless() -> Iterator[bytes]:
         for _ in range(40):
