@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from adamss_core.fileio.walk import files_below
 from adamss_core.spec.job import ancestor_of
-from service.shared.database.tables import TERMINAL, UNFINISHED, Artifact, Checkpoint, Dataset, Job, Json
+from service.shared.database.tables import TERMINAL, UNFINISHED, Artifact, Checkpoint, Dataset, Job, Json, StoredFile
 from service.shared.datasets import dataset_ids, uses_dataset
 from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.settings import Settings
@@ -25,6 +25,7 @@ from service.shared.storage.home import JobFolder
 Kind = Literal["artifacts", "checkpoints", "logs"]
 METRICS = "metrics"  # the artifact of a job's numbers
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_PARTS: dict[Kind, str] = {"checkpoints": "/checkpoints/", "logs": "/train.log@"}  # of the names in a store
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def expiries(settings: Settings, session: Session) -> Iterator[Expiry]:
     ended = select(Job.id, Job.name, Job.ended_at, retention).where(Job.status.in_(TERMINAL)).order_by(Job.ended_at)
     artifacts = _sums(session, Artifact, func.sum(Artifact.size_bytes), Artifact.name != METRICS)
     checkpoints = _sums(session, Checkpoint, func.count())
+    stored = {kind: _stored(session, part) for kind, part in _PARTS.items()}
     for job_id, name, ended_at, own in session.execute(ended):
         folder = settings.files.job(job_id)
-        there = {"artifacts": job_id in artifacts, "checkpoints": job_id in checkpoints, "logs": folder.log.exists()}
+        logged = folder.log.exists() or job_id in stored["logs"]
+        there = {"artifacts": job_id in artifacts, "checkpoints": job_id in checkpoints, "logs": logged}
         for kind in KINDS:
             if there[kind] and (until := kept_until(settings, kind, ended_at, own)) is not None:
-                size = int(artifacts[job_id]) if kind == "artifacts" else _size(folder, kind)
+                size = artifacts[job_id] if kind == "artifacts" else stored[kind].get(job_id) or _size(folder, kind)
                 yield Expiry(kind, job_id, name, until, size)
     yield from _datasets(settings, session)
 
@@ -119,6 +122,15 @@ def _sums(
 ) -> dict[str, int]:
     found = session.execute(select(table.job_id, value).where(*where).group_by(table.job_id))
     return {job_id: int(total) for job_id, total in found}
+
+
+def _stored(session: Session, part: str) -> dict[str, int]:
+    """Sum up what a store has of each job, whichever host wrote it."""
+    named = StoredFile.name.startswith("jobs/"), StoredFile.name.contains(part, autoescape=True)
+    found = session.execute(
+        select(StoredFile.owner, func.sum(StoredFile.size_bytes)).where(*named).group_by(StoredFile.owner)
+    )
+    return {owner: int(total) for owner, total in found}
 
 
 def _size(folder: JobFolder, kind: Kind) -> int:

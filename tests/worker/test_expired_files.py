@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.shared.database.tables import Artifact, AuditEntry, Checkpoint, Dataset, Job, JobStatus, now
+from service.shared.database.tables import Artifact, AuditEntry, Checkpoint, Dataset, Job, JobStatus, StoredFile, now
 from service.shared.expiries import Expiry, expiries, kept_until
 from service.shared.settings import Settings
 from tests.worker.support import DATASET, PROJECT, Service
@@ -183,6 +183,24 @@ def test_the_list_shows_ends_and_sizes_and_removes_nothing(service: Service) -> 
     assert {kind: one.size_bytes for kind, one in found.items()} == {"artifacts": 3, "checkpoints": 2, "logs": 6}
     assert [kind for kind, one in found.items() if one.until <= now()] == ["artifacts", "logs"]
     assert left(service, job_id) == {"artifacts", "checkpoints", "logs"}
+
+
+def test_what_other_hosts_brought_to_a_store_counts(service: Service) -> None:
+    job_id = ended(service, 8)
+    folder = service.settings.files.job(job_id)
+    folder.log.unlink()  # of a host that did not run it
+    chunk, part = f"jobs/{job_id}/train.log@000001-000000000000", f"jobs/{job_id}/checkpoints/step-00000001"
+    with service.db.write() as session:
+        for name, size in ((chunk, 70), (part, 800), (f"artifacts/{job_id}/adapter.zip", 9)):
+            session.add(
+                StoredFile(
+                    name=name, owner=job_id, key=name, size_bytes=size, sha256="", is_folder=False, created_at=now()
+                )
+            )
+    settings = service.settings.model_copy(update={"retain_checkpoints_days": 7.0, "retain_logs_days": 7.0})
+    with service.db.read() as session:
+        found = {one.kind: one.size_bytes for one in expiries(settings, session)}
+    assert found == {"checkpoints": 800, "logs": 70}
 
 
 def test_workers_apply_it_once_an_hour(service: Service) -> None:
