@@ -78,5 +78,5 @@ def test_settings_are_those_of_the_code() -> None:
     assert [name.lower() for name, _, _ in rows] == list(fields)
     for name, default, meaning in rows:
         field = fields[name.lower()]
-        assert default == ("–" if field.default in (None, []) else f"`{field.default}`")  # noqa: RUF001
+        assert default == ("–" if field.default in (None, [], {}) else f"`{field.default}`")  # noqa: RUF001
         assert meaning == " ".join((field.description or "").split())
