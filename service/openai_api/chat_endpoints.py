@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.http.context import CallerDep
 from service.openai_api import chat_shapes, completions
-from service.openai_api.chat_schemas import ChatCompletionOut, ChatIn, CompletionOut, PromptIn
+from service.openai_api.chat_schemas import ChatCompletionOut, ChatIn, CompletionIn, CompletionOut, PromptIn
 from service.openai_api.completions import Asked
 from service.openai_api.endpoints import PREFIX, refusals
 from service.shared.errors import ServiceError
@@ -34,10 +34,7 @@ async def create_chat_completion(
 ) -> ChatCompletionOut | StreamingResponse:
     """Answer a chat with the model of a finished job, rendered by the template that training used."""
     asked = await run_sync(completions.ask_chat, caller, body)
-    if not body.stream:
-        return await _while_connected(request, asked, partial(chat_shapes.whole_chat, asked))
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return await _streamed(asked, chat_shapes.chat_chunks(asked, with_usage=with_usage))
+    return await _answer(request, body, asked, chat_shapes.whole_chat, chat_shapes.chat_chunks)
 
 
 @router.post("/completions", responses=EVENTS | refusals(*STATUSES), response_model=CompletionOut)
@@ -46,10 +43,21 @@ async def create_completion(
 ) -> CompletionOut | StreamingResponse:
     """Continue a text with the model of a finished job."""
     asked = await run_sync(completions.ask_prompt, caller, body)
+    return await _answer(request, body, asked, chat_shapes.whole_prompt, chat_shapes.prompt_chunks)
+
+
+async def _answer(
+    request: Request,
+    body: CompletionIn,
+    asked: Asked,
+    whole: Callable[[Asked], T],
+    chunks: Callable[..., Generator[bytes]],
+) -> T | StreamingResponse:
+    """Wait for the texts, or stream them where the request says so."""
     if not body.stream:
-        return await _while_connected(request, asked, partial(chat_shapes.whole_prompt, asked))
+        return await _while_connected(request, asked, partial(whole, asked))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return await _streamed(asked, chat_shapes.prompt_chunks(asked, with_usage=with_usage))
+    return await _streamed(asked, chunks(asked, with_usage=with_usage))
 
 
 async def _while_connected(request: Request, asked: Asked, wait: Callable[[], T]) -> T:
