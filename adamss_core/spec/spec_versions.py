@@ -65,6 +65,7 @@ VERSIONS = {
         retention.artifacts_days=forever retention.checkpoints_days retention.checkpoints_days=forever
         retention.logs_days retention.logs_days=forever time_limit_seconds training.class_weights
         training.class_weights=balanced training.class_weights{} training.label_smoothing
+        training.metric_for_best=token_accuracy
     """,
 }
 # Jobs that evaluate a finished model, or measure rows, instead of training; older workers would train.

@@ -25,6 +25,8 @@ FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
 Order = Literal["asc", "desc"]
 PREFIX = "results_"  # before the id of the job whose numbers a file has
+TRAIN = {"train_loss": "loss"}  # column -> ours, of a logged step
+VALID = {"valid_loss": "eval_loss", "valid_mean_token_accuracy": "eval_token_accuracy"}  # of an evaluation
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 METRICS = 10_000  # rows of metrics that are read at a time
 MOST_RESULTS = 100  # files of numbers in one page: each is written to tell its size
@@ -97,16 +99,16 @@ def result_id(job: Job) -> str:
 
 
 def result_csv(caller: Caller, job: Job) -> bytes:
-    """Write the losses of a job by step, in OpenAI's columns; accuracies, which are not measured, stay empty."""
+    """Write the numbers of a job by step, in OpenAI's columns; the accuracy of training, not measured, stays empty."""
     steps: dict[int, dict[str, float | int | None]] = {}
     after, more = 0, True
     while more:
         with caller.db.read() as session:
             rows = metric_reads.page(session, caller.host_files, job, after, METRICS, None)
         for row in rows:
-            name, loss = ("valid_loss", "eval_loss") if row.kind == "eval" else ("train_loss", "loss")
-            if row.values.get(loss) is not None:
-                steps.setdefault(row.step, {})[name] = row.values[loss]
+            for name, ours in (VALID if row.kind == "eval" else TRAIN).items():
+                if row.values.get(ours) is not None:
+                    steps.setdefault(row.step, {})[name] = row.values[ours]
         more = len(rows) == METRICS
         after = rows[-1].seq if rows else after
     text = io.StringIO(newline="")

@@ -189,7 +189,7 @@ class TuningEventOut(Out):
 
 
 class CheckpointMetricsOut(Out):
-    """Numbers at a checkpoint; accuracies of tokens are not measured."""
+    """Numbers at a checkpoint; the accuracy of training is not measured."""
 
     step: int
     """Optimizer step."""
@@ -199,6 +199,10 @@ class CheckpointMetricsOut(Out):
     """Loss on the evaluation's examples, where the step has an evaluation."""
     full_valid_loss: float | None
     """The same: all examples are evaluated."""
+    valid_mean_token_accuracy: float | None
+    """Share of the evaluation's tokens that the model finds likeliest, where the step has an evaluation."""
+    full_valid_mean_token_accuracy: float | None
+    """The same."""
 
 
 class TuningCheckpointOut(Out):

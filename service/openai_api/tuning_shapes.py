@@ -93,7 +93,7 @@ def show_checkpoint(row: Checkpoint, job: Job, project: str, losses: Mapping[int
     Args:
         losses: of training, by the step that logged them.
     """
-    valid = row.values.get("eval_loss")
+    valid, accuracy = row.values.get("eval_loss"), row.values.get("eval_token_accuracy")
     return TuningCheckpointOut(
         id=checkpoint_id(job.id, row.step),
         created_at=unix(row.created_at),
@@ -101,7 +101,12 @@ def show_checkpoint(row: Checkpoint, job: Job, project: str, losses: Mapping[int
         fine_tuning_job_id=job.id,
         step_number=row.step,
         metrics=CheckpointMetricsOut(
-            step=row.step, train_loss=losses.get(row.step), valid_loss=valid, full_valid_loss=valid
+            step=row.step,
+            train_loss=losses.get(row.step),
+            valid_loss=valid,
+            full_valid_loss=valid,
+            valid_mean_token_accuracy=accuracy,
+            full_valid_mean_token_accuracy=accuracy,
         ),
     )
 

@@ -21,7 +21,7 @@ from adamss_core.spec.suggestion import Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import CHAT_TEMPLATE, FieldKind, TaskRecord, missing_part
 from adamss_core.spec.tasks.columns import TextColumn
-from adamss_core.spec.tasks.metrics import LOSS, PERPLEXITY
+from adamss_core.spec.tasks.metrics import LOSS, PERPLEXITY, TOKEN_ACCURACY
 from adamss_core.spec.tasks.preset import Block, Preset
 from adamss_core.spec.tasks.text_generation_rows import instruction_as_text, read_chat, read_instruction
 from adamss_core.spec.tasks.text_generation_suggestion import suggest_writing
@@ -106,7 +106,7 @@ class TextGeneration(TaskRecord):
     answers = frozenset({"completion"})
     training_fields = ("packing", "sample_prompts")
     needs = "anything to learn"
-    metrics = (LOSS, PERPLEXITY)
+    metrics = (LOSS, PERPLEXITY, TOKEN_ACCURACY)
     answer_field = None
     answer_columns = (AnswerColumn("text", "Generated"),)
     predict_options: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 128, "temperature": 0.0, "seed": 0}

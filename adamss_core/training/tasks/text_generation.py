@@ -141,10 +141,14 @@ class TextGeneration(TextTask):
         return torch.zeros(len(targets), device=terms.device).index_add(0, rows, terms)
 
     def predictions(self, outputs: Any, targets: Tensor) -> Predictions:
-        return {"terms": (targets != IGNORED).sum(1)}
+        return {"terms": (targets != IGNORED).sum(1), "hits": (outputs.logits.argmax(-1) == targets).sum(1)}
 
     def metrics(self, predictions: Predictions, classes: list[str]) -> Values:
-        return {"perplexity": perplexity(float(predictions["losses"].double().sum() / predictions["terms"].sum()))}
+        terms = predictions["terms"].sum()
+        return {
+            "perplexity": perplexity(float(predictions["losses"].double().sum() / terms)),
+            "token_accuracy": float(predictions["hits"].sum() / terms),
+        }
 
     def baseline(self, train: Encoded, evaluation: Encoded, classes: list[str]) -> None:
         """Leave it to the base model, which writes texts already."""

@@ -61,10 +61,10 @@ def weights(outcome: RunResult) -> str:
     return str(outcome.artifacts[0].manifest["files"]["adapter_model.safetensors"]["sha256"])
 
 
-def loss_of_the_base(llama: Path) -> float:
-    """By hand: the mean over the tokens of each completion and its end."""
+def measured_by_hand(llama: Path) -> tuple[float, float]:
+    """Return loss and accuracy of the base model, as means over the tokens of each completion and its end."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(llama).eval(), AutoTokenizer.from_pretrained(llama)
-    losses = []
+    losses, hits = [], []
     for row in HELD_OUT:
         whole = tokenizer(row["prompt"] + row["completion"], return_tensors="pt")["input_ids"][0]
         whole = torch.cat([whole, torch.tensor([tokenizer.eos_token_id])])
@@ -72,7 +72,8 @@ def loss_of_the_base(llama: Path) -> float:
         with torch.inference_mode():
             logits = model(whole[None]).logits[0]
         losses.append(F.cross_entropy(logits[begin - 1 : -1], whole[begin:], reduction="none"))
-    return float(torch.cat(losses).mean())
+        hits.append(logits[begin - 1 : -1].argmax(-1) == whole[begin:])
+    return float(torch.cat(losses).mean()), float(torch.cat(hits).float().mean())
 
 
 def test_base_model_is_measured_and_sampled_at_step_0(plain: FinishedRun, llama: Path) -> None:
@@ -80,7 +81,10 @@ def test_base_model_is_measured_and_sampled_at_step_0(plain: FinishedRun, llama:
     assert list(evaluations) == [0, 6, 12]
     before = plain.outcome.result["before_training"]
     assert before == evaluations[0]
-    assert before["eval_loss"] == pytest.approx(loss_of_the_base(llama), rel=1e-4)
+    loss, accuracy = measured_by_hand(llama)
+    assert before["eval_loss"] == pytest.approx(loss, rel=1e-4)
+    assert before["eval_token_accuracy"] == pytest.approx(accuracy)
+    assert plain.outcome.result["eval_token_accuracy"] > accuracy
     assert before["eval_perplexity"] == pytest.approx(math.exp(before["eval_loss"]))
     assert plain.outcome.result["eval_loss"] < before["eval_loss"]
     samples = {data["step"]: data["samples"] for kind, _, data in plain.recorder.events if kind == "samples"}
@@ -93,8 +97,11 @@ def test_card_says_what_the_base_model_could_do(plain: FinishedRun) -> None:
     with zipfile.ZipFile(plain.outcome.artifacts[0].path) as archive:
         card = archive.read("README.md").decode()
     before = plain.outcome.result["before_training"]
-    expected = f"Before training, the base model had perplexity {before['eval_perplexity']:.4f}, loss "
-    assert f"{expected}{before['eval_loss']:.4f} on the same rows." in " ".join(card.split())
+    told = (
+        f"perplexity {before['eval_perplexity']:.4f}, token accuracy {before['eval_token_accuracy']:.1%}, "
+        f"loss {before['eval_loss']:.4f}"
+    )
+    assert f"Before training, the base model had {told} on the same rows." in " ".join(card.split())
 
 
 @pytest.mark.compat

@@ -157,9 +157,10 @@ def test_finished_job_has_events_checkpoints_results_and_a_model(
     job = jobs.create(model=CHAT_MODEL, training_file=file_id, suffix="Our support!")
     run_job(chat_service, job.id)
     report_metrics(chat_service, job.id, [{"loss": 2.5}, {"loss": 1.5}])
-    report_metrics(chat_service, job.id, [{"eval_loss": 1.25}], kind="eval", first=2)
+    evaluated = {"eval_loss": 1.25, "eval_token_accuracy": 0.75}
+    report_metrics(chat_service, job.id, [evaluated], kind="eval", first=2)
     with chat_service.db.write() as session:
-        kept = {"attempt": 1, "path": "checkpoints/step-00000002", "best": True, "values": {"eval_loss": 1.25}}
+        kept = {"attempt": 1, "path": "checkpoints/step-00000002", "best": True, "values": evaluated}
         session.add(Checkpoint(job_id=job.id, step=2, created_at=now(), **kept))
     running = jobs.retrieve(job.id)
     assert (running.status, running.fine_tuned_model, running.result_files) == ("running", None, [])
@@ -172,11 +173,12 @@ def test_finished_job_has_events_checkpoints_results_and_a_model(
     events = list(jobs.list_events(job.id, limit=2))  # follows the pages
     assert [event.type for event in events] == ["message", "metrics", "metrics", "metrics", "message", "message"]
     assert events[-1].message == "The job waits for a worker."
-    assert events[1].data == {"step": 2, "valid_loss": 1.25, "eval_loss": 1.25}
+    assert events[1].data == {"step": 2, "valid_loss": 1.25, **evaluated}
 
     (checkpoint,) = jobs.checkpoints.list(job.id)
     assert checkpoint.fine_tuned_model_checkpoint == f"{name}:ckpt-step-2"
     assert (checkpoint.metrics.valid_loss, checkpoint.metrics.train_loss) == (1.25, 1.5)
+    assert checkpoint.metrics.full_valid_mean_token_accuracy == 0.75
 
     (result,) = done.result_files
     rows = list(csv.DictReader(io.StringIO(openai.files.content(result).text)))
@@ -184,6 +186,7 @@ def test_finished_job_has_events_checkpoints_results_and_a_model(
         ("1", "2.5", ""),
         ("2", "1.5", "1.25"),
     ]
+    assert [row["valid_mean_token_accuracy"] for row in rows] == ["", "0.75"]
     assert set(rows[0]) == {"step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy"}
     listed = openai.files.list(purpose="fine-tune-results").data
     assert [(file.id, file.bytes) for file in listed] == [(result, len(openai.files.content(result).content))]
