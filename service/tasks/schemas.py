@@ -20,6 +20,8 @@ class TaskMetricOut(Out):
     """Its name for people."""
     direction: Literal["max", "min"]
     """"max" where a larger value is better."""
+    is_share: bool
+    """Whether it is a share of one, which people read as a percentage."""
 
 
 class TaskInputOut(Out):
@@ -85,7 +87,10 @@ class TaskOut(Out):
             title=record.title,
             dataset_fields=list(record.dataset_fields),
             training_fields=list(record.training_fields),
-            metrics=[TaskMetricOut(name=one.name, title=one.title, direction=one.direction) for one in record.metrics],
+            metrics=[
+                TaskMetricOut(name=one.name, title=one.title, direction=one.direction, is_share=one.is_share)
+                for one in record.metrics
+            ],
             inputs=[shown(names) for names in record.input_sets],
             optional_inputs=shown(dict.fromkeys(name for names in record.optional_fields.values() for name in names)),
             answer=[

@@ -5,6 +5,7 @@ import { number } from "./format.js";
 import { Chart, points } from "./charts.js";
 
 const LEVELS = 8; // shades of importance
+const WHOLE_MODULES = 48; // beyond, the map is folded by layer
 const WIDE_CELLS = 20; // with more subspaces per module the cells are too narrow for the step
 
 // encoder.layer.3.attention.query -> layer 3, query
@@ -52,14 +53,32 @@ export function kinds(modules) {
   });
 }
 
+// A map of few modules is shown whole; of many each layer is a line with its count, which opens.
 export function SubspaceMap({ map }) {
   const level = scale(map);
   const modules = Object.entries(map.modules);
-  const width = Math.max(...modules.map(([, subspaces]) => subspaces.length));
-  const wide = width <= WIDE_CELLS;
   const names = kinds(modules.map(([module]) => module));
-  return html`<div class="scroll map-box" tabindex="0" role="region" aria-label="Map of subspaces">
-    <table class=${wide ? "map" : "map narrow"} data-step=${map.step}>
+  const named = modules.map(([module, subspaces], place) => ({ module, subspaces, name: names[place], layer: parseModule(module).layer }));
+  const part = (rows) => html`<${Rows} step=${map.step} rows=${rows} level=${level} />`;
+  if (modules.length <= WHOLE_MODULES) return part(named);
+  const layers = Map.groupBy(named, ({ layer, name }) => layer ?? name);
+  return html`<div class="layers">${[...layers].map(([layer, rows]) => {
+    const all = rows.flatMap(({ subspaces }) => subspaces);
+    const active = all.filter((subspace) => subspace.active).length;
+    return html`<details key=${layer}>
+      <summary><span class="layer-name">${rows[0].layer === null ? layer : `layer ${layer}`}</span>
+        <span class="bar" aria-hidden="true"><i style=${{ width: `${(100 * active) / all.length}%` }}></i></span>
+        <span class="num">${active} of ${all.length}</span></summary>
+      ${part(rows)}
+    </details>`;
+  })}</div>`;
+}
+
+function Rows({ step, rows, level }) {
+  const width = Math.max(...rows.map(({ subspaces }) => subspaces.length));
+  const wide = width <= WIDE_CELLS;
+  return html`<div class="scroll map-box" tabindex="0" role="region" aria-label=${`Map of subspaces, from ${rows[0].module}`}>
+    <table class=${wide ? "map" : "map narrow"} data-step=${step}>
       <caption class="visually-hidden">
         One row per module, one cell per subspace, brighter with importance; pruned cells show their step.
       </caption>
@@ -67,14 +86,12 @@ export function SubspaceMap({ map }) {
         <tr><th></th>${Array.from({ length: width }, (_, index) => html`<td key=${index}>${wide || index % 8 === 0 ? index : ""}</td>`)}</tr>
       </thead>
       <tbody>
-        ${modules.map(([module, subspaces], row) => {
-          const { layer } = parseModule(module);
-          const kind = names[row];
-          return html`<tr key=${module} data-module=${module}>
-            <th scope="row" title=${module}>${layer === null ? "" : html`<b>${layer}</b> `}${kind}</th>
+        ${rows.map(
+          ({ module, subspaces, name, layer }) => html`<tr key=${module} data-module=${module}>
+            <th scope="row" title=${module}>${layer === null ? "" : html`<b>${layer}</b> `}${name}</th>
             ${subspaces.map((subspace) => html`<${Cell} key=${subspace.index} ...${{ subspace, level, wide }} />`)}
-          </tr>`;
-        })}
+          </tr>`,
+        )}
       </tbody>
     </table>
   </div>`;

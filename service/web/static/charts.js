@@ -23,12 +23,19 @@ export function joined(lines) {
   return [xs, ...columns];
 }
 
-function options(lines, width, xLabel) {
+// A constant has no extent: room around it, not from 0 to 100.
+function range(_, least, most) {
+  if (least !== most || least === null) return uPlot.rangeNum(least, most, 0.1, true);
+  const room = Math.abs(least) / 10 || 1;
+  return [least - room, least + room];
+}
+
+function options(lines, width, xLabel, log) {
   const axis = { stroke: style("--muted"), grid: { stroke: style("--grid"), width: 1 }, ticks: { show: false } };
   return {
     width,
     height: HEIGHT,
-    scales: { x: { time: false } },
+    scales: { x: { time: false }, y: log ? { distr: 3 } : { range } },
     cursor: { points: { size: 6 }, sync: { key: "step" } },
     legend: { live: true },
     axes: [
@@ -65,7 +72,12 @@ function summary(line) {
   return `${line.label}: ${values.length} points, last ${number(values.at(-1))}, between ${number(low)} and ${number(high)}.`;
 }
 
-export function Chart({ name, title, lines, xLabel = "step" }) {
+// A logarithm has no place for zero and less.
+const positive = (lines) => lines.map((line) => ({ ...line, points: line.points.map(([x, y]) => [x, y > 0 ? y : null]) }));
+
+// log: whether the values stand on a logarithmic axis.
+export function Chart({ name, title, lines: given, xLabel = "step", log = false }) {
+  const lines = log ? positive(given) : given;
   const box = useRef(null);
   const chart = useRef(null);
   const shown = lines.filter((line) => line.points.some(([, y]) => y !== null));
@@ -76,7 +88,7 @@ export function Chart({ name, title, lines, xLabel = "step" }) {
     const element = box.current;
     const draw = () => {
       chart.current?.destroy();
-      chart.current = new uPlot(options(shown, element.clientWidth, xLabel), joined(shown), element);
+      chart.current = new uPlot(options(shown, element.clientWidth, xLabel, log), joined(shown), element);
       element.chart = chart.current; // lets tests and the console read the data
     };
     const fit = new ResizeObserver(() => chart.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
@@ -89,17 +101,27 @@ export function Chart({ name, title, lines, xLabel = "step" }) {
       chart.current?.destroy();
       chart.current = null;
     };
-  }, [shape, xLabel]);
+  }, [shape, xLabel, log]);
 
   useEffect(() => {
     chart.current?.setData(joined(shown));
-  }, [lines]);
+  }, [given]);
 
   if (!shown.length) return null;
   return html`<figure class="card chart">
     <figcaption>${title}</figcaption>
     <div ref=${box} data-chart=${name} role="img" aria-label=${`${title}. ${shown.map(summary).join(" ")}`}></div>
   </figure>`;
+}
+
+export const AXES = ["step", "epoch", "time"];
+export const xTitle = (axis) => (axis === "time" ? "seconds" : axis);
+
+// The place of a row on an axis of AXES.
+export function position(axis, rows) {
+  if (axis === "epoch") return (row) => row.epoch;
+  if (axis === "time") return (row) => (new Date(row.time) - new Date(rows[0].time)) / 1000;
+  return (row) => row.step;
 }
 
 // One line of a job's rows: [x, value of this name].

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
 import { flat, words } from "./format.js";
-import { Chart, points } from "./charts.js";
+import { AXES, Chart, points, position, xTitle } from "./charts.js";
 import { status } from "./jobs.js";
 import { ENDED, useEvery } from "./live.js";
 
@@ -30,7 +30,7 @@ export function Compare({ ids, axis }) {
   return html`<main id="main">
     <div class="row head">
       <h1>Compare</h1>
-      <label>by <select value=${axis} onChange=${choose}>${["step", "epoch", "time"].map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <label>by <select value=${axis} onChange=${choose}>${AXES.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${ids.length < 2 ? html`<p class="muted">Select two or more jobs in the <a href="#/">list</a>.</p>` : null}
@@ -39,17 +39,11 @@ export function Compare({ ids, axis }) {
   </main>`;
 }
 
-function position(axis, rows) {
-  if (axis === "epoch") return (row) => row.epoch;
-  if (axis === "time") return (row) => (new Date(row.time) - new Date(rows[0].time)) / 1000;
-  return (row) => row.step;
-}
-
 function Overlays({ jobs, axis }) {
   const names = [...new Set(jobs.flatMap(({ rows }) => rows.flatMap((row) => Object.keys(row.values))))];
   const plotted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
   return html`<div class="charts">${plotted.map(
-    (name) => html`<${Chart} key=${name + axis} name=${name} title=${title(name)} xLabel=${axis === "time" ? "seconds" : axis}
+    (name) => html`<${Chart} key=${name + axis} name=${name} title=${title(name)} xLabel=${xTitle(axis)}
       lines=${jobs.map(({ job, rows }) => ({ label: label(job), compared: true, points: points(rows, name, position(axis, rows)) }))} />`,
   )}</div>`;
 }

@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
 import { bytes, cell, number, when, words } from "./format.js";
 import { taskOf, useTasks } from "./tasks.js";
+import { Thumbnail } from "./thumbnail.js";
 
 export function Datasets({ id }) {
   const [datasets, setDatasets] = useState(null);
@@ -143,11 +144,6 @@ function Problems({ dataset }) {
         <tbody>${problemGroups(dataset).map((group, place) => html`<tr key=${place}><td class="num">${(group.files.length ? group.files : group.first).join(", ")}</td><td class="num">${number(group.rows)}</td><td>${group.column ?? ""}</td><td>${group.message}</td></tr>`)}</tbody>
       </table>
     </div>`;
-}
-
-// An image of a data set, small.
-export function Thumbnail({ dataset, name }) {
-  return html`<img class="thumbnail" loading="lazy" alt=${name} title=${name} src=${`/datasets/${dataset}/images/${name.split("/").map(encodeURIComponent).join("/")}`} />`;
 }
 
 function Rows({ preview, images }) {

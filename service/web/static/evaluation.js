@@ -24,14 +24,28 @@ function Report({ report }) {
     <${Table} name=${`Metrics on ${where}`} head=${["Metric", "Model", "Baseline"]} rows=${scores} />
     ${classes ? html`<${Table} name=${`${CLASS[report.classes_are]} scores on ${where}`} head=${[CLASS[report.classes_are], ...SCORES.map(words)]}
       rows=${classes.map((entry) => [entry.name, ...SCORES.map((name) => number(entry[name]))])} />` : null}
-    ${confusion ? html`<${Table} name=${`Confusion matrix on ${where}`} head=${["Expected ↓ predicted →", ...confusion.names]}
-      rows=${confusion.counts.map((counts, place) => [confusion.names[place], ...counts.map((count) => number(count))])} />` : null}
+    ${confusion ? html`<${Confusion} confusion=${confusion} where=${where} />` : null}
     ${!confusion && confused?.length ? html`<${Table} name=${`Confusions on ${where}`} head=${["Expected", "Predicted", "Rows"]}
       rows=${confused.map((entry) => [entry.expected, entry.predicted, number(entry.rows)])} />` : null}
     ${residuals ? html`<${Residuals} residuals=${residuals} where=${where} />` : null}
     ${generation ? html`<p>Of ${generation.rows} written answers: exact match ${number(generation.exact_match)}, ROUGE-L ${number(generation.rouge_l)}, ended by the model ${number(generation.ended)}.</p>
       <${Table} name=${`Answers on ${where}`} head=${["Row", "Expected", "Answer", "ROUGE-L"]}
         rows=${answers.map((entry) => [entry.row, entry.expected, entry.answer, number(entry.rouge_l)])} texts=${true} />` : null}`;
+}
+
+const SHADES = 8; // as those of the map of subspaces
+
+// Each cell is shaded by its share of the rows of its class.
+function Confusion({ confusion: { names, counts }, where }) {
+  const shade = (count, row) => (count ? `level-${Math.min(SHADES - 1, Math.floor((SHADES * count) / row.reduce((sum, one) => sum + one, 0)))}` : "");
+  return html`<div class="scroll card tall" tabindex="0" role="region" aria-label=${`Confusion matrix on ${where}`}>
+    <table class="list confusion">
+      <thead><tr><th>Expected ↓ predicted →</th>${names.map((name) => html`<th key=${name} class="num">${name}</th>`)}</tr></thead>
+      <tbody>${counts.map(
+        (row, place) => html`<tr key=${place}><th scope="row">${names[place]}</th>${row.map((count, column) => html`<td key=${column} class=${`num ${shade(count, row)}`}>${number(count)}</td>`)}</tr>`,
+      )}</tbody>
+    </table>
+  </div>`;
 }
 
 function Residuals({ residuals, where }) {

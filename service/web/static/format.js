@@ -44,6 +44,9 @@ export function cell(value) {
   return JSON.stringify(value);
 }
 
+// A metric's value as people read it: shares as percentages.
+export const score = ({ is_share: isShare }, value) => (typeof value === "number" && isShare ? `${number(100 * value, 3)} %` : number(value));
+
 // A and B of an adapter, before and after pruning.
 export const elements = ({ peak, end, published }) => `${number(peak)} at the start, ${number(end)} at the end, ${number(published)} published`;
 

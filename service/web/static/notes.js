@@ -8,6 +8,7 @@ export function Notes({ job, done }) {
   const [open, setOpen] = useState(false);
   if (open) return html`<${Form} job=${job} close=${() => setOpen(false)} done=${done} />`;
   return html`<div class="row">
+    <code class="muted">${job.id}</code>
     ${job.group ? html`<span class="muted">group ${job.group}</span>` : null}
     <span>${tags(job)}</span>
     <button class="plain" onClick=${() => setOpen(true)} aria-label=${`Edit name, tags and notes of ${job.name}`}>Edit</button>

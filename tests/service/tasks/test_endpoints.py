@@ -17,7 +17,7 @@ def test_tasks_are_listed_with_all_that_a_page_needs(service: Service) -> None:
         (record.name, record.problem_type) for record in all_records()
     ]
     first = listed[0]
-    assert first["metrics"][0] == {"name": "accuracy", "title": "Accuracy", "direction": "max"}
+    assert first["metrics"][0] == {"name": "accuracy", "title": "Accuracy", "direction": "max", "is_share": True}
     assert [[field["name"] for field in fields] for fields in first["inputs"]] == [["text", "text_pair"], ["text"]]
     assert first["answer"][0] == {"name": "label", "title": "Label", "decimals": None, "separator": ", "}
     writes = listed[-1]
