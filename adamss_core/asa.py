@@ -87,11 +87,21 @@ def update_importance(layers: list[AdamssLayer], adapter: str, config: AdamssCon
 
 @torch.no_grad()
 def prune(
-    layers: list[AdamssLayer], adapter: str, keep: int, step: int, optimizer: torch.optim.Optimizer | None
+    layers: list[AdamssLayer],
+    adapter: str,
+    keep: int,
+    step: int,
+    optimizer: torch.optim.Optimizer | None,
+    *,
+    is_wrapped: bool = False,
 ) -> None:
     """Keep the `keep` highest-scoring active subspaces over all layers, freeze the rest, and restart the averages.
 
     Ties are decided for the earlier module and subspace. Adapters that remove pruned subspaces lose the rest instead.
+
+    Args:
+        is_wrapped: whether a data-parallel wrapper holds the parameters in buffers of their first shape, so that none
+            may shrink.
     """
     store_scores(layers, adapter)
     states = [_state(layer, adapter) for layer in layers]
@@ -102,7 +112,7 @@ def prune(
     pruned = torch.zeros_like(active)
     pruned[candidates[order[keep:]]] = True
     lost_by_layer = pruned.split([state.active.numel() for state in states])
-    shrinkable = _shrinkable(optimizer)
+    shrinkable = _shrinkable(None if is_wrapped else optimizer)
     for layer, lost in zip(layers, lost_by_layer, strict=True):
         if bool(lost.any()):
             _check_shapes(layer, adapter, shrinkable)
@@ -138,7 +148,7 @@ def _agree(states: list[AsaState], device: torch.device) -> None:
 
     DDP's gradients agree already, but a user's own reduction may round differently on each rank.
     """
-    if not _distributed():
+    if not is_distributed():
         return
     scores = torch.cat([state.score for state in states])
     if dist.get_backend() == "nccl":
@@ -183,9 +193,9 @@ def _shrinkable(optimizer: torch.optim.Optimizer | None) -> frozenset[int]:
     """Return the ids of the parameters that may lose rows: those of an optimizer whose state has their shapes.
 
     One slot of another shape rules the optimizer out: Adafactor factors its averages, LBFGS keeps all parameters in one
-    vector. Data-parallel wrappers have buffers of the original shape, so nothing may shrink there.
+    vector.
     """
-    if optimizer is None or _distributed():
+    if optimizer is None:
         return frozenset()
     for parameter, slots in optimizer.state.items():
         for value in slots.values():
@@ -220,5 +230,6 @@ def _state(layer: AdamssLayer, adapter: str) -> AsaState:
     return state
 
 
-def _distributed() -> bool:
+def is_distributed() -> bool:
+    """Return whether this process is one of several."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

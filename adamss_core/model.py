@@ -218,13 +218,18 @@ class AdamssModel(BaseTuner):
             }
         return {name: layer for name, layer in self._layers.items() if adapter_name in layer.layouts}
 
-    def update_and_allocate(self, global_step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def update_and_allocate(
+        self, global_step: int, optimizer: torch.optim.Optimizer | None = None, *, is_wrapped: bool | None = None
+    ) -> None:
         """Run ASA for every active adapter that uses it; call it after each optimizer step, before `zero_grad`.
 
         Args:
             global_step: number of finished optimizer steps.
             optimizer: its state for pruned subspaces is freed, so that they cost no more time or memory.
+            is_wrapped: whether a data-parallel wrapper holds the parameters, which then keep their shapes. By default
+                so wherever processes are several.
         """
+        wrapped = asa.is_distributed() if is_wrapped is None else is_wrapped
         for adapter in self.active_adapters:
             config = self.peft_config[adapter]
             if not config.use_asa or global_step < config.init_warmup:
@@ -237,7 +242,7 @@ class AdamssModel(BaseTuner):
             # After the ramp, prune once more if its last step was skipped.
             overdue = global_step > config.final_warmup and asa.count_active(layers, adapter) > scheduled
             if overdue or asa.is_mask_step(global_step, config):
-                asa.prune(layers, adapter, scheduled, global_step, optimizer)
+                asa.prune(layers, adapter, scheduled, global_step, optimizer, is_wrapped=wrapped)
 
     def asa_summary(self, adapter_name: str | None = None) -> dict[str, Any]:
         """Return the state of all subspaces as plain JSON values.

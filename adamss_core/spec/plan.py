@@ -45,21 +45,20 @@ class Plan:
         return replace(self, warnings=(*self.warnings, warning))
 
 
-def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int, processes: int = 1) -> Plan:
+def make_plan(spec: JobSpec, train_rows: int, total_subspaces: int) -> Plan:
     """Resolve the schedule, and warn of a target at which nothing is pruned.
 
     Args:
         train_rows: rows that are trained on, the held-out ones excluded.
         total_subspaces: over all targets, known from the model's shapes.
-        processes: data-parallel processes.
 
     Raises:
         SpecProblem: with the field and numbers that would work.
     """
-    return plan_steps(spec, train_rows, processes).for_subspaces(total_subspaces)
+    return plan_steps(spec, train_rows).for_subspaces(total_subspaces)
 
 
-def plan_steps(spec: JobSpec, train_rows: int, processes: int = 1) -> Plan:
+def plan_steps(spec: JobSpec, train_rows: int) -> Plan:
     """Derive steps and schedule from the rows alone, before an adapter exists whose subspaces could be counted.
 
     Raises:
@@ -67,7 +66,7 @@ def plan_steps(spec: JobSpec, train_rows: int, processes: int = 1) -> Plan:
     """
     spec = with_defaults(spec)
     training = spec.training
-    per_step = training.batch_size * training.gradient_accumulation_steps * processes
+    per_step = training.batch_size * training.gradient_accumulation_steps
     steps_per_epoch = max(1, math.ceil(train_rows / per_step))
     total_steps = training.max_steps or max(1, math.ceil(steps_per_epoch * training.epochs))
     if total_steps > MAX_STEPS:

@@ -41,7 +41,7 @@ class AdapterTraining:
         self.setup, self.model, self.optimizer = setup, model, optimizer
         self.schedule = make_schedule(optimizer, setup.training, setup.plan.total_steps)
         self.subspaces = Subspaces(model, setup.name)
-        self.idle_targets = IdleTargets(model, setup.name, setup.accelerator, setup.reporter)
+        self.idle_targets = IdleTargets(model, setup.name, setup.reporter)
         self.progress = Progress(micro_batch=setup.training.batch_size)
         self.metrics = MetricAccumulator(setup.accelerator.device)
         self.load = ProcessLoad(setup.accelerator.device)

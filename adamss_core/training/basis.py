@@ -39,7 +39,7 @@ def calibrate_basis(setup: Setup, model: PeftModel) -> dict[str, Any] | None:
         TrainingError: target_without_effect.
         CalibrationError: gradients or inputs are not finite.
     """
-    plan = plan_calibration(setup.plan, len(setup.train), setup.accelerator.num_processes)
+    plan = plan_calibration(setup.plan, len(setup.train), setup.ranks.size)
     if plan is None:
         return None
     enter_phase(setup.reporter, "calibrating")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 
 from adamss_core.failpoints import failpoint
 from adamss_core.fileio.run_folder import RunFolder
@@ -135,7 +135,7 @@ class _Contest:
         entry = store.finished()
         if entry is None:
             entry = self._guarded(setup, store)
-            if setup.accelerator.is_main_process:
+            if setup.ranks.is_first:
                 store.finish(entry)
             self._report(entry)
         self.table.entries.append(entry)
@@ -143,9 +143,9 @@ class _Contest:
 
     def _guarded(self, setup: Setup, store: ContenderStore) -> Entry:
         """Return the row of the contender, also of one that fails: it must not cost the job's own result."""
-        main = setup.accelerator.is_main_process
-        several = setup.accelerator.num_processes > 1  # an error of one process alone would leave the others waiting
-        started = broadcast_object_list([store.start() if main else True])[0]  # one answer for all processes
+        main = setup.ranks.is_first
+        several = setup.ranks.size > 1  # an error of one process alone would leave the others waiting
+        started = setup.ranks.from_first(store.start() if main else True)  # one answer for all processes
         if not started:
             return failed_entry(
                 self.contender.name,
@@ -173,7 +173,7 @@ class _Contest:
 
     def _trained(self, setup: Setup, store: ContenderStore) -> Entry:
         steps = store.checkpoints
-        with setup.accelerator.main_process_first():  # it removes what the others must not see
+        with setup.ranks.first_before_others():  # it removes what the others must not see
             start = steps.newest(lambda step, problem: logger.warning("checkpoint %d is not used: %s", step, problem))
         checkpoint = None if start is None else steps.path(start)
         modules = self.own.modules

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adamss_core.training.batches import IGNORED, Collate, Encoded
 from adamss_core.training.errors import is_out_of_memory
+from adamss_core.training.ranks import Ranks
 from adamss_core.training.request import Values
 from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Predictions
@@ -32,6 +33,7 @@ def predict(
     batch_size: int,
     accelerator: Accelerator,
     alive: Callable[[], object] = lambda: None,
+    ranks: Ranks | None = None,
 ) -> Predictions:
     """Return the task's predictions and "losses" (sums of each row's terms), each (n, ...) on the CPU in row order.
 
@@ -40,11 +42,13 @@ def predict(
     Args:
         batch_size: rows at a time; halved where memory runs out, as held-out rows may be longer than training rows.
         alive: called before each batch, as a silent process would be taken for a hanging one.
+        ranks: the processes that share the rows; None for a single one.
     """
+    ranks = ranks or Ranks()
     was_training = model.training
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
-    mine = order[accelerator.process_index :: accelerator.num_processes]
+    mine = order[ranks.rank :: ranks.size]
     parts: dict[str, list[Tensor]] = {}
     done = 0
     while done < len(mine):
@@ -61,7 +65,8 @@ def predict(
         for name, value in batch.items():
             parts.setdefault(name, []).append(value)
     model.train(was_training)
-    whole = {name: _gathered(accelerator, _joined(values)) for name, values in parts.items()}
+    shares = [share for share in ranks.gather({name: _joined(values) for name, values in parts.items()}) if share]
+    whole = {name: _joined([share[name] for share in shares]) for name in shares[0]}
     order_of_rows = torch.argsort(whole.pop("row"))
     return {name: value[order_of_rows] for name, value in whole.items()}
 
@@ -87,17 +92,6 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def _padded(part: Tensor, width: int) -> Tensor:
     missing = part.new_full((part.shape[0], width - part.shape[1], *part.shape[2:]), IGNORED)
     return torch.cat([part, missing], dim=1)
-
-
-def _gathered(accelerator: Accelerator, value: Tensor) -> Tensor:
-    """Gather the rows of all processes, whose shares may differ by one row."""
-    if accelerator.num_processes == 1:
-        return value.cpu()
-    sizes = accelerator.gather(torch.tensor([len(value)], device=value.device)).tolist()
-    for dimension in range(min(2, value.dim())):
-        value = accelerator.pad_across_processes(value, dim=dimension, pad_index=IGNORED)
-    parts = accelerator.gather(value).split(int(value.shape[0]))
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).cpu()
 
 
 class KeptPredictions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import Accelerator
@@ -15,6 +15,7 @@ from adamss_core.training.data import Rows
 from adamss_core.training.evaluation import predict
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import Judge
+from adamss_core.training.ranks import Ranks
 from adamss_core.training.request import Reporter
 from adamss_core.training.setup import Setup
 from adamss_core.training.tasks import Task
@@ -65,6 +66,7 @@ class Evaluator:
         batch_size: rows at a time, at most.
         trained_on: examples whose classes or mean the baseline answers; None takes those that are evaluated.
         alive: called before each batch.
+        ranks: the processes that evaluate together.
     """
 
     task: Task
@@ -80,6 +82,7 @@ class Evaluator:
     batch_size: int
     trained_on: Encoded | None
     alive: Callable[[], object]
+    ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
     def of(cls, setup: Setup, model: PeftModel, batch_size: int) -> Evaluator:
@@ -98,6 +101,7 @@ class Evaluator:
             batch_size=batch_size,
             trained_on=setup.train,
             alive=setup.reporter.stop_requested,
+            ranks=setup.ranks,
         )
 
     def evaluate(self, part: Part, predictions: Predictions | None = None) -> Evaluated:
@@ -115,10 +119,10 @@ class Evaluator:
             "The metrics have no baseline beside them",
             lambda: self._judged(part, judge, predictions),
             nothing,
-            processes=self.accelerator.num_processes,
+            processes=self.ranks.size,
         )
         report |= judged
-        if self.accelerator.is_main_process:
+        if self.ranks.is_first:
             lost = "The evaluation has no details beside the metrics"
             details: Report = illustrate(
                 self.reporter, lost, lambda: self.task.evaluation(self._answered(part, predictions)), {}
@@ -148,7 +152,14 @@ class Evaluator:
     def predict(self, part: Part) -> Predictions:
         """Return the model's predictions of all rows, with "losses"; every process must call this."""
         return predict(
-            self.model, self.task, part.examples, self.collate, self.batch_size, self.accelerator, self.alive
+            self.model,
+            self.task,
+            part.examples,
+            self.collate,
+            self.batch_size,
+            self.accelerator,
+            self.alive,
+            self.ranks,
         )
 
     def _answered(self, part: Part, predictions: Predictions) -> Answered:

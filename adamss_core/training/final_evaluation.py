@@ -51,7 +51,7 @@ def evaluate_published(
         "The finished model is not evaluated in full",
         lambda: _evaluate(setup, evaluator, progress, predictions),
         UNKNOWN,
-        processes=setup.accelerator.num_processes,
+        processes=setup.ranks.size,
     )
     model.to("cpu")
     return found
@@ -84,7 +84,7 @@ def _on_test_rows(setup: Setup, evaluator: Evaluator, progress: Progress) -> Eva
         "The finished model is not evaluated on the test data",
         lambda: _evaluated(setup, evaluator, part, progress),
         None,
-        processes=setup.accelerator.num_processes,
+        processes=setup.ranks.size,
     )
 
 

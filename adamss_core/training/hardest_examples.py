@@ -30,7 +30,7 @@ def hardest_examples(evaluator: Evaluator, part: Part, losses: Tensor) -> list[d
         the model's prediction (None where it would have to generate text), and the loss (None where it is not a
         number).
     """
-    if not evaluator.accelerator.is_main_process:
+    if not evaluator.ranks.is_first:
         return []
     lost = f"The {'held-out' if part.data != 'test' else 'test'} rows with the highest loss are not listed"
     return illustrate(evaluator.reporter, lost, lambda: _found(evaluator, part, losses), [])

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-import torch
-from accelerate import Accelerator
 from peft import PeftModel
 from torch import Tensor, nn
 
@@ -33,8 +31,8 @@ class IdleTargets:
     expert yet, and are then reported. Where the model drops whole layers at random, a kind gets that time too.
     """
 
-    def __init__(self, model: PeftModel, adapter: str, accelerator: Accelerator, reporter: Reporter) -> None:
-        self._adapter, self._accelerator, self._reporter = adapter, accelerator, reporter
+    def __init__(self, model: PeftModel, adapter: str, reporter: Reporter) -> None:
+        self._adapter, self._reporter = adapter, reporter
         tuner = model.base_model  # of a contender that is a plain LoRA, nothing is watched: it has the same targets
         self._watched = tuner.adapted_layers(adapter) if isinstance(tuner, AdamssModel) else {}
         self._all = list(self._watched)
@@ -42,7 +40,7 @@ class IdleTargets:
         self._patient = _drops_layers(model)
 
     def look(self, step: int, *, last: bool) -> None:
-        """Look at the gradients of a finished step, before they are cleared; every process must call this.
+        """Look at the gradients of a finished step, before they are cleared: the sums over all processes.
 
         Args:
             last: whether the watch ends here.
@@ -63,16 +61,8 @@ class IdleTargets:
             self._watched = {}
 
     def _without_gradient(self) -> dict[str, AdamssLayer]:
-        """Return the watched layers that have had no gradient in any process."""
-        reached = [_is_reached(layer, self._adapter) for layer in self._watched.values()]
-        if self._accelerator.num_processes > 1:
-            counts = torch.tensor(reached, dtype=torch.int64, device=self._accelerator.device)
-            reached = self._accelerator.reduce(counts, reduction="sum").tolist()
-        return {
-            name: layer
-            for (name, layer), is_reached in zip(self._watched.items(), reached, strict=True)
-            if not is_reached
-        }
+        """Return the watched layers that have had no gradient."""
+        return {name: layer for name, layer in self._watched.items() if not _is_reached(layer, self._adapter)}
 
     def _report(self, names: list[str], step: int) -> None:
         self._reporter.event(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor
 
@@ -20,6 +20,8 @@ from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.evaluation import KeptPredictions, predict, values_of
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.optimizer import make_optimizer
+from adamss_core.training.ranks.orders import Orders
+from adamss_core.training.ranks.random_streams import other_streams, start_stream
 from adamss_core.training.request import Values
 from adamss_core.training.scores import finite
 from adamss_core.training.setup import Setup
@@ -36,13 +38,16 @@ class Trainer:
     Attributes:
         adapter: the adapter under training.
         out_of_time: whether the time limit has ended the training.
-        wrapped: the model in accelerate's wrapping.
+        wrapped: the model in accelerate's wrapping, which is autocast's alone: gradients are added up by `step`.
         predictions: on the evaluation rows, of the best and of the last evaluation of this process.
     """
 
     def __init__(self, setup: Setup, model: PeftModel, store: CheckpointStore) -> None:
-        self.store, self.accelerator = store, setup.accelerator
-        self.wrapped, self._accelerated = self.accelerator.prepare(model, make_optimizer(model, setup.training))
+        self.store, self.accelerator, self._ranks = store, setup.accelerator, setup.ranks
+        self.wrapped = self.accelerator.prepare_model(model, evaluation_mode=True)
+        self._ranks.align(_own_tensors(model))
+        start_stream(self._ranks, setup.training.seed, 0)
+        self._accelerated = self.accelerator.prepare_optimizer(make_optimizer(model, setup.training))
         self.adapter = AdapterTraining(setup, model, self._accelerated.optimizer)
         if setup.training.compile:
             compile_model(setup, self.wrapped, self.adapter.subspaces.prunings)
@@ -50,6 +55,14 @@ class Trainer:
         self.predictions = KeptPredictions()
         self._saved_at = time.monotonic()
         self.out_of_time = False
+        self._orders = Orders(
+            self._ranks,
+            {
+                "stop": setup.reporter.stop_requested,
+                "end": lambda: self.adapter.clock.is_over,
+                "save": lambda: time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS,
+            },
+        )
 
     # --- from start to end ----------------------------------------------------------------------------------------
 
@@ -59,7 +72,7 @@ class Trainer:
         Raises:
             TrainingError: checkpoint_mismatch, where it belongs to other data or another plan.
         """
-        state = restore_snapshot(folder, self.adapter.model, self.adapter.optimizer)
+        state = restore_snapshot(folder, self.adapter.model, self.adapter.optimizer, self._ranks)
         if state["identity"] != self.adapter.setup.identity:
             raise TrainingError(
                 "checkpoint_mismatch",
@@ -135,7 +148,7 @@ class Trainer:
             "Nothing is known of the model before training",
             lambda: self._values(self._predictions()),
             {},
-            processes=self.accelerator.num_processes,
+            processes=self._ranks.size,
         )
         if values:
             adapter.progress.before_training = values
@@ -158,6 +171,7 @@ class Trainer:
             self.adapter.progress.micro_batch,
             setup.accelerator,
             setup.reporter.stop_requested,
+            self._ranks,
         )
 
     def _values(self, predictions: Predictions) -> Values:
@@ -188,7 +202,7 @@ class Trainer:
     def _sample(self) -> None:
         """Report what the model generates by now, where its task generates."""
         adapter = self.adapter
-        if not self.accelerator.is_main_process or adapter.setup.contender is not None:
+        if not self._ranks.is_first or adapter.setup.contender is not None:
             return
         lost = f"No samples are written at step {adapter.progress.step}"
         samples: list[dict[str, Any]] = illustrate(adapter.setup.reporter, lost, self._samples, [])
@@ -209,14 +223,15 @@ class Trainer:
         if self.adapter.finished:
             return True
         if every == "auto":
-            return self._agreed(time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS)
+            return self._orders.given("save", self.adapter.progress.step)
         return self.adapter.progress.step % every == 0
 
     def _save(self) -> None:
         setup, progress = self.adapter.setup, self.adapter.progress
         self._step.require_finite(progress.step)
-        if self.accelerator.is_main_process:
-            path = self.store.write(progress.step, self._write)
+        streams = other_streams(self._ranks)
+        if self._ranks.is_first:
+            path = self.store.write(progress.step, lambda folder: self._write(folder, streams))
             self.store.retain(progress.best_step)
             setup.reporter.checkpoint(
                 step=progress.step,
@@ -224,10 +239,10 @@ class Trainer:
                 best=progress.best_step == progress.step,
                 values=dict(progress.last_values) if self.adapter.evaluation_is_due else {},
             )
-        self.accelerator.wait_for_everyone()
+        self._ranks.wait()
         self._saved_at = time.monotonic()
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, streams: dict[str, Tensor]) -> None:
         adapter, scaler = self.adapter, self.accelerator.scaler
         state: dict[str, Any] = {
             "job_id": adapter.setup.request.job_id,
@@ -235,20 +250,19 @@ class Trainer:
             **adapter.export(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-        write_snapshot(folder, adapter.model, adapter.setup.name, adapter.optimizer, state)
+        write_snapshot(folder, adapter.model, adapter.setup.name, adapter.optimizer, state, streams)
 
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def _stop_if_asked(self, *, saved: bool) -> None:
-        if not self._agreed(self.adapter.setup.reporter.stop_requested()):
+        if not self._orders.given("stop", self.adapter.progress.step):
             return
         if not saved:
             self._save()
         raise Stopped(f"stopped at step {self.adapter.progress.step}")
 
     def _is_out_of_time(self) -> bool:
-        clock = self.adapter.clock
-        self.out_of_time = clock.limit is not None and self._agreed(clock.is_over)
+        self.out_of_time = self._orders.given("end", self.adapter.progress.step)
         return self.out_of_time
 
     def _end_at_limit(self, *, saved: bool) -> None:
@@ -274,10 +288,12 @@ class Trainer:
             self._evaluate(may_stop=False)
         reports.report_time_limit(adapter)
 
-    def _agreed(self, asked: bool) -> bool:
-        """Return the same answer in all processes: yes where any of them says so."""
-        accelerator = self.accelerator
-        if accelerator.num_processes == 1:
-            return asked
-        flag: Tensor = accelerator.reduce(torch.tensor(int(asked), device=accelerator.device), reduction="sum")
-        return bool(flag.item())
+
+def _own_tensors(model: PeftModel) -> Iterator[Tensor]:
+    """Yield what an adapter adds to the base, or trains of it: each process has made it by itself."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad or ".adamss_" in name:
+            yield parameter
+    for name, buffer in model.named_buffers():
+        if ".adamss_" in name:
+            yield buffer

@@ -23,6 +23,7 @@ from adamss_core.training.class_head import take_over_head
 from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.phases import enter_phase, phase
+from adamss_core.training.ranks import Ranks
 from adamss_core.training.request import KeptCheckpoint, Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
@@ -31,12 +32,17 @@ from adamss_core.training.warm_start import unusable, warm_start
 
 
 def prepare(
-    request: RunRequest, reporter: Reporter, accelerator: Accelerator, checkpoint: Path | None
+    request: RunRequest,
+    reporter: Reporter,
+    accelerator: Accelerator,
+    checkpoint: Path | None,
+    ranks: Ranks | None = None,
 ) -> tuple[Setup, PeftModel]:
     """Load data, base and adapter, encode the rows, and plan the steps.
 
     Args:
         checkpoint: folder of the checkpoint to resume from; None for a fresh adapter.
+        ranks: the processes of the run; None for a single one.
 
     Returns:
         The setup, and the adapted model on the CPU.
@@ -44,6 +50,7 @@ def prepare(
     Raises:
         TrainingError: data or base model cannot be used.
     """
+    ranks = ranks or Ranks()
     task = task_on(request.spec, request.model, request.revision)
     enter_phase(reporter, "loading")
     with phase("reading rows"):
@@ -67,10 +74,10 @@ def prepare(
         test_rows, test = encode_test(task, data.test, data.classes, processor, limit, reporter)
         data = replace(data, test=test_rows)
     # The schedule's "auto" is derived from the rows that are left; the adapter's config takes numbers only.
-    plan = plan_steps(request.spec, len(train), accelerator.num_processes)
+    plan = plan_steps(request.spec, len(train))
     request = replace(request, spec=plan.spec)
     enter_phase(reporter, "decomposing" if checkpoint is None else "restoring")
-    with phase("adding adapter"):
+    with phase("adding adapter"), ranks.first_before_others():  # others find its decompositions in the cache
         model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
     plan = plan.for_subspaces(adapter_size(model).subspaces)
     if request.spec.training.gradient_checkpointing:
@@ -94,6 +101,7 @@ def prepare(
         plan=plan,
         identity=_identity(request, plan.total_steps),
         fresh_base=fresh_base,
+        ranks=ranks,
     )
     return setup, model
 

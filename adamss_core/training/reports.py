@@ -27,7 +27,7 @@ def report_start(adapter: AdapterTraining) -> None:
             "steps_per_epoch": plan.steps_per_epoch,
             "device": str(accelerator.device),
             "precision": accelerator.mixed_precision,
-            "processes": accelerator.num_processes,
+            "processes": setup.ranks.size,
             "trainable_parameters": adapter.trainable_parameters,
             "subspaces": adapter.subspaces.total,
         },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import time
 from functools import partial
 from typing import Any
@@ -19,16 +21,19 @@ from adamss_core.training.basis import calibrate_basis
 from adamss_core.training.checkpoints import CheckpointStore, checkpoint_gone
 from adamss_core.training.compared_artifacts import add_to_artifacts, remove_copies
 from adamss_core.training.comparison import OwnTraining, compare
-from adamss_core.training.errors import IncompleteRun, translated_errors
+from adamss_core.training.errors import IncompleteRun, Stopped, translated_errors
 from adamss_core.training.final_evaluation import FinalEvaluation, evaluate_published
 from adamss_core.training.finished_model import finished_model, load_own
 from adamss_core.training.loop import Trainer
 from adamss_core.training.null_reporter import NullReporter
 from adamss_core.training.phases import enter_phase, phase
 from adamss_core.training.preparation import prepare
+from adamss_core.training.ranks import Ranks, joined
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import AdapterSize, Reporter, RunRequest, RunResult
 from adamss_core.training.setup import Setup, make_accelerator
+
+logger = logging.getLogger(__name__)
 
 
 def run(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -39,35 +44,50 @@ def run(request: RunRequest, reporter: Reporter) -> RunResult:
         IncompleteRun: an artifact failed, or the time limit ended the training; the (other) artifacts are complete.
         Stopped: the reporter asked for it; run the same request again to resume.
     """
-    with translated_errors():
-        return _run(request, reporter)
+    with translated_errors(), joined() as ranks:
+        return _run(request, reporter if ranks.is_first else NullReporter(), ranks)
 
 
-def _run(request: RunRequest, reporter: Reporter) -> RunResult:
-    setup, own, outcome = _train(request, reporter)  # its model is out of memory before a contender's is loaded
+def follow(request: RunRequest) -> None:
+    """Be a rank beside the first, in a process of its own; return when the run has ended, however it ended.
+
+    It needs no database: the first rank reports, checkpoints and publishes, and says when all stop. A SIGTERM is
+    therefore ignored here: a launcher sends it to all, and the first rank answers it with an order to all. An error of
+    this rank is raised by the first one.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        run(request, NullReporter())
+    except Stopped as end:
+        logger.info("%s", end)
+    except Exception:
+        logger.exception("this process of the run has failed")
+
+
+def _run(request: RunRequest, reporter: Reporter, ranks: Ranks) -> RunResult:
+    setup, own, outcome = _train(request, reporter, ranks)  # its model is out of memory before a contender's is loaded
     if own is None:
         return outcome
     try:
-        return add_to_artifacts(setup, compare(setup, own, outcome))
+        compared = compare(setup, own, outcome)
+        return add_to_artifacts(setup, compared) if ranks.is_first else compared
     finally:
         remove_copies(outcome.artifacts)
 
 
-def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining | None, RunResult]:
+def _train(request: RunRequest, reporter: Reporter, ranks: Ranks) -> tuple[Setup, OwnTraining | None, RunResult]:
     """Train and publish the job's own adapter; its training is returned where there are contenders."""
     begun = time.monotonic()
     if (problem := headless(request.spec)) is not None:
         raise problem
     with phase("finding device"):
         accelerator = make_accelerator(request.spec)
-    if not accelerator.is_main_process:
-        reporter = NullReporter()
     folder = RunFolder(request.folder).checkpoints if request.publishes is None else request.publishes.parent
     store = CheckpointStore(folder, request.keep_checkpoints)
-    with accelerator.main_process_first():  # it removes what the others must not see
+    with ranks.first_before_others():  # it removes what the others must not see
         start = _starting_point(store, reporter) if request.publishes is None else _published(store, request, reporter)
     checkpoint = None if start is None else store.path(start)
-    setup, model = prepare(request, reporter, accelerator, checkpoint)
+    setup, model = prepare(request, reporter, accelerator, checkpoint, ranks)
     calibration = None if checkpoint is not None else calibrate_basis(setup, model)
     size = adapter_size(model)
     check_budget(model, setup.plan.spec, size)
@@ -92,8 +112,9 @@ def _train(request: RunRequest, reporter: Reporter) -> tuple[Setup, OwnTraining 
     final = evaluate_published(setup, published, trainer.adapter.progress, predictions)
     result |= final.result
     own = _own_training(trainer, size, result, final) if setup.plan.spec.compare else None
-    main = accelerator.is_main_process
-    artifacts, failed = publish(setup, published, result, final.reports) if main else ([], [])
+    if own is None:
+        ranks.part()  # the others need not wait for the artifacts
+    artifacts, failed = publish(setup, published, result, final.reports) if ranks.is_first else ([], [])
     outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:
         raise incomplete(outcome, failed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,8 +17,10 @@ from adamss_core.training.base_model import Source
 from adamss_core.training.batches import Collate, Encoded
 from adamss_core.training.data import Data
 from adamss_core.training.errors import TrainingError
+from adamss_core.training.ranks import Ranks
 from adamss_core.training.request import Reporter, RunRequest
 from adamss_core.training.tasks import Task
+from adamss_core.training.tasks.text_generation_packing import PackedExamples
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Setup:
         identity: values that must match before a checkpoint is resumed.
         fresh_base: loads the base once more, with the values that its head starts from; returns it and the modules that
             start at random.
+        ranks: the processes of the run.
         contender: the name of a contender; None for the job's own adapter.
         stops_at: step after which a contender stops, as the job's own training did; None makes all steps of the plan.
     """
@@ -57,6 +60,7 @@ class Setup:
     plan: Plan
     identity: dict[str, str | int]
     fresh_base: Callable[[Reporter], tuple[PreTrainedModel, list[str]]]
+    ranks: Ranks = field(default_factory=Ranks)
     contender: str | None = None
     stops_at: int | None = None
 
@@ -73,7 +77,12 @@ class Setup:
     def rows_per_step(self) -> int:
         """Rows of one optimizer step, over all processes."""
         training = self.training
-        return training.batch_size * training.gradient_accumulation_steps * self.accelerator.num_processes
+        return training.batch_size * training.gradient_accumulation_steps
+
+    @property
+    def packs(self) -> bool:
+        """Whether several examples share a row of a training batch."""
+        return isinstance(self.training_collate, PackedExamples)
 
 
 def make_accelerator(spec: JobSpec) -> Accelerator:

@@ -18,26 +18,44 @@ from adamss_core.adapter_files import save_adapter
 from adamss_core.model import AdamssModel
 from adamss_core.training.checkpoints import read_json
 from adamss_core.training.plain_adapter import write_plain_adapter
+from adamss_core.training.ranks import Ranks
+from adamss_core.training.ranks.random_streams import restore_stream
 
 ADAPTER, OPTIMIZER, RANDOM, STATE = "adapter", "optimizer.safetensors", "random.safetensors", "state.json"
 SEPARATOR = "|"  # between a parameter's name and its slot; it occurs in no module's name
 
 
-def write_snapshot(folder: Path, model: PeftModel, name: str, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Write the adapter `name` with ASA's state, the optimizer, random generators, and `state` (JSON values)."""
+def write_snapshot(
+    folder: Path,
+    model: PeftModel,
+    name: str,
+    optimizer: Optimizer,
+    state: dict[str, Any],
+    streams: dict[str, Tensor] | None = None,
+) -> None:
+    """Write the adapter `name` with ASA's state, the optimizer, random generators, and `state` (JSON values).
+
+    Args:
+        streams: random generators of the other ranks.
+    """
     write = save_adapter if isinstance(model.base_model, AdamssModel) else write_plain_adapter
     write(model, folder / ADAPTER, name)
     slots = optimizer_tensors(model, optimizer)
     (folder / OPTIMIZER).write_bytes(safetensors.torch.save(slots, metadata={"format": "pt"}))
-    (folder / RANDOM).write_bytes(safetensors.torch.save(_random_tensors()))
+    (folder / RANDOM).write_bytes(safetensors.torch.save(_random_tensors() | (streams or {})))
     (folder / STATE).write_text(json.dumps(state | {"random": _random_state()}))
 
 
-def restore_snapshot(folder: Path, model: PeftModel, optimizer: Optimizer) -> dict[str, Any]:
+def restore_snapshot(
+    folder: Path, model: PeftModel, optimizer: Optimizer, ranks: Ranks | None = None
+) -> dict[str, Any]:
     """Restore optimizer and random generators, and return `state`; the adapter is loaded with the model."""
     restore_optimizer(model, optimizer, safetensors.torch.load((folder / OPTIMIZER).read_bytes()))
     state = read_json(folder / STATE)
-    _restore_random(safetensors.torch.load((folder / RANDOM).read_bytes()), state.pop("random"))
+    tensors = safetensors.torch.load((folder / RANDOM).read_bytes())
+    _restore_random(tensors, state.pop("random"))
+    if ranks is not None:
+        restore_stream(ranks, tensors, state["identity"]["seed"], state["progress"]["step"])
     return state
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,8 @@ from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.idle_targets import check_loss
 from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
+from adamss_core.training.ranks.gradients import add_gradients
+from adamss_core.training.ranks.shares import own_rows
 from adamss_core.training.setup import Setup
 
 CHECK_EVERY = 2  # steps between checks of the loss; on a GPU each check waits for the device
@@ -30,7 +31,7 @@ class StepOutcome:
         grad_norm: L2 norm of all gradients before clipping, ().
         learning_rate: of A and B in this step.
         loss_terms: number of loss terms.
-        rows, tokens: over all processes (tokens: of this process times their number).
+        rows, tokens: over all processes.
     """
 
     loss: Tensor
@@ -73,32 +74,41 @@ class OptimizerStep:
             for a single row.
         """
         self._upcoming = upcoming
-        loss, tokens = self._gradients_within_memory(rows, progress)
+        loss = self._gradients_within_memory(rows, progress)
         if failpoint("loss"):
             loss = loss * math.nan
         accelerator = self.setup.accelerator
         limit = self.setup.training.max_grad_norm
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = accelerator.clip_grad_norm_(trained, math.inf if limit is None else limit)
+        norm = accelerator.clip_grad_norm_(self._trained(), math.inf if limit is None else limit)
         self._check_finite(loss, norm, progress.step + 1)
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
         if not self.optimizer.step_was_skipped:
             self.schedule.step()
-        loss_terms = int(self.setup.train.loss_terms[rows].sum())
-        return StepOutcome(loss, norm, rate, loss_terms, len(rows), tokens * accelerator.num_processes)
+        train = self.setup.train
+        loss_terms, tokens = int(train.loss_terms[rows].sum()), int(train.lengths[rows].sum())
+        return StepOutcome(loss, norm, rate, loss_terms, len(rows), tokens)
 
-    def _gradients_within_memory(self, rows: list[int], progress: Progress) -> tuple[Tensor, int]:
-        """Compute gradients; where memory runs out, again with half the micro-batch: the gradients' sum is the same."""
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _gradients_within_memory(self, rows: list[int], progress: Progress) -> Tensor:
+        """Compute gradients; where memory runs out, again with half the micro-batch: the gradients' sum is the same.
+
+        Where it runs out in one process, all halve theirs together.
+        """
         while True:
+            share: Tensor | None = None
             try:
                 failpoint("gradients")
-                return self._gradients(rows, progress.micro_batch)
+                share = self._gradients(rows, progress.micro_batch)
             except (RuntimeError, MemoryError) as error:
-                alone = self.setup.accelerator.num_processes == 1
-                if not (is_out_of_memory(error) and alone and progress.micro_batch > 1):
+                if not (is_out_of_memory(error) and progress.micro_batch > 1):
                     raise
             # Outside of the except block, whose traceback keeps the failed attempt's tensors.
+            loss = add_gradients(self.setup.ranks, self._trained(), share)
+            if loss is not None:
+                return loss
             self.optimizer.zero_grad()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -110,36 +120,26 @@ class OptimizerStep:
                 {"micro_batch": progress.micro_batch, "step": progress.step + 1},
             )
 
-    def _gradients(self, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
-        """Return the mean loss over all terms, (), and this process's tokens; leave its gradients in the parameters."""
+    def _gradients(self, rows: list[int], micro_batch: int) -> Tensor:
+        """Return this process's share of the mean loss over all terms, (); leave its gradients in the parameters."""
         accelerator = self.setup.accelerator
-        # A process without rows of its own still takes part in the reduction, with weight zero.
-        own = self._own(rows)
-        mine, weight = (own, 1.0) if own else (rows[:1], 0.0)
-        pieces, later = _cut(mine, micro_batch), _cut(self._own(self._upcoming), micro_batch)
+        pieces, later = _cut(self._own(rows), micro_batch), _cut(self._own(self._upcoming), micro_batch)
         total = torch.zeros((), device=self.device)
         loss_terms = max(1, int(self.setup.train.loss_terms[rows].sum()))
-        tokens = 0
         for number, piece in enumerate(pieces):
             self.batches.expect([*pieces[number:], *later])
             inputs, targets = self.batches(piece)
-            last = number == len(pieces) - 1
-            with nullcontext() if last else accelerator.no_sync(self.model):
-                with accelerator.autocast():
-                    outputs = self.model(**inputs)
-                loss = self.setup.training_losses(outputs, targets).sum() * (weight / loss_terms)
-                check_loss(loss, self.model, self.setup.name)
-                # DDP averages gradients over ranks; each loss is already divided by the global count, so undo that.
-                accelerator.backward(loss * accelerator.num_processes)
+            with accelerator.autocast():
+                outputs = self.model(**inputs)
+            loss = self.setup.training_losses(outputs, targets).sum() * (1 / loss_terms)
+            check_loss(loss, self.model, self.setup.name)
+            accelerator.backward(loss)
             total += loss.detach()
-            tokens += int(self.setup.train.lengths[piece].sum())
-        if accelerator.num_processes > 1:
-            total = accelerator.reduce(total, reduction="sum")
-        return total, tokens
+        return total
 
     def _own(self, rows: list[int]) -> list[int]:
-        accelerator = self.setup.accelerator
-        return rows[accelerator.process_index :: accelerator.num_processes]
+        setup = self.setup
+        return own_rows(rows, setup.train.lengths, setup.ranks.rank, setup.ranks.size, packs=setup.packs)
 
     def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
         """Check before the update, so that a CPU run's parameters stay valid.

@@ -57,7 +57,7 @@ class Subspaces:
         """Run ASA after an optimizer step, before gradients are cleared; return whether it was a mask step."""
         if self._asa is None:
             return False
-        self._tuner.update_and_allocate(step, optimizer=optimizer)
+        self._tuner.update_and_allocate(step, optimizer=optimizer, is_wrapped=False)
         return asa.is_mask_step(step, self._asa)
 
     def summary(self) -> dict[str, Any]:

@@ -22,8 +22,10 @@ NEUTRAL = tuple(f"word{i}" for i in range(30))
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def build_model(folder: Path, *, layers: int = 2, hidden: int = 32, tokenizer: bool = True, seed: int = 0) -> Path:
-    """A BERT with dropout, as safetensors, in `folder`."""
+def build_model(
+    folder: Path, *, layers: int = 2, hidden: int = 32, tokenizer: bool = True, seed: int = 0, dropout: float = 0.1
+) -> Path:
+    """A BERT, as safetensors, in `folder`."""
     torch.manual_seed(seed)
     config = BertConfig(
         hidden_size=hidden,
@@ -33,6 +35,8 @@ def build_model(folder: Path, *, layers: int = 2, hidden: int = 32, tokenizer: b
         vocab_size=len(SPECIAL) + len(GOOD + BAD + NEUTRAL),
         max_position_embeddings=40,
         initializer_range=0.1,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     body = BertForSequenceClassification(config).bert
     # "Pretrained": good and bad words lie on two sides of one direction, which a fine-tune has to find.

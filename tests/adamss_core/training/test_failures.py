@@ -23,7 +23,7 @@ from tests.adamss_core.training.support import Recorder, build_model, build_toke
 
 pytestmark = pytest.mark.slow
 
-Gradients = Callable[[OptimizerStep, list[int], int], tuple[Tensor, int]]
+Gradients = Callable[[OptimizerStep, list[int], int], Tensor]
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, at: int, poison: Callable[[OptimizerStep, Tensor], Tensor]) -> None:
@@ -31,9 +31,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, at: int, poison: Callable[[Optimiz
     original: Gradients = OptimizerStep._gradients
     calls = iter(range(1, 10_000))
 
-    def gradients(self: OptimizerStep, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
-        loss, tokens = original(self, rows, micro_batch)
-        return (poison(self, loss) if next(calls) == at else loss), tokens
+    def gradients(self: OptimizerStep, rows: list[int], micro_batch: int) -> Tensor:
+        loss = original(self, rows, micro_batch)
+        return poison(self, loss) if next(calls) == at else loss
 
     monkeypatch.setattr(OptimizerStep, "_gradients", gradients)
 
@@ -70,7 +70,7 @@ def test_too_little_memory_halves_what_goes_through_the_model(
     original: Gradients = OptimizerStep._gradients
     tried: list[int] = []
 
-    def gradients(self: OptimizerStep, rows: list[int], micro_batch: int) -> tuple[Tensor, int]:
+    def gradients(self: OptimizerStep, rows: list[int], micro_batch: int) -> Tensor:
         tried.append(micro_batch)
         if micro_batch > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -128,8 +128,8 @@ def test_held_out_rows_that_are_too_much_at_once_go_in_smaller_pieces(
 def test_a_full_disk_keeps_the_older_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Trainer._write
 
-    def write(self: Trainer, folder: Path) -> None:
-        original(self, folder)
+    def write(self: Trainer, folder: Path, streams: dict[str, Tensor]) -> None:
+        original(self, folder, streams)
         if self.adapter.progress.step == 4:
             Path("/dev/full").write_bytes(b"x")
 

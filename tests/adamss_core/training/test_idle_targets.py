@@ -48,9 +48,8 @@ def adapted(**fields: Any) -> PeftModel:
     return get_adamss_model(Experts(), mlp_config(target_modules=targets, r=4, num_subspaces=2, **fields))
 
 
-def watch(model: PeftModel, recorder: Recorder | None = None, *, accelerator: Any = None) -> IdleTargets:
-    alone = SimpleNamespace(num_processes=1)
-    return IdleTargets(model, "default", accelerator or alone, recorder or Recorder())
+def watch(model: PeftModel, recorder: Recorder | None = None) -> IdleTargets:
+    return IdleTargets(model, "default", recorder or Recorder())
 
 
 def backward(model: PeftModel, routes: list[int], **options: bool) -> None:
@@ -126,17 +125,6 @@ def test_pruned_subspaces_need_no_gradient() -> None:
     idle = watch(model)
     backward(model, [0, 0])
     idle.look(9, last=False)
-
-
-def test_a_gradient_in_another_process_counts() -> None:
-    model, recorder = adapted(), Recorder()
-    elsewhere = SimpleNamespace(num_processes=2, device="cpu", reduce=lambda flags, reduction: flags + 1)
-    idle = watch(model, recorder, accelerator=elsewhere)
-    backward(model, [0, 0], read=True)
-    idle.look(1, last=True)
-    assert recorder.events == []
-    nowhere = SimpleNamespace(num_processes=2, device="cpu", reduce=lambda flags, reduction: flags)
-    assert "'gate'" in refusal(watch(model, accelerator=nowhere)).message
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from adamss_core.spec import plan_steps
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.errors import Stopped
 from adamss_core.training.run import run
@@ -61,10 +60,3 @@ def test_a_resumed_run_derives_the_same_schedule(dropped: tuple[Path, Recorder],
     for name in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "optimizer.safetensors"):
         mine, theirs = (CheckpointStore(f / "checkpoints", 1).path(last) / name for f in (tmp_path, whole))
         assert mine.read_bytes() == theirs.read_bytes(), name
-
-
-def test_several_processes_make_fewer_steps_and_the_ramp_follows() -> None:
-    spec = job(adamss=AUTO, training={"epochs": 2})
-    alone, four = plan_steps(spec, 800), plan_steps(spec, 800, processes=4)
-    assert (alone.total_steps, alone.spec.adamss.final_warmup) == (200, 100)
-    assert (four.total_steps, four.spec.adamss.final_warmup) == (50, 25)
