@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not named in __all__
 
 from adamss_core.training.errors import Stopped, TrainingError
 from adamss_core.training.request import RunRequest
@@ -55,7 +55,11 @@ def main() -> None:
         follow(request)
         return
     recorder = Recorder(stop_at if stop_at >= 0 else None)
-    recorder.on_step = lambda step: path.with_suffix(".step").write_text(str(step))
+
+    def on_step(step: int) -> None:
+        path.with_suffix(".step").write_text(str(step))
+
+    recorder.on_step = on_step
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     artifacts: list[str] = []
