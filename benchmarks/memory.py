@@ -77,7 +77,11 @@ def measure(case: Case) -> Outcome:
 def _measured(case: Case, context: Context) -> Outcome:
     settings = context.settings
     caller = Caller(
-        **vars(context), project_id=DEFAULT_PROJECT_ID, role=Role.SUBMIT, upload_bytes=settings.max_upload_bytes
+        **vars(context),
+        project_id=DEFAULT_PROJECT_ID,
+        role=Role.SUBMIT,
+        key_name="benchmark",
+        upload_bytes=settings.max_upload_bytes,
     )
     file = settings.resolved_home / rows_name(case)
     file.write_bytes(rows(case, ROWS))

@@ -35,6 +35,7 @@ WEBHOOK = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"  # no user,
 DatasetId = Annotated[str, Field(pattern=DATASET_ID)]
 ArtifactName = Literal["adapter", "lora", "merged"]
 Rate = Annotated[float, Field(gt=0, le=10)]
+Priority = Annotated[StrictInt, Field(ge=-100, le=100)]
 TimeLimit = Annotated[float, Field(ge=1, le=MAX_SECONDS, strict=True)]  # of training, in seconds
 
 
@@ -195,6 +196,12 @@ class JobSpec(SpecModel):
     """Contenders to train afterwards on the same rows, steps and seed, so that the result shows what the adapter is
     worth: "head" (the head alone), "lora:r=N" (a plain LoRA on the same targets, at 0.4 of `learning_rate`), or
     "lora:r=N@RATE" for a rate of your own. Nothing of them is kept but their numbers."""
+    priority: Priority = 0
+    """Jobs of a higher priority run first, whatever the project; above 0 needs a key with the role admin. Among equals
+    the project that has used least for its weight is next, then the job that has waited longest."""
+    preemptible: Annotated[bool, Field(strict=True)] = True
+    """Whether a job of a higher priority may take its devices: it then writes a checkpoint and waits for its next turn,
+    which counts against no limit and changes nothing of its result."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
     time_limit_seconds: TimeLimit | None = None

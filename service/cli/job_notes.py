@@ -1,4 +1,4 @@
-"""What people write on a job: `adamss jobs edit`, and how it is shown."""
+"""What people change of a job: `adamss jobs edit`, and how it is shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EDIT = examples(
     "adamss jobs edit JOB --tag keep --group rates",
+    "adamss jobs edit JOB --priority -10                 let others go first",
     "adamss jobs edit JOB --untag keep --notes 'rate too high' --name reviews-2",
 )
 
@@ -25,13 +26,18 @@ def edit(
     untag: Annotated[list[str] | None, typer.Option(help="Take a tag away; may be given several times.")] = None,
     notes: Annotated[str | None, typer.Option(help="A text in the place of the notes; '' removes them.")] = None,
     group: Annotated[str | None, typer.Option(help="Put the job into a group; '' takes it out.")] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=-100, max=100, help="New priority of a waiting job; above 0 needs an admin's key."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a job's name, tags, notes and group, in whatever state it is."""
-    changes: dict[str, Any] = {} if name is None else {"name": name}
+    """Change a job's name, tags, notes and group, in whatever state it is, or the priority of one that waits."""
+    given = {"name": name, "priority": priority}
+    changes: dict[str, Any] = {title: value for title, value in given.items() if value is not None}
     changes |= {title: text or None for title, text in (("notes", notes), ("group", group)) if text is not None}
     if not (changes or tag or untag):
-        raise CliError("Nothing to change: give --name, --tag, --untag, --notes or --group.")
+        raise CliError("Nothing to change: give --name, --tag, --untag, --notes, --group or --priority.")
     with connect() as client:
         if tag or untag:
             kept = [one for one in client.get_job(job).get("tags", []) if one not in (untag or [])]
@@ -44,6 +50,9 @@ def edit(
 
 
 def written_on(job: JobJson) -> dict[str, object]:
-    """Return group, tags and notes of a job, as far as there are any."""
-    written = {"group": job.get("group"), "tags": ", ".join(job.get("tags", [])), "notes": job.get("notes")}
+    """Return owner, priority, group, tags and notes of a job, as far as there are any."""
+    written = {"owner": job.get("owner"), "priority": job.get("priority"), "group": job.get("group")}
+    if not job.get("preemptible", True):
+        written["preemptible"] = "no: jobs of a higher priority wait for its end"
+    written |= {"tags": ", ".join(job.get("tags", [])), "notes": job.get("notes")}
     return {title: text for title, text in written.items() if text}

@@ -90,12 +90,15 @@ def list_jobs(
     evaluates: Annotated[str | None, typer.Option(help="Only evaluations of this job's model.", metavar="JOB")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; several: with all of them.")] = None,
     group: Annotated[str | None, typer.Option(help="Only jobs of this group.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the key of this name.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only jobs submitted with your own key.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
+    narrowed: dict[str, Any] = {"evaluates": evaluates, "tags": tag or (), "group": group}
     with connect() as client:
-        found = client.list_jobs(status, name, limit, evaluates=evaluates, tags=tag or (), group=group)
+        found = client.list_jobs(status, name, limit, **narrowed, owner="me" if mine else owner)
     if as_json:
         put_json(found)
         return

@@ -77,6 +77,7 @@ class JobCalls(Sender):
         evaluates: str | None = None,
         tags: Sequence[str] = (),
         group: str | None = None,
+        owner: str | None = None,
     ) -> Listing[JobSummaryJson]:
         """List jobs, newest first, without spec and plan.
 
@@ -84,15 +85,16 @@ class JobCalls(Sender):
             evaluates: only evaluations of the model of the job with this id.
             tags: only jobs with all of these.
             group: only jobs of this group.
+            owner: only jobs submitted with the key of this name; "me" for your own.
         """
-        wanted = {"status": status, "name": name, "evaluates": evaluates, "tag": list(tags) or None, "group": group}
-        return self._listing("/jobs", wanted, limit)
+        wanted = {"status": status, "name": name, "evaluates": evaluates, "group": group, "owner": owner}
+        return self._listing("/jobs", wanted | {"tag": list(tags) or None}, limit)
 
     def edit_job(self, job: str, **changes: Any) -> JobJson:
-        """Change what people wrote on a job.
+        """Change what people wrote on a job, or the priority of one that waits.
 
         Args:
-            changes: name, tags (all of them), notes, group; None removes, what is left out stays.
+            changes: name, tags (all of them), notes, group, priority; None removes, what is left out stays.
         """
         return cast(JobJson, self._send("PATCH", f"/jobs/{job}", json=changes, repeat=True).json())
 

@@ -154,6 +154,9 @@ class JobSummaryJson(TypedDict):
     name: str
     tags: NotRequired[list[str]]  # absent from services before 0.3, as are group and notes
     group: NotRequired[str | None]
+    owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
+    priority: NotRequired[int]
+    preemptible: NotRequired[bool]
     task: NotRequired[str | None]  # absent from services before 0.3, as is base_model
     base_model: NotRequired[str | None]
     status: Status

@@ -46,11 +46,13 @@ class Caller(Context):
     Attributes:
         project_id: project of the request's key.
         role: role of the request's key.
+        key_name: name of the request's key, which owns the jobs that it submits.
         upload_bytes: largest data set that the project may upload.
     """
 
     project_id: str
     role: Role
+    key_name: str
     upload_bytes: int
 
 
@@ -72,6 +74,7 @@ def get_caller(request: Request, _: Annotated[object, Security(_bearer)] = None)
         **vars(context) | {"catalog": context.catalog.of(project_id)},
         project_id=project_id,
         role=request.state.identity.role,
+        key_name=request.state.identity.name,
         upload_bytes=request.state.identity.upload_bytes,
     )
 

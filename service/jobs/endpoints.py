@@ -105,11 +105,14 @@ def list_jobs(
         list[str] | None, Query(max_length=MOST_TAGS, description="Only jobs with all of these tags.")
     ] = None,
     group: Annotated[str | None, Query(max_length=120, description="Only jobs of this group.")] = None,
+    owner: Annotated[
+        str | None, Query(max_length=120, description="Only jobs submitted with the key of this name; `me`: your own.")
+    ] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Page[JobSummaryOut]:
     """Lists the project's jobs, newest first, without spec and plan: `GET /jobs/{id}` has them."""
-    wanted = Wanted(status or (), name, evaluates, tag or (), group)
+    wanted = Wanted(status or (), name, evaluates, tag or (), group, caller.key_name if owner == "me" else owner)
     return service.list_jobs(caller, wanted, after, limit)
 
 
@@ -119,9 +122,9 @@ def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
     return service.show(caller, job_id)
 
 
-@router.patch("/{job_id}", responses=errors(404, 422))
+@router.patch("/{job_id}", responses=errors(404, 409, 422))
 def edit_job(caller: CallerDep, job_id: JobId, changes: NotesIn) -> JobOut:
-    """Changes name, tags, notes and group of a job, in whatever state it is; its training goes on as it was.
+    """Changes name, tags, notes and group of a job, in whatever state it is, and the priority of one that waits.
 
         curl -X PATCH -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
              -d '{"tags": ["keep"], "group": "rates", "notes": "the best so far"}' \\

@@ -146,6 +146,7 @@ def _insert(session: Session, caller: Caller, job_id: str, resolved: dict[str, A
     return states.submit(
         session,
         caller.project_id,
+        owner=caller.key_name,
         name=spec["name"],
         spec=spec,
         resolved={name: value for name, value in resolved.items() if name != "batches"},

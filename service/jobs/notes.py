@@ -1,4 +1,4 @@
-"""What people write on a job: its name, tags, notes and group. Nothing of the training depends on them."""
+"""What people change of a job: its name, tags, notes, group and priority. Nothing of the training depends on them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.job import Priority
 from service.http.context import Caller
 from service.jobs import schemas
+from service.jobs.priorities import change_priority
 from service.jobs.schemas import JobOut
 from service.jobs.service import get
 from service.shared.database.tables import Job, JobTag
@@ -32,6 +34,8 @@ class NotesIn(BaseModel):
     """Any text; null or an empty one removes it."""
     group: Annotated[str, Field(min_length=1, max_length=120, pattern=LINE)] | None = None
     """The group that it belongs to, such as one experiment; null takes it out of its group."""
+    priority: Priority | None = None
+    """A new priority of a job that waits; above 0 needs a key with the role admin. Null leaves the one that it has."""
 
     @field_validator("tags")
     @classmethod
@@ -44,12 +48,15 @@ def edit(caller: Caller, job_id: str, changes: NotesIn) -> JobOut:
 
     Raises:
         NotFound: no such job exists in this project.
+        Forbidden, Conflict: it may not have that priority, or waits no more.
     """
     given = changes.model_fields_set
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
         if changes.name is not None:
             job.name = changes.name
+        if changes.priority is not None:
+            change_priority(session, caller, job, changes.priority)
         if "notes" in given:
             job.notes = changes.notes or None
         if "group" in given:

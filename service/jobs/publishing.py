@@ -77,6 +77,7 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
         "compare": [],
         "webhook": None,
         "time_limit_seconds": None,
+        "priority": min(0, spec.priority),
     }
     spec = spec.model_copy(update=own)
     lock_inputs(session, caller, spec)
@@ -86,6 +87,7 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
     return states.submit(
         session,
         caller.project_id,
+        owner=caller.key_name,
         name=spec.name,
         spec=plain,
         resolved={
@@ -96,6 +98,8 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
             "warnings": [],
         },
         spec_version=version,
+        priority=spec.priority,
+        preemptible=spec.preemptible,
         retries=spec.retries,
         total_steps=job.total_steps,
     )

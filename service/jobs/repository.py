@@ -89,13 +89,19 @@ class Wanted:
     evaluates: str | None = None
     tags: Sequence[str] = ()
     group: str | None = None
+    owner: str | None = None
 
     def conditions(self, project_id: str) -> list[ColumnElement[bool]]:
         """Build the conditions on the jobs of a project."""
         wanted: list[ColumnElement[bool]] = [Job.project_id == project_id]
         if self.status:
             wanted.append(Job.status.in_(self.status))
-        same = ((Job.name, self.name), (Job.evaluates, self.evaluates), (Job.group_name, self.group))
+        same = (
+            (Job.name, self.name),
+            (Job.evaluates, self.evaluates),
+            (Job.group_name, self.group),
+            (Job.owner, self.owner),
+        )
         wanted += [column == value for column, value in same if value is not None]
         for tag in self.tags:
             tagged = select(JobTag.job_id).where(JobTag.project_id == project_id, JobTag.tag == tag)

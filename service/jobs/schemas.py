@@ -178,6 +178,12 @@ class JobSummaryOut(Out):
     """Its tags."""
     group: str | None
     """The group that it belongs to."""
+    owner: str | None = None
+    """Name of the key that submitted it; null for jobs of earlier versions."""
+    priority: int = 0
+    """Its priority, from the spec until it is changed."""
+    preemptible: bool = True
+    """Whether a job of a higher priority may take its devices."""
     task: str | None
     """Its task."""
     base_model: str | None
@@ -268,6 +274,9 @@ def _summary(listed: ListedJob) -> Json:
         "name": job.name,
         "tags": job.tags or [],
         "group": job.group_name,
+        "owner": job.owner,
+        "priority": job.priority,
+        "preemptible": job.preemptible,
         "task": listed.task,
         "base_model": listed.base_model,
         "status": job.status,

@@ -21,6 +21,7 @@ from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
 from service.jobs.planning import plan_job, refusal
+from service.jobs.priorities import check_priority
 from service.jobs.repository import Wanted
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.jobs.training_sets import training_ids
@@ -44,6 +45,7 @@ class Submitted:
 def dry_run(caller: Caller, spec: JobSpec) -> PlanOut:
     """Plan the job without creating it."""
     check_webhook(caller.settings, spec.webhook)
+    check_priority(caller, spec.priority)
     return plan_job(caller, spec)
 
 
@@ -66,6 +68,7 @@ def submit(
     if (earlier := earlier_job(caller, idempotency_key, digest)) is not None:
         return earlier
     check_webhook(caller.settings, spec.webhook)
+    check_priority(caller, spec.priority)
     plan = plan_job(caller, spec)
     return create(caller, insert, idempotency_key, digest)
 
@@ -180,6 +183,9 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, besi
         spec_version=plan.spec_version,
         retries=spec.retries,
         total_steps=plan.estimate.steps,
+        priority=spec.priority,
+        preemptible=spec.preemptible,
+        owner=caller.key_name,
     )
 
 

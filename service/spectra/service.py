@@ -156,6 +156,7 @@ def _insert(session: Session, caller: Caller, plan: PlanOut, key: str, version: 
     return states.submit(
         session,
         caller.project_id,
+        owner=caller.key_name,
         name=spec.name,
         spec=spec.model_dump(mode="json"),
         resolved=plan.model_dump(mode="json") | {"inspects": inspects},

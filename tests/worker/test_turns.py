@@ -181,7 +181,7 @@ def test_the_next_job_is_found_without_reading_all(service: Service) -> None:
         ((statement, parameters),) = statements
         plan = session.connection().exec_driver_sql(explain + statement, parameters).all()
     lines = [str(row[-1]) for row in plan]
-    assert [line for line in lines if "ix_jobs_project_waiting" in line], lines
+    assert [line for line in lines if "ix_jobs_project_next" in line], lines
     assert not [line for line in lines if line.startswith("SCAN jobs") or "Seq Scan on jobs" in line], lines
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     DateTime,
     Double,
     Float,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -105,7 +107,12 @@ class Project(Base):
     max_running_jobs: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    # Place of the project's last start among all starts; the project with the lowest is next.
+    max_running_devices: Mapped[int | None]
+    max_device_hours: Mapped[float | None] = mapped_column(Double)  # of a month, by UTC
+    weight: Mapped[float] = mapped_column(Float, server_default="1")  # its share of the devices is proportional
+    # Decayed use divided by the weight, as `service.shared.jobs.standing` writes it: the lowest is next.
+    standing: Mapped[float] = mapped_column(Double, server_default="0")
+    # Place of the project's last start among all starts; workers of older versions read it.
     last_turn: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
@@ -265,19 +272,44 @@ class Job(Base):
     inspects: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the `Spectrum` that it measures
     # Least version of the spec that a worker must understand; a trigger keeps out workers that know no versions.
     spec_version: Mapped[int] = mapped_column(Integer, server_default="1")
+    # What the choice of the next job asks for.
+    rank: Mapped[int] = mapped_column(Integer, server_default="0")  # minus the priority: the lowest is first
+    preemptible: Mapped[bool] = mapped_column(Boolean, server_default=true())
+    preempted_by: Mapped[str | None] = mapped_column(String(40))  # the job that it pauses for, until it has
+    reserved_for: Mapped[str | None] = mapped_column(String(200), index=True)  # worker that keeps places for it
+    metered_at: Mapped[datetime | None]  # use of the running attempt is counted until then
+    owner: Mapped[str | None] = mapped_column(String(120))  # name of the key that submitted it
     # For people; nothing of the training depends on them.
     tags: Mapped[list[Any] | None]  # as in `JobTag`, by which jobs are found
     notes: Mapped[str | None] = mapped_column(Text)
     group_name: Mapped[str | None] = mapped_column(String(120))
 
+    @property
+    def priority(self) -> int:
+        """Return the priority, which the spec began with."""
+        return -self.rank
+
     __table_args__ = (
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
-        Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # finds each project's next job
+        Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # older versions find the next job
         Index("ix_jobs_project_status_created", "project_id", "status", "created_at", "id"),  # lists by status
         Index("ix_jobs_project_name_created", "project_id", "name", "created_at", "id"),  # lists by name
         Index("ix_jobs_project_group_created", "project_id", "group_name", "created_at", "id"),  # lists by group
+        Index("ix_jobs_project_owner_created", "project_id", "owner", "created_at", "id"),  # lists by owner
+        Index("ix_jobs_project_next", "project_id", "status", "rank", "queued_at", "id"),  # each project's next job
         Index("ix_jobs_archived_ended", "metrics_archived_at", "ended_at", "id"),  # finds jobs to archive
     )
+
+
+class DeviceUse(Base):
+    """Device seconds of a month, by project and owner; kept when jobs are deleted."""
+
+    __tablename__ = "device_use"
+    project_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    month: Mapped[str] = mapped_column(String(7), primary_key=True)  # such as 2026-11, by UTC
+    owner: Mapped[str] = mapped_column(String(120), primary_key=True)  # empty for jobs of earlier versions
+    device_seconds: Mapped[float] = mapped_column(Double)
+    attempts: Mapped[int]  # that began in this month
 
 
 class JobTag(Base):

@@ -59,6 +59,9 @@ function resultFacts(job, before) {
 
 function attemptFacts(job) {
   return [
+    ...(job.owner ? [["owner", job.owner]] : []),
+    ...(job.priority ? [["priority", job.priority]] : []),
+    ...(job.preemptible === false ? [["preemptible", "no"]] : []),
     ["attempt", job.attempt],
     ...(job.status === "queued" && job.spec_version > 1 ? [["waits for", `a worker of spec version ${job.spec_version} or later`]] : []),
     ["created", when(job.created_at)],

@@ -93,8 +93,8 @@ function Row({ job, chosen, choose, reload, forget }) {
   const metric = best(job);
   return html`<tr>
     <td><input type="checkbox" checked=${chosen} onChange=${choose} aria-label=${`Compare ${job.name}`} /></td>
-    <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code>${job.tags?.length ? html`<br />${tags(job)}` : null}</td>
-    <td>${status(job.status)}</td>
+    <td><a href=${`#/jobs/${job.id}`}>${job.name}</a><br /><code class="muted">${job.id}</code>${job.owner ? html` <span class="muted">${job.owner}</span>` : null}${job.tags?.length ? html`<br />${tags(job)}` : null}</td>
+    <td>${status(job.status)}${job.priority ? html`<br /><span class="muted">priority ${job.priority}</span>` : null}</td>
     <td>
       <progress max=${Math.max(1, total)} value=${step} aria-label=${`Progress of ${job.name}`}></progress>
       <br /><span class="muted">${number(step)} of ${number(total)}${job.status === "running" && eta ? `, ${duration(eta)} left` : ""}</span>
@@ -122,7 +122,7 @@ export function Jobs() {
   const search = text.toLowerCase();
   const shown = (jobs ?? [])
     .filter((job) => !onlyStatus || job.status === onlyStatus)
-    .filter((job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${(job.tags ?? []).join(" ")}`.toLowerCase().includes(search))
+    .filter((job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${job.owner ?? ""} ${(job.tags ?? []).join(" ")}`.toLowerCase().includes(search))
     .sort((a, b) => (value(a) < value(b) ? -order[1] : value(a) > value(b) ? order[1] : 0));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
 
@@ -132,7 +132,7 @@ export function Jobs() {
       <a class="button primary" href="#/new">New job</a>
     </div>
     <div class="row">
-      <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, tag, group, id, model, task" /></label>
+      <label class="grow">Search <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="name, tag, group, owner, id, model, task" /></label>
       <label>Status
         <select value=${onlyStatus} onChange=${(event) => setOnlyStatus(event.target.value)}>
           <option value="">all</option>

@@ -1,4 +1,4 @@
-// What people write on a job: name, tags, group and notes, and the form that changes them.
+// What people change of a job: name, tags, group, notes and priority, and the form that changes them.
 import { html, useState } from "./lib.js";
 import { patch } from "./api.js";
 
@@ -21,11 +21,11 @@ function Form({ job, close, done }) {
   const [busy, setBusy] = useState(false);
   const send = async (event) => {
     event.preventDefault();
-    const { name, tags: list, group, notes } = Object.fromEntries(new FormData(event.target));
+    const { name, tags: list, group, notes, priority } = Object.fromEntries(new FormData(event.target));
     const given = list.split(",").map((tag) => tag.trim()).filter(Boolean);
     setBusy(true);
     try {
-      await patch(`/jobs/${job.id}`, { name, tags: given, group: group.trim() || null, notes: notes.trim() || null });
+      await patch(`/jobs/${job.id}`, { name, tags: given, group: group.trim() || null, notes: notes.trim() || null, ...(priority ? { priority: Number(priority) } : {}) });
       done?.();
       close();
     } catch (error) {
@@ -38,6 +38,7 @@ function Form({ job, close, done }) {
       <label>Name <input name="name" required maxlength="120" defaultValue=${job.name} /></label>
       <label>Tags, with commas between them <input name="tags" defaultValue=${(job.tags ?? []).join(", ")} /></label>
       <label>Group <input name="group" maxlength="120" defaultValue=${job.group ?? ""} /></label>
+      ${["queued", "paused"].includes(job.status) ? html`<label>Priority <input name="priority" type="number" min="-100" max="100" step="1" defaultValue=${job.priority ?? 0} /></label>` : null}
     </div>
     <label>Notes <textarea name="notes" rows="4" maxlength="10000" defaultValue=${job.notes ?? ""}></textarea></label>
     <p class="row"><button class="primary" disabled=${busy}>Save</button> <button type="button" onClick=${close}>Close</button></p>

@@ -25,6 +25,9 @@ def submit(
     evaluates: str | None = None,
     inspects: str | None = None,
     spec_version: int = 1,
+    priority: int = 0,
+    preemptible: bool = True,
+    owner: str | None = None,
 ) -> Job:
     """Insert a queued job.
 
@@ -34,6 +37,7 @@ def submit(
         evaluates: id of the job whose model is evaluated; nothing is trained then.
         inspects: key of the spectrum that is measured; nothing is trained then.
         spec_version: least version of the spec that a worker must understand.
+        owner: name of the key that submits it.
     """
     moment = now()
     job = Job(
@@ -51,6 +55,9 @@ def submit(
         evaluates=evaluates,
         inspects=inspects,
         spec_version=spec_version if evaluates is None and inspects is None else max(spec_version, EVALUATION_VERSION),
+        rank=-priority,
+        preemptible=preemptible,
+        owner=owner,
         attempt=0,
         failures=0,
         step=0,

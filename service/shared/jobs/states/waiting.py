@@ -21,7 +21,7 @@ def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def next_in_turn(session: Session, running_jobs: int | None = None, host: str | None = None) -> str | None:
-    """Return the id of the job to claim next: the projects take turns, and each turn takes the longest waiting job.
+    """Return the id of the job to claim next: of the highest priority, the longest waiting job of the project in turn.
 
     The turn is the project's whose last start is longest ago; a project at its limit of running jobs has none.
 
@@ -32,17 +32,19 @@ def next_in_turn(session: Session, running_jobs: int | None = None, host: str | 
     if host is not None and is_drained(session, host):
         return None
     own = Job.project_id == Project.id
-    waiting = select(Job.id).where(own, *may_run(database_now(session))).order_by(Job.queued_at).limit(1)
+    waiting = (
+        select(Job.id).where(own, *may_run(database_now(session))).order_by(Job.rank, Job.queued_at, Job.id).limit(1)
+    )
     running = select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED)).correlate(Project)
     limit = func.coalesce(Project.max_running_jobs, running_jobs)
-    first = waiting.correlate(Project).scalar_subquery()
+    first = waiting.order_by(Job.rank, Job.queued_at).limit(1).correlate(Project).scalar_subquery()
     # One probe of the index for each project, however many jobs wait or have ended.
     statement = (
         select(Job.id)
         .select_from(Project)
         .join(Job, Job.id == first)
         .where(or_(limit.is_(None), running.scalar_subquery() < limit))
-        .order_by(Project.last_turn, Job.queued_at)
+        .order_by(Job.rank, Project.last_turn, Job.queued_at)
         .limit(1)
     )
     return session.execute(statement).scalar_one_or_none()
