@@ -14,9 +14,11 @@ import pytest
 # By group: the files of a service that is started as a user would, with its finished jobs.
 TOGETHER = {
     "browser": (
+        "tests/browser/test_job_page.py",
         "tests/browser/test_jobs_table.py",
         "tests/browser/test_notes.py",
         "tests/browser/test_page.py",
+        "tests/browser/test_registry.py",
         "tests/browser/test_sign_in.py",
         "tests/browser/test_views.py",
         "tests/browser/test_workers.py",

@@ -19,6 +19,7 @@ from service.shared.database.tables import TERMINAL, Artifact, AuditEntry, Check
 from service.shared.datasets import mark_deleted
 from service.shared.expiries import Expiry, expiries, is_needed, is_used, kept_until, models_of
 from service.shared.jobs import states
+from service.shared.registrations import registered_as
 from service.shared.settings import Settings
 from service.shared.storage.host_files import HostFiles
 from service.shared.storage.trash import Trash
@@ -116,7 +117,7 @@ class Retention(PeriodicThread):
             return []
         folder = self._files.job(job.id)
         if expiry.kind == "artifacts":
-            if is_needed(session, job):
+            if is_needed(session, job) or registered_as(session, job.id):
                 return []
             rows = list(session.scalars(select(Artifact).where(*models_of(job.id))))
             paths = [self._files.resolve(row.path) for row in rows]

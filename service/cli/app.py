@@ -24,6 +24,7 @@ from service.cli import (
     models,
     predict,
     projects,
+    registered_models,
     results,
     retention,
     serve,
@@ -86,6 +87,12 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.add_typer(workers.app, name="workers")
+models.app.command(epilog=registered_models.PUBLISH)(registered_models.publish)
+models.app.command()(registered_models.registered)
+models.app.command(epilog=registered_models.LABEL)(registered_models.label)
+models.app.command()(registered_models.rollback)
+models.app.command(epilog=registered_models.WEBHOOK)(registered_models.webhook)
+models.app.command()(registered_models.withdraw)
 app.add_typer(models.app, name="models")
 app.command(name="inspect", epilog=model_spectrum.EXAMPLES)(model_spectrum.inspect)
 app.add_typer(keys.app, name="keys")

@@ -194,11 +194,14 @@ def resume(
 
 
 @app.command(epilog=examples("adamss jobs delete JOB", "adamss jobs delete JOB OTHER_JOB"))
-def delete(jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of ended jobs.")]) -> None:
+def delete(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of ended jobs.")],
+    force: Annotated[bool, typer.Option(help="Also jobs whose model is registered; it is withdrawn.")] = False,
+) -> None:
     """Delete ended jobs, with their metrics, checkpoints and artifacts."""
     with connect() as client:
         for job in jobs:
-            client.delete_job(job)
+            client.delete_job(job, force=force)
             put(f"Deleted {job}.")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from service.client.types import BaseModelJson
 
 app = typer.Typer(
-    help="List, add and delete base models.",
+    help="List, add and delete base models; serve trained models under a name.",
     epilog=examples("adamss models", "adamss models add ./minilm", "adamss models show minilm"),
 )
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name, as jobs name it in base_model.")]

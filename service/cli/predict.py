@@ -15,7 +15,7 @@ import typer
 
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
-from service.cli.output import CliError, JobId, Json, connect, examples, print_table
+from service.cli.output import CliError, Json, connect, examples, print_table
 from service.cli.terminal import data_output, put, put_json
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ EXAMPLES = examples(
     'adamss predict JOB "A joy." "A bore."              one line per text',
     "adamss predict JOB --file new.csv --csv out.csv    the file's rows with predictions",
     "adamss predict JOB cat.png dog.jpg                 image files, for image classification",
+    'adamss predict sentiment@live "A joy."                a registered model',
     'adamss predict JOB "Write a haiku." --max-new-tokens 60',
 )
 BATCH = 16  # inputs of one request
@@ -37,7 +38,9 @@ Row = dict[str, Any]
 
 
 def predict(
-    job: JobId,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB|NAME", help="A job's id, or a registered model, such as sentiment@live.")
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[INPUT]…", help="Texts, prompts or image files; the texts of a pair in turn."),
@@ -60,7 +63,7 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict with the model of a succeeded job, or with a checkpoint."""
+    """Predict with the model of a succeeded job, with a registered model, or with a checkpoint."""
     if bool(inputs) == (file is not None):
         raise CliError("Give inputs, or a file of rows with --file.")
     if as_csv is not None and file is None:
@@ -68,6 +71,8 @@ def predict(
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "checkpoint": checkpoint}
     options = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
+        if not job.startswith("job_"):
+            job = client.job_of_model(job)  # of one version, also for a long file
         spec = spec_of(client, job)
         parts = answer_columns(spec)
         with ExitStack() as stack:

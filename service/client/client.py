@@ -15,10 +15,11 @@ from __future__ import annotations
 from service.client.base_model_calls import BaseModelCalls
 from service.client.dataset_calls import DatasetCalls
 from service.client.model_calls import ModelCalls
+from service.client.registry_calls import RegistryCalls
 from service.client.report_calls import ReportCalls
 
 
-class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls):
+class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls):
     """Client of one service, as one project.
 
     Args:

@@ -115,9 +115,13 @@ class JobCalls(Sender):
         body = None if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
         return cast(JobJson, self._send("POST", f"/jobs/{job}/resume", json=body).json())
 
-    def delete_job(self, job: str) -> None:
-        """Delete an ended job with its metrics, checkpoints and artifacts."""
-        self._send("DELETE", f"/jobs/{job}")
+    def delete_job(self, job: str, *, force: bool = False) -> None:
+        """Delete an ended job with its metrics, checkpoints and artifacts.
+
+        Args:
+            force: also where its model is registered; its versions are withdrawn.
+        """
+        self._send("DELETE", f"/jobs/{job}", params={"force": "true"} if force else None)
 
     def wait(
         self,

@@ -23,6 +23,7 @@ class ModelCalls(Sender):
         """Predict with a finished job's model.
 
         Args:
+            job: its id; or a registered model, as name, name@label or name@version.
             inputs: at most 64; objects with the fields of the job's data set (text, text_pair, tokens, prompt,
                 messages; image in base64), or strings if the task has a single field.
             options: max_new_tokens, temperature and seed of a model that generates text; checkpoint, the step of one
@@ -30,7 +31,8 @@ class ModelCalls(Sender):
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
         # Not repeated after a timeout: equal inputs would take as long again.
-        response = self._send("POST", f"/jobs/{job}/predict", json=body, repeat=True, retried=BUSY).json()
+        path = f"/jobs/{job}/predict" if job.startswith("job_") else f"/registry/{job}/predict"
+        response = self._send("POST", path, json=body, repeat=True, retried=BUSY).json()
         return cast(list[dict[str, Any]], response["data"])
 
     def artifacts(self, job: str) -> list[ArtifactJson]:

@@ -262,6 +262,36 @@ class BaseModelJson(TypedDict):
     created: NotRequired[bool]  # after adding: false where the project had this very model
 
 
+class VersionMetricJson(BestMetricJson):
+    """Metric that chose the checkpoint of a version's job, with its value."""
+
+    value: float | None
+
+
+class VersionJson(TypedDict):
+    """A version of a registered model."""
+
+    version: int
+    job: str
+    labels: list[str]
+    artifacts: dict[str, str]
+    metric: VersionMetricJson | None
+    datasets: list[str]
+    created_at: str
+
+
+class RegisteredModelJson(TypedDict):
+    """A name under which versions of a trained model are served; versions newest first."""
+
+    name: str
+    task: str | None
+    labels: dict[str, int]
+    previous: dict[str, int]
+    webhook: str | None
+    versions: list[VersionJson]
+    created_at: str
+
+
 class SuggestionJson(TypedDict):
     """A job that a data set would do for."""
 

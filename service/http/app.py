@@ -38,6 +38,7 @@ from service.openai_api.endpoints import router as openai_api
 from service.openai_api.tuning_endpoints import router as tuning
 from service.predict.endpoints import router as predict
 from service.predict.process import PredictionQueue
+from service.registry.endpoints import router as registered
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings, get_settings
@@ -95,7 +96,21 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     app.state.rates = rates
     add_error_handlers(app)
     # A model's name takes the rest of an address, so that spectra come before models.
-    own = (jobs, stream, predict, artifacts, datasets, spectra, base_models, tasks, fleet, health, keys, audit)
+    own = (
+        jobs,
+        stream,
+        predict,
+        registered,
+        artifacts,
+        datasets,
+        spectra,
+        base_models,
+        tasks,
+        fleet,
+        health,
+        keys,
+        audit,
+    )
     for router in (*own, openai_api, tuning, completions):
         app.include_router(router)
     docs.add(app)

@@ -101,6 +101,9 @@ POLICIES: Mapping[str, Policy] = {
     "/jobs/{job_id}/predict": Policy(
         body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
     ),  # words of texts; images in base64
+    "/registry/{reference}/predict": Policy(
+        body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
+    ),
     "/jobs/{job_id}/artifacts/{name}": Policy(audits_reads=True),  # exports a trained model
 }
 

@@ -176,9 +176,15 @@ def resume_job(caller: CallerDep, job_id: JobId, payload: ResumeIn | None = None
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422))
-def delete_job(caller: CallerDep, job_id: JobId) -> None:
+def delete_job(
+    caller: CallerDep,
+    job_id: JobId,
+    force: Annotated[
+        bool, Query(description="Also where its model is registered; its versions are withdrawn.")
+    ] = False,
+) -> None:
     """Deletes a job that has ended, with its metrics, checkpoints and artifacts."""
-    service.delete(caller, job_id)
+    service.delete(caller, job_id, force=force)
 
 
 @router.get("/{job_id}/metrics", response_model=Page[MetricOut], responses=errors(404, 422))

@@ -32,6 +32,7 @@ from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.jobs import states
 from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.jobs.webhooks import check_webhook
+from service.shared.registrations import require_unregistered, withdraw_all
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,15 @@ def pause(caller: Caller, job_id: str) -> JobOut:
     return _transition(caller, job_id, states.pause)
 
 
-def delete(caller: Caller, job_id: str) -> None:
+def delete(caller: Caller, job_id: str, *, force: bool = False) -> None:
     """Delete an ended job with its rows and files.
 
+    Args:
+        force: also where its model is registered; its versions are withdrawn then.
+
     Raises:
-        Conflict: the job has not ended, or an unfinished job starts from its adapter or evaluates its model.
+        Conflict: the job has not ended, an unfinished job starts from its adapter or evaluates its model, or its
+            model is registered.
     """
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
@@ -143,6 +148,9 @@ def delete(caller: Caller, job_id: str) -> None:
                 raise Conflict(
                     f"Job {other.id} has not ended and {use}. Cancel it, or wait for its end.", code="job_in_use"
                 )
+        if not force:
+            require_unregistered(session, job_id, "Withdraw it first, or repeat with force=true, which withdraws it.")
+        withdraw_all(session, job_id)
         repository.remove(session, job_id)
         keys = caller.host_files.forget(session, StoredFile.owner == job_id)
     caller.host_files.discard(keys)

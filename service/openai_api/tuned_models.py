@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
+from adamss_core.spec.tasks.text_generation import NAME as TASK
 from service.artifacts import repository as artifacts
 from service.http.context import Caller
 from service.jobs import repository as job_rows
+from service.jobs.service import get
 from service.openai_api import repository
 from service.openai_api.files import unix
 from service.openai_api.model_names import name_of, parse
 from service.openai_api.schemas import OpenAIDeleted, OpenAIModel, OpenAIPage
+from service.registry import service as registry
+from service.registry.schemas import LIVE
 from service.shared.database.tables import Artifact, Job, StoredFile
 from service.shared.errors import BadRequest, Conflict, NotFound
 from service.shared.expiries import is_needed, models_of
 from service.shared.jobs import states
 from service.shared.jobs.job_queries import has_published
+from service.shared.registrations import require_unregistered
 
 OWNER = "adamss"
 LISTED = 1_000  # newest trained models of a list, which OpenAI does not page
@@ -39,6 +44,11 @@ def list_models(caller: Caller) -> OpenAIPage[OpenAIModel]:
         project = repository.project_name(session, caller.project_id)
         found = repository.list_jobs(session, caller.project_id, None, LISTED, repository.with_model())
     trained = [_render(job, project) for job in found if has_published(job)]
+    trained += [
+        OpenAIModel(id=model.name, created=unix(model.created_at), owned_by=project)
+        for model in registry.list_models(caller).data
+        if model.task == TASK and LIVE in model.labels
+    ]
     bases = [*caller.settings.openai_models, *caller.catalog.names()]
     return OpenAIPage.of([*(_base(caller, name) for name in dict.fromkeys(bases)), *trained])
 
@@ -54,7 +64,7 @@ def retrieve(caller: Caller, name: str) -> OpenAIModel:
     model = find(caller, name)
     with caller.db.read() as session:
         project = repository.project_name(session, caller.project_id)
-    return _render(model.job, project, model.step)
+    return _render(model.job, project, model.step).model_copy(update={"id": name})
 
 
 def find(caller: Caller, name: str) -> TunedModel:
@@ -65,7 +75,7 @@ def find(caller: Caller, name: str) -> TunedModel:
     """
     parts = parse(name)
     if parts is None:
-        raise unknown(name)
+        return _find_registered(caller, name)
     with caller.db.read() as session:
         job = job_rows.find(session, caller.project_id, parts.job_id)
         if job is None or name_of(job, repository.project_name(session, caller.project_id)) != parts.whole:
@@ -73,6 +83,15 @@ def find(caller: Caller, name: str) -> TunedModel:
         if not _is_there(session, job, parts.step):
             raise unknown(name)
     return TunedModel(job, parts.step, name)
+
+
+def _find_registered(caller: Caller, reference: str) -> TunedModel:
+    """Return the model that a name of the registry stands for."""
+    try:
+        with caller.db.read() as session:
+            return TunedModel(get(session, caller, registry.job_of(session, caller, reference)), None, reference)
+    except NotFound as error:
+        raise unknown(reference) from error
 
 
 def delete(caller: Caller, name: str) -> OpenAIDeleted:
@@ -93,6 +112,7 @@ def delete(caller: Caller, name: str) -> OpenAIDeleted:
             raise unknown(name)
         if is_needed(session, job):
             raise Conflict("An unfinished job uses this model. Cancel it, or wait for its end.", code="job_in_use")
+        require_unregistered(session, job.id, "Withdraw it there first.")
         chosen = [row for row in artifacts.of_job(session, job.id) if row.name in ("adapter", "lora", "merged")]
         session.execute(delete_rows(Artifact).where(*models_of(job.id)))
         keys = caller.host_files.forget(session, StoredFile.name.in_([row.path for row in chosen]))

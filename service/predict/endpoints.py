@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -15,9 +15,19 @@ from service.http.openapi import errors
 from service.jobs.endpoints import JobId
 from service.predict import service
 from service.predict.schemas import MAX_INPUTS, PredictIn, PredictionsOut
+from service.registry.schemas import REFERENCE
 from service.shared.errors import BadRequest
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(tags=["jobs"])
+
+Reference = Annotated[
+    str,
+    Path(
+        description="A registered model: `name`, `name@label` or `name@version`; the name alone is `name@live`.",
+        max_length=130,
+        pattern=REFERENCE,
+    ),
+]
 
 FILES: dict[str, Any] = {
     "type": "array",
@@ -71,7 +81,7 @@ async def read_payload(request: Request) -> PredictIn:
         raise RequestValidationError(problems, body=body) from error
 
 
-@router.post("/{job_id}/predict", openapi_extra=_body(), responses=errors(400, 404, 409, 413, 422, 429, 504))
+@router.post("/jobs/{job_id}/predict", openapi_extra=_body(), responses=errors(400, 404, 409, 413, 422, 429, 504))
 def predict(caller: CallerDep, job_id: JobId, payload: Annotated[PredictIn, Depends(read_payload)]) -> PredictionsOut:
     """Tries the model of a job that has succeeded on a few inputs: texts, pairs, words, prompts, chats or images.
 
@@ -80,3 +90,20 @@ def predict(caller: CallerDep, job_id: JobId, payload: Annotated[PredictIn, Depe
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -F file=@cat.png http://127.0.0.1:8642/jobs/job_.../predict
     """
     return service.predict(caller, job_id, payload)
+
+
+@router.post(
+    "/registry/{reference}/predict",
+    openapi_extra=_body(),
+    responses=errors(400, 404, 409, 413, 422, 429, 504),
+    tags=["registry"],
+)
+def predict_registered(
+    caller: CallerDep, reference: Reference, payload: Annotated[PredictIn, Depends(read_payload)]
+) -> PredictionsOut:
+    """Predicts with a registered model, as `POST /jobs/{id}/predict` does with the model of a job.
+
+        curl -H "Authorization: Bearer $ADAMSS_API_KEY" --json '{"inputs": ["A joy."]}' \\
+             http://127.0.0.1:8642/registry/sentiment/predict
+    """
+    return service.predict_registered(caller, reference, payload)

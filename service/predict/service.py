@@ -18,6 +18,7 @@ from service.jobs.repository import checkpoints
 from service.jobs.service import get
 from service.predict.inputs import read_inputs, read_options
 from service.predict.schemas import PredictIn, PredictionsOut
+from service.registry import service as registry
 from service.shared.database.tables import Artifact, Job
 from service.shared.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
 from service.shared.jobs.job_queries import has_published
@@ -70,6 +71,17 @@ def predict(caller: Caller, job_id: str, payload: PredictIn) -> PredictionsOut:
         data=answer["answers"],
         seconds=answer["seconds"],
     )
+
+
+def predict_registered(caller: Caller, reference: str, payload: PredictIn) -> PredictionsOut:
+    """Return the answers of a registered model; raises as `predict`.
+
+    Raises:
+        NotFound: there is no such model, label or version.
+    """
+    with caller.db.read() as session:
+        job_id = registry.job_of(session, caller, reference)
+    return predict(caller, job_id, payload)
 
 
 def write(

@@ -16,7 +16,17 @@ from sqlalchemy.orm import Session
 
 from adamss_core.fileio.walk import files_below
 from adamss_core.spec.job import ancestor_of
-from service.shared.database.tables import TERMINAL, UNFINISHED, Artifact, Checkpoint, Dataset, Job, Json, StoredFile
+from service.shared.database.tables import (
+    TERMINAL,
+    UNFINISHED,
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Job,
+    Json,
+    ModelVersion,
+    StoredFile,
+)
 from service.shared.datasets import dataset_ids, uses_dataset
 from service.shared.jobs.job_queries import unfinished_naming
 from service.shared.settings import Settings
@@ -66,10 +76,15 @@ def expiries(settings: Settings, session: Session) -> Iterator[Expiry]:
     artifacts = _sums(session, Artifact, func.sum(Artifact.size_bytes), Artifact.name != METRICS)
     checkpoints = _sums(session, Checkpoint, func.count())
     stored = {kind: _stored(session, part) for kind, part in _PARTS.items()}
+    registered = set(session.scalars(select(ModelVersion.job_id)))
     for job_id, name, ended_at, own in session.execute(ended):
         folder = settings.files.job(job_id)
         logged = folder.log.exists() or job_id in stored["logs"]
-        there = {"artifacts": job_id in artifacts, "checkpoints": job_id in checkpoints, "logs": logged}
+        there = {
+            "artifacts": job_id in artifacts and job_id not in registered,
+            "checkpoints": job_id in checkpoints,
+            "logs": logged,
+        }
         for kind in KINDS:
             if there[kind] and (until := kept_until(settings, kind, ended_at, own)) is not None:
                 size = artifacts[job_id] if kind == "artifacts" else stored[kind].get(job_id) or _size(folder, kind)

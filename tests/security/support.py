@@ -111,11 +111,13 @@ def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
     """Starts a service and fills it. It needs the tiny model in its folder."""
     with running(settings, facts) as service:
         job = fill(service)
+        service.client.post("/registry/sentiment/versions", json={"job": job["id"]}).raise_for_status()
         with service.db.write() as session:
             keys = {role.value: create_key(session, f"a {role.value} key", role=role).key for role in Role}
             keys[OTHERS] = create_key(session, "theirs", OTHERS, Role.ADMIN).key
         dataset_id = job["spec"]["dataset"]["train"]
         ids = {"job_id": job["id"], "dataset_id": dataset_id, "name": "lora", "step": "4"}
+        ids |= {"model_name": "sentiment", "version": "1", "reference": "sentiment@1"}
         ids |= {"fine_tuning_job_id": job["id"], "file_id": dataset_id, "model": f"ft:tiny:default::{job['id']}"}
         yield Target(service, ids, keys)
 

@@ -165,7 +165,7 @@ def test_04_another_projects_ids(session_target: Target) -> None:
     for route in routes_of(session_target.app):
         if not route.parameters:
             continue
-        below_job = ("name", "step")  # of an artifact and of a checkpoint
+        below_job = ("name", "step", "version")  # of an artifact, a checkpoint and a registered model
         of_project = [name for name in route.parameters if name not in below_job]
         missing = set(route.parameters) - set(session_target.ids)
         assert not missing, f"give the fixture `target` an id for {missing}, for {route.path}"
@@ -177,10 +177,13 @@ def test_04_another_projects_ids(session_target: Target) -> None:
                 "spectrum": {"dataset": {"train": dataset}},
                 "resume": {"time_limit_seconds": 60},
                 "publish": {},
+                "versions": {"job": session_target.ids["job_id"]},
+                "labels": {"label": "live", "version": 1},
+                "rollback": {},
             }
             more["json"] = bodies.get(route.path.rpartition("/")[2], {"inputs": ["a text"]})
         elif route.method == "PATCH":
-            more["json"] = {"notes": "theirs"}
+            more["json"] = {"webhook": None} if "model_name" in route.parameters else {"notes": "theirs"}
         none_of_them = session_target.ids | dict.fromkeys(of_project, "x_absent")
         answer = theirs.request(route.method, route.fill(session_target.ids), **more)
         absent = theirs.request(route.method, route.fill(none_of_them), **more)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import Delivery, Job, now
+from service.shared.database.tables import Delivery, Job, Json, now
 from service.shared.errors import InvalidRequest
 from service.shared.ids import new_id
 from service.shared.settings import Settings
@@ -44,21 +44,28 @@ def announce(session: Session, job: Job) -> None:
     url = job.spec.get("webhook")
     if not url:
         return
-    body = {
-        "type": f"job.{job.status}",
-        "timestamp": now().isoformat(),
-        "data": {
-            "id": job.id,
-            "name": job.name,
-            "status": str(job.status),
-            "attempt": job.attempt,
-            "result": job.result,
-            "error": job.error,
-        },
+    data = {
+        "id": job.id,
+        "name": job.name,
+        "status": str(job.status),
+        "attempt": job.attempt,
+        "result": job.result,
+        "error": job.error,
     }
+    deliver(session, url, job.id, f"job.{job.status}", data)
+
+
+def deliver(session: Session, url: str, job_id: str, kind: str, data: Json) -> None:
+    """Add a webhook to the deliveries, within the transaction of what it tells.
+
+    Args:
+        job_id: the job that its tries are recorded with.
+        kind: of the change, such as job.succeeded.
+    """
+    body = {"type": kind, "timestamp": now().isoformat(), "data": data}
     text = json.dumps(body, separators=(",", ":"), allow_nan=False)
     moment = database_now(session)
-    session.add(Delivery(id=new_id("msg"), job_id=job.id, url=url, body=text, created_at=now(), next_at=moment))
+    session.add(Delivery(id=new_id("msg"), job_id=job_id, url=url, body=text, created_at=now(), next_at=moment))
 
 
 def signed_headers(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, post, query, remove, send } from "./api.js";
 import { bytes, number, when } from "./format.js";
+import { Registry } from "./registry.js";
 
 const POLL_MS = 2000; // while a model is fetched
 const origin = (model) => (model.source === "hub" ? `${model.hub_id} at ${model.revision.slice(0, 12)}` : model.source === "folder" ? "operator's folder" : "upload");
@@ -31,6 +32,7 @@ export function Models({ name }) {
     ${models === null && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
     ${models?.length === 0 ? html`<p class="muted">No models yet.</p>` : null}
     ${name ? html`<${Model} key=${name} name=${name} gone=${load} />` : null}
+    <${Registry} />
   </main>`;
 }
 
