@@ -33,6 +33,7 @@ from service.shared.database.tables import Artifact, Job, JobStatus, Role
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from worker.abilities import find_resources
+from worker.device_locks import open_devices
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
@@ -103,7 +104,7 @@ def _peak_of(job_id: str, context: Context) -> int:
     """Run a job as a worker does, and return the peak of its training process in bytes."""
     settings = context.settings
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
-    runner = Runner(settings, context.db, "bench", [], forkserver)
+    runner = Runner(settings, context.db, "bench", open_devices(settings, "bench"), forkserver)
     thread = Thread(target=runner.run, args=(job_id,))
     thread.start()
     peak = 0
@@ -123,7 +124,9 @@ def _spec(case: Case, dataset_id: str) -> JobSpec:
 
 def _register(context: Context) -> None:
     """Register a worker of this machine, which the estimate asks for its precision."""
-    sweeper = Sweeper(context.settings, context.db, "bench", ["cpu"], lambda job: None, lambda: 0, find_resources([]))
+    devices = open_devices(context.settings, "bench")
+    own = find_resources(devices.devices)
+    sweeper = Sweeper(context.settings, context.db, "bench", devices, lambda job: None, lambda: 0, own)
     sweeper.sweep()
 
 

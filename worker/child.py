@@ -26,7 +26,7 @@ def child_environment(worker: dict[str, str], device: str | None = None) -> dict
 
     Args:
         worker: environment of the worker.
-        device: index of the one GPU that the process may use; None leaves the choice to torch.
+        device: the GPUs that the process may use, as CUDA_VISIBLE_DEVICES names them; None leaves the choice to torch.
     """
     environment = for_libraries(worker)
     environment["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written

@@ -42,6 +42,11 @@ TIME_LIMIT: Failure = {
     "message": "The attempt took more than twice the operator's time limit, with loading, evaluations and publishing.",
     "hint": "Train for fewer epochs or steps, evaluate on fewer rows, or raise ADAMSS_JOB_TIME_LIMIT_SECONDS.",
 }
+FAKE_DEVICES: Failure = {
+    "code": "fake_devices",
+    "message": "The devices of this worker are fake (ADAMSS_DEVICES=fake:…): nothing trains on them.",
+    "hint": "Start a worker without ADAMSS_DEVICES, or with cpu:N, and submit the job again.",
+}
 DATABASE_LOST: Failure = {
     "code": "database_lost",
     "message": "The training process could not reach the database for longer than its lease.",

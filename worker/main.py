@@ -23,7 +23,7 @@ from service.shared.storage.permissions import keep_private
 from service.shared.storage.store_errors import StorageMisconfigured, StorageUnavailable
 from worker.abilities import find_resources
 from worker.app import make_app, run_app
-from worker.devices import device_names, gpu_indices
+from worker.device_locks import open_devices
 from worker.expired_files import Retention
 from worker.file_collector import FileCollector
 from worker.metrics_archiver import MetricsArchiver
@@ -49,12 +49,12 @@ def run_worker(settings: Settings) -> int:
     db = Database(settings.resolved_database_url, WORKER_CONNECTIONS + settings.worker_concurrency)
     wait_for_database(settings, db)
     host_files = open_paired_files(settings, db)
-    gpus = gpu_indices()
+    devices = open_devices(settings, worker_id)
     forkserver = ForkServer(["adamss_core.warm", "worker.training_process"], settings.forkserver_idle_seconds)
-    runner = Runner(settings, db, worker_id, gpus, forkserver, host_files)
-    resources = find_resources(gpus).model_copy(update={"slots": settings.worker_concurrency})
+    runner = Runner(settings, db, worker_id, devices, forkserver, host_files)
+    resources = find_resources(devices.devices).model_copy(update={"slots": settings.worker_concurrency})
     jobs = (runner.start, runner.free, resources, runner.give_back_all)
-    sweeper = Sweeper(settings, db, worker_id, device_names(gpus), *jobs)
+    sweeper = Sweeper(settings, db, worker_id, devices, *jobs)
     webhooks = WebhookDispatcher(settings, db)
     times = {
         "seconds": COLLECT_EVERY * settings.sweep_seconds,

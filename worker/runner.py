@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from socket import gethostname
 from threading import Event, Lock, Thread, current_thread
 from time import monotonic
@@ -14,12 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job
-from service.shared.jobs import states
+from service.shared.jobs import device_rows, states
 from service.shared.jobs.queue import RUN_JOB
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from service.shared.storage.host_files import HostFiles
-from worker.devices import Gpus
+from worker.device_locks import DeviceLocks, HeldDevices
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -27,11 +29,19 @@ logger = logging.getLogger(__name__)
 CLAIMS = 100  # tries to claim a job; each is lost to a faster worker, as all look at the same job first
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A job to claim, and the names of the devices for it."""
+
+    job_id: str
+    devices: list[str]
+
+
 class Runner:
     """Claim jobs and supervise them, `worker_concurrency` at a time, one thread each.
 
     Args:
-        gpus: indices of the GPUs; with several, each running job has a GPU of its own while one is free.
+        devices: of the worker; each running job has as many of its own as it asks for.
         host_files: of the home folder; default: without a store.
     """
 
@@ -40,13 +50,13 @@ class Runner:
         settings: Settings,
         db: Database,
         worker_id: str,
-        gpus: list[str],
+        devices: DeviceLocks,
         forkserver: ForkServer,
         host_files: HostFiles | None = None,
     ) -> None:
         self._host_files = host_files or HostFiles(settings.files, db, None)
         self._settings, self._db, self._worker_id, self._forkserver = settings, db, worker_id, forkserver
-        self._gpus = Gpus(gpus, settings.files.devices)
+        self._devices = devices
         self._running: dict[str, Supervisor] = {}
         self._threads: set[Thread] = set()
         self._starting = Lock()
@@ -104,24 +114,54 @@ class Runner:
             failpoint("before_claim")
             claimed_at = monotonic()
             try:
-                with self._db.read() as session:
-                    candidate = states.next_in_turn(session, self._settings.project_running_jobs, gethostname())
+                candidate = self._candidate()
                 if candidate is None:
                     break
-                job = self._claim(candidate)
+                held = self._take(candidate)
+                if held is None:
+                    break  # the sweeper tries again: its rows of devices are right by then
+                job = self._claim(candidate.job_id, held)
             except SQLAlchemyError as error:
                 logger.warning("nothing was claimed for %s, the sweeper will try again: %r", job_id, error)
                 return False
             if job is not None:
-                self._supervise(job, claimed_at)
+                self._supervise(job, claimed_at, held)
                 return True
         logger.info("nothing to do for %s", job_id)
         return False
 
-    def _claim(self, job_id: str) -> Job | None:
-        with self._db.write() as session:
-            limit = self._settings.project_running_jobs
-            return states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit)
+    def _candidate(self) -> Candidate | None:
+        """Return the job whose turn it is among those that the free devices fit."""
+        free = self._devices.free()
+        if not free:
+            return None
+        with self._db.read() as session:
+            limit, fit = self._settings.project_running_jobs, states.fits(free)
+            job_id = states.next_in_turn(session, limit, gethostname(), fit)
+            needs = None if job_id is None else states.needs_of(session, job_id)
+        chosen = None if needs is None else states.choose(free, needs)
+        return None if job_id is None or chosen is None else Candidate(job_id, [device.name for device in chosen])
+
+    def _take(self, candidate: Candidate) -> HeldDevices | None:
+        """Lock the devices before the claim; where another job was faster, put the rows of the devices right."""
+        held = self._devices.take(candidate.devices, candidate.job_id)
+        if held is None:
+            with self._db.write() as session:
+                holders = {device.name: device.job_id for device in self._devices.states()}
+                device_rows.correct(session, self._worker_id, holders)
+        return held
+
+    def _claim(self, job_id: str, held: HeldDevices) -> Job | None:
+        """Claim the job with its devices; give them back where that fails."""
+        job = None
+        try:
+            with self._db.write() as session:
+                limit = self._settings.project_running_jobs
+                job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit, held.keys)
+        finally:
+            if job is None:
+                held.close()
+        return job
 
     def give_back_all(self) -> None:
         """Have all running jobs write a checkpoint and wait for another worker."""
@@ -133,17 +173,23 @@ class Runner:
         self._stopping.set()
         self.give_back_all()
 
-    def _supervise(self, job: Job, claimed_at: float) -> None:
+    def _supervise(self, job: Job, claimed_at: float, held: HeldDevices) -> None:
         try:
-            with self._gpus.one() as device:
-                files = self._host_files
-                supervisor = Supervisor(self._settings, self._db, self._forkserver, job, claimed_at, device, files)
-                self._running[job.id] = supervisor
-                if self._stopping.is_set():  # set between the claim and the line above
-                    supervisor.shut_down()
-                supervisor.run()
+            files = self._host_files
+            supervisor = Supervisor(self._settings, self._db, self._forkserver, job, claimed_at, held, files)
+            self._running[job.id] = supervisor
+            if self._stopping.is_set():  # set between the claim and the line above
+                supervisor.shut_down()
+            supervisor.run()
         finally:
             self._running.pop(job.id, None)
+            held.close()
+            self._write_free(held)
+
+    def _write_free(self, held: HeldDevices) -> None:
+        """Write down that the devices are free; where that fails, the next sweep does."""
+        with suppress(SQLAlchemyError), self._db.write() as session:
+            device_rows.release(session, held.keys, held.job_id)
 
 
 def register(app: Celery, runner: Runner) -> None:

@@ -34,7 +34,9 @@ from service.shared.storage.host_files import HostFiles
 from service.shared.storage.store_errors import StorageUnavailable
 from worker.background_call import BackgroundCall
 from worker.child import TRAINING, TrainingChild, child_environment
+from worker.device_locks import HeldDevices
 from worker.failures import (
+    FAKE_DEVICES,
     STALLED,
     STORAGE_UNAVAILABLE,
     TIME_LIMIT,
@@ -89,7 +91,7 @@ class Supervisor:
     Args:
         job: the row as it was claimed.
         claimed_at: monotonic time before the claim, from which the lease counts.
-        device: index of the GPU for this job, if the worker has several.
+        held: the devices for this job.
         files: of this host.
     """
 
@@ -100,10 +102,10 @@ class Supervisor:
         forkserver: ForkServer,
         job: Job,
         claimed_at: float,
-        device: str | None,
+        held: HeldDevices,
         files: HostFiles,
     ) -> None:
-        self._settings, self._db, self._forkserver, self._job, self._device = settings, db, forkserver, job, device
+        self._settings, self._db, self._forkserver, self._job, self._held = settings, db, forkserver, job, held
         self._files, self._folder = files, settings.files.job(job.id)
         self._wake = Event()
         self._shutdown = Event()
@@ -119,6 +121,9 @@ class Supervisor:
 
     def run(self) -> None:
         """Run the attempt; return when it has ended and the job's row says so."""
+        if any(device.fake for device in self._held.devices):
+            self._settle(lambda session: self._fail(session, FAKE_DEVICES))
+            return
         try:
             request = self._prepare()
             if not self._fetch_inputs(request):
@@ -222,7 +227,9 @@ class Supervisor:
             "storage_environment": for_store(os.environ),
             "storage_wait_seconds": self._settings.stall_seconds / 2,  # or the silent process would be ended
         }
-        environment = child_environment(dict(os.environ), self._device) | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+        environment = child_environment(dict(os.environ), self._held.visible) | (
+            {"HF_HUB_OFFLINE": "1"} if offline else {}
+        )
         start = self._starter(request.spec)
         child = TrainingChild(start, self._folder, start_message, environment, self._wake.set)
         logger.info("attempt %d of %s begins", self._job.attempt, self._job.id)

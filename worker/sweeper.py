@@ -20,9 +20,10 @@ from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, Worker, now
-from service.shared.jobs import states
+from service.shared.jobs import device_rows, states
 from service.shared.resources import Resources
 from service.shared.settings import Settings
+from worker.device_locks import DeviceLocks
 from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Sweeper(PeriodicThread):
 
     Args:
         worker_id: the id under which the worker claims jobs and is listed.
-        devices: names of the devices that the worker trains on.
+        devices: that the worker trains on.
         start: starts the job whose turn it is, as a message that names the job would; returns at once.
         free: returns how many more jobs this worker could start.
         resources: memory and abilities of the devices.
@@ -47,7 +48,7 @@ class Sweeper(PeriodicThread):
         settings: Settings,
         db: Database,
         worker_id: str,
-        devices: list[str],
+        devices: DeviceLocks,
         start: Callable[[str], None],
         free: Callable[[], int],
         resources: Resources | None = None,
@@ -77,20 +78,23 @@ class Sweeper(PeriodicThread):
         self.sweep()
 
     def _register(self) -> None:
+        self._devices.measure()
         with self._db.write() as session:
+            devices = self._devices.states()  # in the transaction: a claim has its locks before it is written
             moment = database_now(session)
             session.merge(
                 Worker(
                     id=self._worker_id,
                     host=socket.gethostname(),
                     pid=os.getpid(),
-                    devices=self._devices,
+                    devices=[device.name for device in devices],
                     resources=None if self._resources is None else self._resources.model_dump(),
                     spec_version=SPEC_VERSION,
                     started_at=self._started_at,
                     seen_at=moment,
                 )
             )
+            device_rows.register(session, self._worker_id, devices)
             forgotten = moment - timedelta(seconds=FORGET_WORKERS_SECONDS)
             session.execute(delete(Worker).where(Worker.seen_at < forgotten))
 
@@ -116,7 +120,8 @@ class Sweeper(PeriodicThread):
         if free <= 0:
             return
         with self._db.read() as session:
-            waiting = states.next_in_turn(session, self._settings.project_running_jobs, socket.gethostname())
+            fit = states.fits(self._devices.free())
+            waiting = states.next_in_turn(session, self._settings.project_running_jobs, socket.gethostname(), fit)
         if waiting is not None:
             for _ in range(free):
                 self._start_job(waiting)

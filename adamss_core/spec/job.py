@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import AdamssSpec, StrictInt, field_error
 from adamss_core.spec.contender_names import MOST_CONTENDERS, ContenderName, check_comparison
+from adamss_core.spec.resources_spec import ResourcesSpec
 from adamss_core.spec.retention import RetentionSpec
 from adamss_core.spec.spec_model import SpecModel
 from adamss_core.spec.tasks import (
@@ -202,6 +203,8 @@ class JobSpec(SpecModel):
     preemptible: Annotated[bool, Field(strict=True)] = True
     """Whether a job of a higher priority may take its devices: it then writes a checkpoint and waits for its next turn,
     which counts against no limit and changes nothing of its result."""
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    """How many devices the job takes, of which kind, and how much memory of each."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3
     """How often a run that was killed or lost is run again from its last checkpoint."""
     time_limit_seconds: TimeLimit | None = None

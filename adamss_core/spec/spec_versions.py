@@ -56,15 +56,17 @@ VERSIONS = {
     """,
     2: """
         adamss.asa_pruned adamss.asa_pruned=frozen adamss.asa_pruned=removed adamss.basis adamss.basis=gradient
-        adamss.basis=inputs adamss.basis=weights adamss.bias adamss.bias=frozen adamss.bias=trained adamss.budget
-        adamss.row_share compare compare[] dataset.background dataset.group dataset.history dataset.label[]
-        dataset.max_rows dataset.prompt[] dataset.system dataset.test dataset.tools dataset.train[]
-        dataset.train[].id dataset.train[].weight image-classification/multi_label_classification
-        image-classification/regression image-classification/single_label_classification init_from.checkpoint
-        init_from.job preemptible priority retention retention.artifacts_days retention.artifacts_days=forever
-        retention.checkpoints_days retention.checkpoints_days=forever retention.logs_days
-        retention.logs_days=forever time_limit_seconds training.class_weights training.class_weights=balanced
-        training.class_weights{} training.label_smoothing training.metric_for_best=token_accuracy
+        adamss.basis=inputs adamss.basis=weights adamss.bias adamss.bias=frozen adamss.bias=trained
+        adamss.budget adamss.row_share compare compare[] dataset.background dataset.group dataset.history
+        dataset.label[] dataset.max_rows dataset.prompt[] dataset.system dataset.test dataset.tools
+        dataset.train[] dataset.train[].id dataset.train[].weight
+        image-classification/multi_label_classification image-classification/regression
+        image-classification/single_label_classification init_from.checkpoint init_from.job preemptible priority
+        resources resources.devices resources.kind resources.memory_gb resources.shard resources.shard=auto
+        retention retention.artifacts_days retention.artifacts_days=forever retention.checkpoints_days
+        retention.checkpoints_days=forever retention.logs_days retention.logs_days=forever time_limit_seconds
+        training.class_weights training.class_weights=balanced training.class_weights{} training.label_smoothing
+        training.metric_for_best=token_accuracy
     """,
 }
 # Jobs that evaluate a finished model, or measure rows, instead of training; older workers would train.

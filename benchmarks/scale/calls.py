@@ -13,6 +13,7 @@ from benchmarks.scale.filling import LONG_JOB, OLD_JOB, report
 from benchmarks.scale.target import Target
 from service.shared.jobs import states
 from tests.service.support import rows
+from worker.device_locks import open_devices
 from worker.file_collector import FileCollector
 from worker.sweeper import Sweeper
 
@@ -80,7 +81,14 @@ def calls(target: Target) -> dict[str, Call]:
 
 def _of_a_worker(target: Target) -> dict[str, Call]:
     """Return what a worker does by itself, measured in this process and in the database's server."""
-    sweeper = Sweeper(target.settings, target.db, "benchmark", ["cpu"], lambda _: None, lambda: 1)
+    sweeper = Sweeper(
+        target.settings,
+        target.db,
+        "benchmark",
+        open_devices(target.settings, "benchmark"),
+        lambda _: None,
+        lambda: 1,
+    )
     collector = FileCollector(target.db, target.settings.files, seconds=0.0, pass_seconds=60.0)
 
     def in_turn() -> None:

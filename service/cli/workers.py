@@ -10,7 +10,7 @@ from service.cli.output import Json, connect, examples, print_table, size, when
 from service.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
-    from service.client.types import WorkerJson, WorkersJson
+    from service.client.types import DeviceJson, WorkerJson, WorkersJson
 
 app = typer.Typer(help="Look at the workers, and let a host rest.", invoke_without_command=True)
 Host = Annotated[str, typer.Argument(help="A host, as `adamss workers` names it.")]
@@ -18,7 +18,7 @@ Host = Annotated[str, typer.Argument(help="A host, as `adamss workers` names it.
 
 @app.callback(epilog=examples("adamss workers", "adamss workers drain HOST --move", "adamss workers undrain HOST"))
 def workers(context: typer.Context, as_json: Json = False) -> None:
-    """List the workers that live: host, devices, what they run."""
+    """List the workers that live: host, devices with kind, memory and the job on each, and what is free."""
     if context.invoked_subcommand is None:
         with connect() as client:
             _show(client.workers(), as_json)
@@ -63,10 +63,19 @@ def _show(found: WorkersJson, as_json: bool) -> None:
 def _row(worker: WorkerJson) -> list[object]:
     running = [job["id"] or "a job of another project" for job in worker["jobs"]]
     memory = worker["memory_bytes"]
-    free: object = "drained" if worker["drained"] else ""
-    if not worker["drained"] and worker["slots"] is not None:
-        free = max(0, worker["slots"] - len(running))
+    free: object = "drained" if worker["drained"] else "" if worker["free"] is None else worker["free"]
     return [
-        *(worker["host"], worker["id"], ", ".join(worker["devices"])),
+        *(worker["host"], worker["id"], ", ".join(map(_device, worker["devices"]))),
         *("" if memory is None else size(memory), ", ".join(running), free, when(worker["seen_at"])),
     ]
+
+
+def _device(device: DeviceJson) -> str:
+    """Describe a device: its name, its kind where the name does not say it, its memory, and the job that has it."""
+    facts = [] if device["kind"] in (None, device["name"].partition(":")[0]) else [str(device["kind"])]
+    if device["memory_bytes"] is not None and device["kind"] != "cpu":
+        facts.append(size(device["memory_bytes"]))
+    if not device["free"]:
+        holder = device["job"]
+        facts.append("taken" if holder is None or holder["id"] is None else holder["id"])
+    return f"{device['name']} ({', '.join(facts)})" if facts else device["name"]

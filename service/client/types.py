@@ -195,18 +195,30 @@ class RunningJson(TypedDict):
     name: str | None
 
 
+class DeviceJson(TypedDict):
+    """A device that a worker trains on."""
+
+    name: str
+    kind: str | None
+    memory_bytes: int | None
+    free_bytes: int | None
+    free: bool
+    job: RunningJson | None
+
+
 class WorkerJson(TypedDict):
     """A worker that lives."""
 
     id: str
     host: str
     pid: int
-    devices: list[str]
+    devices: list[DeviceJson]
     kind: Literal["cpu", "cuda"] | None
     memory_bytes: int | None
     bf16: bool
     quantization: bool
     slots: int | None
+    free: int | None
     jobs: list[RunningJson]
     drained: bool
     spec_version: int

@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Drain, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, Drain, HostDevice, Job, JobStatus, Worker
 
 
 def live(session: Session, within_seconds: float) -> Sequence[Worker]:
@@ -22,6 +22,12 @@ def running(session: Session) -> Sequence[Row[str | None, str, str, str]]:
     """List worker, project, id and name of each job that a worker holds, oldest first."""
     statement = select(Job.worker, Job.project_id, Job.id, Job.name).where(Job.status.in_(LEASED))
     return session.execute(statement.order_by(Job.started_at)).all()
+
+
+def devices(session: Session, workers: Sequence[str]) -> Sequence[HostDevice]:
+    """List the devices of workers in the workers' own order."""
+    statement = select(HostDevice).where(HostDevice.worker_id.in_(workers))
+    return session.scalars(statement.order_by(HostDevice.worker_id, HostDevice.place)).all()
 
 
 def drains(session: Session) -> Sequence[Drain]:

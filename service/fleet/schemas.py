@@ -19,6 +19,23 @@ class RunningOut(Out):
     """Its name; null for a job of another project."""
 
 
+class DeviceOut(Out):
+    """A device that a worker trains on."""
+
+    name: str
+    """Its name, such as cuda:0, cpu:1 or, for a slice of MIG, cuda:0/1."""
+    kind: str | None = None
+    """Its kind, as `resources.kind` of a job names it, such as h100 or cpu; null from a worker of an older version."""
+    memory_bytes: int | None = None
+    """Its memory; of a CPU its share of the RAM. Null if unknown."""
+    free_bytes: int | None = None
+    """Memory that a job may take, as it was when nobody held the device last; null if unknown."""
+    free: bool = True
+    """Whether nobody holds it."""
+    job: RunningOut | None = None
+    """The job that holds it; null where it is free."""
+
+
 class WorkerOut(Out):
     """A worker that has renewed its row within the lease time."""
 
@@ -30,8 +47,8 @@ class WorkerOut(Out):
     """The machine that it runs on, as that names itself."""
     pid: int
     """Number of its process there."""
-    devices: list[str]
-    """What it trains on, such as cuda:0 or cpu."""
+    devices: list[DeviceOut]
+    """What it trains on, and which job has which. Workers of one host may share devices."""
     kind: Literal["cpu", "cuda"] | None = None
     """The kind of its devices; null where it did not say."""
     memory_bytes: int | None = None
@@ -42,6 +59,8 @@ class WorkerOut(Out):
     """Whether it can train on quantised bases."""
     slots: int | None = None
     """How many jobs it runs at a time; null where it did not say."""
+    free: int | None = None
+    """How many more jobs of one device it could start; null where it did not say."""
     jobs: list[RunningOut]
     """The jobs that it runs."""
     drained: bool

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from service.fleet import repository
-from service.fleet.schemas import DrainIn, DrainOut, RunningOut, WorkerOut, WorkersOut
+from service.fleet.schemas import DeviceOut, DrainIn, DrainOut, RunningOut, WorkerOut, WorkersOut
 from service.http.context import Caller
-from service.shared.database.tables import Drain, Role, Worker, now
+from service.shared.database.tables import Drain, HostDevice, Role, Worker, now
 from service.shared.errors import NotFound
 from service.shared.resources import Resources
 
@@ -20,13 +20,18 @@ def workers(caller: Caller) -> WorkersOut:
         found = repository.live(session, caller.settings.lease_seconds)
         drains = repository.drains(session)
         queued = repository.queued(session, None if everything else caller.project_id)
-        jobs: dict[str | None, list[RunningOut]] = defaultdict(list)
-        for worker, project, job, name in repository.running(session):
-            shown = everything or project == caller.project_id
-            jobs[worker].append(RunningOut(id=job if shown else None, name=name if shown else None))
+        running = repository.running(session)
+        devices: dict[str, list[HostDevice]] = defaultdict(list)
+        for device in repository.devices(session, [worker.id for worker in found]):
+            devices[device.worker_id].append(device)
+    jobs: dict[str | None, dict[str, RunningOut]] = defaultdict(dict)
+    for worker_id, project, job, name in running:
+        shown = everything or project == caller.project_id
+        jobs[worker_id][job] = RunningOut(id=job if shown else None, name=name if shown else None)
+    known = {job: one for own in jobs.values() for job, one in own.items()}
     hosts = {drain.host for drain in drains}
     return WorkersOut(
-        data=[_show(worker, jobs[worker.id], drained=worker.host in hosts) for worker in found],
+        data=[_show(one, jobs[one.id], _devices(one, devices[one.id], known), one.host in hosts) for one in found],
         drained=_drained(drains),
         queued=queued,
     )
@@ -67,7 +72,25 @@ def _drained(drains: Sequence[Drain]) -> list[DrainOut]:
     return [DrainOut(host=drain.host, move=drain.move, since=drain.since) for drain in drains]
 
 
-def _show(worker: Worker, jobs: list[RunningOut], *, drained: bool) -> WorkerOut:
+def _devices(worker: Worker, rows: Sequence[HostDevice], jobs: Mapping[str, RunningOut]) -> list[DeviceOut]:
+    """Show the devices of a worker; one of an older version has only named them."""
+    if not rows:
+        return [DeviceOut(name=name) for name in worker.devices]
+    nameless = RunningOut(id=None, name=None)  # a job that has just ended
+    shown = []
+    for row in rows:
+        holder = None if row.job_id is None else jobs.get(row.job_id, nameless)
+        own = {name: getattr(row, name) for name in ("name", "kind", "memory_bytes", "free_bytes")}
+        shown.append(DeviceOut(**own, free=row.job_id is None, job=holder))
+    return shown
+
+
+def _show(worker: Worker, jobs: Mapping[str, RunningOut], devices: list[DeviceOut], drained: bool) -> WorkerOut:
     known = Resources.model_validate(worker.resources).model_dump(exclude={"fp16"}) if worker.resources else {}
-    own = {name: getattr(worker, name) for name in ("id", "host", "pid", "devices", "spec_version", "started_at")}
-    return WorkerOut(**own, **known, seen_at=worker.seen_at, jobs=jobs, drained=drained)
+    own = {name: getattr(worker, name) for name in ("id", "host", "pid", "spec_version", "started_at", "seen_at")}
+    slots = known.get("slots")
+    left = None if slots is None else max(0, slots - len(jobs))
+    if left is not None and any(device.kind is not None for device in devices):
+        left = min(left, sum(device.free for device in devices))
+    free = 0 if drained else left
+    return WorkerOut(**own, **known, devices=devices, free=free, jobs=list(jobs.values()), drained=drained)

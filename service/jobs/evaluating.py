@@ -16,6 +16,7 @@ from service.datasets import repository as datasets
 from service.datasets.leakage import test_warnings
 from service.http.context import Caller
 from service.jobs import checks, repository
+from service.jobs.device_needs import needs_alone, with_one_device
 from service.jobs.planning import refusal
 from service.jobs.row_survey import survey_rows
 from service.jobs.service import Submitted, create, digest_of, earlier_job, get, lock_model
@@ -122,6 +123,7 @@ def _resolved(
         "webhook": None,
         "compare": [],
         "time_limit_seconds": None,
+        "resources": with_one_device(spec.resources),
     }  # of the training
     spec = spec.model_copy(update={"name": title, "dataset": block} | own)
     version = max(EVALUATION_VERSION, needed_version(spec))
@@ -154,4 +156,5 @@ def _insert(session: Session, caller: Caller, job_id: str, resolved: dict[str, A
         total_steps=resolved["batches"],
         evaluates=job_id,
         spec_version=resolved["spec_version"],
+        needs=needs_alone(JobSpec.model_validate(spec)),
     )

@@ -11,6 +11,7 @@ from adamss_core.spec import EVALUATION_VERSION, needed_version, without_unused
 from adamss_core.spec.job import ArtifactName, StartingPoint
 from service.http.context import Caller
 from service.jobs import repository
+from service.jobs.device_needs import needs_alone, with_one_device
 from service.jobs.service import Submitted, create, digest_of, earlier_job, get, lock_inputs
 from service.projects.service import check_submit
 from service.shared.database.tables import TERMINAL, Job
@@ -78,6 +79,7 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
         "webhook": None,
         "time_limit_seconds": None,
         "priority": min(0, spec.priority),
+        "resources": with_one_device(spec.resources),
     }
     spec = spec.model_copy(update=own)
     lock_inputs(session, caller, spec)
@@ -102,4 +104,5 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
         preemptible=spec.preemptible,
         retries=spec.retries,
         total_steps=job.total_steps,
+        needs=needs_alone(spec),
     )

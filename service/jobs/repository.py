@@ -19,6 +19,7 @@ from service.shared.database.tables import (
     Evaluation,
     Event,
     HardestExample,
+    HostDevice,
     IdempotencyKey,
     Job,
     JobStatus,
@@ -225,6 +226,14 @@ def live_resources(session: Session, within_seconds: float) -> list[Json]:
     since = database_now(session) - timedelta(seconds=within_seconds)
     found = session.scalars(select(Worker.resources).where(Worker.seen_at >= since))
     return [resources for resources in found if resources is not None]
+
+
+def largest_device(session: Session, within_seconds: float, kind: str | None) -> int | None:
+    """Return the bytes of the largest device, of a kind or of any, of the live workers; None where none is known."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    own = select(func.max(HostDevice.memory_bytes)).join(Worker, Worker.id == HostDevice.worker_id)
+    of_kind = () if kind is None else (HostDevice.kind == kind,)
+    return session.execute(own.where(Worker.seen_at >= since, *of_kind)).scalar_one()
 
 
 def newest_live_version(session: Session, within_seconds: float) -> int | None:

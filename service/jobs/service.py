@@ -20,6 +20,7 @@ from service.http.context import Caller
 from service.http.paging import Page, count, cursor, parse_cursor, split
 from service.jobs import repository, schemas
 from service.jobs.checks import unknown_dataset
+from service.jobs.device_needs import needs_of_plan
 from service.jobs.planning import plan_job, refusal
 from service.jobs.priorities import check_priority
 from service.jobs.repository import Wanted
@@ -194,6 +195,7 @@ def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, besi
         priority=spec.priority,
         preemptible=spec.preemptible,
         owner=caller.key_name,
+        needs=needs_of_plan(session, plan, caller.settings.lease_seconds),
     )
 
 

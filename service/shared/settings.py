@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.shared.storage.home import Home
 
 Days = Annotated[float, Field(gt=0, le=36_500)]
+DEVICES = r"^(cpu:[1-9]\d{0,2}|fake:[1-9]\d{0,3}x[1-9]\d{0,4}GB(:[a-z0-9][a-z0-9._-]{0,39})?)$"
 BrokerUrl = Annotated[str, Field(pattern=r"^(filesystem|redis|rediss)://.*$")]
 
 
@@ -120,6 +121,13 @@ class Settings(BaseSettings):
     ADAMSS_STALL_SECONDS more, with loading and publishing, is ended without that."""
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     """Jobs that one worker runs at a time; normally one per device."""
+    devices: Annotated[str | None, Field(pattern=DEVICES)] = None
+    """Devices that a worker registers in the place of those that it finds: cpu:2 is two CPU devices, each a half of the
+    machine for a process of its own; fake:2x24GB:a10 registers two for tests of the scheduler and trains nothing.
+    Default: its GPUs, slices of MIG each for itself, or as many places on the CPU as ADAMSS_WORKER_CONCURRENCY."""
+    device_locks: Path | None = None
+    """Folder of the locks by which the workers of a host share its devices; all containers of the host must see the
+    same one, and different hosts may. Default: `devices` in the home folder."""
     webhook_hosts: list[str] = []
     """Hosts that jobs may name in `webhook`, as a JSON list; ["*"] allows every public host."""
     webhook_secret: Annotated[SecretStr, AfterValidator(_signing_key)] | None = None
@@ -185,6 +193,10 @@ class Settings(BaseSettings):
     @property
     def hub_allowed(self) -> bool:
         return self.is_loopback if self.allow_hub is None else self.allow_hub
+
+    @property
+    def resolved_device_locks(self) -> Path:
+        return self.device_locks.expanduser().resolve() if self.device_locks else self.files.devices
 
     def egress_proxy(self, scheme: str, host: str) -> str | None:
         """Return the operator's proxy to a host outside: HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY names the host."""

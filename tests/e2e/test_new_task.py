@@ -30,6 +30,7 @@ from service.shared.settings import Settings
 from tests.processes import ANEW
 from tests.service.support import BASE_URL, Service, add_worker, copy_model, error_of, jsonl, running
 from tests.toy_task.record import NAME, RECORDS
+from worker.device_locks import open_devices
 from worker.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +114,7 @@ def test_a_toy_task_from_upload_to_predict(service: Service, adamss_predict: Ada
     assert job["best_metric"] == {"name": "mean_error", "direction": "min"}
     with service.db.write() as session:
         add_worker(session)
-    Runner(service.settings, service.db, "worker-1", [], ANEW).run(job["id"])
+    Runner(service.settings, service.db, "worker-1", open_devices(service.settings, "worker-1"), ANEW).run(job["id"])
     job = get(service, f"/jobs/{job['id']}")
     assert job["status"] == "succeeded", job["error"]
     assert job["result"]["eval_mean_error"] >= 0

@@ -11,8 +11,16 @@ import pytest
 from service.shared.database.tables import Worker
 from service.shared.resources import Resources
 from tests.worker.support import Service
-from worker.abilities import available_ram, find_resources
+from worker.abilities import find_resources
+from worker.device_locks import open_devices
+from worker.devices import FoundDevice
+from worker.ram import available_ram
 from worker.sweeper import Sweeper
+
+
+def gpu(place: int, megabytes: int | None) -> FoundDevice:
+    memory = None if megabytes is None else megabytes * 2**20
+    return FoundDevice(f"cuda:{place}", f"GPU-{place}", "h100", memory, visible=f"GPU-{place}")
 
 
 def system(folder: Path, **files: str) -> Path:
@@ -38,11 +46,11 @@ def test_a_container_leaves_less(tmp_path: Path) -> None:
 
 def test_the_smallest_gpu_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        assert command[-2:] == ["-i", "0,1"]
-        return subprocess.CompletedProcess(command, 0, "81559, 9.0\n15360, 7.5\n")
+        assert command[-2:] == ["-i", "GPU-0,GPU-1"]
+        return subprocess.CompletedProcess(command, 0, "9.0\n7.5\n")
 
-    monkeypatch.setattr("worker.devices.subprocess.run", answer)
-    found = find_resources(["0", "1"])
+    monkeypatch.setattr("worker.nvidia.subprocess.run", answer)
+    found = find_resources([gpu(0, 81_559), gpu(1, 15_360)])
     assert (found.kind, found.memory_bytes, found.bf16, found.fp16) == ("cuda", 15_360 * 2**20, False, True)
 
 
@@ -50,8 +58,10 @@ def test_a_silent_driver_leaves_the_memory_unknown(monkeypatch: pytest.MonkeyPat
     def fail(*_: Any, **__: Any) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr("worker.devices.subprocess.run", fail)
-    assert find_resources(["0"]) == Resources(kind="cuda", fp16=True, quantization=find_resources([]).quantization)
+    monkeypatch.setattr("worker.nvidia.subprocess.run", fail)
+    assert find_resources([gpu(0, None)]) == Resources(
+        kind="cuda", fp16=True, quantization=find_resources([]).quantization
+    )
 
 
 def test_bf16_is_what_torch_says() -> None:
@@ -64,6 +74,14 @@ def test_bf16_is_what_torch_says() -> None:
 
 def test_the_sweeper_registers_them(service: Service) -> None:
     own = Resources(kind="cpu", memory_bytes=5, quantization=True)
-    Sweeper(service.settings, service.db, "worker-1", ["cpu"], lambda job: None, lambda: 0, own).sweep()
+    Sweeper(
+        service.settings,
+        service.db,
+        "worker-1",
+        open_devices(service.settings, "worker-1"),
+        lambda job: None,
+        lambda: 0,
+        own,
+    ).sweep()
     with service.db.read() as session:
         assert Resources.model_validate(session.get_one(Worker, "worker-1").resources) == own

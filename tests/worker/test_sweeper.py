@@ -13,6 +13,7 @@ from service.shared.database.tables import Job, JobStatus, Worker, now
 from service.shared.jobs import states
 from tests.processes import ANEW
 from tests.worker.support import Service, wait_until
+from worker.device_locks import open_devices
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
@@ -22,7 +23,9 @@ class Sweep:
 
     def __init__(self, service: Service, *, free: int = 1, name: str = "worker-1") -> None:
         self.started: list[str] = []
-        self.sweeper = Sweeper(service.settings, service.db, name, ["cpu"], self.started.append, lambda: free)
+        self.sweeper = Sweeper(
+            service.settings, service.db, name, open_devices(service.settings, name), self.started.append, lambda: free
+        )
 
     def __call__(self) -> list[str]:
         self.started.clear()
@@ -79,15 +82,20 @@ def test_expired_lease_returns_the_job_and_starts_it_at_once(service: Service) -
 def test_many_sweepers_run_a_job_once_and_charge_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six workers with two free slots each, on two jobs."""
     ran: list[str] = []
-    monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at: ran.append(job.id))
+    monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at, held: ran.append(job.id))
     waiting, lost = service.add_job(), service.add_job()
     with service.db.write() as session:
         assert states.claim(session, lost, "dead", -1.0)
     settings = service.settings.model_copy(update={"worker_concurrency": 2})
-    runners = [Runner(settings, service.db, f"worker-{number}", [], ANEW) for number in range(6)]
+    names = [f"worker-{number}" for number in range(6)]
+    devices = [open_devices(settings, name) for name in names]
+    runners = [Runner(settings, service.db, name, own, ANEW) for name, own in zip(names, devices, strict=True)]
     for runner in runners:
         runner.begin()
-    sweepers = [Sweeper(settings, service.db, f"worker-{n}", ["cpu"], r.start, r.free) for n, r in enumerate(runners)]
+    sweepers = [
+        Sweeper(settings, service.db, name, own, runner.start, runner.free)
+        for name, own, runner in zip(names, devices, runners, strict=True)
+    ]
     start = Barrier(len(sweepers))
 
     def run(sweeper: Sweeper) -> None:

@@ -16,6 +16,7 @@ from service.shared.database.tables import Event, Job, Project, now
 from service.shared.jobs import states
 from tests.processes import ANEW
 from tests.worker.support import PROJECT, Service, scaled_settings
+from worker.device_locks import open_devices
 from worker.runner import Runner
 
 PROJECTS = [PROJECT, "proj_b", "proj_c", "proj_d"]
@@ -34,12 +35,12 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 def runner(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs that `run` starts; they stay as they are."""
     started: list[Job] = []
-    monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at: started.append(job))
+    monkeypatch.setattr(Runner, "_supervise", lambda _, job, claimed_at, held: started.append(job))
     return started
 
 
 def run(service: Service, hint: str) -> None:
-    Runner(service.settings, service.db, "worker-1", [], ANEW).run(hint)
+    Runner(service.settings, service.db, "worker-1", open_devices(service.settings, "worker-1"), ANEW).run(hint)
 
 
 def test_a_project_with_many_jobs_lets_others_start_between_them(service: Service, runner: list[Job]) -> None:

@@ -279,6 +279,10 @@ class Job(Base):
     reserved_for: Mapped[str | None] = mapped_column(String(200), index=True)  # worker that keeps places for it
     metered_at: Mapped[datetime | None]  # use of the running attempt is counted until then
     owner: Mapped[str | None] = mapped_column(String(120))  # name of the key that submitted it
+    # What a worker must have free to claim it: so many devices, of this kind, with so many bytes each.
+    devices: Mapped[int] = mapped_column(Integer, server_default="1")
+    device_kind: Mapped[str | None] = mapped_column(String(40))  # null: any
+    device_memory: Mapped[int | None] = mapped_column(BigInteger)  # null: not known
     # For people; nothing of the training depends on them.
     tags: Mapped[list[Any] | None]  # as in `JobTag`, by which jobs are found
     notes: Mapped[str | None] = mapped_column(Text)
@@ -512,6 +516,21 @@ class Worker(Base):
     )  # newest version of the spec that it understands
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class HostDevice(Base):
+    """A device of a host as one of its workers registers it; the lock on the host owns it, and this row follows."""
+
+    __tablename__ = "devices"
+    worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)  # such as "cuda:0" or "cpu:1"
+    # Of the device itself: equal in the rows of all workers that may use it, such as a GPU's UUID.
+    key: Mapped[str] = mapped_column(String(300), index=True)
+    place: Mapped[int]  # among the worker's devices, from 0
+    kind: Mapped[str] = mapped_column(String(40))  # a label such as "h100" or "cpu"
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)  # null: not known
+    free_bytes: Mapped[int | None] = mapped_column(BigInteger)  # when nobody held it last
+    job_id: Mapped[str | None] = mapped_column(String(40), index=True)  # the job that holds it; null: free
 
 
 class Drain(Base):

@@ -49,10 +49,10 @@ function Table({ workers, change }) {
       <tbody>${workers.map(
         (worker) => html`<tr key=${worker.id}>
           <th scope="row">${worker.host}<br /><code class="muted">${worker.id}</code></th>
-          <td>${worker.devices.join(", ")}</td>
+          <td>${worker.devices.map((device) => html`<div key=${device.name}>${describe(device)}</div>`)}</td>
           <td class="num">${worker.memory_bytes === null ? "–" : bytes(worker.memory_bytes)}</td>
           <td>${worker.jobs.length ? worker.jobs.map((job) => html`<div key=${job.id}>${job.id ? html`<a href=${`#/jobs/${job.id}`}>${job.name}</a>` : "a job of another project"}</div>`) : "–"}</td>
-          <td class="num">${worker.drained ? "drained" : worker.slots === null ? "–" : `${Math.max(0, worker.slots - worker.jobs.length)} of ${worker.slots}`}</td>
+          <td class="num">${worker.drained ? "drained" : worker.free === null ? "–" : `${worker.free} of ${worker.slots}`}</td>
           <td class="when">${when(worker.seen_at)}</td>
           <td>${worker.drained ? null : html`<span class="row tight">
             <button onClick=${() => drain(worker.host, false)} aria-label=${`Drain ${worker.host}`}>Drain</button>
@@ -62,4 +62,14 @@ function Table({ workers, change }) {
       )}</tbody>
     </table>
   </div>`;
+}
+
+// A device: name, kind where the name does not say it, memory of a GPU, and whether a job has it.
+function describe(device) {
+  const facts = [
+    device.kind && device.kind !== device.name.split(":")[0] ? device.kind : null,
+    device.memory_bytes !== null && device.kind !== "cpu" ? bytes(device.memory_bytes) : null,
+    device.free ? null : (device.job && device.job.name) || "taken",
+  ].filter(Boolean);
+  return facts.length ? `${device.name} (${facts.join(", ")})` : device.name;
 }

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from service.cli import workers as command
 from service.client import Client
 from service.shared.database.tables import Worker, now
-from service.shared.jobs import states
+from service.shared.jobs import device_rows, states
+from service.shared.jobs.device_rows import DeviceState
 from tests.service.support import Service, error_of
 
 KNOWN = {"kind": "cpu", "memory_bytes": 8_000_000_000, "bf16": True, "slots": 2}
@@ -46,6 +47,43 @@ def test_live_workers_are_listed_with_their_jobs(any_service: Service) -> None:
     seen = service.client.get("/workers", headers=others).json()
     assert seen["data"][0]["jobs"] == [{"id": None, "name": None}]
     assert seen["queued"] == 0
+
+
+def test_devices_are_listed_with_their_jobs(any_service: Service) -> None:
+    service = any_service
+    add(service, "one", "a-host", resources=KNOWN | {"slots": 8})
+    job = service.submit(name="mine")["id"]
+    found = [DeviceState(f"cuda:{n}", f"GPU-{n}", "h100", 80 * 10**9, 79 * 10**9) for n in range(2)]
+    with service.db.write() as session:
+        device_rows.register(session, "one", found)
+        assert states.claim(session, job, "one", 60.0, devices=["GPU-1"])
+    (worker,) = service.client.get("/workers").json()["data"]
+    first, second = worker["devices"]
+    assert (first["name"], first["kind"], first["memory_bytes"], first["free"]) == ("cuda:0", "h100", 80 * 10**9, True)
+    assert (second["free"], second["job"], worker["free"]) == (False, {"id": job, "name": "mine"}, 1)
+    with service.db.write() as session:
+        device_rows.release(session, ["GPU-1"], job)
+        device_rows.register(session, "one", found[:1])
+    (worker,) = service.client.get("/workers").json()["data"]
+    assert [(device["name"], device["job"]) for device in worker["devices"]] == [("cuda:0", None)]
+
+
+def test_what_a_job_needs_is_stored(any_service: Service) -> None:
+    """An estimate counts where a live worker's device could hold it; memory that the job asks for always does."""
+    service = any_service
+
+    def needs(**resources: Any) -> Any:
+        job = service.submit(resources=resources)["id"]
+        with service.db.read() as session:
+            return states.needs_of(session, job)
+
+    assert needs() == states.Needs()
+    add(service, "one", "a-host")
+    with service.db.write() as session:
+        device_rows.register(session, "one", [DeviceState("cpu", "one/cpu", "cpu", 10**12, 10**12)])
+    assert needs().memory > 10**8
+    asked = needs(devices=2, kind="h100", memory_gb=0.5)
+    assert asked == states.Needs(2, "h100", 5 * 10**8)
 
 
 def test_a_drained_host_has_no_job_in_turn(any_service: Service) -> None:

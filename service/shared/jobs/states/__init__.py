@@ -7,6 +7,7 @@ worker carries the attempt of its claim, and is dropped once another attempt has
     transitions   every transition with its functions; docs/architecture.md draws them
     user          submit, cancel, pause, resume
     waiting       which queued job is claimed next
+    fitting       which jobs the free devices of a worker fit
     attempt       claim, renew the lease, end the attempt
     record        compare-and-set and events; used by user and attempt
 """
@@ -21,21 +22,26 @@ from service.shared.jobs.states.attempt import (
     renew,
     succeed,
 )
+from service.shared.jobs.states.fitting import Needs, choose, fits, needs_of
 from service.shared.jobs.states.record import add_event
 from service.shared.jobs.states.user import cancel, is_resumable, pause, resume, submit
 from service.shared.jobs.states.waiting import is_drained, next_in_turn
 
 __all__ = [
     "LOST_WORKER",
+    "Needs",
     "add_event",
     "cancel",
+    "choose",
     "claim",
     "expire_leases",
     "fail",
+    "fits",
     "give_back",
     "is_drained",
     "is_resumable",
     "last_charged",
+    "needs_of",
     "next_in_turn",
     "pause",
     "renew",

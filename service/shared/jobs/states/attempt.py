@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
+from service.shared.jobs.device_rows import hold
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
 from service.shared.jobs.states.waiting import may_run, take_room_or_delay, take_turn
 
@@ -25,12 +27,18 @@ LOST_WORKER = {
 
 
 def claim(
-    session: Session, job_id: str, worker: str, lease_seconds: float, running_jobs: int | None = None
+    session: Session,
+    job_id: str,
+    worker: str,
+    lease_seconds: float,
+    running_jobs: int | None = None,
+    devices: Sequence[str] = (),
 ) -> Job | None:
     """Claim a queued job under a new attempt; None if it cannot be claimed.
 
     Args:
         running_jobs: the limit of running jobs for a project without a limit of its own.
+        devices: keys of the devices that it holds, whose locks the worker has taken.
     """
     moment = database_now(session)
     if not take_room_or_delay(session, job_id, running_jobs):
@@ -53,6 +61,7 @@ def claim(
         return None
     job = session.get_one(Job, job_id, populate_existing=True)
     take_turn(session, job.project_id)
+    hold(session, devices, job_id)
     add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker})
     return job
 

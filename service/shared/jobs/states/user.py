@@ -10,6 +10,7 @@ from service.shared.database.clock import database_now
 from service.shared.database.tables import TERMINAL, Job, JobStatus, Json, now
 from service.shared.errors import Conflict
 from service.shared.ids import new_id
+from service.shared.jobs.states.fitting import ONE_DEVICE, Needs
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, record_end, with_status
 
 
@@ -28,6 +29,7 @@ def submit(
     priority: int = 0,
     preemptible: bool = True,
     owner: str | None = None,
+    needs: Needs = ONE_DEVICE,
 ) -> Job:
     """Insert a queued job.
 
@@ -38,6 +40,7 @@ def submit(
         inspects: key of the spectrum that is measured; nothing is trained then.
         spec_version: least version of the spec that a worker must understand.
         owner: name of the key that submits it.
+        needs: of the worker that claims it.
     """
     moment = now()
     job = Job(
@@ -58,6 +61,9 @@ def submit(
         rank=-priority,
         preemptible=preemptible,
         owner=owner,
+        devices=needs.devices,
+        device_kind=needs.kind,
+        device_memory=needs.memory,
         attempt=0,
         failures=0,
         step=0,

@@ -20,7 +20,12 @@ def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
     return Job.status == JobStatus.QUEUED, Job.spec_version <= SPEC_VERSION, due
 
 
-def next_in_turn(session: Session, running_jobs: int | None = None, host: str | None = None) -> str | None:
+def next_in_turn(
+    session: Session,
+    running_jobs: int | None = None,
+    host: str | None = None,
+    fit: ColumnElement[bool] | None = None,
+) -> str | None:
     """Return the id of the job to claim next: of the highest priority, the longest waiting job of the project in turn.
 
     The turn is the project's whose last start is longest ago; a project at its limit of running jobs has none.
@@ -28,16 +33,16 @@ def next_in_turn(session: Session, running_jobs: int | None = None, host: str | 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
         host: where the job would run; there is none for a drained host.
+        fit: condition on the job, as `fits` builds it; others that do not fit are passed over.
     """
     if host is not None and is_drained(session, host):
         return None
     own = Job.project_id == Project.id
-    waiting = (
-        select(Job.id).where(own, *may_run(database_now(session))).order_by(Job.rank, Job.queued_at, Job.id).limit(1)
-    )
+    conditions = (own, *may_run(database_now(session)), *(() if fit is None else (fit,)))
+    waiting = select(Job.id).where(*conditions).order_by(Job.rank, Job.queued_at, Job.id).limit(1)
     running = select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED)).correlate(Project)
     limit = func.coalesce(Project.max_running_jobs, running_jobs)
-    first = waiting.order_by(Job.rank, Job.queued_at).limit(1).correlate(Project).scalar_subquery()
+    first = waiting.correlate(Project).scalar_subquery()
     # One probe of the index for each project, however many jobs wait or have ended.
     statement = (
         select(Job.id)

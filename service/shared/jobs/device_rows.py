@@ -1,0 +1,66 @@
+"""Rows of the workers' devices: an image of the locks on the hosts, which own the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Update, delete, select, update
+from sqlalchemy.orm import Session
+
+from service.shared.database.tables import HostDevice
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """A device of a worker, as it is now.
+
+    Attributes:
+        name: among the worker's, such as "cuda:0".
+        key: equal for every worker that may use the device.
+        kind: a label such as "h100" or "cpu".
+        memory_bytes: of the device; None if unknown.
+        free_bytes: that jobs may take; None if unknown.
+        job_id: the job that holds its lock; None if it is free.
+    """
+
+    name: str
+    key: str
+    kind: str
+    memory_bytes: int | None
+    free_bytes: int | None
+    job_id: str | None = None
+
+
+def register(session: Session, worker_id: str, devices: Sequence[DeviceState]) -> None:
+    """Write the rows of a worker, which has a row itself, and drop those of devices that it has no more."""
+    names = [device.name for device in devices]
+    session.flush()  # the worker's own row comes first
+    session.execute(delete(HostDevice).where(HostDevice.worker_id == worker_id, HostDevice.name.not_in(names)))
+    for place, device in enumerate(devices):
+        session.merge(HostDevice(worker_id=worker_id, place=place, **vars(device)))
+
+
+def hold(session: Session, keys: Iterable[str], job_id: str) -> None:
+    """Write down that a job holds devices, in the rows of every worker that may use them."""
+    _set(session, update(HostDevice).where(HostDevice.key.in_(keys)), job_id)
+
+
+def release(session: Session, keys: Iterable[str], job_id: str) -> None:
+    """Write down that a job holds devices no more."""
+    _set(session, update(HostDevice).where(HostDevice.key.in_(keys), HostDevice.job_id == job_id), None)
+
+
+def correct(session: Session, worker_id: str, holders: Mapping[str, str | None]) -> None:
+    """Write down who holds a worker's devices.
+
+    Args:
+        holders: job or None, by the device's name.
+    """
+    rows = session.scalars(select(HostDevice).where(HostDevice.worker_id == worker_id).order_by(HostDevice.place))
+    for row in rows:
+        row.job_id = holders.get(row.name, row.job_id)
+
+
+def _set(session: Session, statement: Update, job_id: str | None) -> None:
+    session.execute(statement.values(job_id=job_id).execution_options(synchronize_session=False))
