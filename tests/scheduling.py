@@ -40,6 +40,7 @@ FIRST = (
     "tests/worker/test_main.py",
     "tests/e2e/test_jobs.py",
     "tests/e2e/test_demo.py",
+    "tests/e2e/test_devices.py",
     "tests/security/test_files.py",
     "tests/faults/test_storage.py",
     "tests/worker/test_postgres_redis.py",

@@ -17,16 +17,18 @@ from typing import Any
 from service.shared.processes.environment import for_libraries
 from service.shared.processes.spawned_process import Launch, Process
 from service.shared.storage.home import JobFolder
+from worker.rank_launch import rank_environment
 
 TRAINING = "worker.training_process"
 
 
-def child_environment(worker: dict[str, str], device: str | None = None) -> dict[str, str]:
+def child_environment(worker: dict[str, str], device: str | None = None, ranks: int = 1) -> dict[str, str]:
     """Return the environment of a training process.
 
     Args:
         worker: environment of the worker.
         device: the GPUs that the process may use, as CUDA_VISIBLE_DEVICES names them; None leaves the choice to torch.
+        ranks: processes that the one process starts.
     """
     environment = for_libraries(worker)
     environment["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
@@ -35,6 +37,8 @@ def child_environment(worker: dict[str, str], device: str | None = None) -> dict
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = device
+    if ranks > 1:
+        environment = rank_environment(ranks) | environment
     return environment
 
 
@@ -47,6 +51,7 @@ class TrainingChild:
         start_message: fields of `worker.training_process.StartMessage`, sent through its standard input.
         environment: the complete environment.
         on_exit: called from another thread as soon as the process has ended.
+        launcher: whether the process starts the ranks of a group, which take their orders from the pipe alone.
     """
 
     def __init__(
@@ -56,7 +61,10 @@ class TrainingChild:
         start_message: dict[str, Any],
         environment: dict[str, str],
         on_exit: Callable[[], None],
+        *,
+        launcher: bool = False,
     ) -> None:
+        self._launcher = launcher
         stdin, pipe = os.pipe()
         self._pipe = os.fdopen(pipe, "wb")
         with folder.log.open("ab") as log:
@@ -78,14 +86,18 @@ class TrainingChild:
         return None if self._waiter.is_alive() else self._process.returncode
 
     def stop(self, *, keep: bool) -> None:
-        """Ask the process to stop: SIGTERM asks for a checkpoint, a message before it says that none is wanted.
+        """Ask the process to stop: SIGTERM asks for a checkpoint, a message before it says that none is wanted. Ranks
+        get messages only.
 
         Args:
             keep: whether the work since the last checkpoint is worth another one.
         """
         if not keep:
             self._send({"stop": "drop"})
-        self._process.terminate()
+        elif self._launcher:
+            self._send({"stop": "keep"})
+        if not self._launcher:
+            self._process.terminate()
 
     def kill(self) -> None:
         """Kill the process and every process that it started."""

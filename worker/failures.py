@@ -47,6 +47,11 @@ FAKE_DEVICES: Failure = {
     "message": "The devices of this worker are fake (ADAMSS_DEVICES=fake:…): nothing trains on them.",
     "hint": "Start a worker without ADAMSS_DEVICES, or with cpu:N, and submit the job again.",
 }
+RANK_LOST: Failure = {
+    "code": "rank_lost",
+    "message": "One of the job's processes died, which ended all of them: they make each step together.",
+    "hint": "The job's log has a line of each rank. Where memory ran out, lower training.batch_size.",
+}
 DATABASE_LOST: Failure = {
     "code": "database_lost",
     "message": "The training process could not reach the database for longer than its lease.",

@@ -12,7 +12,7 @@ from worker.failures import Failure
 
 # A failure of this kind at the same step, twice, is the job's own fault.
 REPEATABLE = frozenset(
-    {"process_crashed", "process_killed", "process_exited", "internal_error", "stalled", "out_of_memory"}
+    {"process_crashed", "process_killed", "process_exited", "internal_error", "stalled", "out_of_memory", "rank_lost"}
 )
 
 

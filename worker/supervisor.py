@@ -37,6 +37,7 @@ from worker.child import TRAINING, TrainingChild, child_environment
 from worker.device_locks import HeldDevices
 from worker.failures import (
     FAKE_DEVICES,
+    RANK_LOST,
     STALLED,
     STORAGE_UNAVAILABLE,
     TIME_LIMIT,
@@ -50,6 +51,7 @@ from worker.heartbeat import HeartbeatMonitor, last_step
 from worker.job_inputs import fetch_inputs
 from worker.job_uploads import JobUploads
 from worker.outcome import Outcome, is_repeated, repeated
+from worker.rank_launch import launch_command
 from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,8 @@ class Supervisor:
     ) -> None:
         self._settings, self._db, self._forkserver, self._job, self._held = settings, db, forkserver, job, held
         self._files, self._folder = files, settings.files.job(job.id)
+        # Jobs that train nothing gain nothing by several.
+        self._ranks = len(held.devices) if job.evaluates is None and job.inspects is None else 1
         self._wake = Event()
         self._shutdown = Event()
         self._reason: StopReason | None = None
@@ -227,18 +231,25 @@ class Supervisor:
             "storage_environment": for_store(os.environ),
             "storage_wait_seconds": self._settings.stall_seconds / 2,  # or the silent process would be ended
         }
-        environment = child_environment(dict(os.environ), self._held.visible) | (
+        environment = child_environment(dict(os.environ), self._held.visible, self._ranks) | (
             {"HF_HUB_OFFLINE": "1"} if offline else {}
         )
         start = self._starter(request.spec)
-        child = TrainingChild(start, self._folder, start_message, environment, self._wake.set)
+        launcher = self._ranks > 1
+        child = TrainingChild(start, self._folder, start_message, environment, self._wake.set, launcher=launcher)
         logger.info("attempt %d of %s begins", self._job.attempt, self._job.id)
         return child
 
     def _starter(self, spec: JobSpec) -> Callable[[Launch], Process]:
-        """Fork the training process, but start it anew for a quantised base: bitsandbytes must come before peft."""
+        """Fork the training process, but start it anew for a quantised base: bitsandbytes must come before peft.
+
+        For several devices start the launcher of their ranks."""
+        lean = spec.training.quantization is None
+        if self._ranks > 1:
+            command = launch_command(TRAINING, self._folder.path, self._ranks, lean=lean)
+            return lambda launch: SpawnedProcess(command, launch)
         arguments = [str(self._folder.path)]
-        if spec.training.quantization is None:
+        if lean:
             return self._forkserver.starter(TRAINING, *arguments)
         return lambda launch: SpawnedProcess(python(TRAINING, *arguments), launch)
 
@@ -318,7 +329,7 @@ class Supervisor:
 
     def _record(self, session: Session, outcome: Outcome | None, returncode: int) -> None:
         failed = outcome is not None and outcome.ended == "failed"
-        error = (outcome.error if outcome else None) or from_exit(returncode, self._folder.log)
+        error = (outcome.error if outcome else None) or self._exit_error(returncode)
         if failed and outcome is not None and outcome.deterministic:
             self._fail(session, error)
         elif failed and error["code"] == STORAGE_UNAVAILABLE:
@@ -336,6 +347,10 @@ class Supervisor:
             self._give_back(session)
         else:
             self._retry(session, error)
+
+    def _exit_error(self, returncode: int) -> Failure:
+        """Describe an end that the process left no word of; the launcher's status says nothing of its ranks."""
+        return RANK_LOST if self._ranks > 1 and returncode > 0 else from_exit(returncode, self._folder.log)
 
     def _give_back(self, session: Session) -> None:
         states.give_back(session, self._job.id, self._job.attempt, charge=False)

@@ -14,7 +14,7 @@ import signal
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, Timer
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
@@ -29,18 +29,20 @@ from service.shared.storage.home import Home, JobFolder
 from service.shared.storage.host_files import HostFiles, open_store
 from service.shared.storage.store_errors import StorageUnavailable
 from worker.artifact_uploads import ArtifactUploads
-from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
+from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, RANK_LOST, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
 from worker.parent_pipe import ParentPipe, end_group
 from worker.publish import is_last_attempt, publish
+from worker.rank_launch import end_with_pipe, log_format, own_rank, peers_live
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
 
 logger = logging.getLogger(__name__)
 
 STORAGE_PAUSE = 2.0  # between two tries to publish; each has waited for the store already
+PEERS_SECONDS = 6.0  # in which the core notices that another rank has died, and may say why
 _DROP_SECONDS = 2.0  # to write the last rows of a run whose work is dropped
 
 
@@ -65,9 +67,12 @@ class StartMessage:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    rank, ranks = own_rank()
+    logging.basicConfig(level=logging.INFO, format=log_format(rank, ranks))
     logger.info("start: the process begins")
     die_with_parent()
+    if rank > 0:
+        return _follow(JobFolder(Path(sys.argv[1])))
     return TrainingProcess(JobFolder(Path(sys.argv[1]))).run()
 
 
@@ -171,6 +176,8 @@ class TrainingProcess:
 
     def _failed(self, error: Exception) -> Outcome:
         described, deterministic = from_error(error)
+        if not peers_live(own_rank()[1]):  # the error is how this rank noticed it
+            described, deterministic = RANK_LOST, False
         assert self._reporter is not None
         self._reporter.close(self.order.lease_seconds)
         return self._outcome("failed", described, deterministic)
@@ -189,6 +196,13 @@ class TrainingProcess:
                 os._exit(DISK_FULL_STATUS if is_disk_full(error) else 1)
 
     def _on_term(self, *_: object) -> None:
+        if not peers_live(own_rank()[1]):
+            # The launcher ends all, as one has died: nothing can be agreed on any more, and no stop was asked for.
+            Timer(PEERS_SECONDS, os._exit, [1]).start()
+            return
+        self._stop()
+
+    def _stop(self) -> None:
         self._stop_asked.set()
         reporter = self._reporter
         if reporter is None or not reporter.started.is_set():
@@ -199,10 +213,15 @@ class TrainingProcess:
             reporter.stopping.set()
 
     def _listen(self) -> None:
-        """Follow the parent's messages, of which {"stop": "drop"} is the only one; end the group when it is gone."""
+        """Follow the parent's messages, {"stop": "drop" or "keep"}; end the group when it is gone.
+
+        A single process is asked to keep its work by SIGTERM, which in a group would meet the launcher.
+        """
         for line in self._pipe.lines():
-            if json.loads(line).get("stop") == "drop":
+            if (wanted := json.loads(line).get("stop")) == "drop":
                 self._drop()
+            elif wanted == "keep":
+                self._stop()
         end_group()
 
     def _drop(self) -> NoReturn:
@@ -215,6 +234,16 @@ class TrainingProcess:
                 self._outcome("stopped").write(self.folder)
             self._dropped = True
             os._exit(0)
+
+
+def _follow(folder: JobFolder) -> int:
+    """Be a rank beside the first, which alone reports, writes and takes orders."""
+    end_with_pipe()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from adamss_core.training.run import follow
+
+    follow(RunRequest.from_json(folder.request.read_text()))
+    return 0
 
 
 def _work(request: RunRequest, reporter: BufferedReporter) -> RunResult:

@@ -115,7 +115,7 @@ class CommonTraining(SpecModel):
     max_steps: Annotated[StrictInt, Field(ge=1, le=MAX_STEPS)] | None = None
     """Number of optimizer steps."""
     batch_size: Annotated[StrictInt, Field(ge=1, le=4_096)] = 32
-    """Examples per optimizer step and device, before accumulation."""
+    """Examples per optimizer step, before accumulation; several devices share them."""
     gradient_accumulation_steps: Annotated[StrictInt, Field(ge=1, le=1_024)] = 1
     """Batches whose gradients are added up for one optimizer step: 1 where `batch_size` is given, else as the task's
     preset has it."""

@@ -82,7 +82,7 @@ def test_devices_that_a_setting_names() -> None:
 
 
 def test_all_locks_or_none(tmp_path: Path) -> None:
-    """Also where the worker that holds one is killed. Seen to fail with the first lock kept after the second failed."""
+    """Also where the worker that holds one is killed."""
     other = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
