@@ -1,33 +1,25 @@
-// View of a new job: a form generated from the spec's schema, validated and estimated by dry runs.
+// View of a new job, in the order in which people know the answers: data, model, goal; everything else is folded.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, post } from "./api.js";
-import { bytes, duration, elements, number, words, yesNo } from "./format.js";
-import { Chart } from "./charts.js";
+import { DatasetSummary, Upload } from "./new_data.js";
+import { Field, listFields, texts } from "./new_fields.js";
+import { Goal } from "./new_goal.js";
+import { ModelCards } from "./new_model.js";
+import { Plan, useDryRun } from "./plan.js";
+import { nested, parse } from "./schema.js";
 import { ModelSpectrum } from "./spectrum.js";
-import { choices, nested, nullable, parse, resolve, text } from "./schema.js";
+import { taskOf, useTasks } from "./tasks.js";
 
-const DRY_RUN_MS = 400;
-const BLOCKS = ["dataset", "adamss", "training"];
-// Fields that most jobs set; the others are folded.
-const COMMON_FIELDS = new Set([
-  "name", "task", "base_model", "dataset.train", "dataset.eval_fraction", "dataset.text", "dataset.label",
-  "adamss.num_subspaces", "adamss.target_modules", "adamss.use_asa", "adamss.asa_target_subspaces", "adamss.init_warmup",
-  "adamss.final_warmup", "adamss.mask_interval", "training.epochs", "training.batch_size",
-  "training.gradient_accumulation_steps", "training.learning_rate", "training.head_learning_rate", "training.seed",
-]);
-// Fields that name a data set -> the label of the empty choice.
-const DATASETS = { "dataset.train": "choose", "dataset.eval": "hold out a share", "dataset.test": "none" };
-const FROM_PEFT = /^adamss\.(task_type|peft_type|auto_mapping|peft_version|base_model_name_or_path|revision|inference_mode)$/;
+const DATA_FIRST = ["dataset.train", "dataset.eval", "dataset.eval_fraction", "dataset.test"];
+const GOAL_FIELDS = ["training.epochs"];
+const FOLDED = [["job", "More of the job"], ["adamss", "The method"], ["training", "The training"], ["resources", "What it runs on"]];
 
 async function load(from, dataset) {
   const [openapi, datasets, models, presets, job] = await Promise.all([
     get("/openapi.json"), all("/datasets"), all("/models"), get("/presets"), from ? get(`/jobs/${from}`) : null,
   ]);
   const examples = Object.values(openapi.paths["/jobs"].post.requestBody.content["application/json"].examples ?? {});
-  const start = job?.spec ?? {
-    name: "my-job", base_model: models[0]?.name ?? "", dataset: { train: datasets[0]?.id ?? "" },
-    adamss: { use_asa: true, asa_target_subspaces: 60, num_subspaces: 10, init_warmup: "auto", final_warmup: "auto", mask_interval: "auto" },
-  };
+  const start = job?.spec ?? { name: "", base_model: "", dataset: { train: datasets[0]?.id ?? "" } };
   if (dataset) start.dataset = { ...start.dataset, train: dataset };
   return {
     components: openapi.components.schemas, datasets, models, start,
@@ -53,26 +45,60 @@ export function NewJob({ from, dataset }) {
   </main>`;
 }
 
-function Form({ components, datasets, models, presets, start }) {
+// The chosen data set with its columns and what it is suggested for; null until it is known.
+function useDataset(id) {
+  const [dataset, setDataset] = useState(null);
+  useEffect(() => {
+    setDataset(null);
+    let stale = false;
+    if (/^ds_\w+$/.test(id ?? "")) get(`/datasets/${id}`).then((found) => stale || setDataset(found), () => undefined);
+    return () => {
+      stale = true;
+    };
+  }, [id]);
+  return dataset;
+}
+
+// Name and base model follow the data until they are typed.
+function proposals(values, dataset, models) {
+  const task = values.task || dataset?.suggestion?.task;
+  const able = models.filter((model) => model.status === "ready" && (!task || model.tasks.includes(task)));
+  return { name: dataset ? dataset.name.replace(/\.\w+$/, "").slice(0, 80) : "", base_model: able[0]?.name ?? "" };
+}
+
+function Form({ components, datasets: listed, models, presets, start }) {
   const fields = useMemo(() => listFields(components), []);
-  const [values, setValues] = useState(() => texts(start));
-  const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [values]);
+  const [datasets, setDatasets] = useState(listed);
+  const [typed, setTyped] = useState(() => texts(start));
+  const [touched, setTouched] = useState(new Set());
+  const dataset = useDataset(typed["dataset.train"]);
+  const proposed = proposals(typed, dataset, models);
+  const values = { ...typed, name: typed.name || proposed.name, base_model: typed.base_model || proposed.base_model };
+  const key = JSON.stringify(values);
+  const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [key]);
   const [plan, problem] = useDryRun(spec);
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
   const sent = useRef({}); // the last submitted spec and its idempotency key
+  const tasks = useTasks();
+  const task = plan?.spec.task || values.task || dataset?.suggestion?.task;
   const error = refused ?? problem;
-  const wrong = Object.fromEntries([error, ...(error?.also ?? [])].filter((each) => each?.param).reverse().map((each) => [each.param.split("[")[0], each.message])); // adamss.target_modules[0]
+  const faults = [error, ...(error?.also ?? [])].filter((each) => each?.param).map((each) => [each.param.split("[")[0], each.message]); // adamss.target_modules[0]
+  // Nobody is blamed for what they have not touched: it is said beside the form, and not in red.
+  const wrong = Object.fromEntries(faults.filter(([path]) => refused || touched.has(path)).reverse());
+  const blamed = error && (refused || !error.param || faults.some(([path]) => touched.has(path)));
 
-  const set = (path, value) => {
+  const change = (changed) => {
     setRefused(null);
-    setValues({ ...values, [path]: value });
+    setTouched(new Set([...touched, ...Object.keys(changed)]));
+    setTyped({ ...typed, ...changed });
   };
   const usePreset = (event) => {
     const preset = presets.find(({ name }) => name === event.target.value);
     if (!preset) return;
-    const keep = { name: values.name, base_model: values.base_model, "dataset.train": values["dataset.train"] };
-    setValues({ ...texts(preset.spec), ...keep });
+    const given = texts(preset.spec);
+    setTyped({ ...given, name: typed.name ?? "", base_model: typed.base_model ?? "", "dataset.train": typed["dataset.train"] ?? "" });
+    setTouched(new Set([...touched, ...Object.keys(given)]));
   };
   const submit = async (event) => {
     event.preventDefault();
@@ -88,128 +114,71 @@ function Form({ components, datasets, models, presets, start }) {
       setBusy(false);
     }
   };
-  const field = ([path, schema]) => html`<${Field} key=${path} path=${path} schema=${schema} value=${values[path] ?? ""}
-    set=${set} wrong=${wrong[path] ?? null} lists=${{ datasets, models }} />`;
-  const block = (name) => fields.filter(([path]) => (path.includes(".") ? path.split(".")[0] : "job") === name);
+  const uploaded = async (id) => {
+    setDatasets(await all("/datasets"));
+    change({ "dataset.train": id });
+  };
+
+  const bySchema = new Map(fields);
+  const planned = (path) => path.split(".").reduce((part, name) => part?.[name], plan?.spec);
+  const columns = dataset?.columns.map(({ name }) => name) ?? [];
+  const field = (path) => html`<${Field} key=${path} path=${path} schema=${bySchema.get(path)} value=${values[path] ?? ""} planned=${planned(path)}
+    set=${(name, value) => change({ [name]: value })} wrong=${wrong[path] ?? null} lists=${{ datasets, models }} columns=${columns} />`;
+  const others = fieldsOfOtherTasks(tasks, tasks.find((one) => one.name === task));
+  const shown = fields.map(([path]) => path).filter((path) => !others.has(path) || values[path]);
+  const ofTask = taskOf(tasks, { task })?.dataset_fields.map((name) => `dataset.${name}`) ?? [];
+  // The columns that the job takes stand first; where none is known, all that it could take.
+  const taken = ofTask.filter((path) => values[path] || wrong[path] || columns.includes(planned(path)) || dataset?.suggestion?.dataset[path.split(".")[1]]);
+  const asked = (taken.length ? taken : ofTask).filter((path) => bySchema.has(path));
+  const used = new Set(["name", "task", "base_model", ...DATA_FIRST, ...GOAL_FIELDS, ...asked]);
+  const rest = (block) => shown.filter((path) => !used.has(path) && (path.includes(".") ? path.split(".")[0] : "job") === block);
+  const folded = (block, title) => {
+    const paths = rest(block);
+    const open = paths.some((path) => wrong[path] || (block !== "job" && texts(start)[path]));
+    return paths.length ? html`<details class="card" key=${block} open=${open || undefined}><summary>${title}</summary><div class="fields">${paths.map(field)}</div></details>` : null;
+  };
   return html`<form class="new" onSubmit=${submit}>
     <div>
-      ${datasets.length ? null : html`<p class="notice">No data sets yet: <a href="#/datasets">upload one</a> first.</p>`}
-      <label>Preset <select id="preset" onChange=${usePreset}><option value="">choose a preset</option>
-        ${presets.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
-      ${["job", ...BLOCKS].map(
-        (name) => html`<fieldset class="card" key=${name}>
-          <legend>${words(name)}</legend>
-          <div class="fields">${block(name).filter(([path]) => COMMON_FIELDS.has(path)).map(field)}</div>
-          <details open=${block(name).some(([path]) => wrong[path] && !COMMON_FIELDS.has(path)) || undefined}><summary>More ${words(name)} fields</summary><div class="fields">${block(name).filter(([path]) => !COMMON_FIELDS.has(path)).map(field)}</div></details>
-        </fieldset>`,
-      )}
+      <fieldset class="card">
+        <legend>1 Data</legend>
+        <div class="fields">${DATA_FIRST.slice(0, 1).map(field)}<${Upload} done=${uploaded} /></div>
+        ${dataset ? html`<${DatasetSummary} dataset=${dataset} />` : null}
+        <div class="fields">${["task", ...asked].map(field)}</div>
+        <details open=${[...DATA_FIRST.slice(1), ...rest("dataset")].some((path) => wrong[path] || values[path]) || undefined}><summary>Evaluation and more of the data</summary><div class="fields">${[...DATA_FIRST.slice(1), ...rest("dataset")].map(field)}</div></details>
+      </fieldset>
+      <fieldset class="card">
+        <legend>2 Model</legend>
+        <${ModelCards} models=${models} task=${task} chosen=${values.base_model} choose=${(name) => change({ base_model: name })} />
+        <div class="fields">${field("base_model")}</div>
+      </fieldset>
+      <fieldset class="card">
+        <legend>3 Goal</legend>
+        <${Goal} values=${values} change=${change} />
+        <div class="fields">${GOAL_FIELDS.map(field)}${field("name")}</div>
+        <label>Start from a preset or an example <select id="preset" onChange=${usePreset}><option value="">none</option>
+          ${presets.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select></label>
+      </fieldset>
+      ${FOLDED.map(([block, title]) => folded(block, title))}
     </div>
     <aside class="card" aria-label="Estimate">
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
-        ? [error, ...(error.also ?? [])].map((each) => html`<p class="error" key=${each.param}>${each.param ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
+        ? [error, ...(error.also ?? [])].map((each) => html`<p class=${blamed ? "error" : "muted"} key=${each.param}>${each.param && blamed ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
         : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
       <${ModelSpectrum} spec=${spec} />
     </aside>
   </form>`;
 }
 
-function texts(spec) {
-  const given = Object.entries(spec).flatMap(([name, value]) =>
-    BLOCKS.includes(name) ? Object.entries(value ?? {}).map(([field, entry]) => [`${name}.${field}`, entry]) : [[name, value]],
-  );
-  const set = given.filter(([path, value]) => value !== undefined && (value !== null || !path.startsWith("dataset.")));
-  return Object.fromEntries(set.map(([path, value]) => [path, text(value)]));
+// Fields that only tasks other than this one read.
+function fieldsOfOtherTasks(tasks, task) {
+  if (!task) return new Set();
+  const paths = (one) => [...one.dataset_fields.map((name) => `dataset.${name}`), ...one.training_fields.map((name) => `training.${name}`)];
+  const own = new Set(tasks.filter((one) => one.name === task.name).flatMap(paths));
+  return new Set(tasks.flatMap(paths).filter((path) => !own.has(path)));
 }
 
 // Browsers offer randomUUID on pages with TLS only.
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function listFields(components) {
-  const fields = [];
-  const walk = (properties, prefix) => {
-    for (const [name, schema] of Object.entries(properties)) {
-      const full = resolve(schema, components);
-      if (!prefix && BLOCKS.includes(name)) walk(full.properties, `${name}.`);
-      else if (!FROM_PEFT.test(prefix + name)) fields.push([prefix + name, full]);
-    }
-  };
-  walk(components.JobSpec.properties, "");
-  return fields;
-}
-
-function Field({ path, schema, value, set, wrong, lists }) {
-  const id = `field-${path.replaceAll(".", "-")}`;
-  const label = words(path.split(".").at(-1));
-  const common = {
-    id, value, "aria-invalid": wrong ? "true" : undefined, "aria-describedby": `${id}-help`,
-    onInput: (event) => set(path, event.target.value),
-  };
-  const options = choices(schema);
-  const standard = schema.default === undefined || schema.default === null ? "" : text(schema.default);
-  let control;
-  const several = path === "dataset.train" && /[,[]/.test(value); // "ds_a, ds_b", or [{"id": "ds_a", "weight": 2}, …]
-  if (path in DATASETS && !several) {
-    control = html`<select ...${common}><option value="">${DATASETS[path]}</option>
-      ${lists.datasets.map((entry) => html`<option value=${entry.id}>${entry.name} (${number(entry.rows)} rows)</option>`)}
-      ${path === "dataset.train" && value ? html`<option value=${`${value}, `}>several: this one and …</option>` : null}</select>`;
-  } else if (options) {
-    control = html`<select ...${common}><option value="">${standard === "" ? "default" : `default: ${standard}`}</option>
-      ${[...options, ...(nullable(schema) ? [null] : [])].map((option) => html`<option value=${String(option)}>${String(option)}</option>`)}</select>`;
-  } else {
-    control = html`<input type="text" ...${common} placeholder=${standard} list=${path === "base_model" ? "models" : undefined} autocomplete="off" spellcheck=${false} />
-      ${path === "base_model" ? html`<datalist id="models">${lists.models.map((model) => html`<option value=${model.name}></option>`)}</datalist>` : null}`;
-  }
-  return html`<div class=${wrong ? "field wrong" : "field"}>
-    <label for=${id}>${label}</label>${control}
-    <small id=${`${id}-help`} class="help">${wrong ? html`<strong class="error">${wrong}</strong> ` : ""}${schema.description ?? ""}</small>
-  </div>`;
-}
-
-function useDryRun(spec) {
-  const [result, setResult] = useState([null, null]); // [plan, error]
-  const running = useRef(null);
-  const key = JSON.stringify(spec);
-  useEffect(() => {
-    if (!spec.name || !spec.base_model || !spec.dataset?.train) {
-      setResult([null, { message: "A job needs a name, a base model and a data set." }]);
-      return undefined;
-    }
-    const timer = setTimeout(async () => {
-      running.current?.abort();
-      const control = (running.current = new AbortController());
-      try {
-        const plan = await post("/jobs?dry_run=true", spec, control.signal);
-        setResult([plan, null]);
-      } catch (error) {
-        if (error.name !== "AbortError") setResult([null, error]);
-      }
-    }, DRY_RUN_MS);
-    return () => clearTimeout(timer);
-  }, [key]);
-  return result;
-}
-
-function Plan({ plan }) {
-  const { artifact_bytes: sizes, memory_phases: phases, ...estimate } = plan.estimate;
-  const rows = Object.entries(estimate).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
-  const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
-  return html`<h2>Estimate</h2>
-    <dl class="facts narrow">
-      ${plan.time_limit_seconds ? html`<div><dt>time limit</dt><dd>${duration(plan.time_limit_seconds)} of training</dd></div>` : null}
-      ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
-      ${rows.map(([name, value]) => html`<div key=${name}><dt>${words(name.replace("_bytes", ""))}</dt><dd>${typeof value === "boolean" ? yesNo(value) : typeof value === "string" ? words(value) : name.endsWith("_bytes") ? bytes(value) : number(value)}</dd></div>`)}
-      ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}
-      ${Object.entries(phases ?? {}).filter(([, value]) => value !== null).map(([name, value]) => html`<div key=${name}><dt>memory while ${name}</dt><dd>${bytes(value)}</dd></div>`)}
-      ${files.map(([name, value]) => html`<div key=${name}><dt>size of ${name}</dt><dd>${bytes(value)}</dd></div>`)}
-    </dl>
-    ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at ${number(one.learning_rate)}`}.</p>`)}
-    ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(path.split(".").reduce((part, name) => part[name], plan.spec))}`).join(", ")}.</p>` : null}
-    ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
-    ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
-    ${plan.schedule.length ? html`<${Chart} name="schedule" title="Scheduled subspaces" lines=${[
-      { label: "scheduled", stepped: true, points: [[0, plan.estimate.subspaces ?? plan.schedule[0].wanted], ...plan.schedule.map(({ step, wanted }) => [step, wanted]), [plan.estimate.steps, plan.schedule.at(-1).wanted]] },
-    ]} />` : null}`;
 }
