@@ -21,8 +21,8 @@ class ResourcesSpec(SpecModel):
     """Devices to train on together, all of one worker. The rows of each step are divided among them: steps, schedule
     and results do not depend on their number."""
     shard: Literal["auto"] | Annotated[bool, Field(strict=True)] = "auto"
-    """Whether the frozen base is divided among the devices. Each device holds a copy of it, for "auto" and false; true is
-    refused, as dividing is not there yet."""
+    """Whether the frozen base is divided among the devices. For "auto" and false each device holds a copy of it; true
+    is refused, as dividing is not there yet."""
     kind: Annotated[str, Field(pattern=DEVICE_KIND)] | None = None
     """Kind that the devices must be of, as `GET /workers` names it, such as "h100" or "cpu"; null takes any."""
     memory_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
