@@ -4,7 +4,7 @@ import { html } from "./lib.js";
 const METHOD = ["adamss.budget", "adamss.use_asa", "adamss.asa_target_subspaces", "adamss.init_warmup", "adamss.final_warmup", "adamss.mask_interval", "adamss.num_subspaces", "adamss.r", "adamss.basis"];
 
 // [title, what it does, fields]; the fields of METHOD that a goal does not name are left to the service.
-export const GOALS = {
+const GOALS = {
   recommended: ["Recommended", "The settings that were measured for the task.", {}],
   small: ["Small", "No more elements than a LoRA of rank 1, in a basis from your data.", { "adamss.budget": "lora:r=1" }],
   smallest: ["Smallest", "Half the elements of a LoRA of rank 1.", { "adamss.budget": "50% of lora:r=1" }],
