@@ -174,7 +174,7 @@ class JoinedRanks(Ranks):
         reason = _described(error) | {"rank": self.rank}
         with suppress(RuntimeError):  # the store is gone with rank 0, or with the launcher
             reason = json.loads(self._own.compare_set(REASON, "", json.dumps(reason)))
-        if reason["rank"] == self.rank:
+        if reason["rank"] == self.rank or (self.is_first and not isinstance(error, RankLost)):
             return error
         if not self.is_first:
             return Stopped(f"rank {reason['rank']} has ended the run: {reason['message']}")

@@ -27,13 +27,17 @@ class PeerWatch:
     Args:
         pids: of the other processes, on this host.
         is_explained: whether a process has left a reason for its end: then this one ends by that.
+
+    Attributes:
+        thread: ends when the watch is closed, and after the first death.
     """
 
     def __init__(self, pids: list[int], is_explained: Callable[[], bool]) -> None:
         self._is_explained = is_explained
         self._closed = Event()
         self._ends = {_open(pid): pid for pid in pids}
-        Thread(target=self._watch, name="peers", daemon=True).start()
+        self.thread = Thread(target=self._watch, name="peers", daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
         """Let the others end without consequences."""

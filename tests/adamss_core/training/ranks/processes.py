@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,11 @@ def main() -> None:
     def on_step(step: int) -> None:
         path.with_suffix(".step").write_text(str(step))
 
+    def on_term(*_: object) -> None:
+        recorder.stop_at = 0
+
     recorder.on_step = on_step
+    signal.signal(signal.SIGTERM, on_term)
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     artifacts: list[str] = []

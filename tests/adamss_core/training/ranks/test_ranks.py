@@ -9,19 +9,13 @@ import pytest
 
 from adamss_core.training.checkpoints import CheckpointStore
 from tests.adamss_core.training.ranks.processes import Ended, ran
-from tests.adamss_core.training.support import build_model, job, request, texts
+from tests.adamss_core.training.support import job, request, texts
 
 pytestmark = pytest.mark.slow
 
 # 203 rows: 21 are held out, and the last step of an epoch has fewer rows than the others.
 ROWS = texts(203)
 TRAINING: dict[str, Any] = {"max_steps": 30, "eval_steps": 15, "logging_steps": 1, "gradient_accumulation_steps": 2}
-
-
-@pytest.fixture(scope="module")
-def still_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model without dropout."""
-    return build_model(tmp_path_factory.mktemp("still") / "model", dropout=0.0)
 
 
 def assert_same_run(one: Ended, other: Ended) -> None:
