@@ -29,7 +29,7 @@ from service.shared.storage.home import Home, JobFolder
 from service.shared.storage.host_files import HostFiles, open_store
 from service.shared.storage.store_errors import StorageUnavailable
 from worker.artifact_uploads import ArtifactUploads
-from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, RANK_LOST, Failure, failure, from_error
+from worker.failures import DATABASE_LOST, DISK_FULL, DISK_FULL_STATUS, Failure, failure, from_error
 from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
@@ -176,8 +176,6 @@ class TrainingProcess:
 
     def _failed(self, error: Exception) -> Outcome:
         described, deterministic = from_error(error)
-        if not peers_live(own_rank()[1]):  # the error is how this rank noticed it
-            described, deterministic = RANK_LOST, False
         assert self._reporter is not None
         self._reporter.close(self.order.lease_seconds)
         return self._outcome("failed", described, deterministic)

@@ -81,7 +81,7 @@ class Setup:
 
     @property
     def packs(self) -> bool:
-        """Whether several examples share a row of a training batch."""
+        """Tell whether several examples share a row of a training batch."""
         return isinstance(self.training_collate, PackedExamples)
 
 

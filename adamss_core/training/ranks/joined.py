@@ -36,7 +36,7 @@ class RankLost(TrainingError):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(
-            "rank_died",
+            "rank_lost",
             f"Another process of this run has died ({str(error).splitlines()[0][:200] if str(error) else error!r}).",
             hint="The run resumes from its last checkpoint. Look at the worker's log and the machine's memory.",
             deterministic=False,

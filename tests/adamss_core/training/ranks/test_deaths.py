@@ -57,7 +57,7 @@ def test_the_death_of_one_process_ends_the_others(model: Path, tmp_path: Path, v
         assert "process of this run has died" in path.with_suffix(".log1").read_text() or statuses[1]
         return
     ended = json.loads(path.with_suffix(".ended").read_text())
-    assert (ended["error"]["code"], ended["error"]["deterministic"]) == ("rank_died", False)
+    assert (ended["error"]["code"], ended["error"]["deterministic"]) == ("rank_lost", False)
     assert ended["steps"] == [1, 2]
 
 
