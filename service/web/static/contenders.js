@@ -1,8 +1,7 @@
 // A job's own adapter beside the contenders that its spec names.
 import { html } from "./lib.js";
-import { number, words } from "./format.js";
+import { number, signed, words } from "./format.js";
 
-const signed = (value) => `${value > 0 ? "+" : ""}${number(value)}`;
 const interval = (low, high, shown = number) => (low === null || low === undefined ? "–" : `${shown(low)} to ${shown(high)}`);
 
 export function Contenders({ job }) {

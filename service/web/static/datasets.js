@@ -1,8 +1,9 @@
 // View of data sets: upload, profile, problems, preview.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, orNull, post, remove, upload } from "./api.js";
-import { bytes, cell, number, when, words } from "./format.js";
+import { bytes, number, when, words } from "./format.js";
 import { taskOf, useTasks } from "./tasks.js";
+import { FirstRows } from "./first_rows.js";
 import { Thumbnail } from "./thumbnail.js";
 
 export function Datasets({ id }) {
@@ -102,7 +103,7 @@ function Dataset({ id, gone }) {
     ${Object.keys(dataset.image_modes ?? {}).length ? html`<p class="muted">Images: ${Object.entries(dataset.image_modes).map(([mode, count]) => `${number(count)} ${mode}`).join(", ")}</p>` : null}
     <${Columns} columns=${dataset.columns} rows=${dataset.rows} />
     ${dataset.problems.length ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">No problems.</p>`}
-    ${preview ? html`<h3>First rows</h3><${Rows} preview=${preview} images=${dataset.format === "images" ? id : null} />` : null}
+    ${preview ? html`<h3>First rows</h3><${FirstRows} dataset=${dataset} preview=${preview} className="scroll card tall" name="Table of first rows" />` : null}
     <${ModelInput} id=${id} />
   </section>`;
 }
@@ -144,16 +145,6 @@ function Problems({ dataset }) {
         <tbody>${problemGroups(dataset).map((group, place) => html`<tr key=${place}><td class="num">${(group.files.length ? group.files : group.first).join(", ")}</td><td class="num">${number(group.rows)}</td><td>${group.column ?? ""}</td><td>${group.message}</td></tr>`)}</tbody>
       </table>
     </div>`;
-}
-
-function Rows({ preview, images }) {
-  const shown = (row, name) => (images && name === "image" && row.image ? html`<${Thumbnail} dataset=${images} name=${row.image} />` : cell(row[name]));
-  return html`<div class="scroll card tall" tabindex="0" role="region" aria-label="Table of first rows">
-    <table class="list">
-      <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
-      <tbody>${preview.rows.map((row) => html`<tr>${preview.columns.map((name) => html`<td class="text" key=${name}>${shown(row, name)}</td>`)}</tr>`)}</tbody>
-    </table>
-  </div>`;
 }
 
 // The first examples, encoded by a model's tokenizer or image processor.

@@ -44,6 +44,8 @@ export function cell(value) {
   return JSON.stringify(value);
 }
 
+export const signed = (value, digits = 4) => `${value > 0 ? "+" : ""}${number(value, digits)}`;
+
 // A metric's value as people read it: shares as percentages.
 export const score = ({ is_share: isShare }, value) => (typeof value === "number" && isShare ? `${number(100 * value, 3)} %` : number(value));
 

@@ -5,8 +5,8 @@ import { DatasetSummary, Upload } from "./new_data.js";
 import { Field, listFields, texts } from "./new_fields.js";
 import { Goal } from "./new_goal.js";
 import { ModelCards } from "./new_model.js";
-import { Plan, useDryRun } from "./plan.js";
-import { nested, parse } from "./schema.js";
+import { Plan, useDryRun, useWorkerMemory } from "./plan.js";
+import { at, nested, parse } from "./schema.js";
 import { ModelSpectrum } from "./spectrum.js";
 import { taskOf, useTasks } from "./tasks.js";
 
@@ -77,6 +77,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const key = JSON.stringify(values);
   const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [key]);
   const [plan, problem] = useDryRun(spec);
+  const most = useWorkerMemory();
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
   const sent = useRef({}); // the last submitted spec and its idempotency key
@@ -120,7 +121,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
   };
 
   const bySchema = new Map(fields);
-  const planned = (path) => path.split(".").reduce((part, name) => part?.[name], plan?.spec);
+  const planned = (path) => at(plan?.spec, path);
   const columns = dataset?.columns.map(({ name }) => name) ?? [];
   const field = (path) => html`<${Field} key=${path} path=${path} schema=${bySchema.get(path)} value=${values[path] ?? ""} planned=${planned(path)}
     set=${(name, value) => change({ [name]: value })} wrong=${wrong[path] ?? null} lists=${{ datasets, models }} columns=${columns} />`;
@@ -164,7 +165,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
         ? [error, ...(error.also ?? [])].map((each) => html`<p class=${blamed ? "error" : "muted"} key=${each.param}>${each.param && blamed ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
-        : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
+        : plan ? html`<${Plan} plan=${plan} most=${most} />` : html`<p class="muted">Checking…</p>`}</div>
       <${ModelSpectrum} spec=${spec} />
     </aside>
   </form>`;

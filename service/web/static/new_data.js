@@ -1,9 +1,8 @@
 // The data of a new job: a file to upload, and what the service understood of the chosen data set.
-import { html, useState } from "./lib.js";
-import { orNull, get, upload } from "./api.js";
+import { html, useEffect, useState } from "./lib.js";
+import { get, orNull, upload } from "./api.js";
 import { cell, number, words } from "./format.js";
-import { useEvery } from "./live.js";
-import { Thumbnail } from "./thumbnail.js";
+import { FirstRows } from "./first_rows.js";
 
 const SHOWN_ROWS = 3;
 const SHOWN_CHARACTERS = 160;
@@ -43,22 +42,16 @@ export function DatasetSummary({ dataset }) {
       ? html` Understood as <b>${words(found.task)}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}. <span class="muted">${words(found.confidence)}: ${found.reason}.</span>`
       : html` <span class="muted">What it is for is not clear: choose the task and its columns below.</span>`}
       ${dataset.problem_count ? html` <a href=${`#/datasets/${dataset.id}`}>${number(dataset.problem_count)} problems</a>` : null}</p>
-    <${FirstRows} dataset=${dataset} />
+    <${SomeRows} key=${dataset.id} dataset=${dataset} />
   </div>`;
 }
 
 const shortened = (text) => (text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text);
 
-function FirstRows({ dataset }) {
+function SomeRows({ dataset }) {
   const [preview, setPreview] = useState(null);
-  useEvery(3600, () => orNull(get(`/datasets/${dataset.id}/preview`)).then(setPreview), [dataset.id]);
+  useEffect(() => void orNull(get(`/datasets/${dataset.id}/preview`)).then(setPreview, () => undefined), []);
   if (!preview) return null;
-  const images = dataset.format === "images";
-  const shown = (row, name) => (images && name === "image" && row.image ? html`<${Thumbnail} dataset=${dataset.id} name=${row.image} />` : shortened(cell(row[name])));
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="First rows">
-    <table class="list">
-      <thead><tr>${preview.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
-      <tbody>${preview.rows.slice(0, SHOWN_ROWS).map((row, place) => html`<tr key=${place}>${preview.columns.map((name) => html`<td class="text" key=${name}>${shown(row, name)}</td>`)}</tr>`)}</tbody>
-    </table>
-  </div>`;
+  const some = { ...preview, rows: preview.rows.slice(0, SHOWN_ROWS) };
+  return html`<${FirstRows} dataset=${dataset} preview=${some} className="scroll" name="First rows" shown=${(value) => shortened(cell(value))} />`;
 }

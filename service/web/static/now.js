@@ -2,7 +2,7 @@
 import { html } from "./lib.js";
 import { duration, number, score, words } from "./format.js";
 import { useList } from "./live.js";
-import { taskOf, useTasks } from "./tasks.js";
+import { metricOf, useTasks } from "./tasks.js";
 
 const STATES = {
   queued: "Waits for a worker",
@@ -29,7 +29,7 @@ export function Now({ job, rows, before }) {
   const phase = useList(job, "phases").at(-1);
   const { step, total_steps: total, eta_seconds: eta, contender } = job.progress;
   const last = (kind, name) => rows.findLast((row) => row.kind === kind && typeof row.values[name] === "number")?.values[name];
-  const metric = taskOf(tasks, job.resolved.spec)?.metrics.find((one) => one.name === job.best_metric?.name);
+  const metric = metricOf(tasks, job);
   const evaluated = metric && last("eval", `eval_${metric.name}`);
   const doing = contender ? `Trains the contender ${contender.contender}: step ${number(contender.step)} of ${number(contender.steps)}` : job.status === "running" ? (PHASES[phase?.phase] ?? "Runs") : STATES[job.status];
   const numbers = [

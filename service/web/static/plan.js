@@ -3,12 +3,10 @@ import { html, useEffect, useRef, useState } from "./lib.js";
 import { all, orNull, post } from "./api.js";
 import { bytes, duration, elements, number, words, yesNo } from "./format.js";
 import { Chart } from "./charts.js";
-import { text } from "./schema.js";
+import { at, text } from "./schema.js";
 
 const DRY_RUN_MS = 400;
 const NEEDED = [["dataset.train", "a data set"], ["base_model", "a base model"], ["name", "a name"]];
-
-const at = (spec, path) => path.split(".").reduce((part, name) => part?.[name], spec);
 
 // [plan, error] of the newest spec whose dry run has answered.
 export function useDryRun(spec) {
@@ -37,7 +35,7 @@ export function useDryRun(spec) {
 }
 
 // The most memory of a worker that lives, in bytes; null where none tells.
-function useWorkerMemory() {
+export function useWorkerMemory() {
   const [most, setMost] = useState(null);
   useEffect(() => {
     orNull(all("/workers")).then((workers) => {
@@ -58,8 +56,8 @@ function Memory({ needed, most }) {
 // Fields of the estimate that people decide by; the others are folded.
 const FIRST = ["subspaces", "steps", "train_rows", "eval_rows", "trainable_parameters", "memory_bytes"];
 
-export function Plan({ plan }) {
-  const most = useWorkerMemory();
+// most: memory of the largest worker, as `useWorkerMemory` returns it.
+export function Plan({ plan, most }) {
   const { artifact_bytes: sizes, memory_phases: phases, seconds, ...estimate } = plan.estimate;
   const rows = Object.entries(estimate).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);

@@ -59,6 +59,9 @@ export function parse(schema, given) {
   return trimmed;
 }
 
+// The value at a path such as adamss.r; undefined where there is none.
+export const at = (spec, path) => path.split(".").reduce((part, name) => part?.[name], spec);
+
 // { "adamss.r": 3 } -> { adamss: { r: 3 } }
 export function nested(values) {
   const spec = {};

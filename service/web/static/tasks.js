@@ -29,6 +29,9 @@ export function useTasks() {
 export const taskOf = (tasks, { task, problem_type: type }) =>
   tasks.find((entry) => entry.name === task && (!type || entry.problem_type === type));
 
+// The metric that chooses a job's checkpoints, as its task describes it; undefined until the tasks are loaded.
+export const metricOf = (tasks, job) => taskOf(tasks, job.resolved.spec)?.metrics.find((one) => one.name === job.best_metric?.name);
+
 // The parts of an answer with their texts, the main one first.
 export const partsOf = (task, answer) => task.answer.map((part) => ({ title: part.title, text: partText(part, answer[part.name]) }));
 

@@ -1,7 +1,7 @@
 // What came of a job, first of all: its metric beside what it must beat, with intervals, and in words.
 import { html } from "./lib.js";
-import { duration, number, score, words } from "./format.js";
-import { taskOf, useTasks } from "./tasks.js";
+import { duration, number, score, signed, words } from "./format.js";
+import { metricOf, useTasks } from "./tasks.js";
 
 const BASE = "what the base model does"; // the baseline of tasks without a new head
 
@@ -10,7 +10,7 @@ export function Verdict({ job, before }) {
   const { judgement, best_metric: best, result } = job;
   const value = result?.[`eval_${best?.name}`];
   if (typeof value !== "number") return null;
-  const metric = taskOf(tasks, job.resolved.spec)?.metrics.find((one) => one.name === best.name) ?? { title: words(best.name), is_share: false };
+  const metric = metricOf(tasks, job) ?? { title: words(best.name), is_share: false };
   const shown = (number) => score(metric, number);
   const entries = entriesOf(job, value, before);
   const { peak, published } = result.elements ?? {};
@@ -45,14 +45,12 @@ function sentences(job, shown) {
     if (typeof measured?.difference_low !== "number") continue;
     const name = contender === "head" ? "the head alone" : contender;
     const [low, high] = [0 - measured.difference_high, 0 - measured.difference_low]; // of this job less the contender
-    const range = `(this job less ${name}: ${signed(low)} to ${signed(high)})`;
+    const range = `(this job less ${name}: ${signed(low, 3)} to ${signed(high, 3)})`;
     if (low <= 0 && high >= 0) sentence.push(`These rows show no difference to ${name} ${range}.`);
     else sentence.push(`${low > 0 === (best.direction === "max") ? "Better" : "Worse"} than ${name} ${range}.`);
   }
   return sentence;
 }
-
-const signed = (value) => `${value > 0 ? "+" : ""}${number(value, 3)}`;
 
 function facts({ result, started_at: began, ended_at: ended }, judgement, published) {
   const parts = [];
