@@ -11,21 +11,16 @@ from pathlib import Path
 import pytest
 
 from service.shared.database.tables import Job, JobStatus
-from tests.adamss_core.training import support as core
-from tests.worker.support import DATASET, Service, is_alive, scaled_settings, stop, wait_for, wait_until
+from tests.e2e.tiny_jobs import ADAMSS, TRAINING, real_service
+from tests.worker.support import Service, is_alive, stop, wait_for, wait_until
 
-ADAMSS = core.job().adamss.model_dump(mode="json", exclude_unset=True)
-TRAINING = core.job().training.model_dump(mode="json", exclude_unset=True)
 TWO = {"ADAMSS_DEVICES": "cpu:2"}
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(scaled_settings(tmp_path / "home", lease_seconds=10.0, heartbeat_seconds=1.0), fake=False)
-    core.build_model(service.settings.files.model("tiny"))
-    core.write_rows(service.settings.files.dataset_rows(DATASET), core.texts(208))
-    yield service
-    service.db.close()
+    with real_service(tmp_path) as service:
+        yield service
 
 
 def submit(service: Service, **training: int) -> str:
