@@ -1,0 +1,79 @@
+"""Tables of the database, with the meaning of their columns."""
+
+from __future__ import annotations
+
+from service.shared.database.tables.access_tables import ApiKey, AuditEntry, HomeId, Project, Role, SignIn
+from service.shared.database.tables.fleet_tables import DeviceUse, Drain, Duty, HostDevice, Worker
+from service.shared.database.tables.input_tables import (
+    AddedModel,
+    Dataset,
+    InspectedModel,
+    ModelStatus,
+    Spectrum,
+    TokenLengths,
+)
+from service.shared.database.tables.job_tables import (
+    LEASED,
+    TERMINAL,
+    UNFINISHED,
+    Delivery,
+    IdempotencyKey,
+    Job,
+    JobStatus,
+    JobTag,
+)
+from service.shared.database.tables.progress_tables import (
+    Artifact,
+    Checkpoint,
+    Evaluation,
+    Event,
+    HardestExample,
+    MetricRow,
+    StoredFile,
+    SubspaceMap,
+)
+from service.shared.database.tables.registry_tables import ModelLabel, ModelVersion, RegisteredModel
+from service.shared.database.tables.table_base import Base, Json, Utc, now
+
+__all__ = [
+    "LEASED",
+    "TERMINAL",
+    "UNFINISHED",
+    "AddedModel",
+    "ApiKey",
+    "Artifact",
+    "AuditEntry",
+    "Base",
+    "Checkpoint",
+    "Dataset",
+    "Delivery",
+    "DeviceUse",
+    "Drain",
+    "Duty",
+    "Evaluation",
+    "Event",
+    "HardestExample",
+    "HomeId",
+    "HostDevice",
+    "IdempotencyKey",
+    "InspectedModel",
+    "Job",
+    "JobStatus",
+    "JobTag",
+    "Json",
+    "MetricRow",
+    "ModelLabel",
+    "ModelStatus",
+    "ModelVersion",
+    "Project",
+    "RegisteredModel",
+    "Role",
+    "SignIn",
+    "Spectrum",
+    "StoredFile",
+    "SubspaceMap",
+    "TokenLengths",
+    "Utc",
+    "Worker",
+    "now",
+]
