@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from adamss_core.compiled import original, plain_name
 from adamss_core.config import DEFAULT_ADAPTER
 from adamss_core.decomposition import Decomposition, decompose
+from adamss_core.decomposition_cache import CacheFolder
 from adamss_core.embeddings import fitted_embeddings, resized_embeddings
 from adamss_core.errors import AdapterFileError, TargetError, TensorShapeError
 from adamss_core.exact_targets import narrowed
@@ -85,7 +86,7 @@ def load_adapter(
     adapter_name: str = DEFAULT_ADAPTER,
     is_trainable: bool = True,
     allow_other_base: bool = False,
-    decomposition_cache: str | Path | None = None,
+    decomposition_cache: CacheFolder | None = None,
 ) -> PeftModel:
     """Put a saved adapter on a base model of any precision, without an SVD for files written by this package.
 
@@ -320,14 +321,14 @@ def _from_file(tensors: dict[str, Tensor]) -> DecomposeFunction:
     return read
 
 
-def _as_in_file(tensors: dict[str, Tensor], cache: str | Path | None) -> DecomposeFunction:
+def _as_in_file(tensors: dict[str, Tensor], cache: CacheFolder | None) -> DecomposeFunction:
     """Return the decomposition for a file without rows, as stock PEFT writes: of W alone where its basis is."""
 
     def compute(module: str, weight: Tensor, bias: Tensor | None, config: AdamssConfig) -> Decomposition:
         basis = tensors.get(f"{KEY_PREFIX}{module}.adamss_newB")
         # Biases of zero alone make a column of zeros too.
         frozen = basis is not None and bias is not None and bool(bias.any()) and not bool(basis[:, -1].any())
-        return decompose(module, weight, bias, config, None if cache is None else Path(cache), frozen_bias=frozen)
+        return decompose(module, weight, bias, config, cache, frozen_bias=frozen)
 
     return compute
 

@@ -24,6 +24,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional as F
 
+from adamss_core.decomposition_cache import CacheFolder, as_cache
 from adamss_core.errors import AdamssWarning, WeightError
 from adamss_core.fileio.atomic import write_atomically
 from adamss_core.layout import SubspaceLayout
@@ -86,7 +87,7 @@ def decompose(
     weight: Tensor,
     bias: Tensor | None,
     config: AdamssConfig,
-    cache: Path | None = None,
+    cache: CacheFolder | None = None,
     *,
     frozen_bias: bool = False,
 ) -> Decomposition:
@@ -112,7 +113,8 @@ def decompose(
             stacklevel=2,
         )
     frozen_bias &= bias is not None
-    path = None if cache is None else cache / f"{_cache_key(weight, bias, config, frozen_bias)}.safetensors"
+    entries = as_cache(cache)
+    path = None if entries is None else entries.entry(_cache_key(weight, bias, config, frozen_bias))
     decomposition = None if path is None else _read_cache(path, weight.device)
     if decomposition is None:
         # Only on a cache miss: concatenating W and b is slow for a large layer.

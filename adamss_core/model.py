@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from adamss_core.bypassed import check_called
 from adamss_core.compiled import plain_name
 from adamss_core.config import check_adapter_name, list_layers, validate_config
 from adamss_core.decomposition import Decomposition, decompose
+from adamss_core.decomposition_cache import CacheFolder, as_cache
 from adamss_core.errors import AdamssWarning, AsaStateError, ConfigError, MergeError
 from adamss_core.layer import AdamssLayer
 from adamss_core.linear import AdamssLinear
@@ -40,11 +40,10 @@ from adamss_core.untying import finish_untied, inseparable_weights, is_always_ti
 DecomposeFunction = Callable[[str, Tensor, Tensor | None, AdamssConfig], Decomposition]
 
 
-def decompose_with_cache(cache: str | Path | None, *, frozen_bias: bool = False) -> DecomposeFunction:
+def decompose_with_cache(cache: CacheFolder | None, *, frozen_bias: bool = False) -> DecomposeFunction:
     """Return the decomposition that `AdamssModel` uses by default, through a cache folder where one is given."""
-    folder = None if cache is None else Path(cache)
     # Not a lambda: the model must stay picklable.
-    return partial(decompose, cache=folder, frozen_bias=frozen_bias)
+    return partial(decompose, cache=as_cache(cache), frozen_bias=frozen_bias)
 
 
 class AdamssModel(BaseTuner):

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 
 from adamss_core.compiled import original, uncompiled
 from adamss_core.config import DEFAULT_ADAPTER, AsaPruned, Bias, is_frozen_bias, removes_pruned
+from adamss_core.decomposition_cache import CacheFolder
 from adamss_core.errors import AdamssWarning, ConfigError
 from adamss_core.model import AdamssModel, DecomposeFunction, decompose_with_cache
 from adamss_core.spec.without_effect import idle_bias, idle_removal
@@ -107,7 +107,7 @@ def get_adamss_model(
     bias: Bias = "trained",
     asa_pruned: AsaPruned = "frozen",
     autocast_adapter_dtype: bool = True,
-    decomposition_cache: str | Path | None = None,
+    decomposition_cache: CacheFolder | None = None,
 ) -> PeftModel:
     """Put an AdaMSS adapter on a base model.
 

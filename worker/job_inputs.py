@@ -30,10 +30,15 @@ def fetch_inputs(files: HostFiles, home: Home, db: Database, job: Job, request: 
     paths = [path for one in dataset_ids(block) for path in (home.dataset_rows(one), home.dataset_images(one))]
     paths += _models(request)
     folder = home.job(job.id)
-    checkpoints = _stored(db, home, job.id, folder.checkpoints)
+    kept = _stored(db, home, job.id, folder)
     if not _continues(folder, job.attempt):
-        _remove_unknown(folder, checkpoints)
-    files.local_all([*paths, *checkpoints])
+        _remove_unknown(folder, kept)
+    files.local_all([*paths, *kept])
+
+
+def contender_files(folder: JobFolder) -> list[Path]:
+    """Return what another host needs of contenders: their checkpoints, and the results of those that are done."""
+    return [path for pattern in ("*/steps/step-*", "*/entry.json") for path in folder.comparison.glob(pattern)]
 
 
 def _models(request: RunRequest) -> list[Path]:
@@ -44,10 +49,12 @@ def _models(request: RunRequest) -> list[Path]:
     return [path for path in (start, evaluated, base) if path is not None]
 
 
-def _stored(db: Database, home: Home, owner: str, folder: Path) -> list[Path]:
+def _stored(db: Database, home: Home, job_id: str, folder: JobFolder) -> list[Path]:
+    """Return checkpoints of the job and files of its contenders, as far as the store has them."""
     with db.read() as session:
-        names = session.scalars(select(StoredFile.name).where(StoredFile.owner == owner)).all()
-    return [path for path in map(home.resolve, names) if path.is_relative_to(folder)]
+        names = session.scalars(select(StoredFile.name).where(StoredFile.owner == job_id)).all()
+    roots = (folder.checkpoints, folder.comparison)
+    return [path for path in map(home.resolve, names) if any(path.is_relative_to(root) for root in roots)]
 
 
 def _continues(folder: JobFolder, attempt: int) -> bool:
@@ -59,8 +66,12 @@ def _continues(folder: JobFolder, attempt: int) -> bool:
 
 
 def _remove_unknown(folder: JobFolder, known: list[Path]) -> None:
-    """Remove checkpoints that another host has not resumed from: the job has taken another way since."""
-    for path in folder.checkpoints.glob("*"):
-        if path not in known:
-            logger.info("removing %s: the job has run elsewhere since", path)
+    """Remove what another host has not resumed from: the job has taken another way since."""
+    for path in (*folder.checkpoints.glob("*"), *contender_files(folder)):
+        if path in known:
+            continue
+        logger.info("removing %s: the job has run elsewhere since", path)
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

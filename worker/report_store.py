@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -28,6 +29,7 @@ from worker.artifact_rows import register
 from worker.artifact_uploads import ArtifactUploads
 from worker.batch import Batch, Row, report_key
 from worker.clean_json import clean
+from worker.decomposition_files import DecompositionFetch
 from worker.run_plan import resolved_by_run
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class ReportStore:
     ) -> None:
         self._db, self._job_id, self._files, self._uploads = db, job_id, files, uploads
         self.attempt, self.folder = attempt, folder
+        self._decompositions = None if uploads is None else DecompositionFetch(uploads.files, folder)
 
     def write(self, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
         """Write a batch in one transaction.
@@ -98,6 +101,11 @@ class ReportStore:
                 logger.warning("%s is published at the end of the job: %s", artifact.name, error)
                 return False
         return True
+
+    def decomposition(self, path: Path) -> None:
+        """Bring a cached decomposition here, if there is a store that has it."""
+        if self._decompositions is not None:
+            self._decompositions.need(path)
 
     def _write(self, session: Session, batch: Batch, left: Sequence[tuple[str, Row]]) -> None:
         job = self._lock_job(session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from threading import Condition, Thread
 from threading import Event as Flag
 from time import monotonic
@@ -128,6 +129,10 @@ class BufferedReporter:
         with self._changed:
             self._batch.result = clean(result)
             self._progressed = True
+
+    def decomposition(self, path: Path) -> None:
+        self._store.decomposition(path)
+        self._progressed = True
 
     def stop_requested(self) -> bool:
         self._progressed = True

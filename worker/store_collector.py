@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from service.shared.database.engine import Database
-from service.shared.database.tables import Dataset, Job, StoredFile
+from service.shared.database.tables import DECOMPOSITIONS, Dataset, Job, StoredFile, now
 from service.shared.storage.pairing import STORE_ID
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(days=1)  # from which on an object without a row is one for good: nothing takes so long to put
+DECOMPOSITION_AGE = timedelta(days=30)
 BATCH = 500  # objects compared, and deleted, at a time
 
 
@@ -40,6 +41,7 @@ class StoreCollector:
         with self._db.read() as session:
             if not any(session.scalars(select(table.id).limit(1)).first() for table in (Job, Dataset)):
                 return 0
+        self._forget_old_decompositions()
         deleted = 0
         batch: list[ListedObject] = []
         before = datetime.now(UTC) - ORPHAN_AGE
@@ -51,6 +53,12 @@ class StoreCollector:
                 deleted += self._delete(batch)
                 batch.clear()
         return deleted + self._delete(batch)
+
+    def _forget_old_decompositions(self) -> None:
+        """Forget entries of the cache after a time: one that is still used is uploaded again."""
+        old = StoredFile.created_at < now() - DECOMPOSITION_AGE
+        with self._db.write() as session:
+            session.execute(delete(StoredFile).where(StoredFile.owner == DECOMPOSITIONS, old))
 
     def _delete(self, batch: list[ListedObject]) -> int:
         keys = [found.key for found in batch]

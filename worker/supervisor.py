@@ -203,6 +203,7 @@ class Supervisor:
         failpoint("after_claim")
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.outcome.unlink(missing_ok=True)
+        self._folder.decompositions.unlink(missing_ok=True)
         self._require_space()
         request = build_request(self._db, self._job, self._settings)
         write_atomically({self._folder.request: request.to_json().encode()})

@@ -13,6 +13,7 @@ from peft import AdamssConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from adamss_core.decomposition_cache import DecompositionCache
 from adamss_core.errors import AdamssError, AdamssWarning
 from adamss_core.inspection import (
     check_config,
@@ -230,6 +231,7 @@ def add_adapter(
     if config.target_modules is None:
         config.target_modules = default_targets(model.config.model_type, linear_modules(model))
     config.revision = request.spec.revision
+    cache = None if request.cache is None else DecompositionCache(request.cache, reporter.decomposition)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AdamssWarning)
         adapted = get_adamss_model(
@@ -237,7 +239,7 @@ def add_adapter(
             config,
             bias=request.spec.adamss.bias,
             asa_pruned=request.spec.adamss.asa_pruned,
-            decomposition_cache=request.cache,
+            decomposition_cache=cache,
         )
     for warning in caught:
         if issubclass(warning.category, AdamssWarning):

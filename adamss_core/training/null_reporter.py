@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from adamss_core.spec import Plan
@@ -30,6 +31,8 @@ class NullReporter:
     def artifact(self, artifact: ArtifactFile) -> None: ...
 
     def result(self, result: dict[str, Any]) -> None: ...
+
+    def decomposition(self, path: Path) -> None: ...
 
     def stop_requested(self) -> bool:
         return False

@@ -152,7 +152,7 @@ class AdapterSize:
 
 
 class Reporter(Protocol):
-    """Observer of a run. All calls but `artifact` return at once: a reporter that is slow must buffer."""
+    """Observer of a run. A reporter that is slow must buffer; only `artifact` and `decomposition` may wait."""
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
         """Take the metrics of a logged step ("train") or an evaluation ("eval", at step 0 one before training)."""
@@ -184,6 +184,9 @@ class Reporter(Protocol):
     def result(self, result: dict[str, Any]) -> None:
         """Take the result of a run whose artifacts are complete, while contenders are trained: at each of their steps,
         with `comparison` as far as it is."""
+
+    def decomposition(self, path: Path) -> None:
+        """Take the path of a cached decomposition before it is read or computed; may fetch it meanwhile."""
 
     def stop_requested(self) -> bool:
         """Return whether the run must stop; called at every step."""

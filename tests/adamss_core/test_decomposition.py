@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from adamss_core import decomposition, get_adamss_model
 from adamss_core.decomposition import Decomposition, cluster_rows, decompose, truncated_svd
+from adamss_core.decomposition_cache import DecompositionCache
 from adamss_core.errors import WeightError
 from adamss_core.weight_sketch import sketch_weight
 from tests.adamss_core.support import layers_of, mlp_config, outputs
@@ -162,6 +164,19 @@ def test_second_adapter_starts_from_the_cache(tmp_path: Path, count_svds: list[i
     assert torch.equal(outputs(first), outputs(second))
     second.add_adapter("other", mlp_config())
     assert len(count_svds) == 2
+
+
+def test_an_observer_may_bring_entries_from_elsewhere(tmp_path: Path, count_svds: list[int]) -> None:
+    get_adamss_model(Mlp(), mlp_config(), decomposition_cache=tmp_path / "elsewhere")
+    (tmp_path / "here").mkdir()
+
+    def bring(path: Path) -> None:
+        path.write_bytes((tmp_path / "elsewhere" / path.name).read_bytes())
+
+    cache = DecompositionCache(tmp_path / "here", bring)
+    model = get_adamss_model(Mlp(), mlp_config(), decomposition_cache=cache)
+    assert len(count_svds) == 2
+    assert pickle.loads(pickle.dumps(model.base_model.decompose)).keywords["cache"] == DecompositionCache(cache.folder)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.object_server import ObjectServer
 from tests.worker.redis_server import RedisServer
 
 STEPS = 600
+DECOMPOSED = "cache/decompositions/"
 FIELDS: dict[str, Any] = {"training": {"checkpoint_steps": 20}}
 
 
@@ -71,7 +72,8 @@ def test_a_job_of_a_host_that_died_is_finished_by_another_one(make: Callable[...
     assert a.http.post(f"/jobs/{whole}/pause").is_success
     a.start_worker()
     with a.explained(broken):
-        a.until(lambda: bool(stored(a, f"{broken}/checkpoints/")))
+        a.until(lambda: bool(stored(a, f"{broken}/checkpoints/")) and bool(stored(a, DECOMPOSED)))
+    decomposed = [row.key for row in stored(a, DECOMPOSED)]
     assert a.job(broken).status == JobStatus.RUNNING
     a.die()
     b.start_worker()
@@ -83,6 +85,8 @@ def test_a_job_of_a_host_that_died_is_finished_by_another_one(make: Callable[...
     assert b.http.post(f"/jobs/{whole}/resume").is_success
     b.check_succeeded(whole, STEPS)
     assert adapter(b, broken) == adapter(b, whole)
+    assert f"fetched {DECOMPOSED}" in b.http.get(f"/jobs/{whole}/logs").json()["data"]
+    assert [row.key for row in stored(b, DECOMPOSED)] == decomposed
     assert len(predict(b, broken)) == 1
     log = b.http.get(f"/jobs/{broken}/logs", params={"offset": 0, "limit": 1_000_000}).json()["data"]
     assert "--- attempt 2" in log

@@ -47,6 +47,11 @@ class JobFolder(RunFolder):
         return self.path / "reports.jsonl"
 
     @property
+    def decompositions(self) -> Path:
+        """Return the list of the decompositions that the attempt has needed, a file name a line."""
+        return self.path / "decompositions"
+
+    @property
     def heartbeat(self) -> Path:
         """Return the file touched while the run makes progress."""
         return self.path / "alive"

@@ -162,6 +162,7 @@ class Recorder:
         self.sizes: list[AdapterSize] = []
         self.artifacts: list[str] = []
         self.results: list[dict[str, Any]] = []
+        self.decompositions: list[Path] = []
         self.on_step: Callable[[int], None] = lambda _: None
 
     def metrics(self, *, kind: MetricKind, step: int, epoch: float, values: Values) -> None:
@@ -199,6 +200,9 @@ class Recorder:
 
     def result(self, result: dict[str, Any]) -> None:
         self.results.append(json.loads(json.dumps(result)))
+
+    def decomposition(self, path: Path) -> None:
+        self.decompositions.append(path)
 
     def stop_requested(self) -> bool:
         return self.stop_at is not None and bool(self.steps) and self.steps[-1]["step"] >= self.stop_at

@@ -23,6 +23,7 @@ from service.shared.database.tables.job_tables import (
     JobTag,
 )
 from service.shared.database.tables.progress_tables import (
+    DECOMPOSITIONS,
     Artifact,
     Checkpoint,
     Evaluation,
@@ -36,6 +37,7 @@ from service.shared.database.tables.registry_tables import ModelLabel, ModelVers
 from service.shared.database.tables.table_base import Base, Json, Utc, now
 
 __all__ = [
+    "DECOMPOSITIONS",
     "LEASED",
     "TERMINAL",
     "UNFINISHED",

@@ -93,12 +93,15 @@ class Artifact(Base):
     created_at: Mapped[datetime]
 
 
+DECOMPOSITIONS = "decompositions"  # owner of the stored decompositions, which belong to no project
+
+
 class StoredFile(Base):
     """A file or folder of the home folder that the store of files has too; visible there by this row only."""
 
     __tablename__ = "stored_files"
     name: Mapped[str] = mapped_column(String(300), primary_key=True)  # below the home folder
-    owner: Mapped[str] = mapped_column(String(250), index=True)  # id of its job or data set, or name of its base model
+    owner: Mapped[str] = mapped_column(String(250), index=True)  # id of job or data set, name of base model, or above
     key: Mapped[str] = mapped_column(String(500), unique=True)  # of the object; never used again
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
