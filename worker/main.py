@@ -30,6 +30,7 @@ from worker.metrics_archiver import MetricsArchiver
 from worker.periodic_thread import PeriodicThread
 from worker.priority import lower_priority
 from worker.runner import Runner
+from worker.sweep_driver import SweepDriver
 from worker.sweeper import Sweeper
 from worker.webhook_dispatcher import WebhookDispatcher
 
@@ -65,7 +66,11 @@ def run_worker(settings: Settings) -> int:
     if settings.archive_metrics_days is not None:
         periodic.append(MetricsArchiver(db, settings.files, settings.archive_metrics_days, host_files, **times))
 
+    sweeps = SweepDriver(settings, db, host_files, sweeper.wake)
+    periodic.append(sweeps)
+
     def on_done() -> None:
+        sweeps.wake()
         sweeper.wake()
         webhooks.wake()
 

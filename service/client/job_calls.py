@@ -78,6 +78,7 @@ class JobCalls(Sender):
         tags: Sequence[str] = (),
         group: str | None = None,
         owner: str | None = None,
+        sweep: str | None = None,
     ) -> Listing[JobSummaryJson]:
         """List jobs, newest first, without spec and plan.
 
@@ -85,9 +86,17 @@ class JobCalls(Sender):
             evaluates: only evaluations of the model of the job with this id.
             tags: only jobs with all of these.
             group: only jobs of this group.
+            sweep: only trials of this sweep, which other lists leave out.
             owner: only jobs submitted with the key of this name; "me" for your own.
         """
-        wanted = {"status": status, "name": name, "evaluates": evaluates, "group": group, "owner": owner}
+        wanted = {
+            "status": status,
+            "name": name,
+            "evaluates": evaluates,
+            "group": group,
+            "owner": owner,
+            "sweep": sweep,
+        }
         return self._listing("/jobs", wanted | {"tag": list(tags) or None}, limit)
 
     def edit_job(self, job: str, **changes: Any) -> JobJson:

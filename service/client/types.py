@@ -154,6 +154,8 @@ class JobSummaryJson(TypedDict):
     name: str
     tags: NotRequired[list[str]]  # absent from services before 0.3, as are group and notes
     group: NotRequired[str | None]
+    sweep: NotRequired[str | None]  # absent from services before 0.3, as is trial
+    trial: NotRequired[int | None]
     owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
     priority: NotRequired[int]
     preemptible: NotRequired[bool]

@@ -48,6 +48,7 @@ from service.spectra.endpoints import router as spectra
 from service.spectra.weights import WeightSpectra
 from service.stream.endpoints import router as stream
 from service.stream.feed import Streams
+from service.sweeps.endpoints import router as sweeps
 from service.tasks.endpoints import router as tasks
 from service.web import page
 
@@ -101,6 +102,7 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
         stream,
         predict,
         registered,
+        sweeps,
         artifacts,
         datasets,
         spectra,

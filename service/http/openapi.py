@@ -67,6 +67,7 @@ TAGS = [
     {"name": "jobs", "description": "Fine-tuning jobs: submit, watch, cancel."},
     {"name": "datasets", "description": "Rows to train and evaluate on."},
     {"name": "models", "description": "Base models that may be fine-tuned."},
+    {"name": "sweeps", "description": "The best of many runs of one spec."},
     {"name": "registry", "description": "Trained models under a name: versions, stage labels, predictions."},
     {"name": "artifacts", "description": "Results of a job: adapter, LoRA, merged model."},
     {"name": "openai", "description": "OpenAI's API: files, models, fine-tuning jobs and completions."},

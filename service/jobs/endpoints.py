@@ -105,6 +105,9 @@ def list_jobs(
         list[str] | None, Query(max_length=MOST_TAGS, description="Only jobs with all of these tags.")
     ] = None,
     group: Annotated[str | None, Query(max_length=120, description="Only jobs of this group.")] = None,
+    sweep: Annotated[
+        str | None, Query(max_length=60, description="Only trials of this sweep, which other lists leave out.")
+    ] = None,
     owner: Annotated[
         str | None, Query(max_length=120, description="Only jobs submitted with the key of this name; `me`: your own.")
     ] = None,
@@ -112,7 +115,8 @@ def list_jobs(
     limit: Limit = 20,
 ) -> Page[JobSummaryOut]:
     """Lists the project's jobs, newest first, without spec and plan: `GET /jobs/{id}` has them."""
-    wanted = Wanted(status or (), name, evaluates, tag or (), group, caller.key_name if owner == "me" else owner)
+    key_name = caller.key_name if owner == "me" else owner
+    wanted = Wanted(status or (), name, evaluates, tag or (), group, key_name, sweep)
     return service.list_jobs(caller, wanted, after, limit)
 
 

@@ -27,6 +27,7 @@ from service.shared.database.tables import (
     Json,
     MetricRow,
     SubspaceMap,
+    Sweep,
     TokenLengths,
     Worker,
 )
@@ -83,6 +84,7 @@ class Wanted:
         status: one of these.
         tags: all of these.
         evaluates: id of the job whose model is evaluated.
+        sweep: only trials of this sweep; without it no trials are listed.
     """
 
     status: Sequence[JobStatus] = ()
@@ -91,10 +93,12 @@ class Wanted:
     tags: Sequence[str] = ()
     group: str | None = None
     owner: str | None = None
+    sweep: str | None = None
 
     def conditions(self, project_id: str) -> list[ColumnElement[bool]]:
         """Build the conditions on the jobs of a project."""
         wanted: list[ColumnElement[bool]] = [Job.project_id == project_id]
+        wanted.append(Job.sweep_id.is_(None) if self.sweep is None else Job.sweep_id == self.sweep)
         if self.status:
             wanted.append(Job.status.in_(self.status))
         same = (
@@ -116,6 +120,12 @@ def lock_datasets(session: Session, project_id: str, ids: Sequence[str]) -> set[
         Dataset.id.in_(ids), Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
     )
     return set(session.scalars(statement.with_for_update(read=True)))
+
+
+def is_in_live_sweep(session: Session, job: Job) -> bool:
+    """Tell whether the job is a trial of a sweep that has not ended."""
+    live = select(Sweep.id).where(Sweep.id == job.sweep_id, Sweep.ended_at.is_(None))
+    return session.scalar(live) is not None
 
 
 def has_artifact(session: Session, job_id: str, name: str) -> bool:

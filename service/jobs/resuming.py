@@ -11,7 +11,7 @@ from adamss_core.spec.job import TimeLimit
 from service.http.context import Caller
 from service.jobs import repository, schemas
 from service.jobs.schemas import JobOut
-from service.jobs.service import get, lock_inputs
+from service.jobs.service import get, lock_inputs, refuse_trial
 from service.jobs.time_limit import SETTING, SPEC_FIELD, effective_limit, planned_limit
 from service.projects.service import check_submit
 from service.shared.database.tables import Job, JobStatus
@@ -35,13 +35,15 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
     """Queue the job again, to resume from its checkpoint on whichever worker is free.
 
     Raises:
-        Conflict: the job is neither paused nor ended by its time limit, or its checkpoints were removed.
+        Conflict: the job is neither paused nor ended by its time limit, its checkpoints were removed, or it is a trial,
+            which its sweep resumes.
         InvalidRequest: the limit does not exceed what is used up, or a data set was deleted since.
         TooManyRequests, TooLarge: the project's queue or storage is full.
     """
     limit = None if payload is None else payload.time_limit_seconds
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
+        refuse_trial(session, job, "resumed")
         if job.status == JobStatus.FAILED and states.is_resumable(job):
             _require_more_time(caller.settings, job, limit)
             _require_checkpoint(session, job)

@@ -178,6 +178,10 @@ class JobSummaryOut(Out):
     """Its tags."""
     group: str | None
     """The group that it belongs to."""
+    sweep: str | None = None
+    """The sweep that it is a trial of; null for others."""
+    trial: int | None = None
+    """Its number in the sweep."""
     owner: str | None = None
     """Name of the key that submitted it; null for jobs of earlier versions."""
     priority: int = 0
@@ -275,6 +279,8 @@ def _summary(listed: ListedJob) -> Json:
         "tags": job.tags or [],
         "group": job.group_name,
         "owner": job.owner,
+        "sweep": job.sweep_id,
+        "trial": job.trial,
         "priority": job.priority,
         "preemptible": job.preemptible,
         "task": listed.task,

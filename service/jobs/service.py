@@ -64,7 +64,7 @@ def submit(
     """
 
     def insert(session: Session) -> Job:
-        return _insert(session, caller, spec, plan, beside or {})
+        return insert_planned(session, caller, spec, plan, beside or {})
 
     digest = digest_of(spec, *([json.dumps(beside, sort_keys=True)] if beside else []))
     if (earlier := earlier_job(caller, idempotency_key, digest)) is not None:
@@ -120,9 +120,25 @@ def pause(caller: Caller, job_id: str) -> JobOut:
     """Pause a waiting job at once; ask the worker of a running one to write a checkpoint and free its device.
 
     Raises:
-        Conflict: the job has ended, is being cancelled, or is paused.
+        Conflict: the job has ended, is being cancelled, or is paused; or it is a trial, which its sweep pauses.
     """
-    return _transition(caller, job_id, states.pause)
+
+    def pause_own(session: Session, job: Job) -> None:
+        refuse_trial(session, job, "paused")
+        states.pause(session, job)
+
+    return _transition(caller, job_id, pause_own)
+
+
+def refuse_trial(session: Session, job: Job, verb: str) -> None:
+    """Refuse what a sweep that has not ended does with all of its trials together.
+
+    Raises:
+        Conflict: the job is a trial of one.
+    """
+    if job.sweep_id is not None and repository.is_in_live_sweep(session, job):
+        message = f"The job is a trial and cannot be {verb} alone. Call POST /sweeps/{job.sweep_id}/{{pause,resume}}."
+        raise Conflict(message, code="job_of_sweep", param="sweep")
 
 
 def delete(caller: Caller, job_id: str, *, force: bool = False) -> None:
@@ -179,7 +195,8 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
         return schemas.render(job)
 
 
-def _insert(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, beside: dict[str, Json]) -> Job:
+def insert_planned(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, beside: dict[str, Json]) -> Job:
+    """Insert a queued job with its plan."""
     check_submit(session, caller.settings, caller.project_id)
     lock_inputs(session, caller, plan.spec)
     resolved = plan.model_dump(mode="json")

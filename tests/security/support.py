@@ -117,9 +117,17 @@ def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
             keys[OTHERS] = create_key(session, "theirs", OTHERS, Role.ADMIN).key
         dataset_id = job["spec"]["dataset"]["train"]
         ids = {"job_id": job["id"], "dataset_id": dataset_id, "name": "lora", "step": "4"}
-        ids |= {"model_name": "sentiment", "version": "1", "reference": "sentiment@1"}
+        ids |= {"model_name": "sentiment", "version": "1", "reference": "sentiment@1", "sweep_id": _sweep(service, job)}
         ids |= {"fine_tuning_job_id": job["id"], "file_id": dataset_id, "model": f"ft:tiny:default::{job['id']}"}
         yield Target(service, ids, keys)
+
+
+def _sweep(service: Service, job: dict[str, Any]) -> str:
+    wanted = {"spec": job["spec"], "trials": 1, "space": {"training.seed": {"min": 1, "max": 5}}}
+    answer = service.client.post("/sweeps", json=wanted)
+    assert answer.status_code == 201, answer.text
+    sweep_id: str = answer.json()["id"]
+    return sweep_id
 
 
 def fill(service: Service) -> dict[str, Any]:

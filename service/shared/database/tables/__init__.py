@@ -34,6 +34,7 @@ from service.shared.database.tables.progress_tables import (
     SubspaceMap,
 )
 from service.shared.database.tables.registry_tables import ModelLabel, ModelVersion, RegisteredModel
+from service.shared.database.tables.sweep_tables import Sweep, SweepStatus, SweepTrial
 from service.shared.database.tables.table_base import Base, Json, Utc, now
 
 __all__ = [
@@ -74,6 +75,9 @@ __all__ = [
     "Spectrum",
     "StoredFile",
     "SubspaceMap",
+    "Sweep",
+    "SweepStatus",
+    "SweepTrial",
     "TokenLengths",
     "Utc",
     "Worker",

@@ -81,6 +81,10 @@ class Job(Base):
     tags: Mapped[list[Any] | None]  # as in `JobTag`, by which jobs are found
     notes: Mapped[str | None] = mapped_column(Text)
     group_name: Mapped[str | None] = mapped_column(String(120))
+    # Of a trial of a sweep.
+    sweep_id: Mapped[str | None] = mapped_column(String(40))
+    trial: Mapped[int | None]  # its number in the sweep
+    stopped_early: Mapped[Json | None]  # the result of a trial that the sweep has stopped
 
     @property
     def priority(self) -> int:
@@ -88,6 +92,7 @@ class Job(Base):
         return -self.rank
 
     __table_args__ = (
+        Index("ix_jobs_sweep", "sweep_id", "trial"),
         Index("ix_jobs_project_created", "project_id", "created_at", "id"),
         Index("ix_jobs_project_waiting", "project_id", "status", "queued_at"),  # older versions find the next job
         Index("ix_jobs_project_status_created", "project_id", "status", "created_at", "id"),  # lists by status

@@ -8,6 +8,7 @@ worker carries the attempt of its claim, and is dropped once another attempt has
     user          submit, cancel, pause, resume
     waiting       which queued job is claimed next
     fitting       which jobs the free devices of a worker fit
+    early_stop    end a trial of a sweep before its time
     attempt       claim, renew the lease, end the attempt
     record        compare-and-set and events; used by user and attempt
 """
@@ -22,6 +23,7 @@ from service.shared.jobs.states.attempt import (
     renew,
     succeed,
 )
+from service.shared.jobs.states.early_stop import StopReason, stop_early
 from service.shared.jobs.states.fitting import Needs, choose, fits, needs_of
 from service.shared.jobs.states.record import add_event
 from service.shared.jobs.states.user import cancel, is_resumable, pause, resume, submit
@@ -30,6 +32,7 @@ from service.shared.jobs.states.waiting import is_drained, next_in_turn
 __all__ = [
     "LOST_WORKER",
     "Needs",
+    "StopReason",
     "add_event",
     "cancel",
     "choose",
@@ -46,6 +49,7 @@ __all__ = [
     "pause",
     "renew",
     "resume",
+    "stop_early",
     "submit",
     "succeed",
 ]

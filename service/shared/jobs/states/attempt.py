@@ -13,6 +13,7 @@ from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs.device_rows import hold
+from service.shared.jobs.states.early_stop import record_early_stop
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
 from service.shared.jobs.states.waiting import may_run, take_room_or_delay, take_turn
 
@@ -159,6 +160,10 @@ class _Return:
 def _release(session: Session, job: Job, returned: _Return) -> None:
     """Take the lease off a locked row and move it on."""
     job.worker = job.lease_until = job.hinted_at = job.eta_seconds = None
+    if job.status == JobStatus.CANCELLING and job.stopped_early is not None:
+        job.status, job.result, job.ended_at = JobStatus.SUCCEEDED, job.stopped_early, now()
+        record_early_stop(session, job)
+        return
     if job.status == JobStatus.CANCELLING:
         job.status, job.ended_at = JobStatus.CANCELLED, now()
         record_end(session, job, "The job was cancelled.", {})

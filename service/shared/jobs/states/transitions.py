@@ -25,17 +25,20 @@ TRANSITIONS = (
     Transition(JobStatus.QUEUED, JobStatus.RUNNING, ("claim",)),
     Transition(JobStatus.QUEUED, JobStatus.PAUSED, ("pause",)),
     Transition(JobStatus.QUEUED, JobStatus.CANCELLED, ("cancel",)),
+    Transition(JobStatus.QUEUED, JobStatus.SUCCEEDED, ("stop_early",)),
     Transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, ("succeed",)),
     Transition(JobStatus.RUNNING, JobStatus.FAILED, ("fail", *_RETURN)),
     Transition(JobStatus.RUNNING, JobStatus.QUEUED, _RETURN),
     Transition(JobStatus.RUNNING, JobStatus.PAUSING, ("pause",)),
-    Transition(JobStatus.RUNNING, JobStatus.CANCELLING, ("cancel",)),
+    Transition(JobStatus.RUNNING, JobStatus.CANCELLING, ("cancel", "stop_early")),
     Transition(JobStatus.PAUSING, JobStatus.PAUSED, _RETURN),
     Transition(JobStatus.PAUSING, JobStatus.SUCCEEDED, ("succeed",)),
     Transition(JobStatus.PAUSING, JobStatus.FAILED, ("fail", *_RETURN)),
-    Transition(JobStatus.PAUSING, JobStatus.CANCELLING, ("cancel",)),
+    Transition(JobStatus.PAUSING, JobStatus.CANCELLING, ("cancel", "stop_early")),
     Transition(JobStatus.PAUSED, JobStatus.QUEUED, ("resume",)),
     Transition(JobStatus.PAUSED, JobStatus.CANCELLED, ("cancel",)),
+    Transition(JobStatus.PAUSED, JobStatus.SUCCEEDED, ("stop_early",)),
     Transition(JobStatus.CANCELLING, JobStatus.CANCELLED, ("fail", *_RETURN)),
+    Transition(JobStatus.CANCELLING, JobStatus.SUCCEEDED, ("fail", *_RETURN)),  # of a trial that is stopped early
     Transition(JobStatus.FAILED, JobStatus.QUEUED, ("resume",)),  # of a time limit only
 )

@@ -20,7 +20,7 @@ ROOM = Path(states.__file__).parent
 SOURCES = [Path(__file__).parents[4] / package for package in ("service", "worker")]
 EVENTS = {
     "queued", "started", "succeeded", "failed", "cancelled", "cancelling", "paused", "pausing", "resumed", "requeued",
-    "worker_lost",
+    "worker_lost", "stopping",
 }  # fmt: skip
 ERROR = {"code": "nan_loss", "message": "The loss is not a number.", "hint": "Lower the rate."}
 FUNCTIONS: dict[str, Callable[[Session, Job], object]] = {
@@ -32,6 +32,7 @@ FUNCTIONS: dict[str, Callable[[Session, Job], object]] = {
     "succeed": lambda session, job: states.succeed(session, job.id, 1, {}),
     "fail": lambda session, job: states.fail(session, job.id, 1, ERROR),
     "give_back": lambda session, job: states.give_back(session, job.id, 1, charge=True, error=ERROR),
+    "stop_early": lambda session, job: states.stop_early(session, job, {}, "halving"),
     "expire_leases": lambda session, job: states.expire_leases(session),
 }
 
@@ -78,11 +79,13 @@ def test_a_refused_transition_writes_no_event(any_service: Service) -> None:
 def test_the_listed_transitions_are_those_that_the_functions_make(service: Service) -> None:
     job_id = service.submit()["id"]
     made: set[tuple[JobStatus | None, JobStatus, str]] = {(None, status_of(service, job_id), "submit")}
-    for before, retries, (name, act) in product(JobStatus, (0, 3), FUNCTIONS.items()):
+    stops = (None, {"stopped_early": "halving"})
+    for before, retries, stopped, (name, act) in product(JobStatus, (0, 3), stops, FUNCTIONS.items()):
         with service.db.write() as session:
             job = session.get_one(Job, job_id)
             job.status, job.attempt, job.failures, job.retries = before, 1, 0, retries
             job.lease_until, job.not_before = now() - timedelta(minutes=1), None
+            job.stopped_early = stopped
             job.error = {"code": "time_limit", "message": "", "hint": ""}  # the only failure that is resumed
             session.flush()
             with suppress(Conflict):
