@@ -159,6 +159,8 @@ class JobSummaryJson(TypedDict):
     owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
     priority: NotRequired[int]
     preemptible: NotRequired[bool]
+    devices: NotRequired[int]  # absent from services before 0.3, as is device_kind
+    device_kind: NotRequired[str | None]
     task: NotRequired[str | None]  # absent from services before 0.3, as is base_model
     base_model: NotRequired[str | None]
     status: Status

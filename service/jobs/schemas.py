@@ -188,6 +188,10 @@ class JobSummaryOut(Out):
     """Its priority, from the spec until it is changed."""
     preemptible: bool = True
     """Whether a job of a higher priority may take its devices."""
+    devices: int = 1
+    """How many devices it takes at once."""
+    device_kind: str | None = None
+    """The kind that these devices must be of; null for any."""
     task: str | None
     """Its task."""
     base_model: str | None
@@ -283,6 +287,8 @@ def _summary(listed: ListedJob) -> Json:
         "trial": job.trial,
         "priority": job.priority,
         "preemptible": job.preemptible,
+        "devices": job.devices,
+        "device_kind": job.device_kind,
         "task": listed.task,
         "base_model": listed.base_model,
         "status": job.status,

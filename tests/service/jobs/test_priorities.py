@@ -27,6 +27,7 @@ def test_priority_decides_before_age(any_service: Service) -> None:
         "/jobs", json=service.spec(name="at 7", dataset=data, priority=7), headers=headers(service, Role.ADMIN)
     ).json()
     assert (high["priority"], high["preemptible"], high["owner"]) == (7, True, "ada")
+    assert (high["devices"], high["device_kind"]) == (1, None)
     order = []
     with service.db.write() as session:
         add_worker(session)
