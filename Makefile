@@ -91,7 +91,7 @@ bench-quality: $(STAMP)  ## quality per parameter beside LoRA, on texts, images 
 bench-upload: $(STAMP)  ## memory, time and waits of others while 1 GB of each kind is uploaded (half an hour; UPLOAD="--megabytes 100" is shorter)
 	$(BIN)/python -m benchmarks.upload $(UPLOAD)
 
-bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 1,000 jobs costs
+bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 10,000 jobs costs
 	$(BIN)/python -m benchmarks.page
 
 bench-memory: $(STAMP)  ## memory, and sizes of files, of twelve jobs against their estimates (about fifteen minutes)

@@ -6,23 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from service.jobs.schemas import JobSummaryOut
 from tests.browser.conftest import Tab
+from tests.browser.geometry import WIDTHS, clipped
 from tests.service.cli.test_jobs import JUDGEMENT, WARNING
 
-CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
-    [...row.children].map((cell) => cell.innerText))"""
-CUT_OFF = """() => {
-    const room = document.querySelector(".scroll.card").getBoundingClientRect();
-    const right = Math.min(room.right, document.documentElement.clientWidth);
-    return [...document.querySelectorAll("table.jobs button, table.jobs a")]
-        .filter((entry) => entry.getClientRects().length)
-        .map((entry) => [entry.ariaLabel ?? entry.innerText, entry.getBoundingClientRect()])
-        .filter(([, box]) => box.width < 1 || box.left < room.left || box.right > right)
-        .map(([name, box]) => `${name}: ${box.left} to ${box.right} of ${room.left} to ${right}`);
-}"""
+COUNT = "count => document.querySelectorAll('tbody tr[data-job]').length === count"
+NAMES = "() => [...document.querySelectorAll('tbody .job-name')].map((link) => link.innerText)"
+TITLES = "() => [...document.querySelectorAll('thead button')].map((button) => button.innerText.replace(/ [▲▼]/, ''))"
 
 
 def listed(number: int, **changes: Any) -> dict[str, Any]:
@@ -50,43 +41,132 @@ def listed(number: int, **changes: Any) -> dict[str, Any]:
     return JobSummaryOut.model_validate(fields | changes).model_dump(mode="json")
 
 
-def show(tab: Tab, jobs: list[dict[str, Any]]) -> None:
+def show(tab: Tab, jobs: list[dict[str, Any]], view: str = "/") -> None:
     """Open the list with these jobs on it."""
     found = {"object": "list", "data": jobs, "has_more": False, "next": None}
     tab.page.route("**/jobs?*", lambda route: route.fulfill(json=found))
-    tab.open("/")
-    tab.page.reload()  # the list that the sign-in opened asks again only after a minute where no job runs
-    tab.page.wait_for_function("count => document.querySelectorAll('tbody tr').length === count", arg=len(jobs))
+    tab.page.goto("about:blank")  # the list that the sign-in opened asks again only after a minute where no job runs
+    tab.open(view)
 
 
-def test_baseline_and_warning_stand_beside_the_metric(tab: Tab) -> None:
+def test_baseline_interval_and_warning_stand_under_the_metric(tab: Tab) -> None:
     show(tab, [listed(0, judgement=JUDGEMENT, warnings=[WARNING])])
-    assert tab.page.evaluate(CELLS)[0][7].split("\n") == [
-        "0.5",
-        "accuracy",
-        "baseline 0.5714",
-        "no better than baseline",
-    ]
+    shown = tab.page.locator("tbody .of-best").inner_text().split("\n")
+    assert shown == ["50 % Accuracy", "38.7 % to 78.1 %", "baseline 57.1 %", "no better than baseline"]
 
 
-def test_best_is_what_the_job_is_chosen_by_and_the_best_comes_first(tab: Tab) -> None:
+def test_the_best_comes_first_whatever_the_metric_s_direction(tab: Tab) -> None:
     perplexity = {"name": "perplexity", "direction": "min"}
-    f1 = {"name": "f1", "direction": "max"}
+    f1 = {"name": "macro_f1", "direction": "max"}
     jobs = [
         listed(0, best_metric=perplexity, result={"eval_loss": 3.0, "eval_perplexity": 20.0}),
         listed(1, best_metric=perplexity, result={"eval_loss": 1.5, "eval_perplexity": 4.5}),
-        listed(2, best_metric=f1, result={"eval_accuracy": 0.99, "eval_f1": 0.75}),
+        listed(2, best_metric=f1, result={"eval_accuracy": 0.99, "eval_macro_f1": 0.75}),
         listed(3, best_metric=f1, result=None),
     ]
     show(tab, jobs)
     for _ in range(2):
-        tab.page.get_by_role("button", name="Best").click()
-    cells = [row[7].split("\n") for row in tab.page.evaluate(CELLS)]
-    assert cells == [["0.75", "f1"], ["4.5", "perplexity"], ["20", "perplexity"], ["\u2013"]]
+        tab.page.get_by_role("button", name="Result").click()
+    values = [text.split()[0] for text in tab.page.locator("tbody .of-best").all_inner_texts()]
+    assert values == ["75", "4.5", "20", "\u2013"]
+    assert "sort=-best" in tab.page.url
 
 
-@pytest.mark.parametrize("width", [820, 1024, 1280, 1440, 1920])
-def test_no_button_of_the_table_is_cut_off(tab: Tab, width: int) -> None:
+def test_columns_are_those_that_the_jobs_have(tab: Tab) -> None:
+    """Jobs of one task have its metrics as columns; without pruning there is no column of subspaces."""
+    result = {"eval_accuracy": 0.5, "eval_macro_f1": 0.4, "eval_loss": 0.7, "eval_samples_per_second": 9.0}
+    jobs = [listed(0, result=result, asa=None), listed(1, result=result, asa=None)]
+    other = listed(2, task="text-generation", best_metric={"name": "perplexity", "direction": "min"})
+    show(tab, [*jobs, other])
+    assert tab.page.evaluate(TITLES) == ["Job", "Status", "Task and model", "Subspaces", "Result", "Submitted"]
+    tab.page.locator("select[name=task]").select_option("text-classification")
+    tab.page.wait_for_function(COUNT, arg=2)
+    assert tab.page.evaluate(TITLES) == ["Job", "Status", "Model", "Accuracy", "Macro F1", "Loss", "Submitted"]
+    assert tab.page.locator("tbody .of-macro_f1").first.inner_text() == "40 %"
+
+
+def test_filters_stand_in_the_address_and_are_kept(tab: Tab) -> None:
+    jobs = [
+        listed(0, name="first", tags=["keep"], group="rates"),
+        listed(1, name="second", status="failed", error={"code": "out_of_memory", "message": "x"}, tags=["keep"]),
+        listed(2, name="third", status="running", group="rates"),
+    ]
+    page = tab.page
+    show(tab, jobs, "/jobs?tag=keep&status=ended")
+    assert page.evaluate(NAMES) == ["second", "first"]
+    assert "out of memory" in page.locator("tbody .of-status").first.inner_text()
+    page.get_by_label("Status").select_option("failed")
+    page.wait_for_function(COUNT, arg=1)
+    assert page.url.endswith("#/jobs?tag=keep&status=failed")
+    page.get_by_role("button", name="Save this filter").click()
+    page.get_by_label("Name of the filter").fill("broken")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("link", name="All jobs").click()
+    page.wait_for_function(COUNT, arg=3)
+    page.reload()
+    page.get_by_role("link", name="broken", exact=True).click()
+    page.wait_for_function(COUNT, arg=1)
+    page.get_by_role("button", name="Forget the filter broken").click()
+    page.locator("tbody .tag").click()  # leads to all jobs with the tag
+    page.wait_for_function(COUNT, arg=2)
+    assert page.get_by_role("link", name="broken").count() == 0
+
+
+def test_jobs_of_a_group_stand_together_and_fold(tab: Tab) -> None:
+    jobs = [listed(0, name="one", group="rates"), listed(1, name="alone"), listed(2, name="two", group="rates")]
+    show(tab, jobs, "/jobs?by=group")
+    page = tab.page
+    assert page.evaluate(NAMES) == ["two", "one", "alone"]
+    assert page.locator(".group-head").all_inner_texts() == ["▾ rates 2 jobs", "▾ none 1 job"]
+    page.get_by_role("button", name="rates").click()
+    page.wait_for_function(COUNT, arg=1)
+    assert page.evaluate(NAMES) == ["alone"]
+
+
+def test_actions_are_a_menu_for_the_keyboard_too(tab: Tab) -> None:
+    show(tab, [listed(0, name="mine")])
+    page = tab.page
+    button = page.get_by_role("button", name="Actions of mine")
+    button.focus()
+    page.keyboard.press("Enter")
+    focused = "text => document.activeElement.innerText === text"
+    page.wait_for_function(focused, arg="Delete")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(focused, arg="Clone")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(focused, arg="Delete")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.activeElement.ariaLabel === 'Actions of mine'")
+    assert page.locator("[role=menu]").is_hidden()
+    button.click()
+    page.get_by_role("menuitem", name="Clone").click()
+    page.wait_for_url(f"**/#/new?from={listed(0)['id']}")
+    page.goto("about:blank")  # the job that the form would copy does not exist
+    tab.complaints.clear()
+
+
+def test_why_a_job_waits_is_said(tab: Tab) -> None:
+    queue = {"place": 3, "reason": "needs 2 devices of kind h100: 1 is free"}
+    waits = listed(0, status="queued", result=None)
+    jobs = [waits | {"queue": queue}, listed(1, status="queued", devices=2, device_kind="a10", priority=5)]
+    show(tab, jobs)
+    shown = [text.split("\n")[1] for text in tab.page.locator("tbody .of-status").all_inner_texts()]
+    assert shown == ["needs 2 devices of kind a10, priority 5", f"place 3, {queue['reason']}"]
+
+
+def test_of_thousands_of_jobs_only_the_rows_near_the_screen_exist(tab: Tab) -> None:
+    jobs = [listed(number, name=f"run {number}", created_at="2026-01-01T10:00:00Z") for number in range(2_000)]
+    show(tab, jobs)
+    page = tab.page
+    page.wait_for_selector("text=2,000 jobs")
+    assert page.locator("tbody tr").count() < 200
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_selector("text='run 1999'")
+    assert page.locator("tbody tr").count() < 200
+    assert page.locator("text='run 0'").count() == 0
+
+
+def test_nothing_of_the_table_is_cut_off(tab: Tab) -> None:
     model = "some-organisation/A-Model-With-A-Long-Name-7B-Instruct"
     progress = {"step": 12_345, "total_steps": 100_000, "epoch": 1.0, "eta_seconds": 123_456.0}
     long = {
@@ -95,16 +175,17 @@ def test_no_button_of_the_table_is_cut_off(tab: Tab, width: int) -> None:
         "asa": {"total": 1920, "active": 1920, "target": 960},
         "progress": progress,
     }
-    names = ["a name of many words that goes on and on " * 3, "anamewithoutanyspaceinit" * 8, "short"]
+    names = ["a name of many words that goes on and on " * 3, "anamewithoutanyspaceinit" * 5, "short"]
     states = ["running", "queued", "paused", "cancelling", "succeeded", "failed"]
     perplexity = {"best_metric": {"name": "perplexity", "direction": "min"}, "result": {"eval_perplexity": 1234.5}}
-    perplexity |= {"judgement": JUDGEMENT, "warnings": [WARNING]}
+    perplexity |= {"judgement": JUDGEMENT, "warnings": [WARNING], "tags": ["a tag of some length " * 2, "x"]}
     jobs = [
-        listed(number, name=names[number % 3], status=status, **long, **perplexity)
+        listed(number, name=names[number % 3], status=status, owner=names[number % 2], **long, **perplexity)
         for number, status in enumerate([*states, *reversed(states)])
     ]
-    tab.page.set_viewport_size({"width": width, "height": 900})
     show(tab, jobs)
-    if folder := os.environ.get("ADAMSS_TEST_PICTURES"):
-        tab.page.screenshot(path=Path(folder) / f"jobs-{width}.png")
-    assert tab.page.evaluate(CUT_OFF) == []
+    for width in (*WIDTHS, 820, 1920):
+        found = clipped(tab.page, width)
+        if folder := os.environ.get("ADAMSS_TEST_PICTURES"):
+            tab.page.screenshot(path=Path(folder) / f"jobs-{width}.png")
+        assert found == [], width

@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
 import { flat, words } from "./format.js";
 import { AXES, Chart, points, position, xTitle } from "./charts.js";
-import { status } from "./jobs.js";
+import { status } from "./job_summary.js";
 import { ENDED, useEvery } from "./live.js";
 
 const POINTS = 1000;

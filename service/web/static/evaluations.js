@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, post } from "./api.js";
 import { number, words } from "./format.js";
-import { best, status } from "./jobs.js";
+import { best, status } from "./job_summary.js";
 import { useEvery } from "./live.js";
 
 export function Evaluations({ job }) {

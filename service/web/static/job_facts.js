@@ -1,7 +1,7 @@
 // What is known of a job, as pairs of a name and a value.
 import { html } from "./lib.js";
 import { duration, elements, number, when, words } from "./format.js";
-import { best } from "./jobs.js";
+import { best } from "./job_summary.js";
 import { useList } from "./live.js";
 
 export function Facts({ job, map, before }) {

@@ -1,5 +1,6 @@
 // The frame of the page, and the routing of addresses after # to views.
-import { html, render, useEffect, useState } from "./lib.js";
+import { html, render, useEffect, useRef, useState } from "./lib.js";
+import { parse } from "./address.js";
 import { post } from "./api.js";
 import { Compare } from "./compare.js";
 import { Datasets } from "./datasets.js";
@@ -11,12 +12,6 @@ import { Workers } from "./workers.js";
 
 const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", workers: "Workers" };
 
-function parse() {
-  const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [view, ...rest] = path.split("/");
-  return { view, id: rest.join("/") || undefined, query: new URLSearchParams(search) };
-}
-
 function View({ view, id, query }) {
   if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} />`;
   if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
@@ -26,15 +21,18 @@ function View({ view, id, query }) {
   if (view === "compare") {
     return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
   }
-  return html`<${Jobs} />`;
+  return html`<${Jobs} query=${query} />`;
 }
 
 function App() {
-  const [route, setRoute] = useState(parse());
+  const [route, setRoute] = useState(parse);
+  const shown = useRef(route);
   useEffect(() => {
     const move = () => {
-      setRoute(parse());
-      window.scrollTo(0, 0);
+      const next = parse();
+      if (next.view !== shown.current.view || next.id !== shown.current.id) window.scrollTo(0, 0);
+      shown.current = next;
+      setRoute(next);
     };
     addEventListener("hashchange", move);
     return () => removeEventListener("hashchange", move);

@@ -1,15 +1,17 @@
 // What people change of a job: name, tags, group, notes and priority, and the form that changes them.
 import { html, useState } from "./lib.js";
+import { address } from "./address.js";
 import { patch } from "./api.js";
 
-export const tags = (job) => (job.tags ?? []).map((tag) => html`<span class="tag" key=${tag}>${tag}</span> `);
+// Each leads to the jobs that have it.
+export const tags = (job) => (job.tags ?? []).map((tag) => html`<a class="tag" key=${tag} href=${address("jobs", { tag })}>${tag}</a> `);
 
 export function Notes({ job, done }) {
   const [open, setOpen] = useState(false);
   if (open) return html`<${Form} job=${job} close=${() => setOpen(false)} done=${done} />`;
   return html`<div class="row">
     <code class="muted">${job.id}</code>
-    ${job.group ? html`<span class="muted">group ${job.group}</span>` : null}
+    ${job.group ? html`<span class="muted">group <a href=${address("jobs", { group: job.group })}>${job.group}</a></span>` : null}
     <span>${tags(job)}</span>
     <button class="plain" onClick=${() => setOpen(true)} aria-label=${`Edit name, tags and notes of ${job.name}`}>Edit</button>
   </div>
