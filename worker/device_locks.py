@@ -45,10 +45,6 @@ class DeviceLocks:
         """Return each device with its holder and its memory."""
         return [self._state(device, self.holder(device)) for device in self.devices]
 
-    def free(self) -> list[DeviceState]:
-        """Return the devices that nobody holds, with the memory that was free when it was last measured."""
-        return [self._state(device, None) for device in self.devices if self.holder(device) is None]
-
     def _state(self, device: FoundDevice, holder: str | None) -> DeviceState:
         free = self._free_bytes[device.name]
         return DeviceState(device.name, device.key, device.kind, device.memory_bytes, free, holder)

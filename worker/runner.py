@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from random import uniform
 from socket import gethostname
 from threading import Event, Lock, Thread, current_thread
-from time import monotonic
+from time import monotonic, sleep
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job
-from service.shared.jobs import device_rows, states
+from service.shared.jobs import device_rows, placing, states
+from service.shared.jobs.placing import Places
 from service.shared.jobs.queue import RUN_JOB
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
@@ -26,15 +28,8 @@ from worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-CLAIMS = 100  # tries to claim a job; each is lost to a faster worker, as all look at the same job first
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A job to claim, and the names of the devices for it."""
-
-    job_id: str
-    devices: list[str]
+CLAIMS = 100  # tries to claim a job; each is lost to faster workers
+BUSY_SECONDS = 0.05  # longest pause after a lost try
 
 
 class Runner:
@@ -115,53 +110,67 @@ class Runner:
             claimed_at = monotonic()
             try:
                 candidate = self._candidate()
-                if candidate is None:
-                    break
-                held = self._take(candidate)
-                if held is None:
-                    break  # the sweeper tries again: its rows of devices are right by then
-                job = self._claim(candidate.job_id, held)
+                claimed = None if candidate is None else self._claim(candidate)
             except SQLAlchemyError as error:
                 logger.warning("nothing was claimed for %s, the sweeper will try again: %r", job_id, error)
                 return False
-            if job is not None:
+            if candidate is None:
+                break
+            if claimed is not None:
+                job, held = claimed
                 self._supervise(job, claimed_at, held)
                 return True
+            sleep(uniform(0, BUSY_SECONDS))  # the others' claims are about to end
         logger.info("nothing to do for %s", job_id)
         return False
 
-    def _candidate(self) -> Candidate | None:
-        """Return the job whose turn it is among those that the free devices fit."""
-        free = self._devices.free()
-        if not free:
+    def _candidate(self) -> str | None:
+        """Return the job whose turn it is, without a transaction that keeps others from writing."""
+        places = self._places()
+        if not places.free:
             return None
         with self._db.read() as session:
-            limit, fit = self._settings.project_running_jobs, states.fits(free)
-            job_id = states.next_in_turn(session, limit, gethostname(), fit)
-            needs = None if job_id is None else states.needs_of(session, job_id)
-        chosen = None if needs is None else states.choose(free, needs)
-        return None if job_id is None or chosen is None else Candidate(job_id, [device.name for device in chosen])
+            fit = placing.fits_now(session, places)
+            return states.next_in_turn(session, places.running_jobs, gethostname(), fit)
 
-    def _take(self, candidate: Candidate) -> HeldDevices | None:
-        """Lock the devices before the claim; where another job was faster, put the rows of the devices right."""
-        held = self._devices.take(candidate.devices, candidate.job_id)
-        if held is None:
-            with self._db.write() as session:
-                holders = {device.name: device.job_id for device in self._devices.states()}
-                device_rows.correct(session, self._worker_id, holders)
-        return held
+    def _claim(self, candidate: str) -> tuple[Job, HeldDevices] | None:
+        """Choose a job, lock devices and claim it, all in one transaction; None where others were faster.
 
-    def _claim(self, job_id: str, held: HeldDevices) -> Job | None:
-        """Claim the job with its devices; give them back where that fails."""
-        job = None
+        Args:
+            candidate: the job whose turn it was a moment ago; only an equal or a higher priority is claimed.
+        """
+        held = job = None
         try:
             with self._db.write() as session:
-                limit = self._settings.project_running_jobs
-                job = states.claim(session, job_id, self._worker_id, self._settings.lease_seconds, limit, held.keys)
+                places = self._places()
+                fit = placing.fits_now(session, places)
+                limit, host = places.running_jobs, gethostname()
+                job_id = states.next_in_turn(session, limit, host, fit, lock_as=candidate)
+                held = None if job_id is None else self._take(session, places, job_id)
+                if job_id is not None and held is not None:
+                    lease = self._settings.lease_seconds
+                    job = states.claim(session, job_id, self._worker_id, lease, limit, held.keys)
+        except BaseException:
+            job = None
+            raise
         finally:
-            if job is None:
+            if job is None and held is not None:
                 held.close()
-        return job
+        return None if job is None or held is None else (job, held)
+
+    def _places(self) -> Places:
+        limit, live = self._settings.project_running_jobs, self._settings.lease_seconds
+        return Places(self._worker_id, self._devices.states(), limit, live)
+
+    def _take(self, session: Session, places: Places, job_id: str) -> HeldDevices | None:
+        """Lock the devices for a job before the claim; where another job was faster, put their rows right."""
+        needs = states.needs_of(session, job_id)
+        chosen = None if needs is None else states.choose(places.free, needs)
+        held = None if chosen is None else self._devices.take([device.name for device in chosen], job_id)
+        if held is None:
+            holders = {device.name: device.job_id for device in self._devices.states()}
+            device_rows.correct(session, self._worker_id, holders)
+        return held
 
     def give_back_all(self) -> None:
         """Have all running jobs write a checkpoint and wait for another worker."""

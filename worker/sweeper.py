@@ -20,7 +20,8 @@ from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, Worker, now
-from service.shared.jobs import device_rows, states
+from service.shared.jobs import device_rows, device_use, placing, states
+from service.shared.jobs.placing import Places
 from service.shared.resources import Resources
 from service.shared.settings import Settings
 from worker.device_locks import DeviceLocks
@@ -68,7 +69,7 @@ class Sweeper(PeriodicThread):
 
     def sweep(self) -> None:
         """Take each step once; a step that the database prevents is left to the next sweep."""
-        for step in (self._register, self._expire, self._leave, self._start_waiting):
+        for step in (self._register, self._expire, self._leave, self._meter, self._place, self._start_waiting):
             try:
                 step()
             except SQLAlchemyError as error:
@@ -114,13 +115,37 @@ class Sweeper(PeriodicThread):
         if leaves:
             self._leave_jobs()
 
+    def _meter(self) -> None:
+        """Count the use of the running jobs."""
+        with self._db.read() as session:
+            if not device_use.is_due(session, self._worker_id):
+                return
+        with self._db.write() as session:
+            device_use.meter_running(session, self._worker_id)
+
+    def _place(self) -> None:
+        """Keep places for a job that has waited for long, and have running jobs make room for a higher priority."""
+        with self._db.read() as session:
+            if states.is_drained(session, socket.gethostname()) or not placing.is_wanted(session, self._places()):
+                return
+        with self._db.write() as session:
+            places = self._places()
+            asked = placing.make_room(session, places)
+            placing.keep_places(session, places, self._settings.reserve_seconds)
+        if asked:
+            logger.info("these jobs make room for a higher priority: %s", ", ".join(asked))
+
+    def _places(self) -> Places:
+        limit, live = self._settings.project_running_jobs, self._settings.lease_seconds
+        return Places(self._worker_id, self._devices.states(), limit, live)
+
     def _start_waiting(self) -> None:
         """Start jobs without a message, as messages may be lost, or stay unread behind others."""
         free = self._free()
         if free <= 0:
             return
         with self._db.read() as session:
-            fit = states.fits(self._devices.free())
+            fit = placing.fits_now(session, self._places())
             waiting = states.next_in_turn(session, self._settings.project_running_jobs, socket.gethostname(), fit)
         if waiting is not None:
             for _ in range(free):

@@ -201,8 +201,8 @@ class JobSpec(SpecModel):
     """Jobs of a higher priority run first, whatever the project; above 0 needs a key with the role admin. Among equals
     the project that has used least for its weight is next, then the job that has waited longest."""
     preemptible: Annotated[bool, Field(strict=True)] = True
-    """Whether a job of a higher priority may take its devices. No worker does so yet: a running job is not interrupted,
-    and a higher priority only starts sooner."""
+    """Whether a waiting job of a higher priority may take its devices: it then writes a checkpoint, waits, and resumes
+    there, uncharged."""
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     """How many devices the job takes, of which kind, and how much memory of each."""
     retries: Annotated[StrictInt, Field(ge=0, le=20)] = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from service.openai_api.chat_schemas import (
 )
 from service.openai_api.completions import Asked, Piece
 from service.openai_api.tool_calls import OPENINGS, find_calls
-from service.predict.text_stream import event
+from service.shared.errors import ServiceError
 from service.shared.ids import new_id
 
 DONE = b"data: [DONE]\n\n"
@@ -121,6 +122,12 @@ def prompt_chunks(asked: Asked, *, with_usage: bool) -> Generator[bytes]:
     yield from _end(head, tally, with_usage=with_usage)
 
 
+def error_event(error: ServiceError) -> bytes:
+    """Encode an error after the beginning of a stream, as OpenAI's client reads it."""
+    facts = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+    return _event({"error": facts})
+
+
 def _gathered(pieces: Iterable[Piece]) -> Tally:
     tally = Tally()
     for piece in pieces:
@@ -165,12 +172,16 @@ def _delta(index: int, delta: dict[str, Any], logprobs: Any = None, finish: str 
 
 def _end(head: dict[str, Any], tally: Tally, *, with_usage: bool) -> Iterator[bytes]:
     if with_usage:
-        yield event(head | {"choices": [], "usage": tally.usage.model_dump()})
+        yield _event(head | {"choices": [], "usage": tally.usage.model_dump()})
     yield DONE
 
 
 def _chunk(head: dict[str, Any], choice: dict[str, Any]) -> bytes:
-    return event(head | {"choices": [choice]})
+    return _event(head | {"choices": [choice]})
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
 
 
 def _with_bytes(entry: dict[str, Any]) -> dict[str, Any]:

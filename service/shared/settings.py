@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     """Time until a lease expires that its worker does not renew."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 15.0
     """Time between a worker's searches for stranded jobs and expired leases."""
+    reserve_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Time that a job of several devices waits while smaller ones pass it; then a worker keeps places for it."""
     stall_seconds: Annotated[float, Field(gt=0)] = 900.0
     """Time without progress after which a training process is ended and retried."""
     shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 45.0

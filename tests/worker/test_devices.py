@@ -91,16 +91,16 @@ def test_all_locks_or_none(tmp_path: Path) -> None:
     devices = DeviceLocks(find_devices("cpu:2", "w", 1), tmp_path)
     assert [state.job_id for state in devices.states()] == ["job_other", None]
     assert devices.take(["cpu:1", "cpu:0"], "job_mine") is None
-    assert [state.name for state in devices.free()] == ["cpu:1"]
+    assert [state.name for state in devices.states() if state.job_id is None] == ["cpu:1"]
     other.kill()
     other.communicate()
     held = devices.take(["cpu:0", "cpu:1"], "job_mine")
     assert held is not None
-    assert devices.free() == []
+    assert all(state.job_id is not None for state in devices.states())
     again = DeviceLocks(find_devices("cpu:2", "again", 1), tmp_path)
     assert [state.job_id for state in again.states()] == ["job_mine", "job_mine"]
     held.close()
-    assert len(again.free()) == 2
+    assert [state.job_id for state in again.states()] == [None, None]
 
 
 def test_a_single_gpu_is_locked_too(tmp_path: Path) -> None:
@@ -171,18 +171,19 @@ def test_a_taken_device_undoes_the_start_and_corrects_the_row(
     mine, others = open_devices(settings, "worker-1"), open_devices(settings, "worker-2")
     runner = Runner(settings, service.db, "worker-1", mine, ANEW)
     Sweeper(settings, service.db, "worker-1", mine, lambda _: None, lambda: 0).sweep()
-    seen = mine.free()
+    looks = [mine.states()] * 2  # before the claim, and in its transaction
     job_id = service.add_job()
     held = others.take(["cpu:0"], "job_faster")
     assert held is not None
-    monkeypatch.setattr(mine, "free", lambda: seen)
+    now_held = mine.states
+    monkeypatch.setattr(mine, "states", lambda: looks.pop() if looks else now_held())
     assert not runner.run(job_id)
     job = service.job(job_id)
     assert (job.status, job.attempt, job.failures) == (JobStatus.QUEUED, 0, 0)
     with service.db.read() as session:
         assert session.scalars(select(HostDevice.job_id)).all() == ["job_faster"]
     with service.db.write() as session:
-        device_rows.release(session, [seen[0].key], "job_faster")
+        device_rows.release(session, [now_held()[0].key], "job_faster")
         assert session.scalars(select(HostDevice.job_id)).all() == [None]
 
 

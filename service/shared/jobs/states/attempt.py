@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import case, func, select
@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
+from service.shared.jobs import device_use
 from service.shared.jobs.device_rows import hold
 from service.shared.jobs.states.early_stop import record_early_stop
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
-from service.shared.jobs.states.waiting import may_run, take_room_or_delay, take_turn
+from service.shared.jobs.states.waiting import has_room, may_run
 
 # The attempt's checkpoints are for workers of this version and later ones.
 _CHECKPOINTS_SINCE = CHECKPOINT_FORMATS[max(CHECKPOINT_FORMATS)]
@@ -24,6 +25,12 @@ LOST_WORKER = {
     "code": "worker_lost",
     "message": "The worker that ran the job was lost, more often than `retries` allows.",
     "hint": "Look at the worker's log and the machine's memory; then submit the job again.",
+}
+
+PREEMPTED = {
+    "code": "preempted",
+    "message": "A job of a higher priority took the devices.",
+    "hint": "The job resumes at its checkpoint by itself. preemptible: false keeps a job from making room.",
 }
 
 
@@ -42,7 +49,7 @@ def claim(
         devices: keys of the devices that it holds, whose locks the worker has taken.
     """
     moment = database_now(session)
-    if not take_room_or_delay(session, job_id, running_jobs):
+    if not has_room(session, job_id, running_jobs):
         return None
     claimable = with_status(job_id, JobStatus.QUEUED).where(*may_run(moment))
     changed = compare_and_set(
@@ -56,12 +63,14 @@ def claim(
             started_at=func.coalesce(Job.started_at, now()),
             not_before=None,
             error=None,
+            reserved_for=None,
+            preempted_by=None,
         ),
     )
     if not changed:
         return None
     job = session.get_one(Job, job_id, populate_existing=True)
-    take_turn(session, job.project_id)
+    device_use.begin(session, job, moment)
     hold(session, devices, job_id)
     add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker})
     return job
@@ -81,6 +90,7 @@ def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
     if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
         return False
     job = session.get_one(Job, job_id, populate_existing=True)
+    device_use.end(session, job)
     reports = job.evaluates is not None or job.inspects is not None
     made = "its report is ready" if reports else "its artifacts are ready"
     record_end(session, job, f"The job is done; {made}.", {})
@@ -99,6 +109,7 @@ def fail(session: Session, job_id: str, attempt: int, error: Json, result: Json 
     if not compare_and_set(session, statement.values(error=error, **found, **ended(JobStatus.FAILED))):
         return give_back(session, job_id, attempt, charge=False)
     job = session.get_one(Job, job_id, populate_existing=True)
+    device_use.end(session, job)
     record_end(session, job, error["message"], error)
     return True
 
@@ -140,7 +151,7 @@ def last_charged(session: Session, job_id: str) -> Json | None:
 def expire_leases(session: Session) -> list[str]:
     """Give back every job whose lease has expired; return the ids that are queued again."""
     statement = select(Job).where(Job.status.in_(LEASED), Job.lease_until < database_now(session))
-    expired = session.scalars(statement.order_by(Job.id).with_for_update(skip_locked=True)).all()
+    expired = session.scalars(statement.order_by(Job.project_id, Job.id).with_for_update(skip_locked=True)).all()
     for job in expired:
         add_event(session, job, "worker_lost", f"Nothing was heard from worker {job.worker} in time.", {})
         _release(session, job, _Return(charged=True, reason=LOST_WORKER))
@@ -159,6 +170,7 @@ class _Return:
 
 def _release(session: Session, job: Job, returned: _Return) -> None:
     """Take the lease off a locked row and move it on."""
+    device_use.end(session, job)
     job.worker = job.lease_until = job.hinted_at = job.eta_seconds = None
     if job.status == JobStatus.CANCELLING and job.stopped_early is not None:
         job.status, job.result, job.ended_at = JobStatus.SUCCEEDED, job.stopped_early, now()
@@ -181,7 +193,13 @@ def _release(session: Session, job: Job, returned: _Return) -> None:
 
 
 def _queue_again(session: Session, job: Job, returned: _Return) -> None:
-    job.status, job.queued_at = JobStatus.QUEUED, now()
+    """Queue a job whose attempt has ended; one that made room for a higher priority keeps its place among equals."""
+    job.status = JobStatus.QUEUED
+    if job.preempted_by is None:
+        job.queued_at = now()
+    elif not returned.charged and returned.reason is None:
+        returned = replace(returned, reason=PREEMPTED)
+    job.preempted_by = None
     delay = timedelta(seconds=returned.delay)
     job.not_before = database_now(session) + delay if returned.delay else None
     data = {

@@ -43,11 +43,16 @@ def needs_of(session: Session, job_id: str) -> Needs | None:
 
 def choose(free: Sequence[DeviceState], needs: Needs) -> list[DeviceState] | None:
     """Return the devices for a job: of one kind, those with the least memory that is enough; None if none fit."""
-    for kind, devices in _by_kind(free).items():
-        enough = [device for device in devices if needs.memory is None or needs.memory <= _bytes(device)]
-        if needs.kind in (None, kind) and len(enough) >= needs.devices:
+    for devices in _by_kind(free).values():
+        enough = [device for device in devices if suits(device, needs)]
+        if len(enough) >= needs.devices:
             return enough[-needs.devices :]
     return None
+
+
+def suits(device: DeviceState, needs: Needs) -> bool:
+    """Tell whether a device is of the kind that a job asks for, and large enough for it."""
+    return needs.kind in (None, device.kind) and (needs.memory is None or needs.memory <= _bytes(device))
 
 
 def fits(free: Sequence[DeviceState]) -> ColumnElement[bool]:

@@ -1,17 +1,17 @@
-"""Select the queued job that may be claimed next."""
+"""Select the queued job that may be claimed next: the rule of `service.shared.jobs.fleet_rule`, in SQL."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, Subquery, and_, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Drain, Job, JobStatus, Project, now
-
-FULL_SECONDS = 10.0  # delay of the jobs of a project that runs as many as it may
+from service.shared.database.tables import LEASED, DeviceUse, Drain, Job, JobStatus, Project
+from service.shared.jobs.device_use import HOUR, month_of
 
 
 def may_run(moment: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -25,34 +25,93 @@ def next_in_turn(
     running_jobs: int | None = None,
     host: str | None = None,
     fit: ColumnElement[bool] | None = None,
+    *,
+    lock_as: str | None = None,
 ) -> str | None:
-    """Return the id of the job to claim next: of the highest priority, the longest waiting job of the project in turn.
+    """Return the id of the job to claim next.
 
-    The turn is the project's whose last start is longest ago; a project at its limit of running jobs has none.
+    Of the jobs of the highest priority that fit and that their projects' limits allow, it is one of the project with
+    the lowest standing (what it has used lately, for its weight), and of that project's the oldest.
 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
         host: where the job would run; there is none for a drained host.
         fit: condition on the job, as `fits` builds it; others that do not fit are passed over.
+        lock_as: a job that was found before. Lower priorities are left out, and the project of the returned
+            job is locked until the transaction ends; a project that another claim has locked is passed over.
     """
     if host is not None and is_drained(session, host):
         return None
-    own = Job.project_id == Project.id
-    conditions = (own, *may_run(database_now(session)), *(() if fit is None else (fit,)))
-    waiting = select(Job.id).where(*conditions).order_by(Job.rank, Job.queued_at, Job.id).limit(1)
-    running = select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED)).correlate(Project)
-    limit = func.coalesce(Project.max_running_jobs, running_jobs)
-    first = waiting.correlate(Project).scalar_subquery()
-    # One probe of the index for each project, however many jobs wait or have ended.
-    statement = (
-        select(Job.id)
-        .select_from(Project)
-        .join(Job, Job.id == first)
-        .where(or_(limit.is_(None), running.scalar_subquery() < limit))
-        .order_by(Job.rank, Project.last_turn, Job.queued_at)
-        .limit(1)
-    )
+    statement = in_turn(session, running_jobs, () if fit is None else (fit,)).limit(1)
+    if lock_as is not None:
+        # Else a lower priority would start because a higher one is being claimed by others.
+        statement = statement.where(Job.rank <= select(Job.rank).where(Job.id == lock_as).scalar_subquery())
+        if session.get_bind().dialect.name != "sqlite":  # where one transaction writes at a time
+            statement = statement.with_for_update(key_share=True, skip_locked=True, of=Project)
     return session.execute(statement).scalar_one_or_none()
+
+
+def in_turn(session: Session, running_jobs: int | None, conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
+    """Select the first job of each project that meets the conditions and the limits, in the order of claims."""
+    moment, running = database_now(session), _running()
+    own = (Job.project_id == Project.id, *may_run(moment), *conditions, _has_devices(running))
+    order = (Job.rank, Job.queued_at, Job.id)
+    first = select(Job.id).where(*own).order_by(*order).limit(1).correlate(Project, running).scalar_subquery()
+    # One probe of the index for each project, however many jobs wait or have ended.
+    statement = select(Job.id).select_from(Project).outerjoin(running, running.c.project_id == Project.id)
+    return (
+        statement.join(Job, Job.id == first)
+        .where(_below_limits(running, running_jobs, moment))
+        .order_by(Job.rank, Project.standing, Job.queued_at, Job.id)
+    )
+
+
+def startable(session: Session, running_jobs: int | None, conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
+    """Select all such jobs in the order of claims, where the conditions leave few."""
+    moment, running = database_now(session), _running()
+    statement = select(Job.id).join(Project, Project.id == Job.project_id)
+    return (
+        statement.outerjoin(running, running.c.project_id == Project.id)
+        .where(*may_run(moment), *conditions, _has_devices(running), _below_limits(running, running_jobs, moment))
+        .order_by(Job.rank, Project.standing, Job.queued_at, Job.id)
+    )
+
+
+def _running() -> Subquery:
+    """Count the jobs and the devices that each project's jobs hold."""
+    held = aliased(Job)
+    counted = select(held.project_id, func.count().label("jobs"), func.sum(held.devices).label("devices"))
+    return counted.where(held.status.in_(LEASED)).group_by(held.project_id).subquery("running")
+
+
+def _has_devices(running: Subquery) -> ColumnElement[bool]:
+    """Build the condition on project and job that the project may hold the devices of the job too."""
+    limit = Project.max_running_devices
+    return or_(limit.is_(None), func.coalesce(running.c.devices, 0) + Job.devices <= limit)
+
+
+def _below_limits(running: Subquery, running_jobs: int | None, moment: datetime) -> ColumnElement[bool]:
+    """Build the condition on a project that it may start one more job."""
+    limit, hours = func.coalesce(Project.max_running_jobs, running_jobs), Project.max_device_hours
+    used = select(func.coalesce(func.sum(DeviceUse.device_seconds), 0.0)).where(
+        DeviceUse.project_id == Project.id, DeviceUse.month == month_of(moment)
+    )
+    return and_(
+        or_(limit.is_(None), func.coalesce(running.c.jobs, 0) < limit),
+        or_(hours.is_(None), used.correlate(Project).scalar_subquery() < hours * HOUR),
+    )
+
+
+def has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
+    """Lock the job's project, and return whether the job may start until the transaction ends.
+
+    Args:
+        running_jobs: the limit of a project without a limit of its own; None is no limit.
+    """
+    own = select(Project.id).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
+    session.execute(own.with_for_update(key_share=True, of=Project))
+    # A statement of its own: it sees what the transactions have written that held the lock before.
+    return session.execute(startable(session, running_jobs, (Job.id == job_id,))).first() is not None
 
 
 def is_drained(session: Session, host: str, *, of_running_jobs: bool = False) -> bool:
@@ -63,36 +122,3 @@ def is_drained(session: Session, host: str, *, of_running_jobs: bool = False) ->
     """
     drain = session.get(Drain, host)
     return drain is not None and (drain.move or not of_running_jobs)
-
-
-def take_turn(session: Session, project_id: str) -> None:
-    """Put the project behind all others: it has just started a job.
-
-    A count instead of a time: no clock that was wrong for a while can hold a project back.
-    """
-    last = select(func.max(Project.last_turn)).scalar_subquery()
-    turn = update(Project).where(Project.id == project_id).values(last_turn=last + 1)
-    session.execute(turn.execution_options(synchronize_session=False))
-
-
-def take_room_or_delay(session: Session, job_id: str, running_jobs: int | None) -> bool:
-    """Lock the job's project, and return whether it may run one more job until the transaction ends.
-
-    If not, delay all jobs that it has waiting, so that workers turn to other projects' jobs.
-
-    Args:
-        running_jobs: the limit of a project without a limit of its own; None is no limit.
-    """
-    statement = select(Project).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
-    project = session.scalars(statement.with_for_update(key_share=True, of=Project)).one_or_none()
-    limit = running_jobs if project is None or project.max_running_jobs is None else project.max_running_jobs
-    if project is None or limit is None:
-        return True
-    own = Job.project_id == project.id
-    running = session.execute(select(func.count()).select_from(Job).where(own, Job.status.in_(LEASED))).scalar_one()
-    if running < limit:
-        return True
-    later = database_now(session) + timedelta(seconds=FULL_SECONDS)
-    queued = update(Job).where(own, Job.status == JobStatus.QUEUED, func.coalesce(Job.not_before, now()) < later)
-    session.execute(queued.values(not_before=later).execution_options(synchronize_session=False))
-    return False
