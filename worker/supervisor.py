@@ -68,6 +68,7 @@ class StopReason(StrEnum):
 
     SHUTDOWN = "shutdown"  # the worker is being stopped
     PAUSE = "pause"
+    PREEMPTED = "preempted"  # a job of a higher priority takes the devices
     TIME_LIMIT = "time_limit"
     DATABASE = "database"  # the lease could not be renewed for as long as it lasts
     STALLED = "stalled"
@@ -114,6 +115,7 @@ class Supervisor:
         self._wake = Event()
         self._shutdown = Event()
         self._reason: StopReason | None = None
+        self._makes_room = False  # for a job of a higher priority
         self._kill_at = float("inf")
         self._leased_until = claimed_at + settings.lease_seconds
         self._beat_at = claimed_at + settings.heartbeat_seconds
@@ -301,13 +303,15 @@ class Supervisor:
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %r", error)
             return StopReason.DATABASE if monotonic() > self._leased_until else None
-        return _REQUESTED.get(status, StopReason.LOST)
+        return _REQUESTED.get(status, StopReason.LOST) or (StopReason.PREEMPTED if self._makes_room else None)
 
     def _read_status(self) -> JobStatus | None:
         """Return the job's status; None if another attempt owns the job."""
         with self._db.read() as session:
-            own = select(Job.status).where(Job.id == self._job.id, Job.attempt == self._job.attempt)
-            return session.execute(own).scalar_one_or_none()
+            own = select(Job.status, Job.preempted_by).where(Job.id == self._job.id, Job.attempt == self._job.attempt)
+            row = session.execute(own).one_or_none()
+        self._makes_room = row is not None and row.preempted_by is not None
+        return None if row is None else row.status
 
     def _end(self, child: TrainingChild, reason: StopReason) -> None:
         """Ask the process to stop; only a reason to drop its work replaces an earlier reason."""
