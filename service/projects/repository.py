@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import AddedModel, Artifact, Dataset, Job, JobStatus, ModelStatus, Project
+from service.shared.database.tables import (
+    LEASED,
+    AddedModel,
+    Artifact,
+    Dataset,
+    Job,
+    JobStatus,
+    ModelStatus,
+    Project,
+)
 
 
 def find_by_name(session: Session, name: str) -> Project | None:
@@ -27,6 +36,14 @@ def list_all(session: Session) -> Sequence[Project]:
 def count_jobs(session: Session, project_id: str, statuses: Sequence[JobStatus]) -> int:
     statement = select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.status.in_(statuses))
     return session.execute(statement).scalar_one()
+
+
+def count_devices(session: Session, project_id: str) -> int:
+    """Count the devices that the project's jobs hold."""
+    statement = select(func.coalesce(func.sum(Job.devices), 0)).where(
+        Job.project_id == project_id, Job.status.in_(LEASED)
+    )
+    return int(session.execute(statement).scalar_one())
 
 
 def used_bytes(session: Session, project_id: str) -> int:

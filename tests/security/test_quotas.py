@@ -12,9 +12,11 @@ import pytest
 
 from service.http.gate import rates
 from service.http.gate.rates import RateLimits
-from service.projects.service import set_quotas
-from service.shared.database.tables import Job, JobStatus
+from service.projects.service import find_project, list_projects, set_quotas
+from service.shared.database.clock import database_now
+from service.shared.database.tables import DeviceUse, Job, JobStatus
 from service.shared.jobs import states
+from service.shared.jobs.device_use import month_of
 from service.shared.settings import Settings
 from tests.security.support import Target, target
 from tests.service.support import copy_model, error_of, rows, run_job
@@ -60,7 +62,7 @@ def key(number: int) -> dict[str, str]:
 
 
 def test_running_jobs_of_a_project(own_target: Target) -> None:
-    """At its quota a project's jobs wait, and are not looked at again for a while; another project's begin.
+    """At its quota a project's jobs wait, as they are, and begin as soon as there is room.
 
     Seen to fail: with room for one more always found.
     """
@@ -73,12 +75,41 @@ def test_running_jobs_of_a_project(own_target: Target) -> None:
         assert states.claim(session, second, "worker-2", 60.0) is None
     with service.db.read() as session:
         waiting = session.get_one(Job, second)
-        assert waiting.status == JobStatus.QUEUED
-        assert waiting.not_before is not None
+        assert (waiting.status, waiting.not_before) == (JobStatus.QUEUED, None)
     with service.db.write() as session:
         assert states.fail(session, first, 1, {"code": "x", "message": "y"})
-        session.get_one(Job, second).not_before = None
     assert run_job(service, second) == 1
+
+
+def test_limits_of_zero_and_device_hours_of_a_month(own_target: Target) -> None:
+    """A project that may run nothing is refused at once; one that has used up its month learns when the next begins."""
+    service, client = own_target.service, own_target.client("submit")
+    spec = client.get(f"/jobs/{own_target.ids['job_id']}").json()["spec"]
+    for name in ("running_jobs", "running_devices"):
+        with service.db.write() as session:
+            set_quotas(session, "default", {name: 0})
+        stopped = client.post("/jobs", json=spec)
+        assert (stopped.status_code, error_of(stopped.json())["code"]) == (403, "project_stopped")
+        assert f"--{name.replace('_', '-')}" in error_of(stopped.json())["message"]
+        with service.db.write() as session:
+            set_quotas(session, "default", {name: None})
+    waiting = service.submit()["id"]
+    with service.db.write() as session:
+        set_quotas(session, "default", {"device_hours": 2.0, "weight": 4.0})
+        project = find_project(session, "default")
+        month = month_of(database_now(session))
+        session.add(DeviceUse(project_id=project.id, month=month, owner="ada", device_seconds=7_300.0, attempts=1))
+    used_up = client.post("/jobs", json=spec)
+    error = error_of(used_up.json())
+    assert (used_up.status_code, error["code"]) == (429, "device_hours_used_up")
+    assert "2.0 device hours of the 2.0" in error["message"]
+    assert 0 < int(used_up.headers["retry-after"]) <= 31 * 86_400
+    with service.db.write() as session:
+        assert states.next_in_turn(session) is None, "what waits does so until the next month"
+        (listed,) = [one for one in list_projects(session, service.settings) if one.name == "default"]
+        assert (listed.weight, round(listed.device_hours, 1)) == (4.0, 2.0)
+        set_quotas(session, "default", {"device_hours": None})
+        assert states.next_in_turn(session) in (waiting, own_target.ids["job_id"])
 
 
 def test_storage_and_uploads_of_a_project(own_target: Target) -> None:
