@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from adamss_core.failpoints import failpoint
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job
-from service.shared.jobs import device_rows, placing, states
-from service.shared.jobs.placing import Places
+from service.shared.jobs import device_rows, kept_places, states
+from service.shared.jobs.kept_places import Places
 from service.shared.jobs.queue import RUN_JOB
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
@@ -130,7 +130,7 @@ class Runner:
         if not places.free:
             return None
         with self._db.read() as session:
-            fit = placing.fits_now(session, places)
+            fit = kept_places.fits_now(session, places)
             return states.next_in_turn(session, places.running_jobs, gethostname(), fit)
 
     def _claim(self, candidate: str) -> tuple[Job, HeldDevices] | None:
@@ -143,7 +143,7 @@ class Runner:
         try:
             with self._db.write() as session:
                 places = self._places()
-                fit = placing.fits_now(session, places)
+                fit = kept_places.fits_now(session, places)
                 limit, host = places.running_jobs, gethostname()
                 job_id = states.next_in_turn(session, limit, host, fit, lock_as=candidate)
                 held = None if job_id is None else self._take(session, places, job_id)

@@ -20,8 +20,8 @@ from adamss_core.spec import SPEC_VERSION
 from service.shared.database.clock import database_now
 from service.shared.database.engine import Database
 from service.shared.database.tables import Job, Worker, now
-from service.shared.jobs import device_rows, device_use, placing, states
-from service.shared.jobs.placing import Places
+from service.shared.jobs import device_rows, device_use, kept_places, states
+from service.shared.jobs.kept_places import Places
 from service.shared.resources import Resources
 from service.shared.settings import Settings
 from worker.device_locks import DeviceLocks
@@ -126,12 +126,12 @@ class Sweeper(PeriodicThread):
     def _place(self) -> None:
         """Keep places for a job that has waited for long, and have running jobs make room for a higher priority."""
         with self._db.read() as session:
-            if states.is_drained(session, socket.gethostname()) or not placing.is_wanted(session, self._places()):
+            if states.is_drained(session, socket.gethostname()) or not kept_places.is_wanted(session, self._places()):
                 return
         with self._db.write() as session:
             places = self._places()
-            asked = placing.make_room(session, places)
-            placing.keep_places(session, places, self._settings.reserve_seconds)
+            asked = kept_places.make_room(session, places)
+            kept_places.keep_places(session, places, self._settings.reserve_seconds)
         if asked:
             logger.info("these jobs make room for a higher priority: %s", ", ".join(asked))
 
@@ -145,7 +145,7 @@ class Sweeper(PeriodicThread):
         if free <= 0:
             return
         with self._db.read() as session:
-            fit = placing.fits_now(session, self._places())
+            fit = kept_places.fits_now(session, self._places())
             waiting = states.next_in_turn(session, self._settings.project_running_jobs, socket.gethostname(), fit)
         if waiting is not None:
             for _ in range(free):

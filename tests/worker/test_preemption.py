@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import update
 
 from service.shared.database.tables import LEASED, HostDevice, Job, JobStatus, Worker, now
-from service.shared.jobs import placing, states
+from service.shared.jobs import kept_places, states
 from service.shared.jobs.device_rows import DeviceState, register
-from service.shared.jobs.placing import Places
+from service.shared.jobs.kept_places import Places
 from tests.worker.support import Service, scaled_settings, wait_for, wait_until
 
 
@@ -52,7 +52,7 @@ class Host:
     def claim(self) -> Job | None:
         places = self.places
         with self.service.db.write() as session:
-            job_id = states.next_in_turn(session, fit=placing.fits_now(session, places))
+            job_id = states.next_in_turn(session, fit=kept_places.fits_now(session, places))
             if job_id is None:
                 return None
             needs = states.needs_of(session, job_id)
@@ -64,7 +64,7 @@ class Host:
     def make_room(self) -> list[str]:
         places = self.places
         with self.service.db.write() as session:
-            return placing.make_room(session, places)
+            return kept_places.make_room(session, places)
 
     def leave(self, job: Job) -> None:
         """End the attempt as a supervisor does that was asked to make room."""
@@ -137,8 +137,8 @@ def test_smaller_jobs_pass_a_large_one_until_it_has_waited(service: Service) -> 
     small += [service.add_job() for _ in range(4)]
     assert host.claim() is not None, "a small one passes"
     with service.db.write() as session:
-        assert placing.keep_places(session, host.places, 60.0) is None
-        assert placing.keep_places(session, host.places, 40.0) == large
+        assert kept_places.keep_places(session, host.places, 60.0) is None
+        assert kept_places.keep_places(session, host.places, 40.0) == large
     assert host.claim() is None, "the last free device is kept"
     high = service.add_job()
     change(service, high, rank=-1)

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from service.shared.database.tables import Job, now
-from service.shared.jobs import placing, states
+from service.shared.jobs import kept_places, states
 from service.shared.jobs.fleet_rule import FleetWorker, job_to_reserve, next_job
-from service.shared.jobs.placing import Places
+from service.shared.jobs.kept_places import Places
 from tests.service.shared.jobs.random_fleet import BEGIN, Fleet, random_fleet, without_dead, write
 from tests.worker.support import Service, scaled_settings
 
@@ -48,10 +48,10 @@ def test_sql_and_rule_choose_the_same(service: Service, count: int) -> None:
 def claimed(service: Service, worker: FleetWorker) -> str | None:
     places = Places(worker.id, worker.devices)
     with service.db.read() as session:
-        found = states.next_in_turn(session, fit=placing.fits_now(session, places))
+        found = states.next_in_turn(session, fit=kept_places.fits_now(session, places))
     if found is not None:
         with service.db.write() as session:  # as a claim asks again
-            assert states.next_in_turn(session, fit=placing.fits_now(session, places), lock_as=found) == found
+            assert states.next_in_turn(session, fit=kept_places.fits_now(session, places), lock_as=found) == found
     return found
 
 
@@ -61,7 +61,7 @@ def check_kept(service: Service, fleet: Fleet) -> str | None:
     expected = job_to_reserve(without_dead(fleet), fleet.shares, worker, -RESERVE_SECONDS)
     places = Places(worker.id, worker.devices)
     with service.db.write() as session:
-        found = placing.keep_places(session, places, (now() - BEGIN).total_seconds() + RESERVE_SECONDS)
+        found = kept_places.keep_places(session, places, (now() - BEGIN).total_seconds() + RESERVE_SECONDS)
         assert found == (expected and expected.id), fleet
         assert found is None or session.get_one(Job, found).reserved_for == worker.id
     return found
