@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from peft import PeftModel
 from safetensors import safe_open
 
 from adamss_core.checkpoint_model import CheckpointModel, load_checkpoint
-from adamss_core.published import Loaded, described, load_published, unpacked
+from adamss_core.published import Loaded, described, load_base_alone, load_published, unpacked
 from adamss_core.training.request import PublishedModel
 
 MOST_ADAPTERS = 8  # of one base; each is a few megabytes
@@ -52,6 +54,26 @@ class ModelCache:
         if kept.adapter is not None:
             kept.loaded.model.set_adapter(kept.adapter)
         return kept.loaded
+
+    @contextmanager
+    def base_of(self, wanted: Wanted, base: str, revision: str | None) -> Iterator[Loaded]:
+        """Yield a model's base model alone, ready to predict as the model does.
+
+        The adapter in memory is switched off for the while where nothing else was trained. Otherwise the base model is
+        loaded in the place of all others, as two may not fit.
+
+        Raises:
+            TrainingError: no_head, where the base model has no trained head for the task; or it cannot be loaded.
+        """
+        loaded = self.get(wanted, base, revision)
+        if isinstance(loaded.model, PeftModel) and _is_adapter_alone(loaded):
+            with loaded.model.disable_adapter():
+                yield loaded
+            return
+        bare = replace(loaded, model=None)
+        del loaded
+        self._forget()
+        yield replace(bare, model=load_base_alone(bare.task, bare.source, bare.processor).eval())
 
     def _load(self, wanted: Wanted, base: str, revision: str | None) -> Kept:
         if isinstance(wanted, CheckpointModel):
@@ -96,6 +118,13 @@ def _can_be_shared(model: object) -> bool:
 def _saved_modules(model: object) -> bool:
     configs = getattr(model, "peft_config", {}).values()
     return any(config.modules_to_save or config.peft_type != "LORA" for config in configs)
+
+
+def _is_adapter_alone(loaded: Loaded) -> bool:
+    """Return whether the base model answers again once the adapter is switched off."""
+    configs = loaded.model.peft_config.values()
+    in_full = any(config.modules_to_save or getattr(config, "bias", "none") != "none" for config in configs)
+    return not (loaded.task.record.trains_head or in_full)
 
 
 def _is_lora_alone(folder: Path) -> bool:

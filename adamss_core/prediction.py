@@ -30,6 +30,7 @@ from adamss_core.checkpoint_model import CheckpointModel
 from adamss_core.errors import AdamssError
 from adamss_core.fileio.exchange import read_order
 from adamss_core.model_cache import ModelCache
+from adamss_core.published import Loaded
 from adamss_core.training.errors import TrainingError, translated_errors
 from adamss_core.training.request import PublishedModel
 from adamss_core.training.tasks.text_generation_stream import Piece, Writing
@@ -37,6 +38,7 @@ from adamss_core.training.tasks.text_generation_stream import Piece, Writing
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 CANCEL = b"c"
+BASE = {"of": "base"}  # marks the pieces that the base model writes
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ class PredictOrder:
         inputs: field of the job's `dataset` block -> value.
         options: of text generation.
         writing: how the only input is continued, piece by piece; None for predictions.
+        with_base: whether the base model alone answers, too.
     """
 
     base: str
@@ -61,6 +64,7 @@ class PredictOrder:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     writing: Writing | None = None
+    with_base: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> PredictOrder:
@@ -89,33 +93,52 @@ class Predictor:
         self._models = ModelCache(scratch / "artifact")
 
     def answer(self, order: PredictOrder) -> list[dict[str, Any]]:
-        """Return one prediction per input.
+        """Return one prediction per input, each with that of the base model as `base` where the order asks for it.
 
         Raises:
             TrainingError: the model cannot be loaded, or an input cannot be read.
         """
         with translated_errors():
             inputs = [with_image(cells, f"inputs[{index}]") for index, cells in enumerate(order.inputs)]
-            loaded = self._models.get(order.model, order.base, order.revision)
-            with torch.inference_mode():
-                return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **order.options)
+            answers = _answers(self._models.get(order.model, order.base, order.revision), inputs, order.options)
+            if order.with_base:
+                with self._models.base_of(order.model, order.base, order.revision) as base:
+                    plain = _answers(base, inputs, order.options)
+                answers = [answer | {"base": own} for answer, own in zip(answers, plain, strict=True)]
+            return answers
 
     def write(self, order: PredictOrder, report: Callable[[Piece], None], cancelled: Event) -> None:
-        """Continue the order's only input, and report its text as it grows.
+        """Continue the order's only input, and report its text as it grows; that of the base model after it.
 
         Raises:
             TrainingError: as `answer`, or the input is too long.
         """
         assert order.writing is not None
-        begun = time.perf_counter()
+        end = time.perf_counter() + (order.writing.seconds or 0)
         with translated_errors():
             loaded = self._models.get(order.model, order.base, order.revision)
-            left = (order.writing.seconds or 0) - (time.perf_counter() - begun)
-            writing = replace(order.writing, seconds=max(1.0, left))
-            with torch.inference_mode():
-                loaded.task.write_stream(  # type: ignore[attr-defined] # of text generation, as the service checks
-                    loaded.model, loaded.processor, order.inputs[0], loaded.limit, writing, report, cancelled.is_set
-                )
+            share = 0.5 if order.with_base else 1.0  # of the time that is left
+            _write(loaded, order, share * (end - time.perf_counter()), report, cancelled)
+            del loaded  # so that the base model may take its place
+            if order.with_base and not cancelled.is_set():
+                with self._models.base_of(order.model, order.base, order.revision) as base:
+                    _write(base, order, end - time.perf_counter(), lambda piece: report(piece | BASE), cancelled)
+
+
+def _answers(loaded: Loaded, inputs: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
+    with torch.inference_mode():
+        return loaded.task.predict(loaded.model, loaded.processor, inputs, loaded.limit, **options)
+
+
+def _write(
+    loaded: Loaded, order: PredictOrder, seconds: float, report: Callable[[Piece], None], cancelled: Event
+) -> None:
+    assert order.writing is not None
+    writing = replace(order.writing, seconds=max(1.0, seconds))
+    with torch.inference_mode():
+        loaded.task.write_stream(  # type: ignore[attr-defined] # of text generation, as the service checks
+            loaded.model, loaded.processor, order.inputs[0], loaded.limit, writing, report, cancelled.is_set
+        )
 
 
 def with_image(cells: dict[str, Any], name: str) -> dict[str, Any]:

@@ -108,8 +108,12 @@ def _adapter(task: Task, source: Source, folder: Path, processor: Any) -> Any:
     return load_adapter(task.load_base(source, processor)[0], folder, is_trainable=False)
 
 
-def _base(task: Task, source: Source, folder: Path, processor: Any) -> Any:
-    """Load the base model alone, with its own head in the order of the job's classes."""
+def load_base_alone(task: Task, source: Source, processor: Any) -> Any:
+    """Load the base model alone, with its own head in the order of the job's classes.
+
+    Raises:
+        TrainingError: no_head, where it has no trained head for these classes.
+    """
     base, fresh = task.load_base(source, processor)
     knows = take_over_head(base, fresh, task.auto_model, source, NullReporter())
     if task.record.trains_head and not knows:
@@ -120,6 +124,10 @@ def _base(task: Task, source: Source, folder: Path, processor: Any) -> Any:
             where="model",
         )
     return base
+
+
+def _base(task: Task, source: Source, folder: Path, processor: Any) -> Any:
+    return load_base_alone(task, source, processor)
 
 
 _MODELS: dict[str, Callable[[Task, Source, Path, Any], Any]] = {

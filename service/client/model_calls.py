@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,9 @@ import httpx
 from service.client.archive import unpack
 from service.client.errors import ApiError, api_error
 from service.client.sender import BUSY, PAGE, PAUSES, Sender
-from service.client.types import ArtifactJson
+from service.client.types import ArtifactJson, PieceJson
+
+DATA = "data: "  # begins an event of a stream
 
 
 class ModelCalls(Sender):
@@ -27,13 +30,34 @@ class ModelCalls(Sender):
             inputs: at most 64; objects with the fields of the job's data set (text, text_pair, tokens, prompt,
                 messages; image in base64), or strings if the task has a single field.
             options: max_new_tokens, temperature and seed of a model that generates text; checkpoint, the step of one
-                whose model answers.
+                whose model answers; with_base, whether each answer has that of the base model as `base`.
         """
         body = {"inputs": [one if isinstance(one, str) else dict(one) for one in inputs]} | options
         # Not repeated after a timeout: equal inputs would take as long again.
-        path = f"/jobs/{job}/predict" if job.startswith("job_") else f"/registry/{job}/predict"
-        response = self._send("POST", path, json=body, repeat=True, retried=BUSY).json()
+        response = self._send("POST", _predict_path(job), json=body, repeat=True, retried=BUSY).json()
         return cast(list[dict[str, Any]], response["data"])
+
+    def predict_stream(self, job: str, given: str | Mapping[str, Any], **options: Any) -> Generator[PieceJson]:
+        """Yield the text that a model writes while it is written; closing the iterator stops the model.
+
+        Args:
+            job, options: as of `predict`; with `with_base` the base model's text comes after the trained model's.
+            given: one input.
+
+        Raises:
+            ApiError: the service refuses, or the text breaks off.
+        """
+        body = {"inputs": [given if isinstance(given, str) else dict(given)]} | options
+        try:
+            with self._http.stream("POST", f"{_predict_path(job)}/stream", json=body) as response:
+                if not response.is_success:
+                    response.read()
+                    raise api_error(response)
+                for line in response.iter_lines():
+                    if line.startswith(DATA):
+                        yield _piece(line.removeprefix(DATA))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def artifacts(self, job: str) -> list[ArtifactJson]:
         return list(self._pages(f"/jobs/{job}/artifacts", {}, PAGE))
@@ -90,6 +114,18 @@ class ModelCalls(Sender):
             with part.open("ab" if response.status_code == 206 else "wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
+
+
+def _predict_path(job: str) -> str:
+    return f"/jobs/{job}/predict" if job.startswith("job_") else f"/registry/{job}/predict"
+
+
+def _piece(text: str) -> PieceJson:
+    """Return an event of a stream; raises ApiError for an error after its beginning."""
+    piece = json.loads(text)
+    if (problem := piece.get("error")) is not None:
+        raise ApiError(problem["message"], code=problem["code"], param=problem["param"])
+    return cast(PieceJson, piece)
 
 
 def sha256_of(path: Path) -> str:

@@ -417,6 +417,16 @@ class ArtifactJson(TypedDict):
     manifest: dict[str, Any]
 
 
+class PieceJson(TypedDict):
+    """Event of a text that a model writes: `prompt_tokens` first, pieces of `text`, `finish` and `tokens` last."""
+
+    of: Literal["trained", "base"]
+    prompt_tokens: NotRequired[int]
+    text: NotRequired[str]
+    finish: NotRequired[Literal["stop", "length"]]
+    tokens: NotRequired[int]
+
+
 class Listing(list[T]):
     """The entries of a list up to a limit.
 

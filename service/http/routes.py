@@ -81,6 +81,8 @@ class Policy:
 
 
 DEFAULT = Policy()
+# Words of texts; images in base64.
+PREDICTS = Policy(body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES))
 POLICIES: Mapping[str, Policy] = {
     # Health checks must be served while all reads wait for a database.
     "/healthz": Policy(public=EVERY_METHOD, limits_reads=False),
@@ -98,12 +100,10 @@ POLICIES: Mapping[str, Policy] = {
     "/v1/files": Policy(takes_file=True),
     "/v1/chat/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(values=50_000, characters=CHAT_BYTES)),
     "/v1/completions": Policy(body_bytes=CHAT_BYTES, json=JsonBounds(characters=CHAT_BYTES)),
-    "/jobs/{job_id}/predict": Policy(
-        body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
-    ),  # words of texts; images in base64
-    "/registry/{reference}/predict": Policy(
-        body_bytes=IMAGES_BYTES, json=JsonBounds(values=20_000, characters=IMAGES_BYTES)
-    ),
+    "/jobs/{job_id}/predict": PREDICTS,
+    "/jobs/{job_id}/predict/stream": PREDICTS,
+    "/registry/{reference}/predict": PREDICTS,
+    "/registry/{reference}/predict/stream": PREDICTS,
     "/jobs/{job_id}/artifacts/{name}": Policy(audits_reads=True),  # exports a trained model
 }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -11,13 +10,13 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from service.http.context import CallerDep
 from service.openai_api import chat_shapes, completions
 from service.openai_api.chat_schemas import ChatCompletionOut, ChatIn, CompletionIn, CompletionOut, PromptIn
 from service.openai_api.completions import Asked
 from service.openai_api.endpoints import PREFIX, refusals
+from service.predict.text_stream import TextSource, stream
 from service.shared.errors import ServiceError
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ async def _answer(
     if not body.stream:
         return await _while_connected(request, asked, partial(whole, asked))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return await _streamed(asked, chunks(asked, with_usage=with_usage))
+    return await stream(TextSource(chunks(asked, with_usage=with_usage), asked.pieces, asked.cancelled))
 
 
 async def _while_connected(request: Request, asked: Asked, wait: Callable[[], T]) -> T:
@@ -82,44 +81,3 @@ async def _while_connected(request: Request, asked: Asked, wait: Callable[[], T]
     if failed:
         raise failed[0]
     return found[0]
-
-
-async def _streamed(asked: Asked, chunks: Generator[bytes]) -> StreamingResponse:
-    """Respond once there is something to send: until then an error has a status of its own."""
-    return TextStream(asked, await run_sync(next, chunks), chunks)
-
-
-class TextStream(StreamingResponse):
-    """Stream of a text that ends the work on it when the response ends, for whatever reason."""
-
-    def __init__(self, asked: Asked, first: bytes, chunks: Generator[bytes]) -> None:
-        super().__init__(self._body(first), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        self._asked, self._chunks = asked, chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._asked.cancelled.set()
-            with anyio.CancelScope(shield=True):
-                await run_sync(self._close)
-
-    async def _body(self, first: bytes) -> AsyncIterator[bytes]:
-        yield first
-        while (chunk := await run_sync(self._next, abandon_on_cancel=True)) is not None:
-            yield chunk
-
-    def _next(self) -> bytes | None:
-        """Return the next chunk, or an error as the last one; None at the end."""
-        try:
-            chunk = next(self._chunks, None)
-        except ServiceError as error:
-            return chat_shapes.error_event(error)
-        if self._asked.cancelled.is_set():
-            self._close()
-        return chunk
-
-    def _close(self) -> None:
-        with suppress(ValueError):  # a thread is still in it, and closes it as soon as it has its chunk
-            self._chunks.close()
-            self._asked.pieces.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from service.openai_api.chat_schemas import (
 )
 from service.openai_api.completions import Asked, Piece
 from service.openai_api.tool_calls import OPENINGS, find_calls
-from service.shared.errors import ServiceError
+from service.predict.text_stream import event
 from service.shared.ids import new_id
 
 DONE = b"data: [DONE]\n\n"
@@ -122,12 +121,6 @@ def prompt_chunks(asked: Asked, *, with_usage: bool) -> Generator[bytes]:
     yield from _end(head, tally, with_usage=with_usage)
 
 
-def error_event(error: ServiceError) -> bytes:
-    """Encode an error after the beginning of a stream, as OpenAI's client reads it."""
-    facts = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
-    return _event({"error": facts})
-
-
 def _gathered(pieces: Iterable[Piece]) -> Tally:
     tally = Tally()
     for piece in pieces:
@@ -172,16 +165,12 @@ def _delta(index: int, delta: dict[str, Any], logprobs: Any = None, finish: str 
 
 def _end(head: dict[str, Any], tally: Tally, *, with_usage: bool) -> Iterator[bytes]:
     if with_usage:
-        yield _event(head | {"choices": [], "usage": tally.usage.model_dump()})
+        yield event(head | {"choices": [], "usage": tally.usage.model_dump()})
     yield DONE
 
 
 def _chunk(head: dict[str, Any], choice: dict[str, Any]) -> bytes:
-    return _event(head | {"choices": [choice]})
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
+    return event(head | {"choices": [choice]})
 
 
 def _with_bytes(entry: dict[str, Any]) -> dict[str, Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
+from starlette.responses import StreamingResponse
 
 from service.http.context import CallerDep
 from service.http.openapi import errors
 from service.jobs.endpoints import JobId
-from service.predict import service
-from service.predict.schemas import MAX_INPUTS, PredictIn, PredictionsOut
+from service.predict import service, writing
+from service.predict.schemas import MAX_INPUTS, PieceOut, PredictIn, PredictionsOut
+from service.predict.text_stream import stream
 from service.registry.schemas import REFERENCE
 from service.shared.errors import BadRequest
 
@@ -107,3 +110,43 @@ def predict_registered(
              http://127.0.0.1:8642/registry/sentiment/predict
     """
     return service.predict_registered(caller, reference, payload)
+
+
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events of a text, each `data:` with a JSON object; an error after the first is the last one.",
+        "content": {"text/event-stream": {"schema": PieceOut.model_json_schema()}},
+    }
+}
+
+
+@router.post(
+    "/jobs/{job_id}/predict/stream",
+    openapi_extra=_body(),
+    responses=STREAMED | errors(400, 404, 409, 413, 422, 429, 504),
+    response_class=StreamingResponse,
+)
+async def predict_stream(
+    caller: CallerDep, job_id: JobId, payload: Annotated[PredictIn, Depends(read_payload)]
+) -> StreamingResponse:
+    """Sends the text that a model writes while it is written, and then, with `with_base`, the text of its base model.
+    Takes one input, and options as `POST /jobs/{id}/predict`. Closing the connection stops the model.
+
+        curl -N -H "Authorization: Bearer $ADAMSS_API_KEY" --json '{"inputs": ["Once"], "with_base": true}' \\
+             http://127.0.0.1:8642/jobs/job_.../predict/stream
+    """
+    return await stream(await run_sync(writing.begin, caller, job_id, payload))
+
+
+@router.post(
+    "/registry/{reference}/predict/stream",
+    openapi_extra=_body(),
+    responses=STREAMED | errors(400, 404, 409, 413, 422, 429, 504),
+    response_class=StreamingResponse,
+    tags=["registry"],
+)
+async def predict_registered_stream(
+    caller: CallerDep, reference: Reference, payload: Annotated[PredictIn, Depends(read_payload)]
+) -> StreamingResponse:
+    """Sends the text that a registered model writes, as `POST /jobs/{id}/predict/stream` does."""
+    return await stream(await run_sync(writing.begin_registered, caller, reference, payload))

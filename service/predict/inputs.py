@@ -16,7 +16,7 @@ from service.predict.schemas import InputIn, PredictIn
 from service.shared.errors import InvalidRequest
 
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,")
-OPTIONS = frozenset(PredictIn.model_fields) - {"inputs", "checkpoint"}
+OPTIONS = frozenset(PredictIn.model_fields) - {"inputs", "checkpoint", "with_base"}
 Cells = dict[str, Any]
 
 

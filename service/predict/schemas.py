@@ -98,6 +98,26 @@ class PredictIn(BaseModel):
     checkpoint: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Step of a checkpoint whose model answers, in the place of the published one; its job need not have ended.
     `GET /jobs/{id}/checkpoints` lists those that are kept."""
+    with_base: bool = False
+    """Let the base model alone answer, too: each answer then has its answer as `base`. A base model without a trained
+    head for the job's classes cannot."""
+
+
+class PieceOut(BaseModel):
+    """One event of a text that a model writes."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    of: Literal["trained", "base"]
+    """The model that writes; all of the trained model's pieces come first."""
+    prompt_tokens: int | None = None
+    """In the first event of a model: tokens of the prompt."""
+    text: str | None = None
+    """The next piece of the text."""
+    finish: Literal["stop", "length"] | None = None
+    """In the last event of a model: `stop` where it ended its text, `length` at the limit of tokens or time."""
+    tokens: int | None = None
+    """Beside `finish`: tokens that it wrote."""
 
 
 class PredictionsOut(BaseModel):
@@ -117,6 +137,6 @@ class PredictionsOut(BaseModel):
     """Step of the checkpoint that was loaded."""
     data: list[dict[str, Any]]
     """For each input an object with the parts that `GET /tasks` lists under `answer` for the job's task, and more that
-    the task knows, such as the scores of all classes."""
+    the task knows, such as the scores of all classes; with `with_base` also `base`, the base model's answer."""
     seconds: float
     """How long it took, loading the model included."""

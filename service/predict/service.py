@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # The merged model needs no base model beside it; the others do.
 PREFERRED: tuple[ArtifactName, ...] = ("merged", "lora", "adapter")
+# Switched off, an adapter leaves its base model in memory.
+BESIDE_BASE: tuple[ArtifactName, ...] = ("lora", "adapter", "merged")
 # The operator must mend these, or another request may succeed.
 _UNAVAILABLE = frozenset({"artifact_damaged", "disk_full", "out_of_memory", "predict_failed"})
 # Only the model's own processor finds these.
@@ -58,9 +60,10 @@ def predict(caller: Caller, job_id: str, payload: PredictIn) -> PredictionsOut:
         InvalidRequest: an input does not fit the job.
         TooManyRequests, TimedOut, Unavailable: the process that predicts is busy, too slow, or ended.
     """
-    asked = find_model(caller, job_id, payload.checkpoint, PREFERRED)
+    asked = find_model(caller, job_id, payload.checkpoint, BESIDE_BASE if payload.with_base else PREFERRED)
     inputs, options = read_inputs(asked.spec, payload), read_options(asked.spec, payload)
-    answer = caller.predictor.ask(asked.order | {"inputs": inputs, "options": options})
+    order = asked.order | {"inputs": inputs, "options": options, "with_base": payload.with_base}
+    answer = caller.predictor.ask(order)
     if problem := answer.get("error"):
         raise _problem(problem)
     return PredictionsOut(
@@ -85,7 +88,13 @@ def predict_registered(caller: Caller, reference: str, payload: PredictIn) -> Pr
 
 
 def write(
-    caller: Caller, asked: ModelToAsk, cells: dict[str, Any], writing: dict[str, Any], cancelled: Event
+    caller: Caller,
+    asked: ModelToAsk,
+    cells: dict[str, Any],
+    writing: dict[str, Any],
+    cancelled: Event,
+    *,
+    with_base: bool = False,
 ) -> Generator[dict[str, Any]]:
     """Yield the pieces of a text that the model writes, as `adamss_core` reports them; `prompt_tokens` first.
 
@@ -93,12 +102,13 @@ def write(
         cells: the input.
         writing: fields of `adamss_core.training.tasks.text_generation_stream.Writing`.
         cancelled: set where nobody wants the rest.
+        with_base: whether the base model writes after it; its pieces have "of": "base".
 
     Raises:
         InvalidRequest: the input is too long, or the chat template refuses it.
         Conflict, TooManyRequests, TimedOut, Unavailable: as `predict`.
     """
-    order = asked.order | {"inputs": [cells], "writing": writing}
+    order = asked.order | {"inputs": [cells], "writing": writing, "with_base": with_base}
     with closing(caller.predictor.follow(order, cancelled)) as lines:
         for line in lines:
             if problem := line.get("error"):

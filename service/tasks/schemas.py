@@ -71,6 +71,8 @@ class TaskOut(Out):
     """Parts of an answer that a table shows, the main one first."""
     predict_options: dict[str, Any]
     """Options of a prediction, with their defaults."""
+    trains_head: bool
+    """Whether a job trains a head: a base model answers `with_base` only where its own head has the job's classes."""
     preview: Literal["tokens", "image"]
     """How `POST /datasets/{id}/preview` shows an example."""
     default_base_model: str
@@ -98,6 +100,7 @@ class TaskOut(Out):
                 for part in record.answer_columns
             ],
             predict_options=dict(record.predict_options),
+            trains_head=record.trains_head,
             preview=record.preview,
             default_base_model=record.default_base_model,
         )

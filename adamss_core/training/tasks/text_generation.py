@@ -258,7 +258,7 @@ class TextGeneration(TextTask):
         # Where the model has no positions to count, as many tokens as the job was trained with are certain to work.
         positions = position_limit(model.config) or max(limit, UNCOUNTED_TOKENS)
         room = positions if model.config.is_encoder_decoder else positions - len(prompt)
-        needed = 1 if writing.max_tokens is None else writing.max_tokens
+        needed = 1 if writing.max_tokens is None or writing.is_clipped else writing.max_tokens
         if len(prompt) >= positions or needed > room:
             raise too_long(len(prompt), writing.max_tokens, positions, "messages" if "messages" in cells else "prompt")
         report({"prompt_tokens": len(prompt)})
@@ -268,7 +268,7 @@ class TextGeneration(TextTask):
             prompt,
             writing,
             endings=endings(model, processor, chat="messages" in self.asked(cells, processor)),
-            max_tokens=writing.max_tokens or min(room, MOST_TOKENS),
+            max_tokens=min(room, writing.max_tokens or MOST_TOKENS),
             report=report,
             stopped=stopped,
         )

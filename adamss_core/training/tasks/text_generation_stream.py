@@ -26,6 +26,7 @@ class Writing:
 
     Attributes:
         max_tokens: of each text; None for as many as fit, up to `MOST_TOKENS` of the task.
+        is_clipped: whether a text gets fewer tokens than `max_tokens` where no more fit, instead of being refused.
         temperature: 0 takes the likeliest token each time.
         top_p: draw from the likeliest tokens that have this share of the probability.
         seed: of the first text; each further one has the next.
@@ -36,6 +37,7 @@ class Writing:
     """
 
     max_tokens: int | None = None
+    is_clipped: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0

@@ -18,16 +18,16 @@ from service.cli.output import CliError
 from service.cli.predict import (
     BATCH,
     answer_columns,
-    asked,
     batches,
-    columns_of,
+    beside_base,
+    flattened,
     from_arguments,
-    from_rows,
-    numbered,
-    places_of,
+    print_streamed,
     spec_of,
+    with_system,
     write_csv,
 )
+from service.cli.predict_rows import asked, columns_of, from_rows, numbered, places_of
 from service.client import ApiError, Client
 from tests.toy_task.record import NAME, RECORDS
 
@@ -188,3 +188,38 @@ def test_answers_go_into_a_file(tmp_path: Path) -> None:
         assert list(csv.DictReader(file)) == [
             {"id": "1", "text": '["x", "é"]', "predicted_label": "good", "predicted_score": "0.9800"}
         ]
+
+
+def test_answers_of_the_base_model_have_columns_of_their_own(tmp_path: Path) -> None:
+    parts = beside_base(answer_columns(spec()))
+    prediction = {"label": "good", "score": 0.9, "base": {"label": "bad", "score": 0.6}}
+    write_csv(tmp_path / "out.csv", [({"text": "a"}, flattened(prediction))], ["text"], parts)
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert (row["predicted_label"], row["predicted_base_label"]) == ("good", "bad")
+    assert [part.title for part in parts][-1].startswith("base ")
+
+
+def test_a_system_message_begins_a_chat() -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    assert with_system(chat, "Be short.")["messages"][0] == {"role": "system", "content": "Be short."}
+    assert len(chat["messages"]) == 1
+    with pytest.raises(CliError, match="--system"):
+        with_system({"text": "a"}, "Be short.")
+
+
+def test_a_stream_is_printed_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    asked_for: list[Any] = []
+
+    def stream(*given: Any, **options: Any) -> Iterator[dict[str, str]]:
+        asked_for.append((given, options))
+        yield {"of": "trained"}
+        for text in ("It is", " blue.\x1b[2J"):
+            yield {"of": "trained", "text": text}
+        yield {"of": "base", "text": "Red"}
+
+    client = cast(Client, SimpleNamespace(predict_stream=stream))
+    print_streamed(client, "job_a", [({}, {"text": "x"})], {"with_base": True})
+    assert asked_for == [(("job_a", {"text": "x"}), {"with_base": True})]
+    assert capsys.readouterr().out == "It is blue.\\x1b[2J\nbase model:\nRed\n"
+    with pytest.raises(CliError, match="one prompt"):
+        print_streamed(client, "job_a", [({}, {})] * 2, {})

@@ -53,6 +53,21 @@ def test_artifacts_agree(service: Service, add_job: AddJob) -> None:
     assert ask(service, add_job("adapter", "lora", "merged"), GOOD)["artifact"] == "merged"
 
 
+def test_base_model_without_a_head_is_refused_and_leaves_the_trained_one_usable(
+    service: Service, add_job: AddJob
+) -> None:
+    job = add_job("lora", "merged")
+    error = refused(service, job, 409, {"inputs": [GOOD], "with_base": True})
+    assert error["code"] == "no_head"
+    assert "no trained head" in error["message"]
+    assert ask(service, job, GOOD)["data"][0]["label"] == "good"
+
+
+def test_only_models_that_write_can_stream(service: Service, add_job: AddJob) -> None:
+    response = service.client.post(f"/jobs/{add_job('merged')}/predict/stream", json={"inputs": [GOOD]})
+    assert (response.status_code, error_of(response.json())["code"]) == (422, "writes_no_text")
+
+
 def test_process_stays_warm_and_leaves_nothing_unpacked(service: Service, add_job: AddJob) -> None:
     job = add_job("merged")
     ask(service, job, GOOD)
