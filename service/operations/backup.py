@@ -3,18 +3,17 @@
 The order keeps the copy consistent without stopping a process: first checkpoints and their jobs' reports that the
 database may lack, then the database, then the files named in this copy of the database. So a restored job resumes from
 a checkpoint not newer than its records, and no record names a missing file. Files are staged as hard links, which
-survive the deletion of their job.
+survive the deletion of their job. Files of a store are in the backup too, which restores with another store or none.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -26,12 +25,17 @@ from sqlalchemy import select
 from adamss_core.fileio.fsync import sync_open_file
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.walk import files_below
+from service.operations.hard_links import link, link_all
+from service.operations.stored_backup import StoredStage
 from service.shared.database.engine import Database
 from service.shared.database.migrate import upgrade
 from service.shared.database.tables import LEASED, Job
+from service.shared.errors import ServiceError, StartRefused
 from service.shared.jobs import states
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
+from service.shared.storage.pairing import open_paired_files
+from service.shared.storage.store_errors import StoredFileGone
 
 FORMAT, VERSION, MANIFEST = "adamss-backup", 1, "backup.json"
 TRIES = 20  # a file may vanish between the copies of database and file; then both are copied again
@@ -51,33 +55,34 @@ class BackupSummary:
 
 
 def backup(settings: Settings, target: Path, *, models: bool = True) -> BackupSummary:
-    """Write the home folder without queue, cache and the service's logs to one tar file.
+    """Write the home folder without queue, cache and the service's logs to one tar file; with files of the store in it.
 
     Args:
         models: whether to include the base models, which may be large.
 
     Raises:
-        BackupError: the target exists, the service does not use SQLite or has no database yet, or its files keep
-            changing.
+        BackupError: the target exists, the service does not use SQLite or has no database yet, its files keep
+            changing, or the store lacks one or does not answer.
     """
     home, target = settings.files, target.resolve()
     _require_free(target)
     if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
         raise BackupError(
             "This service keeps its records in PostgreSQL. Back that up with pg_dump, and the folder "
-            f"{home.root} with your tool for files; docs/deploying.md has the order."
+            f"{home.root} or the store with your tool for files; docs/deploying.md has the order."
         )
     if not home.database.is_file():
         raise BackupError(f"{home.root} has no database. Set ADAMSS_HOME to the service's folder.")
     stage = Home(Path(mkdtemp(prefix=".backup-", dir=home.root)))
     try:
         _stage_jobs(home, stage)
-        _stage_database(home, stage, models)
+        with _stored(settings, stage, models) as stored:
+            _stage_database(home, stage, models, stored)
         for name in (home.api_key, home.webhook_secret, home.home_id):
             if name.is_file():
                 _copy(name, stage.root / name.name)
         if models:
-            shutil.copytree(home.models, stage.models, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(home.models, stage.models, copy_function=link, dirs_exist_ok=True)
         return _pack(stage.root, target)
     finally:
         shutil.rmtree(stage.root, ignore_errors=True)
@@ -122,13 +127,30 @@ def _stage_jobs(home: Home, stage: Home) -> None:
         job, target = home.job(path.name), stage.job(path.name)
         for checkpoint in sorted(job.checkpoints.glob("step-*")):
             with suppress(FileNotFoundError):  # deleted meanwhile; its staged part fails its own manifest
-                shutil.copytree(checkpoint, target.checkpoints / checkpoint.name, copy_function=_link)
+                shutil.copytree(checkpoint, target.checkpoints / checkpoint.name, copy_function=link)
         for growing, copy in ((job.log, target.log), (job.reports, target.reports)):  # after the checkpoints
             if growing.is_file():
                 _copy(growing, copy)
 
 
-def _stage_database(home: Home, stage: Home, models: bool) -> None:
+@contextmanager
+def _stored(settings: Settings, stage: Home, models: bool) -> Iterator[StoredStage | None]:
+    """Open the store, where files lie in one.
+
+    Raises:
+        BackupError: it cannot be used, or a file of it cannot be fetched.
+    """
+    if settings.storage_url is None:
+        yield None
+        return
+    try:
+        with closing(Database(settings.resolved_database_url)) as db:
+            yield StoredStage(open_paired_files(settings, db), settings.files, stage, models=models)
+    except (StartRefused, ServiceError) as error:
+        raise BackupError(str(error)) from error
+
+
+def _stage_database(home: Home, stage: Home, models: bool, stored: StoredStage | None) -> None:
     """Stage a snapshot of the database with the files that it names."""
     missing = ""
     for _ in range(TRIES):
@@ -140,16 +162,17 @@ def _stage_database(home: Home, stage: Home, models: bool) -> None:
             live.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
             names = [*_named_files(home, copy), *(_named_models(home, copy) if models else ())]
-        try:
-            for name in names:
-                if home.resolve(name).is_dir():
-                    shutil.copytree(home.resolve(name), stage.resolve(name), copy_function=_link, dirs_exist_ok=True)
-                else:
-                    _link(home.resolve(name), stage.resolve(name))
-        except FileNotFoundError as error:  # deleted since: the next snapshot does not name it
-            missing = str(error.filename)
-        else:
-            return
+            try:
+                elsewhere = set() if stored is None else stored.take(copy)
+                for name in names:
+                    if name not in elsewhere:
+                        link_all(home.resolve(name), stage.resolve(name))
+            except FileNotFoundError as error:  # deleted since: the next snapshot does not name it
+                missing = str(error.filename)
+            except StoredFileGone as error:
+                missing = str(error)
+            else:
+                return
     raise BackupError(f"The database names {missing}, which does not exist. `adamss doctor` may have details.")
 
 
@@ -224,19 +247,6 @@ def _requeue(settings: Settings) -> None:
                 states.give_back(session, job.id, job.attempt, charge=False)
     finally:
         db.close()
-
-
-def _link(source: str | Path, target: str | Path) -> str:
-    """Hard-link a file, or copy it if the file system has no hard links; linked files are never modified afterwards."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(target).unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(source, target)
-    return str(target)
 
 
 def _copy(source: Path, target: Path) -> None:

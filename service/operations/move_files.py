@@ -25,7 +25,7 @@ from service.shared.errors import StartRefused
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
 from service.shared.storage.host_files import HostFiles
-from service.shared.storage.log_chunks import add_chunk, log_chunks, read_chunks
+from service.shared.storage.log_chunks import add_chunk, is_chunk, log_chunks, read_chunks
 from service.shared.storage.pairing import open_paired_files
 
 
@@ -92,11 +92,11 @@ def move_back(settings: Settings, db: Database) -> MovedFiles:
     files, home, moved = _opened(settings, db), settings.files, MovedFiles()
     with db.read() as session:
         rows = list(session.scalars(select(StoredFile)))
-    plain = [row for row in rows if "@" not in row.name]
+    plain = [row for row in rows if not is_chunk(row.name)]
     for row in plain:
         files.local(home.resolve(row.name), verify=True)
         moved.add(row.size_bytes)
-    for job_id in {row.owner for row in rows if "@" in row.name}:
+    for job_id in {row.owner for row in rows if is_chunk(row.name)}:
         moved.add(_fetch_log(files, home, db, job_id))
     with db.write() as session:
         keys = files.forget(session, StoredFile.name.in_([row.name for row in rows]))

@@ -41,5 +41,10 @@ def read_chunks(store: ObjectStore, chunks: list[StoredFile], start: int, limit:
     return found
 
 
+def is_chunk(name: str) -> bool:
+    """Return whether a stored file is a chunk of a log, by its name."""
+    return "@" in name
+
+
 def _prefix(home: Home, job_id: str) -> str:
     return f"{home.relative(home.job(job_id).log)}@"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
 
+from service.cli.app import app
 from service.operations.backup import BackupError, backup, restore
-from service.shared.database.tables import JobStatus
+from service.operations.move_files import move_to_store
+from service.shared.database.engine import Database
+from service.shared.database.tables import JobStatus, StoredFile
 from service.shared.settings import Settings
+from service.shared.storage.object_store import ObjectStore
 from tests.service.support import MODEL, Service, finish, report_metrics, run_job, running
 
 pytestmark = pytest.mark.slow
@@ -134,3 +141,48 @@ def test_a_restore_is_whole_or_not_at_all(service: Service, tmp_path: Path) -> N
     with pytest.raises(BackupError, match="exists already"):
         restore(fresh, made.path)
     assert [path.name for path in fresh.resolved_home.iterdir()] == ["models"]
+
+
+def test_files_of_a_store_are_in_the_backup(service: Service, tmp_path: Path) -> None:
+    """Restored once without a store, and once into another one."""
+    job_id = service.submit()["id"]
+    run_job(service, job_id)
+    finish(service, job_id, b"an artifact")
+    home = service.settings.files
+    home.job(job_id).path.mkdir()
+    home.job(job_id).log.write_text("--- attempt 1\n")
+    stored = service.settings.model_copy(update={"storage_url": f"file://{tmp_path}/shared"})
+    with closing(Database(stored.resolved_database_url)) as db:
+        move_to_store(stored, db)
+    for path in (*home.datasets.iterdir(), home.artifact(job_id, "lora"), home.job(job_id).log):
+        path.unlink()
+    with pytest.raises(BackupError, match="does not exist"):
+        backup(service.settings, tmp_path / "without.tar", models=False)
+    made = backup(stored, tmp_path / "b.tar", models=False)
+
+    fresh = Settings(home=tmp_path / "fresh")
+    restore(fresh, made.path)
+    assert fresh.files.artifact(job_id, "lora").read_bytes() == b"an artifact"
+    assert fresh.files.job(job_id).log.read_text() == "--- attempt 1\n"
+    assert len(list(fresh.files.datasets.iterdir())) == 2
+    with closing(Database(fresh.resolved_database_url)) as db, db.read() as session:
+        assert session.scalars(select(StoredFile)).all() == []
+
+    environment = {"ADAMSS_HOME": str(tmp_path / "third"), "ADAMSS_STORAGE_URL": f"file://{tmp_path}/other"}
+    result = CliRunner().invoke(app, ["restore", str(made.path)], env=environment)
+    assert "4 files" in result.output, (result.output, result.exception)
+    keys = [one.key for one in ObjectStore(environment["ADAMSS_STORAGE_URL"]).list("")]
+    assert len(keys) == 5, keys  # and the store's id
+
+
+def test_a_backup_says_that_the_store_lacks_a_file(service: Service, tmp_path: Path) -> None:
+    service.submit()
+    stored = service.settings.model_copy(update={"storage_url": f"file://{tmp_path}/shared"})
+    with closing(Database(stored.resolved_database_url)) as db:
+        move_to_store(stored, db)
+    store = ObjectStore(str(stored.storage_url))
+    store.delete([one.key for one in store.list("") if one.key != "home_id"])
+    for path in service.settings.files.datasets.iterdir():
+        path.unlink()
+    with pytest.raises(BackupError, match="lacks"):
+        backup(stored, tmp_path / "b.tar", models=False)
