@@ -14,6 +14,7 @@ from service.shared.database.tables import Job, StoredFile
 from service.shared.datasets import dataset_ids
 from service.shared.storage.home import Home, JobFolder
 from service.shared.storage.host_files import HostFiles
+from worker.fetch_events import announce_fetch
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,23 @@ def fetch_inputs(files: HostFiles, home: Home, db: Database, job: Job, request: 
     kept = _stored(db, home, job.id, folder)
     if not _continues(folder, job.attempt):
         _remove_unknown(folder, kept)
-    files.local_all([*paths, *kept])
+    wanted = [*paths, *kept]
+    _announce(files, db, job, request, [path for path in wanted if not path.exists()])
+    files.local_all(wanted)
+
+
+def _announce(files: HostFiles, db: Database, job: Job, request: RunRequest, missing: list[Path]) -> None:
+    """Announce what is not here and comes from the store; the base model by its name."""
+    sizes = {path: row.size_bytes for path in missing if (row := files.find(path)) is not None}
+    if not sizes:
+        return
+    size = sum(sizes.values())
+    rest = f"{len(sizes)} files, {size / 1e6:,.1f} MB"
+    if Path(request.model) in sizes:
+        message = f"Fetching the base model {request.spec.base_model} and what else this host lacks: {rest}."
+        announce_fetch(db, job, "fetching_model", message, "store", size)
+    else:
+        announce_fetch(db, job, "fetching", f"Fetching what this host lacks: {rest}.", "store", size)
 
 
 def contender_files(folder: JobFolder) -> list[Path]:

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from random import uniform
 from shutil import disk_usage
 from threading import Event
@@ -26,13 +25,13 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import Job, JobStatus
 from service.shared.errors import ServiceError
 from service.shared.jobs import states
-from service.shared.processes.environment import for_hub, for_store, needs_token
+from service.shared.processes.background_call import BackgroundCall
+from service.shared.processes.environment import for_store
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess, python
 from service.shared.settings import Settings
 from service.shared.storage.host_files import HostFiles
 from service.shared.storage.store_errors import StorageUnavailable
-from worker.background_call import BackgroundCall
 from worker.child import TRAINING, TrainingChild, child_environment
 from worker.device_locks import HeldDevices
 from worker.failures import (
@@ -48,6 +47,7 @@ from worker.failures import (
     from_unreadable_spec,
 )
 from worker.heartbeat import HeartbeatMonitor, last_step
+from worker.hub_fetch import must_fetch, start_fetch
 from worker.job_inputs import fetch_inputs
 from worker.job_uploads import JobUploads
 from worker.outcome import Outcome, is_repeated, repeated
@@ -55,8 +55,6 @@ from worker.rank_launch import launch_command
 from worker.request import build_request, needed_bytes
 
 logger = logging.getLogger(__name__)
-
-FETCH = "worker.model_fetch"
 
 FETCH_LOOK_SECONDS = 0.2
 LOOK_SECONDS = 1.0  # between two looks for a cancel or pause
@@ -134,8 +132,8 @@ class Supervisor:
             request = self._prepare()
             if not self._fetch_inputs(request):
                 return
-            fetches = not Path(request.model).is_absolute() and needs_token(os.environ)
-            if fetches and not self._completes(self._start_fetch(request)):
+            fetches = must_fetch(request)
+            if fetches and not self._completes(start_fetch(self._db, self._job, request, self._folder, self._wake.set)):
                 return
             child = self._start(request, offline=fetches)
         except ValidationError as error:
@@ -214,14 +212,6 @@ class Supervisor:
             self._uploads = JobUploads(self._files, self._settings.files, self._db, self._job, begin)
             log.write(f"--- attempt {self._job.attempt} on {self._job.worker}\n")
         return request
-
-    def _start_fetch(self, request: RunRequest) -> TrainingChild:
-        """Start to fetch a model of the hub with its token, which the training process does not get."""
-        command = python(FETCH, str(self._folder.path), request.model, *filter(None, [request.revision]))
-        environment = for_hub(os.environ)
-        return TrainingChild(
-            lambda launch: SpawnedProcess(command, launch), self._folder, {}, environment, self._wake.set
-        )
 
     def _start(self, request: RunRequest, *, offline: bool) -> TrainingChild:
         start_message = {

@@ -52,6 +52,8 @@ from service.sweeps.endpoints import router as sweeps
 from service.tasks.endpoints import router as tasks
 from service.web import page
 
+FETCH_PATIENCE = 8.0  # seconds that a request waits for a file of the store
+
 
 def create_app(settings: Settings | None = None, forkserver: ForkServer | None = None) -> FastAPI:
     """Make the application; its lifespan opens database, threads and files, not this call.
@@ -128,7 +130,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
             the store of files cannot be used.
     """
     db = open_database(settings)
-    host_files = open_paired_files(settings, db)
+    host_files = open_paired_files(settings, db, FETCH_PATIENCE)
     prepare_access(settings, db)
     clear_abandoned(settings.files)
     forkserver = forkserver or ForkServer(["adamss_core.warm"], settings.forkserver_idle_seconds)

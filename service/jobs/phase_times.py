@@ -31,8 +31,9 @@ class PhaseOut(Out):
     """A stretch of a job's time."""
 
     phase: str
-    """waiting (for a worker), starting (its process), loading, tokenising, decomposing, restoring (a checkpoint),
-    calibrating, training, evaluating, publishing, verifying, comparing (with contenders), paused."""
+    """waiting (for a worker), fetching_model and fetching (what its host lacks), starting (its process), loading,
+    tokenising, decomposing, restoring (a checkpoint), calibrating, training, evaluating, publishing, verifying,
+    comparing (with contenders), paused."""
     artifact: str | None
     """The artifact that is published or verified."""
     attempt: int

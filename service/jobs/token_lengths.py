@@ -24,6 +24,7 @@ from service.shared.processes.ask import ask_model_reader
 from service.shared.processes.background import BackgroundQueue
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import READER_LIMITS
+from service.shared.storage.store_errors import FileOnItsWay
 
 MODULE = "adamss_core.training.length_sample"
 SECONDS = 300.0  # a chat template comes with the model and may never end
@@ -103,7 +104,11 @@ def _lengths_of(caller: Caller, spec: JobSpec, dataset: Dataset) -> tuple[Length
     guessed = _guessed(spec, dataset)
     if known is not None or caller.settings.length_sample == 0:
         return guessed, False
-    return guessed, caller.lengths.measure(key, _order(caller, spec, dataset.id))
+    try:
+        order = _order(caller, spec, dataset.id)
+    except FileOnItsWay:  # a dry run does not wait for it
+        return guessed, True
+    return guessed, caller.lengths.measure(key, order)
 
 
 def _key(caller: Caller, spec: JobSpec, dataset_id: str) -> LengthKey:

@@ -20,7 +20,7 @@ from service.shared.processes.forkserver import LEAN, SERVER
 from service.shared.processes.spawned_process import python
 from tests.marks import compat
 from worker.child import TRAINING
-from worker.supervisor import FETCH
+from worker.hub_fetch import FETCH
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("adamss_core", "service", "worker", "migrations", "examples", "benchmarks")

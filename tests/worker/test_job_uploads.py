@@ -134,6 +134,9 @@ def test_contenders_go_on_with_another_host(running: Running) -> None:
     assert (there.comparison / "head" / "entry.json").read_text() == done.read_text()
     assert not (there.comparison / "head" / "starts.json").exists()
     assert not stale.exists()
+    (event,) = [one for one in running.service.events(running.job.id) if one.type == "phase"]
+    assert event.data == {"phase": "fetching", "source": "store", "size_bytes": event.data["size_bytes"]}
+    assert event.message.startswith("Fetching what this host lacks: 2 files")
 
 
 def test_a_log_is_kept_in_few_chunks_and_the_last_one_grows(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from huggingface_hub import constants
 
 from service.shared.database.tables import JobStatus
 from service.shared.processes.environment import for_hub, for_libraries, needs_token
 from service.shared.processes.spawned_process import python
 from service.shared.processes.subprocesses import model_environment
 from tests.worker.support import Service, scaled_settings, wait_for
-from worker.supervisor import FETCH
+from worker.hub_fetch import FETCH, has_weights
 
 COMMIT = "c" * 40
 MODEL = "org/gated"
@@ -81,7 +82,7 @@ def test_token_goes_to_processes_that_fetch_only(monkeypatch: pytest.MonkeyPatch
     assert not needs_token({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"})
 
 
-def test_model_is_fetched_with_the_token_or_refused_in_words(tmp_path: Path) -> None:
+def test_model_is_fetched_with_the_token_or_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Config and weights, no pickle and no subfolder; a second time from the cache, also without the hub."""
     (tmp_path / "job").mkdir()
     command = python(FETCH, str(tmp_path / "job"), MODEL)
@@ -101,6 +102,14 @@ def test_model_is_fetched_with_the_token_or_refused_in_words(tmp_path: Path) -> 
     assert {path.name for path in snapshots.rglob("*") if path.is_file()} == {"config.json", "model.safetensors"}
     assert (tmp_path / "job" / "alive").exists()
     assert fetch(HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=TOKEN).returncode == 0
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    assert has_weights(MODEL, None)
+    index = next(snapshots.iterdir()) / "model.safetensors.index.json"
+    (index.parent / "model.safetensors").rename(index.parent / "model-1.safetensors")
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    assert not has_weights(MODEL, None), "a shard is missing"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
+    assert has_weights(MODEL, None)
 
 
 def test_failed_fetch_fails_the_job_before_it_trains(tmp_path: Path) -> None:
@@ -110,7 +119,9 @@ def test_failed_fetch_fails_the_job_before_it_trains(tmp_path: Path) -> None:
     environment = {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
     with service.worker(**environment, HF_HOME=str(tmp_path / "hf")):
         job = wait_for(service, job_id, JobStatus.FAILED, seconds=60)
+    begun = [event.data for event in service.events(job_id) if event.type == "phase"]
     service.db.close()
     assert job.error is not None
     assert "could not be fetched from the hub" in job.error["message"]
+    assert begun == [{"phase": "fetching_model", "source": "hub"}]
     assert service.metrics(job_id) == []

@@ -63,9 +63,14 @@ def for_libraries(own: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def asks_hub(own: Mapping[str, str]) -> bool:
+    """Tell whether the hub may be asked."""
+    return own.get("HF_HUB_OFFLINE", "0").lower() in ("", "0", "no", "false", "off")
+
+
 def needs_token(own: Mapping[str, str]) -> bool:
     """Tell whether there is a token for the hub, and the hub may be asked."""
-    return bool(own.get(HUB_TOKEN)) and own.get("HF_HUB_OFFLINE", "0").lower() in ("", "0", "no", "false", "off")
+    return bool(own.get(HUB_TOKEN)) and asks_hub(own)
 
 
 def for_hub(own: Mapping[str, str]) -> dict[str, str]:

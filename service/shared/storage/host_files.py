@@ -25,10 +25,11 @@ from service.shared.database.engine import Database
 from service.shared.database.tables import LEASED, Job, StoredFile, now
 from service.shared.datasets import dataset_ids
 from service.shared.settings import Settings
+from service.shared.storage.background_fetches import BackgroundFetches
 from service.shared.storage.content import digest_of, put_in_place
 from service.shared.storage.home import Home
 from service.shared.storage.local_copies import LocalCopies
-from service.shared.storage.store_errors import StorageUnavailable
+from service.shared.storage.store_errors import FileOnItsWay, StorageUnavailable
 
 if TYPE_CHECKING:
     from service.shared.storage.object_store import ObjectStore, StoredContent
@@ -40,13 +41,16 @@ LOCKS = 64
 Fingerprint = tuple[int, int, int, str]
 
 
-def open_host_files(settings: Settings, db: Database) -> HostFiles:
+def open_host_files(settings: Settings, db: Database, patience: float | None = None) -> HostFiles:
     """Open the files of a process.
+
+    Args:
+        patience: see `HostFiles`.
 
     Raises:
         StorageMisconfigured: the URL of the store cannot be used.
     """
-    return HostFiles(settings.files, db, open_store(settings.storage_url), settings.storage_cache_bytes)
+    return HostFiles(settings.files, db, open_store(settings.storage_url), settings.storage_cache_bytes, patience)
 
 
 def open_store(url: str | None) -> ObjectStore | None:
@@ -64,16 +68,25 @@ class HostFiles:
     Args:
         store: None where the home folder is all there is: then nothing here does anything.
         cache_bytes: limit of the copies on this host.
+        patience: seconds that a call waits for a fetch, which goes on after it; None for as long as it takes.
 
     Attributes:
         store: as given.
         copies: on this host.
     """
 
-    def __init__(self, home: Home, db: Database, store: ObjectStore | None, cache_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        db: Database,
+        store: ObjectStore | None,
+        cache_bytes: int | None = None,
+        patience: float | None = None,
+    ) -> None:
         self._home, self._db, self.store = home, db, store
         self.copies = LocalCopies(home, cache_bytes, self._needed)
         self._whole: dict[str, Fingerprint] = {}
+        self._fetches = None if patience is None else BackgroundFetches(patience)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -85,6 +98,7 @@ class HostFiles:
 
         Raises:
             StorageUnavailable, StoredFileGone, StoredFileDamaged: it is not here, and cannot be fetched.
+            FileOnItsWay: it is not here yet.
         """
         if self.store is not None and (row := self.find(path)) is not None:
             self._make_whole(row, verify)
@@ -115,10 +129,20 @@ class HostFiles:
     def _make_whole(self, row: StoredFile, verify: bool) -> None:
         path = self._home.resolve(row.name)
         if not self._is_whole(path, row, verify):
-            with self._locked(row.name):
-                if not self._is_whole(path, row, verify):  # another process may have fetched it meanwhile
-                    self._fetch(path, row)
+            if self._fetches is None:
+                self._bring(path, row, verify)
+            elif not self._fetches.wait(row.name, lambda: self._bring(path, row, verify)):
+                partial = self._partial(row)
+                raise FileOnItsWay(row.owner, partial.stat().st_size if partial.exists() else 0, row.size_bytes)
         self.copies.touch(row.name)
+
+    def _bring(self, path: Path, row: StoredFile, verify: bool) -> None:
+        with self._locked(row.name):
+            if not self._is_whole(path, row, verify):  # another process may have fetched it meanwhile
+                self._fetch(path, row)
+
+    def _partial(self, row: StoredFile) -> Path:
+        return self._home.fetching / _short(row.key)
 
     def _is_whole(self, path: Path, row: StoredFile, verify: bool) -> bool:
         if not path.exists():
@@ -143,13 +167,29 @@ class HostFiles:
 
     def _fetch_once(self, path: Path, row: StoredFile) -> None:
         assert self.store is not None
-        partial = self._home.fetching / _short(row.key)
+        partial = self._partial(row)
         self.store.fetch(_content(row), partial)
         put_in_place(partial, path, is_folder=row.is_folder)
         self._whole[row.name] = _fingerprint(path, row.sha256)
         if not self._home.is_scratch(row.name):
             self.copies.add(row.name, row.owner, row.size_bytes)
         logger.info("fetched %s (%d bytes)", row.name, row.size_bytes)
+
+    def has_whole(self, row: StoredFile) -> bool:
+        """Return whether this host's copy of a stored file is whole, which is read for it."""
+        return self._is_whole(self._home.resolve(row.name), row, verify=True)
+
+    def fetch_to(self, row: StoredFile, target: Path) -> None:
+        """Fetch a stored file to another place than its own.
+
+        Raises:
+            StorageUnavailable, StoredFileGone, StoredFileDamaged: it cannot be fetched.
+        """
+        assert self.store is not None
+        with self._locked(row.name):
+            partial = self._partial(row)
+            self.store.fetch(_content(row), partial)
+            put_in_place(partial, target, is_folder=row.is_folder)
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:

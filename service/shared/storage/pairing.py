@@ -84,15 +84,18 @@ def _give_ids(settings: Settings, db: Database) -> None:
             session.add(HomeId(id=written))
 
 
-def open_paired_files(settings: Settings, db: Database) -> HostFiles:
+def open_paired_files(settings: Settings, db: Database, patience: float | None = None) -> HostFiles:
     """Open the files of a process, and check that the store can be used and belongs to the migrated database.
 
     A store that does not answer is waited for later, by whoever needs a file of it.
 
+    Args:
+        patience: see `HostFiles`.
+
     Raises:
         StartRefused: the store refuses, or belongs to another database. Nothing of it was changed.
     """
-    files = open_host_files(settings, db)
+    files = open_host_files(settings, db, patience)
     if files.store is not None:
         try:
             files.store.try_out()

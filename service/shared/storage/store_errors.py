@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.shared.errors import ServiceError, StartRefused, Unavailable
 
 RETRY_SECONDS = 15
+ON_ITS_WAY_SECONDS = 5
 
 
 class StorageUnavailable(Unavailable):
@@ -28,6 +29,20 @@ class StorageMisconfigured(StorageUnavailable, StartRefused):
 
     def __reduce__(self) -> tuple[type[StorageMisconfigured], tuple[str, str]]:
         return type(self), (self.problem, self.remedy)
+
+
+class FileOnItsWay(Unavailable):
+    """A file of the store is being fetched, which takes longer than a request waits."""
+
+    def __init__(self, owner: str, here: int, size_bytes: int) -> None:
+        kind, _, name = owner.partition("/")
+        what = f"The base model '{name}'" if kind == "models" else f"A file of {owner}"
+        super().__init__(
+            f"{what} is being fetched to the service's host: {here / 1e6:,.0f} of {size_bytes / 1e6:,.0f} MB are here. "
+            f"Try again in {ON_ITS_WAY_SECONDS} s.",
+            code="file_on_its_way",
+            retry_after=ON_ITS_WAY_SECONDS,
+        )
 
 
 class StoredFileGone(ServiceError):

@@ -12,6 +12,8 @@ const STATES = {
 };
 const PHASES = {
   starting: "Starts its process",
+  fetching_model: "Fetches the base model",
+  fetching: "Fetches its files to this host",
   loading: "Loads rows and base model",
   tokenising: "Encodes the rows",
   decomposing: "Decomposes the weights",

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from time import time
 from typing import Any
 
@@ -19,8 +20,9 @@ from service.shared.storage.home import Home
 from service.shared.storage.host_files import HostFiles, open_host_files
 from service.shared.storage.local_copies import IN_USE_SECONDS
 from service.shared.storage.object_store import ObjectStore
-from service.shared.storage.store_errors import StorageUnavailable, StoredFileDamaged, StoredFileGone
+from service.shared.storage.store_errors import FileOnItsWay, StorageUnavailable, StoredFileDamaged, StoredFileGone
 from tests.databases import make_database
+from tests.worker.support import wait_until
 
 DATASET = "ds_1"
 
@@ -71,6 +73,46 @@ def test_a_host_fetches_what_it_lacks(shared: Hosts) -> None:
     assert rows.read_bytes() == b'{"text": "good"}\n'
     assert (images / "one.png").read_bytes() == b"png"
     assert list(home.fetching.glob("[!l]*")) == []  # besides locks
+
+
+class GatedStore(ObjectStore):
+    """A store whose parts come once the gate is open."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.gate, self.reads = Event(), 0
+
+    def read(self, key: str, begin: int, end: int) -> Iterator[bytes]:
+        self.reads += 1
+        assert self.gate.wait(60)
+        yield from super().read(key, begin, end)
+
+
+def test_a_request_is_told_that_a_file_is_on_its_way(shared: Hosts) -> None:
+    home, store = Home(shared.root / "b"), GatedStore(shared.url)
+    files = HostFiles(home, shared.db, store, patience=0.05)
+    for _ in range(3):
+        with pytest.raises(FileOnItsWay, match=r"A file of ds_1 is being fetched .* Try again in 5 s") as refused:
+            files.local(home.dataset_rows(DATASET))
+        assert (refused.value.status, refused.value.code, refused.value.retry_after) == (503, "file_on_its_way", 5)
+    store.gate.set()
+    wait_until(lambda: home.dataset_rows(DATASET).exists())
+    assert files.local(home.dataset_rows(DATASET)).read_bytes() == b'{"text": "good"}\n'
+    assert store.reads == 1
+
+
+def test_a_fetch_that_failed_is_tried_again(shared: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageUnavailable("away")
+
+    home, store = Home(shared.root / "b"), GatedStore(shared.url)
+    files = HostFiles(home, shared.db, store, patience=60.0)
+    with monkeypatch.context() as away:
+        away.setattr(store, "fetch", refuse)
+        with pytest.raises(StorageUnavailable, match="away"):
+            files.local(home.dataset_rows(DATASET))
+    store.gate.set()
+    assert files.local(home.dataset_rows(DATASET)).exists()
 
 
 def test_a_file_that_the_store_does_not_know_is_left_as_it_is(shared: Hosts) -> None:
