@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.calibration_plan import plan_calibration, sketch_width
 from adamss_core.spec.comparison_plan import ContenderEstimate, contender_estimates
+from adamss_core.spec.device_memory import MemoryOfJob
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
-from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes, device_memory, process_memory
+from adamss_core.spec.memory import FLOAT, Device, DeviceKind, MemoryPhases, Sizes
 from adamss_core.spec.modules_in_full import default_heads, saved_parameters, trained_in_full, untied_parameters
 from adamss_core.spec.plan import Plan
 from adamss_core.spec.shapes import (
@@ -101,9 +102,17 @@ class Estimate(BaseModel):
     """Rows that are held out."""
     device: DeviceKind = "cpu"
     """Kind of device that memory and seconds are estimated for: that of the workers, "cpu" or "cuda"."""
+    devices: int = 1
+    """Devices that the job asks for; the memory is that of each."""
     memory_bytes: int
-    """Peak memory: on a GPU the device's, with weights, gradients, optimizer and activations of the largest batch; on
-    a CPU the whole process's, in the largest of its phases."""
+    """Peak memory of each device: on a GPU the device's, with weights, gradients, optimizer and activations of its rows
+    of the largest batch; on a CPU the whole process's, in the largest of its phases."""
+    least_memory_bytes: int | None = None
+    """The same with one row at a time, as far as batches are halved where memory runs out; null in plans of older
+    versions."""
+    enough_devices: int | None = None
+    """Fewest devices, as large as the largest of a live worker, that have `memory_bytes` each; null where no number
+    suffices, and where no memory is known."""
     memory_phases: MemoryPhases | None = None
     """The phases of which `memory_bytes` is the largest; null on a GPU."""
     lengths: LengthSource = "max_length"
@@ -149,6 +158,7 @@ def estimate(
     *,
     lengths: Lengths = UNKNOWN,
     device: Device = GPU,
+    largest: int | None = None,
 ) -> Estimate:
     """Return the numbers of a planned job.
 
@@ -156,6 +166,7 @@ def estimate(
         modules: as `match_targets` returns them.
         labels: outputs of the head.
         lengths: of the training rows; without them every row has the most tokens that it may have.
+        largest: bytes of the largest device that the job may get; None if unknown.
     """
     spec = plan.spec
     shapes = [shape_of(module, spec.adamss) for module in modules]
@@ -173,15 +184,10 @@ def estimate(
         sketches=0 if calibration is None else sum(_sketch(shape, spec.adamss) for shape in shapes),
     )
     copies = untied_parameters([*full, *(module.name for module in modules)], facts)
-    batch = largest_batch(spec, facts, lengths)
-    phases = None if device.kind == "cuda" else process_memory(spec, facts, modules, sizes, batch, device.bf16)
     contenders = contender_estimates(plan, modules, saved)
-
-    def peak(sizes: Sizes) -> int:
-        if device.kind == "cuda":
-            return device_memory(spec, facts, sizes, batch)
-        return process_memory(spec, facts, modules, sizes, batch, device.bf16).peak
-
+    rivals = [Sizes(0, one.adapter_parameters + saved, 0) for one in contenders]
+    memory = MemoryOfJob(spec, facts, modules, [sizes, *rivals], lengths, device)
+    need = memory.on(spec.resources.devices)
     return Estimate(
         trainable_parameters=adapter + saved,
         least_trainable_parameters=sum(shape.least for shape in shapes) + saved,
@@ -196,10 +202,13 @@ def estimate(
         train_rows=train_rows,
         eval_rows=eval_rows,
         device=device.kind,
-        memory_bytes=max(map(peak, [sizes, *(Sizes(0, one.adapter_parameters + saved, 0) for one in contenders)])),
-        memory_phases=phases,
+        devices=spec.resources.devices,
+        memory_bytes=need.bytes,
+        least_memory_bytes=need.least,
+        enough_devices=None if largest is None else memory.fewest(largest),
+        memory_phases=need.phases,
         lengths=lengths.source,
-        batch_tokens=batch.tokens,
+        batch_tokens=largest_batch(spec, facts, lengths).tokens,
         calibration_rows=None if calibration is None else calibration.rows,
         calibration_share=None if calibration is None else calibration.share,
         lora_rank=rank,

@@ -123,9 +123,13 @@ def length_limit(spec: JobSpec, facts: ModelFacts, lengths: Lengths = UNKNOWN) -
     return limit if lengths.limit is None else min(limit, lengths.limit)
 
 
-def largest_batch(spec: JobSpec, facts: ModelFacts, lengths: Lengths = UNKNOWN) -> BatchShape:
-    """Return the batch of the longest rows: rows of like length are put together, and padded to the longest."""
-    record, rows = record_on(spec, facts), spec.training.batch_size
+def largest_batch(spec: JobSpec, facts: ModelFacts, lengths: Lengths = UNKNOWN, rows: int | None = None) -> BatchShape:
+    """Return the batch of the longest rows: rows of like length are put together, and padded to the longest.
+
+    Args:
+        rows: of the batch; None takes the job's.
+    """
+    record, rows = record_on(spec, facts), spec.training.batch_size if rows is None else rows
     limit = length_limit(spec, facts, lengths)
     if not record.has_tokens:
         return BatchShape(rows, limit)

@@ -78,28 +78,39 @@ class Sizes:
     sketches: int = 0
 
 
-def device_memory(spec: JobSpec, facts: ModelFacts, sizes: Sizes, batch: BatchShape) -> int:
+def device_memory(spec: JobSpec, facts: ModelFacts, sizes: Sizes, batch: BatchShape, parts: int = 1) -> int:
     """Estimate the memory of a GPU: frozen weights and bases, what is trained with gradients and two moments, and the
-    activations of a batch."""
+    activations of a batch.
+
+    Args:
+        parts: into which the frozen blocks are divided, each on a device of its own.
+    """
     training, record = spec.training, record_on(spec, facts)
     half = training.precision in ("bf16", "fp16") and training.quantization is None
     activations = int(_activations_by_shape(spec, facts, batch.tokens, half=half) * _share_of_stacks(batch))
-    if half and not training.gradient_checkpointing:
+    if half and not training.gradient_checkpointing and parts == 1:
         activations += HALF * _linear(facts)  # autocast's copies of the frozen weights, which backward reads again
     activations += record.head_activation_bytes(int(batch.tokens * batch.decoded), facts)
     # Calibration comes before gradients and moments; what it gives back, training takes.
     beside = max(4 * sizes.trained, sizes.trained + sizes.sketches)
-    return _weights(spec, facts) + FLOAT * (sizes.basis + beside) + activations
+    return _weights(spec, facts, parts) + FLOAT * (sizes.basis + beside) + activations
 
 
 def process_memory(
-    spec: JobSpec, facts: ModelFacts, modules: Sequence[LinearModule], sizes: Sizes, batch: BatchShape, bf16: bool
+    spec: JobSpec,
+    facts: ModelFacts,
+    modules: Sequence[LinearModule],
+    sizes: Sizes,
+    batch: BatchShape,
+    bf16: bool,
+    parts: int = 1,
 ) -> MemoryPhases:
     """Estimate the memory of the whole process on a CPU in each of its phases.
 
     Args:
         modules: that are adapted.
         bf16: whether precision "auto" takes bf16.
+        parts: into which the frozen blocks are divided, each in a process of its own.
     """
     training = spec.training
     half = _is_half(spec, bf16)
@@ -108,7 +119,7 @@ def process_memory(
     # Files in fp32 are mapped; files of another type are in memory beside what they are converted to.
     converted = 0 if facts.weight_bytes == FLOAT else facts.weight_bytes * facts.parameters
     adapter = FLOAT * (sizes.basis + 4 * sizes.trained)
-    loaded = process + _weights(spec, facts) + adapter
+    loaded = process + _weights(spec, facts, parts) + adapter
     kept = _kept_by_backward(spec, facts, modules, batch, half=half)
     outputs = record_on(spec, facts).output_values(1, facts)
     scores = batch.tokens * outputs * (FLOAT * batch.decoded + 3 * FLOAT * batch.trained)
@@ -194,7 +205,16 @@ def _linear(facts: ModelFacts) -> int:
     return sum(module.in_features * module.out_features for module in facts.linear_modules)
 
 
-def _weights(spec: JobSpec, facts: ModelFacts) -> int:
-    """Return the bytes of the frozen weights during training."""
+def _weights(spec: JobSpec, facts: ModelFacts, parts: int = 1) -> int:
+    """Return the bytes of the frozen weights during training.
+
+    Args:
+        parts: into which the blocks are divided; then one block is whole while it computes, and the next one arrives.
+    """
     saved = int(_linear(facts) * (FLOAT - QUANTISED.get(spec.training.quantization or "", FLOAT)))
-    return FLOAT * facts.parameters - saved
+    whole = FLOAT * facts.parameters - saved
+    if parts == 1:
+        return whole
+    inside = [module for module in facts.linear_modules if BLOCK.match(module.name)]
+    blocks = FLOAT * sum(module.in_features * module.out_features for module in inside)
+    return whole - blocks + blocks // parts + 2 * blocks // _blocks(facts)

@@ -8,6 +8,8 @@ from service.cli.contender_table import contender_line
 from service.cli.output import duration, print_fields, size
 from service.cli.terminal import put, put_json
 
+MEMORY = ("devices", "memory_bytes", "least_memory_bytes", "enough_devices")
+
 
 def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     """Print a plan as fields, or as it is."""
@@ -19,10 +21,9 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     contenders = estimate.pop("comparison", None) or []
     phases = estimate.pop("memory_phases", None) or {}
     counts = estimate.pop("elements", None)
-    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in estimate.items()}
-    if (memory := estimate.get("memory_bytes")) is not None:
-        fields |= {"memory": size(memory)}
-        del fields["memory bytes"]
+    plain = {name: value for name, value in estimate.items() if name not in MEMORY}
+    fields: dict[str, object] = {name.replace("_", " "): _yes_no(value) for name, value in plain.items()}
+    fields |= _memory(estimate)
     if (seconds := estimate.get("seconds")) is not None:
         fields |= {"time": duration(seconds)}
     fields.pop("seconds", None)
@@ -48,6 +49,19 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     print_fields(fields)
     for warning in plan.get("warnings") or []:
         put(f"warning: {warning}")
+
+
+def _memory(estimate: dict[str, Any]) -> dict[str, object]:
+    """Format the memory of each device, and the devices where they are several or too few."""
+    devices, needed = estimate.get("devices", 1), estimate.get("memory_bytes")
+    fields: dict[str, object] = {"devices": devices} if devices > 1 else {}
+    if needed is not None:
+        fields["memory of each device" if devices > 1 else "memory"] = size(needed)
+    if (least := estimate.get("least_memory_bytes")) is not None:
+        fields["memory with one row at a time"] = size(least)
+    if (enough := estimate.get("enough_devices")) is not None:
+        fields["fewest devices that suffice"] = enough
+    return fields
 
 
 def elements_line(counts: dict[str, int]) -> str:

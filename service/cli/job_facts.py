@@ -10,12 +10,24 @@ from service.cli.estimate import elements_line
 from service.cli.output import duration
 
 if TYPE_CHECKING:
-    from service.client.types import JobJson, PhaseJson
+    from service.client.types import JobJson, JobSummaryJson, PhaseJson
+
+
+def devices_fact(found: JobSummaryJson) -> str:
+    """Format the devices that a job runs or ran on, such as `cuda:0, cuda:1 (h100)`, else the number it asks for."""
+    if runs_on := found.get("runs_on"):
+        names, kinds = ", ".join(one["name"] for one in runs_on), {one["kind"] for one in runs_on}
+        plain = kinds == {runs_on[0]["name"].partition(":")[0]}
+        return names if plain else f"{names} ({', '.join(sorted(kinds))})"
+    asked = found.get("devices", 1)
+    return f"{asked} wanted" if asked > 1 else ""
 
 
 def plan_facts(found: JobJson) -> dict[str, object]:
     """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
     fields: dict[str, object] = dict(_without_training(found))
+    if devices := devices_fact(found):
+        fields["devices"] = devices
     if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
         fields["time limit"] = f"{duration(limit)} of training"
     if basis := _basis(found):

@@ -14,7 +14,7 @@ from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
 from service.cli.estimate import show_estimate
-from service.cli.job_facts import phases_line, plan_facts
+from service.cli.job_facts import devices_fact, phases_line, plan_facts
 from service.cli.job_notes import written_on
 from service.cli.output import (
     CliError,
@@ -105,11 +105,11 @@ def list_jobs(
     rows = [
         [
             *(job["id"], job["name"], job["status"], _steps(job), _best(job), when(job["created_at"])),
-            *(*_doubts(job), ", ".join(job.get("tags", []))),
+            *(devices_fact(job), *_doubts(job), ", ".join(job.get("tags", []))),
         ]
         for job in found
     ]
-    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "BASELINE", "WARNINGS", "TAGS"]
+    titles = ["ID", "NAME", "STATUS", "STEP", "BEST", "CREATED", "DEVICES", "BASELINE", "WARNINGS", "TAGS"]
     print_table(titles, rows, "No jobs. Begin with: adamss init")
     print_rest(found)
 

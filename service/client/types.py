@@ -147,6 +147,13 @@ class SpectrumJson(TypedDict):
     measured_at: str | None
 
 
+class JobDeviceJson(TypedDict):
+    """A device that a job has."""
+
+    name: str
+    kind: str
+
+
 class JobSummaryJson(TypedDict):
     """A job as lists show it: `Client.get_job` also returns its spec and plan."""
 
@@ -159,8 +166,9 @@ class JobSummaryJson(TypedDict):
     owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
     priority: NotRequired[int]
     preemptible: NotRequired[bool]
-    devices: NotRequired[int]  # absent from services before 0.3, as is device_kind
+    devices: NotRequired[int]  # absent from services before 0.3, as are device_kind and runs_on
     device_kind: NotRequired[str | None]
+    runs_on: NotRequired[list[JobDeviceJson]]
     task: NotRequired[str | None]  # absent from services before 0.3, as is base_model
     base_model: NotRequired[str | None]
     status: Status

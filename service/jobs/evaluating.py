@@ -16,7 +16,7 @@ from service.datasets import repository as datasets
 from service.datasets.leakage import test_warnings
 from service.http.context import Caller
 from service.jobs import checks, repository
-from service.jobs.device_needs import needs_alone, with_one_device
+from service.jobs.device_needs import needs_alone, one_device_warnings, with_one_device
 from service.jobs.planning import refusal
 from service.jobs.row_survey import survey_rows
 from service.jobs.service import Submitted, create, digest_of, earlier_job, get, lock_model
@@ -117,7 +117,7 @@ def _require_head(caller: Caller, spec: JobSpec, classes: tuple[str, ...]) -> No
 def _resolved(
     caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str
 ) -> dict[str, Any]:
-    block = spec.dataset.model_copy(update={"test": payload.dataset})
+    block, asked = spec.dataset.model_copy(update={"test": payload.dataset}), spec.resources
     own: dict[str, Any] = {
         "init_from": None,
         "webhook": None,
@@ -131,7 +131,7 @@ def _resolved(
         "spec": without_unused(spec.model_dump(mode="json"), version),
         "spec_version": version,
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},
-        "warnings": [*testing_warnings(rows), *test_warnings(caller, spec)],
+        "warnings": [*one_device_warnings(asked), *testing_warnings(rows), *test_warnings(caller, spec)],
         "test_rows": rows.usable - rows.unknown,
         "batches": math.ceil((rows.usable - rows.unknown) / spec.training.batch_size),
     }

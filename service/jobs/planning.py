@@ -31,6 +31,7 @@ from service.datasets.left_out import complete
 from service.http.context import Caller
 from service.jobs import advice, checks
 from service.jobs.case import Case, Found
+from service.jobs.device_rules import check_devices, device_warnings, find_room
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
 from service.jobs.target_check import targets_of
@@ -44,7 +45,6 @@ from service.jobs.workers import (
     expected_seconds,
     find_workers,
     lacking_warnings,
-    memory_warnings,
     version_warnings,
 )
 from service.shared.database.tables import Dataset
@@ -178,7 +178,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     """Count steps, subspaces, memory and time of a job that can work.
 
     Raises:
-        SpecProblem: the schedule cannot be reached.
+        SpecProblem: the schedule cannot be reached, or no worker has the devices or the memory.
     """
     spec, modules = case.spec, targets.modules
     subspaces = total_subspaces(modules, spec.adamss)
@@ -186,9 +186,11 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     lengths, measuring = find_lengths(caller, spec, list(case.training.values()))
     workers = find_workers(caller)
     outputs = case.record.outputs(len(case.training_rows.labels))
-    needs = estimate(
-        steps, facts, modules, outputs, case.train_count, case.eval_count, lengths=lengths, device=device_of(workers)
-    )
+    device = device_of(workers, spec.resources.kind)
+    room = find_room(caller, spec.resources, device.kind, workers)
+    counts = (outputs, case.train_count, case.eval_count)
+    needs = estimate(steps, facts, modules, *counts, lengths=lengths, device=device, largest=room.largest)
+    check_devices(caller, spec, room, needs)
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
@@ -198,7 +200,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     warnings += saved_warnings(spec.adamss, facts)
     warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
-    warnings += [*memory_warnings(needs, workers), *lacking_warnings(spec, workers), *measuring]
+    warnings += [*device_warnings(spec, room, needs), *lacking_warnings(spec, workers), *measuring]
     warnings += limit_warnings(caller.settings, spec, needs)
     ancestor = case.ancestor.spec if case.ancestor is not None else None
     version = max(needed_version(one) for one in (steps.spec, ancestor) if one is not None)

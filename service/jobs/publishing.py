@@ -11,7 +11,7 @@ from adamss_core.spec import EVALUATION_VERSION, needed_version, without_unused
 from adamss_core.spec.job import ArtifactName, StartingPoint
 from service.http.context import Caller
 from service.jobs import repository
-from service.jobs.device_needs import needs_alone, with_one_device
+from service.jobs.device_needs import needs_alone, one_device_warnings, with_one_device
 from service.jobs.service import Submitted, create, digest_of, earlier_job, get, lock_inputs
 from service.projects.service import check_submit
 from service.shared.database.tables import TERMINAL, Job
@@ -97,7 +97,7 @@ def _insert(session: Session, caller: Caller, job: Job, step: int, payload: Publ
             "spec": without_unused(plain, version),
             "spec_version": version,
             "publishes": {"job": job.id, "step": step},
-            "warnings": [],
+            "warnings": one_device_warnings(planned_spec(job).resources),
         },
         spec_version=version,
         priority=spec.priority,

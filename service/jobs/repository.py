@@ -25,6 +25,7 @@ from service.shared.database.tables import (
     JobStatus,
     JobTag,
     Json,
+    KnownDevices,
     MetricRow,
     SubspaceMap,
     Sweep,
@@ -244,6 +245,18 @@ def largest_device(session: Session, within_seconds: float, kind: str | None) ->
     own = select(func.max(HostDevice.memory_bytes)).join(Worker, Worker.id == HostDevice.worker_id)
     of_kind = () if kind is None else (HostDevice.kind == kind,)
     return session.execute(own.where(Worker.seen_at >= since, *of_kind)).scalar_one()
+
+
+def live_devices(session: Session, within_seconds: float) -> list[tuple[str, str, int | None]]:
+    """List worker, kind and bytes of each device of the live workers."""
+    since = database_now(session) - timedelta(seconds=within_seconds)
+    columns = select(HostDevice.worker_id, HostDevice.kind, HostDevice.memory_bytes)
+    found = session.execute(columns.join(Worker, Worker.id == HostDevice.worker_id).where(Worker.seen_at >= since))
+    return [(worker, kind, memory) for worker, kind, memory in found]
+
+
+def known_devices(session: Session) -> Sequence[KnownDevices]:
+    return session.scalars(select(KnownDevices)).all()
 
 
 def newest_live_version(session: Session, within_seconds: float) -> int | None:

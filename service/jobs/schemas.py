@@ -165,6 +165,15 @@ class InspectedOut(Out):
     """Id of the data set of the rows."""
 
 
+class JobDeviceOut(Out):
+    """A device that a job has."""
+
+    name: str
+    """Its name among those of its worker, such as cuda:0 or cpu:1."""
+    kind: str
+    """Its kind, such as h100 or cpu."""
+
+
 class JobSummaryOut(Out):
     """A job as lists show it: without its spec and plan, which `GET /jobs/{id}` has."""
 
@@ -189,9 +198,11 @@ class JobSummaryOut(Out):
     preemptible: bool = True
     """Whether a job of a higher priority may take its devices."""
     devices: int = 1
-    """How many devices it takes at once."""
+    """How many devices it takes at once, all of one worker."""
     device_kind: str | None = None
     """The kind that these devices must be of; null for any."""
+    runs_on: list[JobDeviceOut] = Field(default=[])
+    """Devices that its newest attempt has or had; empty before the first, and of workers of earlier versions."""
     task: str | None
     """Its task."""
     base_model: str | None
@@ -289,6 +300,7 @@ def _summary(listed: ListedJob) -> Json:
         "preemptible": job.preemptible,
         "devices": job.devices,
         "device_kind": job.device_kind,
+        "runs_on": _runs_on(job),
         "task": listed.task,
         "base_model": listed.base_model,
         "status": job.status,
@@ -314,6 +326,12 @@ def _summary(listed: ListedJob) -> Json:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+def _runs_on(job: Job) -> list[Json]:
+    """Return the devices of the newest attempt; a worker of an earlier version does not name them."""
+    known = job.runs_on
+    return known["devices"] if known is not None and known["attempt"] == job.attempt else []
 
 
 def _resolved(job: Job) -> Json:

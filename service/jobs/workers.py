@@ -28,21 +28,15 @@ def find_workers(caller: Caller) -> list[Resources]:
     return [Resources.model_validate(resources) for resources in found]
 
 
-def device_of(workers: Sequence[Resources]) -> Device:
-    """Return the kind of device that a job will train on: a GPU where any worker has one."""
-    kind: DeviceKind = "cuda" if any(worker.kind == "cuda" for worker in workers) else "cpu"
+def device_of(workers: Sequence[Resources], asked: str | None = None) -> Device:
+    """Return the kind of device that a job will train on: a GPU where any worker has one.
+
+    Args:
+        asked: the label of a kind that the job asks for.
+    """
+    has_gpu = any(worker.kind == "cuda" for worker in workers) if asked is None else asked != "cpu"
+    kind: DeviceKind = "cuda" if has_gpu else "cpu"
     return Device(kind, bf16=any(worker.bf16 for worker in workers if worker.kind == kind))
-
-
-def memory_warnings(estimate: Estimate, workers: Sequence[Resources]) -> list[str]:
-    """Warn where the estimate is beyond the memory of every worker of its kind."""
-    memories = [worker.memory_bytes for worker in workers if worker.kind == estimate.device and worker.memory_bytes]
-    if not memories or estimate.memory_bytes <= max(memories):
-        return []
-    return [
-        f"The job needs about {_size(estimate.memory_bytes)} of memory, but the workers have {_size(max(memories))} at "
-        "most. Lower training.batch_size or training.max_length, or set training.gradient_checkpointing."
-    ]
 
 
 def lacking_warnings(spec: JobSpec, workers: Sequence[Resources]) -> list[str]:
@@ -109,11 +103,15 @@ def _times(result: dict[str, Any]) -> tuple[float, float, float, float] | None:
 
 def _alike(job: Job, spec: JobSpec) -> bool:
     """Return whether two jobs agree in what changes the time of a token."""
-    theirs, mine = job.resolved.get("spec", {}).get("training", {}), spec.training
+    planned = job.resolved.get("spec", {})
+    if planned.get("resources", {}).get("devices", 1) != spec.resources.devices:
+        return False
+    theirs, mine = planned.get("training", {}), spec.training
     return all(theirs.get(name) == getattr(mine, name) for name in SAME_SPEED)
 
 
-def _size(size: float) -> str:
+def readable_size(size: float) -> str:
+    """Format a number of bytes, such as `1.5 GB`."""
     unit = 0
     while size >= 1_000 and unit < len(SIZE_UNITS) - 1:
         size, unit = size / 1_000, unit + 1

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, model_validator
@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     """Devices that a worker registers in the place of those that it finds: cpu:2 is two CPU devices, each a half of the
     machine for a process of its own; fake:2x24GB:a10 registers two for tests of the scheduler and trains nothing.
     Default: its GPUs, slices of MIG each for itself, or as many places on the CPU as ADAMSS_WORKER_CONCURRENCY."""
+    missing_devices: Literal["wait", "refuse"] = "wait"
+    """What becomes of a job that asks for more devices, or larger ones, than any worker has ever registered: it waits
+    for such a worker, with a warning, or is refused."""
     device_locks: Path | None = None
     """Folder of the locks by which the workers of a host share its devices; all containers of the host must see the
     same one, and different hosts may. Default: `devices` in the home folder."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Update, delete, select, update
 from sqlalchemy.orm import Session
 
-from service.shared.database.tables import HostDevice
+from service.shared.database.tables import HostDevice, Json, KnownDevices
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ def register(session: Session, worker_id: str, devices: Sequence[DeviceState]) -
     session.execute(delete(HostDevice).where(HostDevice.worker_id == worker_id, HostDevice.name.not_in(names)))
     for place, device in enumerate(devices):
         session.merge(HostDevice(worker_id=worker_id, place=place, **vars(device)))
+    for kind in sorted({device.kind for device in devices}):
+        _remember(session, kind, [device for device in devices if device.kind == kind])
 
 
 def hold(session: Session, keys: Iterable[str], job_id: str) -> None:
@@ -60,6 +62,22 @@ def correct(session: Session, worker_id: str, holders: Mapping[str, str | None])
     rows = session.scalars(select(HostDevice).where(HostDevice.worker_id == worker_id).order_by(HostDevice.place))
     for row in rows:
         row.job_id = holders.get(row.name, row.job_id)
+
+
+def held_by(session: Session, worker_id: str, job_id: str) -> list[Json]:
+    """List name and kind of the devices that a job holds, as its worker names them."""
+    own = (HostDevice.worker_id == worker_id, HostDevice.job_id == job_id)
+    found = session.scalars(select(HostDevice).where(*own).order_by(HostDevice.place))
+    return [{"name": device.name, "kind": device.kind} for device in found]
+
+
+def _remember(session: Session, kind: str, devices: Sequence[DeviceState]) -> None:
+    """Keep the largest number and size of a kind that any worker has had."""
+    known = session.get(KnownDevices, kind) or KnownDevices(kind=kind, devices=0)
+    known.devices = max(known.devices, len(devices))
+    sizes = [known.memory_bytes, *(device.memory_bytes for device in devices)]
+    known.memory_bytes = max((size for size in sizes if size is not None), default=None)
+    session.add(known)
 
 
 def _set(session: Session, statement: Update, job_id: str | None) -> None:

@@ -1,7 +1,7 @@
 // What is known of a job, as pairs of a name and a value.
 import { html } from "./lib.js";
 import { duration, elements, number, when, words } from "./format.js";
-import { best } from "./job_summary.js";
+import { best, devicesOf } from "./job_summary.js";
 import { useList } from "./live.js";
 
 export function Facts({ job, map, before }) {
@@ -62,6 +62,7 @@ function attemptFacts(job) {
     ...(job.owner ? [["owner", job.owner]] : []),
     ...(job.priority ? [["priority", job.priority]] : []),
     ...(job.preemptible === false ? [["preemptible", "no"]] : []),
+    ...(job.devices > 1 || job.runs_on?.length ? [["devices", devicesOf(job)]] : []),
     ["attempt", job.attempt],
     ...(job.status === "queued" && job.spec_version > 1 ? [["waits for", `a worker of spec version ${job.spec_version} or later`]] : []),
     ["created", when(job.created_at)],

@@ -29,6 +29,13 @@ export function metricNamed(tasks, task, name) {
 // A metric's value with its unit.
 export const shownScore = (tasks, job, name, value) => score(metricNamed(tasks, job.task, name), value);
 
+// The devices that a job runs or ran on, with a kind that their names do not tell; else what it asks for.
+export function devicesOf({ devices: asked = 1, device_kind: wanted, runs_on: used }) {
+  if (!used?.length) return `${number(asked)} ${asked === 1 ? "device" : "devices"}${wanted ? ` (${wanted})` : ""}`;
+  const kinds = [...new Set(used.map((device) => device.kind))].filter((kind) => kind !== used[0].name.split(":")[0]);
+  return `${used.map((device) => device.name).join(", ")}${kinds.length ? ` (${kinds.join(", ")})` : ""}`;
+}
+
 // The line under a job's state: how far it is, why it waits, why it failed, or how long it took.
 export function situation(job) {
   const { step, total_steps: total, eta_seconds: eta } = job.progress;

@@ -4,7 +4,7 @@ import { address } from "./address.js";
 import { Ago } from "./ago.js";
 import { number, words } from "./format.js";
 import { ActionMenu } from "./job_actions.js";
-import { best, goodness, metricNamed, resultOf, shownScore, situation, status } from "./job_summary.js";
+import { best, devicesOf, goodness, metricNamed, resultOf, shownScore, situation, status } from "./job_summary.js";
 import { tags } from "./notes.js";
 
 const CHUNK = 40; // rows that are drawn or left out together
@@ -63,7 +63,7 @@ function statusCell(job) {
 }
 
 const modelCell = (job, withTask) => html`${withTask ? html`<div>${words(job.task ?? "")}</div>` : null}
-  <div class=${withTask ? "under" : ""}><a href=${`#/models/${job.base_model}`}>${job.base_model}</a>${job.devices > 1 ? ` on ${job.devices} devices` : ""}${job.device_kind ? ` (${job.device_kind})` : ""}</div>`;
+  <div class=${withTask ? "under" : ""}><a href=${`#/models/${job.base_model}`}>${job.base_model}</a>${job.devices > 1 || job.device_kind ? ` on ${devicesOf(job)}` : ""}</div>`;
 
 const subspacesCell = (job) => (isPruned(job) ? html`${number(job.asa.active)} <span class="under">of ${number(job.asa.total)}, target ${number(job.asa.target)}</span>` : null);
 

@@ -54,7 +54,7 @@ function Memory({ needed, most }) {
 }
 
 // Fields of the estimate that people decide by; the others are folded.
-const FIRST = ["subspaces", "steps", "train_rows", "eval_rows", "trainable_parameters", "memory_bytes"];
+const FIRST = ["subspaces", "steps", "train_rows", "eval_rows", "trainable_parameters", "devices", "memory_bytes"];
 
 // most: memory of the largest worker, as `useWorkerMemory` returns it.
 export function Plan({ plan, most }) {

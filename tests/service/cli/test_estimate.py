@@ -39,6 +39,14 @@ def test_an_unknown_time_is_left_out(capsys: pytest.CaptureFixture[str]) -> None
     assert "time" not in capsys.readouterr().out
 
 
+def test_memory_is_said_of_each_device(capsys: pytest.CaptureFixture[str]) -> None:
+    more = {"devices": 2, "least_memory_bytes": 700_000_000, "enough_devices": 2}
+    show_estimate({**PLAN, "estimate": {**PLAN["estimate"], **more}}, as_json=False)
+    lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    assert {"devices 2", "memory of each device 1.5 GB", "memory with one row at a time 700.0 MB"} <= lines
+    assert "fewest devices that suffice 2" in lines
+
+
 def test_the_cost_of_a_basis_is_shown_where_it_has_one(capsys: pytest.CaptureFixture[str]) -> None:
     phases = {**PLAN["estimate"]["memory_phases"], "calibration": None}
     for rows, share, shown in ((256, 0.028, True), (None, None, False)):

@@ -210,6 +210,25 @@ def test_list_has_baseline_warnings_and_tags_as_its_last_columns(printed: Any) -
     assert line.split("\t")[-3:] == ["0.5714", "no_better_than_baseline", ""]
 
 
+TWO_GPUS = [{"name": "cuda:0", "kind": "h100"}, {"name": "cuda:1", "kind": "h100"}]
+
+
+@pytest.mark.parametrize(
+    ("devices", "runs_on", "shown"),
+    [
+        (1, [], ""),
+        (4, [], "4 wanted"),
+        (2, TWO_GPUS, "cuda:0, cuda:1 (h100)"),
+        (1, [{"name": "cpu:1", "kind": "cpu"}], "cpu:1"),
+    ],
+)
+def test_list_and_show_name_the_devices(printed: Any, devices: int, runs_on: list[Any], shown: str) -> None:
+    (line,) = printed(jobs.list_jobs, None, None, 50, devices=devices, runs_on=runs_on)
+    assert line.split("\t")[6] == shown
+    lines = printed(jobs.show, "job_abc", devices=devices, runs_on=runs_on)
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("devices")] == ([shown] if shown else [])
+
+
 @pytest.mark.parametrize(("total", "said"), [(1, ""), (312, "1 of 312 shown"), (1_000, "1 of 1,000 or more shown")])
 def test_list_says_how_many_there_are(printed: Any, monkeypatch: pytest.MonkeyPatch, total: int, said: str) -> None:
     monkeypatch.setattr(Answers, "total", total)

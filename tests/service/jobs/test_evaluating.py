@@ -53,6 +53,14 @@ def test_an_evaluation_is_a_job_that_the_worker_understands(any_service: Service
     assert service.client.get(f"/jobs/{job}").json()["evaluates"] is None
 
 
+def test_an_evaluation_takes_one_device_and_says_so(service: Service) -> None:
+    job = trained(service, resources={"devices": 2}, training={"max_length": 64})
+    made = evaluate(service, job, other_rows(service)).json()
+    (warning,) = made["resolved"]["warnings"]
+    assert "The training asks for 2 devices. This job trains nothing and takes one" in warning
+    assert made["devices"] == 1
+
+
 def test_the_same_key_makes_one_evaluation(service: Service) -> None:
     job, dataset = trained(service), other_rows(service)
     headers = {"idempotency-key": "once"}

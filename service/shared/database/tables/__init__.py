@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.shared.database.tables.access_tables import ApiKey, AuditEntry, HomeId, Project, Role, SignIn
-from service.shared.database.tables.fleet_tables import DeviceUse, Drain, Duty, HostDevice, Worker
+from service.shared.database.tables.fleet_tables import DeviceUse, Drain, Duty, HostDevice, KnownDevices, Worker
 from service.shared.database.tables.input_tables import (
     AddedModel,
     Dataset,
@@ -64,6 +64,7 @@ __all__ = [
     "JobStatus",
     "JobTag",
     "Json",
+    "KnownDevices",
     "MetricRow",
     "ModelLabel",
     "ModelStatus",

@@ -42,6 +42,15 @@ class HostDevice(Base):
     job_id: Mapped[str | None] = mapped_column(String(40), index=True)  # the job that holds it; null: free
 
 
+class KnownDevices(Base):
+    """The most that any worker has ever registered of a kind of device; kept when workers are forgotten."""
+
+    __tablename__ = "known_devices"
+    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    devices: Mapped[int]  # of one worker
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of the largest; null: not known
+
+
 class Drain(Base):
     """A host whose workers start nothing new."""
 

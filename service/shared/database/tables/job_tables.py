@@ -77,6 +77,7 @@ class Job(Base):
     devices: Mapped[int] = mapped_column(Integer, server_default="1")
     device_kind: Mapped[str | None] = mapped_column(String(40))  # null: any
     device_memory: Mapped[int | None] = mapped_column(BigInteger)  # null: not known
+    runs_on: Mapped[Json | None]  # {attempt, devices: [{name, kind}]} of the newest claim
     # For people; nothing of the training depends on them.
     tags: Mapped[list[Any] | None]  # as in `JobTag`, by which jobs are found
     notes: Mapped[str | None] = mapped_column(Text)

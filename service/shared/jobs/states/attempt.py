@@ -13,7 +13,7 @@ from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs import device_use
-from service.shared.jobs.device_rows import hold
+from service.shared.jobs.device_rows import held_by, hold
 from service.shared.jobs.states.early_stop import record_early_stop
 from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
 from service.shared.jobs.states.waiting import has_room, may_run
@@ -72,7 +72,10 @@ def claim(
     job = session.get_one(Job, job_id, populate_existing=True)
     device_use.begin(session, job, moment)
     hold(session, devices, job_id)
-    add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker})
+    runs_on = held_by(session, worker, job_id)
+    job.runs_on = {"attempt": job.attempt, "devices": runs_on}
+    named = {"devices": [device["name"] for device in runs_on]} if runs_on else {}
+    add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker, **named})
     return job
 
 
