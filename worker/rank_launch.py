@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -62,18 +61,3 @@ def _wait_for_close(handle: int) -> None:
     poll.register(handle, 0)  # POLLHUP is always reported
     poll.poll()
     end_group()
-
-
-def peers_live(ranks: int) -> bool:
-    """Tell whether the launcher still has all its ranks; True where the system does not say."""
-    launcher = os.getppid()
-    with suppress(OSError):
-        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        return sum(map(_lives, children)) >= ranks
-    return True
-
-
-def _lives(pid: str) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False

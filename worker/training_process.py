@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adamss_core.failpoints import failpoint
 from adamss_core.training.errors import IncompleteRun, Stopped
+from adamss_core.training.launcher import peers_live
 from adamss_core.training.request import RunRequest, RunResult
 from service.shared.database.engine import TRAINING_CONNECTIONS, Database, is_disk_full
 from service.shared.processes.parent_death import die_with_parent
@@ -35,7 +36,7 @@ from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
 from worker.parent_pipe import ParentPipe, end_group
 from worker.publish import is_last_attempt, publish
-from worker.rank_launch import end_with_pipe, log_format, own_rank, peers_live
+from worker.rank_launch import end_with_pipe, log_format, own_rank
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
 

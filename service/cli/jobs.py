@@ -176,7 +176,7 @@ def pause(job: JobId, as_json: Json = False) -> None:
         _print_state(client.pause(job), as_json, f" Resume it later: adamss jobs resume {job}")
 
 
-@app.command(epilog=examples("adamss jobs resume JOB", "adamss jobs resume JOB --time-limit 7200"))
+@app.command(epilog=examples("adamss jobs resume JOB --time-limit 7200", "adamss jobs resume JOB --devices 1"))
 def resume(
     job: JobId,
     time_limit: Annotated[
@@ -186,11 +186,12 @@ def resume(
             metavar="SECONDS",
         ),
     ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Another number of devices to train on.")] = None,
     as_json: Json = False,
 ) -> None:
     """Resume a paused job from its checkpoint, or one that its time limit has ended."""
     with connect() as client:
-        _print_state(client.resume(job, time_limit), as_json)
+        _print_state(client.resume(job, time_limit, devices=devices), as_json)
 
 
 @app.command(epilog=examples("adamss jobs delete JOB", "adamss jobs delete JOB OTHER_JOB"))

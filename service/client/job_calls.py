@@ -114,14 +114,17 @@ class JobCalls(Sender):
         """Pause a job: `pausing` until its worker has written a checkpoint and freed the device."""
         return cast(JobJson, self._send("POST", f"/jobs/{job}/pause").json())
 
-    def resume(self, job: str, time_limit_seconds: float | None = None) -> JobJson:
+    def resume(self, job: str, time_limit_seconds: float | None = None, *, devices: int | None = None) -> JobJson:
         """Resume a job from its checkpoint: a paused one, or one that its time limit has ended.
 
         Args:
             time_limit_seconds: a new limit, for all attempts together; a job that its limit has ended needs a larger
                 one.
+            devices: number of devices from now on; None keeps it.
         """
-        body = None if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
+        changes: dict[str, Any] = {} if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
+        changes |= {} if devices is None else {"resources": {"devices": devices}}
+        body = changes or None
         return cast(JobJson, self._send("POST", f"/jobs/{job}/resume", json=body).json())
 
     def delete_job(self, job: str, *, force: bool = False) -> None:

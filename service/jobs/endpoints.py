@@ -171,7 +171,7 @@ def pause_job(caller: CallerDep, job_id: JobId) -> JobOut:
 @router.post("/{job_id}/resume", responses=errors(404, 409, 413, 422))
 def resume_job(caller: CallerDep, job_id: JobId, payload: ResumeIn | None = None) -> JobOut:
     """Resumes a job from its checkpoint, on whichever worker is free: a paused one, or one that its time limit has
-    ended, which needs a larger limit.
+    ended, which needs a larger limit. A checkpoint fits any number of devices: `resources.devices` changes it.
 
         curl -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
              -d '{"time_limit_seconds": 7200}' http://127.0.0.1:8642/jobs/job_.../resume

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from adamss_core.spec.job import TimeLimit
+from adamss_core.spec.resources_spec import MOST_DEVICES
 from service.http.context import Caller
 from service.jobs import repository, schemas
+from service.jobs.other_devices import move, plan_devices
 from service.jobs.schemas import JobOut
 from service.jobs.service import get, lock_inputs, refuse_trial
 from service.jobs.time_limit import SETTING, SPEC_FIELD, effective_limit, planned_limit
@@ -21,6 +23,15 @@ from service.shared.jobs.planned_spec import planned_spec
 from service.shared.settings import Settings
 
 
+class ResumeResources(BaseModel):
+    """What a job runs on from now on."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    devices: int = Field(ge=1, le=MOST_DEVICES, strict=True)
+    """Devices to train on together: the checkpoint fits any number, and the steps stay the same."""
+
+
 class ResumeIn(BaseModel):
     """What changes for the rest of a job."""
 
@@ -29,6 +40,8 @@ class ResumeIn(BaseModel):
     time_limit_seconds: TimeLimit | None = None
     """A new limit in place of the spec's `time_limit_seconds`, for all attempts together. A job that its limit has
     ended needs a larger one."""
+    resources: ResumeResources | None = None
+    """Devices in place of the spec's `resources.devices`."""
 
 
 def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
@@ -37,10 +50,13 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
     Raises:
         Conflict: the job is neither paused nor ended by its time limit, its checkpoints were removed, or it is a trial,
             which its sweep resumes.
-        InvalidRequest: the limit does not exceed what is used up, or a data set was deleted since.
+        InvalidRequest: the limit does not exceed what is used up, a data set was deleted since, or no worker has the
+            devices or the memory.
         TooManyRequests, TooLarge: the project's queue or storage is full.
     """
     limit = None if payload is None else payload.time_limit_seconds
+    devices = None if payload is None or payload.resources is None else payload.resources.devices
+    moved = None if devices is None else plan_devices(caller, job_id, devices)
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
         refuse_trial(session, job, "resumed")
@@ -49,8 +65,10 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
             _require_checkpoint(session, job)
             check_submit(session, caller.settings, caller.project_id)
             lock_inputs(session, caller, planned_spec(job))
-        states.resume(session, job, limit)
+        states.resume(session, job, limit, devices)
         _replan(session, caller.settings, job, limit)
+        if moved is not None:
+            move(session, job, moved, caller.settings.lease_seconds)
         answer = schemas.render(job)
     caller.hints.send(job_id)
     return answer

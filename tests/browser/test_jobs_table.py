@@ -152,6 +152,14 @@ def test_why_a_job_waits_is_said(tab: Tab) -> None:
     show(tab, jobs)
     shown = [text.split("\n")[1] for text in tab.page.locator("tbody .of-status").all_inner_texts()]
     assert shown == ["needs 2 devices of kind a10, priority 5", f"place 3, {queue['reason']}"]
+    models = tab.page.locator("tbody .of-model").all_inner_texts()
+    assert models == ["tiny on 2 devices (a10)", "tiny"]
+
+
+def test_the_devices_that_a_job_runs_on_are_named(tab: Tab) -> None:
+    gpus = [{"name": f"cuda:{place}", "kind": "h100"} for place in range(2)]
+    show(tab, [listed(0, devices=2, runs_on=gpus), listed(1, runs_on=gpus[:1])])
+    assert tab.page.locator("tbody .of-model").all_inner_texts() == ["tiny", "tiny on cuda:0, cuda:1 (h100)"]
 
 
 def test_of_thousands_of_jobs_only_the_rows_near_the_screen_exist(tab: Tab) -> None:

@@ -19,7 +19,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from adamss_core.errors import AdamssError
 from adamss_core.training.errors import Stopped, TrainingError, is_out_of_memory
-from adamss_core.training.ranks.peers import PeerWatch
+from adamss_core.training.launcher import is_launched, peers_live
+from adamss_core.training.ranks.peers import JoinWatch, PeerWatch
 from adamss_core.training.ranks.ranks import Ranks
 
 T = TypeVar("T")
@@ -77,6 +78,11 @@ class JoinedRanks(Ranks):
         on_gpu = gpu is not None and gpu.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        ranks = int(os.environ["LOCAL_WORLD_SIZE"])
+        with JoinWatch((lambda: peers_live(ranks)) if is_launched() else (lambda: True)):
+            self._join(on_gpu=on_gpu)
+
+    def _join(self, *, on_gpu: bool) -> None:
         self._store, self.rank, self.size = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",

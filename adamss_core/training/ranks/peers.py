@@ -65,6 +65,35 @@ class PeerWatch:
             os._exit(PEER_DIED_STATUS)
 
 
+class JoinWatch:
+    """A thread that ends this process where another one dies before all have joined, and can be named to each other.
+
+    The rendezvous would wait for it for minutes, deaf to signals.
+
+    Args:
+        all_live: whether all processes of the run live.
+    """
+
+    def __init__(self, all_live: Callable[[], bool]) -> None:
+        self._all_live = all_live
+        self._joined = Event()
+        self.thread = Thread(target=self._watch, name="join", daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> None:
+        """Watch for the length of the block."""
+
+    def __exit__(self, *_: object) -> None:
+        self._joined.set()
+
+    def _watch(self) -> None:
+        while self._all_live():
+            if self._joined.wait(_POLL_SECONDS):
+                return
+        logger.error("another process of this run has died before all had joined; this one ends too")
+        os._exit(PEER_DIED_STATUS)
+
+
 def _open(pid: int) -> int:
     """Return a descriptor that becomes readable when the process ends.
 

@@ -17,9 +17,16 @@ export function actions(job) {
 
 // The body of an action: a job that its time limit has ended asks for a larger one. Null where the user gives none.
 function bodyOf(job, name) {
-  if (name !== "resume" || job.status !== "failed") return undefined;
+  if (name !== "resume") return undefined;
+  if (job.status !== "failed") return job.devices > 1 ? otherDevices(job) : undefined;
   const given = prompt(`New time limit of ${job.name} in seconds of training, all attempts together:`, job.resolved ? 2 * job.resolved.time_limit_seconds : "");
   return given === null ? null : { time_limit_seconds: Number(given) };
+}
+
+// A checkpoint fits any number of devices, so fewer than before may be free sooner.
+function otherDevices(job) {
+  const given = prompt(`Devices to resume ${job.name} on:`, job.devices);
+  return given === null ? null : { resources: { devices: Number(given) } };
 }
 
 // Asks before irreversible actions.

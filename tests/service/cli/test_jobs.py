@@ -77,8 +77,8 @@ class Answers:
     def retention(self, job: str) -> Any:
         return {"artifacts": "2026-12-01T10:00:00Z", "logs": None}
 
-    def resume(self, job: str, time_limit_seconds: float | None) -> Any:
-        return self.job | {"status": f"queued for {time_limit_seconds} s"}
+    def resume(self, job: str, time_limit_seconds: float | None, *, devices: int | None) -> Any:
+        return self.job | {"status": f"queued for {time_limit_seconds} s on {devices}"}
 
     def list_jobs(self, *_: object, **narrowed: object) -> Any:
         return Listing([self.job], self.total)
@@ -126,8 +126,9 @@ def test_show_says_until_when_files_are_kept(printed: Any) -> None:
 
 
 def test_resume_sends_a_new_limit(printed: Any) -> None:
-    assert printed(jobs.resume, "job_abc", 7200.0)[0].endswith("is queued for 7200.0 s.")
-    assert printed(jobs.resume, "job_abc")[0].endswith("is queued for None s.")
+    assert printed(jobs.resume, "job_abc", 7200.0, None)[0].endswith("is queued for 7200.0 s on None.")
+    assert printed(jobs.resume, "job_abc", None, 2)[0].endswith("is queued for None s on 2.")
+    assert printed(jobs.resume, "job_abc")[0].endswith("is queued for None s on None.")
 
 
 def test_edit_adds_and_takes_away_tags(printed: Any) -> None:

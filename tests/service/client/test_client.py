@@ -94,10 +94,12 @@ def test_a_submit_is_repeated_under_one_key(serve: Any) -> None:
 
 
 def test_resume_sends_a_limit_where_there_is_one(serve: Any) -> None:
-    client, handler = serve(reply(200, JOB), reply(200, JOB))
+    client, handler = serve(reply(200, JOB), reply(200, JOB), reply(200, JOB))
     client.resume("job_1")
     client.resume("job_1", 7200)
-    assert [body for *_, body in handler.asked] == [b"", b'{"time_limit_seconds":7200}']
+    client.resume("job_1", devices=2)
+    bodies = [body for *_, body in handler.asked]
+    assert bodies == [b"", b'{"time_limit_seconds":7200}', b'{"resources":{"devices":2}}']
 
 
 def test_what_changes_something_is_not_repeated(serve: Any) -> None:

@@ -121,13 +121,14 @@ def is_resumable(job: Job) -> bool:
     return job.status == JobStatus.PAUSED or (at_limit and job.evaluates is None and job.inspects is None)
 
 
-def resume(session: Session, job: Job, time_limit_seconds: float | None = None) -> None:
+def resume(session: Session, job: Job, time_limit_seconds: float | None = None, devices: int | None = None) -> None:
     """Queue a paused job again, or one that its time limit has ended; the caller holds its lock and sends the hint.
 
     What the job has published stays until its next end replaces it.
 
     Args:
         time_limit_seconds: the new limit, for the event; None where it stays.
+        devices: their new number, likewise.
 
     Raises:
         Conflict: the job cannot be resumed.
@@ -138,7 +139,8 @@ def resume(session: Session, job: Job, time_limit_seconds: float | None = None) 
     changed = is_resumable(job) and compare_and_set(session, began)
     session.refresh(job)
     _require(job, changed, "resumed")
-    data = {} if time_limit_seconds is None else {"time_limit_seconds": time_limit_seconds}
+    changes = {"time_limit_seconds": time_limit_seconds, "devices": devices}
+    data = {name: value for name, value in changes.items() if value is not None}
     add_event(session, job, "resumed", "The job waits for a worker again.", data)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from adamss_core.training.checkpoints import CheckpointStore
 from adamss_core.training.ranks import peers
-from adamss_core.training.ranks.peers import PEER_DIED_STATUS, PeerWatch
+from adamss_core.training.ranks.peers import PEER_DIED_STATUS, JoinWatch, PeerWatch
 from tests.adamss_core.training.ranks.processes import DEADLINE, ran, started
 from tests.adamss_core.training.support import job, request, texts
 
@@ -43,6 +43,16 @@ def test_a_signal_to_all_stops_all_at_one_step(model: Path, tmp_path: Path) -> N
     store = CheckpointStore(tmp_path / "checkpoints", 1)
     assert store.steps() == [ended["steps"][-1]]
     assert store.problem(ended["steps"][-1]) is None
+
+
+def test_the_time_limit_ends_all_at_one_step(model: Path, tmp_path: Path) -> None:
+    """Rank 0 alone looks at the clock; the best model so far is published."""
+    asked = request(model, tmp_path, texts(203), spec=job(training=TRAINING, time_limit_seconds=2.0))
+    with started(asked, 2) as (processes, path):
+        assert [process.wait(DEADLINE) for process in processes] == [0, 0], path.with_suffix(".log1").read_text()
+    ended = json.loads(path.with_suffix(".ended").read_text())
+    assert ended["error"]["code"] == "time_limit"
+    assert ended["checkpoints"][-1]["step"] == ended["steps"][-1] < TRAINING["max_steps"]
 
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.compat)])
@@ -104,6 +114,28 @@ def test_a_process_that_waits_elsewhere_is_ended_too(status: tuple[list[int], Ev
     assert status[0] == [PEER_DIED_STATUS]
     process.wait()
     watch.close()
+
+
+def test_a_death_before_all_have_joined_ends_the_process_that_waits(status: tuple[list[int], Event]) -> None:
+    """The rendezvous does not notice it."""
+    process = child(600)
+    with JoinWatch(lambda: process.poll() is None):
+        assert status[0] == []
+        process.kill()
+        assert status[1].wait(DEADLINE)
+    assert status[0] == [PEER_DIED_STATUS]
+    process.wait()
+
+
+def test_a_death_after_all_have_joined_is_left_to_the_watch_of_peers(status: tuple[list[int], Event]) -> None:
+    alive = Event()
+    alive.set()
+    watch = JoinWatch(alive.is_set)
+    with watch:
+        pass
+    watch.thread.join(DEADLINE)
+    alive.clear()
+    assert status[0] == []
 
 
 @pytest.mark.parametrize("explained", [True, False])
