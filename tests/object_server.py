@@ -45,6 +45,10 @@ class ObjectServer:
             "AWS_REGION": "us-east-1",
         }
 
+    @staticmethod
+    def program() -> Path:
+        return Path(sys.executable).with_name("weed")
+
     def create_bucket(self, name: str) -> None:
         """Create a bucket as soon as the server answers; the S3 interface's own way needs a client library more."""
         deadline = monotonic() + START_SECONDS
@@ -80,7 +84,7 @@ class ObjectServer:
             for option in (f"-{name}.port={self._ports[2 * place]}", f"-{name}.port.grpc={self._ports[2 * place + 1]}")
         ]
         command: list[str | Path] = [
-            Path(sys.executable).with_name("weed"),
+            self.program(),
             "server",
             "-filer",
             "-s3",

@@ -20,6 +20,7 @@ from service.cli import (
     job_notes,
     jobs,
     keys,
+    migrate,
     model_spectrum,
     models,
     predict,
@@ -100,6 +101,7 @@ app.add_typer(projects.app, name="projects")
 app.command()(doctor.doctor)
 app.command()(retention.retention)
 app.command()(doctor.adopt)
+app.command(epilog=migrate.EXAMPLES)(migrate.migrate)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(storage.app, name="storage")

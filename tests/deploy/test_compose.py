@@ -16,8 +16,10 @@ from service.cli.serve import API_STOP_SECONDS, WORKER_EXTRA_SECONDS
 from service.shared.settings import Settings
 from service.shared.storage.home import Home
 from tests.faults.compose import ROOT, SECRETS, compose, environment, fill
+from tests.object_server import ObjectServer
 
-OURS = ("api", "worker-cpu", "worker-gpu")
+OURS = ("api", "worker-cpu", "worker-cpu-2", "worker-gpu")
+STORE_PORT = 8333
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
@@ -49,12 +51,13 @@ def test_a_worker_starts_on_the_cpu_unless_the_gpu_takes_its_place() -> None:
     # docs/deploying.md: both, unless CPU_WORKERS says 0.
     assert started(COMPOSE_PROFILES="gpu") == others | {"worker-cpu": 1, "worker-gpu": 1}
     assert started(COMPOSE_PROFILES="gpu", CPU_WORKERS="0") == others | {"worker-gpu": 1}
+    assert started(COMPOSE_PROFILES="store") == others | {"worker-cpu": 1, "worker-cpu-2": 1, "store": 1}
 
 
 def test_profiles_and_variables_are_those_of_the_docs() -> None:
     text = (ROOT / "docs" / "deploying.md").read_text()
     assert "`COMPOSE_PROFILES=gpu` to `.env`, and `CPU_WORKERS=0`" in text
-    assert {profile for part in services().values() for profile in part.get("profiles", [])} == {"gpu"}
+    assert {profile for part in services().values() for profile in part.get("profiles", [])} == {"gpu", "store"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -74,11 +77,12 @@ def test_commands_exist_and_files_are_shared(name: str) -> None:
     program, command = services()[name]["command"]
     assert program == "adamss"
     assert command in {entry.callback.__name__ for entry in app.registered_commands if entry.callback}
-    assert services()[name]["volumes"] == ["adamss-home:/var/lib/adamss"]
+    volume = "adamss-home-2" if name == "worker-cpu-2" else "adamss-home"  # a host of its own
+    assert services()[name]["volumes"] == [f"{volume}:/var/lib/adamss"]
 
 
 def test_stopping_takes_longer_than_what_is_to_be_done() -> None:
-    for name in ("worker-cpu", "worker-gpu"):
+    for name in ("worker-cpu", "worker-cpu-2", "worker-gpu"):
         needed = Settings().shutdown_grace_seconds + WORKER_EXTRA_SECONDS
         assert seconds(services()[name]["stop_grace_period"]) >= needed
     assert seconds(services()["api"]["stop_grace_period"]) >= API_STOP_SECONDS
@@ -90,6 +94,17 @@ def test_every_part_has_a_health_check_and_waits_for_what_it_needs() -> None:
         assert services()[name]["healthcheck"]["test"][0] == "CMD"
     for name in OURS:
         assert {"postgres", "redis"} <= set(services()[name]["depends_on"])
+
+
+def test_the_store_is_what_its_comment_says(tmp_path: Path) -> None:
+    """The server of the tests takes the same options, asks for the keys of its environment and makes the bucket."""
+    command = services()["store"]["command"]
+    assert f"s3.port={STORE_PORT}" in " ".join(command)
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert f"AWS_ENDPOINT_URL=http://store:{STORE_PORT}" in text
+    known = subprocess.run([ObjectServer.program(), "server", "-h"], capture_output=True, text=True, check=False)
+    for option in command[1:]:
+        assert re.search(rf"^  {re.escape(option.partition('=')[0])}\b", known.stderr, re.MULTILINE), option
 
 
 def test_redis_keeps_what_it_was_given_and_asks_for_a_password() -> None:
@@ -132,7 +147,8 @@ def test_containers_are_confined(name: str) -> None:
     assert part["security_opt"] == ["no-new-privileges:true"]
     assert not {"cap_add", "privileged", "devices", "pid", "network_mode", "ipc"} & set(part)
     assert "/tmp" in {entry.partition(":")[0] for entry in part["tmpfs"]}
-    assert name in OURS or part["user"] == name, "the image of the others starts as root"
+    owner = {"store": "0:0"}.get(name, name)  # of a volume whose mount point its image does not have
+    assert name in OURS or part["user"] == owner, "the image of the others starts as root"
 
 
 @pytest.mark.parametrize("name", OURS)

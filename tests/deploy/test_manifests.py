@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.cli.app import app
 from service.cli.serve import API_STOP_SECONDS, WORKER_EXTRA_SECONDS
 from service.shared.settings import Settings
 from tests.faults.compose import ROOT
@@ -89,6 +90,13 @@ def test_workers_end_after_their_checkpoint_and_pods_are_confined() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_commands_of_pods_exist() -> None:
+    commands = {entry.callback.__name__ for entry in app.registered_commands if entry.callback}
+    for name, pod in pods().items():
+        program, command = pod["containers"][0]["command"]
+        assert (program, command in commands) == ("adamss", True), name
 
 
 def test_slurm_asks_a_worker_to_end_in_time() -> None:

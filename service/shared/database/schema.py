@@ -7,6 +7,7 @@ major, and no older process starts on it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib.util import find_spec
@@ -40,6 +41,32 @@ def migrations_folder() -> Path:
 def known_revisions() -> tuple[str, ...]:
     """Return the revisions that this release knows, the newest first."""
     return tuple(script.revision for script in ScriptDirectory(str(migrations_folder())).walk_revisions())
+
+
+@dataclass(frozen=True)
+class MissingRevision:
+    """A migration that a database lacks.
+
+    Attributes:
+        removes: whether it begins a major: older releases miss what it takes away.
+    """
+
+    revision: str
+    summary: str
+    removes: bool
+
+
+def missing_revisions(found: str | None) -> tuple[MissingRevision, ...]:
+    """Return the migrations that a database with this revision lacks, the oldest first."""
+    if state_of(found) is not SchemaState.OLDER:
+        return ()
+    missing: list[MissingRevision] = []
+    for script in ScriptDirectory(str(migrations_folder())).walk_revisions():
+        if script.revision == found:
+            break
+        removes = found is not None and major_of(script.revision) > major_of(found)
+        missing.append(MissingRevision(script.revision, (script.doc or "").strip().partition("\n")[0], removes))
+    return tuple(reversed(missing))
 
 
 def major_of(revision: str) -> int:

@@ -149,7 +149,7 @@ def mismatch(settings: Settings, db: Database) -> tuple[str, str] | None:
     """
     home = settings.files
     written = read_id(home)
-    if not _exists(settings):  # SQLite would create the file
+    if not database_exists(settings):  # SQLite would create the file
         return None if next(_ids(home), None) is None else _problem(settings, written, None)
     with db.read() as session:
         tables = inspect(session.connection()).get_table_names()
@@ -176,7 +176,7 @@ def _joins(settings: Settings, written: str | None, stored: str | None) -> bool:
     return store is not None and store.read_text(STORE_ID) == stored
 
 
-def _exists(settings: Settings) -> bool:
+def database_exists(settings: Settings) -> bool:
     """Return whether the database exists, as far as that can be told without creating it."""
     url = make_url(settings.resolved_database_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()

@@ -11,11 +11,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Column, column, inspect, select, table, text
+from typer.testing import CliRunner
 
 from migrations import online
+from service.cli.app import app
+from service.shared.database import schema
 from service.shared.database.engine import Database
 from service.shared.database.migrate import config_for, open_for_migration, upgrade
-from service.shared.database.schema import SchemaState, current_revision, known_revisions, major_of, state_of
+from service.shared.database.schema import (
+    SchemaState,
+    current_revision,
+    known_revisions,
+    major_of,
+    missing_revisions,
+    state_of,
+)
 from service.shared.database.tables import Base, MetricRow, now
 from service.shared.errors import StartRefused
 from service.shared.settings import Settings
@@ -93,6 +103,33 @@ def test_a_schema_that_a_later_release_has_reduced_is_refused(any_settings: Sett
     set_revision(any_settings, "9.9999")
     with pytest.raises(StartRefused, match=r"schema 9\.9999.*Install that release"):
         upgrade(any_settings)
+
+
+def test_the_command_lists_what_is_missing_and_runs_it(any_settings: Settings) -> None:
+    def run(*options: str) -> str:
+        url = any_settings.resolved_database_url
+        environment = {"ADAMSS_HOME": str(any_settings.resolved_home), "ADAMSS_DATABASE_URL": url}
+        result = CliRunner().invoke(app, ["migrate", *options], env=environment)
+        return result.output if result.exception is None else str(result.exception)
+
+    newest, *older = known_revisions()
+    listed = run("--dry-run")
+    assert f"{len(older) + 1} migrations are missing, from nothing." in listed
+    assert listed.splitlines()[0] == "0001     expand    Initial tables."
+    upgrade(any_settings, older[0])
+    summary = missing_revisions(older[0])[0].summary
+    assert run() == f"{newest:<8} expand    {summary}\n1 migration was run, from {older[0]}.\n"
+    assert run() == f"The database has the newest schema, {newest}.\n"
+    set_revision(any_settings, "9999")
+    assert "of a later release; this one works on it" in run()
+    set_revision(any_settings, "9.9999")
+    assert "a later release has removed what this one needs" in run()
+
+
+def test_a_migration_that_removes_something_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest, before, *_ = known_revisions()
+    monkeypatch.setattr(schema, "major_of", lambda revision: 2 if revision == newest else 1)
+    assert [one.removes for one in missing_revisions(before)] == [True]
 
 
 def test_revisions_count_up_and_majors_never_go_back() -> None:
