@@ -30,6 +30,7 @@ from service.cli import (
     retention,
     serve,
     storage,
+    sweeps,
     workers,
 )
 from service.cli.output import examples, report
@@ -84,6 +85,8 @@ jobs.app.command(epilog=results.EVALUATION)(results.evaluation)
 jobs.app.command(name="worst", epilog=results.WORST)(results.hardest)
 jobs.app.command(epilog=results.SAMPLES)(results.samples)
 app.add_typer(jobs.app, name="jobs")
+app.command(epilog=sweeps.SWEEP)(sweeps.sweep)
+app.add_typer(sweeps.app, name="sweeps")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)

@@ -68,10 +68,10 @@ def submit(
     with connect() as client:
         if dry_run:
             with ExitStack() as stack:
-                ids = [stack.enter_context(_dataset_while(client, given)) for given in dataset or []]
-                show_estimate(client.dry_run(_trained_on(fields, ids)), as_json)
+                ids = [stack.enter_context(dataset_while(client, given)) for given in dataset or []]
+                show_estimate(client.dry_run(trained_on(fields, ids)), as_json)
             return
-        job = client.submit(_trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset or []]))
+        job = client.submit(trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset or []]))
         if not watch:
             if as_json:
                 put_json(job)
@@ -298,7 +298,7 @@ def uploaded(client: Client, given: str) -> DatasetJson | None:
 
 
 @contextmanager
-def _dataset_while(client: Client, given: str) -> Iterator[str]:
+def dataset_while(client: Client, given: str) -> Iterator[str]:
     """Yield a data set's id; at the end, delete what was uploaded for it."""
     dataset = uploaded(client, given)
     try:
@@ -312,7 +312,7 @@ def id_of(dataset: DatasetJson | None, given: str) -> str:
     return given if dataset is None else dataset["id"]
 
 
-def _trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+def trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
     """Return the spec with the data sets to train on, where any are given."""
     if not ids:
         return fields

@@ -17,9 +17,10 @@ from service.client.dataset_calls import DatasetCalls
 from service.client.model_calls import ModelCalls
 from service.client.registry_calls import RegistryCalls
 from service.client.report_calls import ReportCalls
+from service.client.sweep_calls import SweepCalls
 
 
-class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls):
+class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls, SweepCalls):
     """Client of one service, as one project.
 
     Args:

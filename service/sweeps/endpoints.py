@@ -11,7 +11,7 @@ from service.http.openapi import errors
 from service.http.paging import After, Limit, Page
 from service.jobs.endpoints import Key
 from service.sweeps import service
-from service.sweeps.schemas import SweepIn, SweepOut, SweepPlanOut, SweepSummaryOut
+from service.sweeps.schemas import ImportanceOut, SweepIn, SweepOut, SweepPlanOut, SweepSummaryOut
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -55,6 +55,12 @@ def list_sweeps(caller: CallerDep, after: After = None, limit: Limit = 20) -> Pa
 def get_sweep(caller: CallerDep, sweep_id: SweepId) -> SweepOut:
     """A sweep: its trials with their values, and the best one."""
     return service.show(caller, sweep_id)
+
+
+@router.get("/{sweep_id}/importance", responses=errors(404, 422))
+def sweep_importance(caller: CallerDep, sweep_id: SweepId) -> ImportanceOut:
+    """How much each field of the space mattered for the objective."""
+    return service.show_importance(caller, sweep_id)
 
 
 @router.post("/{sweep_id}/cancel", responses=errors(404, 409, 422))

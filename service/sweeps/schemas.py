@@ -74,7 +74,7 @@ class SweepIn(BaseModel):
     space: (
         Annotated[dict[FieldPath, Dimension], Field(min_length=1, max_length=MOST_FIELDS)]
         | Literal["quick", "thorough"]
-    )
+    ) = "quick"
     """Fields of the spec by their paths, such as training.learning_rate; or a ready space of the task."""
     trials: Annotated[StrictInt, Field(ge=1, le=MOST_TRIALS)] = 12
     """How many different choices are tried."""
@@ -128,6 +128,8 @@ class TrialOut(Out):
     """Why the dry run refuses it."""
     jobs: list[str]
     """Its jobs, one for each seed."""
+    ended_at: datetime | None
+    """When its last job ended."""
 
 
 class SweepSummaryOut(Out):
@@ -162,6 +164,18 @@ class SweepOut(SweepSummaryOut):
     """The sweep as it was sent, with defaults and the whole space."""
     trials: list[TrialOut]
     """Its trials, by number."""
+    device_seconds: float
+    """Device seconds of its trials so far."""
+
+
+class ImportanceOut(Out):
+    """How much each field of a sweep's space mattered."""
+
+    importance: dict[str, float] | None
+    """Share of each field that all trials choose, by Optuna's PED-ANOVA, largest first; null where fewer than four
+    trials have a value, or all the same one. Trials that were stopped early count with the value that they had."""
+    trials: int
+    """Trials that count."""
 
 
 class SweepPlanOut(Out):
@@ -179,5 +193,7 @@ class SweepPlanOut(Out):
     """Whether larger or smaller values are better."""
     seconds: float | None
     """Expected time with `parallel` trials under way and none stopped early; null if unknown."""
+    warnings: list[str]
+    """What works but may surprise."""
     planned: list[TrialOut]
     """The trials with their values."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy.exc import IntegrityError
@@ -15,10 +14,12 @@ from service.shared.database.tables import TERMINAL, Job, JobStatus, Sweep, Swee
 from service.shared.errors import Conflict, InvalidRequest, NotFound
 from service.shared.ids import new_id
 from service.shared.jobs import states
-from service.shared.sweeps.trial_table import TrialRow, best_first, table_of
+from service.shared.sweeps.trial_table import table_of
 from service.sweeps import repository
-from service.sweeps.schemas import RefusalOut, SweepIn, SweepOut, SweepPlanOut, SweepSummaryOut, TrialOut
-from service.sweeps.trial_planning import PlannedSweep, PlannedTrial, plan_sweep
+from service.sweeps.importance import importance
+from service.sweeps.schemas import ImportanceOut, SweepIn, SweepOut, SweepPlanOut, SweepSummaryOut
+from service.sweeps.sweep_views import render, render_planned, summary_of, warnings_of
+from service.sweeps.trial_planning import PlannedSweep, plan_sweep
 
 
 def dry_run(caller: Caller, wanted: SweepIn) -> SweepPlanOut:
@@ -34,7 +35,8 @@ def dry_run(caller: Caller, wanted: SweepIn) -> SweepPlanOut:
         objective=planned.metric.name,
         direction=planned.metric.direction,
         seconds=sum(known) / min(wanted.parallel, len(ran)) if len(known) == len(seconds) else None,
-        planned=[_planned(trial) for trial in planned.trials],
+        warnings=warnings_of(wanted, planned),
+        planned=[render_planned(trial) for trial in planned.trials],
     )
 
 
@@ -50,7 +52,7 @@ def submit(caller: Caller, wanted: SweepIn, key: str | None) -> SweepOut:
     planned = plan_sweep(caller, wanted)
     try:
         with caller.db.write() as session:
-            return _render(session, _insert(session, caller, wanted, planned, key, digest))
+            return render(session, _insert(session, caller, wanted, planned, key, digest))
     except IntegrityError:  # another request with the same key was quicker
         if (earlier := _earlier(caller, key, digest)) is None:
             raise
@@ -61,12 +63,19 @@ def list_sweeps(caller: Caller, after: str | None, limit: int) -> Page[SweepSumm
     with caller.db.read() as session:
         rows, more = split(repository.page(session, caller.project_id, parse_cursor(after), limit + 1), limit)
         end = cursor(rows[-1].created_at, rows[-1].id) if rows else None
-        return Page(data=[_summary(session, sweep) for sweep in rows], has_more=more, next=end)
+        return Page(data=[summary_of(session, sweep) for sweep in rows], has_more=more, next=end)
 
 
 def show(caller: Caller, sweep_id: str) -> SweepOut:
     with caller.db.read() as session:
-        return _render(session, _get(session, caller, sweep_id))
+        return render(session, _get(session, caller, sweep_id))
+
+
+def show_importance(caller: Caller, sweep_id: str) -> ImportanceOut:
+    with caller.db.read() as session:
+        sweep = _get(session, caller, sweep_id)
+        shares, trials = importance(sweep, table_of(session, sweep))
+        return ImportanceOut(importance=shares, trials=trials)
 
 
 def cancel(caller: Caller, sweep_id: str) -> SweepOut:
@@ -91,7 +100,7 @@ def resume(caller: Caller, sweep_id: str) -> SweepOut:
         if sweep.state != SweepStatus.PAUSED:
             raise _conflict(sweep, "resumed")
         sweep.state = SweepStatus.RUNNING
-        return _render(session, sweep)
+        return render(session, sweep)
 
 
 def delete(caller: Caller, sweep_id: str) -> None:
@@ -124,7 +133,7 @@ def _change(
         for job in repository.jobs_of(session, sweep.id):
             if job.status not in untouched:
                 transition(session, job)
-        return _render(session, sweep)
+        return render(session, sweep)
 
 
 def _conflict(sweep: Sweep, verb: str) -> Conflict:
@@ -152,7 +161,7 @@ def _earlier(caller: Caller, key: str | None, digest: str) -> SweepOut | None:
                 code="idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return _render(session, sweep)
+        return render(session, sweep)
 
 
 def _insert(
@@ -176,58 +185,10 @@ def _insert(
     session.flush()
     for trial in planned.trials:
         own = {"number": trial.number, "params": trial.params, "refusal": trial.refusal}
-        session.add(SweepTrial(sweep_id=sweep.id, evaluations={}, **own))
+        session.add(SweepTrial(sweep_id=sweep.id, evaluations={}, planned_evaluations=trial.evaluations, **own))
         for spec_of_job, plan in trial.jobs:
             job = insert_planned(session, caller, spec_of_job, plan, {})
             job.sweep_id, job.trial = sweep.id, trial.number
             states.pause(session, job)  # the driver queues it when it is its turn
     session.flush()
     return sweep
-
-
-def _summary(session: Session, sweep: Sweep) -> SweepSummaryOut:
-    return SweepSummaryOut.model_validate(_render(session, sweep).model_dump())
-
-
-def _render(session: Session, sweep: Sweep) -> SweepOut:
-    rows = table_of(session, sweep)
-    best = best_first(sweep, rows)
-    own = {name: getattr(sweep, name) for name in ("id", "name", "objective", "direction", "request")}
-    return SweepOut(
-        **own,
-        status=sweep.state,
-        counts=dict(Counter(row.state for row in rows)),
-        best=_trial(best[0]) if best else None,
-        trials=[_trial(row) for row in rows],
-        created_at=sweep.created_at,
-        ended_at=sweep.ended_at,
-    )
-
-
-def _trial(row: TrialRow) -> TrialOut:
-    first = row.jobs[0].id if row.jobs else ""
-    return TrialOut(
-        number=row.trial.number,
-        params=row.trial.params,
-        state=row.state,
-        value=row.value,
-        error=row.error,
-        evaluations=row.trial.evaluations.get(first, []),
-        stopped_after=row.trial.stopped_after,
-        refusal=None if row.trial.refusal is None else RefusalOut(**row.trial.refusal),
-        jobs=[job.id for job in row.jobs],
-    )
-
-
-def _planned(trial: PlannedTrial) -> TrialOut:
-    return TrialOut(
-        number=trial.number,
-        params=trial.params,
-        state="refused" if trial.refusal else "waiting",
-        value=None,
-        error=None,
-        evaluations=[],
-        stopped_after=None,
-        refusal=None if trial.refusal is None else RefusalOut(**trial.refusal),
-        jobs=[],
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -11,6 +11,10 @@ from adamss_core.spec import JobSpec, record_of
 from adamss_core.spec.budget import CHOSEN
 from service.shared.errors import InvalidRequest
 from service.sweeps.schemas import Dimension
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 Space = dict[str, Dimension]
 Params = dict[str, Any]
@@ -127,10 +131,28 @@ def _value(path: str, params: Params, plain: Params) -> Any:
     return value
 
 
-def _suggest(trial: Any, path: str, dimension: Dimension) -> Any:
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """Return a dimension as Optuna has it: values by their places, as it takes no lists."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if dimension.values is not None:
-        # By place: Optuna takes no lists.
+        return CategoricalDistribution(list(range(len(dimension.values))))
+    low, high = dimension.min, dimension.max
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=dimension.log)
+    return FloatDistribution(float(low or 0.0), float(high or 0.0), log=dimension.log)
+
+
+def plain_value(dimension: Dimension, value: Any) -> Any:
+    """Return a trial's value as Optuna has it."""
+    return value if dimension.values is None else dimension.values.index(value)
+
+
+def _suggest(trial: Trial, path: str, dimension: Dimension) -> Any:
+    if dimension.values is not None:
         return dimension.values[trial.suggest_categorical(path, list(range(len(dimension.values))))]
-    if isinstance(dimension.min, int) and isinstance(dimension.max, int):
-        return trial.suggest_int(path, dimension.min, dimension.max, log=dimension.log)
-    return float(f"{trial.suggest_float(path, dimension.min, dimension.max, log=dimension.log):.4g}")
+    low, high = dimension.min or 0, dimension.max or 0
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(path, low, high, log=dimension.log)
+    # Four digits are read more easily; rounding must not leave the bounds.
+    return min(max(float(f"{trial.suggest_float(path, low, high, log=dimension.log):.4g}"), low), high)

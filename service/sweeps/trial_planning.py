@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,16 @@ class PlannedTrial:
     params: Params
     refusal: Params | None = None
     jobs: list[tuple[JobSpec, PlanOut]] = field(default_factory=list)
+
+    @property
+    def evaluations(self) -> int | None:
+        """Return how many evaluations each of its jobs makes, as planned."""
+        if not self.jobs:
+            return None
+        _, plan = self.jobs[0]
+        every = plan.spec.training.eval_steps
+        interval = plan.estimate.steps_per_epoch if every == "epoch" else every
+        return math.ceil(plan.estimate.steps / interval)
 
 
 @dataclass(frozen=True)

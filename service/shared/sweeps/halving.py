@@ -24,10 +24,12 @@ class TrialProgress:
     Attributes:
         values: of its evaluations, in order; None where the metric is undefined.
         is_over: whether no more evaluations will come.
+        planned: evaluations of the whole training: at the last one nothing is left to save. None if unknown.
     """
 
     values: Sequence[float | None]
     is_over: bool
+    planned: int | None = None
 
 
 def judge(sweep: Sweep, rows: Sequence[TrialRow]) -> None:
@@ -65,7 +67,8 @@ def stopped_after(
     while rung <= longest:
         for number in range(reach):
             values = trials[number].values
-            if stops[number] is not None or (len(values) < rung and trials[number].is_over):
+            is_at_end = rung >= (trials[number].planned or math.inf)
+            if stops[number] is not None or is_at_end or (len(values) < rung and trials[number].is_over):
                 continue
             if len(values) < rung:
                 reach = number
@@ -82,4 +85,4 @@ def _progress(trial: SweepTrial, jobs: Sequence[Job]) -> TrialProgress:
     """Return the mean over the seeds at each evaluation that all of them have made."""
     series = [trial.evaluations.get(job.id, []) for job in jobs]
     values = [None if None in several else fmean(several) for several in zip(*series, strict=False)]
-    return TrialProgress(values, is_over=all(job.status in TERMINAL for job in jobs))
+    return TrialProgress(values, all(job.status in TERMINAL for job in jobs), trial.planned_evaluations)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.shared.database.tables import Job, JobStatus
+from service.shared.database.tables import Job, JobStatus, SweepTrial
 from tests.service.support import Service, error_of
 
 RATES = {"training.learning_rate": {"min": 1e-3, "max": 2e-2, "log": True}}
@@ -138,3 +138,28 @@ def test_pause_resume_and_cancel_act_on_the_whole(service: Service) -> None:
     assert service.client.post(f"{path}/cancel").status_code == 409
     assert service.client.delete(path).status_code == 204
     assert len(service.client.get("/jobs").json()["data"]) == 4
+
+
+def test_importance_of_fields(service: Service) -> None:
+    """The rate decides about these numbers, the length does not."""
+    space = {**RATES, "training.max_length": {"values": [16, 32]}}
+    made = sweep(service, space=space, trials=8)
+    path = f"/sweeps/{made['id']}/importance"
+    assert service.client.get(path).json() == {"importance": None, "trials": 0}
+    with service.db.write() as session:
+        for trial in made["trials"]:
+            row = session.get_one(SweepTrial, (made["id"], trial["number"]))
+            row.evaluations = {trial["jobs"][0]: [trial["params"]["training.learning_rate"]]}
+            row.stopped_after = 1
+    found = service.client.get(path).json()
+    assert (found["trials"], next(iter(found["importance"]))) == (8, "training.learning_rate")
+    assert sum(found["importance"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_dry_run_warns_where_no_trial_can_stop_early(service: Service) -> None:
+    plans = []
+    for epochs in (1, 3):
+        body = {"spec": service.spec(training={"epochs": epochs}), "space": RATES, "trials": 2}
+        plans.append(service.client.post("/sweeps?dry_run=true", json=body).json()["warnings"])
+    assert [len(warnings) for warnings in plans] == [1, 0]
+    assert "makes 1 evaluations" in plans[0][0]

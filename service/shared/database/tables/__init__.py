@@ -34,7 +34,7 @@ from service.shared.database.tables.progress_tables import (
     SubspaceMap,
 )
 from service.shared.database.tables.registry_tables import ModelLabel, ModelVersion, RegisteredModel
-from service.shared.database.tables.sweep_tables import Sweep, SweepStatus, SweepTrial
+from service.shared.database.tables.sweep_tables import NamedPreset, PinnedBaseline, Sweep, SweepStatus, SweepTrial
 from service.shared.database.tables.table_base import Base, Json, Utc, now
 
 __all__ = [
@@ -69,6 +69,8 @@ __all__ = [
     "ModelLabel",
     "ModelStatus",
     "ModelVersion",
+    "NamedPreset",
+    "PinnedBaseline",
     "Project",
     "RegisteredModel",
     "Role",

@@ -1,4 +1,4 @@
-"""Sweeps and their trials."""
+"""Sweeps and their trials; presets and baselines that runs leave behind."""
 
 from __future__ import annotations
 
@@ -50,4 +50,26 @@ class SweepTrial(Base):
     params: Mapped[Json]  # path of a field -> value
     refusal: Mapped[Json | None]  # {code, message, param} of the dry run; such a trial has no jobs
     evaluations: Mapped[Json]  # job -> values of the objective, in order
+    planned_evaluations: Mapped[int | None]  # of each of its jobs
     stopped_after: Mapped[int | None]  # evaluations after which halving stops it; null while it goes on
+
+
+class NamedPreset(Base):
+    """Fields of a spec under a name of the project's: other specs choose them by it."""
+
+    __tablename__ = "presets"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    task: Mapped[str] = mapped_column(String(40))
+    fields: Mapped[Json]  # path of a field -> value
+    job_id: Mapped[str | None] = mapped_column(String(40))  # the job that they are from, which may be deleted since
+    created_at: Mapped[datetime]
+
+
+class PinnedBaseline(Base):
+    """The job that others of its group are compared with; the empty group stands for the whole project."""
+
+    __tablename__ = "baselines"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    group_name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
