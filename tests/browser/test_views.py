@@ -21,8 +21,6 @@ HIDDEN = """(hidden) => {
 }"""
 CELLS = """() => [...document.querySelectorAll("tbody tr")].map((row) =>
     [...row.children].map((cell) => cell.innerText))"""
-TURNS = """() => [...document.querySelectorAll(".chat li")].map((turn) =>
-    [turn.className, turn.querySelector(".content").textContent])"""
 
 
 def test_job_list_is_searched_filtered_and_sorted(tab: Tab, job: dict[str, Any], chat_job: dict[str, Any]) -> None:
@@ -172,53 +170,6 @@ def test_a_job_shows_the_directions_that_its_adapter_works_in(tab: Tab, up: Up, 
     assert list(map(float, shown)) == list(event["modules"].values())
 
 
-def test_chat_sends_the_whole_conversation(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
-    """Each reply is the API's to all messages so far."""
-    asked: list[Any] = []
-    tab.page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.url.endswith("/predict") else None)
-    tab.open(f"/jobs/{chat_job['id']}")
-    page = tab.page
-    questions = ["What colour is sky?", "What colour is snow?"]
-    messages: list[dict[str, str]] = []
-    with up.client() as client:
-        for number, question in enumerate(questions, start=1):
-            page.fill("#try-text", question)
-            page.keyboard.press("Enter") if number == 1 else page.get_by_role("button", name="Send").click()
-            page.wait_for_selector(f".chat li.assistant:nth-child({2 * number})")
-            messages.append({"role": "user", "content": question})
-            assert asked[-1] == {"inputs": [{"messages": messages}]}
-            (answer,) = client.predict(chat_job["id"], [{"messages": messages}])
-            messages.append({"role": "assistant", "content": answer["text"]})
-    assert page.evaluate(TURNS) == [[turn["role"], turn["content"] or "(empty)"] for turn in messages]
-    assert page.input_value("#try-text") == ""
-    page.get_by_role("button", name="Clear").click()
-    assert page.evaluate(TURNS) == []
-
-
-def test_checkpoint_is_tried_and_published(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
-    """The conversation asks the chosen checkpoint; its button makes a job, whose page opens."""
-    asked: list[Any] = []
-    tab.page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.url.endswith("/predict") else None)
-    tab.open(f"/jobs/{chat_job['id']}")
-    page = tab.page
-    with up.client() as client:
-        step = client.checkpoints(chat_job["id"])[0]["step"]
-    page.locator("#try-model").select_option(str(step))
-    page.fill("#try-text", "What colour is sky?")
-    page.get_by_role("button", name="Send").click()
-    page.wait_for_selector(".chat li.assistant")
-    assert asked[-1]["checkpoint"] == step
-    page.get_by_role("button", name=f"Publish the checkpoint of step {step}").click()
-    page.wait_for_selector(f"h1:has-text('at step {step}')")
-    made = page.locator("main[data-job]").get_attribute("data-job")
-    assert made is not None
-    with up.client() as client:
-        assert client.get_job(made)["resolved"]["publishes"] == {"job": chat_job["id"], "step": step}
-        client.wait(made, timeout=SECONDS)
-        page.goto("about:blank")  # the view of a job that is deleted asks for it once more, and says so in the console
-        client.delete_job(made)
-
-
 def test_chat_job_shows_what_was_written_before_training(tab: Tab, up: Up, chat_job: dict[str, Any]) -> None:
     tab.open(f"/jobs/{chat_job['id']}")
     page = tab.page
@@ -234,42 +185,6 @@ def test_chat_job_shows_what_was_written_before_training(tab: Tab, up: Up, chat_
     assert cells.nth(2).text_content() == told[0]["samples"][0]["expected"]
     written = [cells.nth(column).text_content() for column in (3, 4)]
     assert written == [data["samples"][0]["completion"] for data in (told[0], told[-1])]
-
-
-def test_an_answer_is_shown_as_the_service_says(tab: Tab, up: Up, job: dict[str, Any]) -> None:
-    """Before: the page knew three keys of answers, and headed those of all other tasks with nothing."""
-    with up.client() as client:
-        tasks = client.tasks()
-    parts = [
-        {"name": "found", "title": "Found", "decimals": None, "separator": " + "},
-        {"name": "share", "title": "Share", "decimals": 2, "separator": ", "},
-        {"name": "missing", "title": "Missing", "decimals": None, "separator": ", "},
-    ]
-    listed = {"object": "list", "data": [task | {"answer": parts} for task in tasks], "has_more": False, "next": None}
-    answer = {"data": [{"found": ["a", None], "share": 0.5}], "artifact": "lora", "seconds": 0.25}
-    page = tab.page
-    page.route("**/tasks", lambda route: route.fulfill(json=listed))
-    page.route("**/predict", lambda route: route.fulfill(json=answer))
-    page.goto("about:blank")  # the list, which the sign-in opened, knows the tasks already
-    tab.open(f"/jobs/{job['id']}")
-    page.fill("#try-text", "a good film")
-    page.get_by_role("button", name="Predict").click()
-    shown = page.wait_for_selector("[role=status] p")
-    assert shown is not None
-    assert shown.inner_text() == "a + \u2013, share 0.50, missing \u2013 by the lora, in 0.25 s"
-
-
-def test_failed_chat_request_keeps_the_draft(tab: Tab, chat_job: dict[str, Any]) -> None:
-    tab.open(f"/jobs/{chat_job['id']}")
-    page = tab.page
-    body = json.dumps({"error": {"type": "x", "code": "busy", "message": "Too many wait.", "param": None}})
-    page.route("**/predict", lambda route: route.fulfill(status=429, body=body, content_type="application/json"))
-    page.fill("#try-text", "Hello")
-    page.get_by_role("button", name="Send").click()
-    page.wait_for_selector("form .error:has-text('Too many wait.')")
-    assert page.input_value("#try-text") == "Hello"
-    assert page.evaluate(TURNS) == []
-    tab.complaints.clear()  # the browser names the refused request
 
 
 def test_comparison_shows_metrics_and_spec_differences(

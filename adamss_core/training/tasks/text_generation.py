@@ -220,19 +220,21 @@ class TextGeneration(TextTask):
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[dict[str, Any]]:
-        """Return the answers as `Task` says; a prompt of more than `limit` tokens loses its beginning.
+        """Return the answers as `Task` says; a prompt of more than `limit` tokens loses its beginning, and half of the
+        model's positions at most are kept free of it for the answer.
 
         Raises:
             TrainingError: bad_data, for messages that the model's chat template refuses.
         """
         positions = position_limit(model.config)
-        count = max_new_tokens if positions is None else min(max_new_tokens, positions - 1)
+        room = None if positions is None else positions - min(max_new_tokens, positions // 2)
         written = write(
             model,
             processor,
-            self._prompts(inputs, processor, limit, None if positions is None else positions - count),
+            self._prompts(inputs, processor, limit, room),
             endings=endings(model, processor, chat=any("messages" in self.asked(row, processor) for row in inputs)),
-            max_new_tokens=count,
+            max_new_tokens=max_new_tokens,
+            positions=positions,
             temperature=temperature,
             seed=seed,
         )

@@ -41,11 +41,13 @@ def write(
     temperature: float = 0.0,
     seed: int = 0,
     seconds: float | None = None,
+    positions: int | None = None,
 ) -> list[Written]:
     """Continue each prompt, (tokens,), on its own; take the most likely token each time where the temperature is 0.
 
     Args:
         endings: tokens that end a text.
+        positions: of the model, which prompt and text share but for an encoder-decoder.
         seconds: for all together; an unfinished text is returned as it is by then.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -55,7 +57,9 @@ def write(
             torch.manual_seed(seed)
         for prompt in prompts:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            written.append(_write(model, tokenizer, prompt, max_new_tokens, temperature, endings, left))
+            taken = 1 if model.config.is_encoder_decoder else len(prompt)
+            most = max_new_tokens if positions is None else min(max_new_tokens, positions - taken)
+            written.append(_write(model, tokenizer, prompt, most, temperature, endings, left))
     return written
 
 

@@ -34,6 +34,32 @@ async function call(method, path, { json, form, signal, key } = {}) {
   return parsed(response.status, await response.text());
 }
 
+// Uploads a data set; `created` is false where the same file had been there before.
+export async function uploadDataset(file) {
+  const body = new FormData();
+  body.append("file", file);
+  const response = await fetch("/datasets", { method: "POST", headers: PAGE, body });
+  return { ...parsed(response.status, await response.text()), created: response.status === 201 };
+}
+
+// Calls take(value) for each event of a stream that answers a request; ends with it, or raises.
+export async function follow(path, json, take, signal) {
+  const headers = { ...PAGE, "content-type": "application/json" };
+  const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(json), signal });
+  if (!response.ok) parsed(response.status, await response.text());
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const events = (rest + read.value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const value = JSON.parse(event.replace(/^data: /, ""));
+      if (value.error) throw new ApiError(0, value.error);
+      take(value);
+    }
+  }
+}
+
 // Sends a file as the body itself; report(done, total) is called on the way, which fetch cannot do.
 export function send(path, file, report) {
   return new Promise((resolve, reject) => {

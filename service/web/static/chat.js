@@ -1,75 +1,69 @@
 // A conversation with a trained model: each request carries the whole conversation.
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { post } from "./api.js";
-import { chosen, ModelChoice } from "./checkpoints.js";
-import { partsOf } from "./tasks.js";
+import { requestOf, Texts, useWriting } from "./writing.js";
 
 const WHO = { user: "You", assistant: "Model" };
 
-export function Chat({ job, task }) {
+export function Chat({ job, task, settings, options }) {
   const [messages, setMessages] = useState([]);
   const [draft, setDraft] = useState("");
   const [beside, setBeside] = useState({ system: "", tools: "" });
-  const [step, setStep] = useState(null);
-  const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const [growing, write, stop] = useWriting(job);
   const hasTools = Boolean(job.resolved.spec.dataset.tools); // the job was trained on a column of them
   const log = useRef(null);
   const current = useRef(0); // number of the conversation: a reply to a cleared one is dropped
-  useEffect(() => log.current?.scrollTo(0, log.current.scrollHeight), [messages]);
+  useEffect(() => log.current?.scrollTo(0, log.current.scrollHeight), [messages, growing]);
 
   const send = async (event) => {
     event.preventDefault();
     const conversation = current.current;
     const sent = [...messages, { role: "user", content: draft }];
     setMessages(sent);
-    setBusy(true);
+    setDraft("");
     setProblem(null);
     try {
       const system = beside.system.trim() ? [{ role: "system", content: beside.system }] : [];
       const input = { messages: [...system, ...sent.map(({ role, content }) => ({ role, content }))] };
       if (beside.tools.trim()) input.tools = beside.tools;
-      const { data } = await post(`/jobs/${job.id}/predict`, { inputs: [input], ...chosen(step) });
+      const texts = await write(input, requestOf(task, settings));
       if (conversation !== current.current) return;
-      setMessages([...sent, { role: "assistant", content: partsOf(task, data[0])[0].text, cut: data[0].ended === false ? data[0].tokens : null }]);
-      setDraft("");
+      setMessages([...sent, { role: "assistant", content: texts.trained?.text ?? "", texts }]);
     } catch (error) {
       if (conversation !== current.current) return;
-      setMessages(messages); // the draft stays in the box for another try
+      setMessages(messages); // the draft is in the box again for another try
+      setDraft(draft);
       setProblem(error.message);
     }
-    setBusy(false);
   };
   const clear = () => {
     current.current += 1;
+    stop();
     setMessages([]);
     setProblem(null);
-    setBusy(false);
   };
   const enter = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    event.target.form.requestSubmit();
+    if (!growing) event.target.form.requestSubmit();
   };
-  return html`<section aria-labelledby="try">
-    <h2 id="try">Try it</h2>
-    <form class="card" onSubmit=${send}>
-      <ol class="chat scroll tall" ref=${log} role="log" aria-label="Conversation" tabindex="0">
-        ${messages.map(
-          ({ role, content, cut }, index) => html`<li key=${index} class=${role}><b>${WHO[role]}</b>
-            <span class="content">${content || "(empty)"}</span>${cut ? html` <span class="muted">truncated after ${cut} tokens</span>` : null}</li>`,
-        )}
-      </ol>
-      <${ModelChoice} job=${job} step=${step} set=${setStep} />
-      <details><summary>System message${hasTools ? " and tools" : ""}</summary>
-        <label>System message <textarea id="try-system" value=${beside.system} onInput=${(event) => setBeside({ ...beside, system: event.target.value })}></textarea></label>
-        ${hasTools ? html`<label>Tools, a JSON list of functions <textarea id="try-tools" value=${beside.tools} onInput=${(event) => setBeside({ ...beside, tools: event.target.value })}></textarea></label>` : null}
-      </details>
-      <label>Message <textarea id="try-text" required value=${draft} disabled=${busy} onKeyDown=${enter}
-        onInput=${(event) => setDraft(event.target.value)} placeholder="Enter sends, Shift+Enter inserts a line break"></textarea></label>
-      <p class="row"><button class="primary" disabled=${busy}>${busy ? "Generating…" : "Send"}</button>
-        <button type="button" onClick=${clear} disabled=${!messages.length}>Clear</button></p>
-      ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    </form>
-  </section>`;
+  return html`<form class="card" onSubmit=${send}>
+    <details><summary>System message${hasTools ? " and tools" : ""}</summary>
+      <label>System message <textarea id="try-system" value=${beside.system} onInput=${(event) => setBeside({ ...beside, system: event.target.value })}></textarea></label>
+      ${hasTools ? html`<label>Tools, a JSON list of functions <textarea id="try-tools" value=${beside.tools} onInput=${(event) => setBeside({ ...beside, tools: event.target.value })}></textarea></label>` : null}
+    </details>
+    <ol class="chat scroll tall" ref=${log} role="log" aria-label="Conversation" tabindex="0">
+      ${messages.map(({ role, content, texts }, index) => html`<${Turn} key=${index} role=${role}>${texts ? html`<${Texts} texts=${texts} />` : html`<span class="content">${content}</span>`}<//>`)}
+      ${growing ? html`<${Turn} role="assistant"><${Texts} texts=${{ trained: { text: "" }, ...growing }} ended=${false} /><//>` : null}
+    </ol>
+    <label>Message <textarea id="try-text" required value=${draft} onKeyDown=${enter}
+      onInput=${(event) => setDraft(event.target.value)} placeholder="Enter sends, Shift+Enter inserts a line break"></textarea></label>
+    ${options}
+    <p class="row"><button class="primary" disabled=${growing !== null}>${growing ? "Writing…" : "Send"}</button>
+      ${growing ? html`<button type="button" onClick=${stop}>Stop</button>` : null}
+      <button type="button" onClick=${clear} disabled=${!messages.length}>Clear</button></p>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+  </form>`;
 }
+
+const Turn = ({ role, children }) => html`<li class=${role}><b>${WHO[role]}</b>${children}</li>`;

@@ -44,6 +44,3 @@ export function ModelChoice({ job, step, set }) {
     ${entries.map((entry) => html`<option key=${entry.step} value=${entry.step}>checkpoint of step ${entry.step}</option>`)}
   </select></label>`;
 }
-
-// The part of a request that names the chosen checkpoint.
-export const chosen = (step) => (step === null ? {} : { checkpoint: step });

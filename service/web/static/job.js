@@ -69,7 +69,7 @@ function Ended({ job, rows, events, map, before }) {
   const usable = ["succeeded", "failed"].includes(job.status) && job.result;
   return html`<${Verdict} job=${job} before=${before} />
     <${Artifacts} job=${job} />
-    ${usable ? html`<${TryIt} job=${job} />` : null}
+    ${usable ? html`<${TryIt} job=${job} events=${events} />` : null}
     <${Samples} events=${events} />
     <${FullEvaluation} job=${job} />
     <${HardestExamples} job=${job} />

@@ -1,19 +1,32 @@
-// Form for predictions of the trained model.
+// Form for predictions of the trained model: one input, a conversation, or a file.
 import { html, useState } from "./lib.js";
-import { post, upload } from "./api.js";
+import { post } from "./api.js";
+import { Answer } from "./answer.js";
+import { BatchFile, dataUrl } from "./batch.js";
 import { Chat } from "./chat.js";
-import { chosen, ModelChoice } from "./checkpoints.js";
 import { number } from "./format.js";
-import { inputsOf, partsOf, taskOf, useTasks } from "./tasks.js";
+import { inputsOf, taskOf, useTasks } from "./tasks.js";
+import { Options, requestOf, Texts, useWriting, usualSettings, writes } from "./writing.js";
 
-export function TryIt({ job }) {
+export function TryIt({ job, events }) {
   const spec = job.resolved.spec;
   const task = taskOf(useTasks(), spec);
   const fields = inputsOf(task, spec);
-  if (!fields) return null;
-  return fields[0].kind === "chat"
-    ? html`<${Chat} job=${job} task=${task} />`
-    : html`<${Single} job=${job} task=${task} fields=${fields} beside=${besideOf(task, spec)} />`;
+  return fields ? html`<${Ways} job=${job} task=${task} fields=${fields} events=${events} />` : null;
+}
+
+// The ways to try a model, with the same settings.
+function Ways({ job, task, fields, events }) {
+  const [settings, set] = useState(usualSettings(task));
+  // A new head would only guess without training.
+  const canBase = !task.trains_head || events.some(({ type }) => type === "head_taken_over");
+  const parts = { job, task, fields, settings, beside: besideOf(task, job.resolved.spec) };
+  const options = html`<${Options} job=${job} task=${task} settings=${settings} set=${set} canBase=${canBase} />`;
+  return html`<section aria-labelledby="try">
+    <h2 id="try">Try it</h2>
+    ${fields[0].kind === "chat" ? html`<${Chat} ...${parts} options=${options} />` : html`<${Single} ...${parts} options=${options} />`}
+    <${BatchFile} ...${parts} />
+  </section>`;
 }
 
 // The fields that the job's rows have beside those that an input must have.
@@ -30,60 +43,58 @@ function valueOf({ title, kind }, typed) {
   }
 }
 
-function Single({ job, task, fields, beside }) {
+function Single({ job, task, fields, beside, settings, options }) {
   const [values, setValues] = useState({});
-  const [prediction, setPrediction] = useState(null);
+  const [found, setFound] = useState(null); // what was sent, and the answer to it
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
-  const [step, setStep] = useState(null);
-  const hasImage = fields.some(({ kind }) => kind === "image");
+  const [growing, write, stop] = useWriting(job);
 
   const send = async (event) => {
     event.preventDefault();
     setBusy(true);
+    setProblem(null);
     try {
-      const path = `/jobs/${job.id}/predict`;
       const typed = beside.map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== null);
       const input = { ...Object.fromEntries(fields.map(({ name }) => [name, values[name]])), ...Object.fromEntries(typed) };
-      setPrediction(hasImage ? await upload(path, new FormData(event.target)) : await post(path, { inputs: [input], ...chosen(step) }));
-      setProblem(null);
+      const asked = requestOf(task, settings);
+      const answer = writes(task) ? { texts: await write(input, asked) } : await post(`/jobs/${job.id}/predict`, { inputs: [input], ...asked });
+      setFound({ input, answer });
     } catch (error) {
       setProblem(error.message);
     }
     setBusy(false);
   };
   const set = (name, value) => setValues((old) => ({ ...old, [name]: value }));
-  return html`<section aria-labelledby="try">
-    <h2 id="try">Try it</h2>
-    <form class="card" onSubmit=${send}>
-      ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
-      ${beside.map((field) => html`<${Input} key=${field.name} field=${field} optional value=${values[field.name] ?? ""} set=${set} />`)}
-      ${hasImage ? null : html`<${ModelChoice} job=${job} step=${step} set=${setStep} />`}
-      <button class="primary" disabled=${busy}>${busy ? "Predicting…" : "Predict"}</button>
-      <div role="status">${prediction ? html`<${Prediction} task=${task} prediction=${prediction} />` : null}</div>
-      ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    </form>
-  </section>`;
+  return html`<form class="card" onSubmit=${send}>
+    ${fields.map((field, index) => html`<${Input} key=${field.name} field=${field} first=${index === 0} value=${values[field.name] ?? ""} set=${set} />`)}
+    ${beside.map((field) => html`<${Input} key=${field.name} field=${field} optional value=${values[field.name] ?? ""} set=${set} />`)}
+    ${options}
+    <p class="row"><button class="primary" disabled=${busy}>${busy ? (writes(task) ? "Writing…" : "Predicting…") : writes(task) ? "Write" : "Predict"}</button>
+      ${growing ? html`<button type="button" onClick=${stop}>Stop</button>` : null}</p>
+    <div role="status">${growing ? html`<${Texts} texts=${{ trained: { text: "" }, ...growing }} ended=${false} />` : found ? html`<${Found} task=${task} fields=${fields} found=${found} />` : null}</div>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+  </form>`;
+}
+
+function Found({ task, fields, found: { input, answer } }) {
+  if (answer.texts) return html`<${Texts} texts=${answer.texts} />`;
+  const image = fields.find(({ kind }) => kind === "image");
+  return html`<div class=${image ? "pictured" : ""}>
+    ${image ? html`<img class="sent" src=${input[image.name]} alt="The image that was sent" />` : null}
+    <div class="grow"><${Answer} task=${task} answer=${answer.data[0]} />
+      <p class="muted">By ${answer.artifact ? `the ${answer.artifact}` : `the checkpoint of step ${answer.checkpoint}`}, in ${number(answer.seconds, 2)} s.</p></div>
+  </div>`;
 }
 
 function Input({ field, first, optional, value, set }) {
   const { name, kind, title } = field;
-  if (kind === "image") return html`<label>${title} <input type="file" name="file" accept="image/*" required /></label>`;
+  const [problem, setProblem] = useState(null);
+  if (kind === "image") {
+    const choose = ([file]) => file && dataUrl(file).then((url) => (set(name, url), setProblem(null)), (error) => setProblem(error.message));
+    return html`<label>${title} <input id="try-image" type="file" accept="image/*" required onChange=${(event) => choose(event.target.files)} /></label>
+      ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}`;
+  }
   const form = optional ? (kind === "text" ? " (optional)" : " (optional, JSON)") : "";
   return html`<label>${title}${form} <textarea id=${first ? "try-text" : `try-${name}`} required=${!optional} value=${value} onInput=${(event) => set(name, event.target.value)}></textarea></label>`;
-}
-
-// The main part of an answer, then the others; `scores`, if the task has any, as bars.
-function Prediction({ task, prediction }) {
-  const [first] = prediction.data;
-  const scores = first.scores && !Array.isArray(first.scores) ? Object.entries(first.scores) : null;
-  const [main, ...others] = partsOf(task, first);
-  return html`<p><strong>${main.text || "(nothing)"}</strong>${others.map(({ title, text }) => html`, ${title.toLowerCase()} ${text}`)}
-      <span class="muted"> by ${prediction.artifact ? `the ${prediction.artifact}` : `the checkpoint of step ${prediction.checkpoint}`}, in ${number(prediction.seconds, 2)} s</span></p>
-    ${scores
-      ? html`<table class="bars"><tbody>${scores.map(
-          ([label, score]) => html`<tr key=${label}><th scope="row">${label}</th>
-            <td><div class="bar" aria-hidden="true"><i style=${{ width: `${100 * score}%` }}></i></div></td><td class="num">${number(score, 3)}</td></tr>`,
-        )}</tbody></table>`
-      : html`<pre class="scroll" tabindex="0">${JSON.stringify(first, null, 2)}</pre>`}`;
 }
