@@ -76,6 +76,11 @@ def test_base_model_writes_what_it_writes_without_the_adapter(client: Client, ch
         assert again["text"] == whole["text"] == "It is blue."
 
 
+def test_a_prompt_is_whole_beside_the_usual_length_of_answers(client: Client, job: str) -> None:
+    """Once, the usual 128 tokens of an answer left one of this model's 128 positions for the prompt."""
+    assert client.predict(job, [SKY])[0]["text"] == "It is blue."
+
+
 def test_who_closes_the_stream_stops_the_model(
     client: Client, chat_service: Service, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
