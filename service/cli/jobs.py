@@ -92,11 +92,12 @@ def list_jobs(
     group: Annotated[str | None, typer.Option(help="Only jobs of this group.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the key of this name.")] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only jobs submitted with your own key.")] = False,
+    dataset: Annotated[str | None, typer.Option(help="Only jobs that use this data set.", metavar="ID")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
-    narrowed: dict[str, Any] = {"evaluates": evaluates, "tags": tag or (), "group": group}
+    narrowed: dict[str, Any] = {"evaluates": evaluates, "tags": tag or (), "group": group, "dataset": dataset}
     with connect() as client:
         found = client.list_jobs(status, name, limit, **narrowed, owner="me" if mine else owner)
     if as_json:

@@ -79,6 +79,7 @@ class JobCalls(Sender):
         group: str | None = None,
         owner: str | None = None,
         sweep: str | None = None,
+        dataset: str | None = None,
     ) -> Listing[JobSummaryJson]:
         """List jobs, newest first, without spec and plan.
 
@@ -88,6 +89,7 @@ class JobCalls(Sender):
             group: only jobs of this group.
             sweep: only trials of this sweep, which other lists leave out.
             owner: only jobs submitted with the key of this name; "me" for your own.
+            dataset: only jobs that train, evaluate or test on this data set.
         """
         wanted = {
             "status": status,
@@ -96,6 +98,7 @@ class JobCalls(Sender):
             "group": group,
             "owner": owner,
             "sweep": sweep,
+            "dataset": dataset,
         }
         return self._listing("/jobs", wanted | {"tag": list(tags) or None}, limit)
 

@@ -111,12 +111,16 @@ def list_jobs(
     owner: Annotated[
         str | None, Query(max_length=120, description="Only jobs submitted with the key of this name; `me`: your own.")
     ] = None,
+    dataset: Annotated[
+        str | None,
+        Query(pattern="^ds_[a-z0-9]{1,57}$", description="Only jobs that train, evaluate or test on this data set."),
+    ] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Page[JobSummaryOut]:
     """Lists the project's jobs, newest first, without spec and plan: `GET /jobs/{id}` has them."""
     key_name = caller.key_name if owner == "me" else owner
-    wanted = Wanted(status or (), name, evaluates, tag or (), group, key_name, sweep)
+    wanted = Wanted(status or (), name, evaluates, tag or (), group, key_name, sweep, dataset)
     return service.list_jobs(caller, wanted, after, limit)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session, defer
 
 from service.jobs.curve import Row
@@ -86,6 +86,7 @@ class Wanted:
         tags: all of these.
         evaluates: id of the job whose model is evaluated.
         sweep: only trials of this sweep; without it no trials are listed.
+        dataset: id of a data set that the job trains, evaluates or tests on.
     """
 
     status: Sequence[JobStatus] = ()
@@ -95,6 +96,7 @@ class Wanted:
     group: str | None = None
     owner: str | None = None
     sweep: str | None = None
+    dataset: str | None = None
 
     def conditions(self, project_id: str) -> list[ColumnElement[bool]]:
         """Build the conditions on the jobs of a project."""
@@ -109,6 +111,9 @@ class Wanted:
             (Job.owner, self.owner),
         )
         wanted += [column == value for column, value in same if value is not None]
+        if self.dataset is not None:
+            blocks = (Job.resolved[path].as_string() for path in (("spec", "dataset"), ("evaluates", "dataset")))
+            wanted.append(or_(*(block.contains(self.dataset, autoescape=True) for block in blocks)))
         for tag in self.tags:
             tagged = select(JobTag.job_id).where(JobTag.project_id == project_id, JobTag.tag == tag)
             wanted.append(Job.id.in_(tagged))

@@ -45,6 +45,19 @@ def test_what_is_given_changes_and_the_rest_stays(any_service: Service) -> None:
     assert service.client.get(f"/jobs/{job['id']}").json() == edited
 
 
+def test_jobs_are_found_by_the_data_sets_that_they_use(any_service: Service) -> None:
+    service = any_service
+    first, second, unused = (service.add_rows() for _ in range(3))
+    service.submit(name="one", dataset={"train": first})
+    service.submit(name="both", dataset={"train": [first, {"id": second, "weight": 2}]})
+    service.submit(name="held out", dataset={"train": second, "eval": first})
+    assert names(service, dataset=first) == ["both", "held out", "one"]
+    assert names(service, dataset=second) == ["both", "held out"]
+    assert names(service, dataset=unused) == []
+    refused = service.client.get("/jobs", params={"dataset": "%"})
+    assert (refused.status_code, error_of(refused.json())["param"]) == (422, "dataset")
+
+
 def test_jobs_are_found_by_all_tags_and_by_group(any_service: Service) -> None:
     service = any_service
     data = {"train": service.add_rows()}
