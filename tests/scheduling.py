@@ -14,6 +14,7 @@ import pytest
 # By group: the files of a service that is started as a user would, with its finished jobs.
 TOGETHER = {
     "browser": (
+        "tests/browser/test_datasets.py",
         "tests/browser/test_job_page.py",
         "tests/browser/test_jobs_table.py",
         "tests/browser/test_notes.py",

@@ -189,7 +189,7 @@ def test_prediction_and_upload(tab: Tab, job: dict[str, Any], tmp_path: Path) ->
     file.write_text("text,label\n" + "good film,yes\nbad film,no\n" * 20)
     tab.open("/datasets")
     tab.page.set_input_files("input[type=file]", file)
-    tab.page.wait_for_selector("h2:has-text('mine.csv')")
+    tab.page.wait_for_selector("h1:has-text('mine.csv')")  # the upload opens it
 
 
 def test_keyboard_reaches_the_content(tab: Tab, job: dict[str, Any]) -> None:

@@ -212,24 +212,6 @@ def test_comparison_shows_metrics_and_spec_differences(
     assert "training.seed" not in table  # the same in both
 
 
-def test_data_set_shows_its_problems_and_the_model_input(tab: Tab, tmp_path: Path, job: Any) -> None:
-    file = tmp_path / "partly.csv"
-    file.write_text("text,label\n" + "good film,yes\nbad film,no\n" * 20 + "too,many,cells\n")
-    tab.open("/datasets")
-    page = tab.page
-    page.set_input_files("input[type=file]", file)
-    page.wait_for_selector("h3:has-text('1 problem')")
-    (problem,) = page.locator("[aria-label='Table of problems'] tbody tr").all_inner_texts()
-    assert problem.split()[0] == "41"
-    assert "3 cells where the header has 2" in problem
-    columns = page.inner_text("[aria-label='Table of columns']")
-    assert "yes 50 %" in columns
-    page.get_by_label("Model").select_option("tiny")
-    page.get_by_role("button", name="Show").click()
-    page.wait_for_selector(".example")
-    assert page.locator(".example").first.locator(".tokens code").all_text_contents()[:2] == ["good", " film"]
-
-
 def test_model_is_added_from_a_file_and_deleted(tab: Tab, up: Up, tmp_path: Path, job: dict[str, Any]) -> None:
     """The operator's model shows its users and no button; an uploaded one has its files, and goes again."""
     page = tab.page

@@ -60,12 +60,13 @@ export async function follow(path, json, take, signal) {
   }
 }
 
-// Sends a file as the body itself; report(done, total) is called on the way, which fetch cannot do.
-export function send(path, file, report) {
+// Sends a file, as the body itself or in a form; report(done, total) is called on the way, which fetch cannot do.
+export function send(path, body, report) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
-    for (const [name, value] of Object.entries({ ...PAGE, "content-type": "application/octet-stream" })) request.setRequestHeader(name, value);
+    const type = body instanceof FormData ? {} : { "content-type": "application/octet-stream" }; // of a form the browser knows it
+    for (const [name, value] of Object.entries({ ...PAGE, ...type })) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => report(event.loaded, event.total);
     request.onerror = () => reject(new ApiError(0, { code: "not_reachable", message: "The connection broke off. Send the file again." }));
     request.onload = () => {
@@ -75,7 +76,7 @@ export function send(path, file, report) {
         reject(error);
       }
     };
-    request.send(file);
+    request.send(body);
   });
 }
 

@@ -34,13 +34,14 @@ export function when(time) {
   return moment.toLocaleString(undefined, moment.getFullYear() === new Date().getFullYear() ? parts : { year: "numeric", ...parts });
 }
 
-// Text of a data set's cell: a chat as its messages, other lists as JSON.
+// Text of a data set's cell: a chat as its messages, a list of words as a line, others as JSON.
 export function cell(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return value;
   if (Array.isArray(value) && value.length && value.every((message) => message?.role)) {
     return value.map((message) => `${message.role}: ${message.content}`).join("\n");
   }
+  if (Array.isArray(value) && value.every((entry) => typeof entry === "string")) return value.join(" ");
   return JSON.stringify(value);
 }
 

@@ -26,7 +26,7 @@ export function columnsOf(jobs, tasks) {
     ...(jobs.some(isPruned) ? [["subspaces", "Subspaces", "5.7rem", (job) => job.asa?.active ?? Infinity, subspacesCell]] : []),
     ...(one.length > 1 ? one.map((metric, place) => [metric.name, metric.title, "minmax(4.8rem, .5fr)", (job) => goodnessOf(job, metric), (job) => metricCell(job, metric.name, tasks, place === 0)])
       : [["best", "Result", "minmax(6rem, .8fr)", goodness, (job) => resultCell(job, tasks)]]),
-    ["created", "Submitted", "6.2rem", (job) => job.created_at, (job) => html`<${Ago} time=${job.created_at} />`],
+    ["created", "Submitted", "6.9rem", (job) => job.created_at, (job) => html`<${Ago} time=${job.created_at} />`],
   ];
 }
 

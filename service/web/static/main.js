@@ -16,7 +16,7 @@ function View({ view, id, query }) {
   if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} />`;
   if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
   if (view === "workers") return html`<${Workers} />`;
-  if (view === "datasets") return html`<${Datasets} id=${id} />`;
+  if (view === "datasets") return html`<${Datasets} id=${id} query=${query} />`;
   if (view === "models") return html`<${Models} name=${id} />`;
   if (view === "compare") {
     return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
@@ -38,7 +38,7 @@ function App() {
     return () => removeEventListener("hashchange", move);
   }, []);
   useEffect(() => {
-    if (route.view === "jobs" && route.id) return; // the job's view sets its name
+    if (["jobs", "datasets"].includes(route.view) && route.id) return; // the view of one sets its name
     document.title = `${TITLES[route.view] ?? "Jobs"} · AdaMSS`;
   }, [route.view, route.id]);
   const current = (views) => (views.includes(route.view) ? "page" : undefined);

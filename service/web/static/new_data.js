@@ -1,38 +1,14 @@
 // The data of a new job: a file to upload, and what the service understood of the chosen data set.
 import { html, useEffect, useState } from "./lib.js";
-import { get, orNull, upload } from "./api.js";
+import { get, orNull } from "./api.js";
+import { Drop } from "./drop.js";
 import { cell, number, words } from "./format.js";
 import { FirstRows } from "./first_rows.js";
 
 const SHOWN_ROWS = 3;
 const SHOWN_CHARACTERS = 160;
 
-export function Upload({ done }) {
-  const [state, setState] = useState({ busy: "", problem: null, over: false });
-  const send = async (file) => {
-    if (!file) return;
-    setState({ busy: `Uploading ${file.name}…`, problem: null, over: false });
-    try {
-      const form = new FormData();
-      form.append("file", file);
-      const made = await upload("/datasets", form);
-      await done(made.id);
-      setState({ busy: "", problem: null, over: false });
-    } catch (error) {
-      setState({ busy: "", problem: error.message, over: false });
-    }
-  };
-  const drop = (event) => {
-    event.preventDefault();
-    send(event.dataTransfer.files[0]);
-  };
-  return html`<div class=${state.over ? "field drop small over" : "field drop small"} onDrop=${drop}
-    onDragOver=${(event) => (event.preventDefault(), setState({ ...state, over: true }))} onDragLeave=${() => setState({ ...state, over: false })}>
-    <label>or drop a file here, or choose one <input type="file" id="new-file" onChange=${(event) => send(event.target.files[0])} /></label>
-    <span role="status" class="muted">${state.busy}</span>
-    ${state.problem ? html`<p class="error" role="alert">${state.problem}</p>` : null}
-  </div>`;
-}
+export const Upload = ({ done }) => html`<${Drop} id="new-file" className="field drop small" multiple=${false} uploaded=${([made]) => done(made.id)}>or drop a file here, or choose one <//>`;
 
 export function DatasetSummary({ dataset }) {
   const found = dataset.suggestion;
