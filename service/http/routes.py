@@ -87,7 +87,10 @@ POLICIES: Mapping[str, Policy] = {
     # Health checks must be served while all reads wait for a database.
     "/healthz": Policy(public=EVERY_METHOD, limits_reads=False),
     "/readyz": Policy(public=EVERY_METHOD, limits_reads=False),
-    "/enter.js": Policy(public=EVERY_METHOD),  # script of a sign-in link's page
+    # Scripts and style of the pages that sign a browser in.
+    "/enter.js": Policy(public=EVERY_METHOD),
+    "/signin.js": Policy(public=EVERY_METHOD),
+    "/style.css": Policy(public=EVERY_METHOD),
     "/favicon.ico": Policy(public=EVERY_METHOD),
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
     "/signout": Policy(role=Role.READ),  # changes only the caller's own session

@@ -18,7 +18,7 @@ from service.keys.service import identify
 from service.keys.sessions import NewSession
 from service.shared.errors import Unauthorized
 from service.shared.settings import Settings
-from service.web.page import asks_for_page, enter_page, sign_in_page
+from service.web.page import asks_for_page, enter_page, own_path, sign_in_page
 
 router = APIRouter(tags=["access"])
 
@@ -39,8 +39,10 @@ def open_link(request: Request, code: Annotated[str, Query(max_length=200)] = ""
 async def sign_in(request: Request, context: ContextDep) -> Response:
     """Sign in with a link's code or a key. Both come in the body, so that no address or log holds them."""
     async with request.form(max_files=0, max_fields=4) as form:
-        key, code = (str(form.get(name, "")).strip() for name in ("key", "code"))
-    return await run_sync(_sign_in_by_code if code else _sign_in_by_key, request, context, code or key)
+        key, code, back = (str(form.get(name, "")).strip() for name in ("key", "code", "next"))
+    if code:
+        return await run_sync(_sign_in_by_code, request, context, code)
+    return await run_sync(_sign_in_by_key, request, context, key, own_path(back))
 
 
 @router.post("/signout", include_in_schema=False, status_code=204)
@@ -66,11 +68,12 @@ def _sign_in_by_code(request: Request, context: Context, code: str) -> Response:
     return _refused(request, "This link was used already, or is too old. `adamss link` prints a new one.", "link_ended")
 
 
-def _sign_in_by_key(request: Request, context: Context, key: str) -> Response:
+def _sign_in_by_key(request: Request, context: Context, key: str, back: str) -> Response:
+    """Open a session by a key, and lead back to the path that the browser had asked for."""
     check_address(request.app.state.rates, context.settings, request.scope)
     if opened := _open_session(context, identify, sessions.sign_in, key):
-        return _redirect_with_cookie(request, context, opened)
-    return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key")
+        return _redirect_with_cookie(request, context, opened, back)
+    return _refused(request, "The key is not valid: unknown, expired or revoked.", "invalid_key", back)
 
 
 def _open_session(
@@ -87,11 +90,11 @@ def _open_session(
         return create(session, context.settings, secret)
 
 
-def _redirect_with_cookie(request: Request, context: Context, opened: NewSession) -> Response:
+def _redirect_with_cookie(request: Request, context: Context, opened: NewSession, back: str = HOME) -> Response:
     """Set the session's cookie, hidden from scripts, and redirect to the page, so that the code leaves the address."""
     request.state.identity = opened.identity  # for the audit log
     check_rate(request.app.state.rates, context.settings, opened.identity.key_id)
-    response = RedirectResponse(HOME, status_code=303)
+    response = RedirectResponse(back, status_code=303)
     response.set_cookie(
         cookie_name(context.settings),
         opened.token,
@@ -104,7 +107,7 @@ def _redirect_with_cookie(request: Request, context: Context, opened: NewSession
     return response
 
 
-def _refused(request: Request, message: str, code: str) -> Response:
+def _refused(request: Request, message: str, code: str, back: str = HOME) -> Response:
     if asks_for_page(request.headers):
-        return sign_in_page(message)
+        return sign_in_page(message, back)
     raise Unauthorized(message, code=code)

@@ -14,6 +14,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
+# Files of the pages that sign a browser in.
+OPEN = {"enter.js": "text/javascript", "signin.js": "text/javascript", "style.css": "text/css"}
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -27,14 +29,21 @@ def add(app: FastAPI) -> None:
         addressed = html.replace('"/static/', f'"/static/{version()}/')
         return HTMLResponse(addressed, headers={"cache-control": "no-cache"})
 
-    @app.get("/enter.js", include_in_schema=False)
-    def enter_script() -> FileResponse:
-        return FileResponse(STATIC / "enter.js", media_type="text/javascript")
+    for name, media_type in OPEN.items():
+        _add_open(app, name, media_type)
 
     @app.get("/favicon.ico", include_in_schema=False)
     def icon() -> FileResponse:
         """Return the icon; browsers ask for it beside each page that names none, and log a refusal as its error."""
         return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+
+def _add_open(app: FastAPI, name: str, media_type: str) -> None:
+    """Serve one static file at the root, where signed-out browsers may read it."""
+
+    @app.get(f"/{name}", include_in_schema=False)
+    def open_file() -> FileResponse:
+        return FileResponse(STATIC / name, media_type=media_type)
 
 
 class Files(StaticFiles):
@@ -68,7 +77,18 @@ def enter_page() -> HTMLResponse:
     return HTMLResponse((STATIC / "enter.html").read_text(encoding="utf-8"))
 
 
-def sign_in_page(reason: str) -> HTMLResponse:
-    """Return the sign-in form for browsers without a session, in place of a JSON error."""
+def sign_in_page(reason: str, back: str = "/") -> HTMLResponse:
+    """Return the sign-in form for browsers without a session, in place of a JSON error.
+
+    Args:
+        back: the path that the browser asked for, and gets after signing in.
+    """
     page = (STATIC / "signin.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("{reason}", escape(reason)), 401, headers={"www-authenticate": "Bearer"})
+    filled = page.replace("{reason}", escape(reason)).replace("{next}", escape(back))
+    return HTMLResponse(filled, 401, headers={"www-authenticate": "Bearer"})
+
+
+def own_path(path: str) -> str:
+    """Return a path of this service to redirect to, or / for what would lead to another host."""
+    is_own = path.startswith("/") and path.isprintable() and not path.startswith("//") and "\\" not in path
+    return path if is_own else "/"

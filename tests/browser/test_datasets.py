@@ -14,6 +14,7 @@ SLOW = """() => {  // the upload's progress stands still until the test lets it 
     const send = XMLHttpRequest.prototype.send;
     XMLHttpRequest.prototype.send = function (body) {
         if (!(body instanceof FormData)) return send.call(this, body);
+        XMLHttpRequest.prototype.send = send;
         this.upload.onprogress({ loaded: 500, total: 2000 });
         window.goOn = () => send.call(this, body);
     };
@@ -49,7 +50,7 @@ def test_an_upload_opens_its_data_set(tab: Tab, tmp_path: Path, job: dict[str, A
     for width in WIDTHS:
         assert clipped(page, width) == [], width
     page.get_by_role("link", name="Data sets", exact=True).last.click()
-    page.wait_for_selector("h1:text-is('Data sets')")
+    page.wait_for_selector("[aria-label='Table of data sets'] >> text=partly.csv")
     page.set_input_files("input[type=file]", file)
     page.wait_for_selector("text=This file was uploaded before")
     page.get_by_role("button", name="Delete").click()

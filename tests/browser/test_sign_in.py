@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.browser.conftest import SECONDS
+from tests.browser.geometry import WIDTHS, clipped
 from tests.e2e.conftest import Up
 
 if TYPE_CHECKING:
@@ -36,6 +37,27 @@ def test_sign_in_by_key_or_link_and_sign_out(browser: Browser, up: Up) -> None:
     page.get_by_label("Key").wait_for()
     page.goto(link)
     page.get_by_text("This link was used already").wait_for()
+    context.close()
+
+
+def test_what_was_asked_for_is_there_after_signing_in(browser: Browser, up: Up) -> None:
+    """The docs by their path, a view by what stands after #, which no server sees. The form fits every screen."""
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS * 1000)
+    page = context.new_page()
+    for address, there in (("/#/models?x=1", "h1:text-is('Models')"), ("/docs", "#swagger-ui .info")):
+        context.clear_cookies()
+        page.goto("about:blank")
+        page.goto(up.url + address)
+        for width in WIDTHS:
+            assert clipped(page, width) == [], width
+        page.get_by_label("Key").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_text("The key is not valid").wait_for()
+        page.get_by_label("Key").fill(up.key)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector(there)
+        assert page.url == up.url + address
     context.close()
 
 

@@ -31,6 +31,8 @@ PUBLIC = {
     "/healthz": "load balancers have no key",
     "/readyz": "load balancers have no key",
     "/enter.js": "a few lines, of the page that a sign-in link opens",
+    "/signin.js": "a line, of the sign-in page",
+    "/style.css": "the style sheet, which the sign-in page has too",
     "/favicon.ico": "a picture, which browsers ask for before sign-in",
 }
 # Look at what they are shown themselves, which is in the body; without it, 401 as everywhere.

@@ -65,7 +65,7 @@ class AccessMiddleware:
             credential = await self._check(scope)
         except ServiceError as error:
             shown = error_response(error, path=scope["path"])
-            response = sign_in_page(error.message) if wants_page(scope, error) else shown
+            response = sign_in_page(error.message, asked_path(scope)) if wants_page(scope, error) else shown
             await response(scope, receive, send)
             return
         if credential is None:
@@ -160,8 +160,15 @@ class AccessMiddleware:
 
 
 def wants_page(scope: Scope, error: ServiceError) -> bool:
-    """Tell whether a browser without a session asks for the page at /."""
-    return isinstance(error, Unauthorized) and scope["path"] == "/" and asks_for_page(Headers(scope=scope))
+    """Tell whether a browser without a session navigates: to the page, the API's docs, or whatever it has a link to."""
+    asks = scope["method"] == "GET" and asks_for_page(Headers(scope=scope))
+    return isinstance(error, Unauthorized) and asks
+
+
+def asked_path(scope: Scope) -> str:
+    """Return the path with the query that a request asks for."""
+    path, query = scope.get("raw_path") or scope["path"].encode(), scope["query_string"]
+    return (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
 
 
 def check_rate(rates: RateLimits, settings: Settings, sender: str, subject: str = "This key") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from html import escape, unescape
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,34 @@ def test_a_browser_without_a_key_is_asked_for_one(service: Service) -> None:
     page = browser.get("/")
     assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert 'action="/signin"' in page.text
-    assert "script" not in page.text
+    assert page.text.count("<script") == 1
     assert "This needs a key" in page.text
-    assert error_of(browser.get("/jobs").json())["code"] == "key_missing"
+    assert error_of(browser.get("/jobs", headers={"accept": "*/*"}).json())["code"] == "key_missing"
     signed_in = browser.post("/signin", data={"key": own_key(service.settings)})  # what the form sends
     assert signed_in.url == f"{BASE_URL}/"
     assert signed_in.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/nothing/here?a=1&b=%22", "/jobs/job_1"])
+def test_a_browser_is_led_back_to_what_it_asked_for(service: Service, path: str) -> None:
+    browser = TestClient(service.app, base_url=BASE_URL, headers={"accept": "text/html"}, follow_redirects=False)
+    page = browser.get(path)
+    assert page.status_code == 401
+    back = unescape(page.text.partition('name="next" value="')[2].partition('"')[0])
+    assert back == path
+    refused = browser.post("/signin", data={"key": "wrong", "next": back})
+    assert f'name="next" value="{escape(back)}"' in refused.text
+    signed_in = browser.post("/signin", data={"key": own_key(service.settings), "next": back})
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, path)
+
+
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example", "/\\evil.example", "/a\r\nset-cookie: a=b", "", "jobs"]
+)
+def test_nobody_is_led_to_another_host(service: Service, back: str) -> None:
+    browser = TestClient(service.app, base_url=BASE_URL, follow_redirects=False)
+    signed_in = browser.post("/signin", data={"key": own_key(service.settings), "next": back})
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/")
 
 
 def test_a_change_by_cookie_must_come_from_our_own_pages(service: Service) -> None:
