@@ -18,6 +18,7 @@ TOGETHER = {
         "tests/browser/test_job_page.py",
         "tests/browser/test_jobs_table.py",
         "tests/browser/test_notes.py",
+        "tests/browser/test_notices.py",
         "tests/browser/test_page.py",
         "tests/browser/test_registry.py",
         "tests/browser/test_sign_in.py",

@@ -1,6 +1,7 @@
 // Evaluations of a finished model on other data: the form that starts one, and those that there are.
 import { html, useEffect, useState } from "./lib.js";
 import { all, post } from "./api.js";
+import { DatasetLink } from "./dataset_link.js";
 import { number, words } from "./format.js";
 import { best, status } from "./job_summary.js";
 import { useEvery } from "./live.js";
@@ -18,7 +19,7 @@ export function Evaluations({ job }) {
         <tbody>${made.map(
           (one) => html`<tr key=${one.id}>
             <th scope="row"><a href=${`#/jobs/${one.id}`}>${one.name}</a></th><td>${status(one.status)}</td><td>${one.evaluates.model}</td>
-            <td><code>${one.evaluates.dataset}</code></td><td class="num">${result(one)}</td>
+            <td><${DatasetLink} id=${one.evaluates.dataset} /></td><td class="num">${result(one)}</td>
           </tr>`,
         )}</tbody>
       </table>
@@ -51,7 +52,7 @@ function Form({ job, done }) {
     }
     setBusy(false);
   };
-  return html`<form class="card" onSubmit=${send}>
+  return html`<form class="card row" onSubmit=${send}>
     <label>Data set, with labels <select name="dataset" required>${sets.map((one) => html`<option key=${one.id} value=${one.id}>${one.name} (${number(one.rows)} rows)</option>`)}</select></label>
     <label>Model <select name="model"><option value="trained">trained</option><option value="base">its base model alone</option></select></label>
     <button disabled=${busy || !sets.length}>${busy ? "Starting…" : "Evaluate"}</button>

@@ -1,5 +1,8 @@
 // What is known of a job, as pairs of a name and a value.
 import { html } from "./lib.js";
+import { address } from "./address.js";
+import { Ago } from "./ago.js";
+import { DatasetLink } from "./dataset_link.js";
 import { duration, elements, number, when, words } from "./format.js";
 import { best, devicesOf } from "./job_summary.js";
 import { useList } from "./live.js";
@@ -15,7 +18,7 @@ function whatFacts({ resolved, evaluates, progress, spec, status }) {
   const { step, total_steps: total, epoch, eta_seconds: eta, contender } = progress;
   const evaluated = () => [
     ["evaluates", html`the ${evaluates.model} model of <a href=${`#/jobs/${evaluates.job}`}>${evaluates.job}</a>`],
-    ["on", html`<a href=${`#/datasets/${evaluates.dataset}`}><code>${evaluates.dataset}</code></a>`],
+    ["on", html`<${DatasetLink} id=${evaluates.dataset} />`],
     ["batch", `${number(step)} of ${number(total)}`],
   ];
   const trained = () => [...dataFacts(resolved.spec.dataset), ["step", `${number(step)} of ${number(total)}`], ["epoch", epoch.toFixed(2)]];
@@ -32,14 +35,14 @@ function whatFacts({ resolved, evaluates, progress, spec, status }) {
 // The data sets that the job reads, as links.
 function dataFacts(dataset) {
   const sets = [["trained on", [dataset.train].flat()], ["evaluated on", dataset.eval], ["tested on", dataset.test]];
-  const link = (id) => html`<a href=${`#/datasets/${id}`} key=${id}><code>${id}</code></a> `;
+  const link = (id) => html`<${DatasetLink} key=${id} id=${id} /> `;
   return sets.filter(([, ids]) => ids).map(([name, ids]) => [name, [ids].flat().map((one) => link(one.id ?? one))]);
 }
 
 function methodFacts(job, map) {
   return [
     ...(job.inspects
-      ? [["measures", html`the spectrum on <code>${job.inspects.dataset}</code>`]]
+      ? [["measures", html`the spectrum on <${DatasetLink} id=${job.inspects.dataset} />`]]
       : [...basisFact(job), ...parametersFact(job.resolved.estimate), ...elementsFact(job)]),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
@@ -59,13 +62,13 @@ function resultFacts(job, before) {
 
 function attemptFacts(job) {
   return [
-    ...(job.owner ? [["owner", job.owner]] : []),
+    ...(job.owner ? [["owner", html`<a href=${address("jobs", { owner: job.owner })}>${job.owner}</a>`]] : []),
     ...(job.priority ? [["priority", job.priority]] : []),
     ...(job.preemptible === false ? [["preemptible", "no"]] : []),
     ...(job.devices > 1 || job.runs_on?.length ? [["devices", devicesOf(job)]] : []),
     ["attempt", job.attempt],
     ...(job.status === "queued" && job.spec_version > 1 ? [["waits for", `a worker of spec version ${job.spec_version} or later`]] : []),
-    ["created", when(job.created_at)],
+    ["submitted", html`<${Ago} time=${job.created_at} />`],
     ...(job.ended_at && job.started_at ? [["duration", duration((new Date(job.ended_at) - new Date(job.started_at)) / 1000)]] : []),
   ];
 }

@@ -1,10 +1,9 @@
-// Parts of a job's page that are tables or texts: artifacts, samples, hardest examples, events, log, snippets.
+// Parts of a job's page that are tables or texts: artifacts, samples, events, log, snippets.
 import { html, useEffect, useState } from "./lib.js";
 import { get, orNull } from "./api.js";
-import { bytes, cell, number, when } from "./format.js";
+import { bytes, number, when } from "./format.js";
 import { ENDED, useEvery, useList } from "./live.js";
 import { snippets } from "./snippets.js";
-import { Thumbnail } from "./thumbnail.js";
 
 export function Artifacts({ job }) {
   const entries = useList(job, "artifacts");
@@ -56,27 +55,6 @@ export function Samples({ events }) {
   </section>`;
 }
 
-export function HardestExamples({ job }) {
-  const entries = useList(job, "worst");
-  if (!entries.length) return null;
-  const predicted = entries.some((entry) => entry.predicted !== null); // generated text has a loss only
-  return html`<section aria-labelledby="hardest">
-    <h2 id="hardest">Hardest examples</h2>
-    <p class="muted">${job.evaluates ? "Rows" : "Held-out rows"} with the highest loss. Wrong labels show up here first.</p>
-    <div class="scroll card tall" tabindex="0" role="region" aria-label="Table of hardest examples">
-      <table class="list">
-        <thead><tr><th class="num">Row</th><th>Input</th><th>Expected</th>${predicted ? html`<th>Predicted</th>` : null}<th class="num">Loss</th></tr></thead>
-        <tbody>${entries.map(
-          (entry) => html`<tr key=${entry.place}>
-            <td class="num">${entry.row}${entry.dataset ? html`<br /><code class="muted">${entry.dataset}</code>` : null}</td><td class="text">${Object.values(entry.input).map(cell).join(" · ")}</td>
-            <td>${cell(entry.expected)}</td>${predicted ? html`<td>${cell(entry.predicted)}</td>` : null}<td class="num">${number(entry.loss)}</td>
-          </tr>`,
-        )}</tbody>
-      </table>
-    </div>
-  </section>`;
-}
-
 export function Events({ events }) {
   return html`<section aria-labelledby="events">
     <h2 id="events">Events</h2>
@@ -105,7 +83,7 @@ export function Reproduce({ job }) {
   return html`<section aria-labelledby="reproduce">
     <h2 id="reproduce">Reproduce this job</h2>
     ${snippets(job, location.origin).map(
-      ([name, text]) => html`<details class="card" key=${name} open=${name === "curl"}>
+      ([name, text]) => html`<details class="card" key=${name}>
         <summary>${name}</summary>
         <button class="copy" onClick=${() => copy(name, text)}>${copied === name ? "Copied" : `Copy ${name}`}</button>
         <pre class="scroll" tabindex="0" role="region" aria-label=${name}>${text}</pre>

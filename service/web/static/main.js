@@ -8,6 +8,7 @@ import { Job } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { Models } from "./models.js";
 import { NewJob } from "./new.js";
+import { Notices } from "./notices.js";
 import { Workers } from "./workers.js";
 
 const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", workers: "Workers" };
@@ -59,6 +60,7 @@ function App() {
         <a href="#/workers" aria-current=${current(["workers"])}>Workers</a>
         <a href="/docs">API</a>
       </nav>
+      <${Notices} />
       <button class="plain" onClick=${() => post("/signout").then(() => location.assign("/"))}>Sign out</button>
       <${Ready} />
     </header>

@@ -1,7 +1,9 @@
 // Trained models under a name: versions with metric and labels, publishing, and the way back.
 import { html, useEffect, useState } from "./lib.js";
 import { all, post, remove } from "./api.js";
-import { number, when } from "./format.js";
+import { Ago } from "./ago.js";
+import { DatasetLink } from "./dataset_link.js";
+import { number } from "./format.js";
 
 const address = (name) => `/registry/${encodeURIComponent(name)}`;
 
@@ -56,7 +58,7 @@ function Registered({ model, run }) {
         <tbody>${versions.map(({ version, labels, job, metric, datasets, created_at }) => html`<tr key=${version}>
           <td class="num">${version}</td><td>${labels.map((label) => html`<span class="tag" key=${label}>${label}</span> `)}</td>
           <td><a href=${`#/jobs/${job}`}>${job}</a></td><td class="num">${metric ? `${metric.name} ${number(metric.value, 4)}` : "–"}</td>
-          <td>${datasets.join(", ")}</td><td>${when(created_at)}</td>
+          <td>${datasets.map((id) => html`<${DatasetLink} key=${id} id=${id} /> `)}</td><td class="when"><${Ago} time=${created_at} /></td>
           <td>${labels.includes("live") ? null : html`<button onClick=${() => live(version)} aria-label=${`Make ${name}@${version} live`}>Make live</button> `}
             <button onClick=${() => withdraw(version)} aria-label=${`Withdraw ${name}@${version}`}>Withdraw</button></td>
         </tr>`)}</tbody>
