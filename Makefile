@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page bench-memory bench-start bench-job bench-scale gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -93,6 +93,9 @@ bench-upload: $(STAMP)  ## memory, time and waits of others while 1 GB of each k
 
 bench-page: $(STAMP)  ## in Chromium: when a logged row is drawn, how long 100,000 steps take to open, what a list of 10,000 jobs costs
 	$(BIN)/python -m benchmarks.page
+
+pictures: $(STAMP)  ## the page's pictures in docs/images, from real jobs on a home folder of their own (ten minutes)
+	$(BIN)/python -m benchmarks.pictures --into docs/images
 
 bench-memory: $(STAMP)  ## memory, and sizes of files, of twelve jobs against their estimates (about fifteen minutes)
 	$(BIN)/python -m benchmarks.memory
