@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -84,7 +85,8 @@ def sign_in_page(reason: str, back: str = "/") -> HTMLResponse:
         back: the path that the browser asked for, and gets after signing in.
     """
     page = (STATIC / "signin.html").read_text(encoding="utf-8")
-    filled = page.replace("{reason}", escape(reason)).replace("{next}", escape(back))
+    shown = re.sub("`([^`]+)`", r"<code>\1</code>", escape(reason))
+    filled = page.replace("{reason}", shown).replace("{next}", escape(back))
     return HTMLResponse(filled, 401, headers={"www-authenticate": "Bearer"})
 
 

@@ -65,7 +65,8 @@ class AccessMiddleware:
             credential = await self._check(scope)
         except ServiceError as error:
             shown = error_response(error, path=scope["path"])
-            response = sign_in_page(error.message, asked_path(scope)) if wants_page(scope, error) else shown
+            reason = "This needs a key." if error.code == "key_missing" else error.message  # a form is there to give it
+            response = sign_in_page(reason, asked_path(scope)) if wants_page(scope, error) else shown
             await response(scope, receive, send)
             return
         if credential is None:
@@ -167,7 +168,8 @@ def wants_page(scope: Scope, error: ServiceError) -> bool:
 
 def asked_path(scope: Scope) -> str:
     """Return the path with the query that a request asks for."""
-    path, query = scope.get("raw_path") or scope["path"].encode(), scope["query_string"]
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
     return (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
 
 

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, post } from "./api.js";
 import { number, words } from "./format.js";
-import { taskOf, useTasks } from "./tasks.js";
+import { ableModels, taskOf, useTasks } from "./tasks.js";
 import { Thumbnail } from "./thumbnail.js";
 
 export function ModelInput({ dataset }) {
@@ -12,7 +12,7 @@ export function ModelInput({ dataset }) {
   const tasks = useTasks();
   useEffect(() => void all("/models").then(setModels, () => undefined), []);
   const task = chosen.task || dataset.suggestion?.task;
-  const able = models.filter((model) => model.status === "ready" && !model.problem && (!task || model.tasks.includes(task)));
+  const able = ableModels(models, tasks, task);
   const model = chosen.model ?? able[0]?.name ?? "";
 
   const show = async () => {
@@ -24,7 +24,7 @@ export function ModelInput({ dataset }) {
       setState({ preview: null, problem: error.message, busy: false });
     }
   };
-  const isAsked = dataset.suggestion && able.length > 0 && !Object.keys(chosen).length;
+  const isAsked = dataset.suggestion && tasks.length > 0 && able.length > 0 && !Object.keys(chosen).length;
   useEffect(() => void (isAsked && show()), [isAsked]); // what it is for is known: nobody has to ask
   const { preview, problem, busy } = state;
   const names = [...new Set(tasks.map(({ name }) => name))];

@@ -8,7 +8,7 @@ import { ModelCards } from "./new_model.js";
 import { Plan, useDryRun, useWorkerMemory } from "./plan.js";
 import { at, nested, parse } from "./schema.js";
 import { ModelSpectrum } from "./spectrum.js";
-import { taskOf, useTasks } from "./tasks.js";
+import { ableModels, taskOf, useTasks } from "./tasks.js";
 
 const DATA_FIRST = ["dataset.train", "dataset.eval", "dataset.eval_fraction", "dataset.test"];
 const GOAL_FIELDS = ["training.epochs"];
@@ -60,10 +60,9 @@ function useDataset(id) {
 }
 
 // Name and base model follow the data until they are typed.
-function proposals(values, dataset, models) {
+function proposals(values, dataset, models, tasks) {
   const task = values.task || dataset?.suggestion?.task;
-  const able = models.filter((model) => model.status === "ready" && (!task || model.tasks.includes(task)));
-  return { name: dataset ? dataset.name.replace(/\.\w+$/, "").slice(0, 80) : "", base_model: able[0]?.name ?? "" };
+  return { name: dataset ? dataset.name.replace(/\.\w+$/, "").slice(0, 80) : "", base_model: ableModels(models, tasks, task)[0]?.name ?? "" };
 }
 
 function Form({ components, datasets: listed, models, presets, start }) {
@@ -72,7 +71,8 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const [typed, setTyped] = useState(() => texts(start));
   const [touched, setTouched] = useState(new Set());
   const dataset = useDataset(typed["dataset.train"]);
-  const proposed = proposals(typed, dataset, models);
+  const tasks = useTasks();
+  const proposed = proposals(typed, dataset, models, tasks);
   const values = { ...typed, name: typed.name || proposed.name, base_model: typed.base_model || proposed.base_model };
   const key = JSON.stringify(values);
   const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [key]);
@@ -81,7 +81,6 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
   const sent = useRef({}); // the last submitted spec and its idempotency key
-  const tasks = useTasks();
   const task = plan?.spec.task || values.task || dataset?.suggestion?.task;
   const error = refused ?? problem;
   const faults = [error, ...(error?.also ?? [])].filter((each) => each?.param).map((each) => [each.param.split("[")[0], each.message]); // adamss.target_modules[0]

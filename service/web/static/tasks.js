@@ -29,6 +29,13 @@ export function useTasks() {
 export const taskOf = (tasks, { task, problem_type: type }) =>
   tasks.find((entry) => entry.name === task && (!type || entry.problem_type === type));
 
+// The base models that can do a task and are there, the one that is usual for it first.
+export function ableModels(models, tasks, task) {
+  const able = models.filter((model) => model.status === "ready" && !model.problem && (!task || model.tasks.includes(task)));
+  const usual = tasks.filter((entry) => entry.name === task).map((entry) => entry.default_base_model);
+  return able.sort((one, other) => usual.includes(other.name) - usual.includes(one.name));
+}
+
 // The metric that chooses a job's checkpoints, as its task describes it; undefined until the tasks are loaded.
 export const metricOf = (tasks, job) => taskOf(tasks, job.resolved.spec)?.metrics.find((one) => one.name === job.best_metric?.name);
 
