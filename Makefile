@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-storage gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -108,6 +108,9 @@ bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, firs
 
 bench-job: $(STAMP)  ## a whole job beside Trainer scripts with LoRA and with PEFT's AdaMSS (six minutes; JOB="--rounds 2" is shorter)
 	$(BIN)/python -m benchmarks.job $(JOB)
+
+bench-storage: $(STAMP)  ## uploads, checkpoints, publishing and downloads with a store, without, and before there was one (ten minutes; STORAGE="--rounds 2" is shorter)
+	$(BIN)/python -m benchmarks.storage $(STORAGE)
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants on each task, beside LoRA's (about an hour)
 	$(BIN)/python -m benchmarks.rates

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -87,12 +87,12 @@ def command_seconds(command: Sequence[str], rounds: int) -> tuple[float, float]:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[tuple[Client, float]]:
-    """Run `adamss up`; yield a client, and the seconds until API and worker were ready."""
+def running(home: Path, variables: Mapping[str, str] = {}) -> Iterator[tuple[Client, float]]:
+    """Run `adamss up`, with more variables; yield a client, and the seconds until API and worker were ready."""
     home.mkdir()
     port = free_port("127.0.0.1")
     passed = {name: value for name, value in os.environ.items() if not name.startswith("ADAMSS_")}
-    environment = passed | {"ADAMSS_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environment = passed | {"ADAMSS_HOME": str(home), "HF_HUB_OFFLINE": "1"} | dict(variables)
     command = [sys.executable, "-P", "-m", "service.cli", "up", "--port", str(port)]
     begun = time.monotonic()
     with home.with_suffix(".log").open("wb") as log:
