@@ -35,6 +35,7 @@ from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.openai_api.chat_endpoints import router as completions
 from service.openai_api.endpoints import router as openai_api
+from service.openai_api.result_sizes import ResultSizes
 from service.openai_api.tuning_endpoints import router as tuning
 from service.predict.endpoints import router as predict
 from service.predict.process import PredictionQueue
@@ -145,6 +146,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         streams=Streams(db, host_files),
         lengths=LengthMeasurer(db, forkserver),
         spectra=WeightSpectra(db, forkserver),
+        result_sizes=ResultSizes(),
     )
 
 

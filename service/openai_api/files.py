@@ -29,7 +29,7 @@ TRAIN = {"train_loss": "loss"}  # column -> ours, of a logged step
 VALID = {"valid_loss": "eval_loss", "valid_mean_token_accuracy": "eval_token_accuracy"}  # of an evaluation
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 METRICS = 10_000  # rows of metrics that are read at a time
-MOST_RESULTS = 100  # files of numbers in one page: each is written to tell its size
+MOST_RESULTS = 100  # files of numbers in one page: each is written once, to tell its size
 
 
 def create(caller: Caller, file: IO[bytes], filename: str, purpose: str) -> OpenAIFile:
@@ -159,7 +159,7 @@ def _list_results(caller: Caller, after: str | None, limit: int) -> OpenAIPage[O
 
 def _result_file(caller: Caller, job: Job) -> OpenAIFile:
     assert job.ended_at is not None
-    size = len(result_csv(caller, job))
+    size = caller.result_sizes.get(job.id, job.ended_at, lambda: len(result_csv(caller, job)))
     return OpenAIFile(
         id=result_id(job), bytes=size, created_at=unix(job.ended_at), filename=_result_name(job), purpose=RESULTS
     )

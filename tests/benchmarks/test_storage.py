@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import storage
+from benchmarks.start import DOCS
 from benchmarks.storage import BEFORE, FOLDER, HOME, S3, Measured
 
 ROUND = Measured(upload=1.0, training=10.0, publishing=2.0, job=16.0, cpu=12.0, download=0.5)
@@ -33,5 +34,5 @@ def test_the_table_has_its_size_and_its_place_in_the_docs(tmp_path: Path) -> Non
     with (tmp_path / "table.csv").open(newline="") as file:
         numbers = [row["number"] for row in csv.DictReader(file)]
     assert numbers == [str(number) for number in range(len(numbers))]
-    text = (storage.DOCS / "benchmarks.md").read_text()
+    text = (DOCS / "benchmarks.md").read_text()
     assert text.index("<!-- storage: written by its benchmark -->") < text.index("<!-- storage: end -->")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.openai_api import files
 from service.shared.database.tables import Checkpoint, now
 from tests.service.openai_api import guide
 from tests.service.openai_api.conftest import CHAT_MODEL, client_of, write
@@ -151,7 +152,7 @@ def test_job_is_paused_resumed_and_cancelled(openai: OpenAI, file_id: str) -> No
 
 
 def test_finished_job_has_events_checkpoints_results_and_a_model(
-    openai: OpenAI, chat_service: Service, file_id: str
+    openai: OpenAI, chat_service: Service, file_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = openai.fine_tuning.jobs
     job = jobs.create(model=CHAT_MODEL, training_file=file_id, suffix="Our support!")
@@ -188,7 +189,10 @@ def test_finished_job_has_events_checkpoints_results_and_a_model(
     ]
     assert [row["valid_mean_token_accuracy"] for row in rows] == ["", "0.75"]
     assert set(rows[0]) == {"step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy"}
+    openai.files.list(purpose="fine-tune-results")
+    monkeypatch.setattr(files, "result_csv", None)  # the second list writes nothing
     listed = openai.files.list(purpose="fine-tune-results").data
+    monkeypatch.undo()
     assert [(file.id, file.bytes) for file in listed] == [(result, len(openai.files.content(result).content))]
 
     assert name in {model.id for model in openai.models.list()}
