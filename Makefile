@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-storage gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-fleet bench-storage gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -102,6 +102,9 @@ bench-memory: $(STAMP)  ## memory, and sizes of files, of twelve jobs against th
 
 bench-scale: $(STAMP)  ## calls with 100,000 jobs and 10 M metric rows beside 1,000 jobs, and MLflow's (half an hour; SCALE="--share 0.01" is shorter)
 	$(BIN)/python -m benchmarks.scale $(SCALE)
+
+bench-fleet: $(STAMP)  ## a month of 1,000 GPUs and 100,000 jobs in simulated time, and what a real claim costs (minutes; FLEET="--jobs 5000" is shorter)
+	$(BIN)/python -m benchmarks.fleet $(FLEET)
 
 bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, first prediction, client, --help (two minutes)
 	$(BIN)/python -m benchmarks.start $(START)

@@ -22,11 +22,13 @@ class Share:
 
     Attributes:
         standing: as `service.shared.jobs.standing` computes it; the lowest is next.
+        weight: its share beside others'.
         used_seconds: device seconds of this month.
         jobs, devices, seconds: its limits; none by default.
     """
 
     standing: float = 0.0
+    weight: float = 1.0
     running_jobs: int = 0
     running_devices: int = 0
     used_seconds: float = 0.0
@@ -111,11 +113,16 @@ def next_job(jobs: Iterable[QueuedJob], shares: Mapping[str, Share], worker: Fle
     if worker.drained or worker.slots <= 0:
         return None
     reserved = kept_for(jobs, shares, worker)
-    taken = (
-        job
-        for job in jobs
-        if shares[job.project].allows(job.needs) and choose(open_to(worker.free, job, reserved), job.needs) is not None
-    )
+    free = worker.free
+    fitting: dict[tuple[Needs, bool], bool] = {}  # by needs, and whether kept devices are open; many jobs are alike
+
+    def fits(job: QueuedJob) -> bool:
+        key = (job.needs, is_open_to(job, reserved))
+        if key not in fitting:
+            fitting[key] = choose(open_to(free, job, reserved), job.needs) is not None
+        return fitting[key]
+
+    taken = (job for job in jobs if shares[job.project].allows(job.needs) and fits(job))
     return min(taken, key=lambda job: claim_order(job, shares), default=None)
 
 
@@ -125,10 +132,15 @@ def kept_for(jobs: Iterable[QueuedJob], shares: Mapping[str, Share], worker: Fle
     return min(own, key=lambda job: claim_order(job, shares), default=None)
 
 
+def is_open_to(job: QueuedJob, reserved: QueuedJob | None) -> bool:
+    """Tell whether a job may take devices that are kept for a reserved one."""
+    return reserved is None or job.id == reserved.id or job.rank < reserved.rank
+
+
 def open_to(free: Sequence[DeviceState], job: QueuedJob, reserved: QueuedJob | None) -> list[DeviceState]:
     """Return the free devices that a job may take: those that suit a reserved job are kept for it and for higher
     priorities."""
-    if reserved is None or job.id == reserved.id or job.rank < reserved.rank:
+    if reserved is None or is_open_to(job, reserved):
         return list(free)
     return [device for device in free if not suits(device, reserved.needs)]
 

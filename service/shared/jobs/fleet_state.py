@@ -92,6 +92,7 @@ def read_shares(session: Session, running_jobs: int | None) -> dict[str, Share]:
     return {
         project.id: Share(
             project.standing,
+            project.weight,
             *running.get(project.id, (0, 0)),
             used_seconds=used.get(project.id, 0.0),
             jobs=_limit(running_jobs if project.max_running_jobs is None else project.max_running_jobs),

@@ -15,7 +15,7 @@ from service.shared.database.tables import Project
 
 HALF_LIFE = 7 * 86_400.0
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
-ENTRY_SECONDS = 60.0  # charged for each device at a start, so that many starts at once do not count as none
+ENTRY_SECONDS = 10.0  # charged for each device at a start, so that many starts at once do not count as none
 DEFAULT_WEIGHT = 1.0
 
 
