@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from random import uniform
 from socket import gethostname
 from threading import Event, Lock, Thread, current_thread
 from time import monotonic, sleep
 
 from celery import Celery
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -30,6 +32,15 @@ logger = logging.getLogger(__name__)
 
 CLAIMS = 100  # tries to claim a job; each is lost to faster workers
 BUSY_SECONDS = 0.05  # longest pause after a lost try
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A job to claim, and the places and the condition by which it was found."""
+
+    job_id: str
+    places: Places
+    fit: ColumnElement[bool]
 
 
 class Runner:
@@ -124,29 +135,28 @@ class Runner:
         logger.info("nothing to do for %s", job_id)
         return False
 
-    def _candidate(self) -> str | None:
+    def _candidate(self) -> Candidate | None:
         """Return the job whose turn it is, without a transaction that keeps others from writing."""
         places = self._places()
         if not places.free:
             return None
         with self._db.read() as session:
             fit = kept_places.fits_now(session, places)
-            return states.next_in_turn(session, places.running_jobs, gethostname(), fit)
+            job_id = states.next_in_turn(session, places.running_jobs, gethostname(), fit)
+        return None if job_id is None else Candidate(job_id, places, fit)
 
-    def _claim(self, candidate: str) -> tuple[Job, HeldDevices] | None:
+    def _claim(self, candidate: Candidate) -> tuple[Job, HeldDevices] | None:
         """Choose a job, lock devices and claim it, all in one transaction; None where others were faster.
 
         Args:
             candidate: the job whose turn it was a moment ago; only an equal or a higher priority is claimed.
         """
         held = job = None
+        limit = candidate.places.running_jobs
         try:
             with self._db.write() as session:
-                places = self._places()
-                fit = kept_places.fits_now(session, places)
-                limit, host = places.running_jobs, gethostname()
-                job_id = states.next_in_turn(session, limit, host, fit, lock_as=candidate)
-                held = None if job_id is None else self._take(session, places, job_id)
+                job_id = states.next_in_turn(session, limit, fit=candidate.fit, lock_as=candidate.job_id)
+                held = None if job_id is None else self._take(session, candidate.places, job_id)
                 if job_id is not None and held is not None:
                     lease = self._settings.lease_seconds
                     job = states.claim(session, job_id, self._worker_id, lease, limit, held.keys)

@@ -171,7 +171,7 @@ def test_a_taken_device_undoes_the_start_and_corrects_the_row(
     mine, others = open_devices(settings, "worker-1"), open_devices(settings, "worker-2")
     runner = Runner(settings, service.db, "worker-1", mine, ANEW)
     Sweeper(settings, service.db, "worker-1", mine, lambda _: None, lambda: 0).sweep()
-    looks = [mine.states()] * 2  # before the claim, and in its transaction
+    looks = [mine.states()]  # before the claim
     job_id = service.add_job()
     held = others.take(["cpu:0"], "job_faster")
     assert held is not None

@@ -34,9 +34,8 @@ def device_seconds(session: Session, project_id: str, month: str) -> float:
 
 
 def begin(session: Session, job: Job, moment: datetime) -> None:
-    """Begin to meter an attempt, and charge its project for the start; the caller holds the locks of both."""
-    job.metered_at = moment
-    charge(_locked(session, job), job.devices * ENTRY_SECONDS, moment)
+    """Charge a project for the start of an attempt, metered since `moment`; the caller holds the locks of both."""
+    charge(session.get_one(Project, job.project_id), job.devices * ENTRY_SECONDS, moment)
     _add(session, job, moment, 0.0, attempts=1)
 
 

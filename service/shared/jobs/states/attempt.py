@@ -64,6 +64,7 @@ def claim(
             not_before=None,
             error=None,
             reserved_for=None,
+            metered_at=moment,
             preempted_by=None,
         ),
     )

@@ -108,8 +108,8 @@ def has_room(session: Session, job_id: str, running_jobs: int | None) -> bool:
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
     """
-    own = select(Project.id).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
-    session.execute(own.with_for_update(key_share=True, of=Project))
+    own = select(Project).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
+    session.scalars(own.with_for_update(key_share=True, of=Project).execution_options(populate_existing=True)).all()
     # A statement of its own: it sees what the transactions have written that held the lock before.
     return session.execute(startable(session, running_jobs, (Job.id == job_id,))).first() is not None
 
