@@ -31,6 +31,7 @@ from service.cli import (
     serve,
     storage,
     sweeps,
+    waiting,
     workers,
 )
 from service.cli.output import examples, report
@@ -91,6 +92,8 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.add_typer(workers.app, name="workers")
+app.command(epilog=waiting.QUEUE)(waiting.queue)
+app.command(epilog=waiting.USAGE)(waiting.usage)
 models.app.command(epilog=registered_models.PUBLISH)(registered_models.publish)
 models.app.command()(registered_models.registered)
 models.app.command(epilog=registered_models.LABEL)(registered_models.label)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.cli.estimate import elements_line
 from service.cli.output import duration
+from service.cli.waiting import start
 
 if TYPE_CHECKING:
     from service.client.types import JobJson, JobSummaryJson, PhaseJson
@@ -43,6 +44,18 @@ def plan_facts(found: JobJson) -> dict[str, object]:
     if asa := found["asa"]:
         removed = ", pruned ones are removed" if adamss.get("asa_pruned") == "removed" else ""
         fields["subspaces"] = f"{asa['active']} active of {asa['total']}, target {asa['target']}{removed}"
+    return fields
+
+
+def waiting_facts(job: JobJson) -> dict[str, object]:
+    """Return place, reasons and expected start of a queued job; empty for all others."""
+    version = job.get("spec_version", 1)
+    waits = job["status"] == "queued" and version > 1
+    fields: dict[str, object] = {"waits for": f"a worker of spec version {version} or later"} if waits else {}
+    if (place := job.get("queue")) is not None:
+        fields |= {"place": place["place"] or "not counted yet", "waits because": place["reason"]}
+        if expected := start(place):
+            fields["starts"] = expected
     return fields
 
 

@@ -14,7 +14,7 @@ from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.datasets import forget
 from service.cli.estimate import show_estimate
-from service.cli.job_facts import devices_fact, phases_line, plan_facts
+from service.cli.job_facts import devices_fact, phases_line, plan_facts, waiting_facts
 from service.cli.job_notes import written_on
 from service.cli.output import (
     CliError,
@@ -134,7 +134,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     }
     if archived := found.get("metrics_archived_at"):
         fields["metrics"] = f"in its artifact since {when(archived)}"
-    fields |= written_on(found) | _waits_for(found) | plan_facts(found)
+    fields |= written_on(found) | waiting_facts(found) | plan_facts(found)
     fields |= {"best": _best(found)} if found["result"] else {}
     if before := (found["result"] or {}).get("before_training"):
         measured = [f"{name} {number(value)}" for name, value in before.items() if value is not None]
@@ -361,13 +361,6 @@ def _known(call: Callable[[str], T], job: str, unknown: T) -> T:
         if error.status != 404:
             raise
         return unknown
-
-
-def _waits_for(job: JobJson) -> dict[str, object]:
-    """Return what a queued job with newer fields waits for; empty for all others."""
-    version = job.get("spec_version", 1)
-    waits = job["status"] == "queued" and version > 1
-    return {"waits for": f"a worker of spec version {version} or later"} if waits else {}
 
 
 def _print_state(job: JobJson, as_json: bool, more: str = "") -> None:

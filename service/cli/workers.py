@@ -10,7 +10,7 @@ from service.cli.output import Json, connect, examples, print_table, size, when
 from service.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
-    from service.client.types import DeviceJson, WorkerJson, WorkersJson
+    from service.client.fleet_types import DeviceJson, WorkerJson, WorkersJson
 
 app = typer.Typer(help="Look at the workers, and let a host rest.", invoke_without_command=True)
 Host = Annotated[str, typer.Argument(help="A host, as `adamss workers` names it.")]

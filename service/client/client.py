@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from service.client.base_model_calls import BaseModelCalls
 from service.client.dataset_calls import DatasetCalls
+from service.client.fleet_calls import FleetCalls
 from service.client.model_calls import ModelCalls
 from service.client.registry_calls import RegistryCalls
 from service.client.report_calls import ReportCalls
 from service.client.sweep_calls import SweepCalls
 
 
-class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls, SweepCalls):
+class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls, SweepCalls, FleetCalls):
     """Client of one service, as one project.
 
     Args:

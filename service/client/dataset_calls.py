@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from service.client.sender import PAGE, UPLOAD_TIMEOUT, Sender
-from service.client.types import DatasetJson, Listing, SpectrumJson, WorkersJson
+from service.client.types import DatasetJson, Listing, SpectrumJson
 
 ALL_ROWS = 10_000_000
 
@@ -77,22 +77,6 @@ class DatasetCalls(Sender):
         body = {"dataset": dataset} | {name: value for name, value in given.items() if value is not None}
         answer = self._send("POST", _spectrum_of(model), json=body, repeat=True)  # measures nothing twice
         return cast(SpectrumJson, answer.json())
-
-    def workers(self) -> WorkersJson:
-        """List the workers that live, what they run, and the hosts that are drained."""
-        return cast(WorkersJson, self._get("/workers"))
-
-    def drain(self, host: str, *, move: bool = False) -> WorkersJson:
-        """Let the workers of a host start nothing new; needs an admin's key.
-
-        Args:
-            move: have its running jobs write a checkpoint and go on wherever a worker is free.
-        """
-        return cast(WorkersJson, self._send("POST", "/workers/drain", json={"host": host, "move": move}).json())
-
-    def undrain(self, host: str) -> WorkersJson:
-        """Let the workers of a drained host work again; needs an admin's key."""
-        return cast(WorkersJson, self._send("POST", "/workers/undrain", json={"host": host}).json())
 
     def tasks(self) -> list[dict[str, Any]]:
         """List the tasks and their variants, with fields, metrics, inputs and parts of an answer."""

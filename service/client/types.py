@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
+from service.client.fleet_types import QueuePlaceJson
+
 T = TypeVar("T")
 
 Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
@@ -186,6 +188,7 @@ class JobSummaryJson(TypedDict):
     warnings: NotRequired[list[WarningJson]]
     created_at: str
     queued_at: str
+    queue: NotRequired[QueuePlaceJson | None]  # absent from services before 0.3
     started_at: str | None
     ended_at: str | None
 
@@ -198,60 +201,6 @@ class JobJson(JobSummaryJson):
     spec: dict[str, Any]
     resolved: dict[str, Any]
     metrics_archived_at: NotRequired[str | None]  # absent from services before 0.3
-
-
-class RunningJson(TypedDict):
-    """A job that a worker runs; without id and name it is another project's."""
-
-    id: str | None
-    name: str | None
-
-
-class DeviceJson(TypedDict):
-    """A device that a worker trains on."""
-
-    name: str
-    kind: str | None
-    memory_bytes: int | None
-    free_bytes: int | None
-    free: bool
-    job: RunningJson | None
-
-
-class WorkerJson(TypedDict):
-    """A worker that lives."""
-
-    id: str
-    host: str
-    pid: int
-    devices: list[DeviceJson]
-    kind: Literal["cpu", "cuda"] | None
-    memory_bytes: int | None
-    bf16: bool
-    quantization: bool
-    slots: int | None
-    free: int | None
-    jobs: list[RunningJson]
-    drained: bool
-    spec_version: int
-    started_at: str
-    seen_at: str
-
-
-class DrainJson(TypedDict):
-    """A host whose workers start nothing new."""
-
-    host: str
-    move: bool
-    since: str
-
-
-class WorkersJson(TypedDict):
-    """The workers that live, the hosts that are drained, and how many jobs wait."""
-
-    data: list[WorkerJson]
-    drained: list[DrainJson]
-    queued: int
 
 
 class ModelFileJson(TypedDict):

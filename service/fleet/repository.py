@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Drain, HostDevice, Job, JobStatus, Worker
+from service.shared.database.tables import LEASED, DeviceUse, Drain, HostDevice, Job, JobStatus, Project, Worker
 
 
 def live(session: Session, within_seconds: float) -> Sequence[Worker]:
@@ -43,3 +43,12 @@ def queued(session: Session, project_id: str | None) -> int:
     """Count the waiting jobs of a project, or of all."""
     waiting = select(func.count()).select_from(Job).where(Job.status == JobStatus.QUEUED)
     return session.execute(waiting if project_id is None else waiting.where(Job.project_id == project_id)).scalar_one()
+
+
+def device_use(session: Session, month: str, project_id: str | None) -> Sequence[Row[str, str, float, int]]:
+    """List project, owner, device seconds and attempts of a month, of one project or of all."""
+    statement = select(Project.name, DeviceUse.owner, DeviceUse.device_seconds, DeviceUse.attempts)
+    statement = statement.join(Project, Project.id == DeviceUse.project_id).where(DeviceUse.month == month)
+    if project_id is not None:
+        statement = statement.where(DeviceUse.project_id == project_id)
+    return session.execute(statement.order_by(Project.name, DeviceUse.owner)).all()

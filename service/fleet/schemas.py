@@ -116,3 +116,54 @@ class UndrainIn(BaseModel):
 
     host: str = Field(min_length=1, max_length=255)
     """A drained host."""
+
+
+class UsageRowOut(Out):
+    """What the jobs of one key have used in a month."""
+
+    project: str
+    """Name of the project."""
+    owner: str | None
+    """Name of the key that submitted the jobs; null for jobs of earlier versions."""
+    device_hours: float
+    """Hours of one device. Running jobs are counted once a minute."""
+    attempts: int
+    """How often jobs began."""
+    cost: float | None
+    """Its price, where the operator sets a rate (ADAMSS_DEVICE_HOUR_RATE)."""
+
+
+class ShareOut(Out):
+    """The project's share of the fleet, which the operator sets by `adamss projects quota`."""
+
+    name: str
+    """Its name."""
+    weight: float
+    """Its share of the devices beside other projects' weights."""
+    running_jobs: int
+    """Jobs that it runs now."""
+    max_running_jobs: int | None
+    """Most jobs that it may run at a time; null for no limit."""
+    running_devices: int
+    """Devices that its jobs hold now."""
+    max_running_devices: int | None
+    """Most devices that its jobs may hold at a time; null for no limit."""
+    device_hours: float
+    """Device hours that it has used in this month, by UTC."""
+    max_device_hours: float | None
+    """Device hours that it may use in a month; null for no limit."""
+
+
+class DeviceUsageOut(Out):
+    """The use of devices in a month."""
+
+    object: Literal["list"] = "list"
+    """Always "list"."""
+    month: str
+    """The month by UTC, such as 2026-11."""
+    data: list[UsageRowOut]
+    """Use by project and owner; of this project, or of all for an admin."""
+    currency: str | None
+    """Currency of `cost`; null where the operator sets no rate."""
+    project: ShareOut
+    """The project of the key."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, select, text, true
+from sqlalchemy import ColumnElement, Row, and_, func, select, text, true
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
-from service.shared.database.tables import LEASED, Job, JobStatus, Json, MetricRow, Project, Worker
+from service.shared.database.tables import LEASED, DeviceUse, Job, JobStatus, Json, MetricRow, Project, Worker
 
 
 def answers(session: Session) -> bool:
@@ -78,3 +79,12 @@ def last_rows(session: Session, project_id: str | None = None) -> dict[str, Json
 
 def _in(project_id: str | None) -> ColumnElement[bool]:
     return true() if project_id is None else Job.project_id == project_id
+
+
+def device_seconds(session: Session, project_id: str | None = None) -> Sequence[Row[str, str, float]]:
+    """List project, owner and the device seconds of all months, of one project or of all."""
+    used = select(Project.name, DeviceUse.owner, func.sum(DeviceUse.device_seconds))
+    used = used.join(Project, Project.id == DeviceUse.project_id).group_by(Project.name, DeviceUse.owner)
+    if project_id is not None:
+        used = used.where(DeviceUse.project_id == project_id)
+    return session.execute(used.order_by(Project.name, DeviceUse.owner)).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.values import MutexValue, ValueClass
@@ -66,17 +66,23 @@ class JobMetrics(Collector):
     def __init__(self, db: Database, project_id: str | None) -> None:
         self._db, self._project_id = db, project_id
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         with self._db.read() as session:
             jobs = repository.jobs_by_status(session, self._project_id)
             oldest = repository.oldest_queued(session, self._project_id)
             last = repository.last_rows(session, self._project_id)
+            device_seconds = repository.device_seconds(session, self._project_id)
         by_status = GaugeMetricFamily("adamss_jobs", "Jobs by status.", labels=["status"])
         for status, count in jobs.items():
             by_status.add_metric([status], count)
         yield by_status
         age = 0.0 if oldest is None else max(0.0, (now() - oldest).total_seconds())
         yield GaugeMetricFamily("adamss_queue_age_seconds", "Waiting time of the oldest queued job.", value=age)
+        meaning = "Seconds of one device that the jobs of a project's keys have used."
+        used = CounterMetricFamily("adamss_device_seconds", meaning, labels=["project", "owner"])
+        for project, owner, seconds in device_seconds:
+            used.add_metric([project, owner], seconds)
+        yield used
         for name, meaning in SAMPLED.items():
             by_job = GaugeMetricFamily(f"adamss_job_{name}", meaning, labels=["job"])
             for job_id, values in last.items():

@@ -31,6 +31,7 @@ from service.http.gate.requests import RequestMetrics, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS
 from service.jobs.endpoints import router as jobs
 from service.jobs.token_lengths import LengthMeasurer
+from service.jobs.waiting_places import QueueForecast
 from service.keys.endpoints import router as keys
 from service.keys.service import prepare_access
 from service.openai_api.chat_endpoints import router as completions
@@ -145,6 +146,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         predictor=PredictionQueue(settings, forkserver),
         streams=Streams(db, host_files),
         lengths=LengthMeasurer(db, forkserver),
+        queue=QueueForecast(settings, db),
         spectra=WeightSpectra(db, forkserver),
         result_sizes=ResultSizes(),
     )

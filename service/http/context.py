@@ -18,6 +18,7 @@ from service.shared.storage.host_files import HostFiles
 if TYPE_CHECKING:  # types only: domains import this module, so importing them would be a cycle
     from service.base_models.service import Catalog
     from service.jobs.token_lengths import LengthMeasurer
+    from service.jobs.waiting_places import QueueForecast
     from service.openai_api.result_sizes import ResultSizes
     from service.predict.process import PredictionQueue
     from service.spectra.weights import WeightSpectra
@@ -37,6 +38,7 @@ class Context:
     predictor: PredictionQueue
     streams: Streams
     lengths: LengthMeasurer
+    queue: QueueForecast
     spectra: WeightSpectra
     result_sizes: ResultSizes
 

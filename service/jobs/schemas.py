@@ -12,6 +12,7 @@ from adamss_core.spec.tasks import find_metric
 from adamss_core.spec.tasks.metrics import Direction
 from service.http.openapi import Out
 from service.jobs.comparison_schemas import ComparisonOut, ContenderProgressOut, contender_progress
+from service.jobs.place_schemas import QueuePlaceOut
 from service.jobs.repository import ListedJob
 from service.jobs.training_sets import TrainingSetOut
 from service.shared.database.tables import Job, JobStatus, Json
@@ -237,6 +238,8 @@ class JobSummaryOut(Out):
     """When it was submitted."""
     queued_at: datetime
     """When it last began to wait for a worker."""
+    queue: QueuePlaceOut | None = None
+    """Its place in the queue and why it waits, in lists and from `GET /jobs/{id}`; null where it does not wait."""
     started_at: datetime | None
     """When it first ran."""
     ended_at: datetime | None

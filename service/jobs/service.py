@@ -99,12 +99,14 @@ def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -
         total = count(session, select(Job).where(*wanted), after)
     rows, more = split(jobs, limit)
     end = cursor(rows[-1].job.created_at, rows[-1].job.id) if rows else None
-    return Page(data=[schemas.summarise(row) for row in rows], has_more=more, total=total, next=end)
+    data = [schemas.summarise(row).model_copy(update={"queue": caller.queue.place(row.job)}) for row in rows]
+    return Page(data=data, has_more=more, total=total, next=end)
 
 
 def show(caller: Caller, job_id: str) -> JobOut:
     with caller.db.read() as session:
-        return schemas.render(get(session, caller, job_id))
+        job = get(session, caller, job_id)
+    return schemas.render(job).model_copy(update={"queue": caller.queue.place(job)})
 
 
 def cancel(caller: Caller, job_id: str) -> JobOut:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -139,6 +140,22 @@ def list_projects(session: Session, settings: Settings) -> list[ProjectInfo]:
         )
         for project in repository.list_all(session)
     ]
+
+
+def share_of(session: Session, settings: Settings, project_id: str) -> dict[str, Any]:
+    """Return a project's weight, and its use of jobs, devices and hours beside the limits of them."""
+    project = session.get_one(Project, project_id)
+    quotas = quotas_of(settings, project)
+    return {
+        "name": project.name,
+        "weight": project.weight,
+        "running_jobs": repository.count_jobs(session, project_id, LEASED),
+        "max_running_jobs": quotas.running_jobs,
+        "running_devices": repository.count_devices(session, project_id),
+        "max_running_devices": quotas.running_devices,
+        "device_hours": device_seconds(session, project_id, month_of(now())) / HOUR,
+        "max_device_hours": quotas.device_hours,
+    }
 
 
 def set_quotas(session: Session, name: str, changes: Mapping[str, float | None]) -> None:

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     project_storage_bytes: Annotated[int, Field(ge=0)] | None = None
     """Size of the data sets, models and artifacts that one project may store. Default: limited by the disk only."""
 
+    device_hour_rate: Annotated[float, Field(ge=0)] | None = None
+    """Price of an hour of one device, by which `GET /usage` also counts money. Default: none is shown."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    """Currency of the price, by its code."""
+
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Time between a worker's renewals of its job's lease."""
     lease_seconds: Annotated[float, Field(gt=0)] = 60.0

@@ -9,6 +9,9 @@ from tests.e2e.conftest import Up
 def test_a_host_is_drained_and_works_again(tab: Tab, up: Up) -> None:
     tab.open("/workers")
     page = tab.page
+    page.wait_for_selector("h2:text-is('Use')")  # the queue and the use come with their own requests
+    page.wait_for_selector("text=Device hours this month")
+    page.wait_for_selector("text=No job of this project waits")
     with up.client() as client:
         (worker,) = client.workers()["data"]
         row = page.locator("tbody tr")

@@ -2,6 +2,7 @@
 import { html } from "./lib.js";
 import { duration, number, score, words } from "./format.js";
 import { useList } from "./live.js";
+import { expectedStart } from "./queue.js";
 import { metricOf, useTasks } from "./tasks.js";
 
 const STATES = {
@@ -43,6 +44,7 @@ export function Now({ job, rows, before }) {
   return html`<section class="card now" aria-labelledby="now">
     <h2 id="now" class="visually-hidden">Now</h2>
     <p class="headline"><strong>${doing}</strong> <span class="muted">step ${number(step)} of ${number(total)}${job.status === "running" && eta ? `, about ${duration(eta)} left` : ""}</span></p>
+    ${job.queue ? html`<p>${job.queue.place ? `Place ${number(job.queue.place)} in the queue: ` : ""}${job.queue.reason}. <span class="muted">${expectedStart(job.queue)}</span></p>` : null}
     ${rows.length ? html`<dl class="facts">${numbers.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd class="large">${value}</dd></div>`)}</dl>` : null}
   </section>`;
 }

@@ -3,6 +3,7 @@ import { html, useState } from "./lib.js";
 import { get, post } from "./api.js";
 import { bytes, number, when } from "./format.js";
 import { useEvery } from "./live.js";
+import { Queue, Usage } from "./queue.js";
 
 const SECONDS = 5;
 
@@ -34,6 +35,8 @@ export function Workers() {
       ${found.drained.map((drain) => html`<p class="notice" key=${drain.host}>${drain.host} is drained since ${when(drain.since)}: ${drain.move ? "its jobs leave" : "its jobs run to their end"}, and it starts none.
         <button onClick=${() => change("/workers/undrain", { host: drain.host })}>Let ${drain.host} work</button></p>`)}`
     : problem ? null : html`<p class="muted" role="status">Loading…</p>`}
+    <${Queue} />
+    <${Usage} />
   </main>`;
 }
 
