@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import insert, text
 
@@ -17,6 +19,7 @@ from service.shared.database.tables import Job, JobStatus, Project, now
 from service.shared.jobs import kept_places, states
 from service.shared.jobs.device_rows import DeviceState
 from service.shared.jobs.kept_places import Places
+from service.shared.settings import Settings
 from tests.faults.compose import SECRETS
 from tests.faults.postgres import Postgres
 
@@ -32,9 +35,11 @@ def claim_costs(waiting: int, projects: int, claiming: int) -> Section:
         claiming: workers that claim at once, each in a thread with a connection of its own.
     """
     server = Postgres()
-    db = Database(f"postgresql+psycopg://adamss:{SECRETS['POSTGRES_PASSWORD']}@{server.address}/adamss", claiming + 5)
+    url = f"postgresql+psycopg://adamss:{SECRETS['POSTGRES_PASSWORD']}@{server.address}/adamss"
+    db = Database(url, claiming + 5)
     try:
-        upgrade(db)
+        with TemporaryDirectory() as home:
+            upgrade(Settings(home=Path(home), database_url=url))
         _fill(db, waiting, projects)
         for number in range(20):  # connections, plans and caches
             _claim(db, f"warm-{number}")

@@ -48,13 +48,13 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
-@given(arrivals(), st.sampled_from([{}, {"jobs": 2}, {"devices": 4}]))
-def test_nobody_is_left_and_nothing_is_given_twice(made: list[Arrival], limits: dict[str, float]) -> None:
+@given(arrivals(), st.sampled_from([Share(), Share(jobs=2), Share(devices=4)]))
+def test_nobody_is_left_and_nothing_is_given_twice(made: list[Arrival], share: Share) -> None:
     """Every job ends, though large ones wait beside small ones, higher priorities take devices, and limits hold.
 
     A device is held by one job, a job holds all of its devices or none: the simulation asserts both at each start.
     """
-    played = Watched(fleet(2, 4), {name: Share(**limits) for name in "abc"}, reserve_seconds=600.0)
+    played = Watched(fleet(2, 4), dict.fromkeys("abc", share), reserve_seconds=600.0)
     played.play(made, FOREVER)
     left = [one.arrival.job.id for one in played.jobs.values() if one.ended is None]
     assert not left
