@@ -125,7 +125,7 @@ def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict
     page = tab.page
     page.get_by_label("Data set, with labels").select_option(job["spec"]["dataset"]["train"])
     page.get_by_role("button", name="Evaluate").click()
-    link = page.locator("[aria-label='Table of evaluations'] tbody tr a")
+    link = page.locator("[aria-label='Table of evaluations'] tbody th a")
     link.wait_for()
     with up.client() as client:
         (made,) = client.list_jobs(evaluates=job["id"])
