@@ -165,8 +165,9 @@ def _write_card(name: str, folder: Path, manifest: dict[str, Any], setup: Setup)
 
 
 def _write_evaluation(folder: Path, job_id: str, reports: Sequence[dict[str, Any]]) -> None:
-    """Write the reports without texts of the data: an artifact may be given to others."""
-    kept = [{name: part for name, part in report.items() if name != "answers"} for report in reports]
+    """Write the reports without texts of the data, as an artifact may be given to others, and without single rows."""
+    left_out = ("answers", "row_results")
+    kept = [{name: part for name, part in report.items() if name not in left_out} for report in reports]
     document = {"format": "adamss-evaluation", "version": 1, "job_id": job_id, "reports": kept}
     (folder / EVALUATION).write_text(json.dumps(document, indent=2, allow_nan=False), encoding="utf-8")
 

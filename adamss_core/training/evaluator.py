@@ -128,6 +128,9 @@ class Evaluator:
                 self.reporter, lost, lambda: self.task.evaluation(self._answered(part, predictions)), {}
             )
             report |= details
+            unpaired = "The evaluation cannot be paired with that of another job"
+            kept = illustrate(self.reporter, unpaired, lambda: judge.row_results(predictions), None)
+            report["row_results"] = kept
         return Evaluated(part=part, judge=judge, report=report, predictions=predictions, baseline=baseline)
 
     def _judged(self, part: Part, judge: Judge, predictions: Predictions) -> Judged:

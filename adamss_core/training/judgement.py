@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Baseline, Predictions
 
 NO_BETTER = "no_better_than_baseline"
+MOST_ROWS = 2_000  # whose results are kept
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,27 @@ class Judge:
         """Return the interval of the metric of `predictions` less that of `others`, paired by row."""
         rows = len(set(self.numbers))
         return difference(self._score(predictions), self._score(others), rows, self.seed)
+
+    def row_results(self, predictions: Predictions) -> dict[str, Any]:
+        """Return what each row gets, for a paired test of two models on the same rows: of at most `MOST_ROWS`.
+
+        Returns:
+            The rows' `numbers`, the mean `loss` of each, and where the metric is a share of rows, each row's `share`.
+        """
+        numbers, row = np.unique(self.numbers, return_inverse=True)
+        places = np.linspace(0, len(numbers) - 1, min(MOST_ROWS, len(numbers))).astype(int)
+        sums, terms = (np.bincount(row, part.double().numpy()) for part in (predictions["losses"], self.loss_terms))
+        losses = [float(sums[place] / max(terms[place], 1.0)) for place in places]
+        share = None
+        if self.metric.interval == "wilson":
+            score, alone = self._score(predictions), np.eye(1, len(numbers), dtype=np.int64)[0]
+            share = [score(np.roll(alone, place)) for place in places]
+        return {
+            "numbers": numbers[places].tolist(),
+            "loss": [round(loss, 5) if math.isfinite(loss) else None for loss in losses],
+            "metric": self.metric.name,
+            "share": share,
+        }
 
     def scores(self, predictions: Predictions) -> Values:
         """Return the loss and the task's metrics; None for what is not finite."""

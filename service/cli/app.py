@@ -28,6 +28,7 @@ from service.cli import (
     registered_models,
     results,
     retention,
+    run_comparison_table,
     serve,
     storage,
     sweeps,
@@ -79,6 +80,7 @@ app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(name="import", epilog=import_job.EXAMPLES)(import_job.import_job)
 jobs.app.command(epilog=job_notes.EDIT)(job_notes.edit)
+jobs.app.command(epilog=run_comparison_table.COMPARE)(run_comparison_table.compare)
 jobs.app.command(epilog=results.EVALUATE)(results.evaluate)
 jobs.app.command(epilog=job_checkpoints.CHECKPOINTS)(job_checkpoints.checkpoints)
 jobs.app.command(epilog=job_checkpoints.PUBLISH)(job_checkpoints.publish)

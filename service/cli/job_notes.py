@@ -26,6 +26,9 @@ def edit(
     untag: Annotated[list[str] | None, typer.Option(help="Take a tag away; may be given several times.")] = None,
     notes: Annotated[str | None, typer.Option(help="A text in the place of the notes; '' removes them.")] = None,
     group: Annotated[str | None, typer.Option(help="Put the job into a group; '' takes it out.")] = None,
+    baseline: Annotated[
+        bool | None, typer.Option(help="Compare others of its group (without one: of the project) with this job.")
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option(min=-100, max=100, help="New priority of a waiting job; above 0 needs an admin's key."),
@@ -33,11 +36,11 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Change a job's name, tags, notes and group, in whatever state it is, or the priority of one that waits."""
-    given = {"name": name, "priority": priority}
+    given = {"name": name, "baseline": baseline, "priority": priority}
     changes: dict[str, Any] = {title: value for title, value in given.items() if value is not None}
     changes |= {title: text or None for title, text in (("notes", notes), ("group", group)) if text is not None}
     if not (changes or tag or untag):
-        raise CliError("Nothing to change: give --name, --tag, --untag, --notes, --group or --priority.")
+        raise CliError("Nothing to change: give --name, --tag, --untag, --notes, --group, --baseline or --priority.")
     with connect() as client:
         if tag or untag:
             kept = [one for one in client.get_job(job).get("tags", []) if one not in (untag or [])]

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from service.client.comparison_types import RunComparisonJson
 from service.client.sender import Sender, patiently
 from service.client.types import ENDED, JobJson, JobSummaryJson, Listing
 
@@ -106,9 +107,19 @@ class JobCalls(Sender):
         """Change what people wrote on a job, or the priority of one that waits.
 
         Args:
-            changes: name, tags (all of them), notes, group, priority; None removes, what is left out stays.
+            changes: name, tags (all of them), notes, group, baseline (true pins it), priority; None removes, what is
+                left out stays.
         """
         return cast(JobJson, self._send("PATCH", f"/jobs/{job}", json=changes, repeat=True).json())
+
+    def compare(self, job: str, other: str | None = None) -> RunComparisonJson:
+        """Compare a run with another one: specs, metrics, and whether the same rows show a difference.
+
+        Args:
+            other: by default the baseline that is pinned in its group, else in the project.
+        """
+        wanted = {} if other is None else {"with": other}
+        return cast(RunComparisonJson, self._get(f"/jobs/{job}/comparison", wanted))
 
     def cancel(self, job: str) -> JobJson:
         return cast(JobJson, self._send("POST", f"/jobs/{job}/cancel").json())

@@ -21,6 +21,7 @@ from service.jobs import (
     reports,
     resuming,
     retained,
+    run_comparison,
     service,
 )
 from service.jobs.evaluating import EvaluateIn
@@ -34,6 +35,7 @@ from service.jobs.report_schemas import CheckpointOut, EventOut, LogOut, MapOut,
 from service.jobs.repository import Wanted
 from service.jobs.resuming import ResumeIn
 from service.jobs.retained import KeptOut
+from service.jobs.run_comparison import RunComparisonOut
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
 from service.shared.database.tables import JobStatus
 from service.shared.jobs import metrics_parquet as parquet
@@ -130,9 +132,26 @@ def get_job(caller: CallerDep, job_id: JobId) -> JobOut:
     return service.show(caller, job_id)
 
 
+@router.get("/{job_id}/comparison", responses=errors(404, 422))
+def compare_job(
+    caller: CallerDep,
+    job_id: JobId,
+    other: Annotated[
+        str | None,
+        Query(
+            alias="with", max_length=60, description="The other job; by default the baseline of its group or project."
+        ),
+    ] = None,
+) -> RunComparisonOut:
+    """Compares a run with another one: what differs in their specs, their metrics, and whether the rows that both were
+    evaluated on show a difference."""
+    return run_comparison.compare(caller, job_id, other)
+
+
 @router.patch("/{job_id}", responses=errors(404, 409, 422))
 def edit_job(caller: CallerDep, job_id: JobId, changes: NotesIn) -> JobOut:
-    """Changes name, tags, notes and group of a job, in whatever state it is, and the priority of one that waits.
+    """Changes name, tags, notes and group of a job, in whatever state it is, pins it as the baseline that others are
+    compared with, and changes the priority of one that waits.
 
         curl -X PATCH -H "Authorization: Bearer $ADAMSS_API_KEY" -H "Content-Type: application/json" \\
              -d '{"tags": ["keep"], "group": "rates", "notes": "the best so far"}' \\

@@ -1,4 +1,7 @@
-"""What people change of a job: its name, tags, notes, group and priority. Nothing of the training depends on them."""
+"""What people change of a job: its name, tags, notes, group, priority, and whether others are compared with it.
+
+Nothing of the training depends on them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from adamss_core.spec.job import Priority
 from service.http.context import Caller
 from service.jobs import schemas
 from service.jobs.priorities import change_priority
+from service.jobs.run_comparison import pin
 from service.jobs.schemas import JobOut
 from service.jobs.service import get
 from service.shared.database.tables import Job, JobTag
@@ -34,6 +38,9 @@ class NotesIn(BaseModel):
     """Any text; null or an empty one removes it."""
     group: Annotated[str, Field(min_length=1, max_length=120, pattern=LINE)] | None = None
     """The group that it belongs to, such as one experiment; null takes it out of its group."""
+    baseline: bool | None = None
+    """true: others of its group are compared with it, of the project where it is in no group, in the place of the one
+    before; false: no more. Null changes nothing."""
     priority: Priority | None = None
     """A new priority of a job that waits; above 0 needs a key with the role admin. Null leaves the one that it has."""
 
@@ -64,6 +71,8 @@ def edit(caller: Caller, job_id: str, changes: NotesIn) -> JobOut:
         if "tags" in given:
             _tag(session, job, changes.tags or [])
         session.flush()
+        if changes.baseline is not None:
+            pin(session, job, pinned=changes.baseline)
         return schemas.render(job)
 
 

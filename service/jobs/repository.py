@@ -27,6 +27,7 @@ from service.shared.database.tables import (
     Json,
     KnownDevices,
     MetricRow,
+    PinnedBaseline,
     SubspaceMap,
     Sweep,
     TokenLengths,
@@ -132,6 +133,23 @@ def is_in_live_sweep(session: Session, job: Job) -> bool:
     """Tell whether the job is a trial of a sweep that has not ended."""
     live = select(Sweep.id).where(Sweep.id == job.sweep_id, Sweep.ended_at.is_(None))
     return session.scalar(live) is not None
+
+
+def find_baseline(session: Session, job: Job) -> str | None:
+    """Return the pinned baseline of a job's group, else that of its project."""
+    groups = (job.group_name or "", "")
+    pinned = select(PinnedBaseline.group_name, PinnedBaseline.job_id).where(
+        PinnedBaseline.project_id == job.project_id, PinnedBaseline.group_name.in_(groups)
+    )
+    found: dict[str, str] = {row.group_name: row.job_id for row in session.execute(pinned)}
+    return next((found[group] for group in groups if group in found), None)
+
+
+def evaluation_reports(session: Session, job_id: str) -> list[Json]:
+    """List the reports on a finished model: held-out rows first, then test rows."""
+    return list(
+        session.scalars(select(Evaluation.report).where(Evaluation.job_id == job_id).order_by(Evaluation.place))
+    )
 
 
 def has_artifact(session: Session, job_id: str, name: str) -> bool:

@@ -255,7 +255,9 @@ def test_a_finished_run_has_a_report(finished: FinishedRun) -> None:
     assert (counts[0][0] + counts[1][1]) / 21 == pytest.approx(result["eval_accuracy"])
     with zipfile.ZipFile(finished.outcome.artifacts[0].path) as archive:
         document = json.loads(archive.read("evaluation.json"))
-    assert (document["format"], document["reports"]) == ("adamss-evaluation", [report])
+    rows = report.pop("row_results")
+    assert (len(rows["numbers"]), sum(rows["share"]) / 21) == (21, pytest.approx(report["metrics"]["accuracy"]))
+    assert (document["format"], document["reports"]) == ("adamss-evaluation", [report]), "single rows are left out"
     assert "evaluation.json" in finished.outcome.artifacts[0].manifest["files"]
 
 
@@ -264,3 +266,19 @@ def test_a_baseline_has_predictions_of_every_row() -> None:
     baseline = task.baseline(encoded(torch.tensor([0, 0, 1])), encoded(torch.tensor([1, 0])), ["a", "b"])
     assert isinstance(baseline, Baseline)
     torch.testing.assert_close(baseline.predictions["losses"], -torch.tensor([1 / 3, 2 / 3]).log())
+
+
+def test_row_results_are_those_of_each_row_alone() -> None:
+    """Two rows of three are right; the second row has two examples, and its loss is their mean."""
+    targets = torch.tensor([0, 1, 1, 0])
+    data, numbers = encoded(targets), [4, 7, 7, 9]
+    task = task_of(task_job(TEXTS))
+    judge = Judge(task, task.record.metric("accuracy"), ["a", "b"], data.loss_terms, numbers, 0)
+    predictions = answered([0, 1, 1, 1], targets) | {"losses": torch.tensor([0.1, 0.2, 0.4, float("nan")])}
+    found = judge.row_results(predictions)
+    assert found == {"numbers": [4, 7, 9], "loss": [0.1, 0.3, None], "metric": "accuracy", "share": [1.0, 1.0, 0.0]}
+    many = 5_000
+    targets = torch.zeros(many, dtype=torch.int64)
+    judge = Judge(task, task.record.metric("accuracy"), ["a", "b"], encoded(targets).loss_terms, list(range(many)), 0)
+    kept = judge.row_results(answered([0] * many, targets))
+    assert (len(kept["numbers"]), kept["numbers"][-1], set(kept["share"])) == (2_000, many - 1, {1.0})
