@@ -65,6 +65,8 @@ class AdamssLayer(BaseTunerLayer):
     def base_weight(self) -> Tensor:
         """Return W as (out, in), dequantised where the base is quantised."""
         weight = self.get_base_weight().detach()
+        if (gather := getattr(weight, "full_tensor", None)) is not None:  # DTensor's, whose import takes long
+            weight = gather()  # divided among processes: every one of them must ask for it
         return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
     def base_bias(self) -> Tensor | None:

@@ -10,6 +10,7 @@ from adamss_core.spec.adamss import AdamssSpec
 from adamss_core.spec.calibration_plan import plan_calibration, sketch_width
 from adamss_core.spec.comparison_plan import ContenderEstimate, contender_estimates
 from adamss_core.spec.device_memory import MemoryOfJob
+from adamss_core.spec.division import enough_devices, is_divided
 from adamss_core.spec.facts import LinearModule, ModelFacts
 from adamss_core.spec.job import JobSpec
 from adamss_core.spec.lengths import UNKNOWN, Lengths, LengthSource, largest_batch
@@ -104,6 +105,8 @@ class Estimate(BaseModel):
     """Kind of device that memory and seconds are estimated for: that of the workers, "cpu" or "cuda"."""
     devices: int = 1
     """Devices that the job asks for; the memory is that of each."""
+    sharded: bool = False
+    """Whether each device holds a part of the base, rather than a copy."""
     memory_bytes: int
     """Peak memory of each device: on a GPU the device's, with weights, gradients, optimizer and activations of its rows
     of the largest batch; on a CPU the whole process's, in the largest of its phases."""
@@ -111,8 +114,8 @@ class Estimate(BaseModel):
     """The same with one row at a time, as far as batches are halved where memory runs out; null in plans of older
     versions."""
     enough_devices: int | None = None
-    """Fewest devices, as large as the largest of a live worker, that have `memory_bytes` each; null where no number
-    suffices, and where no memory is known."""
+    """Fewest devices, as large as the largest of a live worker, that suffice, with a part of the base each where copies
+    do not; null where no number suffices, and where no memory is known."""
     memory_phases: MemoryPhases | None = None
     """The phases of which `memory_bytes` is the largest; null on a GPU."""
     lengths: LengthSource = "max_length"
@@ -187,7 +190,8 @@ def estimate(
     contenders = contender_estimates(plan, modules, saved)
     rivals = [Sizes(0, one.adapter_parameters + saved, 0) for one in contenders]
     memory = MemoryOfJob(spec, facts, modules, [sizes, *rivals], lengths, device)
-    need = memory.on(spec.resources.devices)
+    divided = is_divided(spec, memory, largest)
+    need = memory.on(spec.resources.devices, sharded=divided)
     return Estimate(
         trainable_parameters=adapter + saved,
         least_trainable_parameters=sum(shape.least for shape in shapes) + saved,
@@ -203,9 +207,10 @@ def estimate(
         eval_rows=eval_rows,
         device=device.kind,
         devices=spec.resources.devices,
+        sharded=divided,
         memory_bytes=need.bytes,
         least_memory_bytes=need.least,
-        enough_devices=None if largest is None else memory.fewest(largest),
+        enough_devices=None if largest is None else enough_devices(spec, memory, largest),
         memory_phases=need.phases,
         lengths=lengths.source,
         batch_tokens=largest_batch(spec, facts, lengths).tokens,

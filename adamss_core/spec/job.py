@@ -243,8 +243,21 @@ class JobSpec(SpecModel):
         """Return the job, and the checkpoint of it, that `init_from` names."""
         return StartingPoint(job=self.init_from) if isinstance(self.init_from, str) else self.init_from
 
+    @property
+    def copied_because(self) -> str | None:
+        """Return why each device has a copy of the base, whatever `resources.shard` asks for; None if it needs not."""
+        if self.training.quantization is not None:
+            return "training.quantization is set, and each device holds a copy of a quantised base"
+        if self.training.compile:
+            return "training.compile is set, and a compiled model holds its base whole"
+        if self.compare:
+            return "compare is set, and contenders are trained on a base of their own"
+        return None
+
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
+        if self.resources.shard is True and (reason := self.copied_because) is not None:
+            raise field_error("resources.shard", f'is true, but {reason}. Take "auto" or false, or leave that out')
         if len(set(self.artifacts)) != len(self.artifacts):
             raise field_error("artifacts", "names an artifact twice")
         check_comparison(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from adamss_core.spec.adamss import StrictInt
 from adamss_core.spec.spec_model import SpecModel
@@ -21,16 +21,15 @@ class ResourcesSpec(SpecModel):
     """Devices to train on together, all of one worker. The rows of each step are divided among them: steps, schedule
     and results do not depend on their number."""
     shard: Literal["auto"] | Annotated[bool, Field(strict=True)] = "auto"
-    """Whether the frozen base is divided among the devices. For "auto" and false each device holds a copy of it; true
-    is refused, as dividing is not there yet."""
+    """Whether the frozen base is divided among the devices, so that each holds a part of its layers and gathers one at
+    a time; false gives each a copy. "auto" divides it where a copy does not fit. A quantised base is always copied."""
     kind: Annotated[str, Field(pattern=DEVICE_KIND)] | None = None
     """Kind that the devices must be of, as `GET /workers` names it, such as "h100" or "cpu"; null takes any."""
     memory_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """Memory in GB that must be free on each device; null takes the estimate."""
 
-    @field_validator("shard")
-    @classmethod
-    def _is_whole(cls, value: Literal["auto"] | bool) -> Literal["auto"] | bool:
-        if value is True:
-            raise ValueError('true is not there yet: each device holds a copy of the base. Take "auto" or false')
-        return value
+    @model_validator(mode="after")
+    def _has_several(self) -> ResourcesSpec:
+        if self.shard is True and self.devices == 1:
+            raise ValueError("shard: true divides the base among devices; give devices of at least 2")
+        return self

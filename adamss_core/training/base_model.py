@@ -29,6 +29,7 @@ from adamss_core.spec.modules_in_full import default_heads
 from adamss_core.training.errors import TrainingError, is_out_of_memory
 from adamss_core.training.quantization import keep_weight_layout, quantization_config
 from adamss_core.training.request import Reporter, RunRequest
+from adamss_core.training.stored_dtype import stored_dtype, widen_outside_blocks
 from adamss_core.untying import inseparable_weights
 
 
@@ -42,6 +43,7 @@ class Source:
         classes: class names in the order of their ids.
         quantization: "4bit" or "8bit" during training; artifacts are published for the base in full precision.
         unquantised: modules that stay in full precision beside the head, because they are trained in full.
+        divided: whether each process needs a part of the blocks only; see `stored_dtype`.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Source:
     classes: tuple[str, ...]
     quantization: str | None = None
     unquantised: tuple[str, ...] = ()
+    divided: bool = False
 
     @classmethod
     def of(cls, request: RunRequest, classes: list[str]) -> Source:
@@ -124,7 +127,12 @@ def load_pretrained(
         config = AutoConfig.from_pretrained(source.path, **source.options)
         check_config(config)
         full_precision = _unquantised(auto_model, source, config)
-    model, missing = _load(auto_model, source, head, task, full_precision)
+    dtype = stored_dtype(source.path, source.options) if source.divided else torch.float32
+    model, missing = _load(auto_model, source, head, task, full_precision, dtype)
+    if dtype != torch.float32 and missing:  # which start at random, and not in half precision
+        model, missing = _load(auto_model, source, head, task, full_precision)
+    elif dtype != torch.float32:
+        widen_outside_blocks(model)
     fresh = sorted({key.rpartition(".")[0] for key in missing})
     if source.quantization is not None and (more := [name for name in fresh if not is_inside(name, full_precision)]):
         # Random, so trained in full: no gradient reaches a quantised weight.
@@ -171,7 +179,12 @@ def _unquantised(auto_model: Any, source: Source, config: Any) -> list[str]:
 
 
 def _load(
-    auto_model: Any, source: Source, head: dict[str, Any], task: str, unquantised: list[str]
+    auto_model: Any,
+    source: Source,
+    head: dict[str, Any],
+    task: str,
+    unquantised: list[str],
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load the model; return it and the names of the parameters that its files have no values for."""
     quantised = quantization_config(source.quantization, unquantised)
@@ -179,7 +192,7 @@ def _load(
         model, info = auto_model.from_pretrained(
             source.path,
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=dtype,
             **({} if quantised is None else {"quantization_config": quantised}),
             ignore_mismatched_sizes=True,  # a head for other classes; anything else is refused below
             output_loading_info=True,

@@ -87,7 +87,7 @@ def within_memory(setup: Setup, rows: list[int], work: Callable[[list[list[int]]
         try:
             return work([rows[start : start + size] for start in range(0, len(rows), size)])
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size == 1:
+            if not is_out_of_memory(error) or size == 1 or setup.ranks.in_step:
                 raise
         # Outside of the except block, whose traceback keeps the failed attempt's tensors.
         if setup.accelerator.device.type == "cuda":

@@ -49,6 +49,10 @@ def predict(
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
     mine = order[ranks.rank :: ranks.size]
+    # Where a forward pass takes all processes, all make as many: what a row is predicted for twice is dropped.
+    own = len(mine)
+    if ranks.in_step:
+        mine += order[-1:] * (len(order[:: ranks.size]) - own)
     parts: dict[str, list[Tensor]] = {}
     done = 0
     while done < len(mine):
@@ -57,7 +61,7 @@ def predict(
         try:
             batch = _predicted(model, task, data, collate, rows, accelerator)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(rows) == 1:
+            if not is_out_of_memory(error) or len(rows) == 1 or ranks.in_step:
                 raise
             batch_size = -(-len(rows) // 2)
             continue
@@ -65,7 +69,8 @@ def predict(
         for name, value in batch.items():
             parts.setdefault(name, []).append(value)
     model.train(was_training)
-    shares = [share for share in ranks.gather({name: _joined(values) for name, values in parts.items()}) if share]
+    found = {name: _joined(values)[:own] for name, values in parts.items()} if own else {}
+    shares = [share for share in ranks.gather(found) if share]
     whole = {name: _joined([share[name] for share in shares]) for name in shares[0]}
     order_of_rows = torch.argsort(whole.pop("row"))
     return {name: value[order_of_rows] for name, value in whole.items()}

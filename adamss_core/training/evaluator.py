@@ -122,10 +122,14 @@ class Evaluator:
             processes=self.ranks.size,
         )
         report |= judged
-        if self.ranks.is_first:
+        if self.ranks.passes:
             lost = "The evaluation has no details beside the metrics"
             details: Report = illustrate(
-                self.reporter, lost, lambda: self.task.evaluation(self._answered(part, predictions)), {}
+                self.reporter,
+                lost,
+                lambda: self.task.evaluation(self._answered(part, predictions)),
+                {},
+                processes=self.ranks.per_pass,
             )
             report |= details
             unpaired = "The evaluation cannot be paired with that of another job"

@@ -13,6 +13,7 @@ from adamss_core.training.hardest_examples import hardest_examples
 from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.progress import Progress
+from adamss_core.training.ranks.sharding import shard_base
 from adamss_core.training.setup import Setup
 from adamss_core.training.tasks.base import Predictions
 
@@ -45,6 +46,8 @@ def evaluate_published(
     Args:
         predictions: of this model on the held-out rows, where training has made them.
     """
+    if setup.divides_base:
+        shard_base(model, setup.ranks, setup.accelerator)
     evaluator = Evaluator.of(setup, model, progress.micro_batch)
     found: FinalEvaluation = illustrate(
         setup.reporter,
@@ -53,7 +56,8 @@ def evaluate_published(
         UNKNOWN,
         processes=setup.ranks.size,
     )
-    model.to("cpu")
+    if not setup.divides_base:
+        model.to("cpu")
     return found
 
 

@@ -30,10 +30,11 @@ def hardest_examples(evaluator: Evaluator, part: Part, losses: Tensor) -> list[d
         the model's prediction (None where it would have to generate text), and the loss (None where it is not a
         number).
     """
-    if not evaluator.ranks.is_first:
+    if not evaluator.ranks.passes:
         return []
     lost = f"The {'held-out' if part.data != 'test' else 'test'} rows with the highest loss are not listed"
-    return illustrate(evaluator.reporter, lost, lambda: _found(evaluator, part, losses), [])
+    together = evaluator.ranks.per_pass
+    return illustrate(evaluator.reporter, lost, lambda: _found(evaluator, part, losses), [], processes=together)
 
 
 def _found(evaluator: Evaluator, part: Part, losses: Tensor) -> list[dict[str, Any]]:

@@ -202,10 +202,12 @@ class Trainer:
     def _sample(self) -> None:
         """Report what the model generates by now, where its task generates."""
         adapter = self.adapter
-        if not self._ranks.is_first or adapter.setup.contender is not None:
+        if not self._ranks.passes or adapter.setup.contender is not None:
             return
         lost = f"No samples are written at step {adapter.progress.step}"
-        samples: list[dict[str, Any]] = illustrate(adapter.setup.reporter, lost, self._samples, [])
+        samples: list[dict[str, Any]] = illustrate(
+            adapter.setup.reporter, lost, self._samples, [], processes=self._ranks.per_pass
+        )
         if samples:
             reports.report_samples(adapter, samples)
         self.wrapped.train()

@@ -24,9 +24,12 @@ from adamss_core.training.data import Data
 from adamss_core.training.length_policy import encode_data, encode_test
 from adamss_core.training.phases import enter_phase, phase
 from adamss_core.training.ranks import Ranks
+from adamss_core.training.ranks.sharding import parts_of, shard_base
+from adamss_core.training.reports import report_division
 from adamss_core.training.request import KeptCheckpoint, Reporter, RunRequest
 from adamss_core.training.setup import Setup
 from adamss_core.training.snapshot import ADAPTER
+from adamss_core.training.stored_dtype import train_full_precision
 from adamss_core.training.tasks import Task, task_on
 from adamss_core.training.warm_start import unusable, warm_start
 
@@ -51,6 +54,7 @@ def prepare(
         TrainingError: data or base model cannot be used.
     """
     ranks = ranks or Ranks()
+    divided = ranks.size > 1 and request.spec.resources.shard is True
     task = task_on(request.spec, request.model, request.revision)
     enter_phase(reporter, "loading")
     with phase("reading rows"):
@@ -58,13 +62,13 @@ def prepare(
     source = Source.of(request, data.classes)
     with phase("loading tokenizer or processor"):
         processor = task.load_processor(source)
-    fresh_base = partial(_fresh_base, request, task, source, processor, data)
+    fresh_base = partial(_fresh_base, request, task, replace(source, divided=divided), processor, data)
     with phase("loading base model"):
         if checkpoint is None:
             base, fresh = fresh_base(reporter)
         else:
             set_seed(request.spec.training.seed)
-            base, fresh = _base(request, task, source, processor)
+            base, fresh = _base(request, task, replace(source, divided=divided), processor)
     limit = task.limit(processor, base.config)
     enter_phase(reporter, "tokenising")
     with phase("encoding rows"):
@@ -79,6 +83,10 @@ def prepare(
     enter_phase(reporter, "decomposing" if checkpoint is None else "restoring")
     with phase("adding adapter"), ranks.first_before_others():  # others find its decompositions in the cache
         model = _adapted_model(base, fresh, request, reporter, task, source, checkpoint)
+    if divided:
+        train_full_precision(model)
+        shard_base(model, ranks, accelerator)
+        report_division(reporter, ranks.size, *parts_of(model))
     plan = plan.for_subspaces(adapter_size(model).subspaces)
     if request.spec.training.gradient_checkpointing:
         checkpoint_activations(model, reporter)

@@ -7,7 +7,7 @@ from typing import Any
 from adamss_core.spec.plan import TIME_LIMIT
 from adamss_core.training.adapter import AdapterTraining
 from adamss_core.training.metric_accumulator import peak_memory_bytes
-from adamss_core.training.request import Values
+from adamss_core.training.request import Reporter, Values
 from adamss_core.training.step import StepOutcome
 
 
@@ -31,6 +31,19 @@ def report_start(adapter: AdapterTraining) -> None:
             "trainable_parameters": adapter.trainable_parameters,
             "subspaces": adapter.subspaces.total,
         },
+    )
+
+
+def report_division(reporter: Reporter, processes: int, elements: int, whole: int) -> None:
+    """Report that each process holds a part of the base.
+
+    Args:
+        elements: of this process, of `whole` that are divided.
+    """
+    reporter.event(
+        "base_divided",
+        f"Each of the {processes} devices holds a part of the base's layers: {elements:,} of {whole:,} elements.",
+        {"elements": elements, "of": whole, "processes": processes},
     )
 
 

@@ -32,6 +32,7 @@ from adamss_core.training.ranks import Ranks, joined
 from adamss_core.training.reports import report_start
 from adamss_core.training.request import AdapterSize, Reporter, RunRequest, RunResult
 from adamss_core.training.setup import Setup, make_accelerator
+from adamss_core.training.snapshot import ADAPTER
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def _train(request: RunRequest, reporter: Reporter, ranks: Ranks) -> tuple[Setup
     enter_phase(reporter, "evaluating")
     if request.publishes is not None:
         trainer.evaluate_restored()
-    published, step = finished_model(trainer, partial(load_own, setup))
+    published, step = finished_model(trainer, partial(load_own, setup, divided=setup.divides_base))
     result = _result(trainer.adapter, size, published, step, time.monotonic() - begun)
     # A quantised base predicts otherwise than the full one that its adapter is published for.
     predictions = None if setup.training.quantization is not None else trainer.predictions.of(step)
@@ -114,6 +115,8 @@ def _train(request: RunRequest, reporter: Reporter, ranks: Ranks) -> tuple[Setup
     own = _own_training(trainer, size, result, final) if setup.plan.spec.compare else None
     if own is None:
         ranks.part()  # the others need not wait for the artifacts
+    if setup.divides_base and ranks.is_first:  # from the host's memory: no device has the whole base
+        published = load_own(setup, store.path(step) / ADAPTER)
     artifacts, failed = publish(setup, published, result, final.reports) if ranks.is_first else ([], [])
     outcome = RunResult(result=result, artifacts=artifacts, hardest=final.hardest, evaluation=final.reports)
     if failed:

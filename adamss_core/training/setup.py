@@ -80,6 +80,11 @@ class Setup:
         return training.batch_size * training.gradient_accumulation_steps
 
     @property
+    def divides_base(self) -> bool:
+        """Tell whether the frozen base is divided among the processes."""
+        return self.ranks.size > 1 and self.plan.spec.resources.shard is True
+
+    @property
     def packs(self) -> bool:
         """Tell whether several examples share a row of a training batch."""
         return isinstance(self.training_collate, PackedExamples)

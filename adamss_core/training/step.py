@@ -16,7 +16,7 @@ from adamss_core.training.idle_targets import check_loss
 from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
 from adamss_core.training.ranks.gradients import add_gradients
-from adamss_core.training.ranks.shares import own_rows
+from adamss_core.training.ranks.shares import all_shares
 from adamss_core.training.setup import Setup
 
 CHECK_EVERY = 2  # steps between checks of the loss; on a GPU each check waits for the device
@@ -103,7 +103,8 @@ class OptimizerStep:
                 failpoint("gradients")
                 share = self._gradients(rows, progress.micro_batch)
             except (RuntimeError, MemoryError) as error:
-                if not (is_out_of_memory(error) and progress.micro_batch > 1):
+                # Others of a divided base are in the middle of a pass that this process cannot end with them.
+                if not is_out_of_memory(error) or progress.micro_batch == 1 or self.setup.ranks.in_step:
                     raise
             # Outside of the except block, whose traceback keeps the failed attempt's tensors.
             loss = add_gradients(self.setup.ranks, self._trained(), share)
@@ -123,7 +124,8 @@ class OptimizerStep:
     def _gradients(self, rows: list[int], micro_batch: int) -> Tensor:
         """Return this process's share of the mean loss over all terms, (); leave its gradients in the parameters."""
         accelerator = self.setup.accelerator
-        pieces, later = _cut(self._own(rows), micro_batch), _cut(self._own(self._upcoming), micro_batch)
+        pieces, idle = self._pieces(rows, micro_batch)
+        later, _ = self._pieces(self._upcoming, micro_batch)
         total = torch.zeros((), device=self.device)
         loss_terms = max(1, int(self.setup.train.loss_terms[rows].sum()))
         for number, piece in enumerate(pieces):
@@ -131,15 +133,23 @@ class OptimizerStep:
             inputs, targets = self.batches(piece)
             with accelerator.autocast():
                 outputs = self.model(**inputs)
-            loss = self.setup.training_losses(outputs, targets).sum() * (1 / loss_terms)
+            counts = number < len(pieces) - idle
+            loss = self.setup.training_losses(outputs, targets).sum() * (counts / loss_terms)
             check_loss(loss, self.model, self.setup.name)
             accelerator.backward(loss)
             total += loss.detach()
         return total
 
-    def _own(self, rows: list[int]) -> list[int]:
+    def _pieces(self, rows: list[int], micro_batch: int) -> tuple[list[list[int]], int]:
+        """Cut this process's rows of a step, and return the number of pieces at the end that do not count.
+
+        Where a forward pass takes all processes, all make as many: a piece that does not count is a single row.
+        """
         setup = self.setup
-        return own_rows(rows, setup.train.lengths, setup.ranks.rank, setup.ranks.size, packs=setup.packs)
+        shares = all_shares(rows, setup.train.lengths, setup.ranks.size, packs=setup.packs)
+        own = _cut(shares[setup.ranks.rank], micro_batch)
+        idle = max(-(-len(share) // micro_batch) for share in shares) - len(own) if setup.ranks.in_step else 0
+        return [*own, *([rows[-1]] for _ in range(idle))], idle
 
     def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
         """Check before the update, so that a CPU run's parameters stay valid.

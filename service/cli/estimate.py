@@ -8,7 +8,7 @@ from service.cli.contender_table import contender_line
 from service.cli.output import duration, print_fields, size
 from service.cli.terminal import put, put_json
 
-MEMORY = ("devices", "memory_bytes", "least_memory_bytes", "enough_devices")
+MEMORY = ("devices", "sharded", "memory_bytes", "least_memory_bytes", "enough_devices")
 
 
 def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
@@ -54,7 +54,8 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
 def _memory(estimate: dict[str, Any]) -> dict[str, object]:
     """Format the memory of each device, and the devices where they are several or too few."""
     devices, needed = estimate.get("devices", 1), estimate.get("memory_bytes")
-    fields: dict[str, object] = {"devices": devices} if devices > 1 else {}
+    divided = ", each with a part of the base" if estimate.get("sharded") else ""
+    fields: dict[str, object] = {"devices": f"{devices}{divided}"} if devices > 1 else {}
     if needed is not None:
         fields["memory of each device" if devices > 1 else "memory"] = size(needed)
     if (least := estimate.get("least_memory_bytes")) is not None:

@@ -88,14 +88,24 @@ def check_devices(caller: Caller, spec: JobSpec, room: Room, needs: Estimate) ->
     raise SpecProblem(
         DEVICES,
         f"The job takes at least {readable_size(least)} of each device, also with one row at a time, and the largest "
-        f"device of a live worker has {readable_size(room.largest)}. {_smaller(spec)} {MEMORY} replaces this estimate.",
+        f"device of a live worker has {readable_size(room.largest)}. {_remedy(spec, needs.enough_devices)} {MEMORY} "
+        "replaces this estimate.",
         "job_does_not_fit",
     )
 
 
+def with_division(spec: JobSpec, divided: bool) -> JobSpec:
+    """Return the spec with the decision about `resources.shard`, which the run follows; one device has nothing to do
+    with it."""
+    if spec.resources.devices == 1:
+        return spec
+    resources = spec.resources.model_copy(update={"shard": divided})
+    return spec.model_copy(update={"resources": resources})
+
+
 def device_warnings(spec: JobSpec, room: Room, needs: Estimate) -> list[str]:
     """Warn of devices that no live worker has, of memory that is short, and of devices that gain nothing."""
-    return [*_missing(spec.resources, room), *_short_memory(needs, room), *_idle(spec)]
+    return [*_missing(spec.resources, room), *_short_memory(needs, room), *_idle(spec), *_copies(spec)]
 
 
 def _missing(asked: ResourcesSpec, room: Room) -> list[str]:
@@ -123,6 +133,14 @@ def _short_memory(needs: Estimate, room: Room) -> list[str]:
     ]
 
 
+def _copies(spec: JobSpec) -> list[str]:
+    """Say why a base that "auto" might divide is copied."""
+    asked, reason = spec.resources, spec.copied_because
+    if asked.devices == 1 or asked.shard != "auto" or reason is None:
+        return []
+    return [f"Each of the {asked.devices} devices holds a copy of the base: {reason}."]
+
+
 def _idle(spec: JobSpec) -> list[str]:
     """Warn of devices that have no row of a step."""
     training, devices = spec.training, spec.resources.devices
@@ -135,10 +153,12 @@ def _idle(spec: JobSpec) -> list[str]:
     ]
 
 
-def _smaller(spec: JobSpec) -> str:
-    if spec.training.quantization is None:
-        return "More devices hold a copy each. Take a smaller base model, or training.quantization."
-    return "More devices hold a copy each. Take a smaller base model."
+def _remedy(spec: JobSpec, enough: int | None) -> str:
+    if enough is not None:
+        return f"{DEVICES} of {enough} or more would do: each holds a part of the base."
+    if (reason := spec.copied_because) is not None:
+        return f"More devices do not help: {reason}. Leave that out, or take a smaller base model."
+    return "No number of such devices suffices. Take a smaller base model, or training.quantization."
 
 
 def _described(asked: ResourcesSpec) -> str:

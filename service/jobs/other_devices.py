@@ -13,7 +13,7 @@ from service.jobs.service import get
 from service.shared.database.tables import Job
 from service.shared.errors import Conflict
 
-MEMORY_FIELDS = ("devices", "memory_bytes", "least_memory_bytes", "enough_devices", "memory_phases")
+MEMORY_FIELDS = ("devices", "sharded", "memory_bytes", "least_memory_bytes", "enough_devices", "memory_phases")
 
 
 def plan_devices(caller: Caller, job_id: str, devices: int) -> PlanOut:

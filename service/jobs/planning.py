@@ -31,7 +31,7 @@ from service.datasets.left_out import complete
 from service.http.context import Caller
 from service.jobs import advice, checks
 from service.jobs.case import Case, Found
-from service.jobs.device_rules import check_devices, device_warnings, find_room
+from service.jobs.device_rules import check_devices, device_warnings, find_room, with_division
 from service.jobs.row_survey import survey_rows
 from service.jobs.schemas import PlanOut
 from service.jobs.target_check import targets_of
@@ -191,6 +191,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     counts = (outputs, case.train_count, case.eval_count)
     needs = estimate(steps, facts, modules, *counts, lengths=lengths, device=device, largest=room.largest)
     check_devices(caller, spec, room, needs)
+    steps = replace(steps, spec=with_division(steps.spec, needs.sharded))
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]

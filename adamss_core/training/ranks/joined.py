@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 # The first rank may evaluate samples or publish for long while the others wait; deaths are noticed by `PeerWatch`.
 TIMEOUT = timedelta(days=1)
 JOIN_TIMEOUT = timedelta(minutes=5)
+LOST_SECONDS = 2.0  # in which the end of a process is seen after that of its connections
 REASON = "reason"  # key of the error that ended the run
 
 
@@ -177,6 +178,8 @@ class JoinedRanks(Ranks):
         """Return the error with which this process ends: that of the rank which failed first is told to all."""
         if self._peers is None or isinstance(error, Stopped):
             return error  # the ranks have parted, or all stop together
+        if self.in_step and isinstance(error, RuntimeError) and self._is_of_others(error):
+            error = RankLost(error)
         reason = _described(error) | {"rank": self.rank}
         with suppress(RuntimeError):  # the store is gone with rank 0, or with the launcher
             reason = json.loads(self._own.compare_set(REASON, "", json.dumps(reason)))
@@ -191,6 +194,16 @@ class JoinedRanks(Ranks):
             deterministic=reason["deterministic"],
             where=reason["where"],
         )
+
+    def _is_of_others(self, error: RuntimeError) -> bool:
+        """Return whether an error comes from a message of the divided base, whose sender has ended."""
+        assert self._peers is not None
+        if is_out_of_memory(error):
+            return False
+        with suppress(RuntimeError):
+            if self._own.check([REASON]):
+                return True
+        return self._peers.lost.wait(LOST_SECONDS)
 
 
 def _described(error: Exception) -> dict[str, Any]:

@@ -30,11 +30,12 @@ class PeerWatch:
 
     Attributes:
         thread: ends when the watch is closed, and after the first death.
+        lost: set at the first death.
     """
 
     def __init__(self, pids: list[int], is_explained: Callable[[], bool]) -> None:
         self._is_explained = is_explained
-        self._closed = Event()
+        self._closed, self.lost = Event(), Event()
         self._ends = {_open(pid): pid for pid in pids}
         self.thread = Thread(target=self._watch, name="peers", daemon=True)
         self.thread.start()
@@ -50,6 +51,8 @@ class PeerWatch:
         ended: list[tuple[int, int]] = []
         while not ended and not self._closed.is_set():
             ended = poll.poll(_POLL_SECONDS * 1000)
+        if ended:
+            self.lost.set()
         if ended and not self._closed.is_set():
             self._end(self._ends[ended[0][0]])
         for descriptor in self._ends:

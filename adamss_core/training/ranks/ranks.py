@@ -17,15 +17,27 @@ class Ranks:
     Attributes:
         rank: of this process, from 0.
         size: number of processes.
+        in_step: whether a forward pass takes all processes, as each holds a part of the base.
     """
 
     rank = 0
     size = 1
+    in_step = False
 
     @property
     def is_first(self) -> bool:
         """Return whether this process reports, checkpoints and publishes."""
         return self.rank == 0
+
+    @property
+    def passes(self) -> bool:
+        """Return whether this process makes the forward passes whose outcome the first alone needs."""
+        return self.is_first or self.in_step
+
+    @property
+    def per_pass(self) -> int:
+        """Return the number of processes that a forward pass takes."""
+        return self.size if self.in_step else 1
 
     def any(self, flags: Sequence[bool]) -> list[bool]:
         """Return for each flag whether it is set in any process. Processes wait for each other, devices do not."""

@@ -21,12 +21,17 @@ def own_rows(rows: Sequence[int], lengths: Tensor, rank: int, size: int, *, pack
     Returns:
         The longest first; none where there are fewer rows than ranks.
     """
+    return all_shares(rows, lengths, size, packs=packs)[rank]
+
+
+def all_shares(rows: Sequence[int], lengths: Tensor, size: int, *, packs: bool = False) -> list[list[int]]:
+    """Return the rows of every rank, as `own_rows` does those of one."""
     if size == 1:
-        return list(rows)
+        return [list(rows)]
     tokens = {row: int(length) for row, length in zip(rows, lengths[list(rows)].tolist(), strict=True)}
     ordered = sorted(rows, key=lambda row: -tokens[row])
     shares = _by_tokens(ordered, tokens, size) if packs else _cut(ordered, tokens, _cheapest(ordered, tokens, size))
-    return shares[rank] if rank < len(shares) else []
+    return [*shares, *([] for _ in range(size - len(shares)))]
 
 
 def _by_tokens(ordered: Sequence[int], tokens: dict[int, int], size: int) -> list[list[int]]:

@@ -119,6 +119,27 @@ def test_what_cannot_fit_is_refused(service: Service) -> None:
     assert "estimate" in answer(service, resources={"memory_gb": (least - 1) / GIGABYTE})
 
 
+def test_a_base_that_is_divided(service: Service) -> None:
+    register(service)
+    found = answer(service, resources={"devices": 2, "shard": True})
+    assert (found["estimate"]["sharded"], found["spec"]["resources"]["shard"], found["warnings"]) == (True, True, [])
+    copied = answer(service, resources={"devices": 2})
+    assert (copied["estimate"]["sharded"], copied["spec"]["resources"]["shard"]) == (False, False)
+    assert answer(service)["spec"]["resources"]["shard"] == "auto"  # a single device decides nothing
+    error = service.refused(resources={"shard": True})
+    assert error["param"] == "resources"
+
+
+def test_a_quantised_base_is_copied_and_that_is_said(service: Service) -> None:
+    register(service)
+    quantised = {"quantization": "4bit"}
+    warnings = answer(service, training=quantised, resources={"devices": 2})["warnings"]
+    (copies,) = [warning for warning in warnings if "copy" in warning]
+    assert copies.startswith("Each of the 2 devices holds a copy of the base: training.quantization is set")
+    error = service.refused(training=quantised | {"max_length": 64}, resources={"devices": 2, "shard": True})
+    assert error["param"] == "resources.shard"
+
+
 def test_devices_without_a_row_are_a_warning(service: Service) -> None:
     register(service, 4)
     (warning,) = answer(service, training={"batch_size": 2}, resources={"devices": 4})["warnings"]
