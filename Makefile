@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-fleet bench-storage gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-fleet bench-storage bench-scaling gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -105,6 +105,9 @@ bench-scale: $(STAMP)  ## calls with 100,000 jobs and 10 M metric rows beside 1,
 
 bench-fleet: $(STAMP)  ## a month of 1,000 GPUs and 100,000 jobs in simulated time, and what a real claim costs (minutes; FLEET="--jobs 5000" is shorter)
 	$(BIN)/python -m benchmarks.fleet $(FLEET)
+
+bench-scaling: $(STAMP)  ## one job on one and two devices: speed, memory of each process, bytes a step (five minutes; SCALING="--rounds 1" is shorter)
+	$(BIN)/python -m benchmarks.scaling $(SCALING)
 
 bench-start: $(STAMP)  ## start-up by phase: service, submit to first step, first prediction, client, --help (two minutes)
 	$(BIN)/python -m benchmarks.start $(START)

@@ -236,7 +236,8 @@ def install(model: str, models: Path) -> None:
         _BUILDERS[model](models / model)
 
 
-def _decoder(folder: Path, **sizes: Any) -> None:
+def decoder(folder: Path, **sizes: Any) -> None:
+    """Save a Llama with a tokenizer of whole words."""
     config = LlamaConfig(**sizes, tie_word_embeddings=True, pad_token_id=0, bos_token_id=2, eos_token_id=2)
     LlamaForCausalLM(config).save_pretrained(folder)
     fast = _tokenizer(config.vocab_size)
@@ -254,7 +255,7 @@ def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
 
 def _smollm2(folder: Path) -> None:
     """SmolLM2-135M."""
-    _decoder(
+    decoder(
         folder,
         hidden_size=576,
         num_hidden_layers=30,
@@ -267,7 +268,7 @@ def _smollm2(folder: Path) -> None:
 
 
 def _tiny(folder: Path) -> None:
-    _decoder(
+    decoder(
         folder,
         hidden_size=128,
         num_hidden_layers=4,

@@ -16,6 +16,7 @@ from peft import PeftModel
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 
 from adamss_core.training.ranks.ranks import Ranks
 
@@ -37,6 +38,9 @@ def shard_base(model: PeftModel, ranks: Ranks, accelerator: Accelerator) -> None
         fully_shard(block, mesh=mesh, mp_policy=policy, ignored_params=whole, reshard_after_forward=True)
     # The root divides nothing; with it the blocks are one model, and gather ahead of each other.
     fully_shard(base, mesh=mesh, mp_policy=policy, ignored_params=set(base.parameters()))
+    for value in chain(model.parameters(), model.buffers()):
+        if value.device == accelerator.device and not isinstance(value, DTensor):
+            value.data = value.data.clone()  # else the files stay mapped, with all pages that were read
     model.to(accelerator.device)
     base._is_fsdp_managed_module = True  # transformers' mark: all ranks generate as many tokens as the longest text has
     ranks.in_step = True
@@ -59,7 +63,7 @@ def parts_of(model: nn.Module) -> tuple[int, int]:
     """Return the elements of this rank's parts of divided weights, and of the whole weights."""
     own = whole = 0
     for value in chain(model.parameters(), model.buffers()):
-        if isinstance(value, torch.distributed.tensor.DTensor):
+        if isinstance(value, DTensor):
             own, whole = own + value.to_local().numel(), whole + value.numel()
     return own, whole
 

@@ -1,0 +1,177 @@
+"""`make bench-scaling`: one job on one and on two devices: speed, memory of each process, bytes a step; more on paper.
+
+Each run is that of a job, started by torch's launcher; the modes take turns, so that other work on the machine meets
+all of them.
+
+Usage: python -m benchmarks.scaling [--rounds 3] [--steps 6] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from adamss_core.spec import JobSpec
+from adamss_core.training.request import RunRequest
+from benchmarks.memory_cases import decoder, vocabulary
+from benchmarks.report import Limit, Section, write_json
+
+RESULTS = Path(__file__).parent / "results" / "scaling.json"
+MODES = {"1 process": (1, False), "2 processes, copies": (2, False), "2 processes, parts": (2, True)}
+EFFICIENCY = 0.9  # of twice the speed of one process
+BATCH, TOKENS = 8, 64
+SIZES = {"hidden_size": 768, "intermediate_size": 2_048, "num_hidden_layers": 12, "num_attention_heads": 12}
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Link:
+    """A GPU and its links, for numbers on paper.
+
+    Attributes:
+        flops: that training reaches, a second.
+        within, between: bytes a second of each GPU, to those of its host, and to other hosts.
+    """
+
+    flops: float = 400e12  # H100 in bf16, at about 40 % of its peak
+    within: float = 300e9  # NVLink, as all-reduces reach it
+    between: float = 40e9  # 400 Gbit/s for each GPU
+    latency: float = 20e-6  # of a message over 8 GPUs
+
+
+def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> Path:
+    """Write the job of one mode; the base and its decompositions are shared by all."""
+    model = folder / "model"
+    if not model.exists():
+        torch.manual_seed(0)
+        decoder(model, **SIZES, vocab_size=2_000, max_position_embeddings=TOKENS, initializer_range=0.05)
+        source, words = random.Random(0), vocabulary()
+        rows = [{"text": " ".join(source.choices(words, k=2 * TOKENS))} for _ in range(BATCH * (steps + 1))]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = {
+        "name": "scaling",
+        "task": "text-generation",
+        "base_model": "decoder",
+        "dataset": {"train": "ds_" + "a" * 12, "eval_fraction": 0.05},
+        "adamss": {"r": 64, "num_subspaces": 8, "subspace_rank": 1, "target_modules": ["q_proj", "v_proj"]},
+        "training": {
+            "batch_size": BATCH,
+            "max_steps": steps,
+            "max_length": TOKENS,
+            "precision": "fp32",
+            "sample_prompts": 0,
+            "eval_steps": steps,
+        },
+        "artifacts": ["adapter"],
+        "resources": {"devices": devices, "shard": divided},
+    }
+    own = Path(tempfile.mkdtemp(dir=folder))
+    request = RunRequest(
+        job_id="job_scaling",
+        spec=JobSpec.model_validate(spec),
+        train_file=folder / "rows.jsonl",
+        eval_file=None,
+        model=str(model),
+        revision=None,
+        folder=own,
+        cache=folder / "cache",
+    )
+    (own / "request.json").write_text(request.to_json())
+    return own
+
+
+def measure(folder: Path, mode: str, steps: int) -> list[dict[str, float]]:
+    """Run a mode once; return what each rank measured."""
+    devices, divided = MODES[mode]
+    own = write_request(folder, devices, divided=divided, steps=steps)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
+    # Large weights go back to the system when they are freed: else glibc keeps them, and memory says nothing.
+    own_memory = {"MALLOC_MMAP_THRESHOLD_": "5000000"}
+    environment = {**os.environ, **own_memory, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    subprocess.run(
+        [*launcher, "-m", "benchmarks.scaling_rank", str(own)], check=True, env=environment, stdout=subprocess.DEVNULL
+    )
+    return [json.loads((own / f"rank{rank}.json").read_text()) for rank in range(devices)]
+
+
+def measured_section(rounds: int, steps: int) -> Section:
+    """Measure all modes in turn."""
+    found: dict[str, list[list[dict[str, float]]]] = defaultdict(list)
+    with tempfile.TemporaryDirectory(prefix="adamss-scaling-") as name:
+        folder = Path(name)
+        measure(folder, "1 process", 1)  # fills the cache of decompositions
+        for _ in range(rounds):
+            for mode in MODES:
+                found[mode].append(measure(folder, mode, steps))
+    section = Section(
+        f"{BATCH} x {TOKENS} tokens a step, fp32, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        ["mode", "s a step", "of ideal", "MB, rank 0", "MB, last rank", "kB a step"],
+    )
+    one = [ranks[0]["step_seconds"] for ranks in found["1 process"]]
+    for mode, runs in found.items():
+        seconds = [ranks[0]["step_seconds"] for ranks in runs]
+        ratios = [single / (MODES[mode][0] * own) for single, own in zip(one, seconds, strict=True)]
+        peaks = [statistics.median(run[rank]["peak_bytes"] for run in runs) / 1e6 for rank in (0, -1)]
+        sent = statistics.median(run[0]["sent_bytes"] for run in runs) / 1e3
+        section.rows.append([mode, statistics.median(seconds), statistics.median(ratios), *peaks, sent])
+        if MODES[mode] == (2, False):
+            section.limits.append(Limit("copies: share of ideal", statistics.median(ratios), EFFICIENCY, at_least=True))
+    section.notes.append("Ratios are of runs that follow each other. kB: gradients, and gathered weights of parts.")
+    return section
+
+
+def paper_section(link: Link = Link()) -> Section:  # frozen
+    """Compute speed and memory of larger bases on more GPUs, from sizes and links alone."""
+    section = Section(
+        "On paper: bf16 base, 4,096 tokens a step and GPU, adapters of 0.1 % of the base, H100",
+        ["base", "GPUs", "GB each, copies", "GB each, parts", "of ideal, copies", "of ideal, parts"],
+    )
+    for billions in (8, 70):
+        parameters = billions * 1e9
+        for gpus in (1, 8, 64):
+            compute = 4 * parameters * 4_096 / link.flops  # forward, and backward to the inputs alone
+            hops = link.within if gpus <= 8 else link.between
+            gradients = 0.0 if gpus == 1 else 2 * 4 * parameters / 1_000 / hops + link.latency * gpus / 8
+            gathers = 0.0 if gpus == 1 else 2 * 2 * parameters / hops  # forward and backward
+            parts = max(compute, gathers) + gradients  # the next block arrives while one computes
+            section.rows.append(
+                [
+                    f"{billions} B",
+                    gpus,
+                    2 * parameters / GIGABYTE,
+                    (2 * parameters / gpus + (0 if gpus == 1 else 2 * 2 * parameters / 80)) / GIGABYTE,
+                    compute / (compute + gradients),
+                    compute / parts,
+                ]
+            )
+    section.notes.append(
+        "Weights alone; activations come on top. Several hosts are not supported yet: 64 is a limit, not a promise."
+    )
+    return section
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    sections = [measured_section(options.rounds, options.steps), paper_section()]
+    for section in sections:
+        print(section.render())
+    write_json(options.json, sections)
+
+
+if __name__ == "__main__":
+    main()
