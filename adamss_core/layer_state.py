@@ -25,8 +25,10 @@ SAME_BASIS_ROUNDED = 4e-3  # where the file's basis was rounded to half precisio
 def unpack_layer_state(layer: AdamssLayer, state_dict: dict[str, Tensor], prefix: str, _: Any) -> None:
     """Unpack A and B into one of each per subspace and add ASA's state (a state-dict post-hook)."""
     for adapter, layout in layer.layouts.items():
-        state_dict.pop(f"{prefix}adamss_A.{adapter}", None)
-        state_dict.pop(f"{prefix}adamss_B.{adapter}", None)
+        for name in ("adamss_A", "adamss_B"):
+            # FullyShardedDataParallel asks for each parameter that it holds by its name; a file's reader drops it.
+            if not getattr(getattr(layer, name)[adapter], "_fsdp_flattened", False):
+                state_dict.pop(f"{prefix}{name}.{adapter}", None)
         packed_a, packed_b = layer.packed(adapter)
         for k, (a, b) in enumerate(layout.whole.unpack(packed_a, layout.fill(packed_b))):
             state_dict[f"{prefix}adamss_A.{adapter}.{k}"] = a.clone()
