@@ -107,6 +107,14 @@ def test_slurm_asks_a_worker_to_end_in_time() -> None:
     assert int(signal[1]) >= GRACE + WORKER_EXTRA_SECONDS
 
 
+def test_every_way_names_the_folder_of_the_devices_locks() -> None:
+    """One that all workers of a host see; else two of them would take the same device."""
+    for name in ("slurm/worker.sbatch", "skypilot/worker.yaml", "kubernetes/base/kustomization.yaml"):
+        text = (DEPLOY / name).read_text()
+        (folder,) = re.findall(r"ADAMSS_DEVICE_LOCKS(?:=|: |:-)(/[^\s}]+)", text)
+        assert folder.startswith(("/tmp/", "/var/lib/adamss/")), name  # not ours: of a manifest
+
+
 def test_variables_are_settings() -> None:
     for path in (path for path in DEPLOY.rglob("*") if path.is_file()):
         named = set(re.findall(r"\bADAMSS_[A-Z_]+\b", path.read_text()))
