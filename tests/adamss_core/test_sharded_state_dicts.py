@@ -10,6 +10,7 @@ import torch
 from peft import AdamssConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import distributed as dist
 from torch import nn
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # public, but not named in __all__
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from adamss_core import get_adamss_model
@@ -17,7 +18,7 @@ from adamss_core import get_adamss_model
 
 @pytest.fixture
 def group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
