@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, func, join, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from adamss_core.spec import SPEC_VERSION
@@ -42,12 +42,14 @@ def next_in_turn(
     """
     if host is not None and is_drained(session, host):
         return None
-    statement = in_turn(session, running_jobs, () if fit is None else (fit,)).limit(1)
+    conditions = [] if fit is None else [fit]
     if lock_as is not None:
         # Else a lower priority would start because a higher one is being claimed by others.
-        statement = statement.where(Job.rank <= select(Job.rank).where(Job.id == lock_as).scalar_subquery())
-        if session.get_bind().dialect.name != "sqlite":  # where one transaction writes at a time
-            statement = statement.with_for_update(key_share=True, skip_locked=True, of=Project)
+        found = aliased(Job)
+        conditions.append(Job.rank <= select(found.rank).where(found.id == lock_as).scalar_subquery())
+    statement = in_turn(session, running_jobs, conditions).limit(1)
+    if lock_as is not None and session.get_bind().dialect.name != "sqlite":  # where one transaction writes at a time
+        statement = statement.with_for_update(key_share=True, skip_locked=True, of=Project)
     return session.execute(statement).scalar_one_or_none()
 
 
@@ -56,14 +58,18 @@ def in_turn(session: Session, running_jobs: int | None, conditions: Sequence[Col
     moment, running = database_now(session), _running()
     own = (Job.project_id == Project.id, *may_run(moment), *conditions, _has_devices(running))
     order = (Job.rank, Job.queued_at, Job.id)
-    first = select(Job.id).where(*own).order_by(*order).limit(1).correlate(Project, running).scalar_subquery()
+    waiting = select(Job.id, Job.rank, Job.queued_at).where(*own).order_by(*order).limit(1).correlate(Project, running)
+    projects = join(Project, running, running.c.project_id == Project.id, isouter=True)
     # One probe of the index for each project, however many jobs wait or have ended.
-    statement = select(Job.id).select_from(Project).outerjoin(running, running.c.project_id == Project.id)
-    return (
-        statement.join(Job, Job.id == first)
-        .where(_below_limits(running, running_jobs, moment))
-        .order_by(Job.rank, Project.standing, Job.queued_at, Job.id)
-    )
+    if session.get_bind().dialect.name == "sqlite":
+        probe = waiting.with_only_columns(Job.id).scalar_subquery()
+        found = select(Job.id).select_from(projects.join(Job, Job.id == probe))
+        found = found.order_by(Job.rank, Project.standing, Job.queued_at, Job.id)
+    else:  # which would hash all jobs to join them with the found ones by their ids
+        lateral = waiting.lateral("first")
+        found = select(lateral.c.id).select_from(projects.join(lateral, true()))
+        found = found.order_by(lateral.c.rank, Project.standing, lateral.c.queued_at, lateral.c.id)
+    return found.where(_below_limits(running, running_jobs, moment))
 
 
 def startable(session: Session, running_jobs: int | None, conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
