@@ -38,6 +38,7 @@ BEFORE_COMMIT = "6d79c25^"  # the last one without a store
 BEFORE, HOME, FOLDER, S3 = "before", "home folder", "shared folder", "S3"
 CHECKPOINT_STEPS = 2
 MOST = 1.05
+LOG_SECONDS = 60.0
 CPU = re.compile(r"used ([\d.]+) s of CPU time")
 NOTES = [
     "upload: a CSV file, from the first byte sent to the answer. training, publishing: phases of a job whose every "
@@ -82,14 +83,22 @@ class Contender:
         spent: dict[str, float] = {}
         for phase in self._client.phases(job["id"]):
             spent[phase["phase"]] = spent.get(phase["phase"], 0.0) + (phase["seconds"] or 0.0)
-        used = CPU.search(self._client.logs(job["id"]))
-        assert used is not None
+        cpu = self._cpu_seconds(job["id"])
         begun = time.perf_counter()
         self._client.download(job["id"], "merged", self._folder / "models").unlink()
         downloaded = time.perf_counter() - begun
         publishing = spent["publishing"] + spent["verifying"]
         whole = sum(seconds for phase, seconds in spent.items() if phase != "waiting")
-        return Measured(uploaded, spent["training"], publishing, whole, float(used[1]), downloaded)
+        return Measured(uploaded, spent["training"], publishing, whole, cpu, downloaded)
+
+    def _cpu_seconds(self, job: str) -> float:
+        """Read the training process's CPU time; the log's end reaches the store a moment after the job's end."""
+        until = time.monotonic() + LOG_SECONDS
+        while (used := CPU.search(self._client.logs(job))) is None:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the log of {job} does not say its CPU time")
+            time.sleep(0.2)
+        return float(used[1])
 
 
 def measure(rounds: int, rows: int, megabytes: float) -> Section:

@@ -98,7 +98,7 @@ def for_sandbox(own: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def for_store(own: Mapping[str, str]) -> dict[str, str]:
     """Select the variables with address and credentials of a store of files; they are for no environment of a child."""
-    return {name: value for name, value in own.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+    return {name: value for name, value in own.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "AZURITE_"))}
 
 
 def _absolute(paths: str) -> str:
