@@ -17,6 +17,8 @@ from service.cli import (
     import_job,
     init,
     job_checkpoints,
+    job_clone,
+    job_events,
     job_notes,
     jobs,
     keys,
@@ -79,6 +81,8 @@ app.command()(serve.api)
 app.command()(serve.worker)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(name="import", epilog=import_job.EXAMPLES)(import_job.import_job)
+jobs.app.command(epilog=job_clone.CLONE)(job_clone.clone)
+jobs.app.command(epilog=job_events.EVENTS)(job_events.events)
 jobs.app.command(epilog=job_notes.EDIT)(job_notes.edit)
 jobs.app.command(epilog=run_comparison_table.COMPARE)(run_comparison_table.compare)
 jobs.app.command(epilog=results.EVALUATE)(results.evaluate)

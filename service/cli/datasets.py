@@ -202,7 +202,7 @@ def _spec(file: Path | None, model: str | None, task: str | None) -> dict[str, A
     given = {name: value for name, value in (("base_model", model), ("task", task)) if value is not None}
     if file is None:
         return given or None
-    from service.cli.jobs import read_spec
+    from service.cli.job_spec import read_spec
 
     return read_spec(file) | given
 

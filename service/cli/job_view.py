@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -15,12 +16,28 @@ from rich.text import Text
 from adamss_core.visible import visible
 from service.cli.output import duration
 from service.cli.subspace_map import subspace_map
-from service.client.types import EventJson, JobJson, SubspaceMapJson
+from service.client.types import EventJson, JobJson, SampleJson, SamplesJson, SubspaceMapJson
 
 BARS = "▁▂▃▄▅▆▇█"
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 FRAME_LINES = 14  # lines around the map
 MAX_WIDTH = 110
+MOST_SAMPLES = 3  # beside the progress; `adamss jobs samples` prints all
+PHASES = {
+    "starting": "starts its process",
+    "fetching_model": "fetches the base model",
+    "fetching": "fetches its files to this host",
+    "loading": "loads rows and base model",
+    "tokenising": "encodes the rows",
+    "decomposing": "decomposes the weights",
+    "restoring": "loads its last checkpoint",
+    "calibrating": "takes the basis from training rows",
+    "training": "trains",
+    "evaluating": "evaluates the model",
+    "publishing": "writes the artifacts",
+    "verifying": "checks the written artifacts",
+    "comparing": "trains the contenders",
+}
 
 
 @dataclass
@@ -32,7 +49,20 @@ class JobView:
     losses: list[float] = field(default_factory=list)
     subspaces: SubspaceMapJson | None = None
     event: EventJson | None = None  # the last event
+    phase: str | None = None  # such as loading, as its last event of that type names it
+    samples: SamplesJson | None = None  # the newest texts of a model that writes
     before: dict[str, float] = field(default_factory=dict)  # the evaluation before training
+
+    def take(self, events: Iterable[EventJson]) -> None:
+        """Note what new events say of phase and samples."""
+        for event in events:
+            self.event = event
+            if event["type"] == "phase":
+                self.phase = event.get("data", {}).get("phase")
+            elif event["type"] == "started":
+                self.phase = "starting"
+            elif event["type"] == "samples":
+                self.samples = cast(SamplesJson, event.get("data"))
 
 
 def render_job(view: JobView, width: int, height: int) -> RenderableType:
@@ -45,6 +75,8 @@ def render_job(view: JobView, width: int, height: int) -> RenderableType:
     job, width = view.job, min(width, MAX_WIDTH)
     inner = width - 6
     parts: list[RenderableType] = [_progress(job, inner), Text(), _numbers(view, inner)]
+    if view.samples is not None:
+        parts += [Text(), _samples(view.samples)]
     if view.subspaces is not None and view.subspaces["modules"]:
         parts += [Text(), subspace_map(view.subspaces, inner, height - FRAME_LINES), _legend()]
     if line := closing(view):
@@ -116,6 +148,8 @@ def _numbers(view: JobView, width: int) -> Table:
     table.add_column(style="dim")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
+    if doing := activity(view):
+        table.add_row("waits" if view.job["status"] == "queued" else "now", Text(visible(doing)), "")
     if "loss" in values:
         table.add_row("loss", f"{values['loss']:.4f}", Text(sparkline(view.losses, width - 34), style="cyan"))
     if scores := evaluation(view.job, values):
@@ -144,6 +178,29 @@ def evaluation(job: JobJson, values: dict[str, float]) -> dict[str, float]:
     names = [name.removeprefix("eval_") for name in values if name.startswith("eval_")]
     names.sort(key=lambda name: chosen is None or name != chosen["name"])
     return {name: values[f"eval_{name}"] for name in names}
+
+
+def activity(view: JobView) -> str | None:
+    """Say what a job does that has not ended: its phase while it runs, and why it waits while it is queued."""
+    if view.job["status"] == "queued" and (place := view.job.get("queue")) is not None:
+        return place["reason"]
+    return PHASES.get(view.phase or "") if view.job["status"] == "running" else None
+
+
+def sample_line(sample: SampleJson) -> str:
+    """Format a prompt and what the model wrote after it in one line."""
+    return " ".join(f"{sample['prompt']} → {sample['completion']}".split())
+
+
+def _samples(samples: SamplesJson) -> Table:
+    """Render the newest texts, one line each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for place, sample in enumerate(samples["samples"][:MOST_SAMPLES]):
+        title = f"at step {samples['step']}" if samples["step"] else "before training"
+        table.add_row(title if place == 0 else "", Text(visible(sample_line(sample))))
+    return table
 
 
 def _legend() -> Text:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,10 +11,10 @@ import typer
 
 from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
-from service.cli.datasets import forget
 from service.cli.estimate import show_estimate
 from service.cli.job_facts import devices_fact, phases_line, plan_facts, waiting_facts
 from service.cli.job_notes import written_on
+from service.cli.job_spec import dataset_while, id_of, read_spec, trained_on, uploaded
 from service.cli.output import (
     CliError,
     Exit,
@@ -34,7 +33,7 @@ from service.cli.terminal import console, data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import DatasetJson, JobJson, JobSummaryJson, PhaseJson
+    from service.client.types import JobJson, JobSummaryJson, PhaseJson
 
 T = TypeVar("T")
 
@@ -64,21 +63,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit a job; print its id."""
-    fields = read_spec(spec)
-    with connect() as client:
-        if dry_run:
-            with ExitStack() as stack:
-                ids = [stack.enter_context(dataset_while(client, given)) for given in dataset or []]
-                show_estimate(client.dry_run(trained_on(fields, ids)), as_json)
-            return
-        job = client.submit(trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset or []]))
-        if not watch:
-            if as_json:
-                put_json(job)
-            else:
-                put(job["id"])
-            return
-        _watch(client, job["id"], as_json)
+    submit_spec(read_spec(spec), dataset or (), watch=watch, dry_run=dry_run, as_json=as_json)
 
 
 @app.command(
@@ -268,56 +253,21 @@ def export(
         put(f"Exported {follow(client, job, follower)} rows.")
 
 
-def read_spec(path: Path) -> dict[str, Any]:
-    """Read a YAML or JSON file; the service validates its fields.
-
-    Raises:
-        CliError: the file is not one mapping.
-    """
-    import yaml
-
-    name = "standard input" if str(path) == "-" else str(path)
-    try:
-        spec = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise CliError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(spec, dict):
-        raise CliError(
-            f"{name} must hold the fields of a job, such as `name:`. `adamss init` writes a spec to start from."
-        )
-    return spec
-
-
-def uploaded(client: Client, given: str) -> DatasetJson | None:
-    """Upload a file; return None for the id of a data set."""
-    path = Path(given)
-    if given.startswith("ds_") and not path.exists():
-        return None
-    if not path.is_file():
-        raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
-    return client.upload_dataset(path)
-
-
-@contextmanager
-def dataset_while(client: Client, given: str) -> Iterator[str]:
-    """Yield a data set's id; at the end, delete what was uploaded for it."""
-    dataset = uploaded(client, given)
-    try:
-        yield id_of(dataset, given)
-    finally:
-        if dataset is not None:
-            forget(client, dataset)
-
-
-def id_of(dataset: DatasetJson | None, given: str) -> str:
-    return given if dataset is None else dataset["id"]
-
-
-def trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
-    """Return the spec with the data sets to train on, where any are given."""
-    if not ids:
-        return fields
-    return fields | {"dataset": {**(fields.get("dataset") or {}), "train": ids if len(ids) > 1 else ids[0]}}
+def submit_spec(fields: dict[str, Any], dataset: Sequence[str], *, watch: bool, dry_run: bool, as_json: bool) -> None:
+    """Submit a spec on the data sets given, and print the job's id; or only estimate it."""
+    with connect() as client:
+        if dry_run:
+            with ExitStack() as stack:
+                ids = [stack.enter_context(dataset_while(client, given)) for given in dataset]
+                show_estimate(client.dry_run(trained_on(fields, ids)), as_json)
+            return
+        job = client.submit(trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset]))
+        if watch:
+            _watch(client, job["id"], as_json)
+        elif as_json:
+            put_json(job)
+        else:
+            put(job["id"])
 
 
 def _watch(client: Client, job_id: str, as_json: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.jobs import id_of, uploaded, watch_to_end
+from service.cli.job_spec import id_of, uploaded
+from service.cli.jobs import watch_to_end
 from service.cli.output import CliError, Json, connect, examples, print_table
 from service.cli.terminal import on_terminal, put, put_json
 

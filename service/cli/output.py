@@ -172,13 +172,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def when(time: str | None) -> str:
-    """Format a time of the API in this machine's time zone."""
+def when(time: str | None, *, seconds: bool = False) -> str:
+    """Format a time of the API in this machine's time zone, to the minute or the second."""
     if not time:
         return "-"
     from datetime import datetime
 
-    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"
+    return format(datetime.fromisoformat(time).astimezone(), f"%Y-%m-%d %H:%M{':%S' if seconds else ''}")
 
 
 def number(value: object) -> object:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.evaluation import print_report
-from service.cli.jobs import id_of, uploaded, watch_to_end
+from service.cli.job_spec import id_of, uploaded
+from service.cli.jobs import watch_to_end
 from service.cli.output import JobId, Json, connect, examples, number, print_table
 from service.cli.terminal import put, put_json
 

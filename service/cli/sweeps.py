@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.jobs import dataset_while, id_of, read_spec, trained_on, uploaded
+from service.cli.job_spec import dataset_while, id_of, read_spec, trained_on, uploaded
 from service.cli.output import (
     CliError,
     Exit,

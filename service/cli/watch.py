@@ -12,12 +12,12 @@ from rich.live import Live
 from rich.text import Text
 
 from adamss_core.visible import visible
-from service.cli.job_view import JobView, asa_counts, evaluation, render_job
+from service.cli.job_view import MOST_SAMPLES, JobView, activity, asa_counts, evaluation, render_job, sample_line
 from service.cli.output import duration
 from service.cli.terminal import put_json
 from service.client.errors import ApiError
 from service.client.sender import patiently
-from service.client.types import ENDED, JobJson, MetricJson
+from service.client.types import ENDED, JobJson, MetricJson, SamplesJson
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -79,8 +79,7 @@ def follow(
             with suppress(ApiError):  # the map does not exist before the first mask step
                 view.subspaces = client.subspaces(job_id)
         last = view.event["seq"] if view.event else 0
-        if events := patiently(lambda: client.events(job_id, last)):  # noqa: B023
-            view.event = events[-1]
+        view.take(patiently(lambda: client.events(job_id, last)))  # noqa: B023 - called at once
         show(view, rows)
         if ended:
             return view.job
@@ -98,13 +97,21 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last_message = ""
+        self._samples: SamplesJson | None = None
         self._line_at = float("-inf")
 
     def show(self, view: JobView, rows: list[MetricJson]) -> None:
         job = view.job
-        if view.event and view.event["message"] != self._last_message:
-            self._last_message = view.event["message"]
-            self._print(f"{job['status']}: {self._last_message}")
+        said = view.event["message"] if view.event else ""
+        if job["status"] == "queued":
+            said = activity(view) or said
+        if said and said != self._last_message:
+            self._last_message = said
+            self._print(f"{job['status']}: {said}")
+        if view.samples is not None and view.samples is not self._samples:
+            self._samples = view.samples
+            for sample in view.samples["samples"][:MOST_SAMPLES]:
+                self._print(f"step {view.samples['step']}  sample  {sample_line(sample)}")
         for row in rows:
             if found := evaluation(job, numbers(row)):
                 line = "  ".join(f"{name} {value:.4f}" for name, value in found.items())

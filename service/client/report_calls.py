@@ -51,6 +51,19 @@ class ReportCalls(JobCalls):
         """List the job's events after `after`, the last `seq` seen."""
         return list(self._pages(f"/jobs/{job}/events", {"after": after}, ALL_EVENTS))
 
+    def iter_events(
+        self, job: str, follow: bool = True, after: int = 0, poll_seconds: float = 1.0
+    ) -> Iterator[EventJson]:
+        """Yield every event once, in order; with `follow`, until the job has ended."""
+        while True:
+            ended = not follow or patiently(lambda: self.get_job(job))["status"] in ENDED  # its events are complete
+            for event in patiently(lambda: self.events(job, after)):  # noqa: B023 - called at once
+                yield event
+                after = event["seq"]
+            if ended:
+                return
+            time.sleep(poll_seconds)
+
     def phases(self, job: str) -> list[PhaseJson]:
         """List the stretches of the job's time, in order; the last one of a job that has not ended has no seconds."""
         return list(self._pages(f"/jobs/{job}/phases", {}, ALL_EVENTS))

@@ -318,6 +318,22 @@ class EventJson(TypedDict):
     data: NotRequired[dict[str, Any]]
 
 
+class SampleJson(TypedDict):
+    """A held-out prompt, its answer in the data, and what the model wrote."""
+
+    row: int
+    prompt: str
+    expected: str
+    completion: str
+
+
+class SamplesJson(TypedDict):
+    """Data of an event of type samples: the texts at one step."""
+
+    step: int
+    samples: list[SampleJson]
+
+
 class PhaseJson(TypedDict):
     """A stretch of a job's time, such as waiting, loading, training or verifying."""
 

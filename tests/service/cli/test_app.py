@@ -17,8 +17,9 @@ from service.shared.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys"]
-JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics", "samples"]
+COMMANDS = ["up", "api", "worker", "init", "models", "jobs", "datasets", "artifacts", "keys", "queue"]
+JOBS = ["submit", "list", "show", "watch", "cancel", "pause", "resume", "logs", "metrics"]
+JOBS += ["clone", "events", "samples", "checkpoints", "evaluation"]
 
 
 def adamss(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

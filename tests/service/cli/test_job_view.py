@@ -9,7 +9,7 @@ from rich.console import Console
 
 from service.cli.job_view import BARS, JobView, evaluation, render_job, sparkline
 from service.cli.watch import PlainLines
-from service.client.types import JobJson
+from service.client.types import EventJson, JobJson
 
 
 def job(**changes: Any) -> JobJson:
@@ -100,6 +100,44 @@ def test_plain_lines_say_which_evaluation_is_before_training() -> None:
     PlainLines(Console(file=file)).show(view, rows)  # type: ignore[arg-type]
     lines = file.getvalue().splitlines()
     assert lines[:2] == ["before training  loss 5.5000", "step 9  evaluation  loss 5.5000"]
+
+
+def event(kind: str, **data: Any) -> EventJson:
+    return {"seq": 1, "time": "2026-01-01T00:00:00Z", "type": kind, "message": "…", "data": data}
+
+
+SAMPLE = {"row": 7, "prompt": "What colour\nis it?", "expected": "It is blue.", "completion": "It is."}
+
+
+def test_view_names_the_phase_and_shows_the_newest_samples() -> None:
+    view = JobView(job())
+    view.take([event("started"), event("phase", phase="loading")])
+    assert "loads rows and base model" in drawn(view)
+    view.take([event("phase", phase="training"), event("samples", step=6, samples=[SAMPLE] * 5)])
+    text = drawn(view)
+    assert re.search(r"now +trains", text)
+    assert text.count("What colour is it? → It is.") == 3
+    assert "at step 6" in text
+    view.take([event("started")])  # another attempt
+    assert "starts its process" in drawn(view)
+
+
+def test_a_queued_job_says_why_it_waits() -> None:
+    place = {"place": 2, "reason": "one job is before it", "expected_start": None}
+    waiting = JobView(job(status="queued", queue=place))
+    assert re.search(r"waits +one job is before it", drawn(waiting))
+    file = io.StringIO()
+    PlainLines(Console(file=file)).show(waiting, [])
+    assert file.getvalue() == "queued: one job is before it\n"
+
+
+def test_plain_lines_have_samples_once() -> None:
+    file = io.StringIO()
+    view, lines = JobView(job()), PlainLines(Console(file=file))
+    view.take([event("samples", step=6, samples=[SAMPLE])])
+    for _ in range(2):
+        lines.show(view, [])
+    assert file.getvalue().splitlines()[1:] == ["step 6  sample  What colour is it? → It is."]
 
 
 def test_sparkline_spans_its_range() -> None:

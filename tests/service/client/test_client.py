@@ -153,6 +153,16 @@ def test_metrics_come_once_and_in_order(serve: Any) -> None:
     ]
 
 
+def test_events_are_followed_to_the_end_of_the_job(serve: Any) -> None:
+    def events(*numbers: int) -> Answer:
+        data = [{"seq": number, "type": "phase", "message": "…"} for number in numbers]
+        return reply(200, {"data": data, "has_more": False, "next": None})
+
+    client, handler = serve(reply(200, JOB), events(1, 2), reply(200, {"id": "job_1", "status": "failed"}), events(3))
+    assert [event["seq"] for event in client.iter_events("job_1", poll_seconds=0)] == [1, 2, 3]
+    assert "after=2" in handler.asked[-1][1]
+
+
 def test_wait_tells_of_changes_and_gives_up_in_time(serve: Any) -> None:
     running = reply(200, {"status": "running"})
     client, _ = serve(running, running, reply(200, {"status": "failed"}))
