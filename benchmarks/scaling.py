@@ -95,7 +95,7 @@ def measure(folder: Path, mode: str, steps: int) -> list[dict[str, float]]:
     """Run a mode once; return what each rank measured."""
     devices, divided = MODES[mode]
     own = write_request(folder, devices, divided=divided, steps=steps)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
+    launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
     # Large weights go back to the system when they are freed: else glibc keeps them, and memory says nothing.
     own_memory = {"MALLOC_MMAP_THRESHOLD_": "5000000"}
     environment = {**os.environ, **own_memory, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
