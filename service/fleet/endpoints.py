@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from service.fleet import service, usage
 from service.fleet.schemas import DeviceUsageOut, DrainIn, UndrainIn, WorkersOut
@@ -12,6 +14,7 @@ from service.jobs import waiting_places
 from service.jobs.place_schemas import QueueOut
 
 router = APIRouter(tags=["workers"])
+Month = Annotated[str | None, Query(description="Such as 2026-11, by UTC; this one by default.")]
 
 
 @router.get("/workers", responses=errors())
@@ -42,7 +45,7 @@ def list_queue(caller: CallerDep) -> QueueOut:
 
 
 @router.get("/usage", responses=errors(422))
-def show_usage(caller: CallerDep, month: str | None = None) -> DeviceUsageOut:
-    """Shows the device hours of a month (this one by default, `2026-11` for another) by project and owner, and what the
-    project may use; to an admin those of all projects."""
+def show_usage(caller: CallerDep, month: Month = None) -> DeviceUsageOut:
+    """Shows the device hours of a month by project and owner, and what the project may use; to an admin those of all
+    projects."""
     return usage.usage(caller, month)

@@ -14,8 +14,8 @@ def test_a_host_is_drained_and_works_again(tab: Tab, up: Up) -> None:
     page.wait_for_selector("text=No job of this project waits")
     with up.client() as client:
         (worker,) = client.workers()["data"]
-        row = page.locator("tbody tr")
-        assert worker["id"] in row.inner_text()
+        row = page.locator("tbody tr", has_text=worker["id"])  # beside it stands the table of use
+        assert worker["host"] in row.inner_text()
         row.get_by_role("button", name=f"Drain {worker['host']}", exact=True).click()
         page.wait_for_selector("text=it starts none")
         try:

@@ -401,11 +401,11 @@ def test_10_chat_templates_come_from_models_only(session_target: Target) -> None
         for name in ("chat_template", "template"):
             answer = client.post("/jobs?dry_run=true", json=replaced(spec, (*where, name), "{{ 7 * 7 }}"))
             assert (answer.status_code, error_of(answer.json())["code"]) == (422, "unknown_field"), where
-    cells = "text,label\n" + '"{{ 7 * 7 }} {{ \'\'.__class__.__mro__ }}",a\n"{% for i in range(9) %}x",b\n' * 5
-    dataset = client.post("/datasets", files={"file": ("{{7*7}}.csv", cells)}).json()
+    cells = "text,label\n" + '"{{ 7919 * 7907 }} {{ \'\'.__class__.__mro__ }}",a\n"{% for i in range(9) %}x",b\n' * 5
+    dataset = client.post("/datasets", files={"file": ("{{7919*7907}}.csv", cells)}).json()
     preview = client.get(f"/datasets/{dataset['id']}/preview").text
-    assert "{{ 7 * 7 }}" in preview
-    assert "49" not in json.dumps(dataset["name"]) + preview
+    assert "{{ 7919 * 7907 }}" in preview
+    assert str(7919 * 7907) not in json.dumps(dataset["name"]) + preview
     client.delete(f"/datasets/{dataset['id']}")
 
 

@@ -28,7 +28,9 @@ def test_a_job_is_queued_with_its_plan(any_service: Service) -> None:
     assert job["resolved"]["estimate"]["subspaces"] == 20
     assert job["resolved"]["schedule"][-1] == {"step": 3, "wanted": 10}
     assert datetime.fromisoformat(job["created_at"]).utcoffset() is not None
-    assert any_service.client.get(f"/jobs/{job['id']}").json() == job
+    shown = any_service.client.get(f"/jobs/{job['id']}").json()
+    assert shown["queue"]["place"] == 1
+    assert shown | {"queue": None} == job
     assert events_of(any_service, job["id"]) == ["queued"]
 
 
