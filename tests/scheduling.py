@@ -22,6 +22,7 @@ TOGETHER = {
         "tests/browser/test_page.py",
         "tests/browser/test_registry.py",
         "tests/browser/test_sign_in.py",
+        "tests/browser/test_sweeps.py",
         "tests/browser/test_try_it.py",
         "tests/browser/test_views.py",
         "tests/browser/test_workers.py",

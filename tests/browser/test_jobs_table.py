@@ -131,8 +131,9 @@ def test_actions_are_a_menu_for_the_keyboard_too(tab: Tab) -> None:
     page.keyboard.press("Enter")
     focused = "text => document.activeElement.innerText === text"
     page.wait_for_function(focused, arg="Delete")
-    page.keyboard.press("ArrowDown")
-    page.wait_for_function(focused, arg="Clone")
+    for entry in ("Clone", "Sweep"):
+        page.keyboard.press("ArrowDown")
+        page.wait_for_function(focused, arg=entry)
     page.keyboard.press("ArrowDown")
     page.wait_for_function(focused, arg="Delete")
     page.keyboard.press("Escape")

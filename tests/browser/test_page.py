@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.conftest import Tab
 from tests.browser.geometry import WIDTHS, clipped
+from tests.browser.shown_sweep import ID, show_sweep, sweep_shown
 from tests.e2e.conftest import Up
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
@@ -26,14 +27,20 @@ def view_of(name: str, job: dict[str, Any]) -> str:
         "datasets": f"/datasets/{dataset}",
         "workers": "/workers",
         "models": f"/models/{job['spec']['base_model']}",
+        "sweeps": "/sweeps",
+        "sweep": f"/sweeps/{ID}",
+        "new-sweep": f"/sweeps?from={job['id']}",
     }
     return views[name]
 
 
-@pytest.mark.parametrize("view", ["jobs", "job", "new", "compare", "datasets", "models", "workers"])
+@pytest.mark.parametrize(
+    "view", ["jobs", "job", "new", "compare", "datasets", "models", "workers", "sweeps", "sweep", "new-sweep"]
+)
 def test_every_view_is_accessible_and_without_errors(tab: Tab, job: dict[str, Any], view: str) -> None:
     """Without a complaint of the browser (the tab's fixture looks), readable for everyone, at each width."""
     tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    show_sweep(tab, sweep_shown())
     tab.open(view_of(view, job))
     if view in ("job", "compare"):
         tab.page.wait_for_selector("[data-chart=loss] canvas")

@@ -92,6 +92,11 @@ export const patch = (path, json) => call("PATCH", path, { json });
 export const upload = (path, form) => call("POST", path, { form });
 export const remove = (path) => call("DELETE", path);
 
+// A key that makes a repeated request the same one. Browsers offer randomUUID on pages with TLS only.
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 // All entries of a list, page by page.
 export async function all(path, values = {}, maximum = 2000) {
   const entries = [];

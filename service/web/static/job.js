@@ -51,6 +51,7 @@ function Head({ job, done }) {
       <${Actions} job=${job} done=${done} gone=${() => (location.hash = "#/")} />
     </div>
     <${Notes} key=${job.id} job=${job} done=${done} />
+    ${job.sweep ? html`<p class="muted">Trial ${job.trial} of the sweep <a href=${`#/sweeps/${job.sweep}`}>${job.sweep}</a>.</p>` : null}
     ${ENDED.includes(job.status) ? null : html`<progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>`}
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
     ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}`;

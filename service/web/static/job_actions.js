@@ -5,11 +5,11 @@ import { address } from "./address.js";
 import { ENDED } from "./live.js";
 import { Menu } from "./menu.js";
 
-// Actions that a job's state allows: [label, name in the API].
+// Actions that a job's state allows: [label, name in the API]. A trial is paused and resumed with its sweep.
 export function actions(job) {
   const allowed = [];
-  if (["queued", "running"].includes(job.status)) allowed.push(["Pause", "pause"]);
-  if (job.resumable) allowed.push(["Resume", "resume"]);
+  if (["queued", "running"].includes(job.status) && !job.sweep) allowed.push(["Pause", "pause"]);
+  if (job.resumable && !job.sweep) allowed.push(["Resume", "resume"]);
   if (!ENDED.includes(job.status) && job.status !== "cancelling") allowed.push(["Cancel", "cancel"]);
   if (ENDED.includes(job.status)) allowed.push(["Delete", "delete"]);
   return allowed;
@@ -60,6 +60,7 @@ function useActions(job, done, gone) {
 
 const isCloned = (job) => !job.evaluates && !job.inspects;
 const clone = (job) => address("new", { from: job.id });
+const sweep = (job) => address("sweeps", { from: job.id });
 
 export function Actions({ job, done, gone = done }) {
   const [act, problem, busy] = useActions(job, done, gone);
@@ -67,7 +68,8 @@ export function Actions({ job, done, gone = done }) {
     ${actions(job).map(
       ([label, name]) => html`<button key=${name} disabled=${busy} onClick=${() => act(name)} aria-label=${`${label} ${job.name}`}>${label}</button>`,
     )}
-    ${isCloned(job) ? html`<a class="button" href=${clone(job)} aria-label=${`Clone ${job.name}`}>Clone</a>` : null}
+    ${isCloned(job) ? html`<a class="button" href=${clone(job)} aria-label=${`Clone ${job.name}`}>Clone</a>
+      <a class="button" href=${sweep(job)} aria-label=${`Sweep around ${job.name}`}>Sweep</a>` : null}
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}
   </span>`;
 }
@@ -76,7 +78,7 @@ export function ActionMenu({ job, done, gone }) {
   const [act, problem, busy] = useActions(job, done, gone);
   const items = [
     ...actions(job).map(([label, name]) => [label, () => act(name)]),
-    ...(isCloned(job) ? [["Clone", clone(job)]] : []),
+    ...(isCloned(job) ? [["Clone", clone(job)], ["Sweep", sweep(job)]] : []),
   ];
   return html`<${Menu} label=${`Actions of ${job.name}`} items=${items} disabled=${busy || !items.length} />
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}`;

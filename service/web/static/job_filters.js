@@ -23,6 +23,14 @@ export function filtered(jobs, query) {
     && (!text || written(job).includes(text)));
 }
 
+// The sweeps that the query asks for: they have a name and a state, and nothing of the other filters.
+export function filteredSweeps(sweeps, query) {
+  if (FILTERS.some((name) => !["q", "status"].includes(name) && query.get(name))) return [];
+  const text = (query.get("q") ?? "").toLowerCase();
+  const states = query.get("status")?.split(",").flatMap((name) => STATUSES[name] ?? name);
+  return sweeps.filter((sweep) => (!states || states.includes(sweep.status)) && (!text || `${sweep.name} ${sweep.id}`.toLowerCase().includes(text)));
+}
+
 const written = (job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${job.owner ?? ""} ${(job.tags ?? []).join(" ")}`.toLowerCase();
 
 const distinct = (jobs, read) => [...new Set(jobs.flatMap((job) => read(job) ?? []))].sort();

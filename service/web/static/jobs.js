@@ -2,12 +2,14 @@
 import { html, useMemo, useState } from "./lib.js";
 import { address, replace } from "./address.js";
 import { number } from "./format.js";
-import { filtered, Filters, valueOf } from "./job_filters.js";
+import { filtered, filteredSweeps, Filters, valueOf } from "./job_filters.js";
 import { useJobs } from "./job_list.js";
 import { columnsOf, Table } from "./jobs_table.js";
+import { SweepLine, useSweeps } from "./sweep_summary.js";
 import { useTasks } from "./tasks.js";
 
 const NEWEST_FIRST = "-created";
+const MOST_SWEEPS = 50; // of which the table has a line each
 
 export function Jobs({ query }) {
   const { jobs, problem, complete, load, forget } = useJobs();
@@ -22,7 +24,12 @@ export function Jobs({ query }) {
   const order = { name: asked.replace(/^-/, ""), up: !asked.startsWith("-") };
   const sorted = useMemo(() => inOrder(found, columns, order), [found, columns, asked]);
   const by = valueOf[query.get("by")];
-  const entries = useMemo(() => (by ? together(sorted, by, folded, (name) => setFolded(toggled(folded, name))) : sorted.map((job) => ({ key: job.id, job }))), [sorted, by, folded]);
+  const [sweeps] = useSweeps(MOST_SWEEPS);
+  const lines = useMemo(() => filteredSweeps(sweeps ?? [], query), [sweeps, key]);
+  const entries = useMemo(() => {
+    if (by) return [...lines.map(lineOf), ...together(sorted, by, folded, (name) => setFolded(toggled(folded, name)))];
+    return withLines(sorted, lines, order);
+  }, [sorted, lines, by, folded, asked]);
 
   const sort = (name) => {
     const next = order.name === name && order.up ? `-${name}` : name;
@@ -39,8 +46,8 @@ export function Jobs({ query }) {
     <div class="row head"><span class="muted" role="status">${jobs === null ? (problem ? "" : "Loading…") : said(found.length, all.length, complete)}</span>
       <a class="button" href=${`#/compare?jobs=${chosen.join(",")}`} aria-disabled=${chosen.length < 2} title=${chosen.length < 2 ? "Choose two jobs or more" : undefined}
         onClick=${(event) => chosen.length < 2 && event.preventDefault()}>Compare ${chosen.length || ""}</a></div>
-    ${found.length ? html`<${Table} ...${{ entries, columns, order, sort, chosen, toggle, reload: load, forget }} />` : null}
-    ${jobs && !all.length ? html`<p class="muted">No jobs yet. <a href="#/new">Submit a job.</a></p>` : null}
+    ${entries.length ? html`<${Table} ...${{ entries, columns, order, sort, chosen, toggle, reload: load, forget }} />` : null}
+    ${jobs && !all.length && !sweeps?.length ? html`<p class="muted">No jobs yet. <a href="#/new">Submit a job.</a></p>` : null}
   </main>`;
 }
 
@@ -49,6 +56,17 @@ function said(found, all, complete) {
   if (!found) return `No matching jobs among ${number(all)}.`;
   const counted = found === all ? `${number(all)} ${all === 1 ? "job" : "jobs"}` : `${number(found)} of ${number(all)} jobs`;
   return complete === null ? `${counted}, older ones are loading` : complete ? counted : `${counted}: the newest ones only`;
+}
+
+const lineOf = (sweep) => ({ key: sweep.id, head: html`<${SweepLine} sweep=${sweep} />` });
+
+// The lines of sweeps among the jobs, where the table goes by time; else before them, as they have no such columns.
+function withLines(sorted, sweeps, { name, up }) {
+  const rows = sorted.map((job) => ({ key: job.id, job }));
+  if (name !== "created" || !sweeps.length) return [...sweeps.map(lineOf), ...rows];
+  const all = [...rows.map((row) => [row.job.created_at, row]), ...sweeps.map((sweep) => [sweep.created_at, lineOf(sweep)])];
+  const sign = up ? 1 : -1;
+  return all.sort(([one], [other]) => sign * (new Date(one) - new Date(other))).map(([, row]) => row);
 }
 
 function inOrder(jobs, columns, { name, up }) {

@@ -9,9 +9,10 @@ import { Jobs } from "./jobs.js";
 import { Models } from "./models.js";
 import { NewJob } from "./new.js";
 import { Notices } from "./notices.js";
+import { Sweeps } from "./sweeps.js";
 import { Workers } from "./workers.js";
 
-const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", workers: "Workers" };
+const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", sweeps: "Sweeps", workers: "Workers" };
 
 function View({ view, id, query }) {
   if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} />`;
@@ -19,6 +20,7 @@ function View({ view, id, query }) {
   if (view === "workers") return html`<${Workers} />`;
   if (view === "datasets") return html`<${Datasets} id=${id} query=${query} />`;
   if (view === "models") return html`<${Models} name=${id} />`;
+  if (view === "sweeps") return html`<${Sweeps} id=${id} query=${query} />`;
   if (view === "compare") {
     return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
   }
@@ -39,7 +41,7 @@ function App() {
     return () => removeEventListener("hashchange", move);
   }, []);
   useEffect(() => {
-    if (["jobs", "datasets"].includes(route.view) && route.id) return; // the view of one sets its name
+    if (["jobs", "datasets", "sweeps"].includes(route.view) && route.id) return; // the view of one sets its name
     document.title = `${TITLES[route.view] ?? "Jobs"} · AdaMSS`;
   }, [route.view, route.id]);
   const current = (views) => (views.includes(route.view) ? "page" : undefined);
@@ -55,6 +57,7 @@ function App() {
       <nav aria-label="Views">
         <a href="#/" aria-current=${current(["", "jobs"])}>Jobs</a>
         <a href="#/new" aria-current=${current(["new"])}>New job</a>
+        <a href="#/sweeps" aria-current=${current(["sweeps"])}>Sweeps</a>
         <a href="#/datasets" aria-current=${current(["datasets"])}>Data sets</a>
         <a href="#/models" aria-current=${current(["models"])}>Models</a>
         <a href="#/workers" aria-current=${current(["workers"])}>Workers</a>

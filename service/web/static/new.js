@@ -1,6 +1,6 @@
 // View of a new job, in the order in which people know the answers: data, model, goal; everything else is folded.
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
-import { all, get, post } from "./api.js";
+import { all, get, newKey, post } from "./api.js";
 import { DatasetSummary, Upload } from "./new_data.js";
 import { Field, listFields, texts } from "./new_fields.js";
 import { Goal } from "./new_goal.js";
@@ -176,9 +176,4 @@ function fieldsOfOtherTasks(tasks, task) {
   const paths = (one) => [...one.dataset_fields.map((name) => `dataset.${name}`), ...one.training_fields.map((name) => `training.${name}`)];
   const own = new Set(tasks.filter((one) => one.name === task.name).flatMap(paths));
   return new Set(tasks.flatMap(paths).filter((path) => !own.has(path)));
-}
-
-// Browsers offer randomUUID on pages with TLS only.
-function newKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,0 +1,84 @@
+"""The views of sweeps: the list, one with its charts, and the form that begins one from a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.browser.conftest import SECONDS, Tab
+from tests.browser.shown_sweep import ID, show_sweep, sweep_shown
+from tests.browser.test_jobs_table import listed, show
+from tests.e2e.conftest import Up
+
+
+def test_a_sweep_shows_its_trials_by_rank(tab: Tab) -> None:
+    show_sweep(tab, sweep_shown())
+    tab.open(f"/sweeps/{ID}")
+    page = tab.page
+    rows = page.get_by_role("region", name="Table of trials").locator("tbody tr")
+    table = [row.split("\t") for row in rows.all_inner_texts()]
+    assert [row[0].strip() for row in table] == ["3", "4", "1", "7", "2", "6", "5", "8"]
+    assert table[0][1:4] == ["complete", "86.5\xa0%\xa0±\xa00.4\xa0%", "0.003"]
+    assert table[0][6] == "\u2013"  # the condition leaves the warm-up as it is
+    assert "stopped early\nafter 1 evaluation" in rows.nth(4).inner_text()
+    assert "adamss.r: Rank 100 is more than the module has rows." in rows.nth(6).inner_text()
+    assert rows.first.get_by_role("link").first.get_attribute("href") == "#/jobs/job_00000000000000000030"
+    data = page.wait_for_selector("[data-chart=best]:has(canvas)").evaluate("(element) => element.chart.data")  # type: ignore[union-attr]
+    assert data == [[60, 180, 240], [0.81, 0.865, 0.865]]
+    shares = page.get_by_label("Importance of the fields").locator("td.num").all_inner_texts()
+    assert shares == ["71 %", "20 %", "9 %"]
+
+
+def test_parallel_coordinates_go_through_trials_by_keyboard(tab: Tab) -> None:
+    show_sweep(tab, sweep_shown())
+    tab.open(f"/sweeps/{ID}")
+    page = tab.page
+    slider = page.get_by_label("Trial by rank")
+    assert slider.get_attribute("max") == "6"  # those with a value
+    assert str(slider.get_attribute("aria-valuetext")).startswith("Rank 1 of 6: trial 3, accuracy 86.5\xa0%")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('#parallel-rank').ariaValueText.includes('trial 4,')")
+    assert page.locator(".plot path.picked").count() == 1
+    line = page.locator(".plot path.trial.best").get_attribute("d")
+    assert str(line).split("L")[3] == "3.5 1.1200"  # the place for trials that do not have the field
+
+
+def test_a_sweep_is_one_line_among_the_jobs(tab: Tab) -> None:
+    show_sweep(tab, sweep_shown(created_at="2026-01-02T12:00:00Z"))
+    show(tab, [listed(0, name="older"), listed(2, name="newer")])
+    page = tab.page
+    line = page.locator(".group-head")
+    line.wait_for()
+    order = page.evaluate("() => [...document.querySelectorAll('tbody .job-name')].map((link) => link.innerText)")
+    assert order == ["newer", "rates of the reviews", "older"]
+    assert "3 complete, 2 stopped early" in line.inner_text()
+    page.get_by_label("Search").fill("newer")
+    line.wait_for(state="detached")
+
+
+def test_a_sweep_begins_around_a_job_and_is_paused_and_cancelled(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    page.get_by_role("link", name=f"Sweep around {job['name']}").click()
+    page.get_by_label("Trials", exact=True).fill("2")
+    page.get_by_text("Fields of my own").click()
+    page.get_by_label("Field", exact=True).fill("training.seeds")
+    page.get_by_label("or values").fill("1, 2")
+    page.wait_for_selector("#plan .error:has-text('There is no field training.seeds')")
+    page.get_by_label("Field", exact=True).fill("training.seed")
+    page.wait_for_selector("#plan dt:text-is('trials') + dd:text-is('2')")
+    tab.complaints.clear()  # the browser names the refused dry runs
+    page.get_by_role("button", name="Begin the sweep").click()
+    page.wait_for_url("**/#/sweeps/sweep_*")
+    sweep = page.url.rpartition("/")[2]
+    page.get_by_role("button", name=f"Pause {job['name']}").click()
+    page.get_by_role("button", name=f"Resume {job['name']}").wait_for()
+    with up.client() as client:
+        assert client.get_sweep(sweep)["request"]["space"] == {"training.seed": {"values": [1, 2]}}
+        page.get_by_role("button", name=f"Cancel {job['name']}").click()
+        page.get_by_role("button", name=f"Delete {job['name']}").click()
+        page.wait_for_selector("text=No sweeps yet.", timeout=SECONDS * 1000)
+        assert client.list_sweeps() == []
+        for trial in client.list_jobs(limit=2):
+            client.wait(trial["id"], timeout=SECONDS)
+            client.delete_job(trial["id"])
