@@ -27,6 +27,7 @@ from service.shared.settings import Settings
 from service.shared.storage.host_files import HostFiles
 from worker.device_locks import DeviceLocks, HeldDevices
 from worker.supervisor import Supervisor
+from worker.tracker_copy import TrackerCopies
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Runner:
         self._host_files = host_files or HostFiles(settings.files, db, None)
         self._settings, self._db, self._worker_id, self._forkserver = settings, db, worker_id, forkserver
         self._devices = devices
+        self._copies = TrackerCopies(settings, db)
         self._running: dict[str, Supervisor] = {}
         self._threads: set[Thread] = set()
         self._starting = Lock()
@@ -91,9 +93,10 @@ class Runner:
                 thread.start()
 
     def wait(self) -> None:
-        """Wait for the running jobs."""
+        """Wait for the running jobs, and for some seconds for the copies of their numbers."""
         for thread in tuple(self._threads):
             thread.join()
+        self._copies.close()
 
     def _run_in_thread(self, job_id: str) -> None:
         ran = False
@@ -199,7 +202,8 @@ class Runner:
             self._running[job.id] = supervisor
             if self._stopping.is_set():  # set between the claim and the line above
                 supervisor.shut_down()
-            supervisor.run()
+            with self._copies.of(job):
+                supervisor.run()
         finally:
             self._running.pop(job.id, None)
             held.close()

@@ -44,7 +44,7 @@ _OPENAI_REASONS = {
     "training_file": UPLOAD,
     "validation_file": "upload the file, and name its id as dataset.eval",
     "metadata": "a spec has none; jobs that /v1/fine_tuning/jobs creates keep it",
-    "integrations": "`adamss jobs export JOB --to wandb` copies a job's numbers",
+    "integrations": "`adamss jobs export JOB --to wandb` copies a job's numbers, and /v1/fine_tuning/jobs takes them",
 }
 _KNOWN_OPENAI = frozenset({"model", "suffix", "seed", "method", "hyperparameters"})
 

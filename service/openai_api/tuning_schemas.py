@@ -50,6 +50,28 @@ class TuningMethod(OpenAIIn):
     """Refused."""
 
 
+class WandbIn(OpenAIIn):
+    """A run in Weights & Biases; its id is the job's."""
+
+    project: Annotated[str, Field(min_length=1, max_length=128)]
+    """Project of the run."""
+    name: Annotated[str, Field(max_length=128)] | None = None
+    """Name of the run. Default: the job's."""
+    entity: Annotated[str, Field(max_length=128)] | None = None
+    """Team or user. Default: that of the workers' key."""
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=20)] | None = None
+    """Tags of the run."""
+
+
+class IntegrationIn(OpenAIIn):
+    """A tracker of experiments."""
+
+    type: Literal["wandb"]
+    """Must be "wandb"."""
+    wandb: WandbIn
+    """The run."""
+
+
 class TuningJobIn(OpenAIIn):
     """A fine-tuning job, as `client.fine_tuning.jobs.create` sends it."""
 
@@ -78,8 +100,8 @@ class TuningJobIn(OpenAIIn):
         | None
     ) = None
     """Values of the sender, by which lists can be filtered."""
-    integrations: Annotated[list[dict[str, Any]], Field(max_length=10)] | None = None
-    """Refused where it has an entry: `adamss jobs export` copies a job's numbers to Weights & Biases."""
+    integrations: Annotated[list[IntegrationIn], Field(max_length=1)] | None = None
+    """Where the numbers are copied to while the job runs; only where the operator has set ADAMSS_WANDB."""
     adamss: AdamssSpec | None = None
     """The adapter, as in a job of `POST /jobs`; sent as `extra_body`."""
     training: TrainingSpec | None = None
@@ -165,8 +187,8 @@ class TuningJobOut(Out):
     """The suffix that was sent."""
     metadata: dict[str, str] | None
     """The values that were sent."""
-    integrations: list[dict[str, Any]] = Field(default=[])
-    """Always empty."""
+    integrations: list[IntegrationIn]
+    """Where its numbers are copied to."""
 
 
 class TuningEventOut(Out):

@@ -67,6 +67,7 @@ def show_job(job: Job, project: str) -> TuningJobOut:
         error=_error(job),
         user_provided_suffix=block.get("suffix"),
         metadata=block.get("metadata"),
+        integrations=block.get("integrations") or [],
     )
 
 

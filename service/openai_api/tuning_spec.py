@@ -41,7 +41,7 @@ def spec_of(caller: Caller, request: TuningJobIn) -> JobSpec:
     Raises:
         BadRequest, NotFound: a field cannot be met; `param` is OpenAI's name of it.
     """
-    _check_method(request)
+    _check_method(caller, request)
     _check_files(request)
     training = {} if request.training is None else request.training.model_dump(mode="json", exclude_unset=True)
     adamss = {} if request.adamss is None else request.adamss.model_dump(mode="json", exclude_unset=True)
@@ -61,7 +61,7 @@ def spec_of(caller: Caller, request: TuningJobIn) -> JobSpec:
 
 def block_of(request: TuningJobIn) -> dict[str, Json]:
     """Return what of a request the spec does not hold, to be kept beside the job's plan."""
-    kept = request.model_dump(include={"model", "suffix", "metadata"}, exclude_none=True)
+    kept = request.model_dump(include={"model", "suffix", "metadata", "integrations"}, exclude_none=True)
     return {"openai": kept}
 
 
@@ -87,7 +87,7 @@ def _openais(param: str | None) -> str | None:
     return next((theirs for ours, theirs in PARAMS.items() if param == ours or param.startswith(f"{ours}.")), param)
 
 
-def _check_method(request: TuningJobIn) -> None:
+def _check_method(caller: Caller, request: TuningJobIn) -> None:
     method = request.method
     if method is not None and (method.type != "supervised" or method.dpo or method.reinforcement):
         kind = method.type if method.type != "supervised" else "dpo" if method.dpo else "reinforcement"
@@ -103,10 +103,10 @@ def _check_method(request: TuningJobIn) -> None:
             code="given_twice",
             param="hyperparameters",
         )
-    if request.integrations:
+    if request.integrations and not caller.settings.wandb:
         raise BadRequest(
             "No integration is configured here. Leave integrations out, and copy the job's numbers to Weights & Biases "
-            "with `adamss jobs export JOB --to wandb`.",
+            "with `adamss jobs export JOB --to wandb`; or have the operator set ADAMSS_WANDB=true.",
             code="no_integration",
             param="integrations",
         )

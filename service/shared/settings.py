@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     """Hub ids of data sets allowed even if `allow_hub` is false, as a JSON list."""
     openai_models: dict[str, str] = {}
     """Names of OpenAI's models, each with the base model that `/v1` takes for it, as a JSON object."""
+    wandb: bool = False
+    """Whether jobs of `/v1` may ask for a copy of their numbers in Weights & Biases (`integrations`). Workers need
+    `adamss[wandb]` and its WANDB_API_KEY, and WANDB_BASE_URL for a server of one's own."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
     """Largest accepted data set file."""
     max_model_bytes: Annotated[int, Field(ge=1)] = 68_719_476_736

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,12 @@ class MissingExtra(Exception):
     """Absence of the tool's package."""
 
 
-def open_follower(target: Target, job: JobJson, folder: Path) -> Follower:
+def open_follower(target: Target, job: JobJson, folder: Path, options: Mapping[str, Any] | None = None) -> Follower:
     """Start or resume the export of a job to a tool.
 
     Args:
         folder: folder for the tool's files.
+        options: further arguments for `begin` of the tool's module.
 
     Raises:
         MissingExtra: the tool's package is not installed.
@@ -56,8 +57,8 @@ def open_follower(target: Target, job: JobJson, folder: Path) -> Follower:
         if error.name and error.name.startswith("service"):
             raise
         raise MissingExtra(f'{target} is not installed here. Install it: pip install "adamss[{target}]"') from error
-    make: Callable[[JobJson, Path], Follower] = module.begin
-    return make(job, folder)
+    make: Callable[..., Follower] = module.begin
+    return make(job, folder, **(options or {}))
 
 
 def follow(client: Client, job_id: str, follower: Follower) -> int:

@@ -17,11 +17,16 @@ LAST_SEQ = "adamss_seq"
 class WandbRun:
     """Follower with its own step metric: W&B's step must increase, but an evaluation repeats the step of a row."""
 
-    def __init__(self, job: JobJson, folder: Path) -> None:
+    def __init__(self, job: JobJson, folder: Path, options: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        config = job["resolved"]["spec"]
+        named = {"project": PROJECT, "name": job["name"]} | {key: value for key, value in options.items() if value}
         self._run: Any = wandb.init(
-            project=PROJECT, id=job["id"], name=job["name"], config=config, dir=str(folder), resume="allow"
+            id=job["id"],
+            config=job["resolved"]["spec"],
+            dir=str(folder),
+            resume="allow",
+            reinit="create_new",  # a worker copies several jobs at a time
+            **named,
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -45,6 +50,10 @@ class WandbRun:
         self._run.finish(exit_code=0 if job["status"] != "failed" else 1)
 
 
-def begin(job: JobJson, folder: Path) -> WandbRun:
-    """Start or resume the job's run."""
-    return WandbRun(job, folder)
+def begin(job: JobJson, folder: Path, **options: Any) -> WandbRun:
+    """Start or resume the job's run.
+
+    Args:
+        options: `project`, `name`, `entity` and `tags` of the run, as far as they are given.
+    """
+    return WandbRun(job, folder, options)

@@ -73,6 +73,15 @@ def test_auto_takes_the_preset(openai: OpenAI, chat_service: Service, file_id: s
     assert job.hyperparameters.to_dict() == {"n_epochs": 3, "batch_size": 16, "learning_rate_multiplier": 1.0}
 
 
+def test_integrations_are_kept_where_the_operator_allows_them(
+    openai: OpenAI, chat_service: Service, file_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_service.context.settings, "wandb", True)
+    wanted: Any = {"type": "wandb", "wandb": {"project": "mine", "name": "first", "entity": None, "tags": ["a"]}}
+    job = openai.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file_id, integrations=[wanted])
+    assert [one.to_dict() for one in openai.fine_tuning.jobs.retrieve(job.id).integrations or []] == [wanted]
+
+
 @pytest.mark.parametrize(
     ("param", "changes"),
     [
@@ -84,6 +93,7 @@ def test_auto_takes_the_preset(openai: OpenAI, chat_service: Service, file_id: s
         ("validation_file", {"validation_file": "ds_aaaaaaaaaaaaaaaaaaaa"}),
         ("training_file", {"training_file": "results_job_aaaaaaaaaaaaaaaaaaaa"}),
         ("integrations", {"integrations": [{"type": "wandb", "wandb": {"project": "mine"}}]}),
+        ("integrations[0].type", {"integrations": [{"type": "mlflow", "wandb": {"project": "mine"}}]}),
         ("adamss.r", {"extra_body": {"adamss": {"r": -1}}}),
         ("training.epochs", {"extra_body": {"training": {"epochs": 2}}, "hyperparameters": {"n_epochs": 1}}),
         ("training.rate", {"extra_body": {"training": {"rate": 2}}}),
