@@ -12,7 +12,6 @@ from threading import Event, Lock, Thread, current_thread
 from time import monotonic, sleep
 
 from celery import Celery
-from sqlalchemy import ColumnElement
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -22,6 +21,7 @@ from service.shared.database.tables import Job
 from service.shared.jobs import device_rows, kept_places, states
 from service.shared.jobs.kept_places import Places
 from service.shared.jobs.queue import RUN_JOB
+from service.shared.jobs.states.fitting import Fit
 from service.shared.processes.forkserver import ForkServer
 from service.shared.settings import Settings
 from service.shared.storage.host_files import HostFiles
@@ -37,11 +37,11 @@ BUSY_SECONDS = 0.05  # longest pause after a lost try
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job to claim, and the places and the condition by which it was found."""
+    """A job to claim, and the places by which it was found, with what fits them."""
 
     job_id: str
     places: Places
-    fit: ColumnElement[bool]
+    fit: Fit
 
 
 class Runner:

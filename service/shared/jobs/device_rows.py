@@ -45,7 +45,8 @@ def register(session: Session, worker_id: str, devices: Sequence[DeviceState]) -
 
 def hold(session: Session, keys: Iterable[str], job_id: str) -> None:
     """Write down that a job holds devices, in the rows of every worker that may use them."""
-    _set(session, update(HostDevice).where(HostDevice.key.in_(keys)), job_id)
+    if keys := list(keys):
+        _set(session, update(HostDevice).where(HostDevice.key.in_(keys)), job_id)
 
 
 def release(session: Session, keys: Iterable[str], job_id: str) -> None:

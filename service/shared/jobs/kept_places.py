@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, String, bindparam, exists, not_, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from service.shared.database.clock import database_now
@@ -14,9 +14,9 @@ from service.shared.database.tables import LEASED, Job, JobStatus, Worker, now
 from service.shared.jobs.device_rows import DeviceState
 from service.shared.jobs.fleet_rule import FleetWorker, HeldJob, QueuedJob, jobs_to_pause
 from service.shared.jobs.fleet_state import as_queued, read_running, read_workers
-from service.shared.jobs.states.fitting import Needs, choose, fits, suits
+from service.shared.jobs.states.fitting import Fit, Needs, choose, fits, openings, suits
 from service.shared.jobs.states.record import add_event, compare_and_set, with_status
-from service.shared.jobs.states.waiting import in_turn, startable
+from service.shared.jobs.states.waiting import in_turn, startable, turn_values
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,29 @@ class Places:
         return [device for device in self.devices if device.job_id is None]
 
 
-def fits_now(session: Session, places: Places) -> ColumnElement[bool]:
-    """Build the condition on a job that the worker's free devices fit it, but for those that are kept for another."""
+def fits_now(session: Session, places: Places) -> Fit:
+    """Return which jobs the worker's free devices fit, but for those that are kept for another."""
     kept = _kept(session, places)
     if kept is None:
-        return fits(places.free)
+        return Fit(openings(places.free))
     needs = Needs(kept.devices, kept.device_kind, kept.device_memory)
     others = [device for device in places.free if not suits(device, needs)]
-    first = or_(Job.id == kept.id, Job.rank < kept.rank)
-    return or_(and_(first, fits(places.free)), fits(others))
+    return Fit(openings(others), openings(places.free), (kept.id, kept.rank))
 
 
 def _kept(session: Session, places: Places) -> Job | None:
     """Return the job that the worker keeps places for, if it may start."""
-    own = (Job.reserved_for == places.worker,)
-    if session.execute(select(Job.id).where(*own).limit(1)).first() is None:
+    if session.execute(_KEPT, {"worker": places.worker}).first() is None:
         return None  # as nearly always, by one probe of an index
-    return session.scalars(_first(session, places, own)).one_or_none()
+    return _first(session, places, (Job.reserved_for == places.worker,))
 
 
-def _first(session: Session, places: Places, conditions: Sequence[ColumnElement[bool]]) -> Select[Job]:
-    return startable(session, places.running_jobs, conditions).limit(1).with_only_columns(Job)
+_KEPT = select(Job.id).where(Job.reserved_for == bindparam("worker", type_=String())).limit(1)
+
+
+def _first(session: Session, places: Places, conditions: Sequence[ColumnElement[bool]]) -> Job | None:
+    statement = startable(conditions).limit(1).with_only_columns(Job)
+    return session.scalars(statement, turn_values(session, places.running_jobs)).one_or_none()
 
 
 def is_wanted(session: Session, places: Places) -> bool:
@@ -86,7 +88,7 @@ def keep_places(session: Session, places: Places, seconds: float) -> str | None:
         not_(fits(places.free)),
         fits(places.devices),
     )
-    job = session.scalars(_first(session, places, starving)).one_or_none()
+    job = _first(session, places, starving)
     if job is None:
         return None
     _keep_for(session, job.id, places.worker)
@@ -133,7 +135,8 @@ def _above(session: Session, places: Places, running: Sequence[HeldJob], seen: s
     if session.execute(select(Job.id).where(*higher).limit(1)).first() is None:
         return None
     conditions = (higher[0], fits(places.devices), not_(_has_asked()), Job.id.not_in(seen))
-    found = session.execute(in_turn(session, places.running_jobs, conditions).limit(1)).scalar_one_or_none()
+    statement = in_turn(session.get_bind().dialect.name, conditions).limit(1)
+    found = session.execute(statement, turn_values(session, places.running_jobs)).scalar_one_or_none()
     return None if found is None else as_queued(session.get_one(Job, found))
 
 

@@ -49,7 +49,7 @@ def claim(
         devices: keys of the devices that it holds, whose locks the worker has taken.
     """
     moment = database_now(session)
-    if not has_room(session, job_id, running_jobs):
+    if not has_room(session, job_id, running_jobs, moment):
         return None
     claimable = with_status(job_id, JobStatus.QUEUED).where(*may_run(moment))
     changed = compare_and_set(
