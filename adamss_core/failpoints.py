@@ -1,6 +1,7 @@
-"""Failpoints: named lines at which a test makes a process die, freeze or fail, by `FAILPOINT=name:action[:n]`.
+"""Failpoints: named lines at which a test makes a process die, freeze or fail, by `FAILPOINT=name[@rank]:action[:n]`.
 
-With `n`, the failpoint acts the n-th time it is reached. Without the variable no failpoint acts.
+With `rank`, the failpoint acts in that process of a job of several devices only; with `n`, the n-th time it is reached.
+Without the variable no failpoint acts.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def failpoint(name: FailpointName) -> bool:
     configured = os.environ.get("FAILPOINT")
     if not configured:
         return False
-    configured_name, _, rest = configured.partition(":")
-    if configured_name != name:
+    place, _, rest = configured.partition(":")
+    configured_name, _, rank = place.partition("@")
+    if configured_name != name or rank not in ("", os.environ.get("RANK", "0")):
         return False
     action, _, count = rest.partition(":")
     _reached[name] += 1

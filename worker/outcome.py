@@ -57,7 +57,7 @@ def is_repeated(last: dict[str, Any] | None, error: Failure, step: int | None) -
     if last is None or last["reason"] is None or error["code"] not in REPEATABLE:
         return False
     # Killed or silent while loading says little: anybody may have killed it, and a download resumes from its last byte.
-    if error["code"] in ("process_killed", "stalled") and step is None:
+    if error["code"] in ("process_killed", "rank_lost", "stalled") and step is None:
         return False
     return bool(last["reason"]["code"] == error["code"] and last.get("step") == step)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adamss_core.training.batches import IGNORED, Collate, Encoded
 from adamss_core.training.errors import is_out_of_memory
 from adamss_core.training.ranks import Ranks
+from adamss_core.training.ranks.shares import shares_in_turn
 from adamss_core.training.request import Values
 from adamss_core.training.tasks import Task
 from adamss_core.training.tasks.base import Predictions
@@ -48,11 +49,12 @@ def predict(
     was_training = model.training
     model.eval()
     order = torch.argsort(data.lengths, descending=True, stable=True).tolist()
-    mine = order[ranks.rank :: ranks.size]
+    dealt = shares_in_turn(order, ranks.size)
+    mine = dealt[ranks.rank]
     # Where a forward pass takes all processes, all make as many: what a row is predicted for twice is dropped.
     own = len(mine)
     if ranks.in_step:
-        mine += order[-1:] * (len(order[:: ranks.size]) - own)
+        mine += order[-1:] * (len(dealt[0]) - own)
     parts: dict[str, list[Tensor]] = {}
     done = 0
     while done < len(mine):

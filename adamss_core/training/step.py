@@ -16,7 +16,7 @@ from adamss_core.training.idle_targets import check_loss
 from adamss_core.training.prefetch import Prefetch
 from adamss_core.training.progress import Progress
 from adamss_core.training.ranks.gradients import add_gradients
-from adamss_core.training.ranks.shares import all_shares
+from adamss_core.training.ranks.shares import shares_by_cost
 from adamss_core.training.setup import Setup
 
 CHECK_EVERY = 2  # steps between checks of the loss; on a GPU each check waits for the device
@@ -93,7 +93,7 @@ class OptimizerStep:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _gradients_within_memory(self, rows: list[int], progress: Progress) -> Tensor:
-        """Compute gradients; where memory runs out, again with half the micro-batch: the gradients' sum is the same.
+        """Compute gradients; where memory runs out, again with half as many rows at a time: their sum is the same.
 
         Where it runs out in one process, all halve theirs together.
         """
@@ -104,7 +104,7 @@ class OptimizerStep:
                 share = self._gradients(rows, progress.micro_batch)
             except (RuntimeError, MemoryError) as error:
                 # Others of a divided base are in the middle of a pass that this process cannot end with them.
-                if not is_out_of_memory(error) or progress.micro_batch == 1 or self.setup.ranks.in_step:
+                if not is_out_of_memory(error) or self.setup.ranks.in_step or self._rows_at_once(rows, progress) == 1:
                     raise
             # Outside of the except block, whose traceback keeps the failed attempt's tensors.
             loss = add_gradients(self.setup.ranks, self._trained(), share)
@@ -113,13 +113,18 @@ class OptimizerStep:
             self.optimizer.zero_grad()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            progress.micro_batch = -(-progress.micro_batch // 2)
+            progress.micro_batch = -(-self._rows_at_once(rows, progress) // 2)
             self.setup.reporter.event(
                 "micro_batch_halved",
                 f"Memory ran out; rows now go through the model {progress.micro_batch} at a time. The effective batch "
                 "stays as it is.",
                 {"micro_batch": progress.micro_batch, "step": progress.step + 1},
             )
+
+    def _rows_at_once(self, rows: list[int], progress: Progress) -> int:
+        """Return the most rows that go through the model at a time, in any process: a share may be a part of a
+        micro-batch."""
+        return min(progress.micro_batch, max(map(len, self._shares(rows))))
 
     def _gradients(self, rows: list[int], micro_batch: int) -> Tensor:
         """Return this process's share of the mean loss over all terms, (); leave its gradients in the parameters."""
@@ -145,11 +150,14 @@ class OptimizerStep:
 
         Where a forward pass takes all processes, all make as many: a piece that does not count is a single row.
         """
-        setup = self.setup
-        shares = all_shares(rows, setup.train.lengths, setup.ranks.size, packs=setup.packs)
-        own = _cut(shares[setup.ranks.rank], micro_batch)
-        idle = max(-(-len(share) // micro_batch) for share in shares) - len(own) if setup.ranks.in_step else 0
+        ranks, shares = self.setup.ranks, self._shares(rows)
+        own = _cut(shares[ranks.rank], micro_batch)
+        idle = max(-(-len(share) // micro_batch) for share in shares) - len(own) if ranks.in_step else 0
         return [*own, *([rows[-1]] for _ in range(idle))], idle
+
+    def _shares(self, rows: list[int]) -> list[list[int]]:
+        setup = self.setup
+        return shares_by_cost(rows, setup.train.lengths, setup.ranks.size, packs=setup.packs)
 
     def _check_finite(self, loss: Tensor, norm: Tensor, step: int) -> None:
         """Check before the update, so that a CPU run's parameters stay valid.

@@ -27,6 +27,8 @@ def test_nothing_is_believed_that_is_not_this_attempts(tmp_path: Path, content: 
         ("stalled", "stalled", 7, 7, True),
         ("stalled", "stalled", 7, 8, False),
         ("stalled", "stalled", None, None, False),  # a model that comes slowly
+        ("rank_lost", "rank_lost", 7, 7, True),
+        ("rank_lost", "rank_lost", None, None, False),  # somebody may have killed it
         ("out_of_memory", "out_of_memory", 3, 3, True),
         ("out_of_memory", "out_of_memory", None, None, True),
         ("out_of_memory", "stalled", 3, 3, False),

@@ -7,7 +7,8 @@ make the same steps, and end together.
 
 - `ranks` defines `Ranks`, the form of a single process, which costs nothing.
 - `joined` makes the group of several, and tells all ranks the error that ended one of them.
-- `shares` divides the rows of a step.
+- `shares` divides the rows of a step, and of an evaluation.
+- `sharding` divides the frozen base, where a copy does not fit.
 - `gradients` adds up what the ranks computed.
 - `orders` lets rank 0 decide when to stop and to save.
 - `random_streams` gives each rank its own dropout.

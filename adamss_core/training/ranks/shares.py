@@ -1,4 +1,4 @@
-"""Divide the rows of a step among ranks, so that they end at about the same time."""
+"""Divide the rows of a step, or of an evaluation, among ranks, so that they end at about the same time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def own_rows(rows: Sequence[int], lengths: Tensor, rank: int, size: int, *, packs: bool = False) -> list[int]:
-    """Return a rank's rows of a step; a function of the arguments, so that each rank knows the shares of all.
+def shares_by_cost(rows: Sequence[int], lengths: Tensor, size: int, *, packs: bool = False) -> list[list[int]]:
+    """Return each rank's rows of a step; a function of the arguments, so that each rank knows the shares of all.
 
     A padded batch costs its rows times its longest row. The rows are therefore sorted by length and cut, so that the
     dearest share is as cheap as it can be. A packed batch costs its tokens: there each row goes to the rank with the
@@ -19,19 +19,19 @@ def own_rows(rows: Sequence[int], lengths: Tensor, rank: int, size: int, *, pack
         packs: whether several rows share a row of the batch.
 
     Returns:
-        The longest first; none where there are fewer rows than ranks.
+        By rank, the longest row first; without rows where there are fewer rows than ranks.
     """
-    return all_shares(rows, lengths, size, packs=packs)[rank]
-
-
-def all_shares(rows: Sequence[int], lengths: Tensor, size: int, *, packs: bool = False) -> list[list[int]]:
-    """Return the rows of every rank, as `own_rows` does those of one."""
     if size == 1:
         return [list(rows)]
     tokens = {row: int(length) for row, length in zip(rows, lengths[list(rows)].tolist(), strict=True)}
     ordered = sorted(rows, key=lambda row: -tokens[row])
     shares = _by_tokens(ordered, tokens, size) if packs else _cut(ordered, tokens, _cheapest(ordered, tokens, size))
     return [*shares, *([] for _ in range(size - len(shares)))]
+
+
+def shares_in_turn(rows: Sequence[int], size: int) -> list[list[int]]:
+    """Return each rank's rows of an evaluation, dealt one after the other: of sorted rows, all get like lengths."""
+    return [list(rows[rank::size]) for rank in range(size)]
 
 
 def _by_tokens(ordered: Sequence[int], tokens: dict[int, int], size: int) -> list[list[int]]:

@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adamss_core.training.ranks.shares import own_rows
+from adamss_core.training.ranks.shares import shares_by_cost, shares_in_turn
 
 
 def shares(lengths: list[int], size: int, *, packs: bool = False) -> list[list[int]]:
-    rows = list(range(len(lengths)))
-    return [own_rows(rows, torch.tensor(lengths), rank, size, packs=packs) for rank in range(size)]
+    return shares_by_cost(list(range(len(lengths))), torch.tensor(lengths), size, packs=packs)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
@@ -35,3 +34,11 @@ def test_a_packed_share_costs_its_tokens() -> None:
 
 def test_fewer_rows_than_ranks_leave_some_without() -> None:
     assert shares([3, 5], 4) == [[1], [0], [], []]
+
+
+@pytest.mark.parametrize(("rows", "size"), [(7, 2), (2, 4), (0, 2)])
+def test_an_evaluation_has_every_row_once_and_the_first_rank_has_the_most(rows: int, size: int) -> None:
+    dealt = shares_in_turn(list(range(rows)), size)
+    assert sorted(row for share in dealt for row in share) == list(range(rows))
+    assert len(dealt) == size
+    assert [len(dealt[0]) - len(share) for share in dealt] in ([0] * size, [0] + [1] * (size - 1), [0, 0, 1, 1])
