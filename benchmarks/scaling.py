@@ -3,7 +3,7 @@
 Each run is that of a job, started by torch's launcher; the modes take turns, so that other work on the machine meets
 all of them.
 
-Usage: python -m benchmarks.scaling [--rounds 3] [--steps 6] [--json FILE]
+Usage: python -m benchmarks.scaling [--rounds 3] [--steps 6] [--json FILE] [--docs FILE]
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ import torch
 
 from adamss_core.spec import JobSpec
 from adamss_core.training.request import RunRequest
+from benchmarks.documents import as_markdown, replace_table
 from benchmarks.memory_cases import decoder, vocabulary
 from benchmarks.report import Limit, Section, write_json
 
-RESULTS = Path(__file__).parent / "results" / "scaling.json"
+DOCS = Path(__file__).parents[1] / "docs"
 MODES = {"1 process": (1, False), "2 processes, copies": (2, False), "2 processes, parts": (2, True)}
 EFFICIENCY = 0.9  # of twice the speed of one process
 BATCH, TOKENS = 8, 64
 SIZES = {"hidden_size": 768, "intermediate_size": 2_048, "num_hidden_layers": 12, "num_attention_heads": 12}
 GIGABYTE = 1e9
+Runs = list[list[dict[str, float]]]  # what each rank measured, by round
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,36 @@ class Link:
     within: float = 300e9  # NVLink, as all-reduces reach it
     between: float = 40e9  # 400 Gbit/s for each GPU
     latency: float = 20e-6  # of a message over 8 GPUs
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model, for numbers on paper.
+
+    Attributes:
+        tables: parameters of embeddings and head, which stay whole.
+    """
+
+    name: str
+    parameters: float
+    tables: float
+    blocks: int
+
+    @property
+    def in_blocks(self) -> float:
+        return self.parameters - self.tables
+
+    @property
+    def copy_bytes(self) -> float:
+        """Return the bytes of a copy: in fp32, with what autocast keeps in bf16."""
+        return 4 * self.parameters + 2 * self.in_blocks
+
+    def part_bytes(self, gpus: int) -> float:
+        """Return the bytes of a part in bf16, of the tables in fp32, and of two blocks that are gathered."""
+        return self.copy_bytes if gpus == 1 else 2 * self.in_blocks * (1 / gpus + 2 / self.blocks) + 4 * self.tables
+
+
+BASES = (Base("8 B", 8.0e9, 1.05e9, 32), Base("70 B", 70.6e9, 2.1e9, 80))  # as Llama 3 has them
 
 
 def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> Path:
@@ -107,7 +139,7 @@ def measure(folder: Path, mode: str, steps: int) -> list[dict[str, float]]:
 
 def measured_section(rounds: int, steps: int) -> Section:
     """Measure all modes in turn."""
-    found: dict[str, list[list[dict[str, float]]]] = defaultdict(list)
+    found: dict[str, Runs] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="adamss-scaling-") as name:
         folder = Path(name)
         measure(folder, "1 process", 1)  # fills the cache of decompositions
@@ -116,45 +148,52 @@ def measured_section(rounds: int, steps: int) -> Section:
                 found[mode].append(measure(folder, mode, steps))
     section = Section(
         f"{BATCH} x {TOKENS} tokens a step, fp32, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        ["mode", "s a step", "of ideal", "MB, rank 0", "MB, last rank", "kB a step"],
+        ["mode", "s a step", "of ideal", "of ideal, CPU", "MB, rank 0", "MB, last rank", "kB a step"],
     )
-    one = [ranks[0]["step_seconds"] for ranks in found["1 process"]]
+    one = found["1 process"]
     for mode, runs in found.items():
         seconds = [ranks[0]["step_seconds"] for ranks in runs]
-        ratios = [single / (MODES[mode][0] * own) for single, own in zip(one, seconds, strict=True)]
         peaks = [statistics.median(run[rank]["peak_bytes"] for run in runs) / 1e6 for rank in (0, -1)]
         sent = statistics.median(run[0]["sent_bytes"] for run in runs) / 1e3
-        section.rows.append([mode, statistics.median(seconds), statistics.median(ratios), *peaks, sent])
+        shares = [of_ideal(one, runs, name) for name in ("step_seconds", "cpu_seconds")]
+        section.rows.append([mode, statistics.median(seconds), *shares, *peaks, sent])
         if MODES[mode] == (2, False):
-            section.limits.append(Limit("copies: share of ideal", statistics.median(ratios), EFFICIENCY, at_least=True))
-    section.notes.append("Ratios are of runs that follow each other. kB: gradients, and gathered weights of parts.")
+            section.limits.append(Limit("copies: share of ideal, CPU", shares[1], EFFICIENCY, at_least=True))
+    section.notes.append(
+        "Ratios are of runs that follow each other; CPU: of the busier rank, as on cores that nobody else uses. kB: "
+        "gradients, and gathered weights of parts."
+    )
     return section
+
+
+def of_ideal(one: Runs, several: Runs, name: str) -> float:
+    """Return the speed of several processes beside as many times that of one; the median over the rounds.
+
+    Args:
+        name: of the seconds that are compared; those of the busiest rank count.
+    """
+    return statistics.median(
+        max(rank[name] for rank in single) / (len(ranks) * max(rank[name] for rank in ranks))
+        for single, ranks in zip(one, several, strict=True)
+    )
 
 
 def paper_section(link: Link = Link()) -> Section:  # frozen
     """Compute speed and memory of larger bases on more GPUs, from sizes and links alone."""
     section = Section(
-        "On paper: bf16 base, 4,096 tokens a step and GPU, adapters of 0.1 % of the base, H100",
+        "On paper: 4,096 tokens a step and GPU in bf16, adapters of 0.1 % of the base, H100",
         ["base", "GPUs", "GB each, copies", "GB each, parts", "of ideal, copies", "of ideal, parts"],
     )
-    for billions in (8, 70):
-        parameters = billions * 1e9
+    for base in BASES:
+        compute = 4 * base.parameters * 4_096 / link.flops  # forward, and backward to the inputs alone
         for gpus in (1, 8, 64):
-            compute = 4 * parameters * 4_096 / link.flops  # forward, and backward to the inputs alone
             hops = link.within if gpus <= 8 else link.between
-            gradients = 0.0 if gpus == 1 else 2 * 4 * parameters / 1_000 / hops + link.latency * gpus / 8
-            gathers = 0.0 if gpus == 1 else 2 * 2 * parameters / hops  # forward and backward
+            gradients = 0.0 if gpus == 1 else 2 * 4 * base.parameters / 1_000 / hops + link.latency * gpus / 8
+            gathers = 0.0 if gpus == 1 else 2 * 2 * base.in_blocks / hops  # forward and backward
             parts = max(compute, gathers) + gradients  # the next block arrives while one computes
-            section.rows.append(
-                [
-                    f"{billions} B",
-                    gpus,
-                    2 * parameters / GIGABYTE,
-                    (2 * parameters / gpus + (0 if gpus == 1 else 2 * 2 * parameters / 80)) / GIGABYTE,
-                    compute / (compute + gradients),
-                    compute / parts,
-                ]
-            )
+            memory = [size / GIGABYTE for size in (base.copy_bytes, base.part_bytes(gpus))]
+            speeds = [compute / (compute + gradients), compute / parts]
+            section.rows.append([base.name, gpus, *memory, *speeds])
     section.notes.append(
         "Weights alone; activations come on top. Several hosts are not supported yet: 64 is a limit, not a promise."
     )
@@ -165,12 +204,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=Path, default=DOCS / "measurements" / "scaling.json", metavar="FILE")
+    parser.add_argument("--docs", type=Path, default=DOCS / "benchmarks.md", metavar="FILE", help="takes the tables")
     options = parser.parse_args(arguments)
     sections = [measured_section(options.rounds, options.steps), paper_section()]
     for section in sections:
-        print(section.render())
-    write_json(options.json, sections)
+        print(section.render(), flush=True)
+    write_json(options.json, sections, rounds=options.rounds, steps=options.steps)
+    tables = (f"{one.title}.\n\n{as_markdown(one)}" for one in sections)
+    replace_table(options.docs, "scaling", "\n\n".join(tables))
 
 
 if __name__ == "__main__":

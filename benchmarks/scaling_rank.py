@@ -1,6 +1,7 @@
 """One process of a run that `benchmarks.scaling` measures: `python -m benchmarks.scaling_rank <folder>`.
 
-Memory is measured from the first step to the last: files that are loaded do not count, nor do the artifacts.
+Memory and CPU time are measured from the first step to the last but one: files that are loaded do not count, nor do
+the final evaluation and the artifacts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 import psutil
@@ -26,10 +27,11 @@ SAMPLE_SECONDS = 0.02
 
 
 class Watch:
-    """Peak of this process's memory, and the bytes that its collectives carry."""
+    """Peak of this process's memory, its CPU seconds, and the bytes that its collectives carry."""
 
     def __init__(self, folder: Path) -> None:
         self.peak = self.sent = 0
+        self.cpu: list[float] = []  # since the start of the process, at each sample
         self._process, self._done = psutil.Process(), Event()
         self._begun, self._trained = folder / "begun", folder / "trained"
         for name in ("all_reduce", "all_gather_single"):
@@ -38,12 +40,13 @@ class Watch:
 
     def step(self, step: int, total: int) -> None:
         """Tell all processes that a step is done."""
-        (self._trained if step == total else self._begun).touch()
+        (self._trained if step >= total - 1 else self._begun).touch()
 
     def _sample(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS) and not self._trained.exists():
             if self._begun.exists():
                 self.peak = max(self.peak, self._process.memory_info().rss)
+                self.cpu.append(process_time())
 
     def _counted(self, collective: Any) -> Any:
         def counted(first: torch.Tensor, *arguments: Any, **options: Any) -> Any:
@@ -81,6 +84,7 @@ def main() -> None:
     sent = [after - before for before, after in zip(clock.sent, clock.sent[1:], strict=False)]
     found = {
         "step_seconds": statistics.median(steps) if steps else 0.0,
+        "cpu_seconds": watch.cpu[-1] - watch.cpu[0] if watch.cpu else 0.0,
         "sent_bytes": statistics.median(sent) if sent else 0,
         "peak_bytes": watch.peak,
     }
