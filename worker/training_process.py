@@ -35,6 +35,7 @@ from worker.folder_lock import FolderBusy, FolderLock
 from worker.metrics_file import metrics_file
 from worker.outcome import Outcome
 from worker.parent_pipe import ParentPipe, end_group
+from worker.priority import lower_priority
 from worker.publish import is_last_attempt, publish
 from worker.rank_launch import end_with_pipe, log_format, own_rank
 from worker.report_store import ReportStore
@@ -72,6 +73,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format=log_format(rank, ranks))
     logger.info("start: the process begins")
     die_with_parent()
+    if ranks > 1:
+        lower_priority()  # the launcher has made this process the leader of a session of its own
     if rank > 0:
         return _follow(JobFolder(Path(sys.argv[1])))
     return TrainingProcess(JobFolder(Path(sys.argv[1]))).run()
