@@ -13,10 +13,10 @@ import pytest
 
 from service.shared.database.tables import JobStatus
 from tests.faults.conftest import ALL
-from tests.faults.topology import ROOT, Topology
+from tests.faults.topology import PATIENCE, ROOT, Topology
 from tests.worker.support import is_alive, process_state
 
-END_SECONDS = 10.0 if ALL else 60.0  # beside other tests nothing is promised
+END_SECONDS = (10.0 if ALL else 60.0) * PATIENCE / 120  # beside other tests nothing is promised
 
 
 def ask(topology: Topology, job_id: str, wish: str) -> httpx.Response:
