@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.failures import FAKE_DEVICES, SEVERAL_SLICES, Failure
 from worker.nvidia import query_gpus, run_smi
 from worker.ram import available_ram
 
@@ -40,6 +41,18 @@ class FoundDevice:
     visible: str | None = None
     private: bool = False
     fake: bool = False
+
+    @property
+    def is_slice(self) -> bool:
+        """Tell whether this is a part of a GPU that MIG divides."""
+        return (self.visible or "").startswith("MIG-")
+
+
+def unfit(devices: Sequence[FoundDevice]) -> Failure | None:
+    """Return why nothing can train on the devices that a job holds together; None where it can."""
+    if any(device.fake for device in devices):
+        return FAKE_DEVICES
+    return SEVERAL_SLICES if len(devices) > 1 and any(device.is_slice for device in devices) else None
 
 
 def find_devices(setting: str | None, worker_id: str, places: int) -> list[FoundDevice]:

@@ -47,6 +47,11 @@ FAKE_DEVICES: Failure = {
     "message": "The devices of this worker are fake (ADAMSS_DEVICES=fake:…): nothing trains on them.",
     "hint": "Start a worker without ADAMSS_DEVICES, or with cpu:N, and submit the job again.",
 }
+SEVERAL_SLICES: Failure = {
+    "code": "several_slices",
+    "message": "The job asks for several devices and got slices of MIG, of which CUDA shows a process one alone.",
+    "hint": "Name a kind of whole GPUs (resources.kind, see GET /workers), or ask for one device.",
+}
 RANK_LOST: Failure = {
     "code": "rank_lost",
     "message": "One of the job's processes died, which ended all of them: they make each step together.",

@@ -34,8 +34,8 @@ from service.shared.storage.host_files import HostFiles
 from service.shared.storage.store_errors import StorageUnavailable
 from worker.child import TRAINING, TrainingChild, child_environment
 from worker.device_locks import HeldDevices
+from worker.devices import unfit
 from worker.failures import (
-    FAKE_DEVICES,
     RANK_LOST,
     STALLED,
     STORAGE_UNAVAILABLE,
@@ -125,8 +125,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Run the attempt; return when it has ended and the job's row says so."""
-        if any(device.fake for device in self._held.devices):
-            self._settle(lambda session: self._fail(session, FAKE_DEVICES))
+        if (problem := unfit(self._held.devices)) is not None:
+            self._settle(lambda session: self._fail(session, problem))
             return
         try:
             request = self._prepare()

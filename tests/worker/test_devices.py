@@ -16,7 +16,8 @@ from service.shared.jobs.device_rows import DeviceState
 from tests.processes import ANEW
 from tests.worker.support import Service, scaled_settings, stop, wait_for
 from worker.device_locks import DeviceLocks, open_devices
-from worker.devices import FoundDevice, find_devices, kind_label
+from worker.devices import FoundDevice, find_devices, kind_label, unfit
+from worker.failures import SEVERAL_SLICES
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
@@ -54,6 +55,9 @@ def test_gpus_and_slices_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cuda:1", "GPU-bbbb", "a10g"),
     ]
     assert [one.memory_bytes for one in found] == [40 * 2**30, 10 * 2**30, 23_028 * 2**20]
+    assert unfit(found[:1]) is None
+    assert unfit(found[:2]) == SEVERAL_SLICES  # CUDA shows a process one slice
+    assert unfit(found[2:]) is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,MIG-22")
     assert [one.visible for one in find_devices(None, "w", 1)] == ["GPU-bbbb", "MIG-2222"]
 
