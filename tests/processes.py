@@ -1,14 +1,16 @@
-"""The process from which the services of a test run fork those that read models: one for all, as each costs seconds."""
+"""The processes from which the services of a test run fork those that read models and files: one of each for all."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
+from service.datasets.upload import reader_server
 from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.spawned_process import Launch, Process, SpawnedProcess
 
 FORKSERVER = ForkServer(["adamss_core.warm"], idle_seconds=600)
+READERS = reader_server(idle_seconds=600)
 ANEW = ForkServer([], idle_seconds=0)
 
 

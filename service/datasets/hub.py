@@ -41,7 +41,7 @@ def fetch(caller: Caller, source: HubDatasetIn) -> DatasetOut:
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
         commit = _download(source, folder, caller.upload_bytes)
-        converted = read_upload(None, source.hub_id, folder, caller.upload_bytes)
+        converted = read_upload(caller.readers, None, source.hub_id, folder, caller.upload_bytes)
         origin = f"From the hub: {source.hub_id} at {commit}, split {source.split}."
         converted["profile"]["notices"].insert(0, vars(Notice("from_hub", None, origin)))
         name = f"{source.hub_id.replace('/', ' ')} {source.split}"

@@ -41,7 +41,7 @@ def upload_original(caller: Caller, file: IO[bytes], filename: str) -> Dataset:
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
         name = filename if filename.lower().endswith(SUFFIX) else filename + SUFFIX
-        converted = read_upload(file, name, folder, caller.upload_bytes)
+        converted = read_upload(caller.readers, file, name, folder, caller.upload_bytes)
         if converted["format"] != "jsonl" or "splits" in converted:
             raise refuse("not_jsonl", "The file must be JSONL: one JSON object a line, in UTF-8, not packed.")
         _check_rows(converted["profile"], folder / ROWS)

@@ -51,7 +51,7 @@ def upload(caller: Caller, file: IO[bytes], filename: str, *, is_new: bool = Fal
             return schemas.render(there), False
     dataset_id = new_id("ds")
     with work_folder(caller.settings, dataset_id) as folder:
-        converted = read_upload(file, filename, folder, caller.upload_bytes)
+        converted = read_upload(caller.readers, file, filename, folder, caller.upload_bytes)
         splits = converted.pop("splits", None)
         if splits is None:
             pieces = [Piece(dataset_id, filename, folder, converted | {"source": source})]

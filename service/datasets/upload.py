@@ -19,12 +19,13 @@ from service.datasets.rows import MEBIBYTE, refuse, too_large
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
 from service.shared.processes.ask import Reply, ask
 from service.shared.processes.environment import for_sandbox
-from service.shared.processes.spawned_process import python
+from service.shared.processes.forkserver import ForkServer
 from service.shared.processes.subprocesses import ConcurrencyLimit
 
 logger = logging.getLogger(__name__)
 
-COMMAND = python("service.datasets.convert")
+MODULE = "service.datasets.convert"
+PER_FILE = ("HOME", "TMPDIR")  # variables of a reader that differ for each file
 MEMORY_BYTES = 2 * 2**30
 CPU_SECONDS = 60  # plus one per MiB
 WALL_FACTOR = 4  # wall-clock time over CPU time: other uploads may be read meanwhile
@@ -41,7 +42,12 @@ _queue = ConcurrencyLimit(
 _readers = BoundedSemaphore(MAX_READING)
 
 
-def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> dict[str, Any]:
+def reader_server(idle_seconds: float) -> ForkServer:
+    """Make the server of processes that read files; it holds 40 MB."""
+    return ForkServer([MODULE], idle_seconds, PER_FILE)
+
+
+def read_upload(readers: ForkServer, file: IO[bytes] | None, name: str, folder: Path, limit: int) -> dict[str, Any]:
     """Convert a file into `folder` in a child process; without a file, convert the files in `folder/parts`.
 
     Returns:
@@ -58,7 +64,7 @@ def read_upload(file: IO[bytes] | None, name: str, folder: Path, limit: int) -> 
     order = Conversion(name=name, limit=limit, keep_limit=KEEP_FACTOR * limit, memory=MEMORY_BYTES, seconds=seconds)
     with _queue.slot(), _readers:
         reply = ask(
-            COMMAND,
+            readers.starter(MODULE),
             asdict(order),
             folder,
             seconds=WALL_FACTOR * seconds,

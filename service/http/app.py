@@ -16,6 +16,7 @@ from service.audit.endpoints import router as audit
 from service.base_models.endpoints import router as base_models
 from service.base_models.service import Catalog
 from service.datasets.endpoints import router as datasets
+from service.datasets.upload import reader_server
 from service.fleet.endpoints import router as fleet
 from service.health import service as health_service
 from service.health.endpoints import router as health
@@ -28,7 +29,7 @@ from service.http.gate.rates import RateLimits
 from service.http.gate.read_limit import ReadLimitMiddleware
 from service.http.gate.rendering import add_error_handlers
 from service.http.gate.requests import RequestMetrics, RequestMiddleware
-from service.http.openapi import DESCRIPTION, TAGS
+from service.http.openapi import DESCRIPTION, TAGS, DescribedApp
 from service.jobs.endpoints import router as jobs
 from service.jobs.token_lengths import LengthMeasurer
 from service.jobs.waiting_places import QueueForecast
@@ -57,11 +58,13 @@ from service.web import page
 FETCH_PATIENCE = 8.0  # seconds that a request waits for a file of the store
 
 
-def create_app(settings: Settings | None = None, forkserver: ForkServer | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, forkserver: ForkServer | None = None, readers: ForkServer | None = None
+) -> FastAPI:
     """Make the application; its lifespan opens database, threads and files, not this call.
 
     Args:
-        forkserver: shared with other applications; None makes one for this application.
+        forkserver, readers: shared with other applications; None makes one for this application.
     """
     settings = settings or get_settings()
     registry = CollectorRegistry()
@@ -69,15 +72,18 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context = await run_sync(start, settings, forkserver)
+        context = await run_sync(start, settings, forkserver, readers)
         app.state.context = context
         health_service.register(registry, context)
         try:
             yield
         finally:
-            await run_sync(stop, context, forkserver is None)
+            await run_sync(stop, context)
+            for own, given in ((context.forkserver, forkserver), (context.readers, readers)):
+                if given is None:
+                    await run_sync(own.close)
 
-    app = FastAPI(
+    app = DescribedApp(
         title="AdaMSS",
         version=version("adamss"),
         description=DESCRIPTION,
@@ -124,7 +130,7 @@ def create_app(settings: Settings | None = None, forkserver: ForkServer | None =
     return app
 
 
-def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
+def start(settings: Settings, forkserver: ForkServer | None = None, readers: ForkServer | None = None) -> Context:
     """Open the parts; migrate the database and create the first key if needed.
 
     Raises:
@@ -143,6 +149,7 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
         hints=Hints(settings),
         catalog=Catalog(settings, db, forkserver, host_files),
         forkserver=forkserver,
+        readers=readers or reader_server(settings.forkserver_idle_seconds),
         predictor=PredictionQueue(settings, forkserver),
         streams=Streams(db, host_files),
         lengths=LengthMeasurer(db, forkserver),
@@ -152,12 +159,10 @@ def start(settings: Settings, forkserver: ForkServer | None = None) -> Context:
     )
 
 
-def stop(context: Context, owns_forkserver: bool = True) -> None:
-    """Close the parts."""
+def stop(context: Context) -> None:
+    """Close the parts, but for servers of processes, which may be shared."""
     context.predictor.close()
     context.lengths.close()
     context.spectra.close()
-    if owns_forkserver:
-        context.forkserver.close()
     context.hints.close()
     context.db.close()

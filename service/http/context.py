@@ -27,7 +27,12 @@ if TYPE_CHECKING:  # types only: domains import this module, so importing them w
 
 @dataclass(frozen=True)
 class Context:
-    """Parts with the lifetime of the process."""
+    """Parts with the lifetime of the process.
+
+    Attributes:
+        forkserver: of processes on models.
+        readers: of processes that read uploaded files.
+    """
 
     settings: Settings
     db: Database
@@ -35,6 +40,7 @@ class Context:
     hints: Hints
     catalog: Catalog
     forkserver: ForkServer
+    readers: ForkServer
     predictor: PredictionQueue
     streams: Streams
     lengths: LengthMeasurer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 
@@ -77,9 +78,30 @@ TAGS = [
 ]
 
 
+_SCHEMA = "#/components/schemas/{model}"
+
+
+def error(meaning: str) -> dict[str, Any]:
+    """Describe an error response, by a reference to the schema of errors: as a model, of which FastAPI builds a field
+    for each status of each route, 800 of them would take most of the time of a start."""
+    schema = {"$ref": _SCHEMA.format(model=ErrorOut.__name__)}
+    return {"description": meaning, "content": {"application/json": {"schema": schema}}}
+
+
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the error responses of a route, including the common ones."""
-    return {status: {"model": ErrorOut, "description": MEANINGS[status]} for status in sorted({*statuses, *EVERYWHERE})}
+    return {status: error(MEANINGS[status]) for status in sorted({*statuses, *EVERYWHERE})}
+
+
+class DescribedApp(FastAPI):
+    """Application whose OpenAPI document has the schema of errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = ErrorOut.model_json_schema(ref_template=_SCHEMA)
+            named = {**schema.pop("$defs"), ErrorOut.__name__: schema}
+            super().openapi()["components"]["schemas"].update(named)
+        return super().openapi()
 
 
 DESCRIPTION = """Fine-tunes transformer models with AdaMSS.

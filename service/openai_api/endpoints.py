@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile as StarletteUploadFile
 from starlette.responses import FileResponse
 
 from service.http.context import CallerDep
-from service.http.openapi import ErrorOut, errors
+from service.http.openapi import error, errors
 from service.openai_api import files, tuned_models
 from service.openai_api.files import Order
 from service.openai_api.schemas import OpenAIDeleted, OpenAIFile, OpenAIModel, OpenAIPage
@@ -29,7 +29,7 @@ AfterId = Annotated[str | None, Query(max_length=200, description="Id of the las
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route; 422, which FastAPI would add, included."""
     unsent = "Not sent: a wrong field has the status 400 here, as OpenAI's clients expect."
-    return errors(400, *statuses) | {422: {"model": ErrorOut, "description": unsent}}
+    return errors(400, *statuses) | {422: error(unsent)}
 
 
 class FileForm(NamedTuple):

@@ -54,7 +54,7 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        upload.COMMAND,
+        python(LEAN, upload.MODULE),
         hub.COMMAND,
         leakage.COMMAND,
         receiving.COMMAND,
@@ -66,6 +66,7 @@ def test_no_code_starts_python_with_the_current_folder_on_its_path() -> None:
         compat(python("worker.main")),
         compat(python(LEAN, TRAINING)),
         compat(python(SERVER, "7", "adamss_core.warm")),
+        python(SERVER, "7", upload.MODULE),
         compat(python(LEAN, inspection.MODULE)),
         compat(python(LEAN, preview.MODULE)),
         compat(python(LEAN, process.MODULE)),
@@ -106,7 +107,9 @@ def test_a_child_whose_operator_left_an_entry_of_the_path_empty(
     write_canaries(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f":{ROOT}:.")
     for environment in (for_sandbox(os.environ, tmp_path), for_libraries(os.environ)):
-        done = subprocess.run(upload.COMMAND, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            python(LEAN, upload.MODULE), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False
+        )
         assert b"canary" not in done.stderr
     assert songs(tmp_path) == []
 

@@ -17,16 +17,18 @@ from service.datasets.parquet import _unpacked_bytes
 from service.datasets.profiling import Profile
 from service.datasets.rows import NumberedRow
 from service.shared.errors import ServiceError, TooLarge
+from service.shared.processes.forkserver import ForkServer
+from tests.processes import READERS, Scripted
 
 LIMIT = 2**28
 
 
-def read(folder: Path, content: bytes, name: str) -> dict[str, Any]:
+def read(folder: Path, content: bytes, name: str, readers: ForkServer = READERS) -> dict[str, Any]:
     work = folder / "work"
     work.mkdir()
     (folder / "upload").write_bytes(content)
     with (folder / "upload").open("rb") as file:
-        return upload.read_upload(file, name, work, LIMIT)
+        return upload.read_upload(readers, file, name, work, LIMIT)
 
 
 def parquet_of(columns: dict[str, Any]) -> bytes:
@@ -109,15 +111,14 @@ def test_07_rows_are_counted_before_they_are_converted(
         opened(11)
 
 
-def test_07_faults_of_a_file_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_07_faults_of_a_file_are_not_tried_again(tmp_path: Path) -> None:
     """An error nobody foresaw while a file is read: 422, as another try would end the same way.
 
     Meant to fail without the last clause of `convert.main`; not tried.
     """
     code = "from service.datasets import convert; convert.open_rows = None; convert.main()"
-    monkeypatch.setattr(upload, "COMMAND", [upload.COMMAND[0], "-c", code])
     with pytest.raises(ServiceError) as caught:
-        read(tmp_path, b"a,b\n1,2\n", "a.csv")
+        read(tmp_path, b"a,b\n1,2\n", "a.csv", Scripted(code))
     assert (caught.value.status, caught.value.code) == (422, "unreadable_file")
 
 

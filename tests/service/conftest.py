@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
+from service.shared.database.migrate import upgrade
 from service.shared.settings import Settings
 from tests.service.support import Service, copy_model, running
 
@@ -41,6 +42,26 @@ def _administering(url: str) -> Iterator[Connection]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> str:
+    """Name of a database as the migrations leave it; to copy it takes a fifth of the time that they take."""
+    name = "migrated"
+    with _administering(postgres) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    with TemporaryDirectory() as home:
+        upgrade(Settings(home=Path(home), database_url=postgres.format(name)))
+    return name
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres: str, migrated_postgres: str) -> str:
+    """A database as the migrations leave it."""
+    with _administering(postgres) as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS copied WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE copied TEMPLATE {migrated_postgres}"))
+    return postgres.format("copied")
+
+
 @pytest.fixture
 def postgres_url(postgres: str) -> str:
     """An empty database. There is one for all tests, emptied for each: to make and remove many takes longer."""
@@ -69,7 +90,7 @@ def any_service(
 ) -> Iterator[Service]:
     """A running service, once on SQLite and once on PostgreSQL."""
     if request.param == "postgresql":
-        settings = settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+        settings = settings.model_copy(update={"database_url": request.getfixturevalue("migrated_postgres_url")})
     copy_model(tiny_model, settings)
     with running(settings, tiny_facts) as service:
         yield service

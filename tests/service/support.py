@@ -28,7 +28,7 @@ from service.shared.ids import new_id
 from service.shared.jobs import states
 from service.shared.settings import Settings
 from tests.databases import make_database
-from tests.processes import FORKSERVER
+from tests.processes import FORKSERVER, READERS
 
 BASE_URL = "http://127.0.0.1:8642"
 MODEL = "tiny"
@@ -149,7 +149,7 @@ def running(settings: Settings, facts: dict[str, Any] | None = None) -> Iterator
     """Starts an app; with `facts`, what the real inspection found out about the tiny model is known already."""
     if settings.database_url is None:
         make_database(settings)
-    app = create_app(settings, FORKSERVER)
+    app = create_app(settings, FORKSERVER, READERS)
     with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
         key = own_key(settings)
         assert key is not None

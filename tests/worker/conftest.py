@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import postgres, postgres_url  # noqa: F401 - fixtures
+from tests.service.conftest import migrated_postgres, migrated_postgres_url, postgres, postgres_url  # noqa: F401 - fixtures
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import Service, scaled_settings
 

@@ -17,7 +17,7 @@ from worker.duty_lease import DutyLease, DutyLost
 @pytest.fixture(params=["sqlite", "postgresql"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     own = f"sqlite:///{tmp_path}/a.db"
-    db = Database(own if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    db = Database(own if request.param == "sqlite" else request.getfixturevalue("migrated_postgres_url"))
     Base.metadata.create_all(db.engine)
     yield db
     db.close()

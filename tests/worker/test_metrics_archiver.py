@@ -23,7 +23,7 @@ STEPS = 300
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    url = None if request.param == "sqlite" else request.getfixturevalue("migrated_postgres_url")
     service = Service(scaled_settings(tmp_path / "home", **({} if url is None else {"database_url": url})))
     yield service
     service.db.close()

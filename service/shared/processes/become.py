@@ -41,6 +41,8 @@ def become(order: dict[str, Any]) -> object:
 
 def _renew_libraries() -> None:
     """Undo what the server did to libraries, and what they would share with every other forked process."""
+    if "numpy" not in sys.modules:  # nothing to undo
+        return
     import numpy as np
     from threadpoolctl import threadpool_limits
 

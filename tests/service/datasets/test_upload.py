@@ -16,22 +16,19 @@ import pytest
 
 from service.datasets import upload
 from service.shared.errors import InvalidRequest, TooLarge, Unavailable
+from service.shared.processes.forkserver import ForkServer
+from tests.processes import READERS, Scripted
 from tests.service.datasets.corpus import TEXTS
 
 LIMIT = 2**26
 
 
-def read(folder: Path, content: bytes, name: str = "a.csv") -> dict[str, object]:
+def read(folder: Path, content: bytes, name: str = "a.csv", readers: ForkServer = READERS) -> dict[str, object]:
     (folder / "upload").write_bytes(content)
     work = folder / "work"
     work.mkdir()
     with (folder / "upload").open("rb") as file:
-        return upload.read_upload(file, name, work, LIMIT)
-
-
-def replace_reader(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Replace the reader by a process that runs `code`."""
-    monkeypatch.setattr(upload, "COMMAND", [sys.executable, "-c", code])
+        return upload.read_upload(readers, file, name, work, LIMIT)
 
 
 def test_file_is_read(tmp_path: Path) -> None:
@@ -53,38 +50,44 @@ def test_memory_limit_returns_413(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_reader_is_killed_after_its_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "CPU_SECONDS", 1)
     monkeypatch.setattr(upload, "WALL_FACTOR", 1)
-    replace_reader(monkeypatch, "import time; time.sleep(600)")
     with pytest.raises(InvalidRequest) as caught:
-        read(tmp_path, TEXTS)
+        read(tmp_path, TEXTS, readers=Scripted("import time; time.sleep(600)"))
     assert caught.value.code == "takes_too_long"
 
 
-def test_cpu_limit_returns_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_limit_returns_422(tmp_path: Path) -> None:
     """Seen to fail: with equal soft and hard limits, of which the kernel takes SIGKILL, a 503 that says "try again"."""
     limited = "from service.shared.processes import sandbox; sandbox.enter(2**31, 1, 2**20)"
-    replace_reader(monkeypatch, f"{limited}\nwhile True: pass")
     with pytest.raises(InvalidRequest) as caught:
-        read(tmp_path, TEXTS)
+        read(tmp_path, TEXTS, readers=Scripted(f"{limited}\nwhile True: pass"))
     assert caught.value.code == "takes_too_long"
 
 
 @pytest.mark.parametrize("signal", ["SIGSEGV", "SIGABRT", "SIGBUS"])
-def test_crash_of_the_reader_returns_422(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
-    replace_reader(monkeypatch, f"import os, signal; os.kill(os.getpid(), signal.{signal})")
+def test_crash_of_the_reader_returns_422(tmp_path: Path, signal: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read(tmp_path, TEXTS)
+        read(tmp_path, TEXTS, readers=Scripted(f"import os, signal; os.kill(os.getpid(), signal.{signal})"))
     assert caught.value.code == "damaged_file"
 
 
-def test_failed_reader_returns_503_and_full_disk_raises_enospc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_reader(monkeypatch, "raise RuntimeError")
+def test_failed_reader_returns_503_and_full_disk_raises_enospc(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
-        read(tmp_path, TEXTS)
-    replace_reader(monkeypatch, "import errno; raise OSError(errno.ENOSPC, 'full')")
+        read(tmp_path, TEXTS, readers=Scripted("raise RuntimeError"))
     (tmp_path / "again").mkdir()
     with pytest.raises(OSError, match="No space") as caught:
-        read(tmp_path / "again", TEXTS)
+        read(tmp_path / "again", TEXTS, readers=Scripted("import errno; raise OSError(errno.ENOSPC, 'full')"))
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_readers_are_forked_from_one_server_and_share_no_folder(tmp_path: Path) -> None:
+    """Each has HOME and TMPDIR of its own, and none is there for the next one."""
+    readers = upload.reader_server(idle_seconds=60)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert read(tmp_path / name, TEXTS, readers=readers)["rows"] == 20
+        assert {path.name for path in (tmp_path / name / "work").iterdir()} >= {"rows.jsonl", "hashes"}
+    assert len(readers._servers) == 1
+    readers.close()
 
 
 ATTEMPTS = (

@@ -21,7 +21,7 @@ def live(
 ) -> Iterator[Service]:
     settings = Settings(home=tmp_path / "home", port=free_port("127.0.0.1"))
     if request.param == "postgresql":
-        settings = settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+        settings = settings.model_copy(update={"database_url": request.getfixturevalue("migrated_postgres_url")})
     copy_model(tiny_model, settings)
     with running(settings, tiny_facts) as service:
         # A second server on the same app: its parts are open already.

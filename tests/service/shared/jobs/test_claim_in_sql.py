@@ -21,7 +21,9 @@ CASES = [pytest.param(150, id="a-few"), pytest.param(10_000, id="all", marks=pyt
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    url: dict[str, str] = {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_url")}
+    url: dict[str, str] = (
+        {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("migrated_postgres_url")}
+    )
     service = Service(scaled_settings(tmp_path / "home", **url))
     yield service
     service.db.close()
