@@ -21,9 +21,9 @@ from adamss_core.model_parts import output_layer
 from adamss_core.spec import AdamssSpec, ModelFacts, SpecProblem, match_targets
 from adamss_core.spec.target_rule import TargetRule
 from tests.adamss_core.support import layers_of
+from tests.marks import compat
 from tests.models import tiny_bert, tiny_gpt2, tiny_llama
 
-CASES = 150
 LEAVES = ("q", "value", "dense", "out_proj", "norm", "head", "score")
 BLOCKS = ("layers", "layer", "block", "h")
 SMALL = {"r": 2, "num_subspaces": 1}
@@ -131,16 +131,17 @@ def planned_targets(model: nn.Module, fields: dict[str, Any], task_type: str | N
 
 @pytest.mark.usefixtures("_names_only")
 @pytest.mark.filterwarnings("ignore")
-def test_dry_run_core_and_stock_agree_on_random_models_and_targets() -> None:
+@pytest.mark.parametrize("cases", [30, compat(500)])
+def test_dry_run_core_and_stock_agree_on_random_models_and_targets(cases: int) -> None:
     chosen = 0
-    for seed in range(CASES):
+    for seed in range(cases):
         model, choice = Named(seed), random.Random(seed)
         fields = random_fields(choice, [entry["name"] for entry in linear_modules(model)])
         wanted = stock_targets(model, fields)
         found = {"core": core_targets(model, fields), "dry run": planned_targets(model, fields, None)}
         assert found == {"core": wanted, "dry run": wanted}, (seed, fields)
         chosen += wanted != REFUSED
-    assert CASES // 3 < chosen < CASES  # of both kinds
+    assert cases // 3 < chosen < cases  # of both kinds
 
 
 MODELS: list[tuple[Any, str]] = [(tiny_bert, "SEQ_CLS"), (tiny_gpt2, "CAUSAL_LM"), (tiny_llama, "CAUSAL_LM")]

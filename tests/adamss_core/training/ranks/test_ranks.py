@@ -52,6 +52,7 @@ def test_several_processes_make_the_run_of_one(still_model: Path, tmp_path: Path
     assert started["processes"] == size
 
 
+@pytest.mark.compat
 def test_a_run_is_resumed_with_another_number_of_processes(still_model: Path, tmp_path: Path, alone: Ended) -> None:
     """Two processes to step 9, between mask steps; then one to step 17, in the second epoch; then two again."""
     asked = request(still_model, tmp_path, ROWS, spec=job(training=TRAINING))
@@ -86,6 +87,7 @@ def test_memory_that_runs_out_in_one_process_halves_the_batches_of_all(
     assert halved == [{"micro_batch": 4, "step": 3}]
 
 
+@pytest.mark.compat
 def test_an_error_of_one_process_is_the_run_s(still_model: Path, tmp_path: Path) -> None:
     faults = {1: {"FAILPOINT": "gradients:raise:3"}}
     ended = ran(

@@ -42,6 +42,7 @@ def test_losses_are_those_of_one_process(still_model: Path, tmp_path: Path, trai
     assert divided(two) == {"elements": BLOCKS // 2, "of": BLOCKS, "processes": 2}
 
 
+@pytest.mark.compat
 def test_a_base_in_half_precision_writes_and_is_published(tmp_path: Path) -> None:
     """Its files are not widened when they are loaded; activations are computed again in backward."""
     model = build_llama(tmp_path / "llama")
