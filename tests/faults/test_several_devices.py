@@ -90,7 +90,7 @@ def test_row_37_any_process_killed_mid_step(topology: Topology) -> None:
     steps = begun(topology, job_id)
     assert steps[0] == 0
     assert steps == sorted(set(steps)), "each attempt resumes from a checkpoint of the one before"
-    assert reasons(topology, job_id) == ["rank_lost", "rank_lost", "process_killed", "lease_expired"]
+    assert reasons(topology, job_id) == ["rank_lost", "rank_lost", "process_killed", "worker_lost"]
     check_one_at_a_time(topology, job_id)
     assert ask(topology, job_id, "cancel").is_success
     topology.wait(job_id, JobStatus.CANCELLED, seconds=END_SECONDS)

@@ -23,8 +23,8 @@ _CHECKPOINTS_SINCE = CHECKPOINT_FORMATS[max(CHECKPOINT_FORMATS)]
 
 LOST_WORKER = {
     "code": "worker_lost",
-    "message": "The worker that ran the job was lost, more often than `retries` allows.",
-    "hint": "Look at the worker's log and the machine's memory; then submit the job again.",
+    "message": "The worker that ran the job was lost.",
+    "hint": "Look at the worker's log and the machine's memory; once its `retries` are used up, submit the job again.",
 }
 
 PREEMPTED = {
