@@ -6,17 +6,21 @@ puts each rank into a session of its own, so a signal to the launcher's group re
 
 from __future__ import annotations
 
+import logging
 import os
 import select
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
+from typing import NoReturn
 
 from service.shared.processes.forkserver import LEAN
 from service.shared.processes.spawned_process import python
 from worker.parent_pipe import end_group
 
 LAUNCHER = "torch.distributed.run"
+LOCAL = "127.0.0.1"  # where ranks meet; else they look up the host's own name, which need not be known to anybody
 
 
 def launch_command(module: str, folder: Path, devices: int, *, lean: bool) -> list[str]:
@@ -26,7 +30,7 @@ def launch_command(module: str, folder: Path, devices: int, *, lean: bool) -> li
         lean: leave out bitsandbytes, as the fork server does.
     """
     started = [LEAN, module] if lean else [module]
-    ranks = ["--standalone", "--nproc-per-node", str(devices), "--max-restarts", "0"]
+    ranks = ["--standalone", "--nproc-per-node", str(devices), "--max-restarts", "0", "--local-addr", LOCAL]
     return python(LAUNCHER, *ranks, "-m", *started, str(folder))
 
 
@@ -46,6 +50,15 @@ def log_format(rank: int, ranks: int) -> str:
     """Return the format of log lines, which name the rank where there are several."""
     named = f"[rank {rank}] " if ranks > 1 else ""
     return f"%(asctime)s {named}%(levelname)s %(name)s: %(message)s"
+
+
+def leave(status: int) -> NoReturn:
+    """End this rank at once. The interpreter would first take torch apart, for seconds of CPU time, while the launcher
+    waits for the rank's end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def end_with_pipe() -> None:

@@ -37,7 +37,7 @@ from worker.outcome import Outcome
 from worker.parent_pipe import ParentPipe, end_group
 from worker.priority import lower_priority
 from worker.publish import is_last_attempt, publish
-from worker.rank_launch import end_with_pipe, log_format, own_rank
+from worker.rank_launch import end_with_pipe, leave, log_format, own_rank
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
 
@@ -264,4 +264,7 @@ def _work(request: RunRequest, reporter: BufferedReporter) -> RunResult:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    if own_rank()[1] > 1:
+        leave(exit_status)
+    sys.exit(exit_status)
