@@ -162,7 +162,7 @@ class Runner:
                 held = None if job_id is None else self._take(session, candidate.places, job_id)
                 if job_id is not None and held is not None:
                     lease = self._settings.lease_seconds
-                    job = states.claim(session, job_id, self._worker_id, lease, limit, held.keys)
+                    job = states.claim(session, job_id, self._worker_id, lease, limit, held.keys, held.share)
         except BaseException:
             job = None
             raise
@@ -179,10 +179,12 @@ class Runner:
         """Lock the devices for a job before the claim; where another job was faster, put their rows right."""
         needs = states.needs_of(session, job_id)
         chosen = None if needs is None else states.choose(places.free, needs)
-        held = None if chosen is None else self._devices.take([device.name for device in chosen], job_id)
+        held = None
+        if needs is not None and chosen is not None:
+            names, share = [device.name for device in chosen], states.share_of(chosen[0], needs)
+            held = self._devices.take(names, job_id, share)
         if held is None:
-            holders = {device.name: device.job_id for device in self._devices.states()}
-            device_rows.correct(session, self._worker_id, holders)
+            device_rows.correct(session, self._worker_id, self._devices.states())
         return held
 
     def give_back_all(self) -> None:

@@ -223,6 +223,7 @@ class Supervisor:
             "storage_url": self._settings.storage_url,
             "storage_environment": for_store(os.environ),
             "storage_wait_seconds": self._settings.stall_seconds / 2,  # or the silent process would be ended
+            "memory_share": self._held.memory_share,
         }
         environment = child_environment(dict(os.environ), self._held.visible, self._ranks) | (
             {"HF_HUB_OFFLINE": "1"} if offline else {}

@@ -56,6 +56,7 @@ class StartMessage:
         project_id: of the job.
         storage_environment: variables with the store's credentials.
         storage_wait_seconds: that publishing waits for a store that is away.
+        memory_share: of a GPU that other jobs share, the part that the process may allocate; None for no limit.
     """
 
     database_url: str
@@ -66,6 +67,7 @@ class StartMessage:
     storage_url: str | None = None
     storage_environment: dict[str, str] = field(default_factory=dict)
     storage_wait_seconds: float = 0.0
+    memory_share: float | None = None
 
 
 def main() -> int:
@@ -118,7 +120,7 @@ class TrainingProcess:
             reporter.stopping.set()
         try:
             failpoint("loading")
-            return self._publish(db, request, _work(request, reporter))
+            return self._publish(db, request, _work(request, reporter, self.order.memory_share))
         except Stopped:
             return self._stopped()
         except IncompleteRun as error:
@@ -248,8 +250,12 @@ def _follow(folder: JobFolder) -> int:
     return 0
 
 
-def _work(request: RunRequest, reporter: BufferedReporter) -> RunResult:
+def _work(request: RunRequest, reporter: BufferedReporter, memory_share: float | None) -> RunResult:
     """Train, evaluate what was trained before, or measure a spectrum; torch is imported only here, and only now."""
+    if memory_share is not None:
+        from adamss_core.training.shared_device import limit_memory
+
+        limit_memory(memory_share)
     if request.evaluates is not None:
         from adamss_core.evaluation_job import evaluate_model
 

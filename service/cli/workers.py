@@ -71,11 +71,14 @@ def _row(worker: WorkerJson) -> list[object]:
 
 
 def _device(device: DeviceJson) -> str:
-    """Describe a device: its name, its kind where the name does not say it, its memory, and the job that has it."""
+    """Describe a device: its name, its kind where the name does not say it, its memory, and the jobs that have it."""
     facts = [] if device["kind"] in (None, device["name"].partition(":")[0]) else [str(device["kind"])]
     if device["memory_bytes"] is not None and device["kind"] != "cpu":
         facts.append(size(device["memory_bytes"]))
-    if not device["free"]:
-        holder = device["job"]
-        facts.append("taken" if holder is None or holder["id"] is None else holder["id"])
+    if device["most_jobs"] > 1 and device["job"] is None:
+        facts.append(f"{len(device['jobs'])} of {device['most_jobs']} jobs")
+    holders = [*([] if device["job"] is None else [device["job"]]), *device["jobs"]]
+    facts += [holder["id"] or "taken" for holder in holders]
+    if device["jobs"] and device["left_bytes"] is not None:
+        facts.append(f"{size(max(0, device['left_bytes']))} left")
     return f"{device['name']} ({', '.join(facts)})" if facts else device["name"]

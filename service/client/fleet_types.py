@@ -21,6 +21,9 @@ class DeviceJson(TypedDict):
     free_bytes: int | None
     free: bool
     job: RunningJson | None
+    most_jobs: int
+    jobs: list[RunningJson]
+    left_bytes: int | None
 
 
 class WorkerJson(TypedDict):

@@ -33,7 +33,13 @@ class DeviceOut(Out):
     free: bool = True
     """Whether nobody holds it."""
     job: RunningOut | None = None
-    """The job that holds it; null where it is free."""
+    """The job that has it alone; null where there is none."""
+    most_jobs: int = 1
+    """How many jobs may share it (ADAMSS_JOBS_PER_DEVICE)."""
+    jobs: list[RunningOut] = Field(default_factory=list)
+    """The jobs that share it."""
+    left_bytes: int | None = None
+    """Memory that one more job may take beside those that share it; null where none do."""
 
 
 class WorkerOut(Out):

@@ -10,6 +10,7 @@ from service.fleet.schemas import DeviceOut, DrainIn, DrainOut, RunningOut, Work
 from service.http.context import Caller
 from service.shared.database.tables import Drain, HostDevice, Role, Worker, now
 from service.shared.errors import NotFound
+from service.shared.jobs.device_rows import state_of
 from service.shared.resources import Resources
 
 
@@ -79,9 +80,12 @@ def _devices(worker: Worker, rows: Sequence[HostDevice], jobs: Mapping[str, Runn
     nameless = RunningOut(id=None, name=None)  # a job that has just ended
     shown = []
     for row in rows:
-        holder = None if row.job_id is None else jobs.get(row.job_id, nameless)
-        own = {name: getattr(row, name) for name in ("name", "kind", "memory_bytes", "free_bytes")}
-        shown.append(DeviceOut(**own, free=row.job_id is None, job=holder))
+        state = state_of(row)
+        holder = None if state.job_id is None else jobs.get(state.job_id, nameless)
+        sharing = [jobs.get(name, nameless) for name, _ in state.shares]
+        left = state.left_bytes if sharing else None
+        own = {name: getattr(row, name) for name in ("name", "kind", "memory_bytes", "free_bytes", "most_jobs")}
+        shown.append(DeviceOut(**own, free=state.is_free, job=holder, jobs=sharing, left_bytes=left))
     return shown
 
 
@@ -91,6 +95,6 @@ def _show(worker: Worker, jobs: Mapping[str, RunningOut], devices: list[DeviceOu
     slots = known.get("slots")
     left = None if slots is None else max(0, slots - len(jobs))
     if left is not None and any(device.kind is not None for device in devices):
-        left = min(left, sum(device.free for device in devices))
+        left = min(left, sum(device.most_jobs - len(device.jobs) for device in devices if device.job is None))
     free = 0 if drained else left
     return WorkerOut(**own, **known, devices=devices, free=free, jobs=list(jobs.values()), drained=drained)

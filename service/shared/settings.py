@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     """Devices that a worker registers in the place of those that it finds: cpu:2 is two CPU devices, each a half of the
     machine for a process of its own; fake:2x24GB:a10 registers two for tests of the scheduler and trains nothing.
     Default: its GPUs, slices of MIG each for itself, or as many places on the CPU as ADAMSS_WORKER_CONCURRENCY."""
+    jobs_per_device: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs of one device that may share it, as long as the memory that they are estimated to take fits together; a job
+    takes a free device first. ADAMSS_WORKER_CONCURRENCY must allow as many."""
     missing_devices: Literal["wait", "refuse"] = "wait"
     """What becomes of a job that asks for more devices, or larger ones, than any worker has ever registered: it waits
     for such a worker, with a warning, or is refused."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
-from service.shared.database.tables import HostDevice, Job, JobStatus
+from service.shared.database.tables import HostDevice, Job, JobStatus, now
 from service.shared.jobs import device_rows, states
 from service.shared.jobs.device_rows import DeviceState
 from tests.processes import ANEW
 from tests.worker.support import Service, scaled_settings, stop, wait_for
-from worker.device_locks import DeviceLocks, open_devices
+from worker.device_locks import DeviceLocks, HeldDevices, open_devices
 from worker.devices import FoundDevice, find_devices, kind_label, unfit
 from worker.failures import SEVERAL_SLICES
 from worker.runner import Runner
@@ -105,6 +109,99 @@ def test_all_locks_or_none(tmp_path: Path) -> None:
     assert [state.job_id for state in again.states()] == ["job_mine", "job_mine"]
     held.close()
     assert [state.job_id for state in again.states()] == [None, None]
+
+
+def test_small_jobs_share_a_device(tmp_path: Path) -> None:
+    """As many as may, and as fit; whoever wants it alone waits for them, and they for that."""
+    gpu = FoundDevice("cuda:0", "GPU-a", "h100", 80 * 10**9, visible="GPU-a")
+    first, second = (DeviceLocks([gpu], tmp_path, most_jobs=3) for _ in range(2))
+    small = first.take(["cuda:0"], "job_a", 20 * 10**9)
+    assert small is not None
+    assert small.memory_share == pytest.approx(20.5 / 80)
+    (state,) = second.states()
+    assert (state.shares, state.is_free, state.is_open, state.left_bytes) == (
+        (("job_a", 20 * 10**9),),
+        False,
+        True,
+        58 * 10**9,  # two contexts of 1 GB
+    )
+    assert second.take(["cuda:0"], "job_b") is None, "not alone"
+    assert second.take(["cuda:0"], "job_b", 59 * 10**9) is None, "too large"
+    others = [second.take(["cuda:0"], name, 10**9) for name in ("job_b", "job_c", "job_d")]
+    assert [one is not None for one in others] == [True, True, False], "three at most"
+    alone = DeviceLocks([gpu], tmp_path)
+    assert not alone.states()[0].is_open, "a worker that lets nobody share sees it as taken"
+    for held in (small, *others):
+        if held is not None:
+            held.close()
+    assert first.states()[0].is_free
+    whole = alone.take(["cuda:0"], "job_e")
+    assert whole is not None
+    assert whole.memory_share is None
+    assert first.take(["cuda:0"], "job_f", 10**9) is None
+    assert not first.states()[0].is_open
+
+
+SHARES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.sampled_from([None, 1, 4, 10])), max_size=12)
+
+
+@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@given(SHARES)
+def test_shares_never_exceed_a_device(takes: list[tuple[int, int, int | None]]) -> None:
+    """Two workers take and give back in any order: together jobs never have more than there is, nor more than may."""
+    with TemporaryDirectory() as folder:
+        device = FoundDevice("cpu:0", "host/cpu:0", "cpu", 10)
+        workers = [DeviceLocks([device], Path(folder), most_jobs=3) for _ in range(2)]
+        held: dict[int, HeldDevices] = {}
+        for worker, number, share in takes:
+            if (mine := held.pop(number, None)) is not None:
+                mine.close()
+            elif (taken := workers[worker].take(["cpu:0"], f"job_{number}", share)) is not None:
+                held[number] = taken
+            sizes = [one.share for one in held.values()]
+            assert sum(size or 10 for size in sizes) <= 10
+            assert len(sizes) <= (1 if None in sizes else 3)
+            for one in workers:
+                assert one.states()[0].holders == {f"job_{number}" for number in held}
+        for mine in held.values():
+            mine.close()
+
+
+def test_two_small_jobs_run_on_one_device(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose memory is not known has a device alone, and waits."""
+    ran: list[tuple[str, int | None]] = []
+
+    def supervise(_: Runner, job: Job, at: float, held: HeldDevices) -> None:
+        ran.append((job.id, held.share))
+        if len(ran) == 1:
+            assert runner.run("any"), "while this one runs"
+        else:
+            assert not runner.run("any")
+            check_rows()
+
+    def check_rows() -> None:
+        with service.db.read() as session:
+            (row,) = session.scalars(select(HostDevice)).all()
+            assert (row.job_id, row.shares, row.most_jobs) == (None, dict.fromkeys(sized, 10**9), 2)
+            assert device_rows.held_by(session, "worker-1", sized[1]) == [{"name": "fake:0", "kind": "h100"}]
+
+    monkeypatch.setattr(Runner, "_supervise", supervise)
+    sized, unknown = [service.add_job() for _ in range(2)], service.add_job()
+    with service.db.write() as session:
+        for job_id in sized:
+            session.get_one(Job, job_id).device_memory = 10**9
+        session.get_one(Job, unknown).queued_at = now() + timedelta(hours=1)
+    config = service.settings.model_copy(update={"devices": "fake:1x80GB:h100", "jobs_per_device": 2})
+    locks = open_devices(config, "worker-1")
+    runner = Runner(config, service.db, "worker-1", locks, ANEW)
+    Sweeper(config, service.db, "worker-1", locks, lambda _: None, lambda: 0).sweep()
+    assert runner.run("any")
+    assert ran == [(job_id, 10**9) for job_id in sized]
+    assert service.job(unknown).status == JobStatus.QUEUED
+    with service.db.write() as session:
+        for job_id in sized:
+            device_rows.release(session, ["worker-1/fake:0"], job_id)
+        assert session.scalars(select(HostDevice.shares)).all() == [None]
 
 
 def test_a_single_gpu_is_locked_too(tmp_path: Path) -> None:

@@ -98,8 +98,13 @@ class FleetWorker:
 
     @property
     def free(self) -> list[DeviceState]:
-        """Return the devices that nobody holds."""
-        return [device for device in self.devices if device.job_id is None]
+        """Return the devices that one more job may begin on."""
+        return [device for device in self.devices if device.is_open]
+
+    @property
+    def emptied(self) -> list[DeviceState]:
+        """Return the devices as they are when all jobs have left."""
+        return [device.emptied() for device in self.devices]
 
 
 def claim_order(job: QueuedJob, shares: Mapping[str, Share]) -> tuple[int, float, float, str]:
@@ -164,7 +169,7 @@ def job_to_reserve(
         and job.reserved_for is None
         and shares[job.project].allows(job.needs)
         and choose(worker.free, job.needs) is None
-        and choose(worker.devices, job.needs) is not None
+        and choose(worker.emptied, job.needs) is not None
     )
     return min(starving, key=lambda job: claim_order(job, shares), default=None)
 
@@ -191,5 +196,5 @@ def jobs_to_pause(job: QueuedJob, worker: FleetWorker, running: Sequence[HeldJob
 
 
 def _makes_room(job: QueuedJob, worker: FleetWorker, leaving: set[str]) -> bool:
-    free = [device for device in worker.devices if device.job_id is None or device.job_id in leaving]
-    return choose(free, job.needs) is not None
+    left = (device.without(leaving) for device in worker.devices)
+    return choose([device for device in left if device.is_open], job.needs) is not None

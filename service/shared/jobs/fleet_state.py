@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, load_only
 
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, DeviceUse, Drain, HostDevice, Job, Project, Worker
-from service.shared.jobs.device_rows import DeviceState
+from service.shared.jobs.device_rows import DeviceState, state_of
 from service.shared.jobs.device_use import HOUR, month_of
 from service.shared.jobs.fleet_rule import FleetWorker, HeldJob, QueuedJob, Share
 from service.shared.jobs.states.fitting import Needs
@@ -27,17 +27,13 @@ def read_workers(session: Session, live_seconds: float) -> list[FleetWorker]:
     workers = session.scalars(select(Worker).where(Worker.seen_at >= since).order_by(Worker.id)).all()
     devices: dict[str, list[DeviceState]] = defaultdict(list)
     for row in session.scalars(select(HostDevice).order_by(HostDevice.worker_id, HostDevice.place)):
-        devices[row.worker_id].append(_device(row))
+        devices[row.worker_id].append(state_of(row))
     return [
         FleetWorker(
             worker.id, tuple(devices[worker.id]), _slots(worker) - running[worker.id], drained=worker.host in drained
         )
         for worker in workers
     ]
-
-
-def _device(row: HostDevice) -> DeviceState:
-    return DeviceState(row.name, row.key, row.kind, row.memory_bytes, row.free_bytes, row.job_id)
 
 
 def _slots(worker: Worker) -> int:

@@ -36,8 +36,13 @@ class Places:
 
     @property
     def free(self) -> list[DeviceState]:
-        """Return the devices that nobody holds."""
-        return [device for device in self.devices if device.job_id is None]
+        """Return the devices that one more job may begin on."""
+        return [device for device in self.devices if device.is_open]
+
+    @property
+    def emptied(self) -> list[DeviceState]:
+        """Return the devices as they are when all jobs have left."""
+        return [device.emptied() for device in self.devices]
 
 
 def fits_now(session: Session, places: Places) -> Fit:
@@ -86,7 +91,7 @@ def keep_places(session: Session, places: Places, seconds: float) -> str | None:
         Job.queued_at <= now() - timedelta(seconds=seconds),
         _unplaced(session, places.live_seconds),
         not_(fits(places.free)),
-        fits(places.devices),
+        fits(places.emptied),
     )
     job = _first(session, places, starving)
     if job is None:
@@ -134,7 +139,7 @@ def _above(session: Session, places: Places, running: Sequence[HeldJob], seen: s
     higher = (Job.rank < max(ranks), Job.status == JobStatus.QUEUED)
     if session.execute(select(Job.id).where(*higher).limit(1)).first() is None:
         return None
-    conditions = (higher[0], fits(places.devices), not_(_has_asked()), Job.id.not_in(seen))
+    conditions = (higher[0], fits(places.emptied), not_(_has_asked()), Job.id.not_in(seen))
     statement = in_turn(session.get_bind().dialect.name, conditions).limit(1)
     found = session.execute(statement, turn_values(session, places.running_jobs)).scalar_one_or_none()
     return None if found is None else as_queued(session.get_one(Job, found))

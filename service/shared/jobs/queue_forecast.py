@@ -40,7 +40,9 @@ class Outlook:
 
     def until_free(self, device: DeviceState) -> float:
         """Return the seconds until a device is free."""
-        return 0.0 if device.job_id is None else self.left.get(device.job_id, self.usual or 0.0)
+        if device.is_open:
+            return 0.0
+        return min(self.left.get(job_id, self.usual or 0.0) for job_id in device.holders)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _play(
         if not fitting or min(share.jobs, share.devices) < 1 or share.used_seconds >= share.seconds:
             continue
         if needs not in possible:
-            possible[needs] = any(choose(worker.devices, needs) for worker in open_workers)
+            possible[needs] = any(choose(worker.emptied, needs) for worker in open_workers)
         if not possible[needs]:
             continue
         pool = min(fitting, key=lambda pool: heapq.nsmallest(needs.devices, pool)[-1])

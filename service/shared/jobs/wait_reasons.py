@@ -31,10 +31,10 @@ class Shortages:
         if any(choose(worker.free, needs) is not None and worker.slots > 0 for worker in self._workers):
             return None
         wanted = f"needs {needs.devices} device{'s' * (needs.devices != 1)}{_of(needs)}"
-        if not any(choose(worker.devices, needs) is not None for worker in self._workers):
+        if not any(choose(worker.emptied, needs) is not None for worker in self._workers):
             largest = max(sum(suits(one, needs) for one in worker.devices) for worker in self._workers)
             return f"{wanted}: no worker has {'any' if largest == 0 else f'more than {largest}'}"
-        free = max(min(sum(suits(one, needs) for one in worker.free), _open(worker)) for worker in self._workers)
+        free = max(min(_whole(worker, needs), _open(worker)) for worker in self._workers)
         return f"{wanted}: {free} free" + (" on one worker" if needs.devices > 1 else "")
 
 
@@ -52,6 +52,11 @@ def why_waiting(job: QueuedJob, share: Share, shortages: Shortages, place: int, 
     if place == 1:
         return "a worker is about to take it"
     return f"{place - 1:,} {'job is' if place == 2 else 'jobs are'} before it"
+
+
+def _whole(worker: FleetWorker, needs: Needs) -> int:
+    """Count the devices that suit and that nobody holds a part of."""
+    return sum(one.is_free and suits(one, needs) for one in worker.free)
 
 
 def _open(worker: FleetWorker) -> float:

@@ -67,12 +67,14 @@ function Table({ workers, change }) {
   </div>`;
 }
 
-// A device: name, kind where the name does not say it, memory of a GPU, and whether a job has it.
+// A device: name, kind where the name does not say it, memory of a GPU, and the jobs that have it.
 function describe(device) {
   const facts = [
     device.kind && device.kind !== device.name.split(":")[0] ? device.kind : null,
     device.memory_bytes !== null && device.kind !== "cpu" ? bytes(device.memory_bytes) : null,
-    device.free ? null : (device.job && device.job.name) || "taken",
+    device.most_jobs > 1 && !device.job ? `${device.jobs.length} of ${device.most_jobs} jobs` : null,
+    ...[device.job, ...device.jobs].filter(Boolean).map((job) => job.name || "taken"),
+    device.jobs.length && device.left_bytes !== null ? `${bytes(Math.max(0, device.left_bytes))} left` : null,
   ].filter(Boolean);
   return facts.length ? `${device.name} (${facts.join(", ")})` : device.name;
 }

@@ -68,6 +68,23 @@ def test_devices_are_listed_with_their_jobs(any_service: Service) -> None:
     assert [(device["name"], device["job"]) for device in worker["devices"]] == [("cuda:0", None)]
 
 
+def test_a_shared_device_names_its_jobs(any_service: Service) -> None:
+    service = any_service
+    add(service, "one", "a-host", resources=KNOWN | {"slots": 8})
+    jobs = [service.submit(name=name)["id"] for name in ("first", "second")]
+    device = DeviceState("cuda:0", "GPU-0", "h100", 80 * 10**9, 79 * 10**9, most_jobs=3)
+    with service.db.write() as session:
+        device_rows.register(session, "one", [device])
+        for job in jobs:
+            assert states.claim(session, job, "one", 60.0, devices=["GPU-0"], share=20 * 10**9)
+    (worker,) = service.client.get("/workers").json()["data"]
+    (shown,) = worker["devices"]
+    assert (shown["free"], shown["job"], shown["most_jobs"], worker["free"]) == (False, None, 3, 1)
+    assert [job["name"] for job in shown["jobs"]] == ["first", "second"]
+    assert shown["left_bytes"] == 79 * 10**9 - 2 * 20 * 10**9 - 3 * 10**9
+    assert command._device(shown) == f"cuda:0 (h100, 80 GB, 2 of 3 jobs, {jobs[0]}, {jobs[1]}, 36 GB left)"
+
+
 def test_what_a_job_needs_is_stored(any_service: Service) -> None:
     """An estimate counts where a live worker's device could hold it; memory that the job asks for always does."""
     service = any_service

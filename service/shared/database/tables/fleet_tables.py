@@ -39,7 +39,10 @@ class HostDevice(Base):
     kind: Mapped[str] = mapped_column(String(40))  # a label such as "h100" or "cpu"
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)  # null: not known
     free_bytes: Mapped[int | None] = mapped_column(BigInteger)  # when nobody held it last
-    job_id: Mapped[str | None] = mapped_column(String(40), index=True)  # the job that holds it; null: free
+    job_id: Mapped[str | None] = mapped_column(String(40), index=True)  # the job that has it alone; null: none
+    # The jobs that share it, each with the bytes that it is estimated to take; null: none.
+    shares: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
+    most_jobs: Mapped[int] = mapped_column(Integer, server_default="1")  # that may share it
 
 
 class KnownDevices(Base):

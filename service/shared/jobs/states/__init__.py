@@ -24,7 +24,7 @@ from service.shared.jobs.states.attempt import (
     succeed,
 )
 from service.shared.jobs.states.early_stop import StopReason, stop_early
-from service.shared.jobs.states.fitting import Needs, choose, fits, needs_of
+from service.shared.jobs.states.fitting import Needs, choose, fits, needs_of, share_of
 from service.shared.jobs.states.record import add_event
 from service.shared.jobs.states.user import cancel, is_resumable, pause, resume, submit
 from service.shared.jobs.states.waiting import is_drained, next_in_turn
@@ -49,6 +49,7 @@ __all__ = [
     "pause",
     "renew",
     "resume",
+    "share_of",
     "stop_early",
     "submit",
     "succeed",

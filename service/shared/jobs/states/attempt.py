@@ -41,12 +41,14 @@ def claim(
     lease_seconds: float,
     running_jobs: int | None = None,
     devices: Sequence[str] = (),
+    share: int | None = None,
 ) -> Job | None:
     """Claim a queued job under a new attempt; None if it cannot be claimed.
 
     Args:
         running_jobs: the limit of running jobs for a project without a limit of its own.
         devices: keys of the devices that it holds, whose locks the worker has taken.
+        share: bytes that it takes of a device that it shares; None if it has its devices alone.
     """
     moment = database_now(session)
     if not has_room(session, job_id, running_jobs, moment):
@@ -72,7 +74,7 @@ def claim(
         return None
     job = session.get_one(Job, job_id, populate_existing=True)
     device_use.begin(session, job, moment)
-    hold(session, devices, job_id)
+    hold(session, devices, job_id, share)
     runs_on = held_by(session, worker, job_id)
     job.runs_on = {"attempt": job.attempt, "devices": runs_on}
     named = {"devices": [device["name"] for device in runs_on]} if runs_on else {}

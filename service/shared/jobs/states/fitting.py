@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, String, and_, bindparam, false, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, ColumnElement, Integer, String, and_, bindparam, exists, false, or_, select, true
+from sqlalchemy.orm import Session, aliased
 
-from service.shared.database.tables import Job
+from service.shared.database.tables import Job, JobStatus
 from service.shared.jobs.device_rows import DeviceState
 
 
@@ -36,6 +36,8 @@ class Needs:
 
 
 ONE_DEVICE = Needs()
+Waiting = aliased(Job)
+MOST_PROBED = 4  # openings: with many free devices few jobs do not fit, and planning the probes costs more than a look
 
 
 def needs_of(session: Session, job_id: str) -> Needs | None:
@@ -45,17 +47,32 @@ def needs_of(session: Session, job_id: str) -> Needs | None:
 
 
 def choose(free: Sequence[DeviceState], needs: Needs) -> list[DeviceState] | None:
-    """Return the devices for a job: of one kind, those with the least memory that is enough; None if none fit."""
-    for devices in _by_kind(free).values():
+    """Return the devices for a job: of one kind, those with the least memory that is enough; None if none fit.
+
+    A job of one device shares one with others only where nobody leaves it one alone.
+    """
+    for devices in _by_kind([device for device in free if device.is_free]).values():
         enough = [device for device in devices if suits(device, needs)]
         if len(enough) >= needs.devices:
             return enough[-needs.devices :]
-    return None
+    joined = [device for device in free if not device.is_free and may_join(device, needs)]
+    return [min(joined, key=lambda device: device.left_bytes)] if joined else None
 
 
 def suits(device: DeviceState, needs: Needs) -> bool:
-    """Tell whether a device is of the kind that a job asks for, and large enough for it."""
+    """Tell whether a device is of the kind that a job asks for, and large enough for it when nobody else has it."""
     return needs.kind in (None, device.kind) and (needs.memory is None or needs.memory <= _bytes(device))
+
+
+def may_join(device: DeviceState, needs: Needs) -> bool:
+    """Tell whether a job may begin beside those that share a device: its memory is known, and left."""
+    known = needs.devices == 1 and needs.memory is not None
+    return known and needs.kind in (None, device.kind) and (needs.memory or 0) <= device.left_bytes
+
+
+def share_of(device: DeviceState, needs: Needs) -> int | None:
+    """Return the bytes by which a job shares a device with later ones; None where it has its devices alone."""
+    return needs.memory if device.most_jobs > 1 and may_join(device, needs) else None
 
 
 @dataclass(frozen=True)
@@ -64,20 +81,27 @@ class Opening:
 
     Attributes:
         memory: bytes that are free on each; None for no bound.
+        joins: whether others share it, so that only a job whose memory is known may begin.
     """
 
     devices: int
     kind: str
     memory: int | None
+    joins: bool = False
 
 
 def openings(free: Sequence[DeviceState]) -> tuple[Opening, ...]:
-    """Return what free devices offer to jobs of each number of devices."""
-    return tuple(
+    """Return what devices offer to jobs of each number of devices."""
+    whole = [
         Opening(count, kind, device.free_bytes)  # the count-th largest must be large enough
-        for kind, devices in _by_kind(free).items()
+        for kind, devices in _by_kind([device for device in free if device.is_free]).items()
         for count, device in enumerate(devices, 1)
-    )
+    ]
+    joined: dict[str, int] = {}
+    for device in free:
+        if not device.is_free:
+            joined[device.kind] = max(device.left_bytes, joined.get(device.kind, 0))
+    return (*whole, *(Opening(1, kind, left, joins=True) for kind, left in joined.items()))
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,12 @@ class Fit:
         first = {f"first_memory_{number}": one.memory for number, one in enumerate(self.first_openings)}
         return {**memory, **first, "kept_id": kept_id, "kept_rank": kept_rank}
 
+    def any_waits(self) -> ColumnElement[bool]:
+        """Build the condition that some waiting job may fit, with the same parameters."""
+        if len(self.openings) + len(self.first_openings) > MOST_PROBED:
+            return true()
+        return or_(some_match(self.openings, "memory"), some_match(self.first_openings, "first_memory"))
+
     def condition(self) -> ColumnElement[bool]:
         """Build the condition on a job, whose parameters are `values`."""
         own = _matches(self.openings, "memory")
@@ -126,6 +156,27 @@ def fits(free: Sequence[DeviceState]) -> ColumnElement[bool]:
     return _matches(openings(free))
 
 
+def some_match(offered: Sequence[Opening], name: str) -> ColumnElement[bool]:
+    """Build the condition that any waiting job needs what one of the openings offers, by probes of an index.
+
+    Where none does, a claim need not look at the waiting jobs one by one. It is a part of `_matches`: the job may wait
+    for another reason.
+
+    Args:
+        name: of the parameters for memory, as for `_matches`.
+    """
+    probes: list[ColumnElement[bool]] = [false()]
+    for number, one in enumerate(offered):
+        bound = Waiting.device_memory <= bindparam(f"{name}_{number}", type_=BigInteger())
+        unknown = [] if one.joins else [Waiting.device_memory.is_(None)]
+        memories = [true()] if one.memory is None else [bound, *unknown]
+        for kind in (Waiting.device_kind.is_(None), Waiting.device_kind == one.kind):
+            for memory in memories:
+                own = (Waiting.status == JobStatus.QUEUED, Waiting.devices == one.devices, kind, memory)
+                probes.append(exists().where(*own))
+    return or_(*probes)
+
+
 def _matches(offered: Sequence[Opening], name: str | None = None) -> ColumnElement[bool]:
     """Build the condition on a job that one of the openings is for it.
 
@@ -136,7 +187,8 @@ def _matches(offered: Sequence[Opening], name: str | None = None) -> ColumnEleme
     for number, one in enumerate(offered):
         of_kind = or_(Job.device_kind.is_(None), Job.device_kind == one.kind)
         bound = one.memory if name is None else bindparam(f"{name}_{number}", type_=BigInteger())
-        enough = [] if one.memory is None else [or_(Job.device_memory.is_(None), Job.device_memory <= bound)]
+        unknown = [] if one.joins else [Job.device_memory.is_(None)]
+        enough = [] if one.memory is None else [or_(*unknown, Job.device_memory <= bound)]
         terms.append(and_(Job.devices == one.devices, of_kind, *enough))
     return or_(*terms)
 

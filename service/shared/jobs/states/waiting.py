@@ -79,6 +79,8 @@ def _next(dialect: str, shape: Fit | None, *, on_host: bool, lock: bool) -> Sele
         found = aliased(Job)
         conditions.append(Job.rank <= select(found.rank).where(found.id == FOUND).scalar_subquery())
     statement = in_turn(dialect, conditions).limit(1)
+    if shape is not None:
+        statement = statement.where(shape.any_waits())
     if on_host:
         statement = statement.where(not_(exists().where(Drain.host == bindparam("host", type_=String()))))
     return _locking(statement, dialect) if lock else statement

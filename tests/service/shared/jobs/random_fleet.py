@@ -61,8 +61,12 @@ def _worker(random: Random, name: str) -> FleetWorker:
     for place in range(random.randint(0, 5)):
         free = random.choice([None, 24 * GIGABYTE, 80 * GIGABYTE])
         holder = random.choice([None, None, "job_running"])
+        most = 1 if free is None else random.choice([1, 3])
+        sharing = 0 if most == 1 or holder is not None else random.randint(0, 3)
+        shares = tuple((f"job_sharing-{number}", random.choice([2, 20]) * GIGABYTE) for number in range(sharing))
+        sizes = (80 * GIGABYTE, free)
         devices.append(
-            DeviceState(f"cuda:{place}", f"{name}/{place}", random.choice(kinds), 80 * GIGABYTE, free, holder)
+            DeviceState(f"cuda:{place}", f"{name}/{place}", random.choice(kinds), *sizes, holder, shares, most)
         )
     return FleetWorker(name, tuple(devices))
 
@@ -71,7 +75,7 @@ def _job(random: Random, name: str, projects: list[str], workers: list[str]) -> 
     needs = Needs(
         devices=random.choice([1, 1, 2, 3]),
         kind=random.choice([None, None, *KINDS]),
-        memory=random.choice([None, 20 * GIGABYTE, 24 * GIGABYTE, 60 * GIGABYTE]),
+        memory=random.choice([None, GIGABYTE, 20 * GIGABYTE, 24 * GIGABYTE, 60 * GIGABYTE]),
     )
     reserved = random.choice(workers) if random.random() < 0.2 else None
     waited = random.choice([0.0, 1_000.0, 1_000.0, 2_000.0])
