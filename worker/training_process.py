@@ -40,6 +40,7 @@ from worker.publish import is_last_attempt, publish
 from worker.rank_launch import end_with_pipe, leave, log_format, own_rank
 from worker.report_store import ReportStore
 from worker.reporter import BufferedReporter
+from worker.run_log import begin_log
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class StartMessage:
 
 def main() -> int:
     rank, ranks = own_rank()
-    logging.basicConfig(level=logging.INFO, format=log_format(rank, ranks))
+    begin_log(log_format(rank, ranks))
     logger.info("start: the process begins")
     die_with_parent()
     if ranks > 1:

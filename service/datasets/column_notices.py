@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from adamss_core.spec.chat import ORDER, USER_LAST, list_parts
 from adamss_core.spec.labels import class_name, null_words, variants
 from adamss_core.spec.suggestion import LABELS, ONE_HOT
+from adamss_core.spec.tasks.token_classification import WORDS
 from service.datasets.rows import Notice, counted
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
         if is_nested and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
         yield from _about_chats(name, column)
-        if not column.is_listed or rows < 2:
-            continue
+        if not column.is_listed or rows < 2 or (is_nested and name.strip().lower() in WORDS):
+            continue  # words, such as In beside in, are no labels
         if not is_nested:
             yield from _about_classes(name, column, rows)
         if null := [] if column.is_numeric else null_words(column.values):

@@ -185,6 +185,14 @@ def test_tags_are_looked_at_too(tmp_path: Path) -> None:
     assert {("label_variants", "tags"), ("nan_as_text", "tags")} == set(notices(result))
 
 
+def test_words_are_not_compared_as_labels(tmp_path: Path) -> None:
+    """Before: "In" beside "in" was said to be two classes."""
+    rows = [{"tokens": [word, "null"], "tags": ["O", "O"]} for word in ("In", "in", "In", "a")]
+    result, _ = read(tmp_path, "a.jsonl", json_lines(*rows))
+    assert ("label_variants", "tokens") not in notices(result)
+    assert ("nan_as_text", "tokens") not in notices(result)
+
+
 def test_a_type_is_that_of_all_ways_to_write_a_value(tmp_path: Path) -> None:
     result, _ = read(tmp_path, "a.csv", csv_of("a,1", "b,1.0", "c,2", "d,2"))
     assert result["profile"]["columns"][1]["type"] == "float"
