@@ -27,6 +27,8 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     if (seconds := estimate.get("seconds")) is not None:
         fields |= {"time": duration(seconds)}
     fields.pop("seconds", None)
+    if plan.get("cost") is not None:
+        fields |= {"cost": f"{plan['cost']:.2f} {plan['currency']}"}
     rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
     fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
     fields |= {"elements of A and B": elements_line(counts)} if counts else {}

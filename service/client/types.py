@@ -163,6 +163,7 @@ class JobSummaryJson(TypedDict):
     name: str
     tags: NotRequired[list[str]]  # absent from services before 0.3, as are group and notes
     group: NotRequired[str | None]
+    notes: NotRequired[str | None]  # in lists the beginning
     sweep: NotRequired[str | None]  # absent from services before 0.3, as is trial
     trial: NotRequired[int | None]
     owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
@@ -196,7 +197,6 @@ class JobSummaryJson(TypedDict):
 class JobJson(JobSummaryJson):
     """A fine-tuning job, the evaluation of another one's model, or the measurement of a base model's spectrum."""
 
-    notes: NotRequired[str | None]
     comparison: NotRequired[ComparisonJson | None]  # absent from services before 0.3
     spec: dict[str, Any]
     resolved: dict[str, Any]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from adamss_core.spec import (
     ADDED_MODEL_VERSION,
+    Estimate,
     JobSpec,
     ModelFacts,
     SpecProblem,
@@ -47,8 +48,9 @@ from service.jobs.workers import (
     lacking_warnings,
     version_warnings,
 )
-from service.shared.database.tables import Dataset
+from service.shared.database.tables import Dataset, Json
 from service.shared.errors import InvalidRequest, ServiceError, merged
+from service.shared.settings import Settings
 
 CHAINS = (
     WARM_START_RULES,
@@ -218,7 +220,16 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
         test_rows=case.test_rows.usable - case.test_rows.unknown,
         training_sets=training_sets(case),
         time_limit_seconds=effective_limit(caller.settings, spec.time_limit_seconds),
+        **_price(caller.settings, needs),
     )
+
+
+def _price(settings: Settings, needs: Estimate) -> Json:
+    """Return cost and currency of the estimated time, where the operator sets a price."""
+    if settings.device_hour_rate is None or needs.seconds is None:
+        return {}
+    hours = needs.seconds * needs.devices / 3600
+    return {"cost": round(hours * settings.device_hour_rate, 4), "currency": settings.currency}
 
 
 def _find_dataset(caller: Caller, dataset_id: str) -> Dataset | None:

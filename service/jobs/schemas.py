@@ -18,6 +18,8 @@ from service.jobs.training_sets import TrainingSetOut
 from service.shared.database.tables import Job, JobStatus, Json
 from service.shared.jobs import states
 
+LISTED_NOTES = 100  # characters
+
 
 class PlanOut(Out):
     """What a job will do, before it does it."""
@@ -49,6 +51,11 @@ class PlanOut(Out):
     time_limit_seconds: float | None = None
     """Longest time of training, over all attempts: the smaller of the spec's and the operator's limit. Null in plans of
     older versions."""
+    cost: float | None = None
+    """Price of the estimated time on all devices; null where no time is known, or the operator sets no
+    ADAMSS_DEVICE_HOUR_RATE."""
+    currency: str | None = None
+    """Currency of the cost."""
 
 
 class ProgressOut(Out):
@@ -188,6 +195,8 @@ class JobSummaryOut(Out):
     """Its tags."""
     group: str | None
     """The group that it belongs to."""
+    notes: str | None = None
+    """What people noted of it; in lists the first 100 characters, with … where they are not all."""
     sweep: str | None = None
     """The sweep that it is a trial of; null for others."""
     trial: int | None = None
@@ -252,8 +261,6 @@ class JobOut(JobSummaryOut):
     result: dict[str, Any] | None
     """Evaluation of the finished model; text generation has that of the model before training as `before_training`.
     A job that evaluates has `test_...` only."""
-    notes: str | None = None
-    """What people noted of it."""
     comparison: ComparisonOut | None = None
     """Its adapter beside the contenders of `compare`, as far as they are trained; also in `result`."""
     spec: dict[str, Any]
@@ -285,7 +292,12 @@ def render(job: Job) -> JobOut:
 def summarise(listed: ListedJob) -> JobSummaryOut:
     result = listed.job.result
     numbers = result and {name: value for name, value in result.items() if not isinstance(value, (dict, list))}
-    return JobSummaryOut.model_validate(_summary(listed) | {"result": numbers})
+    return JobSummaryOut.model_validate(_summary(listed) | {"result": numbers, "notes": _beginning(listed.job.notes)})
+
+
+def _beginning(notes: str | None) -> str | None:
+    """Return as much of the notes as a list shows."""
+    return notes if notes is None or len(notes) <= LISTED_NOTES else f"{notes[:LISTED_NOTES].rstrip()}…"
 
 
 def _summary(listed: ListedJob) -> Json:

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     """Size of the data sets, models and artifacts that one project may store. Default: limited by the disk only."""
 
     device_hour_rate: Annotated[float, Field(ge=0)] | None = None
-    """Price of an hour of one device, by which `GET /usage` also counts money. Default: none is shown."""
+    """Price of an hour of one device, by which `GET /usage` and dry runs also count money. Default: none is shown."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     """Currency of the price, by its code."""
 

@@ -45,6 +45,14 @@ def test_what_is_given_changes_and_the_rest_stays(any_service: Service) -> None:
     assert service.client.get(f"/jobs/{job['id']}").json() == edited
 
 
+def test_lists_have_the_beginning_of_notes(service: Service) -> None:
+    job = service.submit()
+    for notes, listed in (("rate too high", "rate too high"), ("a " * 200, f"{'a ' * 49}a…"), (None, None)):
+        edit(service, job["id"], notes=notes)
+        assert service.client.get("/jobs").json()["data"][0]["notes"] == listed
+        assert service.client.get(f"/jobs/{job['id']}").json()["notes"] == notes
+
+
 def test_jobs_are_found_by_the_data_sets_that_they_use(any_service: Service) -> None:
     service = any_service
     first, second, unused = (service.add_rows() for _ in range(3))

@@ -8,6 +8,7 @@ import pytest
 
 from service.base_models import repository as base_models
 from service.base_models.service import folder_version
+from service.jobs import planning
 from service.jobs.examples import DATASET, JOB_EXAMPLES
 from tests.service.support import MODEL, Service, error_of, jsonl, rows
 
@@ -89,6 +90,15 @@ def test_rows_are_counted_as_the_run_counts_them(service: Service) -> None:
     assert len(Counter(found.take(chosen.train)["label"])) == 3
     head = 32 * 3 + 3
     assert plan["estimate"]["head_parameters"] == head
+
+
+def test_a_plan_has_a_price_where_the_operator_sets_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "expected_seconds", lambda *_: 1800.0)
+    spec = service.spec()
+    for rate, cost, currency in ((None, None, None), (2.0, 1.0, "USD")):
+        monkeypatch.setattr(service.settings, "device_hour_rate", rate)
+        plan = service.client.post("/jobs?dry_run=true", json=spec).json()
+        assert (plan["cost"], plan["currency"]) == (cost, currency)
 
 
 def test_evaluation_data_of_their_own(service: Service) -> None:
