@@ -25,6 +25,7 @@ TOGETHER = {
         "tests/browser/test_sweeps.py",
         "tests/browser/test_try_it.py",
         "tests/browser/test_views.py",
+        "tests/browser/test_walks.py",
         "tests/browser/test_workers.py",
     ),
     "e2e": (

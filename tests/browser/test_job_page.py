@@ -8,6 +8,7 @@ from tests.browser.conftest import SPEC, Tab
 from tests.e2e.conftest import Up
 
 CHART = "(element) => element.chart.data"
+SHORT = "async (text) => (await import('/static/job_parts.js')).shortPaths(text)"
 HEADINGS = "() => [...document.querySelectorAll('main h2')].map((heading) => heading.id)"
 
 
@@ -57,6 +58,26 @@ def test_a_running_job_begins_with_what_it_does(tab: Tab, up: Up, job: dict[str,
         assert page.locator("[data-chart=grad_norm]").is_hidden()  # folded
         client.cancel(made["id"])
         page.wait_for_selector(".status.cancelled")
+
+
+def test_a_waiting_job_says_why_it_waits(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    """Also after the stream has sent its state, which has no place in the queue. Once, the reason was gone then."""
+    spec = {**SPEC, "name": "waits", "dataset": job["spec"]["dataset"], "compare": [], "resources": {"devices": 2}}
+    with up.client() as client:
+        made = client.submit(spec)
+        with tab.page.expect_response(f"**/jobs/{made['id']}/stream*"):
+            tab.open(f"/jobs/{made['id']}")
+        client.edit_job(made["id"], priority=-5)  # the stream tells of it
+        tab.page.wait_for_selector("dt:text-is('priority') + dd:text-is('-5')")
+        tab.page.wait_for_selector(".now:has-text('devices')")
+        client.cancel(made["id"])
+        tab.page.wait_for_selector(".status.cancelled")
+
+
+def test_the_log_shows_no_folders_of_the_host(tab: Tab) -> None:
+    text = 'File "/home/me/lib/site-packages/peft/model.py", line 3: see https://hub.example/a/b/c, 1/2/3 and /tmp/x'
+    shown = 'File "…/peft/model.py", line 3: see https://hub.example/a/b/c, 1/2/3 and /tmp/x'
+    assert tab.page.evaluate(SHORT, text) == shown
 
 
 def test_curves_change_their_axis_scale_and_smoothing(tab: Tab, up: Up, job: dict[str, Any]) -> None:

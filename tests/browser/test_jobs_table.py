@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ def test_actions_are_a_menu_for_the_keyboard_too(tab: Tab) -> None:
     for entry in ("Clone", "Sweep"):
         page.keyboard.press("ArrowDown")
         page.wait_for_function(focused, arg=entry)
+    page.keyboard.press("End")
+    page.wait_for_function(focused, arg="Name, tags, notes")
     page.keyboard.press("ArrowDown")
     page.wait_for_function(focused, arg="Delete")
     page.keyboard.press("Escape")
@@ -146,13 +149,27 @@ def test_actions_are_a_menu_for_the_keyboard_too(tab: Tab) -> None:
     tab.complaints.clear()
 
 
+def test_notes_are_seen_and_searched(tab: Tab) -> None:
+    show(tab, [listed(0, notes="rate too high", name="mine"), listed(1)])
+    page = tab.page
+    assert "rate too high" in page.locator("tbody .of-name").last.inner_text()
+    page.get_by_label("Search").fill("too high")
+    page.wait_for_function(COUNT, arg=1)
+    page.get_by_role("button", name="Actions of mine").click()
+    leads = page.get_by_role("menuitem", name="Name, tags, notes").get_attribute("href")
+    assert leads == f"#/jobs/{listed(0)['id']}?edit=1"
+
+
 def test_why_a_job_waits_is_said(tab: Tab) -> None:
-    queue = {"place": 3, "reason": "needs 2 devices of kind h100: 1 is free"}
+    start = (datetime.now(UTC) + timedelta(minutes=10, seconds=30)).isoformat()
+    times = {"expected_start": start, "earliest_start": start, "latest_start": start}
+    queue = {"place": 3, "reason": "needs 2 devices of kind h100: 1 is free", **times}
     waits = listed(0, status="queued", result=None)
     jobs = [waits | {"queue": queue}, listed(1, status="queued", devices=2, device_kind="a10", priority=5)]
     show(tab, jobs)
     shown = [text.split("\n")[1] for text in tab.page.locator("tbody .of-status").all_inner_texts()]
-    assert shown == ["needs 2 devices of kind a10, priority 5", f"place 3, {queue['reason']}"]
+    assert shown[0] == "needs 2 devices of kind a10, priority 5"
+    assert shown[1].startswith(f"place 3, {queue['reason']}, starts in about 10 min")
     models = tab.page.locator("tbody .of-model").all_inner_texts()
     assert models == ["tiny on 2 devices (a10)", "tiny"]
 
@@ -188,6 +205,7 @@ def test_nothing_of_the_table_is_cut_off(tab: Tab) -> None:
     states = ["running", "queued", "paused", "cancelling", "succeeded", "failed"]
     perplexity = {"best_metric": {"name": "perplexity", "direction": "min"}, "result": {"eval_perplexity": 1234.5}}
     perplexity |= {"judgement": JUDGEMENT, "warnings": [WARNING], "tags": ["a tag of some length " * 2, "x"]}
+    perplexity["notes"] = "anoteofonelongword" * 6
     jobs = [
         listed(number, name=names[number % 3], status=status, owner=names[number % 2], **long, **perplexity)
         for number, status in enumerate([*states, *reversed(states)])

@@ -24,7 +24,8 @@ def view_of(name: str, job: dict[str, Any]) -> str:
         "job": f"/jobs/{job['id']}",
         "new": f"/new?from={job['id']}",
         "compare": f"/compare?jobs={job['id']},{job['id']}&x=epoch",
-        "datasets": f"/datasets/{dataset}",
+        "datasets": "/datasets",
+        "dataset": f"/datasets/{dataset}",
         "workers": "/workers",
         "models": f"/models/{job['spec']['base_model']}",
         "sweeps": "/sweeps",
@@ -35,7 +36,8 @@ def view_of(name: str, job: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "view", ["jobs", "job", "new", "compare", "datasets", "models", "workers", "sweeps", "sweep", "new-sweep"]
+    "view",
+    ["jobs", "job", "new", "compare", "datasets", "dataset", "models", "workers", "sweeps", "sweep", "new-sweep"],
 )
 def test_every_view_is_accessible_and_without_errors(tab: Tab, job: dict[str, Any], view: str) -> None:
     """Without a complaint of the browser (the tab's fixture looks), readable for everyone, at each width."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.browser.conftest import SECONDS
+from tests.browser.conftest import SECONDS, new_link
 from tests.browser.geometry import WIDTHS, clipped
 from tests.e2e.conftest import Up
 
@@ -58,6 +58,32 @@ def test_what_was_asked_for_is_there_after_signing_in(browser: Browser, up: Up) 
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector(there)
         assert page.url == up.url + address
+    context.close()
+
+
+def test_a_session_that_ends_leads_to_sign_in_and_back(browser: Browser, up: Up, job: dict[str, Any]) -> None:
+    """By a link, too. A new job that is being written stays as it is."""
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS * 1000)
+    page = context.new_page()
+    page.goto(new_link(up))
+    page.wait_for_selector("h1:text-is('Jobs')")
+    page.goto(f"{up.url}/#/new")
+    page.fill("#field-name", "half written")
+    context.clear_cookies()
+    page.fill("#field-name", "half written, no")
+    page.get_by_text("Your session has ended.").wait_for()
+    assert page.input_value("#field-name") == "half written, no"
+    page.goto(f"{up.url}/#/workers")
+    page.reload()
+    page.get_by_label("Key").fill(up.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_selector("h1:text-is('Workers')")
+    context.clear_cookies()
+    page.get_by_label("Key").wait_for()  # the view asks again in some seconds, and is told
+    page.goto(new_link(up))
+    page.wait_for_selector("h1:text-is('Workers')")
+    assert page.url == f"{up.url}/#/workers"
     context.close()
 
 

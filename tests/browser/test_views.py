@@ -216,8 +216,10 @@ def test_model_is_added_from_a_file_and_deleted(tab: Tab, up: Up, tmp_path: Path
     """The operator's model shows its users and no button; an uploaded one has its files, and goes again."""
     page = tab.page
     tab.open("/models/tiny")
-    page.wait_for_selector(f"a[href='#/jobs/{job['id']}']")
+    page.wait_for_selector(f".users a[href='#/jobs/{job['id']}']:text-is('{job['name']}')")
     assert page.get_by_role("button", name="Delete tiny").count() == 0
+    page.get_by_text("Spectrum of the model").click()
+    page.locator("[aria-label='Map of energies'] tbody tr").first.wait_for()
     archive = tmp_path / "mine.tar"
     archive.write_bytes(tar_of(files_of(up.home / "models" / "tiny")))
     page.get_by_label("Name").fill("team/mine")

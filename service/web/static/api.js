@@ -10,11 +10,14 @@ export class ApiError extends Error {
   }
 }
 
+export const SIGNED_OUT = "adamss-signed-out";
+
 const PAGE = { "x-adamss-page": "web" };
 
-// The answer's content; raises ApiError for an error.
+// The answer's content; raises ApiError for an error. That the session has ended is told to the frame of the page.
 function parsed(status, text) {
   if (status === 204) return null;
+  if (status === 401) dispatchEvent(new Event(SIGNED_OUT));
   let data;
   try {
     data = JSON.parse(text);

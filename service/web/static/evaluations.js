@@ -1,7 +1,7 @@
 // Evaluations of a finished model on other data: the form that starts one, and those that there are.
 import { html, useEffect, useState } from "./lib.js";
 import { all, post } from "./api.js";
-import { DatasetLink } from "./dataset_link.js";
+import { DatasetLink } from "./named_links.js";
 import { number, words } from "./format.js";
 import { best, status } from "./job_summary.js";
 import { useEvery } from "./live.js";

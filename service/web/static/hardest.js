@@ -1,6 +1,6 @@
 // The rows that a finished model found hardest, by their own names, images with their picture.
 import { html } from "./lib.js";
-import { DatasetLink } from "./dataset_link.js";
+import { DatasetLink } from "./named_links.js";
 import { cell, number } from "./format.js";
 import { useList } from "./live.js";
 import { Thumbnail } from "./thumbnail.js";

@@ -19,7 +19,7 @@ import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
-export function Job({ id }) {
+export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
@@ -31,7 +31,7 @@ export function Job({ id }) {
     : job.evaluates ? html`<${Facts} job=${job} /><${FullEvaluation} job=${job} /><${HardestExamples} job=${job} />`
     : ended ? html`<${Ended} ...${parts} />` : html`<${Running} ...${parts} />`;
   return html`<main id="main" data-job=${id}>
-    <${Head} job=${job} done=${() => ended && reload()} />
+    <${Head} job=${job} edited=${edited} done=${() => ended && reload()} />
     ${body}
     <div class="pair">
       <${Events} events=${events} />
@@ -41,7 +41,7 @@ export function Job({ id }) {
   </main>`;
 }
 
-function Head({ job, done }) {
+function Head({ job, edited, done }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
   }, [job.name]);
@@ -50,7 +50,7 @@ function Head({ job, done }) {
       <h1>${job.name} ${status(job.status)}</h1>
       <${Actions} job=${job} done=${done} gone=${() => (location.hash = "#/")} />
     </div>
-    <${Notes} key=${job.id} job=${job} done=${done} />
+    <${Notes} key=${job.id} job=${job} edited=${edited} done=${done} />
     ${job.sweep ? html`<p class="muted">Trial ${job.trial} of the sweep <a href=${`#/sweeps/${job.sweep}`}>${job.sweep}</a>.</p>` : null}
     ${ENDED.includes(job.status) ? null : html`<progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>`}
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}

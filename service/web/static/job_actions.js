@@ -79,6 +79,7 @@ export function ActionMenu({ job, done, gone }) {
   const items = [
     ...actions(job).map(([label, name]) => [label, () => act(name)]),
     ...(isCloned(job) ? [["Clone", clone(job)], ["Sweep", sweep(job)]] : []),
+    ["Name, tags, notes", address(`jobs/${job.id}`, { edit: "1" })],
   ];
   return html`<${Menu} label=${`Actions of ${job.name}`} items=${items} disabled=${busy || !items.length} />
     ${problem ? html`<span class="error" role="alert">${problem}</span>` : null}`;

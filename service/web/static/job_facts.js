@@ -2,7 +2,7 @@
 import { html } from "./lib.js";
 import { address } from "./address.js";
 import { Ago } from "./ago.js";
-import { DatasetLink } from "./dataset_link.js";
+import { DatasetLink, JobLink } from "./named_links.js";
 import { duration, elements, number, when, words } from "./format.js";
 import { best, devicesOf } from "./job_summary.js";
 import { useList } from "./live.js";
@@ -17,7 +17,7 @@ export function Facts({ job, map, before }) {
 function whatFacts({ resolved, evaluates, progress, spec, status }) {
   const { step, total_steps: total, epoch, eta_seconds: eta, contender } = progress;
   const evaluated = () => [
-    ["evaluates", html`the ${evaluates.model} model of <a href=${`#/jobs/${evaluates.job}`}>${evaluates.job}</a>`],
+    ["evaluates", html`the ${evaluates.model} model of <${JobLink} id=${evaluates.job} />`],
     ["on", html`<${DatasetLink} id=${evaluates.dataset} />`],
     ["batch", `${number(step)} of ${number(total)}`],
   ];
@@ -76,7 +76,7 @@ function attemptFacts(job) {
 // The seconds of each phase, over all attempts; the current one of a job that has not ended is marked.
 function phasesFact(phases) {
   const seconds = new Map();
-  for (const phase of phases) seconds.set(phase.phase, (seconds.get(phase.phase) ?? 0) + (phase.seconds ?? 0));
+  for (const phase of phases) seconds.set(phase.phase, (seconds.get(phase.phase) ?? 0) + (phase.seconds ?? Math.max(0, Date.now() - new Date(phase.began_at)) / 1000));
   const current = phases.at(-1)?.seconds === null ? phases.at(-1).phase : null;
   const shown = [...seconds].map(([name, spent]) => `${name} ${spent < 60 ? `${spent.toFixed(1)} s` : duration(spent)}${name === current ? " …" : ""}`);
   return shown.length ? [["phases", shown.join(", ")]] : [];

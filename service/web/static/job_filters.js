@@ -31,7 +31,7 @@ export function filteredSweeps(sweeps, query) {
   return sweeps.filter((sweep) => (!states || states.includes(sweep.status)) && (!text || `${sweep.name} ${sweep.id}`.toLowerCase().includes(text)));
 }
 
-const written = (job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${job.owner ?? ""} ${(job.tags ?? []).join(" ")}`.toLowerCase();
+const written = (job) => `${job.name} ${job.id} ${job.base_model} ${job.task} ${job.group ?? ""} ${job.owner ?? ""} ${(job.tags ?? []).join(" ")} ${job.notes ?? ""}`.toLowerCase();
 
 const distinct = (jobs, read) => [...new Set(jobs.flatMap((job) => read(job) ?? []))].sort();
 
@@ -46,7 +46,7 @@ export function Filters({ jobs, query }) {
     : null;
   const groupings = GROUPINGS.filter((name) => distinct(jobs, valueOf[name]).length > (name === "group" ? 0 : 1));
   return html`<div class="row filters">
-      <label class="grow">Search <input type="search" value=${query.get("q") ?? ""} onInput=${(event) => set({ q: event.target.value })} placeholder="name, tag, group, owner, id, model, task" /></label>
+      <label class="grow">Search <input type="search" value=${query.get("q") ?? ""} onInput=${(event) => set({ q: event.target.value })} placeholder="name, tag, group, notes, owner, id, model, task" /></label>
       ${select("status", "Status", [...Object.keys(STATUSES), ...LIVE, ...ENDED])}
       ${select("task", "Task", distinct(jobs, valueOf.task))}
       ${select("model", "Model", distinct(jobs, valueOf.model))}

@@ -12,12 +12,12 @@ export function Artifacts({ job }) {
     <h2 id="artifacts">Artifacts</h2>
     <div class="scroll card" tabindex="0" role="region" aria-label="Table of artifacts">
       <table class="list">
-        <thead><tr><th>Name</th><th class="num">Size</th><th>SHA-256</th><th><span class="visually-hidden">Download</span></th></tr></thead>
+        <thead><tr><th>Name</th><th class="num">Size</th><th><span class="visually-hidden">Download</span></th><th>SHA-256</th></tr></thead>
         <tbody>${entries.map(
           (entry) => html`<tr key=${entry.name}>
             <th scope="row">${entry.name}</th><td class="num">${bytes(entry.size_bytes)}</td>
-            <td class="text"><code class="hash">${entry.sha256}</code></td>
             <td><a class="button" href=${`/jobs/${job.id}/artifacts/${entry.name}`} download>Download ${entry.name}</a></td>
+            <td class="text"><code class="hash">${entry.sha256}</code></td>
           </tr>`,
         )}</tbody>
       </table>
@@ -64,12 +64,15 @@ export function Events({ events }) {
   </section>`;
 }
 
+// A path of the host by its last two parts: the rest says nothing to those who read a log here, and leads nowhere.
+export const shortPaths = (text) => text.replace(/(?<![\w:/.])(?:\/[\w.@+-]+){1,}(\/[\w.@+-]+\/[\w.@+-]+)/g, "…$1");
+
 export function Log({ job }) {
   const [text, setText] = useState("");
   useEvery(ENDED.includes(job.status) ? 3600 : 3, async () => setText((await orNull(get(`/jobs/${job.id}/logs`, { limit: 20000 })))?.data ?? ""), [job.id, job.status]);
   return html`<section aria-labelledby="log">
     <h2 id="log">Log</h2>
-    <pre class="card tall scroll" tabindex="0" role="region" aria-label="End of the training log">${text || "Empty."}</pre>
+    <pre class="card tall scroll" tabindex="0" role="region" aria-label="End of the training log">${shortPaths(text) || "Empty."}</pre>
   </section>`;
 }
 

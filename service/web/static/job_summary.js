@@ -1,6 +1,7 @@
 // What lists say of a job: its state, its metric, and what it waits for.
 import { html } from "./lib.js";
 import { duration, number, score, words } from "./format.js";
+import { startsIn } from "./queue.js";
 
 export const status = (name) => html`<span class=${`status ${name}`}>${name}</span>`;
 
@@ -52,6 +53,7 @@ function waiting({ queue, devices = 1, device_kind: kind, priority }) {
   const parts = [
     queue?.place ? `place ${number(queue.place)}` : null,
     queue?.reason ?? null,
+    queue ? startsIn(queue) : null,
     !queue?.reason && (devices > 1 || kind) ? `needs ${number(devices)} ${devices === 1 ? "device" : "devices"}${kind ? ` of kind ${kind}` : ""}` : null,
     priority ? `priority ${priority}` : null,
   ];

@@ -50,7 +50,8 @@ function nameCell(job, withOwner) {
   const owner = withOwner && job.owner ? html` <span>by ${job.owner}</span>` : null;
   return html`<a class="job-name" href=${`#/jobs/${job.id}`} title=${job.id}>${job.name}</a>
     ${group || owner ? html`<div class="under">${group}${owner}</div>` : null}
-    ${job.tags?.length ? html`<div>${tags(job)}</div>` : null}`;
+    ${job.tags?.length ? html`<div>${tags(job)}</div>` : null}
+    ${job.notes ? html`<div class="under">${job.notes}</div>` : null}`;
 }
 
 function statusCell(job) {

@@ -1,7 +1,7 @@
 // The frame of the page, and the routing of addresses after # to views.
 import { html, render, useEffect, useRef, useState } from "./lib.js";
 import { parse } from "./address.js";
-import { post } from "./api.js";
+import { post, SIGNED_OUT } from "./api.js";
 import { Compare } from "./compare.js";
 import { Datasets } from "./datasets.js";
 import { Job } from "./job.js";
@@ -15,7 +15,7 @@ import { Workers } from "./workers.js";
 const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", sweeps: "Sweeps", workers: "Workers" };
 
 function View({ view, id, query }) {
-  if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} />`;
+  if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} edited=${query.has("edit")} />`;
   if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
   if (view === "workers") return html`<${Workers} />`;
   if (view === "datasets") return html`<${Datasets} id=${id} query=${query} />`;
@@ -66,8 +66,26 @@ function App() {
       <${Notices} />
       <button class="plain" onClick=${() => post("/signout").then(() => location.assign("/"))}>Sign out</button>
       <${Ready} />
+      <${Session} />
     </header>
     <${View} ...${route} />`;
+}
+
+// A session that has ended leads to the sign-in page, which leads back to the view; a new job that is being written stays.
+function Session() {
+  const [ended, setEnded] = useState(false);
+  useEffect(() => {
+    const end = () => (parse().view === "new" ? setEnded(true) : location.reload());
+    const again = () => document.hidden || setEnded(false); // the next call tells
+    addEventListener(SIGNED_OUT, end);
+    document.addEventListener("visibilitychange", again);
+    return () => {
+      removeEventListener(SIGNED_OUT, end);
+      document.removeEventListener("visibilitychange", again);
+    };
+  }, []);
+  if (!ended) return null;
+  return html`<p class="notice" role="alert">Your session has ended. <a href="/" target="_blank">Sign in in another tab</a>, then continue here.</p>`;
 }
 
 const UNREACHABLE = { ready: false, unreachable: true };

@@ -1,11 +1,15 @@
 // View of base models: what is here, adding from a file or the hub, deletion with its users.
 import { html, useEffect, useState } from "./lib.js";
 import { all, get, post, query, remove, send } from "./api.js";
+import { address as view } from "./address.js";
 import { bytes, number, when } from "./format.js";
+import { JobLink } from "./named_links.js";
 import { Registry } from "./registry.js";
+import { ModelSpectrum } from "./spectrum.js";
 
 const POLL_MS = 2000; // while a model is fetched
-const origin = (model) => (model.source === "hub" ? `${model.hub_id} at ${model.revision.slice(0, 12)}` : model.source === "folder" ? "operator's folder" : "upload");
+const NAMED_USERS = 12;
+const origin = (model) => (model.source === "hub" ? `${model.hub_id} at ${model.revision.slice(0, 12)}` : model.source === "folder" ? "the operator's folder" : "upload");
 const address = (name) => `/models/${name.split("/").map(encodeURIComponent).join("/")}`;
 
 export function Models({ name }) {
@@ -21,7 +25,6 @@ export function Models({ name }) {
   }, [fetching]);
   return html`<main id="main">
     <h1>Models</h1>
-    <${Add} added=${load} />
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     <div class="scroll card" tabindex="0" role="region" aria-label="Table of models">
       <table class="list">
@@ -32,6 +35,7 @@ export function Models({ name }) {
     ${models === null && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
     ${models?.length === 0 ? html`<p class="muted">No models yet.</p>` : null}
     ${name ? html`<${Model} key=${name} name=${name} gone=${load} />` : null}
+    <${Add} added=${load} />
     <${Registry} />
   </main>`;
 }
@@ -78,17 +82,17 @@ function Add({ added }) {
     event.preventDefault();
     run(() => post(`/models${query({ name })}`, { hub_id: hubId.trim() }));
   };
-  return html`<form class="card" onSubmit=${fetchIt}>
-    <div class="row">
-      <label>Name <input type="text" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="of the file, or the hub id" autocomplete="off" spellcheck=${false} /></label>
-      <label>Zip or tar of a model's folder
+  return html`<h2>Add a model</h2>
+  <form class="card" onSubmit=${fetchIt}>
+    <div class="fields">
+      <label class="field">Name <input type="text" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="of the file, or the hub id" autocomplete="off" spellcheck=${false} /></label>
+      <label class="field">Zip or tar of a model's folder
         <input type="file" disabled=${sent !== null} onChange=${(event) => {
           const [file] = event.target.files;
           upload(file);
           event.target.value = ""; // lets the same file be chosen again after a repair
         }} /></label>
-      <label>or id on the hub <input type="text" value=${hubId} onInput=${(event) => setHubId(event.target.value)} placeholder="organisation/name" autocomplete="off" spellcheck=${false} /></label>
-      <button disabled=${!hubId.trim()}>Fetch</button>
+      <div class="field"><label for="hub-id">or id on the hub</label><div class="row tight"><input id="hub-id" type="text" value=${hubId} onInput=${(event) => setHubId(event.target.value)} placeholder="organisation/name" autocomplete="off" spellcheck=${false} /><button disabled=${!hubId.trim()}>Fetch</button></div></div>
     </div>
     <p class="muted">Config, tokenizer and safetensors weights, as <code>save_pretrained</code> writes them. From a terminal: <code>adamss models add FOLDER</code>.</p>
     ${sent ? html`<p role="status">${sent[1] < sent[2] ? `Sending ${sent[0]}: ${bytes(sent[1])} of ${bytes(sent[2])}` : `Checking ${sent[0]}…`}
@@ -116,13 +120,16 @@ function Model({ name, gone }) {
   };
   if (!model) return problem ? html`<p class="error" role="alert">${problem}</p>` : html`<p class="muted" role="status">Loading…</p>`;
   const users = [...model.used_by.unfinished, ...model.used_by.finished];
+  const others = users.length - NAMED_USERS;
   return html`<section aria-labelledby="model">
     <div class="row head"><h2 id="model">${model.name}</h2>
       ${model.source === "folder" ? null : html`<button onClick=${drop} aria-label=${`Delete ${model.name}`}>Delete</button>`}</div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
-    <p>${origin(model)}${model.created_at ? `, added ${when(model.created_at)}` : ""}${model.max_length ? `, up to ${number(model.max_length)} tokens` : ""}.</p>
+    <p>From ${model.source === "upload" ? "an upload" : origin(model)}${model.created_at ? `, added ${when(model.created_at)}` : ""}${model.max_length ? `, up to ${number(model.max_length)} tokens` : ""}.</p>
     ${model.problem ? html`<p class="notice">${model.problem}</p>` : null}
-    <p>${users.length ? html`Used by ${users.map((job) => html`<a key=${job} href=${`#/jobs/${job}`}>${job}</a> `)}` : "No job uses it."}</p>
+    <p class="users">${users.length ? html`Used by ${users.slice(0, NAMED_USERS).map((job) => html`<${JobLink} key=${job} id=${job} />`)}
+      ${others > 0 ? html`<a href=${view("jobs", { model: model.name })}>and ${number(others)} more</a>` : null}` : "No job uses it."}</p>
+    ${model.status === "ready" && !model.problem ? html`<${ModelSpectrum} key=${model.name} spec=${{ base_model: model.name }} />` : null}
     ${model.files.length ? html`<div class="scroll card tall" tabindex="0" role="region" aria-label="Table of files">
       <table class="list">
         <thead><tr><th>File</th><th class="num">Size</th><th>SHA-256</th></tr></thead>

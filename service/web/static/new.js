@@ -65,6 +65,14 @@ function proposals(values, dataset, models, tasks) {
   return { name: dataset ? dataset.name.replace(/\.\w+$/, "").slice(0, 80) : "", base_model: ableModels(models, tasks, task)[0]?.name ?? "" };
 }
 
+// What the service understood of the data, as fields of the spec: until somebody chooses one of these, all are sent as they are seen.
+function understood(typed, dataset) {
+  const { task, problem_type: type, dataset: columns } = dataset?.suggestion ?? {};
+  if (!task) return {};
+  const found = texts({ task, ...(type ? { problem_type: type } : {}), dataset: columns });
+  return [...Object.keys(found), "problem_type"].some((path) => typed[path]) ? {} : found;
+}
+
 function Form({ components, datasets: listed, models, presets, start }) {
   const fields = useMemo(() => listFields(components), []);
   const [datasets, setDatasets] = useState(listed);
@@ -73,7 +81,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const dataset = useDataset(typed["dataset.train"]);
   const tasks = useTasks();
   const proposed = proposals(typed, dataset, models, tasks);
-  const values = { ...typed, name: typed.name || proposed.name, base_model: typed.base_model || proposed.base_model };
+  const values = { ...typed, ...understood(typed, dataset), name: typed.name || proposed.name, base_model: typed.base_model || proposed.base_model };
   const key = JSON.stringify(values);
   const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [key]);
   const [plan, problem] = useDryRun(spec);

@@ -15,7 +15,7 @@ export function DatasetSummary({ dataset }) {
   const columns = Object.entries(found?.dataset ?? {}).map(([field, column]) => html` <span class="tag" key=${field}>${field}: ${[column].flat().join(" + ")}</span>`);
   return html`<div class="understood">
     <p>${number(dataset.rows)} rows.${found
-      ? html` Understood as <b>${words(found.task)}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}. <span class="muted">${words(found.confidence)}: ${found.reason}.</span>`
+      ? html` Understood as <b>${words(found.task)}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}. <span class="muted">${found.confidence === "certain" ? "Certain" : "Likely"}: ${found.reason}.</span>`
       : html` <span class="muted">What it is for is not clear: choose the task and its columns below.</span>`}
       ${dataset.problem_count ? html` <a href=${`#/datasets/${dataset.id}`}>${number(dataset.problem_count)} problems</a>` : null}</p>
     <${SomeRows} key=${dataset.id} dataset=${dataset} />

@@ -11,6 +11,16 @@ const LABELS = {
   "dataset.train": "Data to train on", "dataset.eval": "Data to evaluate on", "dataset.test": "Data to test on",
   "dataset.eval_fraction": "Share held out", base_model: "Base model", name: "Name of the job",
 };
+// What a field asks for here, where the schema's text is for those who write a spec.
+const HELP = {
+  "dataset.train": "The rows to learn from.",
+  task: "What the model is to learn. It is taken from the data unless you choose.",
+  base_model: "One of those above, or the id of a model on the hub, where the operator allows it.",
+};
+const TASK_NAMES = / \((?:\w+-\w+(?:, )?)+\)/g; // the tasks that a field is for; here it is one of the task's own
+
+const label = (path) => LABELS[path] ?? titled(words(path.split(".").at(-1)));
+const titled = (text) => (text.length > 2 ? text[0].toUpperCase() + text.slice(1) : text); // r stays r
 
 const isColumn = (schema) => /^Column\b|^Columns? /.test(schema.description ?? "");
 
@@ -67,7 +77,7 @@ export function Field({ path, schema, value, set, wrong, lists, columns = [], pl
       ${path === "base_model" ? html`<datalist id="models">${lists.models.map((model) => html`<option value=${model.name}></option>`)}</datalist>` : null}`;
   }
   return html`<div class=${wrong ? "field wrong" : "field"}>
-    <label for=${id}>${LABELS[path] ?? words(path.split(".").at(-1))}</label>${control}
-    <small id=${`${id}-help`} class="help">${wrong ? html`<strong class="error">${wrong}</strong> ` : ""}${help(schema.description)}</small>
+    <label for=${id}>${label(path)}</label>${control}
+    <small id=${`${id}-help`} class="help">${wrong ? html`<strong class="error">${wrong}</strong> ` : ""}${help(HELP[path] ?? schema.description?.replace(TASK_NAMES, ""))}</small>
   </div>`;
 }

@@ -6,8 +6,9 @@ import { patch } from "./api.js";
 // Each leads to the jobs that have it.
 export const tags = (job) => (job.tags ?? []).map((tag) => html`<a class="tag" key=${tag} href=${address("jobs", { tag })}>${tag}</a> `);
 
-export function Notes({ job, done }) {
-  const [open, setOpen] = useState(false);
+// edited: whether the form is open at first.
+export function Notes({ job, done, edited = false }) {
+  const [open, setOpen] = useState(edited);
   if (open) return html`<${Form} job=${job} close=${() => setOpen(false)} done=${done} />`;
   return html`<div class="row">
     <code class="muted">${job.id}</code>

@@ -1,10 +1,12 @@
 // What a job that has not ended is doing: its phase, how far it is, and its newest numbers.
-import { html } from "./lib.js";
-import { duration, number, score, words } from "./format.js";
-import { useList } from "./live.js";
+import { html, useState } from "./lib.js";
+import { get, orNull } from "./api.js";
+import { bytes, duration, number, score, words } from "./format.js";
+import { useEvery, useList } from "./live.js";
 import { expectedStart } from "./queue.js";
 import { metricOf, useTasks } from "./tasks.js";
 
+const QUEUE_SECONDS = 5;
 const STATES = {
   queued: "Waits for a worker",
   pausing: "Writes a checkpoint, then pauses",
@@ -27,9 +29,29 @@ const PHASES = {
   comparing: "Trains the contenders",
 };
 
+// The place of a waiting job in the queue, which changes with other jobs: no event of its own tells.
+function usePlace({ id, status, queue }) {
+  const [place, setPlace] = useState(queue ?? null);
+  const waits = status === "queued";
+  useEvery(QUEUE_SECONDS, async () => setPlace(waits ? ((await orNull(get(`/jobs/${id}`)))?.queue ?? null) : null), [id, status]);
+  return waits ? place : null;
+}
+
+// The use of the device: of a GPU, else of the process on the CPU.
+function useOf(last) {
+  const gpu = last("gpu_memory_bytes");
+  const memory = gpu ?? last("process_memory_bytes") ?? last("memory_bytes");
+  const share = gpu === undefined ? ["CPU (100 % is a core)", last("cpu_percent")] : ["GPU", last("gpu_percent")];
+  return [
+    ...(memory === undefined ? [] : [[gpu === undefined ? "Memory" : "Memory of the GPU", bytes(memory)]]),
+    ...(share[1] === undefined ? [] : [[share[0], `${number(share[1], 3)} %`]]),
+  ];
+}
+
 export function Now({ job, rows, before }) {
   const tasks = useTasks();
   const phase = useList(job, "phases").at(-1);
+  const queue = usePlace(job);
   const { step, total_steps: total, eta_seconds: eta, contender } = job.progress;
   const last = (kind, name) => rows.findLast((row) => row.kind === kind && typeof row.values[name] === "number")?.values[name];
   const metric = metricOf(tasks, job);
@@ -40,11 +62,12 @@ export function Now({ job, rows, before }) {
     ...(metric ? [[metric.title, evaluated === undefined ? "–" : score(metric, evaluated)]] : []),
     ...(before === undefined ? [] : [["Before training", score(metric ?? {}, before)]]),
     ["Rows per second", number(last("train", "samples_per_second"), 3)],
+    ...useOf((name) => last("train", name)),
   ];
   return html`<section class="card now" aria-labelledby="now">
     <h2 id="now" class="visually-hidden">Now</h2>
     <p class="headline"><strong>${doing}</strong> <span class="muted">step ${number(step)} of ${number(total)}${job.status === "running" && eta ? `, about ${duration(eta)} left` : ""}</span></p>
-    ${job.queue ? html`<p>${job.queue.place ? `Place ${number(job.queue.place)} in the queue: ` : ""}${job.queue.reason}. <span class="muted">${expectedStart(job.queue)}</span></p>` : null}
+    ${queue ? html`<p>${queue.place ? `Place ${number(queue.place)} in the queue: ` : ""}${queue.reason}. <span class="muted">${expectedStart(queue)}</span></p>` : null}
     ${rows.length ? html`<dl class="facts">${numbers.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd class="large">${value}</dd></div>`)}</dl>` : null}
   </section>`;
 }

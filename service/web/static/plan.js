@@ -6,13 +6,18 @@ import { Chart } from "./charts.js";
 import { at, text } from "./schema.js";
 
 const DRY_RUN_MS = 400;
+const MEASURED_MS = 3000; // until a plan is asked for again that the rows' lengths are still measured for
+const MOST_REPEATS = 10;
+const MEASURES = /^The rows' lengths in tokens are being measured/; // the warning of such a plan
 const NEEDED = [["dataset.train", "a data set"], ["base_model", "a base model"], ["name", "a name"]];
 
 // [plan, error] of the newest spec whose dry run has answered.
 export function useDryRun(spec) {
   const [result, setResult] = useState([null, null]);
+  const [again, setAgain] = useState(0);
   const running = useRef(null);
   const key = JSON.stringify(spec);
+  useEffect(() => setAgain(0), [key]);
   useEffect(() => {
     const missing = NEEDED.filter(([path]) => !at(spec, path)?.length);
     if (missing.length) {
@@ -30,7 +35,13 @@ export function useDryRun(spec) {
       }
     }, DRY_RUN_MS);
     return () => clearTimeout(timer);
-  }, [key]);
+  }, [key, again]);
+  const measures = Boolean(result[0]?.warnings.some((warning) => MEASURES.test(warning))) && again < MOST_REPEATS;
+  useEffect(() => {
+    if (!measures) return undefined;
+    const timer = setTimeout(() => setAgain(again + 1), MEASURED_MS);
+    return () => clearTimeout(timer);
+  }, [result[0], measures]);
   return result;
 }
 
@@ -66,12 +77,14 @@ export function Plan({ plan, most }) {
   return html`<h2>Estimate</h2>
     <dl class="facts narrow">
       ${typeof seconds === "number" ? html`<div><dt>training takes about</dt><dd>${duration(seconds)}</dd></div>` : null}
+      ${typeof plan.cost === "number" ? html`<div><dt>costs about</dt><dd>${plan.cost.toFixed(2)} ${plan.currency}</dd></div>` : null}
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.filter(([name]) => FIRST.includes(name)).map(line)}
       ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}
     </dl>
     <${Memory} needed=${estimate.memory_bytes} most=${most} />
-    ${plan.warnings.map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
+    ${plan.warnings.some((warning) => MEASURES.test(warning)) ? html`<p class="muted">The rows' lengths are being measured: until then, the memory is a guess.</p>` : null}
+    ${plan.warnings.filter((warning) => !MEASURES.test(warning)).map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(at(plan.spec, path))}`).join(", ")}.</p>` : null}
     ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
     ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at ${number(one.learning_rate)}`}.</p>`)}

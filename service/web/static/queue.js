@@ -6,10 +6,14 @@ import { useEvery } from "./live.js";
 
 const SECONDS = 5;
 
-// When a job is expected to start; nothing where that is not known.
+const left = (time) => Math.max(0, (new Date(time) - Date.now()) / 1000);
+
+// When a job is expected to start, in a few words; nothing where that is not known.
+export const startsIn = ({ expected_start: at }) => (at ? `starts in about ${duration(left(at))}` : "");
+
+// The same with its bounds.
 export function expectedStart({ expected_start: at, earliest_start: earliest, latest_start: latest }) {
   if (!at) return "";
-  const left = (time) => Math.max(0, (new Date(time) - Date.now()) / 1000);
   return `expected to start in about ${duration(left(at))} (${duration(left(earliest))} to ${duration(left(latest))})`;
 }
 

@@ -2,9 +2,10 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, post, remove } from "./api.js";
 import { Ago } from "./ago.js";
-import { DatasetLink } from "./dataset_link.js";
-import { number } from "./format.js";
+import { number, when } from "./format.js";
+import { DatasetLink, JobLink } from "./named_links.js";
 
+const NEWEST = 500; // jobs to choose from
 const address = (name) => `/registry/${encodeURIComponent(name)}`;
 
 export function Registry() {
@@ -31,16 +32,19 @@ export function Registry() {
 }
 
 function Publish({ run }) {
+  const [jobs, setJobs] = useState([]);
   const [job, setJob] = useState("");
   const [name, setName] = useState("");
+  useEffect(() => void all("/jobs", { status: "succeeded" }, NEWEST).then((found) => setJobs(found.filter((one) => !one.evaluates && !one.inspects)), () => undefined), []);
   const publish = (event) => {
     event.preventDefault();
-    run(() => post(`${address(name.trim())}/versions`, { job: job.trim() }));
+    run(() => post(`${address(name.trim())}/versions`, { job }));
   };
   return html`<form class="card row" onSubmit=${publish}>
-    <label>Job <input type="text" value=${job} onInput=${(event) => setJob(event.target.value)} placeholder="job_…" autocomplete="off" spellcheck=${false} /></label>
+    <label for="publish-job">Job</label> <select id="publish-job" value=${job} onChange=${(event) => setJob(event.target.value)}><option value="">choose</option>
+      ${jobs.map(({ id, name: title, created_at: at }) => html`<option key=${id} value=${id}>${title}, ${when(at)}</option>`)}</select>
     <label>published as <input type="text" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="sentiment" autocomplete="off" spellcheck=${false} /></label>
-    <button disabled=${!job.trim() || !name.trim()}>Publish</button>
+    <button disabled=${!job || !name.trim()}>Publish</button>
   </form>`;
 }
 
@@ -57,7 +61,7 @@ function Registered({ model, run }) {
         <thead><tr><th class="num">Version</th><th>Labels</th><th>Job</th><th class="num">Metric</th><th>Data</th><th>Published</th><th></th></tr></thead>
         <tbody>${versions.map(({ version, labels, job, metric, datasets, created_at }) => html`<tr key=${version}>
           <td class="num">${version}</td><td>${labels.map((label) => html`<span class="tag" key=${label}>${label}</span> `)}</td>
-          <td><a href=${`#/jobs/${job}`}>${job}</a></td><td class="num">${metric ? `${metric.name} ${number(metric.value, 4)}` : "–"}</td>
+          <td><${JobLink} id=${job} /></td><td class="num">${metric ? `${metric.name} ${number(metric.value, 4)}` : "–"}</td>
           <td>${datasets.map((id) => html`<${DatasetLink} key=${id} id=${id} /> `)}</td><td class="when"><${Ago} time=${created_at} /></td>
           <td>${labels.includes("live") ? null : html`<button onClick=${() => live(version)} aria-label=${`Make ${name}@${version} live`}>Make live</button> `}
             <button onClick=${() => withdraw(version)} aria-label=${`Withdraw ${name}@${version}`}>Withdraw</button></td>
