@@ -12,9 +12,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +26,9 @@ from service.shared.database.schema import (
     state_of,
 )
 from service.shared.settings import Settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,10 @@ def upgrade(settings: Settings, revision: str = "head") -> None:
         if state_of(found) is SchemaState.NEWER:
             logger.info("the database has the schema %s of a later release; this one works on it", found)
             return
+        if revision == "head" and state_of(found) is SchemaState.CURRENT:
+            return
+        from alembic import command  # half a second, which a start without migrations is spared
+
         until = monotonic() + TRY_SECONDS
         while True:
             try:
@@ -82,6 +88,8 @@ def open_for_migration(settings: Settings) -> Iterator[Connection]:
 
 def config_for(connection: Connection) -> Config:
     """Configure Alembic to migrate on this connection."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection

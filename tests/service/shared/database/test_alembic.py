@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from service.shared.database.engine import make_engine
-from service.shared.database.schema import migrations_folder
+from service.shared.database.schema import known_revisions, migrations_folder
 from service.shared.settings import Settings
 
 ROOT = Path(__file__).parents[4]
@@ -35,6 +35,13 @@ def test_alembic_goes_up_and_back_in_the_root(tmp_path: Path) -> None:
     engine = make_engine(Settings(home=home).resolved_database_url)
     assert {"jobs", "projects"} < set(inspect(engine).get_table_names())
     engine.dispose()
+
+
+def test_revisions_are_known_without_alembic() -> None:
+    assert known_revisions() == tuple(_newest(len(known_revisions()) + 1))
+    code = "import sys, worker.main; print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_the_root_and_the_package_name_the_same_migrations() -> None:
