@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.jobs.run_comparison import RunComparisonOut
 from tests.browser.conftest import SECONDS, SPEC, Tab
 from tests.e2e.conftest import Up
 from tests.service.base_models.archives import files_of, tar_of
@@ -210,6 +211,42 @@ def test_comparison_shows_metrics_and_spec_differences(
     assert table["base_model"] == ['"tiny"', '"tiny-llama"']
     assert table["adamss.use_asa"] == ["true", "false"]
     assert "training.seed" not in table  # the same in both
+
+
+def test_compared_jobs_have_intervals_and_a_paired_test(
+    tab: Tab, up: Up, job: dict[str, Any], chat_job: dict[str, Any]
+) -> None:
+    """A job without numbers is named, and so is the reason where two cannot be tested."""
+    paired: dict[str, Any] = {"data": "train", "rows": 8, "measure": "accuracy", "method": "McNemar", "p_value": 0.031}
+    paired |= {"difference": -0.25, "low": -0.5, "high": -0.125, "differ": True}
+    tested = {"job": "", "other": job["id"], "is_baseline": True, "differences": [], "metrics": [], "judgements": []}
+    with up.client() as client:
+        waiting = client.submit({**job["spec"], "name": "waits", "resources": {"kind": "none-such"}})
+        answer = RunComparisonOut.model_validate({**tested, "paired": paired, "not_paired": None}).model_dump(
+            mode="json"
+        )
+        tab.page.route(f"**/jobs/{waiting['id']}/comparison?*", lambda route: route.fulfill(json=answer))
+        try:
+            tab.open(f"/compare?jobs={job['id']},{waiting['id']},{chat_job['id']}")
+            page = tab.page
+            page.wait_for_selector(f"text=Without numbers: waits {waiting['id'][-4:]} (queued).")
+            region = page.get_by_role("region", name="Metrics of the jobs")
+            shown = region.locator("tr:has(th:text-is('accuracy')) td").first.inner_text()
+            assert " to " in shown
+            assert shown.startswith(f"{100 * job['result']['eval_accuracy']:.3g} %")
+            lines = page.locator(".paired li")
+            page.wait_for_selector(".paired li:has-text('no paired test: ')")
+            assert "not evaluated on the same data set" in lines.last.inner_text()
+            verdict = (
+                "the rows show a difference accuracy -0.25 (-0.5 to -0.125) on 8 held-out rows, by McNemar, p 0.031"
+            )
+            assert lines.first.inner_text().endswith(verdict)
+            page.wait_for_selector("text=It is the pinned baseline.")
+            page.get_by_label("Compared with").select_option(chat_job["id"])
+            page.wait_for_url(f"**with={chat_job['id']}")
+        finally:
+            client.cancel(waiting["id"])
+            client.delete_job(waiting["id"])
 
 
 def test_model_is_added_from_a_file_and_deleted(tab: Tab, up: Up, tmp_path: Path, job: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
-// Metrics of several jobs in shared charts, and the differences of their specs.
+// Several jobs: their metrics, whether they differ, shared charts, and the differences of their specs.
 import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
+import { address } from "./address.js";
 import { flat, words } from "./format.js";
+import { Metrics, Paired } from "./compare_numbers.js";
 import { AXES, Chart, points, position, xTitle } from "./charts.js";
 import { status } from "./job_summary.js";
 import { ENDED, useEvery } from "./live.js";
@@ -9,7 +11,9 @@ import { ENDED, useEvery } from "./live.js";
 const POINTS = 1000;
 const RELOAD_SECONDS = 5; // while a compared job runs
 
-export function Compare({ ids, axis }) {
+// reference: the job that the others are tested against; by default the first one, or the baseline of a single job.
+export function Compare({ ids: asked, axis, reference }) {
+  const [ids, noBaseline] = useWithBaseline(asked);
   const [jobs, setJobs] = useState(null);
   const [problem, setProblem] = useState(null);
   const running = Boolean(jobs?.some(({ job }) => !ENDED.includes(job.status)));
@@ -25,7 +29,10 @@ export function Compare({ ids, axis }) {
   }, [ids.join(), running]);
 
   const choose = (event) => {
-    location.hash = `#/compare?jobs=${ids.join()}&x=${event.target.value}`;
+    location.hash = address("compare", { jobs: ids.join(), x: event.target.value, with: reference });
+  };
+  const test = (id) => {
+    location.hash = address("compare", { jobs: ids.join(), x: axis, with: id });
   };
   return html`<main id="main">
     <div class="row head">
@@ -33,10 +40,24 @@ export function Compare({ ids, axis }) {
       <label>by <select value=${axis} onChange=${choose}>${AXES.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${noBaseline ? html`<p class="notice">${noBaseline}</p>` : null}
     ${ids.length < 2 ? html`<p class="muted">Select two or more jobs in the <a href="#/">list</a>.</p>` : null}
     ${ids.length && !jobs && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
+    ${jobs?.length > 1 ? html`<${Metrics} jobs=${jobs} label=${label} /><${Paired} jobs=${jobs} reference=${ids.includes(reference) ? reference : ids.at(asked.length === 1 ? 1 : 0)} choose=${test} label=${label} />` : null}
     ${jobs ? html`<${Overlays} jobs=${jobs} axis=${axis} /><${Differences} jobs=${jobs} />` : null}
   </main>`;
+}
+
+// A single job is shown beside the baseline that is pinned for it: [ids, why there is none].
+function useWithBaseline(asked) {
+  const [found, setFound] = useState([null, null]);
+  const key = asked.join();
+  useEffect(() => {
+    setFound([null, null]);
+    if (asked.length !== 1) return;
+    get(`/jobs/${asked[0]}/comparison`).then(({ other }) => setFound([[...new Set([...asked, other])], null]), (error) => setFound([null, error.message]));
+  }, [key]);
+  return [found[0]?.[0] === asked[0] && asked.length === 1 ? found[0] : asked, found[1]];
 }
 
 function Overlays({ jobs, axis }) {

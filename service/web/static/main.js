@@ -16,13 +16,13 @@ const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", da
 
 function View({ view, id, query }) {
   if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} edited=${query.has("edit")} />`;
-  if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} />`;
+  if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} preset=${query.get("preset")} />`;
   if (view === "workers") return html`<${Workers} />`;
   if (view === "datasets") return html`<${Datasets} id=${id} query=${query} />`;
   if (view === "models") return html`<${Models} name=${id} />`;
   if (view === "sweeps") return html`<${Sweeps} id=${id} query=${query} />`;
   if (view === "compare") {
-    return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} />`;
+    return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} reference=${query.get("with")} />`;
   }
   return html`<${Jobs} query=${query} />`;
 }
