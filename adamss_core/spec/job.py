@@ -27,6 +27,8 @@ from adamss_core.spec.tasks import (
 MAX_STEPS = 10_000_000  # optimizer steps of a job
 MAX_SECONDS = 315_360_000  # ten years
 DATASET_ID = r"^ds_[a-z0-9]{8,40}$"
+PRESET_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MAX_PRESET_NAME = 80
 JOB_ID = r"^job_[a-z0-9]{8,40}$"
 # A hub id ("org/name"), or the name of a folder below the models folder. Never a path, never a URL.
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
@@ -188,6 +190,9 @@ class JobSpec(SpecModel):
     init_from: Annotated[str, Field(pattern=JOB_ID)] | StartingPoint | None = None
     """Id of a finished job whose adapter this one starts from; its head too, if its classes are the same. Or an object
     with `job` and `checkpoint`, the step of one of its checkpoints."""
+    preset: Annotated[str, Field(pattern=PRESET_NAME, max_length=MAX_PRESET_NAME)] | None = None
+    """Name of a preset, the project's own or that of a kind of job (`GET /presets`): it fills in the fields of `adamss`
+    and `training` that are left out here."""
     dataset: DatasetSpec
     adamss: AdamssSpec = Field(default_factory=AdamssSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)

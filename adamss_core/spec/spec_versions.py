@@ -61,7 +61,7 @@ VERSIONS = {
         dataset.label[] dataset.max_rows dataset.prompt[] dataset.system dataset.test dataset.tools
         dataset.train[] dataset.train[].id dataset.train[].weight
         image-classification/multi_label_classification image-classification/regression
-        image-classification/single_label_classification init_from.checkpoint init_from.job preemptible priority
+        image-classification/single_label_classification init_from.checkpoint init_from.job preemptible preset priority
         resources resources.devices resources.kind resources.memory_gb resources.shard resources.shard=auto
         retention retention.artifacts_days retention.artifacts_days=forever retention.checkpoints_days
         retention.checkpoints_days=forever retention.logs_days retention.logs_days=forever time_limit_seconds

@@ -26,6 +26,7 @@ from service.cli import (
     model_spectrum,
     models,
     predict,
+    presets,
     projects,
     registered_models,
     results,
@@ -94,6 +95,7 @@ jobs.app.command(epilog=results.SAMPLES)(results.samples)
 app.add_typer(jobs.app, name="jobs")
 app.command(epilog=sweeps.SWEEP)(sweeps.sweep)
 app.add_typer(sweeps.app, name="sweeps")
+app.add_typer(presets.app, name="presets")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=predict.EXAMPLES)(predict.predict)

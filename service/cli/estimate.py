@@ -46,6 +46,9 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         fields |= {"needs workers": f"of spec version {version} or later"}
     if chosen := plan.get("budget"):
         fields |= {"budget": chosen}
+    if preset := plan.get("preset"):
+        filled = ", ".join(f"{path} {value}" for path, value in preset["fields"].items())
+        fields |= {f"from the preset {preset['name']}": filled or "nothing: the spec sets all of its fields"}
     if suggested := plan.get("suggested"):
         fields |= {"taken from the data": ", ".join(f"{path} {_value_at(plan['spec'], path)}" for path in suggested)}
     print_fields(fields)

@@ -16,12 +16,13 @@ from service.client.base_model_calls import BaseModelCalls
 from service.client.dataset_calls import DatasetCalls
 from service.client.fleet_calls import FleetCalls
 from service.client.model_calls import ModelCalls
+from service.client.preset_calls import PresetCalls
 from service.client.registry_calls import RegistryCalls
 from service.client.report_calls import ReportCalls
 from service.client.sweep_calls import SweepCalls
 
 
-class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls, SweepCalls, FleetCalls):
+class Client(DatasetCalls, BaseModelCalls, ReportCalls, ModelCalls, RegistryCalls, SweepCalls, PresetCalls, FleetCalls):
     """Client of one service, as one project.
 
     Args:

@@ -82,10 +82,6 @@ class DatasetCalls(Sender):
         """List the tasks and their variants, with fields, metrics, inputs and parts of an answer."""
         return list(self._pages("/tasks", {}, PAGE))
 
-    def presets(self) -> list[dict[str, Any]]:
-        """List recommended values for each task, with their source."""
-        return list(self._pages("/presets", {}, PAGE))
-
 
 def _spectrum_of(model: str) -> str:
     return f"/models/{quote(model)}/spectrum"

@@ -41,6 +41,7 @@ from service.openai_api.result_sizes import ResultSizes
 from service.openai_api.tuning_endpoints import router as tuning
 from service.predict.endpoints import router as predict
 from service.predict.process import PredictionQueue
+from service.presets.endpoints import router as presets
 from service.registry.endpoints import router as registered
 from service.shared.jobs.queue import Hints
 from service.shared.processes.forkserver import ForkServer
@@ -117,6 +118,7 @@ def create_app(
         datasets,
         spectra,
         base_models,
+        presets,
         tasks,
         fleet,
         health,

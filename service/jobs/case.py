@@ -10,7 +10,7 @@ from adamss_core.spec import JobSpec, ModelFacts, SpecProblem, TaskRecord, recor
 from adamss_core.spec.split import RowCounts, count_rows
 from adamss_core.spec.survey import Survey
 from service.datasets.left_out import Completed
-from service.shared.database.tables import Dataset
+from service.shared.database.tables import Dataset, Json
 
 TRAIN = "dataset.train"
 
@@ -37,6 +37,14 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
+class AppliedPreset:
+    """A preset that a spec names, and the values that it has filled in, by their paths."""
+
+    name: str
+    fields: Json
+
+
+@dataclass(frozen=True)
 class Case:
     """A job's spec, filled in, with its data.
 
@@ -48,6 +56,7 @@ class Case:
         training_parts: the survey of each data set to train on.
         test, test_rows: the same of `dataset.test`.
         completed: what the spec left out of task and columns.
+        preset: what the preset that the spec names has filled in.
     """
 
     spec: JobSpec
@@ -55,6 +64,7 @@ class Case:
     evaluation: Dataset | None
     ancestor: Ancestor | None
     completed: Completed
+    preset: AppliedPreset | None = None
     training_rows: Survey = field(default_factory=lambda: Survey(0))
     evaluation_rows: Survey = field(default_factory=lambda: Survey(0))
     test: Dataset | None = None

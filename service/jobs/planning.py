@@ -32,9 +32,10 @@ from service.datasets.left_out import complete
 from service.http.context import Caller
 from service.jobs import advice, checks
 from service.jobs.case import Case, Found
+from service.jobs.chosen_preset import fill_in
 from service.jobs.device_rules import check_devices, device_warnings, find_room, with_division
 from service.jobs.row_survey import survey_rows
-from service.jobs.schemas import PlanOut
+from service.jobs.schemas import AppliedPresetOut, PlanOut
 from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.time_limit import effective_limit, limit_warnings
@@ -100,14 +101,16 @@ def resolve(caller: Caller, spec: JobSpec) -> Case:
 
     Raises:
         SpecProblem: the training data do not exist.
+        InvalidRequest: the preset does not exist, or does not go together with the spec.
     """
     train, *more = _training_data(caller, spec)
     completed = complete(spec, train)
-    spec = with_defaults(completed.spec)
+    spec, preset = fill_in(caller, completed.spec)
+    spec = with_defaults(spec)
     evaluation = None if spec.dataset.eval is None else _find_dataset(caller, spec.dataset.eval)
     test = None if spec.dataset.test is None else _find_dataset(caller, spec.dataset.test)
     ancestor = find_ancestor(caller, spec.starting_point)
-    return Case(spec, train, evaluation, ancestor, completed, test=test, more_train=tuple(more))
+    return Case(spec, train, evaluation, ancestor, completed, preset, test=test, more_train=tuple(more))
 
 
 def _training_data(caller: Caller, spec: JobSpec) -> list[Dataset]:
@@ -217,6 +220,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
         schedule=schedule(steps.spec.adamss, subspaces),
         auto=spec.adamss.auto_fields if spec.adamss.use_asa else [],
         suggested=list(case.completed.taken),
+        preset=None if case.preset is None else AppliedPresetOut.model_validate(case.preset, from_attributes=True),
         test_rows=case.test_rows.usable - case.test_rows.unknown,
         training_sets=training_sets(case),
         time_limit_seconds=effective_limit(caller.settings, spec.time_limit_seconds),

@@ -21,6 +21,15 @@ from service.shared.jobs import states
 LISTED_NOTES = 100  # characters
 
 
+class AppliedPresetOut(Out):
+    """The preset that a spec names."""
+
+    name: str
+    """Its name."""
+    fields: dict[str, Any]
+    """The values that it filled in, by the paths of their fields."""
+
+
 class PlanOut(Out):
     """What a job will do, before it does it."""
 
@@ -39,6 +48,8 @@ class PlanOut(Out):
     derives them from the steps that its rows make."""
     suggested: list[str] = Field(default=[])
     """Fields that the job left out, and that are as the data set's `suggestion` has them."""
+    preset: AppliedPresetOut | None = None
+    """What the preset that the job names has filled in; null without one."""
     budget: str | None = None
     """What was chosen for `adamss.budget`, and why; null without one."""
     spec_version: int = 1

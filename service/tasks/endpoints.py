@@ -1,10 +1,9 @@
-"""Serve the tasks that a job can have, and the presets of each, over HTTP."""
+"""Serve the tasks that a job can have over HTTP."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from adamss_core.spec import Preset, all_presets
 from adamss_core.spec.tasks import all_records
 from service.http.context import CallerDep
 from service.http.openapi import errors
@@ -12,12 +11,6 @@ from service.http.paging import Page
 from service.tasks.schemas import TaskOut
 
 router = APIRouter(tags=["jobs"])
-
-
-@router.get("/presets", responses=errors())
-def list_presets(caller: CallerDep) -> Page[Preset]:
-    """Lists the values that each kind of job starts from. A job's `training` takes those that it leaves out."""
-    return Page(data=all_presets(), has_more=False)
 
 
 @router.get("/tasks", responses=errors())

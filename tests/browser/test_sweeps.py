@@ -82,3 +82,30 @@ def test_a_sweep_begins_around_a_job_and_is_paused_and_cancelled(tab: Tab, up: U
         for trial in client.list_jobs(limit=2):
             client.wait(trial["id"], timeout=SECONDS)
             client.delete_job(trial["id"])
+
+
+def test_a_jobs_values_are_saved_as_a_preset_and_chosen_in_a_new_job(tab: Tab, up: Up, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    with up.client() as client:
+        client.save_preset("mine", fields={"training.weight_decay": 0.1})
+        try:
+            page.get_by_role("button", name="Use as preset").click()
+            page.get_by_label("Name of the preset").fill("mine")
+            page.get_by_role("button", name="Save").click()
+            page.get_by_role("button", name="Replace it").click()
+            page.wait_for_selector("text=in a spec chooses it")
+            tab.complaints.clear()  # the browser names the refused name
+            assert client.get_preset("mine")["adamss"] == {**job["spec"]["adamss"]}
+            tab.open("/sweeps")
+            assert "mask_interval 4" in page.get_by_role("region", name="Table of presets").inner_text()
+            page.get_by_role("link", name="New job with mine").click()
+            page.wait_for_selector("#plan >> text=From the preset mine")
+            assert page.locator("#field-preset").input_value() == "mine"
+            tab.open("/sweeps")
+            page.get_by_role("button", name="Delete mine").click()
+            page.wait_for_selector("text=None yet: “Use as preset”")
+        finally:
+            for preset in client.presets():
+                if preset["own"]:
+                    client.delete_preset(preset["name"])

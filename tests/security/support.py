@@ -120,6 +120,9 @@ def target(settings: Settings, facts: dict[str, Any]) -> Iterator[Target]:
         dataset_id = job["spec"]["dataset"]["train"]
         ids = {"job_id": job["id"], "dataset_id": dataset_id, "name": "lora", "step": "4"}
         ids |= {"model_name": "sentiment", "version": "1", "reference": "sentiment@1", "sweep_id": _sweep(service, job)}
+        fields = {"training.learning_rate": 0.01}
+        service.client.post("/presets", json={"name": "mine", "fields": fields}).raise_for_status()
+        ids["preset_name"] = "mine"
         ids |= {"fine_tuning_job_id": job["id"], "file_id": dataset_id, "model": f"ft:tiny:default::{job['id']}"}
         yield Target(service, ids, keys)
 

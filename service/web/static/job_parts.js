@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "./lib.js";
 import { get, orNull } from "./api.js";
 import { bytes, number, when } from "./format.js";
 import { ENDED, useEvery, useList } from "./live.js";
+import { UseAsPreset } from "./presets.js";
 import { snippets } from "./snippets.js";
 
 export function Artifacts({ job }) {
@@ -84,7 +85,7 @@ export function Reproduce({ job }) {
     setCopied(name);
   };
   return html`<section aria-labelledby="reproduce">
-    <h2 id="reproduce">Reproduce this job</h2>
+    <div class="row head"><h2 id="reproduce">Reproduce this job</h2><${UseAsPreset} source=${{ job: job.id }} suggestion=${job.name} /></div>
     ${snippets(job, location.origin).map(
       ([name, text]) => html`<details class="card" key=${name}>
         <summary>${name}</summary>

@@ -14,29 +14,30 @@ const DATA_FIRST = ["dataset.train", "dataset.eval", "dataset.eval_fraction", "d
 const GOAL_FIELDS = ["training.epochs"];
 const FOLDED = [["job", "More of the job"], ["adamss", "The method"], ["training", "The training"], ["resources", "What it runs on"]];
 
-async function load(from, dataset) {
+async function load(from, dataset, preset) {
   const [openapi, datasets, models, presets, job] = await Promise.all([
     get("/openapi.json"), all("/datasets"), all("/models"), get("/presets"), from ? get(`/jobs/${from}`) : null,
   ]);
   const examples = Object.values(openapi.paths["/jobs"].post.requestBody.content["application/json"].examples ?? {});
   const start = job?.spec ?? { name: "", base_model: "", dataset: { train: datasets[0]?.id ?? "" } };
   if (dataset) start.dataset = { ...start.dataset, train: dataset };
+  if (preset) start.preset = preset;
   return {
     components: openapi.components.schemas, datasets, models, start,
     presets: [
-      ...presets.data.map(({ name, task, problem_type, dataset, adamss, training }) => ({
-        name, spec: { task, problem_type, dataset, adamss, training },
-      })),
+      ...presets.data.map(({ name, own, task, problem_type, dataset, adamss, training }) => (
+        own ? { name, own } : { name, spec: { task, problem_type, dataset, adamss, training } }
+      )),
       ...examples.map(({ summary, value }) => ({ name: summary, spec: value })),
     ],
   };
 }
 
-export function NewJob({ from, dataset }) {
+export function NewJob({ from, dataset, preset }) {
   const [known, setKnown] = useState(null);
   const [problem, setProblem] = useState(null);
   useEffect(() => {
-    load(from, dataset).then(setKnown, (error) => setProblem(error.message));
+    load(from, dataset, preset).then(setKnown, (error) => setProblem(error.message));
   }, []);
   return html`<main id="main">
     <h1>New job</h1>
@@ -104,6 +105,10 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const usePreset = (event) => {
     const preset = presets.find(({ name }) => name === event.target.value);
     if (!preset) return;
+    if (preset.own) {
+      change({ preset: preset.name }); // chosen by name: the service fills it in
+      return;
+    }
     const given = texts(preset.spec);
     setTyped({ ...given, name: typed.name ?? "", base_model: typed.base_model ?? "", "dataset.train": typed["dataset.train"] ?? "" });
     setTouched(new Set([...touched, ...Object.keys(given)]));

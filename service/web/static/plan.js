@@ -86,6 +86,7 @@ export function Plan({ plan, most }) {
     ${plan.warnings.some((warning) => MEASURES.test(warning)) ? html`<p class="muted">The rows' lengths are being measured: until then, the memory is a guess.</p>` : null}
     ${plan.warnings.filter((warning) => !MEASURES.test(warning)).map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(at(plan.spec, path))}`).join(", ")}.</p>` : null}
+    ${plan.preset ? html`<p class="muted">From the preset ${plan.preset.name}: ${Object.entries(plan.preset.fields).map(([path, value]) => `${words(path.split(".").at(-1))} ${text(value)}`).join(", ") || "nothing, all of its fields are set"}.</p>` : null}
     ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
     ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at ${number(one.learning_rate)}`}.</p>`)}
     <details><summary>More numbers</summary><dl class="facts narrow">

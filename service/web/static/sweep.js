@@ -7,6 +7,7 @@ import { duration, number, score, words } from "./format.js";
 import { status } from "./job_summary.js";
 import { useEvery } from "./live.js";
 import { ParallelCoordinates } from "./parallel.js";
+import { UseAsPreset } from "./presets.js";
 import { chosen, counted, GOING, objectiveOf, shortNames, shownObjective, shownValue } from "./sweep_summary.js";
 import { useTasks } from "./tasks.js";
 
@@ -53,7 +54,7 @@ function Found({ sweep, importance }) {
       <p class="headline">${best ? html`<strong>${shownObjective(metric, best)}</strong> ${metric.title.toLowerCase()} <span class="muted">in trial ${number(best.number)} with ${chosen(best)}</span>` : html`<strong>No trial has ended with a value yet</strong>`}</p>
       ${GOING.includes(sweep.status) ? html`<progress class="wide" max=${trials.length} value=${ended} aria-label="Trials that have ended"></progress>` : null}
       <p class="muted">${counted(sweep)}; ${duration(sweep.device_seconds)} of device time</p>
-      ${best ? html`<p class="row"><a class="button" href=${`#/jobs/${best.jobs[0]}`}>Its job</a><a class="button" href=${address("new", { from: best.jobs[0] })}>New job with its values</a></p>` : null}
+      ${best ? html`<div class="row"><a class="button" href=${`#/jobs/${best.jobs[0]}`}>Its job</a><a class="button" href=${address("new", { from: best.jobs[0] })}>New job with its values</a><${UseAsPreset} key=${best.number} source=${{ sweep: sweep.id }} suggestion=${sweep.name} /></div>` : null}
     </section>
     <div class="charts">
       <${BestSoFar} sweep=${sweep} metric=${metric} />

@@ -4,6 +4,7 @@ import { Ago } from "./ago.js";
 import { number, words } from "./format.js";
 import { status } from "./job_summary.js";
 import { NewSweep } from "./new_sweep.js";
+import { Presets } from "./presets.js";
 import { Sweep } from "./sweep.js";
 import { chosen, counted, useSweeps } from "./sweep_summary.js";
 
@@ -34,5 +35,6 @@ function List() {
       </table>
     </div>` : null}
     ${sweeps?.length === MOST ? html`<p class="muted">The newest ${number(MOST)}.</p>` : null}
+    <${Presets} />
   </main>`;
 }
