@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-fleet bench-storage bench-scaling gpu-check audit sbom release fuzz clean
+.PHONY: help demo unit test compat compat-peft lint faults soak bench-adapter bench-quality bench-rates bench-generation bench-matrix bench-upload bench-page pictures bench-memory bench-start bench-job bench-scale bench-fleet bench-storage bench-sweep bench-scaling gpu-check audit sbom release fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -117,6 +117,9 @@ bench-job: $(STAMP)  ## a whole job beside Trainer scripts with LoRA and with PE
 
 bench-storage: $(STAMP)  ## uploads, checkpoints, publishing and downloads with a store, without, and before there was one (ten minutes; STORAGE="--rounds 2" is shorter)
 	$(BIN)/python -m benchmarks.storage $(STORAGE)
+
+bench-sweep: $(STAMP)  ## a sweep of 12 trials beside 12 single jobs over a grid, and the same sweep killed twice (half an hour; SWEEP="--rows 600 --epochs 3" is shorter)
+	$(BIN)/python -m benchmarks.sweep $(SWEEP)
 
 bench-rates: $(STAMP)  ## which learning rates AdaMSS wants on each task, beside LoRA's (about an hour)
 	$(BIN)/python -m benchmarks.rates

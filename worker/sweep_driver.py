@@ -68,10 +68,14 @@ class SweepDriver(PeriodicThread):
         try:
             with self._db.read() as session:
                 running = session.scalars(select(Sweep.id).where(Sweep.state == SweepStatus.RUNNING)).all()
-            for sweep_id in running:
-                self.drive(sweep_id)
-        except (SQLAlchemyError, OSError, Conflict) as error:  # Conflict: a job was moved on meanwhile
+        except SQLAlchemyError as error:
             logger.warning("sweeps put off: %r", error)
+            return
+        for sweep_id in running:  # each by itself, so that one that cannot be moved holds up no other
+            try:
+                self.drive(sweep_id)
+            except (SQLAlchemyError, OSError, Conflict) as error:  # Conflict: a job was moved on meanwhile
+                logger.warning("sweep %s put off: %r", sweep_id, error)
 
     def drive(self, sweep_id: str) -> None:
         """Make one pass over a sweep; do nothing where another worker makes one."""

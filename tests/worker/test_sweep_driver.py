@@ -18,6 +18,7 @@ from service.shared.database.tables import (
     SweepTrial,
     now,
 )
+from service.shared.errors import Conflict
 from service.shared.jobs import states
 from service.shared.sweeps.trial_table import best_first, table_of
 from tests.worker.support import PROJECT, Service
@@ -164,3 +165,23 @@ def test_a_sweep_that_does_not_run_is_left_alone(service: Service) -> None:
         session.get_one(Sweep, SWEEP).state = SweepStatus.PAUSED
     driven.driver.round()
     assert driven.statuses() == ["paused"] * 4
+
+
+def test_a_sweep_that_cannot_be_moved_holds_up_no_other(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driven(service).driver
+    own = {"project_id": PROJECT, "state": SweepStatus.RUNNING, "request": {"keep": 1, "parallel": 1}}
+    own |= {"objective": "accuracy", "direction": "max", "body_sha256": "", "created_at": now()}
+    with service.db.write() as session:
+        session.add_all([Sweep(id=name, name=name, **own) for name in ("sweep_a", "sweep_z")])
+    drive = driver.drive
+
+    def fails_once(sweep_id: str) -> None:
+        if sweep_id == SWEEP:
+            raise Conflict("A job was moved on.", code="conflict")
+        drive(sweep_id)
+
+    monkeypatch.setattr(driver, "drive", fails_once)
+    driver.round()
+    with service.db.read() as session:
+        states_of = {name: session.get_one(Sweep, name).state for name in ("sweep_a", SWEEP, "sweep_z")}
+    assert states_of == dict.fromkeys(("sweep_a", "sweep_z"), SweepStatus.SUCCEEDED) | {SWEEP: SweepStatus.RUNNING}

@@ -19,6 +19,8 @@ import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
+const STOPPED = { halving: "Its sweep stopped this trial early: others did better.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
+
 export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
@@ -68,8 +70,10 @@ function Running({ job, rows, events, map, before }) {
 }
 
 function Ended({ job, rows, events, map, before }) {
-  const usable = ["succeeded", "failed"].includes(job.status) && job.result;
-  return html`<${Verdict} job=${job} before=${before} />
+  const stopped = job.result?.stopped_early;
+  const usable = ["succeeded", "failed"].includes(job.status) && job.result && !stopped;
+  return html`${stopped ? html`<p class="notice">${STOPPED[stopped]} It has no model.</p>` : null}
+    <${Verdict} job=${job} before=${before} />
     <${Artifacts} job=${job} />
     ${usable ? html`<${TryIt} job=${job} events=${events} />` : null}
     <${Samples} events=${events} />
