@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -14,23 +16,25 @@ from service.sweeps.trial_planning import PlannedSweep, PlannedTrial
 
 
 def summary_of(session: Session, sweep: Sweep) -> SweepSummaryOut:
-    return SweepSummaryOut.model_validate(render(session, sweep).model_dump())
+    """Show a sweep as lists do; pages ask for many of them again and again."""
+    return SweepSummaryOut(**_summary(sweep, table_of(session, sweep)))
 
 
 def render(session: Session, sweep: Sweep) -> SweepOut:
     rows = table_of(session, sweep)
-    best = best_first(sweep, rows)
-    own = {name: getattr(sweep, name) for name in ("id", "name", "objective", "direction", "request")}
     return SweepOut(
-        **own,
-        status=sweep.state,
-        counts=dict(Counter(row.state for row in rows)),
-        best=_trial(best[0]) if best else None,
+        **_summary(sweep, rows),
+        request=sweep.request,
         trials=[_trial(row) for row in rows],
         device_seconds=device_seconds(session, sweep.id),
-        created_at=sweep.created_at,
-        ended_at=sweep.ended_at,
     )
+
+
+def _summary(sweep: Sweep, rows: Sequence[TrialRow]) -> dict[str, Any]:
+    best = best_first(sweep, rows)
+    own = {name: getattr(sweep, name) for name in ("id", "name", "objective", "direction", "created_at", "ended_at")}
+    counts = dict(Counter(row.state for row in rows))
+    return own | {"status": sweep.state, "counts": counts, "best": _trial(best[0]) if best else None}
 
 
 def warnings_of(wanted: SweepIn, planned: PlannedSweep) -> list[str]:

@@ -109,3 +109,14 @@ def test_a_jobs_values_are_saved_as_a_preset_and_chosen_in_a_new_job(tab: Tab, u
             for preset in client.presets():
                 if preset["own"]:
                     client.delete_preset(preset["name"])
+
+
+def test_a_trial_that_was_stopped_early_says_so_and_offers_no_model(tab: Tab, job: dict[str, Any]) -> None:
+    result = {"eval_accuracy": 0.625, "stopped_early": "halving"}
+    trial = job | {"result": result, "sweep": ID, "trial": 2, "judgement": None, "comparison": None, "warnings": []}
+    tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=trial))
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    page.wait_for_selector("text=Its sweep stopped this trial early: others did better. It has no model.")
+    assert page.get_by_role("link", name=ID).get_attribute("href") == f"#/sweeps/{ID}"
+    assert page.locator("h2:text-is('Try it')").count() == 0

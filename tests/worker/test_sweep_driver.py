@@ -169,7 +169,7 @@ def test_a_sweep_that_does_not_run_is_left_alone(service: Service) -> None:
 
 def test_a_sweep_that_cannot_be_moved_holds_up_no_other(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driven(service).driver
-    own = {"project_id": PROJECT, "state": SweepStatus.RUNNING, "request": {"keep": 1, "parallel": 1}}
+    own: dict[str, Any] = {"project_id": PROJECT, "state": SweepStatus.RUNNING, "request": {"keep": 1, "parallel": 1}}
     own |= {"objective": "accuracy", "direction": "max", "body_sha256": "", "created_at": now()}
     with service.db.write() as session:
         session.add_all([Sweep(id=name, name=name, **own) for name in ("sweep_a", "sweep_z")])
