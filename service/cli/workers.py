@@ -48,7 +48,7 @@ def _show(found: WorkersJson, as_json: bool) -> None:
     if as_json:
         put_json(found)
         return
-    titles = ["HOST", "WORKER", "DEVICES", "MEMORY", "RUNS", "FREE", "SEEN"]
+    titles = ["HOST", "WORKER", "DEVICES", "MEMORY", "RUNS", "FREE", "SEEN", "SPEC"]
     rows = [_row(worker) for worker in found["data"]]
     print_table(titles, rows, "No worker lives: adamss worker starts one, and adamss up everything.")
     live = {worker["host"] for worker in found["data"]}
@@ -64,10 +64,9 @@ def _row(worker: WorkerJson) -> list[object]:
     running = [job["id"] or "a job of another project" for job in worker["jobs"]]
     memory = worker["memory_bytes"]
     free: object = "drained" if worker["drained"] else "" if worker["free"] is None else worker["free"]
-    return [
-        *(worker["host"], worker["id"], ", ".join(map(_device, worker["devices"]))),
-        *("" if memory is None else size(memory), ", ".join(running), free, when(worker["seen_at"])),
-    ]
+    facts: list[object] = [worker["host"], worker["id"], ", ".join(map(_device, worker["devices"]))]
+    facts += ["" if memory is None else size(memory), ", ".join(running)]
+    return [*facts, free, when(worker["seen_at"]), worker["spec_version"]]
 
 
 def _device(device: DeviceJson) -> str:
@@ -75,10 +74,11 @@ def _device(device: DeviceJson) -> str:
     facts = [] if device["kind"] in (None, device["name"].partition(":")[0]) else [str(device["kind"])]
     if device["memory_bytes"] is not None and device["kind"] != "cpu":
         facts.append(size(device["memory_bytes"]))
-    if device["most_jobs"] > 1 and device["job"] is None:
-        facts.append(f"{len(device['jobs'])} of {device['most_jobs']} jobs")
-    holders = [*([] if device["job"] is None else [device["job"]]), *device["jobs"]]
-    facts += [holder["id"] or "taken" for holder in holders]
-    if device["jobs"] and device["left_bytes"] is not None:
-        facts.append(f"{size(max(0, device['left_bytes']))} left")
+    sharing, most, left = device.get("jobs", []), device.get("most_jobs", 1), device.get("left_bytes")
+    if most > 1 and device["job"] is None:
+        facts.append(f"{len(sharing)} of {most} jobs")
+    holders = [*([] if device["job"] is None else [device["job"]]), *sharing]
+    facts += [holder["id"] or "taken" for holder in holders] or ["taken"] * (not device["free"])
+    if left is not None:
+        facts.append(f"{size(max(0, left))} left")
     return f"{device['name']} ({', '.join(facts)})" if facts else device["name"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class RunningJson(TypedDict):
@@ -21,9 +21,9 @@ class DeviceJson(TypedDict):
     free_bytes: int | None
     free: bool
     job: RunningJson | None
-    most_jobs: int
-    jobs: list[RunningJson]
-    left_bytes: int | None
+    most_jobs: NotRequired[int]  # absent from services before 0.3, as are jobs and left_bytes
+    jobs: NotRequired[list[RunningJson]]
+    left_bytes: NotRequired[int | None]
 
 
 class WorkerJson(TypedDict):

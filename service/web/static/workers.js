@@ -51,7 +51,7 @@ function Table({ workers, change }) {
       <thead><tr><th>Host</th><th>Devices</th><th class="num">Memory</th><th>Runs</th><th class="num">Free</th><th>Seen</th><th><span class="visually-hidden">Actions</span></th></tr></thead>
       <tbody>${workers.map(
         (worker) => html`<tr key=${worker.id}>
-          <th scope="row">${worker.host}<br /><code class="muted">${worker.id}</code></th>
+          <th scope="row">${worker.host}<br /><code class="muted" title=${`understands specs up to version ${worker.spec_version}`}>${worker.id}</code></th>
           <td>${worker.devices.map((device) => html`<div key=${device.name}>${describe(device)}</div>`)}</td>
           <td class="num">${worker.memory_bytes === null ? "–" : bytes(worker.memory_bytes)}</td>
           <td>${worker.jobs.length ? worker.jobs.map((job) => html`<div key=${job.id}>${job.id ? html`<a href=${`#/jobs/${job.id}`}>${job.name}</a>` : "a job of another project"}</div>`) : "–"}</td>
