@@ -16,8 +16,9 @@ TRAINING = core.job().training.model_dump(mode="json", exclude_unset=True)
 @contextmanager
 def real_service(folder: Path) -> Iterator[Service]:
     """Yield a service whose home folder has the model `tiny` and its data."""
-    # Loading torch twice on a busy machine takes longer than the worker tests' lease.
-    service = Service(scaled_settings(folder / "home", lease_seconds=10.0, heartbeat_seconds=1.0), fake=False)
+    # Loading torch on a busy machine takes longer than the worker tests' lease, and than they wait for a sign of life.
+    times = {"lease_seconds": 10.0, "heartbeat_seconds": 1.0, "stall_seconds": 300.0}
+    service = Service(scaled_settings(folder / "home", **times), fake=False)
     core.build_model(service.settings.files.model("tiny"))
     core.write_rows(service.settings.files.dataset_rows(DATASET), core.texts(208))
     yield service
