@@ -53,7 +53,7 @@ function Form({ job, done }) {
     setBusy(false);
   };
   return html`<form class="card row" onSubmit=${send}>
-    <label>Data set, with labels <select name="dataset" required>${sets.map((one) => html`<option key=${one.id} value=${one.id}>${one.name} (${number(one.rows)} rows)</option>`)}</select></label>
+    <label>Data set, with labels <select name="dataset" required><option value="">choose</option>${sets.map((one) => html`<option key=${one.id} value=${one.id}>${one.name} (${number(one.rows)} rows)</option>`)}</select></label>
     <label>Model <select name="model"><option value="trained">trained</option><option value="base">its base model alone</option></select></label>
     <button disabled=${busy || !sets.length}>${busy ? "Starting…" : "Evaluate"}</button>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}

@@ -20,7 +20,7 @@ export function HardestExamples({ job }) {
         <tbody>${entries.map((entry) => html`<tr key=${entry.place}>
           <td class="num">${number(entry.row)}${named ? html`<br /><${DatasetLink} id=${datasetOf(job, entry)} />` : null}</td>
           <td class="text"><${Input} entry=${entry} dataset=${datasetOf(job, entry)} /></td>
-          <td class=${differs(entry) ? "differs" : ""}>${cell(entry.expected)}</td>${predicted ? html`<td class=${differs(entry) ? "differs" : ""}>${cell(entry.predicted)}</td>` : null}
+          <td class=${differs(entry) ? "differs" : ""}>${shown(entry.expected)}</td>${predicted ? html`<td class=${differs(entry) ? "differs" : ""}>${shown(entry.predicted)}</td>` : null}
           <td class="num">${number(entry.loss)}</td>
         </tr>`)}</tbody>
       </table>
@@ -34,6 +34,8 @@ function datasetOf({ evaluates, resolved }, { dataset, data }) {
   const [first] = [resolved.spec.dataset[data]].flat();
   return first?.id ?? first;
 }
+
+const shown = (value) => (typeof value === "number" ? number(value) : cell(value));
 
 const differs = ({ expected, predicted }) => predicted !== null && JSON.stringify(expected) !== JSON.stringify(predicted);
 
