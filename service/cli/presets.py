@@ -54,9 +54,7 @@ def save(
     field: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A value; may be given several times.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Task of values that are --set; text-classification by default.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help="Task of values that are --set. Default: as in a spec.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the project's preset of this name.")] = False,
     as_json: Json = False,
 ) -> None:

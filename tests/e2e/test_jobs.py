@@ -51,6 +51,7 @@ def test_job_trains_prunes_and_publishes(service: Service) -> None:
         assert (service.settings.files.job(job_id).path / checkpoint.path).is_dir()
 
 
+@pytest.mark.compat
 def test_stopped_killed_and_cancelled_on_the_way(service: Service) -> None:
     training = {**TRAINING, "max_steps": 400, "checkpoint_steps": 20}
     job_id = service.add_job("tiny", adamss=ADAMSS, training=training, artifacts=["adapter"])

@@ -96,6 +96,7 @@ def rows(count: int) -> str:
     return jsonl(*({"text": " ".join(WORDS[: n % 4 + 1])} for n in range(count)))
 
 
+@pytest.mark.compat
 def test_a_toy_task_from_upload_to_predict(service: Service, adamss_predict: Adamss, tmp_path: Path) -> None:
     assert NAME in [task["name"] for task in get(service, "/tasks")["data"]]
     assert (

@@ -40,7 +40,7 @@ def test_languages() -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("number", range(len(BLOCKS["bash"])))
+@pytest.mark.parametrize("number", [0, *map(compat, range(1, len(BLOCKS["bash"])))])
 def test_shell(desk: Up, tmp_path: Path, number: int) -> None:
     script = BLOCKS["bash"][number].replace("http://127.0.0.1:8642", desk.url)
     result = desk.run("bash", "-euo", "pipefail", "-c", script, cwd=tmp_path)
@@ -49,8 +49,8 @@ def test_shell(desk: Up, tmp_path: Path, number: int) -> None:
     assert (tmp_path / "lora.zip").exists() or (tmp_path / "out" / "lora").exists()
 
 
-# The client's block trains as the two of the shell do.
-@pytest.mark.parametrize("number", [compat(0), *range(1, len(BLOCKS["python"]))])
+# They train as the block of the shell does.
+@pytest.mark.parametrize("number", map(compat, range(len(BLOCKS["python"]))))
 def test_python(desk: Up, tmp_path: Path, number: int) -> None:
     result = desk.run(sys.executable, "-W", "ignore", "-c", BLOCKS["python"][number], cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

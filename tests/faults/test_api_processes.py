@@ -79,7 +79,6 @@ def test_row_33a_one_session_upload_and_stream_over_two_processes(topology: Topo
         assert seen == list(range(1, topology.job(job_id).last_seq + 1)), "each once, without a gap"
 
 
-@pytest.mark.quick("embedded")
 def test_row_33b_limits_and_metrics_add_up(topology: Topology) -> None:
     limit = 40
     with two_processes(topology, ADAMSS_REQUESTS_PER_MINUTE=str(limit)) as (_, client):

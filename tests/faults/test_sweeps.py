@@ -42,7 +42,6 @@ def table(topology: Topology, sweep: str) -> list[tuple[Any, ...]]:
     return [(*(trial[name] for name in names), trial["evaluations"][: trial["stopped_after"]]) for trial in trials]
 
 
-@pytest.mark.quick("embedded")
 @pytest.mark.core_in_full
 def test_row_43_a_sweep_killed_twice_ends_with_the_same_table(topology: Topology) -> None:
     api = topology.api()

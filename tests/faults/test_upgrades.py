@@ -80,7 +80,6 @@ def test_row_31a_rolling_upgrade_with_jobs_running(topology: Topology, previous_
 
 
 @pytest.mark.core_in_full
-@pytest.mark.quick("embedded")
 def test_row_31b_workers_rolled_back_with_jobs_running(topology: Topology, previous_release: Path) -> None:
     topology.api()
     new_worker = topology.start_worker()

@@ -24,7 +24,7 @@ export function goodness(job) {
 // A metric as a task describes it: tasks share names, and some have titles of their own.
 export function metricNamed(tasks, task, name) {
   const owns = (entry) => entry.metrics.find((metric) => metric.name === name);
-  return tasks.filter((entry) => entry.name === task).map(owns).find(Boolean) ?? { name, title: words(name) };
+  return tasks.filter((entry) => task === undefined || entry.name === task).map(owns).find(Boolean) ?? { name, title: words(name) };
 }
 
 // A metric's value with its unit.

@@ -18,7 +18,7 @@ export function shortNames(paths) {
 export const shownValue = (value) => (typeof value === "number" ? number(value) : typeof value === "string" ? value : JSON.stringify(value));
 
 // The objective as the sweep's task describes it.
-export const objectiveOf = (tasks, sweep) => metricNamed(tasks, sweep.request?.spec.task ?? "text-classification", sweep.objective);
+export const objectiveOf = (tasks, sweep) => metricNamed(tasks, sweep.request?.spec.task, sweep.objective);
 
 // A trial's objective, with its standard error over seeds.
 export function shownObjective(metric, { value, error }) {

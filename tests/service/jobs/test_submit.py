@@ -130,7 +130,7 @@ def test_a_list_has_everything_of_a_job_but_its_spec_and_plan(any_service: Servi
     whole = any_service.client.get(f"/jobs/{job_id}").json()
     assert (listed["task"], listed["base_model"]) == ("text-classification", "tiny")
     assert listed["best_metric"] == {"name": "accuracy", "direction": "max"}
-    assert set(whole) - set(listed) == {"spec", "resolved", "comparison", "notes", "metrics_archived_at"}
+    assert set(whole) - set(listed) == {"spec", "resolved", "comparison", "metrics_archived_at"}
     assert listed == {name: whole[name] for name in listed} | {"result": {"eval_accuracy": 0.9}}
     assert whole["result"] == result
 

@@ -45,6 +45,7 @@ def test_a_signal_to_all_stops_all_at_one_step(model: Path, tmp_path: Path) -> N
     assert store.problem(ended["steps"][-1]) is None
 
 
+@pytest.mark.compat
 def test_the_time_limit_ends_all_at_one_step(model: Path, tmp_path: Path) -> None:
     """Rank 0 alone looks at the clock; the best model so far is published."""
     asked = request(model, tmp_path, texts(203), spec=job(training=TRAINING, time_limit_seconds=2.0))
@@ -55,7 +56,9 @@ def test_the_time_limit_ends_all_at_one_step(model: Path, tmp_path: Path) -> Non
     assert ended["checkpoints"][-1]["step"] == ended["steps"][-1] < TRAINING["max_steps"]
 
 
-@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.compat)])
+@pytest.mark.parametrize(
+    "victim", [pytest.param(0, marks=pytest.mark.compat), pytest.param(1, marks=pytest.mark.compat)]
+)
 def test_the_death_of_one_process_ends_the_others(model: Path, tmp_path: Path, victim: int) -> None:
     asked = request(model, tmp_path, texts(203), spec=job(training=TRAINING))
     fault = {"FAILPOINT": "gradients:kill:3"}
