@@ -101,7 +101,7 @@ def families(up: Up) -> None:
         tiny_families.build(family, up.home / "models")
 
 
-@pytest.mark.parametrize("kind", map(compat, FILES))
+@pytest.mark.parametrize("kind", [*map(compat, FILES)])
 def test_a_file_leads_to_a_prediction(
     tab: Tab, up: Up, request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:

@@ -50,7 +50,7 @@ def test_shell(desk: Up, tmp_path: Path, number: int) -> None:
 
 
 # They train as the block of the shell does.
-@pytest.mark.parametrize("number", map(compat, range(len(BLOCKS["python"]))))
+@pytest.mark.parametrize("number", [*map(compat, range(len(BLOCKS["python"])))])
 def test_python(desk: Up, tmp_path: Path, number: int) -> None:
     result = desk.run(sys.executable, "-W", "ignore", "-c", BLOCKS["python"][number], cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
