@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.job_spec import set_value
 from service.cli.jobs import submit_spec
 from service.cli.output import CliError, JobId, Json, connect, examples
 from service.cli.terminal import put_json, put_piece
@@ -92,17 +93,11 @@ def changed(spec: dict[str, Any], changes: Sequence[str], name: str | None) -> d
 
 
 def _change(spec: dict[str, Any], change: str) -> None:
-    import yaml
-
     field, equals, text = change.partition("=")
     block, dot, inner = field.strip().rpartition(".")
     if not equals or not inner or (dot and not block):
         raise CliError(f"--set: '{change}' must be FIELD=VALUE, such as training.epochs=3.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text  # a pattern such as .*[qv]_proj
-    place = spec
+    value, place = set_value(text), spec
     for part in filter(None, block.split(".")):
         if place.get(part) is None:
             place[part] = {}

@@ -66,3 +66,13 @@ def trained_on(fields: dict[str, Any], ids: list[str]) -> dict[str, Any]:
     if not ids:
         return fields
     return fields | {"dataset": {**(fields.get("dataset") or {}), "train": ids if len(ids) > 1 else ids[0]}}
+
+
+def set_value(text: str) -> Any:
+    """Read the value of `--set FIELD=VALUE`: YAML, as in a spec; else the text itself, such as a pattern *_proj."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
+from service.cli.job_spec import set_value
 from service.cli.output import Json, connect, examples, number, print_fields, print_table, when
 from service.cli.terminal import put, put_json
 
@@ -78,7 +78,7 @@ def _pair(text: str) -> tuple[str, Any]:
     path, has_value, value = text.partition("=")
     if not has_value:
         raise typer.BadParameter(f"'{text}' is not PATH=VALUE, such as adamss.r=50.", param_hint="--set")
-    return path.strip(), yaml.safe_load(value)
+    return path.strip(), set_value(value)
 
 
 def _show(preset: PresetJson, as_json: bool) -> None:

@@ -84,3 +84,9 @@ def test_the_projects_own_come_first(answers: Answers) -> None:
         ["regression", "text-classification", "r=100"],
     ]
     assert run("delete", "mine").strip() == "Deleted the preset mine."
+
+
+def test_a_value_that_is_no_yaml_is_a_text(answers: Answers) -> None:
+    """Seen to fail: with `yaml.safe_load` alone, a traceback."""
+    run("save", "mine", "--set", "adamss.target_modules=*_proj")
+    assert answers.sent == ("mine", {"fields": {"adamss.target_modules": "*_proj"}})
