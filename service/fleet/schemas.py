@@ -35,7 +35,7 @@ class DeviceOut(Out):
     job: RunningOut | None = None
     """The job that has it alone; null where there is none."""
     most_jobs: int = 1
-    """How many jobs may share it (ADAMSS_JOBS_PER_DEVICE)."""
+    """Number of jobs that may share it (ADAMSS_JOBS_PER_DEVICE)."""
     jobs: list[RunningOut] = Field(default_factory=list)
     """The jobs that share it."""
     left_bytes: int | None = None

@@ -49,7 +49,7 @@ class PlanOut(Out):
     suggested: list[str] = Field(default=[])
     """Fields that the job left out, and that are as the data set's `suggestion` has them."""
     preset: AppliedPresetOut | None = None
-    """What the preset that the job names has filled in; null without one."""
+    """Fields that the preset which the job names has filled in; null without one."""
     budget: str | None = None
     """What was chosen for `adamss.budget`, and why; null without one."""
     spec_version: int = 1
@@ -207,7 +207,7 @@ class JobSummaryOut(Out):
     group: str | None
     """The group that it belongs to."""
     notes: str | None = None
-    """What people noted of it; in lists the first 100 characters, with … where they are not all."""
+    """Notes of people on it; in lists the first 100 characters, with … where they are not all."""
     sweep: str | None = None
     """The sweep that it is a trial of; null for others."""
     trial: int | None = None

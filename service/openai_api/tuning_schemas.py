@@ -101,7 +101,7 @@ class TuningJobIn(OpenAIIn):
     ) = None
     """Values of the sender, by which lists can be filtered."""
     integrations: Annotated[list[IntegrationIn], Field(max_length=1)] | None = None
-    """Where the numbers are copied to while the job runs; only where the operator has set ADAMSS_WANDB."""
+    """Trackers that get the numbers while the job runs; only where the operator has set ADAMSS_WANDB."""
     adamss: AdamssSpec | None = None
     """The adapter, as in a job of `POST /jobs`; sent as `extra_body`."""
     training: TrainingSpec | None = None
@@ -188,7 +188,7 @@ class TuningJobOut(Out):
     metadata: dict[str, str] | None
     """The values that were sent."""
     integrations: list[IntegrationIn]
-    """Where its numbers are copied to."""
+    """Trackers that get its numbers."""
 
 
 class TuningEventOut(Out):

@@ -34,7 +34,7 @@ class PresetIn(BaseModel):
     task: TaskName = DEFAULT_TASK
     """The task that given `fields` are for; of a job or a trial it is that one's."""
     replace: bool = False
-    """Whether a preset of the project's that has the name already is replaced."""
+    """Replace a preset of the project's that has the name already."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -61,9 +61,9 @@ class PresetOut(Out):
     training: dict[str, Any]
     """Fields of the job's `training`. A job takes those of its kind that it leaves out."""
     reason: str
-    """Where the values come from."""
+    """Origin of the values."""
     own: bool
-    """Whether it is the project's own, which can be replaced and deleted."""
+    """True for the project's own, which can be replaced and deleted."""
     job: str | None
     """The job that the values are from, which may be deleted since."""
     created_at: datetime | None

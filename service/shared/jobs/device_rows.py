@@ -72,6 +72,22 @@ class DeviceState:
         return self.without(self.holders)
 
 
+class HasDevices:
+    """Base of what has the devices of a worker."""
+
+    devices: Sequence[DeviceState]
+
+    @property
+    def free(self) -> list[DeviceState]:
+        """Return the devices that one more job may begin on."""
+        return [device for device in self.devices if device.is_open]
+
+    @property
+    def emptied(self) -> list[DeviceState]:
+        """Return the devices as they are when all jobs have left."""
+        return [device.emptied() for device in self.devices]
+
+
 def register(session: Session, worker_id: str, devices: Sequence[DeviceState]) -> None:
     """Write the rows of a worker, which has a row itself, and drop those of devices that it has no more."""
     names = [device.name for device in devices]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from service.shared.jobs.device_rows import DeviceState
+from service.shared.jobs.device_rows import DeviceState, HasDevices
 from service.shared.jobs.states.fitting import ONE_DEVICE, Needs, choose, suits
 
 
@@ -84,7 +84,7 @@ class HeldJob:
 
 
 @dataclass(frozen=True)
-class FleetWorker:
+class FleetWorker(HasDevices):
     """A worker with its devices.
 
     Attributes:
@@ -95,16 +95,6 @@ class FleetWorker:
     devices: tuple[DeviceState, ...]
     slots: int = 1
     drained: bool = False
-
-    @property
-    def free(self) -> list[DeviceState]:
-        """Return the devices that one more job may begin on."""
-        return [device for device in self.devices if device.is_open]
-
-    @property
-    def emptied(self) -> list[DeviceState]:
-        """Return the devices as they are when all jobs have left."""
-        return [device.emptied() for device in self.devices]
 
 
 def claim_order(job: QueuedJob, shares: Mapping[str, Share]) -> tuple[int, float, float, str]:

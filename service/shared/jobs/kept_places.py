@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Job, JobStatus, Worker, now
-from service.shared.jobs.device_rows import DeviceState
+from service.shared.jobs.device_rows import DeviceState, HasDevices
 from service.shared.jobs.fleet_rule import FleetWorker, HeldJob, QueuedJob, jobs_to_pause
 from service.shared.jobs.fleet_state import as_queued, read_running, read_workers
 from service.shared.jobs.states.fitting import Fit, Needs, choose, fits, openings, suits
@@ -20,7 +20,7 @@ from service.shared.jobs.states.waiting import in_turn, startable, turn_values
 
 
 @dataclass(frozen=True)
-class Places:
+class Places(HasDevices):
     """A worker's devices, and what decides who gets them.
 
     Attributes:
@@ -33,16 +33,6 @@ class Places:
     devices: Sequence[DeviceState]
     running_jobs: int | None = None
     live_seconds: float = 60.0
-
-    @property
-    def free(self) -> list[DeviceState]:
-        """Return the devices that one more job may begin on."""
-        return [device for device in self.devices if device.is_open]
-
-    @property
-    def emptied(self) -> list[DeviceState]:
-        """Return the devices as they are when all jobs have left."""
-        return [device.emptied() for device in self.devices]
 
 
 def fits_now(session: Session, places: Places) -> Fit:
