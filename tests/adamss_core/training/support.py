@@ -23,7 +23,14 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def build_model(
-    folder: Path, *, layers: int = 2, hidden: int = 32, tokenizer: bool = True, seed: int = 0, dropout: float = 0.1
+    folder: Path,
+    *,
+    layers: int = 2,
+    hidden: int = 32,
+    intermediate: int = 48,
+    tokenizer: bool = True,
+    seed: int = 0,
+    dropout: float = 0.1,
 ) -> Path:
     """A BERT, as safetensors, in `folder`."""
     torch.manual_seed(seed)
@@ -31,7 +38,7 @@ def build_model(
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
-        intermediate_size=48,
+        intermediate_size=intermediate,
         vocab_size=len(SPECIAL) + len(GOOD + BAD + NEUTRAL),
         max_position_embeddings=40,
         initializer_range=0.1,

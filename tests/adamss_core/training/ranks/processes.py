@@ -90,9 +90,14 @@ def main() -> None:
 
 @contextmanager
 def started(
-    request: RunRequest, size: int, *, stop_at: int = -1, environment: Callable[[int], dict[str, str]] = lambda _: {}
+    request: RunRequest,
+    size: int,
+    *,
+    stop_at: int = -1,
+    environment: Callable[[int], dict[str, str]] = lambda _: {},
+    module: str = __name__,
 ) -> Iterator[tuple[list[Process], Path]]:
-    """Start the processes of a run; yields them with the file that holds their request."""
+    """Start the processes of a run, each by the `main` of a module; yields them with the file of their request."""
     path = request.folder / f"request-{size}.json"
     path.write_text(request.to_json())
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # the launcher's: it outlives any rank
@@ -108,7 +113,7 @@ def started(
         logs = [files.enter_context(path.with_suffix(f".log{rank}").open("wb")) for rank in range(size)]
         processes = [
             FORKSERVER.start(
-                __name__,
+                module,
                 [
                     str(path),
                     str(stop_at),
@@ -126,10 +131,15 @@ def started(
 
 
 def ran(
-    request: RunRequest, size: int, *, stop_at: int = -1, environment: Callable[[int], dict[str, str]] = lambda _: {}
+    request: RunRequest,
+    size: int,
+    *,
+    stop_at: int = -1,
+    environment: Callable[[int], dict[str, str]] = lambda _: {},
+    module: str = __name__,
 ) -> Ended:
     """Run a request in so many processes to its end."""
-    with started(request, size, stop_at=stop_at, environment=environment) as (processes, path):
+    with started(request, size, stop_at=stop_at, environment=environment, module=module) as (processes, path):
         statuses = [process.wait(DEADLINE) for process in processes]
     logs = "\n".join(path.with_suffix(f".log{rank}").read_text() for rank in range(size))
     assert statuses == [0] * size, logs
