@@ -22,6 +22,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.compat  # the jobs of `adamss up` in the other files here go the same way
 def test_job_trains_prunes_and_publishes(service: Service) -> None:
     job_id = service.add_job("tiny", adamss=ADAMSS, training=TRAINING)
     with service.worker():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from service.shared.database.tables import JobStatus
 from tests.faults.topology import Topology, age
 
@@ -30,7 +28,6 @@ def leave_orphans(topology: Topology) -> tuple[list[Path], list[Path]]:
     return old, young
 
 
-@pytest.mark.quick("embedded")
 def test_row_30_collector_beside_a_running_job(topology: Topology) -> None:
     topology.api()
     job_id = topology.submit(steps=100_000, pause=0.05)

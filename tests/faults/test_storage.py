@@ -281,7 +281,6 @@ def replace(path: Path, content: str) -> None:
     aside.replace(path)
 
 
-@pytest.mark.quick("embedded")
 def test_row_27_upload_cut_half_way(topology: Topology) -> None:
     api = topology.api()
     with half_an_upload(topology):

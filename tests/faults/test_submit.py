@@ -91,7 +91,6 @@ def lost_messages(topology: Topology) -> None:
         topology.check_succeeded(job_id, steps=3)
 
 
-@pytest.mark.quick("production")
 def test_row_05_broker_flushed_or_restarted_empty(topology: Topology) -> None:
     topology.api()
     job_ids = [topology.submit(3) for _ in range(3)]

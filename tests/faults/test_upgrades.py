@@ -170,7 +170,7 @@ def impatient_writer(topology: Topology, job_id: str) -> Iterator[list[str]]:
         thread.join()
 
 
-@pytest.mark.quick("embedded", "production")
+@pytest.mark.quick("production")
 def test_row_32_migrations_of_many_metrics_beside_writers(topology: Topology) -> None:
     rows = 1_000_000 if ALL else 50_000
     api = topology.api()

@@ -29,7 +29,9 @@ def fuzzed(
         yield made, url
 
 
-@pytest.mark.parametrize(("key", "examples"), [("admin", 1), (None, 2), (OTHERS, 2), ("read", 1), compat("admin", 4)])
+@pytest.mark.parametrize(
+    ("key", "examples"), [("admin", 1), (OTHERS, 2), compat(None, 2), compat("read", 1), compat("admin", 4)]
+)
 def test_17_every_call_conforms_to_its_schema(fuzzed: tuple[Target, str], key: str | None, examples: int) -> None:
     """As an admin, as nobody, as another project, as a reader: no 5xx, no status that is not documented, each answer as
     the schema says.

@@ -21,6 +21,7 @@ from sqlalchemy import delete, select, text
 from adamss_core.spec import SPEC_VERSION
 from service.shared.database.tables import Drain, JobStatus, Worker, now
 from service.shared.jobs.queue import QUEUE, RUN_JOB, Hints, make_celery
+from tests.marks import compat
 from tests.worker.support import Service, is_alive, scaled_settings, stop, wait_for, wait_until
 from worker.priority import NICENESS
 
@@ -226,6 +227,7 @@ def test_a_drained_host_gives_its_jobs_back_and_starts_none_until_it_may(service
     assert f"from step {kept}" in [event.message for event in service.events(job_id)]
 
 
+@pytest.mark.compat  # the rule is in tests/service/shared/jobs
 def test_a_drained_host_lets_its_jobs_end(service: Service) -> None:
     running, waiting = service.add_job("steps=60 pause=0.02"), service.add_job("steps=5")
     with service.worker():
@@ -256,6 +258,7 @@ def test_killed_worker_takes_its_training_process_along_and_another_finishes(ser
     assert [row.step for row in service.metrics(job_id)] == list(range(1, 101))
 
 
+@pytest.mark.compat  # a row of tests/faults too
 def test_frozen_worker_loses_the_job_and_its_training_process_ends(service: Service) -> None:
     job_id = service.add_job("steps=100 pause=0.02")
     with service.worker() as first, service.worker() as second:
@@ -284,7 +287,7 @@ def test_limits_end_a_run_that_hangs_and_one_that_takes_too_long(service: Servic
     assert [error and error["code"] for error in errors] == ["stalled", "time_limit"]
 
 
-@pytest.mark.parametrize("place", ["after_claim", "before_commit"])
+@pytest.mark.parametrize("place", ["after_claim", compat("before_commit")])
 def test_killed_with_a_job_in_hand(service: Service, place: str) -> None:
     job_id = service.add_job("steps=12")
     with service.worker(FAILPOINT=f"{place}:kill"):
