@@ -90,7 +90,7 @@ class ObjectServer:
             "-s3",
             f"-dir={self._folder}",
         ]
-        more = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=16", "-master.volumeSizeLimitMB=64"]
+        more = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=256", "-master.volumeSizeLimitMB=64"]
         own = [f"-s3.config={config}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         with (self._folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen([*command, *more, *own, *ports], stdout=log, stderr=log, cwd=self._folder)
