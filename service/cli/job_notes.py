@@ -53,12 +53,14 @@ def edit(
 
 
 def written_on(job: JobJson) -> dict[str, object]:
-    """Return owner, priority, devices, group, tags and notes of a job, as far as they are worth a line."""
+    """Return owner, priority, devices, group, pin, tags and notes of a job, as far as they are worth a line."""
     written = {"owner": job.get("owner"), "priority": job.get("priority"), "group": job.get("group")}
     if not job.get("preemptible", True):
         written["preemptible"] = "no: jobs of a higher priority wait for its end"
     devices, kind = job.get("devices", 1), job.get("device_kind")
     if devices > 1 or kind:
         written["devices"] = f"{devices} of kind {kind}" if kind else str(devices)
+    if job.get("baseline"):
+        written["pinned"] = "as the baseline of its group" if job.get("group") else "as the baseline of the project"
     written |= {"tags": ", ".join(job.get("tags", [])), "notes": job.get("notes")}
     return {title: text for title, text in written.items() if text}

@@ -166,7 +166,9 @@ class JobSummaryJson(TypedDict):
     notes: NotRequired[str | None]  # in lists the beginning
     sweep: NotRequired[str | None]  # absent from services before 0.3, as is trial
     trial: NotRequired[int | None]
-    owner: NotRequired[str | None]  # absent from services before 0.3, as are priority and preemptible
+    owner: NotRequired[str | None]  # absent from services before 0.3, as are mine, baseline, priority and preemptible
+    mine: NotRequired[bool]
+    baseline: NotRequired[bool]
     priority: NotRequired[int]
     preemptible: NotRequired[bool]
     devices: NotRequired[int]  # absent from services before 0.3, as are device_kind and runs_on

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, defer
 
 from service.jobs.curve import Row
@@ -52,6 +52,7 @@ class ListedJob:
     metric: str | None  # by which checkpoints are compared
     evaluates: Json | None
     inspects: Json | None
+    is_baseline: bool
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
@@ -71,6 +72,7 @@ def page(
     shown = [Job.resolved[("spec", *path)].as_string() for path in paths]
     slim = (defer(Job.spec, raiseload=True), defer(Job.resolved, raiseload=True))
     shown += [Job.resolved[name] for name in ("evaluates", "inspects")]
+    shown.append(exists().where(PinnedBaseline.job_id == Job.id))
     statement = select(Job, *shown).options(*slim).where(*wanted)
     if after is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < after)
@@ -143,6 +145,11 @@ def find_baseline(session: Session, job: Job) -> str | None:
     )
     found: dict[str, str] = {row.group_name: row.job_id for row in session.execute(pinned)}
     return next((found[group] for group in groups if group in found), None)
+
+
+def is_baseline(session: Session, job: Job) -> bool:
+    """Tell whether the job is the pinned baseline of its group or project."""
+    return session.scalar(select(PinnedBaseline.job_id).where(PinnedBaseline.job_id == job.id)) is not None
 
 
 def evaluation_reports(session: Session, job_id: str) -> list[Json]:

@@ -214,6 +214,10 @@ class JobSummaryOut(Out):
     """Its number in the sweep."""
     owner: str | None = None
     """Name of the key that submitted it; null for jobs of earlier versions."""
+    mine: bool = False
+    """Whether that is the key of this call, in lists and from `GET /jobs/{id}`."""
+    baseline: bool = False
+    """Whether it is the pinned baseline of its group or project, in lists and from `GET /jobs/{id}`."""
     priority: int = 0
     """Its priority, from the spec until it is changed."""
     preemptible: bool = True
@@ -293,6 +297,7 @@ def render(job: Job) -> JobOut:
         spec.get("training", {}).get("metric_for_best"),
         job.resolved.get("evaluates"),
         job.resolved.get("inspects"),
+        is_baseline=False,  # of no other one than lists and `GET /jobs/{id}`, which add it
     )
     whole = {name: getattr(job, name) for name in ("notes", "result", "spec", "metrics_archived_at")}
     whole["comparison"] = (job.result or {}).get("comparison")

@@ -99,14 +99,23 @@ def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -
         total = count(session, select(Job).where(*wanted), after)
     rows, more = split(jobs, limit)
     end = cursor(rows[-1].job.created_at, rows[-1].job.id) if rows else None
-    data = [schemas.summarise(row).model_copy(update={"queue": caller.queue.place(row.job)}) for row in rows]
+    data = [
+        schemas.summarise(row).model_copy(update=_beside(caller, row.job, is_baseline=row.is_baseline)) for row in rows
+    ]
     return Page(data=data, has_more=more, total=total, next=end)
 
 
 def show(caller: Caller, job_id: str) -> JobOut:
     with caller.db.read() as session:
         job = get(session, caller, job_id)
-    return schemas.render(job).model_copy(update={"queue": caller.queue.place(job)})
+        is_baseline = repository.is_baseline(session, job)
+    return schemas.render(job).model_copy(update=_beside(caller, job, is_baseline=is_baseline))
+
+
+def _beside(caller: Caller, job: Job, *, is_baseline: bool) -> Json:
+    """Return the fields that are not of the job's row alone."""
+    mine = job.owner is not None and job.owner == caller.key_name
+    return {"queue": caller.queue.place(job), "mine": mine, "baseline": is_baseline}
 
 
 def cancel(caller: Caller, job_id: str) -> JobOut:

@@ -41,3 +41,16 @@ def test_what_is_refused_is_said_and_kept(tab: Tab, job: dict[str, Any]) -> None
     assert page.locator(".tag").count() == 0
     assert [text.partition(" the server")[0] for text in tab.complaints] == ["Failed to load resource:"]
     tab.complaints.clear()
+
+
+def test_the_pinned_baseline_is_marked_and_let_go(tab: Tab, job: dict[str, Any]) -> None:
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    page.get_by_role("button", name="Pin as baseline").click()
+    page.wait_for_selector("text=It is the pinned baseline.")
+    tab.open("/jobs?mine=yes")
+    assert page.get_by_label("Mine only").is_checked()
+    assert "baseline" in page.locator(f"tr[data-job={job['id']}] td.of-name").inner_text()
+    tab.open(f"/jobs/{job['id']}")
+    page.get_by_role("button", name="Unpin").click()
+    page.get_by_role("button", name="Pin as baseline").wait_for()

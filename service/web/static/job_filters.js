@@ -3,7 +3,7 @@ import { html, useState } from "./lib.js";
 import { address, replace } from "./address.js";
 import { ENDED, LIVE } from "./live.js";
 
-export const FILTERS = ["q", "status", "task", "model", "tag", "group", "owner"];
+export const FILTERS = ["q", "status", "task", "model", "tag", "group", "owner", "mine"];
 const STORE = "adamss-filters"; // of this browser
 const STATUSES = { unfinished: LIVE, ended: ENDED };
 const GROUPINGS = ["group", "task", "model", "owner"];
@@ -20,6 +20,7 @@ export function filtered(jobs, query) {
     (!states || states.includes(job.status))
     && wanted.every(([read, value]) => read(job) === value)
     && (!tag || job.tags?.includes(tag))
+    && (!query.get("mine") || job.mine)
     && (!text || written(job).includes(text)));
 }
 
@@ -53,6 +54,7 @@ export function Filters({ jobs, query }) {
       ${select("tag", "Tag", distinct(jobs, (job) => job.tags), 1)}
       ${select("group", "Group", distinct(jobs, valueOf.group), 1)}
       ${select("owner", "Owner", distinct(jobs, valueOf.owner))}
+      ${distinct(jobs, valueOf.owner).length > 1 || query.get("mine") ? html`<label><input type="checkbox" checked=${Boolean(query.get("mine"))} onChange=${(event) => set({ mine: event.target.checked ? "yes" : null })} /> Mine only</label>` : null}
       ${groupings.length || query.get("by") ? html`<label>Together by <select name="by" value=${query.get("by") ?? ""} onChange=${(event) => set({ by: event.target.value })}>
         <option value="">nothing</option>${groupings.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
       </select></label>` : null}

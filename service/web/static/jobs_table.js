@@ -48,7 +48,7 @@ function goodnessOf(job, { name, direction }) {
 function nameCell(job, withOwner) {
   const group = job.group ? html`<a href=${address("jobs", { group: job.group })}>${job.group}</a>` : null;
   const owner = withOwner && job.owner ? html` <span>by ${job.owner}</span>` : null;
-  return html`<a class="job-name" href=${`#/jobs/${job.id}`} title=${job.id}>${job.name}</a>
+  return html`<a class="job-name" href=${`#/jobs/${job.id}`} title=${job.id}>${job.name}</a>${job.baseline ? html` <span class="under">baseline</span>` : null}
     ${group || owner ? html`<div class="under">${group}${owner}</div>` : null}
     ${job.tags?.length ? html`<div>${tags(job)}</div>` : null}
     ${job.notes ? html`<div class="under">${job.notes}</div>` : null}`;

@@ -9,16 +9,17 @@ export const tags = (job) => (job.tags ?? []).map((tag) => html`<a class="tag" k
 // edited: whether the form is open at first.
 export function Notes({ job, done, edited = false }) {
   const [open, setOpen] = useState(edited);
-  const [pinned, setPinned] = useState("");
-  const pin = () => patch(`/jobs/${job.id}`, { baseline: true }).then(() => setPinned("Pinned."), (error) => setPinned(error.message));
+  const [problem, setProblem] = useState("");
+  const pin = () => patch(`/jobs/${job.id}`, { baseline: !job.baseline }).then(done, (error) => setProblem(error.message));
   if (open) return html`<${Form} job=${job} close=${() => setOpen(false)} done=${done} />`;
   return html`<div class="row">
     <code class="muted">${job.id}</code>
     ${job.group ? html`<span class="muted">group <a href=${address("jobs", { group: job.group })}>${job.group}</a></span>` : null}
     <span>${tags(job)}</span>
     <button class="plain" onClick=${() => setOpen(true)} aria-label=${`Edit name, tags and notes of ${job.name}`}>Edit</button>
-    ${job.status === "succeeded" && job.result ? html`<button class="plain" onClick=${pin} title="Others of its group, or of the project, are compared with it">Pin as baseline</button>
-      <a href=${address("compare", { jobs: job.id })}>Compare with the baseline</a> <span class="muted" role="status">${pinned}</span>` : null}
+    ${job.status === "succeeded" && job.result ? html`${job.baseline ? html`<span>It is the pinned baseline.</span>` : html`<a href=${address("compare", { jobs: job.id })}>Compare with the baseline</a>`}
+      <button class="plain" onClick=${pin} title="Others of its group, or of the project, are compared with it">${job.baseline ? "Unpin" : "Pin as baseline"}</button>
+      <span class="error" role="alert">${problem}</span>` : null}
   </div>
   ${job.notes ? html`<p class="notes">${job.notes}</p>` : null}`;
 }

@@ -92,3 +92,6 @@ def test_lists_are_narrowed_to_an_owner(any_service: Service) -> None:
     assert names("me", ada) == names("ada", bob) == ["one"]
     assert names("me", bob) == ["two"]
     assert names("nobody", ada) == []
+    all_jobs = service.client.get("/jobs", headers=ada).json()["data"]
+    assert {job["name"]: job["mine"] for job in all_jobs} == {"one": True, "two": False}
+    assert [service.client.get(f"/jobs/{job['id']}", headers=bob).json()["mine"] for job in all_jobs] == [True, False]

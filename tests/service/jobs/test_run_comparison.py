@@ -90,6 +90,9 @@ def test_the_baseline_of_the_group_goes_before_that_of_the_project(service: Serv
     for job in (one, group):
         edit(f"/jobs/{job}", json={"group": "rates"})
     edit(f"/jobs/{group}", json={"baseline": True})
+    pinned = {job["id"]: job["baseline"] for job in service.client.get("/jobs").json()["data"]}
+    assert pinned == {one: False, project: True, group: True}
+    assert [service.client.get(f"/jobs/{job}").json()["baseline"] for job in (one, group)] == [False, True]
     assert compared(service, one)["other"] == group
     edit(f"/jobs/{group}", json={"baseline": False})
     assert compared(service, one)["other"] == project
