@@ -20,6 +20,9 @@ from service.shared.storage.home import JobFolder
 from worker.rank_launch import rank_environment
 
 TRAINING = "worker.training_process"
+# Looks of an OpenMP thread that waits before it sleeps. By default there are 300,000, which cost a busy machine twice the
+# step's time; with none a quiet one takes a sixth longer.
+SPINS = "3000"
 
 
 def child_environment(worker: dict[str, str], device: str | None = None, ranks: int = 1) -> dict[str, str]:
@@ -32,8 +35,8 @@ def child_environment(worker: dict[str, str], device: str | None = None, ranks: 
     """
     environment = for_libraries(worker)
     environment["PYTHONUNBUFFERED"] = "1"  # the log is followed while it is written
-    # Threads that spin while they wait cost a busy machine four times the step's time, and save a quiet one 2 %.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", SPINS)
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the fork of a data loader
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = device

@@ -21,5 +21,7 @@ def test_environment_is_what_libraries_need() -> None:
     assert {"PATH", "HF_HUB_OFFLINE", "LC_ALL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"} <= set(kept)
     assert "PATHOLOGY" not in kept
     assert "CUDA_VISIBLE_DEVICES" not in child_environment(own)
-    assert child_environment(own)["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert child_environment(own | {"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert child_environment(own)["GOMP_SPINCOUNT"] == "3000"
+    assert child_environment(own | {"GOMP_SPINCOUNT": "0"})["GOMP_SPINCOUNT"] == "0"
+    chosen = child_environment(own | {"OMP_WAIT_POLICY": "PASSIVE"})
+    assert (chosen["OMP_WAIT_POLICY"], chosen.get("GOMP_SPINCOUNT")) == ("PASSIVE", None)

@@ -47,6 +47,7 @@ _ALLOWED_PREFIXES = (
     "ROCR_",
     "NCCL_",
     "OMP_",
+    "GOMP_",
     "MKL_",
     "OPENBLAS_",
     "PYTORCH_",
