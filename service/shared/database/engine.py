@@ -101,9 +101,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Yield a session and roll it back at the end."""
+        """Yield a session of which nothing is written."""
         with self._readers() as session:
             yield session
+            session.expunge_all()  # nothing that was changed is flushed
+            session.commit()  # at a rollback psycopg would forget all statements that it has prepared
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Integer,
+    ScalarSelect,
     Select,
     String,
     Subquery,
@@ -128,9 +129,13 @@ def in_turn(dialect: str, conditions: Sequence[ColumnElement[bool]]) -> Select[s
     return found.where(_below_limits(running))
 
 
-def startable(conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
-    """Select all such jobs in the order of claims, where the conditions leave few."""
-    running = _running()
+def startable(conditions: Sequence[ColumnElement[bool]], project: ScalarSelect[str] | None = None) -> Select[str]:
+    """Select all such jobs in the order of claims, where the conditions leave few.
+
+    Args:
+        project: of all jobs that the conditions leave, where it is one: no other's running jobs are counted.
+    """
+    running = _running(project)
     statement = select(Job.id).join(Project, Project.id == Job.project_id)
     return (
         statement.outerjoin(running, running.c.project_id == Project.id)
@@ -139,11 +144,12 @@ def startable(conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
     )
 
 
-def _running() -> Subquery:
-    """Count the jobs and the devices that each project's jobs hold."""
+def _running(project: ScalarSelect[str] | None = None) -> Subquery:
+    """Count the jobs and the devices that each project's jobs hold, or one project's."""
     held = aliased(Job)
     counted = select(held.project_id, func.count().label("jobs"), func.sum(held.devices).label("devices"))
-    return counted.where(held.status.in_(LEASED)).group_by(held.project_id).subquery("running")
+    counted = counted.where(held.status.in_(LEASED), *([] if project is None else [held.project_id == project]))
+    return counted.group_by(held.project_id).subquery("running")
 
 
 def _has_devices(running: Subquery) -> ColumnElement[bool]:
@@ -181,7 +187,9 @@ def has_room(session: Session, job_id: str, running_jobs: int | None, moment: da
 @lru_cache(maxsize=1)
 def _room() -> tuple[Select[Project], Select[str]]:
     project = select(Project).join(Job, Job.project_id == Project.id).where(Job.id == FOUND)
-    return project.with_for_update(key_share=True, of=Project), startable((Job.id == FOUND,))
+    own = aliased(Job)
+    its = select(own.project_id).where(own.id == FOUND).scalar_subquery()
+    return project.with_for_update(key_share=True, of=Project), startable((Job.id == FOUND,), its)
 
 
 def is_drained(session: Session, host: str, *, of_running_jobs: bool = False) -> bool:
