@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9]\d{0,17}))\.0+")  # 1.0 and 1.00, but not versions and codes such as 01.0
+_LAST_SIGNS = frozenset("0eE")  # of whole numbers that end in .0, of true and false
 NULL_WORDS = frozenset({"nan", "+nan", "-nan", "null", "none", "na", "n/a", "#n/a"})
 
 
@@ -22,6 +23,8 @@ def class_name(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = value.strip() if isinstance(value, str) else as_text(value)
+    if text[-1:] not in _LAST_SIGNS:  # nearly all texts, of which each cell of an upload is one
+        return text
     if len(text) <= len("false") and text.lower() in ("true", "false"):
         return text.lower()
     whole = WHOLE_NUMBER.fullmatch(text) if text.endswith("0") else None

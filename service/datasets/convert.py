@@ -235,7 +235,7 @@ def _usable(items: Iterator[NumberedRow | Problem], profile: Profile) -> Iterato
         check_count(profile.rows + profile.left_out + profile.empty_rows)
         if isinstance(item, Problem):
             profile.add_problem(item)
-        elif all(value is None or value in ("", []) for value in item.values.values()):
+        elif not any(item.values.values()) and all(value in (None, "", []) for value in item.values.values()):
             profile.add_empty(item)
         else:
             line = encode(item)

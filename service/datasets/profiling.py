@@ -69,7 +69,8 @@ class Column:
         if not text:
             return
         self._add_length(len(text))
-        self._note_spelling(value, name)
+        if name != value:
+            self._note_spelling(value, name)
         if from_text and text[0] in _FIRST_SIGNS and text.lower() in NOT_NUMBERS:
             self.not_number_count += 1
             if len(self.not_numbers) < MAX_PROBLEMS:
@@ -79,7 +80,7 @@ class Column:
             self.types.add(_type_of_text(text) if from_text else _type_of(value))
 
     def _note_spelling(self, value: Any, name: str) -> None:
-        is_respelled = isinstance(value, str) and value != name and len(value) <= MAX_VALUE_LENGTH
+        is_respelled = isinstance(value, str) and len(value) <= MAX_VALUE_LENGTH
         if is_respelled and (value in self.respelled or len(self.respelled) < MAX_VALUES):
             self.respelled[value] += 1
 
@@ -103,7 +104,8 @@ class Column:
     def _add_length(self, length: int) -> None:
         if self.filled == 0 or length < self.shortest:
             self.shortest = length
-        self.longest = max(self.longest, length)
+        if length > self.longest:  # `max` takes twice the time, for every cell of an upload
+            self.longest = length
         self.filled += 1
         self.length_sum += length
         self.lengths[length.bit_length()] += 1

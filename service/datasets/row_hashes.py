@@ -90,7 +90,8 @@ class _ColumnFile:
         self._count = 0
 
     def add(self, row: int, value: int) -> None:
-        self._pad(row)
+        if self._count < row:
+            self._pad(row)
         self._pending.append(value)
         self._count += 1
         if len(self._pending) >= BUFFER:
