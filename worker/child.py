@@ -20,8 +20,8 @@ from service.shared.storage.home import JobFolder
 from worker.rank_launch import rank_environment
 
 TRAINING = "worker.training_process"
-# Looks of an OpenMP thread that waits before it sleeps. By default there are 300,000, which cost a busy machine twice the
-# step's time; with none a quiet one takes a sixth longer.
+# Looks of an OpenMP thread that waits before it sleeps. By default there are 300,000, which cost a busy machine twice
+# the step's time; with none a quiet one takes a sixth longer.
 SPINS = "3000"
 
 

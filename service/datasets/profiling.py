@@ -104,8 +104,7 @@ class Column:
     def _add_length(self, length: int) -> None:
         if self.filled == 0 or length < self.shortest:
             self.shortest = length
-        if length > self.longest:  # `max` takes twice the time, for every cell of an upload
-            self.longest = length
+        self.longest = max(self.longest, length)
         self.filled += 1
         self.length_sum += length
         self.lengths[length.bit_length()] += 1
