@@ -29,7 +29,8 @@ from benchmarks.memory_cases import decoder, vocabulary
 from benchmarks.report import Limit, Section, write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODES = {"1 process": (1, False), "2 processes, copies": (2, False), "2 processes, parts": (2, True)}
+ONE, APART, COPIES, PARTS = "1 process", "2 jobs of half the batch", "2 processes, copies", "2 processes, parts"
+MODES = (ONE, APART, COPIES, PARTS)
 EFFICIENCY = 0.9  # of twice the speed of one process
 BATCH, TOKENS = 8, 64
 SIZES = {"hidden_size": 768, "intermediate_size": 2_048, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -82,8 +83,8 @@ class Base:
 BASES = (Base("8 B", 8.0e9, 1.05e9, 32), Base("70 B", 70.6e9, 2.1e9, 80))  # as Llama 3 has them
 
 
-def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> Path:
-    """Write the job of one mode; the base and its decompositions are shared by all."""
+def write_request(folder: Path, mode: str, steps: int) -> Path:
+    """Write a job of one mode; the base and its decompositions are shared by all."""
     model = folder / "model"
     if not model.exists():
         torch.manual_seed(0)
@@ -98,7 +99,7 @@ def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> P
         "dataset": {"train": "ds_" + "a" * 12, "eval_fraction": 0.05},
         "adamss": {"r": 64, "num_subspaces": 8, "subspace_rank": 1, "target_modules": ["q_proj", "v_proj"]},
         "training": {
-            "batch_size": BATCH,
+            "batch_size": BATCH // 2 if mode == APART else BATCH,
             "max_steps": steps,
             "max_length": TOKENS,
             "precision": "fp32",
@@ -106,7 +107,7 @@ def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> P
             "eval_steps": steps,
         },
         "artifacts": ["adapter"],
-        "resources": {"devices": devices, "shard": divided},
+        "resources": {"devices": devices_of(mode), "shard": mode == PARTS},
     }
     own = Path(tempfile.mkdtemp(dir=folder))
     request = RunRequest(
@@ -123,18 +124,26 @@ def write_request(folder: Path, devices: int, *, divided: bool, steps: int) -> P
     return own
 
 
+def devices_of(mode: str) -> int:
+    return 2 if mode in (COPIES, PARTS) else 1
+
+
 def measure(folder: Path, mode: str, steps: int) -> list[dict[str, float]]:
-    """Run a mode once; return what each rank measured."""
-    devices, divided = MODES[mode]
-    own = write_request(folder, devices, divided=divided, steps=steps)
+    """Run a mode once; return what each process measured."""
+    devices = devices_of(mode)
+    jobs = [write_request(folder, mode, steps) for _ in range(2 if mode == APART else 1)]
     launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
     # Large weights go back to the system when they are freed: else glibc keeps them, and memory says nothing.
     own_memory = {"MALLOC_MMAP_THRESHOLD_": "5000000"}
     environment = {**os.environ, **own_memory, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    subprocess.run(
-        [*launcher, "-m", "benchmarks.scaling_rank", str(own)], check=True, env=environment, stdout=subprocess.DEVNULL
-    )
-    return [json.loads((own / f"rank{rank}.json").read_text()) for rank in range(devices)]
+    running = [
+        subprocess.Popen(
+            [*launcher, "-m", "benchmarks.scaling_rank", str(own)], env=environment, stdout=subprocess.DEVNULL
+        )
+        for own in jobs
+    ]
+    assert [process.wait() for process in running] == [0] * len(jobs), mode
+    return [json.loads((own / f"rank{rank}.json").read_text()) for own in jobs for rank in range(devices)]
 
 
 def measured_section(rounds: int, steps: int) -> Section:
@@ -142,7 +151,7 @@ def measured_section(rounds: int, steps: int) -> Section:
     found: dict[str, Runs] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="adamss-scaling-") as name:
         folder = Path(name)
-        measure(folder, "1 process", 1)  # fills the cache of decompositions
+        measure(folder, ONE, 1)  # fills the cache of decompositions
         for _ in range(rounds):
             for mode in MODES:
                 found[mode].append(measure(folder, mode, steps))
@@ -150,18 +159,24 @@ def measured_section(rounds: int, steps: int) -> Section:
         f"{BATCH} x {TOKENS} tokens a step, fp32, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         ["mode", "s a step", "of ideal", "of ideal, CPU", "MB, rank 0", "MB, last rank", "kB a step"],
     )
-    one = found["1 process"]
+    one, apart = found[ONE], found[APART]
     for mode, runs in found.items():
         seconds = [ranks[0]["step_seconds"] for ranks in runs]
         peaks = [statistics.median(run[rank]["peak_bytes"] for run in runs) / 1e6 for rank in (0, -1)]
         sent = statistics.median(run[0]["sent_bytes"] for run in runs) / 1e3
         shares = [of_ideal(one, runs, name) for name in ("step_seconds", "cpu_seconds")]
         section.rows.append([mode, statistics.median(seconds), *shares, *peaks, sent])
-        if MODES[mode] == (2, False):
+        if mode == COPIES:
             section.limits.append(Limit("copies: share of ideal, CPU", shares[1], EFFICIENCY, at_least=True))
+            within = [of_ideal(apart, runs, name) * 2 for name in ("step_seconds", "cpu_seconds")]
+            section.limits += [
+                Limit(f"copies: share of two jobs that share nothing, {clock}", share, EFFICIENCY, at_least=True)
+                for clock, share in zip(("wall", "CPU"), within, strict=True)
+            ]
     section.notes.append(
         "Ratios are of runs that follow each other; CPU: of the busier rank, as on cores that nobody else uses. kB: "
-        "gradients, and gathered weights of parts."
+        f"gradients, and gathered weights of parts. {APART}: at once, as much work, nothing to tell each other: "
+        "what the two cores give."
     )
     return section
 
