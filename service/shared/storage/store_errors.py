@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from service.shared.errors import ServiceError, StartRefused, Unavailable
 
 RETRY_SECONDS = 15
@@ -99,6 +101,7 @@ _REFUSALS = (
     ),
 )
 _DENIED = ("AccessDenied", "403 Forbidden", "401 Unauthorized", "Permission denied", "os error 13")
+_FAILURE = re.compile(r"status code: (5\d\d(?: [A-Z][a-z]+)*)")
 _FULL = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "No space left", "os error 28")
 
 
@@ -114,4 +117,7 @@ def translated(error: Exception, url: str) -> StorageUnavailable:
     if any(mark in text for mark in _DENIED):
         remedy = "Give the service's credentials the rights to list, read, write and delete in it."
         return StorageMisconfigured(f"{where}: the credentials lack a right.", remedy)
+    if (failure := _FAILURE.search(text)) is not None:
+        own = f"The store of files {url} fails with {failure[1]}, of which its own log may say more."
+        return StorageUnavailable(f"{own} It is tried again by itself.")
     return StorageUnavailable(f"The store of files {url} does not answer. It is tried again by itself.")

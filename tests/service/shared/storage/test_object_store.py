@@ -191,6 +191,13 @@ def test_a_full_store_may_have_room_later(answer: dict[str, str], status: str) -
     assert caught.value.retry_after
 
 
+def test_a_store_that_fails_says_so_itself(answer: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer |= {"code": "InternalError", "status": "500"}
+    monkeypatch.setattr("service.shared.storage.object_store.RETRY", {"max_retries": 0})
+    with pytest.raises(StorageUnavailable, match="fails with 500 Internal Server Error"):
+        ObjectStore("s3://bucket/x").try_out()
+
+
 def test_a_store_that_is_away(monkeypatch: pytest.MonkeyPatch, store_url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("service.shared.storage.object_store.RETRY", {"max_retries": 0})
