@@ -14,7 +14,7 @@ from service.cli.terminal import on_terminal, put, put_json
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client.types import SpectrumJson
+    from service.client.model_types import SpectrumJson
 
 EXAMPLES = examples(
     "adamss inspect minilm",

@@ -12,7 +12,7 @@ from service.cli.output import CliError, Json, connect, examples, print_fields, 
 from service.cli.terminal import on_terminal, put, put_json
 
 if TYPE_CHECKING:
-    from service.client.types import BaseModelJson
+    from service.client.model_types import BaseModelJson
 
 app = typer.Typer(
     help="List, add and delete base models; serve trained models under a name.",

@@ -10,7 +10,7 @@ from service.cli.output import JobId, Json, connect, examples, print_table, when
 from service.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
-    from service.client.types import RegisteredModelJson, VersionJson
+    from service.client.model_types import RegisteredModelJson, VersionJson
 
 PUBLISH = examples("adamss models publish JOB sentiment", "adamss models publish JOB sentiment --label staging")
 LABEL = examples("adamss models label sentiment 3 live", "adamss models label sentiment none staging")

@@ -12,8 +12,8 @@ import httpx
 from service.client.errors import ApiError
 from service.client.model_calls import sha256_of
 from service.client.model_tar import Progress, file_pieces, model_files, reported, tar_pieces, tar_size
+from service.client.model_types import BaseModelJson
 from service.client.sender import BUSY, PAGE, UPLOAD_TIMEOUT, Sender, patiently
-from service.client.types import BaseModelJson
 
 
 class BaseModelCalls(Sender):

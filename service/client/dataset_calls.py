@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
+from service.client.model_types import SpectrumJson
 from service.client.sender import PAGE, UPLOAD_TIMEOUT, Sender
-from service.client.types import DatasetJson, Listing, SpectrumJson
+from service.client.types import DatasetJson, Listing
 
 ALL_ROWS = 10_000_000
 

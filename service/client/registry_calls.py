@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from service.client.errors import ApiError
+from service.client.model_types import RegisteredModelJson
 from service.client.sender import PAGE, Sender
-from service.client.types import RegisteredModelJson
 
 LIVE = "live"
 
