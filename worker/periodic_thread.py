@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from threading import Event, Thread
 from typing import ClassVar
+
+logger = logging.getLogger(__name__)
 
 
 class PeriodicThread(ABC):
@@ -25,7 +28,7 @@ class PeriodicThread(ABC):
 
     @abstractmethod
     def round(self) -> None:
-        """Do one round; an error that may pass is handled here, as any other one ends the thread."""
+        """Do one round; an error that is expected now and then is handled here, any other one is logged whole."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -44,6 +47,9 @@ class PeriodicThread(ABC):
 
     def _run(self) -> None:
         while not self._closing:
-            self.round()
+            try:
+                self.round()
+            except Exception:  # a worker whose sweeper had ended would live on, and take back no lease
+                logger.exception("%s: a round failed, the next one begins in %g s", self._thread.name, self._seconds)
             self._wake.wait(self._seconds)
             self._wake.clear()
