@@ -13,11 +13,10 @@ from sqlalchemy.orm import Session
 
 from adamss_core.spec.job import Priority
 from service.http.context import Caller
-from service.jobs import schemas
 from service.jobs.priorities import change_priority
 from service.jobs.run_comparison import pin
 from service.jobs.schemas import JobOut
-from service.jobs.service import get
+from service.jobs.service import describe, get
 from service.shared.database.tables import Job, JobTag
 
 MOST_TAGS = 20
@@ -73,7 +72,7 @@ def edit(caller: Caller, job_id: str, changes: NotesIn) -> JobOut:
         session.flush()
         if changes.baseline is not None:
             pin(session, job, pinned=changes.baseline)
-        return schemas.render(job)
+        return describe(session, caller, job)
 
 
 def _tag(session: Session, job: Job, tags: list[str]) -> None:

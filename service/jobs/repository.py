@@ -52,7 +52,7 @@ class ListedJob:
     metric: str | None  # by which checkpoints are compared
     evaluates: Json | None
     inspects: Json | None
-    is_baseline: bool
+    is_baseline: bool = False
 
 
 def find(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:

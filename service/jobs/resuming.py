@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from adamss_core.spec.job import TimeLimit
 from adamss_core.spec.resources_spec import MOST_DEVICES
 from service.http.context import Caller
-from service.jobs import repository, schemas
+from service.jobs import repository
 from service.jobs.other_devices import move, plan_devices
 from service.jobs.schemas import JobOut
-from service.jobs.service import get, lock_inputs, refuse_trial
+from service.jobs.service import describe, get, lock_inputs, refuse_trial
 from service.jobs.time_limit import SETTING, SPEC_FIELD, effective_limit, planned_limit
 from service.projects.service import check_submit
 from service.shared.database.tables import Job, JobStatus
@@ -69,7 +69,7 @@ def resume(caller: Caller, job_id: str, payload: ResumeIn | None) -> JobOut:
         _replan(session, caller.settings, job, limit)
         if moved is not None:
             move(session, job, moved, caller.settings.lease_seconds)
-        answer = schemas.render(job)
+        answer = describe(session, caller, job)
     caller.hints.send(job_id)
     return answer
 

@@ -215,9 +215,9 @@ class JobSummaryOut(Out):
     owner: str | None = None
     """Name of the key that submitted it; null for jobs of earlier versions."""
     mine: bool = False
-    """Whether that is the key of this call, in lists and from `GET /jobs/{id}`."""
+    """Whether that is the key of this call; false in a stream, whose state all its watchers share."""
     baseline: bool = False
-    """Whether it is the pinned baseline of its group or project, in lists and from `GET /jobs/{id}`."""
+    """Whether it is the pinned baseline of its group or project; not told in a stream either."""
     priority: int = 0
     """Its priority, from the spec until it is changed."""
     preemptible: bool = True
@@ -287,7 +287,12 @@ class JobOut(JobSummaryOut):
     """When its metrics were moved to its artifact `metrics`, from which all routes read them; null before."""
 
 
-def render(job: Job) -> JobOut:
+def render(job: Job, key_name: str = "", *, is_baseline: bool = False) -> JobOut:
+    """Describe a job.
+
+    Args:
+        key_name: of the key that asks; empty where none does, as in a stream that many watch.
+    """
     spec = job.resolved.get("spec", {})
     listed = ListedJob(
         job,
@@ -297,18 +302,20 @@ def render(job: Job) -> JobOut:
         spec.get("training", {}).get("metric_for_best"),
         job.resolved.get("evaluates"),
         job.resolved.get("inspects"),
-        is_baseline=False,  # of no other one than lists and `GET /jobs/{id}`, which add it
+        is_baseline,
     )
     whole = {name: getattr(job, name) for name in ("notes", "result", "spec", "metrics_archived_at")}
     whole["comparison"] = (job.result or {}).get("comparison")
     whole["resolved"] = _resolved(job)
-    return JobOut.model_validate(_summary(listed) | whole)
+    return JobOut.model_validate(_summary(listed, key_name) | whole)
 
 
-def summarise(listed: ListedJob) -> JobSummaryOut:
+def summarise(listed: ListedJob, key_name: str) -> JobSummaryOut:
     result = listed.job.result
     numbers = result and {name: value for name, value in result.items() if not isinstance(value, (dict, list))}
-    return JobSummaryOut.model_validate(_summary(listed) | {"result": numbers, "notes": _beginning(listed.job.notes)})
+    return JobSummaryOut.model_validate(
+        _summary(listed, key_name) | {"result": numbers, "notes": _beginning(listed.job.notes)}
+    )
 
 
 def _beginning(notes: str | None) -> str | None:
@@ -316,7 +323,7 @@ def _beginning(notes: str | None) -> str | None:
     return notes if notes is None or len(notes) <= LISTED_NOTES else f"{notes[:LISTED_NOTES].rstrip()}…"
 
 
-def _summary(listed: ListedJob) -> Json:
+def _summary(listed: ListedJob, key_name: str) -> Json:
     job, result = listed.job, listed.job.result or {}
     metric = find_metric(listed.task, listed.problem_type, listed.metric)
     return {
@@ -325,6 +332,8 @@ def _summary(listed: ListedJob) -> Json:
         "tags": job.tags or [],
         "group": job.group_name,
         "owner": job.owner,
+        "mine": job.owner == key_name,
+        "baseline": listed.is_baseline,
         "sweep": job.sweep_id,
         "trial": job.trial,
         "priority": job.priority,

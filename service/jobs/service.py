@@ -89,7 +89,7 @@ def create(caller: Caller, insert: Callable[[Session], Job], idempotency_key: st
         return earlier
     failpoint("after_submit")
     caller.hints.send(job.id)
-    return Submitted(schemas.render(job), repeated=False)
+    return Submitted(schemas.render(job, caller.key_name), repeated=False)
 
 
 def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -> Page[JobSummaryOut]:
@@ -100,7 +100,8 @@ def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -
     rows, more = split(jobs, limit)
     end = cursor(rows[-1].job.created_at, rows[-1].job.id) if rows else None
     data = [
-        schemas.summarise(row).model_copy(update=_beside(caller, row.job, is_baseline=row.is_baseline)) for row in rows
+        schemas.summarise(row, caller.key_name).model_copy(update={"queue": caller.queue.place(row.job)})
+        for row in rows
     ]
     return Page(data=data, has_more=more, total=total, next=end)
 
@@ -108,14 +109,13 @@ def list_jobs(caller: Caller, narrowed: Wanted, after: str | None, limit: int) -
 def show(caller: Caller, job_id: str) -> JobOut:
     with caller.db.read() as session:
         job = get(session, caller, job_id)
-        is_baseline = repository.is_baseline(session, job)
-    return schemas.render(job).model_copy(update=_beside(caller, job, is_baseline=is_baseline))
+        answer = describe(session, caller, job)
+    return answer.model_copy(update={"queue": caller.queue.place(job)})
 
 
-def _beside(caller: Caller, job: Job, *, is_baseline: bool) -> Json:
-    """Return the fields that are not of the job's row alone."""
-    mine = job.owner is not None and job.owner == caller.key_name
-    return {"queue": caller.queue.place(job), "mine": mine, "baseline": is_baseline}
+def describe(session: Session, caller: Caller, job: Job) -> JobOut:
+    """Describe a job that is there."""
+    return schemas.render(job, caller.key_name, is_baseline=repository.is_baseline(session, job))
 
 
 def cancel(caller: Caller, job_id: str) -> JobOut:
@@ -203,7 +203,7 @@ def _transition(caller: Caller, job_id: str, transition: Callable[[Session, Job]
     with caller.db.write() as session:
         job = get(session, caller, job_id, lock=True)
         transition(session, job)
-        return schemas.render(job)
+        return describe(session, caller, job)
 
 
 def insert_planned(session: Session, caller: Caller, spec: JobSpec, plan: PlanOut, beside: dict[str, Json]) -> Job:
@@ -283,7 +283,7 @@ def earlier_job(caller: Caller, key: str | None, digest: str) -> Submitted | Non
                 code="idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return Submitted(schemas.render(get(session, caller, row.job_id)), repeated=True)
+        return Submitted(describe(session, caller, get(session, caller, row.job_id)), repeated=True)
 
 
 def digest_of(body: BaseModel, *beside: str) -> str:

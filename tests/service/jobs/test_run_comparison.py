@@ -89,7 +89,7 @@ def test_the_baseline_of_the_group_goes_before_that_of_the_project(service: Serv
     assert found["metrics"] == [{"name": "eval_accuracy", "job": 0.75, "other": 0.75, "difference": 0.0}]
     for job in (one, group):
         edit(f"/jobs/{job}", json={"group": "rates"})
-    edit(f"/jobs/{group}", json={"baseline": True})
+    assert edit(f"/jobs/{group}", json={"baseline": True}).json()["baseline"] is True
     pinned = {job["id"]: job["baseline"] for job in service.client.get("/jobs").json()["data"]}
     assert pinned == {one: False, project: True, group: True}
     assert [service.client.get(f"/jobs/{job}").json()["baseline"] for job in (one, group)] == [False, True]
