@@ -367,6 +367,8 @@ def test_clone_keeps_every_field_and_delete_removes_the_job(tab: Tab, up: Up, jo
             for name, value in made["spec"][block].items():
                 assert copied[block][name] == value, name
         client.wait(copies[0]["id"], timeout=SECONDS)
+        page.wait_for_selector("h1 .status.succeeded")
+        page.wait_for_load_state("networkidle")  # what the page reads of a job that ends would be of one that is gone
         page.get_by_role("button", name="Delete").click()
         page.wait_for_selector("h1:text-is('Jobs')")
         row = page.locator(f"tbody tr[data-job={made['id']}]")
