@@ -161,7 +161,8 @@ def section_of(measured: dict[str, Cost], same: bool, rows: int, epochs: int) ->
     notes = [*NOTES, f"The table of trials after two kills is {'the same' if same else 'another one'}."]
     section = Section(f"A sweep: {rows} reviews, {epochs} epochs (seconds)", columns, notes=notes)
     for name, cost in measured.items():
-        section.rows.append([name, cost.wall, cost.cpu, cost.best])
+        known = "-" if name == KILLED else cost.cpu  # who is killed takes the count of its seconds along
+        section.rows.append([name, cost.wall, known, cost.best])
     sweep, singles = measured[SWEEP], measured[SINGLES]
     ratios = {"wall": sweep.wall / singles.wall, "CPU": sweep.cpu / singles.cpu}
     section.rows.append(["sweep / single jobs", *ratios.values(), sweep.best - singles.best])
