@@ -27,7 +27,7 @@ def class_name(value: Any) -> str:
         return text
     if len(text) <= len("false") and text.lower() in ("true", "false"):
         return text.lower()
-    whole = WHOLE_NUMBER.fullmatch(text) if text.endswith("0") else None
+    whole = WHOLE_NUMBER.fullmatch(text)
     return text if whole is None else str(int(whole[1]))
 
 

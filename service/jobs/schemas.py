@@ -215,9 +215,9 @@ class JobSummaryOut(Out):
     owner: str | None = None
     """Name of the key that submitted it; null for jobs of earlier versions."""
     mine: bool = False
-    """Whether that is the key of this call; false in a stream, whose state all its watchers share."""
+    """Tells if the key of this call submitted it; false in a stream, whose state all its watchers share."""
     baseline: bool = False
-    """Whether it is the pinned baseline of its group or project; not told in a stream either."""
+    """Tells if it is the pinned baseline of its group or project; false in a stream too."""
     priority: int = 0
     """Its priority, from the spec until it is changed."""
     preemptible: bool = True
