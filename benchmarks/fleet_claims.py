@@ -67,7 +67,9 @@ def _fill(db: Database, waiting: int, projects: int) -> None:
     rng, moment = Random(0), now()
     names = [f"proj_{number}" for number in range(projects)]
     with db.write() as session:
-        session.execute(insert(Project), [{"id": name, "name": name, "created_at": moment} for name in names])
+        fields = {"created_at": moment, "weight": 1.0}
+        rows = [{"id": name, "name": name, "standing": rng.uniform(10.0, 20.0), **fields} for name in names]
+        session.execute(insert(Project), rows)
     for first in range(0, waiting, CHUNK):
         rows = [
             {

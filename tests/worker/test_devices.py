@@ -183,7 +183,7 @@ def test_two_small_jobs_run_on_one_device(service: Service, monkeypatch: pytest.
         with service.db.read() as session:
             (row,) = session.scalars(select(HostDevice)).all()
             assert (row.job_id, row.shares, row.most_jobs) == (None, dict.fromkeys(sized, 10**9), 2)
-            assert device_rows.held_by(session, "worker-1", sized[1]) == [{"name": "fake:0", "kind": "h100"}]
+            assert device_rows.named(session, "worker-1", [row.key]) == [{"name": "fake:0", "kind": "h100"}]
 
     monkeypatch.setattr(Runner, "_supervise", supervise)
     sized, unknown = [service.add_job() for _ in range(2)], service.add_job()

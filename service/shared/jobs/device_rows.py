@@ -132,11 +132,13 @@ def correct(session: Session, worker_id: str, devices: Sequence[DeviceState]) ->
             row.job_id, row.shares = device.job_id, dict(device.shares) or None
 
 
-def held_by(session: Session, worker_id: str, job_id: str) -> list[Json]:
-    """List name and kind of the devices that a job holds, as its worker names them."""
-    found = session.scalars(select(HostDevice).where(HostDevice.worker_id == worker_id).order_by(HostDevice.place))
-    held = (device for device in found if device.job_id == job_id or job_id in (device.shares or {}))
-    return [{"name": device.name, "kind": device.kind} for device in held]
+def named(session: Session, worker_id: str, keys: Collection[str]) -> list[Json]:
+    """List name and kind of devices, as a worker names them."""
+    if not keys:
+        return []
+    own = (HostDevice.worker_id == worker_id, HostDevice.key.in_(keys))
+    found = session.execute(select(HostDevice.name, HostDevice.kind).where(*own).order_by(HostDevice.place))
+    return [{"name": name, "kind": kind} for name, kind in found]
 
 
 def state_of(row: HostDevice) -> DeviceState:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from service.shared.database.clock import database_now
@@ -33,9 +34,9 @@ def device_seconds(session: Session, project_id: str, month: str) -> float:
     return float(found)
 
 
-def begin(session: Session, job: Job, moment: datetime) -> None:
+def begin(session: Session, project: Project, job: Job, moment: datetime) -> None:
     """Charge a project for the start of an attempt, metered since `moment`; the caller holds the locks of both."""
-    charge(session.get_one(Project, job.project_id), job.devices * ENTRY_SECONDS, moment)
+    charge(project, job.devices * ENTRY_SECONDS, moment)
     _add(session, job, moment, 0.0, attempts=1)
 
 
@@ -84,10 +85,10 @@ def _locked(session: Session, job: Job) -> Project:
 def _add(session: Session, job: Job, moment: datetime, used: float, attempts: int = 0) -> None:
     """Add to the row of the job's project, owner and month, under the project's lock."""
     row = {"project_id": job.project_id, "month": month_of(moment), "owner": job.owner or ""}
-    found = session.get(DeviceUse, row, populate_existing=True)
-    if found is None:
+    own = [getattr(DeviceUse, name) == value for name, value in row.items()]
+    more = {"device_seconds": DeviceUse.device_seconds + used, "attempts": DeviceUse.attempts + attempts}
+    statement = update(DeviceUse).where(*own).values(more).execution_options(synchronize_session=False)
+    changed: CursorResult[Any] = session.execute(statement)  # type: ignore[assignment]
+    if not changed.rowcount:
         session.add(DeviceUse(**row, device_seconds=used, attempts=attempts))
-    else:
-        found.device_seconds += used
-        found.attempts += attempts
-    session.flush()
+        session.flush()

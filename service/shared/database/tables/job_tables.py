@@ -101,6 +101,7 @@ class Job(Base):
         Index("ix_jobs_project_group_created", "project_id", "group_name", "created_at", "id"),  # lists by group
         Index("ix_jobs_project_owner_created", "project_id", "owner", "created_at", "id"),  # lists by owner
         Index("ix_jobs_project_next", "project_id", "status", "rank", "queued_at", "id"),  # each project's next job
+        Index("ix_jobs_status_rank", "status", "rank"),  # the highest priority that waits
         Index("ix_jobs_status_devices", "status", "devices"),  # finds waiting jobs of several devices
         Index("ix_jobs_status_needs", "status", "devices", "device_kind", "device_memory"),  # is there one that fits?
         Index("ix_jobs_archived_ended", "metrics_archived_at", "ended_at", "id"),  # finds jobs to archive

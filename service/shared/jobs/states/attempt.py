@@ -13,10 +13,19 @@ from adamss_core.spec.spec_versions import CHECKPOINT_FORMATS
 from service.shared.database.clock import database_now
 from service.shared.database.tables import LEASED, Event, Job, JobStatus, Json, now
 from service.shared.jobs import device_use
-from service.shared.jobs.device_rows import held_by, hold
+from service.shared.jobs.device_rows import hold, named
 from service.shared.jobs.states.early_stop import record_early_stop
-from service.shared.jobs.states.record import add_event, compare_and_set, ended, leased, record_end, with_status
-from service.shared.jobs.states.waiting import has_room, may_run
+from service.shared.jobs.states.record import (
+    add_event,
+    compare_and_set,
+    compare_and_take,
+    ended,
+    leased,
+    record_end,
+    with_status,
+    write_event,
+)
+from service.shared.jobs.states.waiting import lock_room, may_run
 
 # The attempt's checkpoints are for workers of this version and later ones.
 _CHECKPOINTS_SINCE = CHECKPOINT_FORMATS[max(CHECKPOINT_FORMATS)]
@@ -51,15 +60,18 @@ def claim(
         share: bytes that it takes of a device that it shares; None if it has its devices alone.
     """
     moment = database_now(session)
-    if not has_room(session, job_id, running_jobs, moment):
+    room = lock_room(session, job_id, running_jobs, moment)
+    if room is None:
         return None
-    claimable = with_status(job_id, JobStatus.QUEUED).where(*may_run(moment))
-    changed = compare_and_set(
+    attempt, runs_on = room.attempt + 1, named(session, worker, devices)
+    claimable = with_status(job_id, JobStatus.QUEUED).where(Job.attempt == room.attempt, *may_run(moment))
+    job = compare_and_take(
         session,
         claimable.values(
             status=JobStatus.RUNNING,
-            attempt=Job.attempt + 1,
+            attempt=attempt,
             worker=worker,
+            runs_on={"attempt": attempt, "devices": runs_on},
             spec_version=case((Job.spec_version < _CHECKPOINTS_SINCE, _CHECKPOINTS_SINCE), else_=Job.spec_version),
             lease_until=moment + timedelta(seconds=lease_seconds),
             started_at=func.coalesce(Job.started_at, now()),
@@ -68,17 +80,15 @@ def claim(
             reserved_for=None,
             metered_at=moment,
             preempted_by=None,
+            last_seq=Job.last_seq + 1,  # of the event below: the row is written once, with all its indexes
         ),
     )
-    if not changed:
+    if job is None:
         return None
-    job = session.get_one(Job, job_id, populate_existing=True)
-    device_use.begin(session, job, moment)
+    device_use.begin(session, room.project, job, moment)
     hold(session, devices, job_id, share)
-    runs_on = held_by(session, worker, job_id)
-    job.runs_on = {"attempt": job.attempt, "devices": runs_on}
-    named = {"devices": [device["name"] for device in runs_on]} if runs_on else {}
-    add_event(session, job, "started", f"Attempt {job.attempt} runs.", {"worker": worker, **named})
+    of_devices = {"devices": [device["name"] for device in runs_on]} if runs_on else {}
+    write_event(session, job, "started", f"Attempt {attempt} runs.", {"worker": worker, **of_devices})
     return job
 
 
@@ -93,9 +103,9 @@ def renew(session: Session, job_id: str, attempt: int, lease_seconds: float) -> 
 def succeed(session: Session, job_id: str, attempt: int, result: Json) -> bool:
     """End the job as succeeded; False if it was cancelled or the lease lost: the caller then publishes nothing."""
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
-    if not compare_and_set(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED))):
+    job = compare_and_take(session, statement.values(result=result, **ended(JobStatus.SUCCEEDED)))
+    if job is None:
         return False
-    job = session.get_one(Job, job_id, populate_existing=True)
     device_use.end(session, job)
     reports = job.evaluates is not None or job.inspects is not None
     made = "its report is ready" if reports else "its artifacts are ready"
@@ -112,9 +122,9 @@ def fail(session: Session, job_id: str, attempt: int, error: Json, result: Json 
     """
     statement = leased(job_id, attempt, JobStatus.RUNNING, JobStatus.PAUSING)
     found = {} if result is None else {"result": result}
-    if not compare_and_set(session, statement.values(error=error, **found, **ended(JobStatus.FAILED))):
+    job = compare_and_take(session, statement.values(error=error, **found, **ended(JobStatus.FAILED)))
+    if job is None:
         return give_back(session, job_id, attempt, charge=False)
-    job = session.get_one(Job, job_id, populate_existing=True)
     device_use.end(session, job)
     record_end(session, job, error["message"], error)
     return True

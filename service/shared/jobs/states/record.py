@@ -15,6 +15,11 @@ def add_event(session: Session, job: Job, kind: str, message: str, data: dict[st
     """Append an event under the job's next sequence number; the caller holds the row's lock."""
     job.last_seq += 1
     session.flush()
+    write_event(session, job, kind, message, data)
+
+
+def write_event(session: Session, job: Job, kind: str, message: str, data: dict[str, Any]) -> None:
+    """Write the event of the sequence number that the job has just taken."""
     session.add(
         Event(job_id=job.id, seq=job.last_seq, attempt=job.attempt, time=now(), type=kind, message=message, data=data)
     )
@@ -24,6 +29,12 @@ def compare_and_set(session: Session, statement: Update) -> bool:
     """Execute an update of one row; False if its conditions matched no row."""
     result: CursorResult[Any] = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[assignment]
     return result.rowcount == 1
+
+
+def compare_and_take(session: Session, statement: Update) -> Job | None:
+    """Execute an update of one job, and return it as it is then; None if its conditions matched no row."""
+    options = {"synchronize_session": False, "populate_existing": True}
+    return session.scalars(statement.returning(Job), execution_options=options).one_or_none()
 
 
 def with_status(job_id: str, *statuses: JobStatus) -> Update:
