@@ -144,7 +144,7 @@ class Simulation:
         heapq.heappush(own, (job.queued_at, job.id, job))
 
     def _heads(self) -> list[QueuedJob]:
-        return [own[0][2] for own in self._waiting.values() if own]
+        return [own[0][2] for own in self._waiting.values()]
 
     def _ordered(self) -> dict[str, Share]:
         if self.policy.shares:
@@ -170,8 +170,10 @@ class Simulation:
             self._queue(replace(job, reserved_for=worker.id))
 
     def _unqueue(self, job: QueuedJob) -> None:
-        own = self._waiting[job.project, job.rank, job.needs, job.reserved_for]
-        assert heapq.heappop(own)[1] == job.id
+        key = (job.project, job.rank, job.needs, job.reserved_for)
+        assert heapq.heappop(self._waiting[key])[1] == job.id
+        if not self._waiting[key]:
+            del self._waiting[key]
 
     def _start(self, job: QueuedJob, worker: FleetWorker) -> None:
         self._unqueue(job)
