@@ -31,6 +31,7 @@ RUNNING_STEPS = 120  # of the job that is seen running
 PEOPLE = ("Ada Lovelace", "Emmy Noether", "Alan Turing", "Grace Hopper", "Sofia Kovalevskaya", "Kurt Gödel")
 PLACES = ("Paris", "Lagos", "New York", "Kyoto", "Lima", "Göttingen")
 FIRMS = ("Acme", "Initech", "Globex", "Umbrella Foods")
+SWEEP_SECONDS = 1800.0
 SENTENCES = ("{p} moved from {l} to {m} .", "{f} opened an office in {l} .", "In {l} , {p} founded {f} .")
 SHAPES = ("circle", "square", "triangle")
 QUESTIONS = {"sky": "blue", "snow": "white", "grass": "green", "coal": "black", "a lemon": "yellow"}
@@ -185,6 +186,22 @@ def add_jobs(client: Client, data: dict[str, str]) -> dict[str, str]:
     _wait_for(client, made["running"], lambda job: job["status"] == "paused")
     made["waits"] = client.submit({**spec, "name": "reviews, two devices", "resources": {"devices": 2}})["id"]
     return made
+
+
+def choose_from(client: Client, made: dict[str, str], data: dict[str, str]) -> dict[str, str]:
+    """Pin a baseline, publish a model, and run a sweep; return the sweep's id by name."""
+    client.edit_job(made["budget"], baseline=True)
+    for name in ("pruned", "budget"):
+        client.publish_model(made[name], "sentiment")
+    spec = {**specs(data)["budget"][0], "name": "reviews, which rate?"}
+    spec["training"] = spec["training"] | {"max_steps": 36}
+    space = {
+        "training.learning_rate": {"min": 1e-3, "max": 3e-2, "log": True},
+        "training.head_learning_rate": {"values": [1e-3, 5e-3]},
+        "adamss.budget": {"values": ["lora:r=1", "lora:r=2"]},
+    }
+    sweep = client.sweep(spec, space, trials=8, sampler_seed=0)
+    return {"sweep": client.wait_sweep(sweep["id"], timeout=SWEEP_SECONDS)["id"]}
 
 
 @contextmanager

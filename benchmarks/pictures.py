@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from benchmarks.demo_home import add_datasets, add_jobs, add_models, keep_running, served
+from benchmarks.demo_home import add_datasets, add_jobs, add_models, choose_from, keep_running, served
 from service.cli.serve import free_port
 from tests.browser import chromium
 
@@ -38,6 +38,8 @@ SHOWN: dict[str, tuple[str, str, bool]] = {
     "page-models": ("/models/minilm", "h2:has-text('minilm')", False),
     "page-workers": ("/workers", "tbody tr", False),
     "page-compare": ("/compare?jobs={pruned},{budget}", "[data-chart=loss] canvas", False),
+    "page-sweeps": ("/sweeps", "tbody tr", False),
+    "page-sweep": ("/sweeps/{sweep}", ".charts canvas", False),
     "page-dark": ("/", "tbody tr[data-job]", True),
 }
 # Where a picture begins that does not begin at the top, and its height.
@@ -72,7 +74,8 @@ def known_ids(home: Path, client: Any) -> dict[str, str]:
         folder = home / "demo"
         folder.mkdir(exist_ok=True)
         data = add_datasets(client, folder)
-        kept.write_text(json.dumps(data | add_jobs(client, data)))
+        jobs = add_jobs(client, data)
+        kept.write_text(json.dumps(data | jobs | choose_from(client, jobs, data)))
     ids: dict[str, str] = json.loads(kept.read_text())
     return ids
 
