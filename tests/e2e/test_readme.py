@@ -39,6 +39,7 @@ def test_languages() -> None:
     assert set(BLOCKS) == {"bash", "console", "python"}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("number", [0, *map(compat, range(1, len(BLOCKS["bash"])))])
 def test_shell(desk: Up, tmp_path: Path, number: int) -> None:
