@@ -20,7 +20,7 @@ from service.shared.jobs.fleet_rule import (
     next_job,
 )
 from service.shared.jobs.standing import ENTRY_SECONDS, EPOCH, charged
-from service.shared.jobs.states.fitting import choose
+from service.shared.jobs.states.fitting import Needs, choose
 
 RESUME_SECONDS = 60.0  # that a preempted job takes longer: its checkpoint, and the start of the next attempt
 
@@ -93,7 +93,7 @@ class Simulation:
         self.preemptions = 0
         self.used: dict[str, float] = defaultdict(float)  # device seconds by project
         # Waiting jobs that differ in age alone, oldest first: only the first of each can be next.
-        self._waiting: dict[tuple[object, ...], list[tuple[float, str, QueuedJob]]] = defaultdict(list)
+        self._waiting: dict[tuple[str, int, Needs, str | None], list[tuple[float, str, QueuedJob]]] = defaultdict(list)
         self._held: dict[str, set[str]] = {worker.id: set() for worker in workers}
         self._ends: list[tuple[float, int, str, int]] = []
         self._numbers = count()
@@ -143,8 +143,23 @@ class Simulation:
         own = self._waiting[job.project, job.rank, job.needs, job.reserved_for]
         heapq.heappush(own, (job.queued_at, job.id, job))
 
-    def _heads(self) -> list[QueuedJob]:
-        return [own[0][2] for own in self._waiting.values()]
+    def _heads(self, worker: FleetWorker) -> list[QueuedJob]:
+        """Return the jobs that may be next on a worker: others need more devices than are free there."""
+        most, whole = len(worker.free), len(worker.devices)
+        return [
+            own[0][2]
+            for (_, _, needs, kept_by), own in self._waiting.items()
+            if needs.devices <= most or (kept_by == worker.id and needs.devices <= whole)
+        ]
+
+    def _starving(self, worker: FleetWorker) -> list[QueuedJob]:
+        """Return the jobs that a worker may begin to keep places for, and those that it keeps places for."""
+        before = self.moment - self.reserve_seconds
+        return [
+            own[0][2]
+            for (_, _, needs, kept_by), own in self._waiting.items()
+            if kept_by == worker.id or (kept_by is None and needs.devices > 1 and own[0][0] <= before)
+        ]
 
     def _ordered(self) -> dict[str, Share]:
         if self.policy.shares:
@@ -156,7 +171,7 @@ class Simulation:
         taken = False
         self._reserve(self.workers[worker_id])
         while (worker := self.workers[worker_id]).free:
-            job = next_job(self._heads(), self._ordered(), worker)
+            job = next_job(self._heads(worker), self._ordered(), worker)
             if job is None:
                 break
             self._start(job, worker)
@@ -164,7 +179,7 @@ class Simulation:
         return taken
 
     def _reserve(self, worker: FleetWorker) -> None:
-        job = job_to_reserve(self._heads(), self._ordered(), worker, self.moment - self.reserve_seconds)
+        job = job_to_reserve(self._starving(worker), self._ordered(), worker, self.moment - self.reserve_seconds)
         if job is not None:
             self._unqueue(job)
             self._queue(replace(job, reserved_for=worker.id))

@@ -64,6 +64,8 @@ class DeviceState:
 
     def without(self, jobs: Collection[str]) -> DeviceState:
         """Return the device as it is when these jobs have left it."""
+        if self.job_id not in jobs and not self.shares:
+            return self
         shares = tuple(share for share in self.shares if share[0] not in jobs)
         return replace(self, job_id=None if self.job_id in jobs else self.job_id, shares=shares)
 

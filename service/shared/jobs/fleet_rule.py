@@ -151,6 +151,13 @@ def job_to_reserve(
     jobs = list(jobs)
     if worker.drained or kept_for(jobs, shares, worker) is not None:
         return None
+    waits: dict[Needs, bool] = {}  # many jobs are alike
+
+    def fits_later(needs: Needs) -> bool:
+        if needs not in waits:
+            waits[needs] = choose(worker.free, needs) is None and choose(worker.emptied, needs) is not None
+        return waits[needs]
+
     starving = (
         job
         for job in jobs
@@ -158,8 +165,7 @@ def job_to_reserve(
         and job.queued_at <= queued_before
         and job.reserved_for is None
         and shares[job.project].allows(job.needs)
-        and choose(worker.free, job.needs) is None
-        and choose(worker.emptied, job.needs) is not None
+        and fits_later(job.needs)
     )
     return min(starving, key=lambda job: claim_order(job, shares), default=None)
 
