@@ -41,7 +41,7 @@ def test_differences_are_told_from_this_job_s_side(tab: Tab, job: dict[str, Any]
     }
     tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=changed))
     tab.open(f"/jobs/{job['id']}")
-    tab.page.wait_for_selector("text=Better than lora:r=1 (this job less lora:r=1: +0.1 to +0.3).")
+    tab.page.wait_for_selector("text=Better than lora:r=1 (this job less lora:r=1: +10 to +30 points).")
 
 
 def test_a_running_job_begins_with_what_it_does(tab: Tab, up: Up, job: dict[str, Any]) -> None:

@@ -238,7 +238,7 @@ def test_compared_jobs_have_intervals_and_a_paired_test(
             page.wait_for_selector(".paired li:has-text('no paired test: ')")
             assert "not evaluated on the same data set" in lines.last.inner_text()
             verdict = (
-                "the rows show a difference accuracy -0.25 (-0.5 to -0.125) on 8 held-out rows, by McNemar, p 0.031"
+                "the rows show a difference accuracy -25 (-50 to -12.5 points) on 8 held-out rows, by McNemar, p 0.031"
             )
             assert lines.first.inner_text().endswith(verdict)
             page.wait_for_selector("text=It is the pinned baseline.")

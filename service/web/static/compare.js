@@ -62,14 +62,17 @@ function useWithBaseline(asked) {
 
 function Overlays({ jobs, axis }) {
   const names = [...new Set(jobs.flatMap(({ rows }) => rows.flatMap((row) => Object.keys(row.values))))];
-  const plotted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name));
+  const plotted = names.filter((name) => !/target_subspaces|tokens_per|memory/.test(name)).sort((one, other) => rank(one) - rank(other));
   return html`<div class="charts">${plotted.map(
     (name) => html`<${Chart} key=${name + axis} name=${name} title=${title(name)} xLabel=${xTitle(axis)}
       lines=${jobs.map(({ job, rows }) => ({ label: label(job), compared: true, points: points(rows, name, position(axis, rows)) }))} />`,
   )}</div>`;
 }
 
-const title = (name) => words(name)[0].toUpperCase() + words(name).slice(1);
+// What decides comes first; the sort keeps the order of equals.
+const rank = (name) => (name === "loss" ? 0 : name.startsWith("eval_") ? 1 : 2);
+const title = (name) => titled(words(name.replace(/^eval_/, "evaluation_").replace(/^cpu/, "CPU")));
+const titled = (text) => text[0].toUpperCase() + text.slice(1);
 const label = (job) => `${job.name} ${job.id.slice(-4)}`;
 
 function Differences({ jobs }) {

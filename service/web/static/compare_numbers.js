@@ -1,7 +1,7 @@
 // Numbers of compared jobs: their metrics with intervals, and whether the rows that two share show a difference.
 import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
-import { number, score, signed, words } from "./format.js";
+import { differences, number, score, signed, words } from "./format.js";
 import { metricNamed } from "./job_summary.js";
 import { useTasks } from "./tasks.js";
 
@@ -62,6 +62,7 @@ function cell(tasks, job, name) {
 }
 
 export function Paired({ jobs, reference, choose, label }) {
+  const tasks = useTasks();
   const comparisons = useComparisons(jobs, reference);
   const others = jobs.filter(({ job }) => job.id !== reference);
   const baseline = Object.values(comparisons).some((one) => one.is_baseline);
@@ -69,15 +70,16 @@ export function Paired({ jobs, reference, choose, label }) {
     <div class="row head"><h2 id="paired">Do they differ?</h2>
       <label>Compared with <select value=${reference} onChange=${(event) => choose(event.target.value)}>${jobs.map(({ job }) => html`<option key=${job.id} value=${job.id}>${label(job)}</option>`)}</select></label></div>
     ${baseline ? html`<p class="muted">It is the pinned baseline.</p>` : null}
-    <ul class="paired">${others.map(({ job }) => html`<li key=${job.id}><b>${label(job)}</b>: <${Verdict} found=${comparisons[job.id]} /></li>`)}</ul>
+    <ul class="paired">${others.map(({ job }) => html`<li key=${job.id}><b>${label(job)}</b>: <${Verdict} found=${comparisons[job.id]} metric=${(name) => metricNamed(tasks, job.task ?? job.resolved.spec.task, name)} /></li>`)}</ul>
   </section>`;
 }
 
-function Verdict({ found }) {
+function Verdict({ found, metric }) {
   if (!found) return html`<span class="muted">testing…</span>`;
   if (found.problem) return html`<span class="error">${found.problem}</span>`;
   if (!found.paired) return html`no paired test: ${found.not_paired}`;
   const { data, rows, measure, method, difference, low, high, p_value: p, differ } = found.paired;
+  const measured = metric(measure);
   return html`<strong>${differ ? "the rows show a difference" : "the rows show no difference"}</strong>${" "}
-    <span>${words(measure)} ${signed(difference, 3)} (${signed(low, 3)} to ${signed(high, 3)}) on ${number(rows)} ${ROWS[data]}, by ${method}${p === null ? "" : `, p ${p < 0.001 ? "below 0.001" : number(p, 2)}`}</span>`;
+    <span>${words(measure)} ${signed(measured.is_share ? 100 * difference : difference, 3)} (${differences(measured, low, high)}) on ${number(rows)} ${ROWS[data]}, by ${method}${p === null ? "" : `, p ${p < 0.001 ? "below 0.001" : number(p, 2)}`}</span>`;
 }

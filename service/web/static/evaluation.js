@@ -1,24 +1,27 @@
 // How a finished model does in full: tables of each report that the job has.
 import { html } from "./lib.js";
-import { number, words } from "./format.js";
+import { number, score, words } from "./format.js";
+import { metricNamed } from "./job_summary.js";
+import { useTasks } from "./tasks.js";
 
 const ROWS_OF = { train: "held-out rows", eval: "rows of the evaluation data", test: "rows of the test data" };
 const CLASS = { classes: "Class", entities: "Entity", tags: "Tag" };
 const SCORES = ["expected", "predicted", "right", "precision", "recall", "f1"];
 
-export function Evaluation({ reports }) {
+export function Evaluation({ reports, task }) {
+  const tasks = useTasks();
   if (!reports.length) return null;
   return html`<section aria-labelledby="evaluation">
     <h2 id="evaluation">Evaluation</h2>
-    ${reports.map((report) => html`<${Report} key=${report.data} report=${report} />`)}
+    ${reports.map((report) => html`<${Report} key=${report.data} report=${report} shown=${(name, value) => score(metricNamed(tasks, task, name), value)} />`)}
   </section>`;
 }
 
-function Report({ report }) {
+function Report({ report, shown }) {
   const { baseline, classes, confusion, confused, residuals, generation, answers } = report;
   const where = `${number(report.rows)} ${ROWS_OF[report.data]}`;
   const beside = baseline ? html` The baseline predicts ${baseline.predicts}.` : "";
-  const scores = Object.entries(report.metrics).map(([name, value]) => [words(name), number(value), number(baseline?.[name])]);
+  const scores = Object.entries(report.metrics).map(([name, value]) => [words(name), shown(name, value), shown(name, baseline?.[name])]);
   return html`<h3>${where}</h3>
     <p class="muted">${beside}</p>
     <${Table} name=${`Metrics on ${where}`} head=${["Metric", "Model", "Baseline"]} rows=${scores} />

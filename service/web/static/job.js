@@ -102,5 +102,5 @@ function Details({ job, map, before, events }) {
 }
 
 function FullEvaluation({ job }) {
-  return html`<${Evaluation} reports=${useList(job, "evaluation")} />`;
+  return html`<${Evaluation} reports=${useList(job, "evaluation")} task=${job.resolved.spec.task} />`;
 }

@@ -15,6 +15,7 @@ const LABELS = {
 const HELP = {
   "dataset.train": "The rows to learn from.",
   task: "What the model is to learn. It is taken from the data unless you choose.",
+  "dataset.label": "Column with the class or the classes of a row, or the number to predict.",
   base_model: "One of those above, or the id of a model on the hub, where the operator allows it.",
 };
 const TASK_NAMES = / \((?:\w+-\w+(?:, )?)+\)/g; // the tasks that a field is for; here it is one of the task's own

@@ -1,6 +1,6 @@
 // What came of a job, first of all: its metric beside what it must beat, with intervals, and in words.
 import { html } from "./lib.js";
-import { duration, number, score, signed, words } from "./format.js";
+import { differences, duration, number, score, words } from "./format.js";
 import { metricOf, useTasks } from "./tasks.js";
 
 const BASE = "what the base model does"; // the baseline of tasks without a new head
@@ -17,7 +17,7 @@ export function Verdict({ job, before }) {
   return html`<section class="card verdict" aria-labelledby="verdict">
     <h2 id="verdict" class="visually-hidden">Result</h2>
     <p class="headline"><strong>${shown(value)}</strong> ${metric.title.toLowerCase()}${judgement?.low === null || !judgement ? "" : html` <span class="muted">${100 * judgement.level} % interval ${shown(judgement.low)} to ${shown(judgement.high)}</span>`}</p>
-    ${sentences(job, shown).map((text) => html`<p key=${text}>${text}</p>`)}
+    ${sentences(job, metric, shown).map((text) => html`<p key=${text}>${text}</p>`)}
     <${Intervals} entries=${entries} shown=${shown} name=${metric.title} />
     <p class="muted">${facts(job, judgement, published ?? peak)}</p>
   </section>`;
@@ -36,7 +36,7 @@ function entriesOf(job, value, before) {
 }
 
 // The differences in words: what the intervals show, and what they do not.
-function sentences(job, shown) {
+function sentences(job, metric, shown) {
   const { judgement, best_metric: best, comparison } = job;
   const sentence = [];
   if (judgement?.no_better) sentence.push("No better than the baseline: see the warning.");
@@ -45,7 +45,7 @@ function sentences(job, shown) {
     if (typeof measured?.difference_low !== "number") continue;
     const name = contender === "head" ? "the head alone" : contender;
     const [low, high] = [0 - measured.difference_high, 0 - measured.difference_low]; // of this job less the contender
-    const range = `(this job less ${name}: ${signed(low, 3)} to ${signed(high, 3)})`;
+    const range = `(this job less ${name}: ${differences(metric, low, high)})`;
     if (low <= 0 && high >= 0) sentence.push(`These rows show no difference to ${name} ${range}.`);
     else sentence.push(`${low > 0 === (best.direction === "max") ? "Better" : "Worse"} than ${name} ${range}.`);
   }

@@ -1,6 +1,7 @@
 // View of the workers: hosts and devices, what they run, and hosts that are drained.
 import { html, useState } from "./lib.js";
 import { get, post } from "./api.js";
+import { Ago } from "./ago.js";
 import { bytes, number, when } from "./format.js";
 import { useEvery } from "./live.js";
 import { Queue, Usage } from "./queue.js";
@@ -56,7 +57,7 @@ function Table({ workers, change }) {
           <td class="num">${worker.memory_bytes === null ? "–" : bytes(worker.memory_bytes)}</td>
           <td>${worker.jobs.length ? worker.jobs.map((job) => html`<div key=${job.id}>${job.id ? html`<a href=${`#/jobs/${job.id}`}>${job.name}</a>` : "a job of another project"}</div>`) : "–"}</td>
           <td class="num">${worker.drained ? "drained" : worker.free === null ? "–" : `${worker.free} of ${worker.slots}`}</td>
-          <td class="when">${when(worker.seen_at)}</td>
+          <td class="when"><${Ago} time=${worker.seen_at} /></td>
           <td>${worker.drained ? null : html`<span class="row tight">
             <button onClick=${() => drain(worker.host, false)} aria-label=${`Drain ${worker.host}`}>Drain</button>
             <button onClick=${() => drain(worker.host, true)} aria-label=${`Drain and move the jobs of ${worker.host}`}>Drain and move</button>
