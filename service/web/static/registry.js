@@ -2,8 +2,10 @@
 import { html, useEffect, useState } from "./lib.js";
 import { all, post, remove } from "./api.js";
 import { Ago } from "./ago.js";
-import { number, when } from "./format.js";
+import { score, when } from "./format.js";
+import { metricNamed } from "./job_summary.js";
 import { DatasetLink, JobLink } from "./named_links.js";
+import { useTasks } from "./tasks.js";
 
 const NEWEST = 500; // jobs to choose from
 const address = (name) => `/registry/${encodeURIComponent(name)}`;
@@ -49,6 +51,7 @@ function Publish({ run }) {
 }
 
 function Registered({ model, run }) {
+  const tasks = useTasks();
   const { name, previous, versions } = model;
   const live = (version) => run(() => post(`${address(name)}/labels`, { label: "live", version }));
   const withdraw = (version) => {
@@ -61,7 +64,7 @@ function Registered({ model, run }) {
         <thead><tr><th class="num">Version</th><th>Labels</th><th>Job</th><th class="num">Metric</th><th>Data</th><th>Published</th><th></th></tr></thead>
         <tbody>${versions.map(({ version, labels, job, metric, datasets, created_at }) => html`<tr key=${version}>
           <td class="num">${version}</td><td>${labels.map((label) => html`<span class="tag" key=${label}>${label}</span> `)}</td>
-          <td><${JobLink} id=${job} /></td><td class="num">${metric ? `${metric.name} ${number(metric.value, 4)}` : "–"}</td>
+          <td><${JobLink} id=${job} /></td><td class="num">${metric ? `${metric.name} ${score(metricNamed(tasks, undefined, metric.name), metric.value)}` : "–"}</td>
           <td>${datasets.map((id) => html`<${DatasetLink} key=${id} id=${id} /> `)}</td><td class="when"><${Ago} time=${created_at} /></td>
           <td>${labels.includes("live") ? null : html`<button onClick=${() => live(version)} aria-label=${`Make ${name}@${version} live`}>Make live</button> `}
             <button onClick=${() => withdraw(version)} aria-label=${`Withdraw ${name}@${version}`}>Withdraw</button></td>

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { number, score, words } from "./format.js";
 import { metricNamed, status } from "./job_summary.js";
 import { useEvery } from "./live.js";
+import { useTasks } from "./tasks.js";
 
 export const GOING = ["running", "paused"]; // states of a sweep that has not ended
 const SECONDS = 5;
@@ -37,8 +38,14 @@ export function chosen({ params }) {
   return Object.entries(params).map(([path, value]) => `${names[path]} ${shownValue(value)}`).join(", ");
 }
 
+// The best value of a sweep in a list; the metric that any task has under the objective's name says how it is shown.
+export const bestScore = (tasks, { best, objective }) => score(metricNamed(tasks, undefined, objective), best.value);
+
 // The line of a sweep in the table of jobs, in the place of all its trials.
-export const SweepLine = ({ sweep }) => html`<a class="job-name" href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a> ${status(sweep.status)}${" "}<span class="muted">sweep: ${counted(sweep)}${sweep.best ? `; best ${words(sweep.objective)} ${number(sweep.best.value)} with ${chosen(sweep.best)}` : ""}</span>`;
+export function SweepLine({ sweep }) {
+  const tasks = useTasks();
+  return html`<a class="job-name" href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a> ${status(sweep.status)}${" "}<span class="muted">sweep: ${counted(sweep)}${sweep.best ? `; best ${words(sweep.objective)} ${bestScore(tasks, sweep)} with ${chosen(sweep.best)}` : ""}</span>`;
+}
 
 // [the newest sweeps or null, a problem, load]
 export function useSweeps(limit) {

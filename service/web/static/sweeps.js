@@ -6,7 +6,8 @@ import { status } from "./job_summary.js";
 import { NewSweep } from "./new_sweep.js";
 import { Presets } from "./presets.js";
 import { Sweep } from "./sweep.js";
-import { chosen, counted, useSweeps } from "./sweep_summary.js";
+import { bestScore, chosen, counted, useSweeps } from "./sweep_summary.js";
+import { useTasks } from "./tasks.js";
 
 const MOST = 200;
 
@@ -17,6 +18,7 @@ export function Sweeps({ id, query }) {
 }
 
 function List() {
+  const tasks = useTasks();
   const [sweeps, problem] = useSweeps(MOST);
   return html`<main id="main">
     <h1>Sweeps</h1>
@@ -29,7 +31,7 @@ function List() {
         <thead><tr><th>Sweep</th><th>Status</th><th>Trials</th><th>Best</th><th>Submitted</th></tr></thead>
         <tbody>${sweeps.map((sweep) => html`<tr key=${sweep.id}>
           <th scope="row"><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a></th><td>${status(sweep.status)}</td><td>${counted(sweep)}</td>
-          <td>${sweep.best ? html`<b>${number(sweep.best.value)}</b> ${words(sweep.objective)}<div class="under">${chosen(sweep.best)}</div>` : "–"}</td>
+          <td>${sweep.best ? html`<b>${bestScore(tasks, sweep)}</b> ${words(sweep.objective)}<div class="under">${chosen(sweep.best)}</div>` : "–"}</td>
           <td class="when"><${Ago} time=${sweep.created_at} /></td>
         </tr>`)}</tbody>
       </table>
