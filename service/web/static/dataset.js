@@ -56,7 +56,7 @@ function Suggestion({ found }) {
   if (!found) return html`<p id="suggestion" class="understood">What it is for is not clear: a job on it names its task and columns.</p>`;
   const columns = Object.entries(found.dataset).map(([field, column]) => html` <span class="tag" key=${field}>${field}: ${[column].flat().join(" + ")}</span>`);
   return html`<p id="suggestion" class="understood">Understood as <b>${words(found.task)}</b>${found.problem_type ? ` (${words(found.problem_type)})` : ""}, with${columns}.
-    <span class="muted"> ${words(found.confidence)}: ${found.reason}. A job that leaves these fields out takes them from here.</span></p>`;
+    <span class="muted"> ${found.confidence === "certain" ? "Certain" : "Likely"}: ${found.reason}. A job that leaves these fields out takes them from here.</span></p>`;
 }
 
 // Problems of data sets of older versions were not grouped: each is a group by itself.
