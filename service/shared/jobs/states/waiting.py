@@ -20,7 +20,6 @@ from sqlalchemy import (
     exists,
     func,
     join,
-    literal_column,
     not_,
     or_,
     select,
@@ -36,8 +35,6 @@ from service.shared.jobs.states.fitting import Fit
 
 MOMENT: BindParameter[datetime] = bindparam("moment", type_=Utc())
 FOUND: BindParameter[str] = bindparam("found", type_=String())
-# Not a parameter: for a limit that it does not know PostgreSQL expects many rows, and plans each claim anew.
-ONE: ColumnElement[int] = literal_column("1", Integer())
 
 
 def may_run(moment: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], ...]:
@@ -87,7 +84,7 @@ def _next(dialect: str, shape: Fit | None, *, on_host: bool, lock: bool = False,
         # Else a lower priority would start because a higher one is being claimed by others.
         found = aliased(Job)
         conditions.append(Job.rank <= select(found.rank).where(found.id == FOUND).scalar_subquery())
-    statement = (_of_highest_priority(conditions) if highest else in_turn(dialect, conditions)).limit(ONE)
+    statement = (_of_highest_priority(conditions) if highest else in_turn(dialect, conditions)).limit(1)
     if shape is not None:
         statement = statement.where(shape.any_waits())
     if on_host:
@@ -166,7 +163,7 @@ def _first_of(
         held: devices that the project's jobs hold; null where they hold none.
     """
     own = (Job.project_id == project.id, *may_run(MOMENT), *conditions, _has_devices(project, held))
-    return select(Job.id, Job.rank, Job.queued_at).where(*own).order_by(Job.rank, Job.queued_at, Job.id).limit(ONE)
+    return select(Job.id, Job.rank, Job.queued_at).where(*own).order_by(Job.rank, Job.queued_at, Job.id).limit(1)
 
 
 def startable(conditions: Sequence[ColumnElement[bool]]) -> Select[str]:
