@@ -124,19 +124,20 @@ PREEMPTIONS = 100
 def test_row_42_a_hundred_preemptions_of_one_job(topology: Topology) -> None:
     """The result is bit-equal to an undisturbed run's, and no attempt is charged. Jobs of a higher priority preempt it
     the first three times; after that its row says so, as theirs would take a minute each on a small machine."""
-    steps = 120
-    fields: dict[str, Any] = {"adamss": ASA, "training": {"checkpoint_steps": 40}, "retries": 0}
+    steps = 16_000  # enough for a hundred attempts of a second or two each, until the worker has looked
+    fields: dict[str, Any] = {"adamss": ASA, "training": {"checkpoint_steps": 1_000}, "retries": 0}
     topology.api()
     whole, broken = topology.submit(steps, **fields), topology.submit(steps, **fields)
     assert topology.http.post(f"/jobs/{broken}/pause").is_success
     with topology.db.write() as session:
         session.execute(update(Job).where(Job.id == broken).values(rank=10))
     topology.start_worker()
+    topology.wait(whole, seconds=4 * PATIENCE)
     topology.check_succeeded(whole, steps)
     assert topology.http.post(f"/jobs/{broken}/resume").is_success
     for attempt in range(1, PREEMPTIONS + 1):
         preempt(topology, broken, attempt)
-    job = topology.wait(broken, seconds=2 * PATIENCE)
+    job = topology.wait(broken, seconds=4 * PATIENCE)
     job = topology.check_succeeded(broken, steps)
     assert (job.attempt, job.failures) == (PREEMPTIONS + 1, 0)
     reasons = [event.data["reason"] for event in topology.events(broken) if event.type == "requeued"]
