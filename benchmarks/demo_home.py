@@ -31,7 +31,6 @@ RUNNING_STEPS = 120  # of the job that is seen running
 PEOPLE = ("Ada Lovelace", "Emmy Noether", "Alan Turing", "Grace Hopper", "Sofia Kovalevskaya", "Kurt Gödel")
 PLACES = ("Paris", "Lagos", "New York", "Kyoto", "Lima", "Göttingen")
 FIRMS = ("Acme", "Initech", "Globex", "Umbrella Foods")
-SWEEP_SECONDS = 1800.0
 SENTENCES = ("{p} moved from {l} to {m} .", "{f} opened an office in {l} .", "In {l} , {p} founded {f} .")
 SHAPES = ("circle", "square", "triangle")
 QUESTIONS = {"sky": "blue", "snow": "white", "grass": "green", "coal": "black", "a lemon": "yellow"}
@@ -201,7 +200,7 @@ def choose_from(client: Client, made: dict[str, str], data: dict[str, str]) -> d
         "adamss.budget": {"values": ["lora:r=1", "lora:r=2"]},
     }
     sweep = client.sweep(spec, space, trials=8, sampler_seed=0)
-    return {"sweep": client.wait_sweep(sweep["id"], timeout=SWEEP_SECONDS)["id"]}
+    return {"sweep": client.wait_sweep(sweep["id"], timeout=JOB_SECONDS)["id"]}
 
 
 @contextmanager

@@ -85,9 +85,8 @@ def _locked(session: Session, job: Job) -> Project:
 def _add(session: Session, job: Job, moment: datetime, used: float, attempts: int = 0) -> None:
     """Add to the row of the job's project, owner and month, under the project's lock."""
     row = {"project_id": job.project_id, "month": month_of(moment), "owner": job.owner or ""}
-    own = [getattr(DeviceUse, name) == value for name, value in row.items()]
     more = {"device_seconds": DeviceUse.device_seconds + used, "attempts": DeviceUse.attempts + attempts}
-    statement = update(DeviceUse).where(*own).values(more).execution_options(synchronize_session=False)
+    statement = update(DeviceUse).filter_by(**row).values(more).execution_options(synchronize_session=False)
     changed: CursorResult[Any] = session.execute(statement)  # type: ignore[assignment]
     if not changed.rowcount:
         session.add(DeviceUse(**row, device_seconds=used, attempts=attempts))

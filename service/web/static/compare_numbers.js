@@ -1,7 +1,7 @@
 // Numbers of compared jobs: their metrics with intervals, and whether the rows that two share show a difference.
 import { html, useEffect, useState } from "./lib.js";
 import { get } from "./api.js";
-import { differences, number, score, signed, words } from "./format.js";
+import { difference, differences, number, score, words } from "./format.js";
 import { metricNamed } from "./job_summary.js";
 import { useTasks } from "./tasks.js";
 
@@ -78,8 +78,8 @@ function Verdict({ found, metric }) {
   if (!found) return html`<span class="muted">testing…</span>`;
   if (found.problem) return html`<span class="error">${found.problem}</span>`;
   if (!found.paired) return html`no paired test: ${found.not_paired}`;
-  const { data, rows, measure, method, difference, low, high, p_value: p, differ } = found.paired;
+  const { data, rows, measure, method, difference: value, low, high, p_value: p, differ } = found.paired;
   const measured = metric(measure);
   return html`<strong>${differ ? "the rows show a difference" : "the rows show no difference"}</strong>${" "}
-    <span>${words(measure)} ${signed(measured.is_share ? 100 * difference : difference, 3)} (${differences(measured, low, high)}) on ${number(rows)} ${ROWS[data]}, by ${method}${p === null ? "" : `, p ${p < 0.001 ? "below 0.001" : number(p, 2)}`}</span>`;
+    <span>${words(measure)} ${difference(measured, value)} (${differences(measured, low, high)}) on ${number(rows)} ${ROWS[data]}, by ${method}${p === null ? "" : `, p ${p < 0.001 ? "below 0.001" : number(p, 2)}`}</span>`;
 }

@@ -50,11 +50,9 @@ export const signed = (value, digits = 4) => `${value > 0 ? "+" : ""}${number(va
 // A metric's value as people read it: shares as percentages.
 export const score = ({ is_share: isShare }, value) => (typeof value === "number" && isShare ? `${number(100 * value, 3)} %` : number(value));
 
-// An interval of differences of a metric: of shares, which are shown as percentages, in their points.
-export function differences({ is_share: isShare }, low, high) {
-  const shown = (value) => signed(isShare ? 100 * value : value, 3);
-  return `${shown(low)} to ${shown(high)}${isShare ? " points" : ""}`;
-}
+// A difference of a metric, and an interval of them: of shares, which are shown as percentages, in their points.
+export const difference = ({ is_share: isShare }, value) => signed(isShare ? 100 * value : value, 3);
+export const differences = (metric, low, high) => `${difference(metric, low)} to ${difference(metric, high)}${metric.is_share ? " points" : ""}`;
 
 // A and B of an adapter, before and after pruning.
 export const elements = ({ peak, end, published }) => `${number(peak)} at the start, ${number(end)} at the end, ${number(published)} published`;

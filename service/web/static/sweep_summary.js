@@ -38,8 +38,8 @@ export function chosen({ params }) {
   return Object.entries(params).map(([path, value]) => `${names[path]} ${shownValue(value)}`).join(", ");
 }
 
-// The best value of a sweep in a list; the metric that any task has under the objective's name says how it is shown.
-export const bestScore = (tasks, { best, objective }) => score(metricNamed(tasks, undefined, objective), best.value);
+// The best value of a sweep; in a list, which has no specs, as the metric that any task has under the objective's name.
+export const bestScore = (tasks, sweep) => score(objectiveOf(tasks, sweep), sweep.best.value);
 
 // The line of a sweep in the table of jobs, in the place of all its trials.
 export function SweepLine({ sweep }) {

@@ -103,14 +103,13 @@ def _locking(statement: Select[str], dialect: str) -> Select[str]:
     return statement if dialect == "sqlite" else statement.with_for_update(key_share=True, skip_locked=True, of=Project)
 
 
-def turn_values(session: Session, running_jobs: int | None, moment: datetime | None = None) -> dict[str, Any]:
+def turn_values(session: Session, running_jobs: int | None) -> dict[str, Any]:
     """Return the parameters of `in_turn` and `startable`.
 
     Args:
         running_jobs: the limit of a project without a limit of its own; None is no limit.
-        moment: that was read from the database just now.
     """
-    moment = moment or database_now(session)
+    moment = database_now(session)
     return {"moment": moment, "month": month_of(moment), "running_jobs": running_jobs}
 
 
@@ -208,10 +207,9 @@ def _below_limits(running: Subquery) -> ColumnElement[bool]:
 
 
 class LockedRoom(NamedTuple):
-    """What a claim has locked.
+    """The project that a claim has locked, and the job as it was then.
 
     Attributes:
-        project: of the job.
         attempt: the last of the job, 0 before the first; a job with a later one has been claimed by another.
     """
 
