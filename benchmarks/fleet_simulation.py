@@ -49,7 +49,6 @@ class Played:
     began: float | None = None
     ended: float | None = None
     since: float = 0.0
-    charged_until: float = 0.0
     worker: str = ""
     attempt: int = 0
     preemptions: int = 0
@@ -86,12 +85,14 @@ class Simulation:
         meter_seconds: float = 600.0,
     ) -> None:
         self.workers = {worker.id: worker for worker in workers}
-        self.shares, self.policy, self.reserve_seconds = dict(shares), policy, reserve_seconds
+        self.shares = {name: own if policy.shares else replace(own, standing=0.0) for name, own in shares.items()}
+        self.policy, self.reserve_seconds = policy, reserve_seconds
         self.jobs: dict[str, Played] = {}
         self.moment = 0.0
         self._meter_seconds, self._metered_at = meter_seconds, 0.0
         self.preemptions = 0
         self.used: dict[str, float] = defaultdict(float)  # device seconds by project
+        self._charged_at: dict[str, float] = defaultdict(float)  # when running jobs of a project were charged last
         # Waiting jobs that differ in age alone, oldest first: only the first of each can be next.
         self._waiting: dict[tuple[str, int, Needs, str | None], list[tuple[float, str, QueuedJob]]] = defaultdict(list)
         self._held: dict[str, set[str]] = {worker.id: set() for worker in workers}
@@ -118,15 +119,9 @@ class Simulation:
 
     def _meter(self) -> None:
         self._metered_at = self.moment
-        for own in self._held.values():
-            for job_id in own:
-                self._charge_running(self.jobs[job_id])
-
-    def _charge_running(self, played: Played) -> None:
-        """Charge the project of a running job for its use since the last count."""
-        job = played.arrival.job
-        self._charge(job.project, job.needs.devices * (self.moment - played.charged_until))
-        played.charged_until = self.moment
+        for project, share in self.shares.items():
+            if share.running_devices:
+                self._charge(project)
 
     def _arrive(self, arrival: Arrival) -> None:
         self.jobs[arrival.job.id] = Played(arrival, arrival.seconds)
@@ -161,17 +156,12 @@ class Simulation:
             if kept_by == worker.id or (kept_by is None and needs.devices > 1 and own[0][0] <= before)
         ]
 
-    def _ordered(self) -> dict[str, Share]:
-        if self.policy.shares:
-            return self.shares
-        return {name: replace(share, standing=0.0) for name, share in self.shares.items()}
-
     def _look(self, worker_id: str) -> bool:
         """Keep places for a job that waits for long, then take jobs for as long as one fits; tell whether any did."""
         taken = False
         self._reserve(self.workers[worker_id])
         while (worker := self.workers[worker_id]).free:
-            job = next_job(self._heads(worker), self._ordered(), worker)
+            job = next_job(self._heads(worker), self.shares, worker)
             if job is None:
                 break
             self._start(job, worker)
@@ -179,7 +169,7 @@ class Simulation:
         return taken
 
     def _reserve(self, worker: FleetWorker) -> None:
-        job = job_to_reserve(self._starving(worker), self._ordered(), worker, self.moment - self.reserve_seconds)
+        job = job_to_reserve(self._starving(worker), self.shares, worker, self.moment - self.reserve_seconds)
         if job is not None:
             self._unqueue(job)
             self._queue(replace(job, reserved_for=worker.id))
@@ -198,10 +188,10 @@ class Simulation:
         self._held[worker.id].add(job.id)
         played = self.jobs[job.id]
         played.began = self.moment if played.began is None else played.began
-        played.since = played.charged_until = self.moment
+        played.since = self.moment
         played.worker, played.attempt = worker.id, played.attempt + 1
-        self.shares[job.project] = self.shares[job.project].with_job(job.needs)
         self._charge(job.project, job.needs.devices * ENTRY_SECONDS)
+        self.shares[job.project] = self.shares[job.project].with_job(job.needs)
         heapq.heappush(self._ends, (self.moment + played.left, next(self._numbers), job.id, played.attempt))
 
     def _hold(self, worker_id: str, keys: set[str], holder: str | None) -> None:
@@ -210,9 +200,13 @@ class Simulation:
         devices = tuple(replace(device, job_id=holder) if device.key in keys else device for device in worker.devices)
         self.workers[worker_id] = replace(worker, devices=devices)
 
-    def _charge(self, project: str, used: float) -> None:
+    def _charge(self, project: str, more: float = 0.0) -> None:
+        """Charge a project for what its running jobs have used since the last time, and for more device seconds."""
         share, moment = self.shares[project], EPOCH + timedelta(days=365, seconds=self.moment)
-        self.shares[project] = replace(share, standing=charged(share.standing, used, share.weight, moment))
+        used = share.running_devices * (self.moment - self._charged_at[project]) + more
+        self._charged_at[project] = self.moment
+        if used and self.policy.shares:
+            self.shares[project] = replace(share, standing=charged(share.standing, used, share.weight, moment))
 
     def _end(self, job_id: str, attempt: int) -> None:
         played = self.jobs[job_id]
@@ -228,11 +222,11 @@ class Simulation:
         worker = self.workers[played.worker]
         self._hold(worker.id, {device.key for device in worker.devices if device.job_id == job.id}, None)
         self._held[worker.id].discard(job.id)
-        share, used = self.shares[job.project], job.needs.devices * (self.moment - played.since)
+        self.used[job.project] += job.needs.devices * (self.moment - played.since)
+        self._charge(job.project)
+        share = self.shares[job.project]
         running = share.running_devices - job.needs.devices
         self.shares[job.project] = replace(share, running_jobs=share.running_jobs - 1, running_devices=running)
-        self._charge_running(played)
-        self.used[job.project] += used
 
     def _make_room(self, job: QueuedJob) -> None:
         """Preempt on the worker where the fewest jobs leave for it."""

@@ -121,6 +121,7 @@ PREEMPTIONS = 100
 
 
 @pytest.mark.core
+@pytest.mark.timeout(1_800)  # a hundred attempts, each of which loads its model
 def test_row_42_a_hundred_preemptions_of_one_job(topology: Topology) -> None:
     """The result is bit-equal to an undisturbed run's, and no attempt is charged. Jobs of a higher priority preempt it
     the first three times; after that its row says so, as theirs would take a minute each on a small machine."""

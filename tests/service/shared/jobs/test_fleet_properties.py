@@ -101,7 +101,7 @@ def test_priority_alone_and_plain_order_are_parts_of_the_rule() -> None:
         played = Simulation([worker], shares, policy)
         for job in jobs:
             played._queue(job)
-        chosen = next_job(played._heads(worker), played._ordered(), worker)
+        chosen = next_job(played._heads(worker), played.shares, worker)
         assert chosen is not None
         first[policy] = chosen.id
     assert list(first.values()) == ["b", "a", "c"]
