@@ -92,6 +92,8 @@ POLICIES: Mapping[str, Policy] = {
     "/signin.js": Policy(public=EVERY_METHOD),
     "/style.css": Policy(public=EVERY_METHOD),
     "/favicon.ico": Policy(public=EVERY_METHOD),
+    # The page's files are the same for everyone; what they show needs a key.
+    "/static/{name:path}": Policy(public=EVERY_METHOD, limits_reads=False),
     "/signin": Policy(public=frozenset({"GET", "POST"})),  # the route itself checks the code or key in the body
     "/signout": Policy(role=Role.READ),  # changes only the caller's own session
     "/audit": Policy(role=Role.ADMIN),

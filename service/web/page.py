@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from functools import cache
 from html import escape
+from mimetypes import guess_type
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
 # Files of the pages that sign a browser in.
@@ -22,7 +24,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 def add(app: FastAPI) -> None:
     """Add / and its static files. Views are addressed after #, so the service sees no view's address."""
-    app.mount("/static", Files(directory=STATIC), name="static")
+    app.add_route("/static/{name:path}", static_file, include_in_schema=False)
 
     @app.get("/", include_in_schema=False)
     def page() -> HTMLResponse:
@@ -47,24 +49,35 @@ def _add_open(app: FastAPI, name: str, media_type: str) -> None:
         return FileResponse(STATIC / name, media_type=media_type)
 
 
-class Files(StaticFiles):
-    """Static files, also served below a folder named by the files' hash, so that browsers may cache them forever."""
+async def static_file(request: Request) -> Response:
+    """Serve a file of the page from memory: a first visit asks for some twenty at once.
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        folder, _, rest = path.partition("/")
-        if folder != version():
-            return await super().get_response(path, scope)
-        response = await super().get_response(rest, scope)
-        response.headers["cache-control"] = FOR_EVER
-        return response
+    Below a folder named by the files' hash, browsers may cache it forever.
+    """
+    folder, _, rest = request.path_params["name"].partition("/")
+    name, caching = (rest, FOR_EVER) if folder == version() else (request.path_params["name"], "no-cache")
+    if name not in bodies():
+        raise HTTPException(404)
+    plain, packed = bodies()[name]
+    headers = {"cache-control": caching, "vary": "accept-encoding"}
+    if takes_gzip := "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+    return Response(packed if takes_gzip else plain, headers=headers, media_type=guess_type(name)[0])
+
+
+@cache
+def bodies() -> dict[str, tuple[bytes, bytes]]:
+    """Read the static files: path below their folder → the file, and the file in gzip."""
+    files = {path.relative_to(STATIC).as_posix(): path.read_bytes() for path in sorted(STATIC.rglob("*.*"))}
+    return {name: (body, gzip.compress(body, mtime=0)) for name, body in files.items()}
 
 
 @cache
 def version() -> str:
     """Hash the static files."""
     digest = hashlib.sha256()
-    for path in sorted(STATIC.rglob("*.*")):
-        digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
+    for name, (body, _) in bodies().items():
+        digest.update(name.encode() + b"\0" + body)
     return digest.hexdigest()[:16]
 
 

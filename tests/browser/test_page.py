@@ -219,3 +219,26 @@ def test_page_loads_nothing_from_other_hosts(tab: Tab, job: dict[str, Any]) -> N
     tab.page.wait_for_selector("[data-chart=loss] canvas")
     assert len(asked) > 5
     assert all(url.startswith(tab.url) for url in asked)
+
+
+def test_views_come_when_they_are_shown_and_else_a_little_later(tab: Tab) -> None:
+    files: list[str] = []
+    tab.page.on("request", lambda request: files.append(request.url.rpartition("/")[2]))
+    tab.page.reload()
+    tab.page.wait_for_selector("main h1")
+    assert {"main.js", "jobs.js"} <= set(files)
+    assert not {"workers.js", "job.js", "uplot.js"} & set(files)
+    with tab.page.expect_request("**/workers.js"):  # the last of all
+        pass
+    assert {"job.js", "uplot.js"} <= set(files)
+
+
+def test_a_view_that_does_not_load_says_so(tab: Tab) -> None:
+    tab.page.route("**/workers.js", lambda route: route.abort())
+    tab.page.goto(f"{tab.url}/#/workers")
+    tab.page.wait_for_selector("text=This view did not load.")
+    assert all("ERR_FAILED" in text for text in tab.complaints)
+    tab.complaints.clear()
+    tab.page.unroute("**/workers.js")
+    tab.page.get_by_role("button", name="Load the page again").click()
+    tab.page.wait_for_selector("h1:text-is('Workers')")

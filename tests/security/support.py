@@ -34,6 +34,7 @@ PUBLIC = {
     "/signin.js": "a line, of the sign-in page",
     "/style.css": "the style sheet, which the sign-in page has too",
     "/favicon.ico": "a picture, which browsers ask for before sign-in",
+    "/static/{name:path}": "the page's files, which hold nothing of the service's data",
 }
 # Look at what they are shown themselves, which is in the body; without it, 401 as everywhere.
 SIGN_INS = {"/signin"}

@@ -2,29 +2,55 @@
 import { html, render, useEffect, useRef, useState } from "./lib.js";
 import { parse } from "./address.js";
 import { post, SIGNED_OUT } from "./api.js";
-import { Compare } from "./compare.js";
-import { Datasets } from "./datasets.js";
-import { Job } from "./job.js";
-import { Jobs } from "./jobs.js";
-import { Models } from "./models.js";
-import { NewJob } from "./new.js";
 import { Notices } from "./notices.js";
-import { Sweeps } from "./sweeps.js";
-import { Workers } from "./workers.js";
 
+const ICON = new URL("icon.svg", import.meta.url).pathname; // in the folder that browsers keep
 const TITLES = { "": "Jobs", jobs: "Job", new: "New job", compare: "Compare", datasets: "Data sets", models: "Models", sweeps: "Sweeps", workers: "Workers" };
 
-function View({ view, id, query }) {
-  if (view === "jobs" && id) return html`<${Job} key=${id} id=${id} edited=${query.has("edit")} />`;
-  if (view === "new") return html`<${NewJob} key=${query.toString()} from=${query.get("from")} dataset=${query.get("dataset")} preset=${query.get("preset")} />`;
-  if (view === "workers") return html`<${Workers} />`;
-  if (view === "datasets") return html`<${Datasets} id=${id} query=${query} />`;
-  if (view === "models") return html`<${Models} name=${id} />`;
-  if (view === "sweeps") return html`<${Sweeps} id=${id} query=${query} />`;
+// The views, each loaded when it is first shown: what is asked for first need not wait for the others.
+const VIEWS = {
+  jobs: async () => (await import("./jobs.js")).Jobs,
+  job: async () => (await import("./job.js")).Job,
+  new: async () => (await import("./new.js")).NewJob,
+  compare: async () => (await import("./compare.js")).Compare,
+  datasets: async () => (await import("./datasets.js")).Datasets,
+  models: async () => (await import("./models.js")).Models,
+  sweeps: async () => (await import("./sweeps.js")).Sweeps,
+  workers: async () => (await import("./workers.js")).Workers,
+};
+
+const LATER = 3000; // milliseconds: what is shown first has the network and the processor for itself
+
+// Loads the other views one by one, so that they show at a click, and a page outlives an upgrade of the service.
+async function loadOthers() {
+  for (const load of Object.values(VIEWS)) await load().catch(() => {});
+}
+
+// The name of a view and what it is given, by the address.
+function target({ view, id, query }) {
+  if (view === "jobs" && id) return ["job", { key: id, id, edited: query.has("edit") }];
+  if (view === "new") return ["new", { key: query.toString(), from: query.get("from"), dataset: query.get("dataset"), preset: query.get("preset") }];
+  if (view === "models") return ["models", { name: id }];
   if (view === "compare") {
-    return html`<${Compare} ids=${(query.get("jobs") ?? "").split(",").filter(Boolean)} axis=${query.get("x") ?? "step"} reference=${query.get("with")} />`;
+    return ["compare", { ids: (query.get("jobs") ?? "").split(",").filter(Boolean), axis: query.get("x") ?? "step", reference: query.get("with") }];
   }
-  return html`<${Jobs} query=${query} />`;
+  return [view in VIEWS && view !== "job" ? view : "jobs", { id, query }];
+}
+
+function View({ route }) {
+  const [name, values] = target(route);
+  const [loaded, setLoaded] = useState({});
+  const missing = !(name in loaded);
+  useEffect(() => {
+    if (!missing) return;
+    VIEWS[name]().catch(() => NotLoaded).then((view) => setLoaded((before) => ({ ...before, [name]: view })));
+  }, [name, missing]);
+  return missing ? null : html`<${loaded[name]} ...${values} />`;
+}
+
+// A view whose files are no longer there, as after an upgrade of the service, or did not arrive.
+function NotLoaded() {
+  return html`<main><p role="alert">This view did not load. <button onClick=${() => location.reload()}>Load the page again</button></p></main>`;
 }
 
 function App() {
@@ -53,7 +79,7 @@ function App() {
   };
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <header>
-      <a class="brand" href="#/"><img src="/static/icon.svg" alt="" width="22" height="22" /> AdaMSS</a>
+      <a class="brand" href="#/"><img src=${ICON} alt="" width="22" height="22" /> AdaMSS</a>
       <nav aria-label="Views">
         <a href="#/" aria-current=${current(["", "jobs"])}>Jobs</a>
         <a href="#/new" aria-current=${current(["new"])}>New job</a>
@@ -68,7 +94,7 @@ function App() {
       <${Ready} />
       <${Session} />
     </header>
-    <${View} ...${route} />`;
+    <${View} route=${route} />`;
 }
 
 // A session that has ended leads to the sign-in page, which leads back to the view; a new job that is being written stays.
@@ -110,4 +136,5 @@ function Ready() {
     : html`Unreachable: ${missing.join(", ") || "the service"}. Run <code>adamss doctor</code> for remedies.`}</p>`;
 }
 
+setTimeout(loadOthers, LATER);
 render(html`<${App} />`, document.getElementById("app"));
