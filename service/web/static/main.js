@@ -34,7 +34,7 @@ function target({ view, id, query }) {
   if (view === "compare") {
     return ["compare", { ids: (query.get("jobs") ?? "").split(",").filter(Boolean), axis: query.get("x") ?? "step", reference: query.get("with") }];
   }
-  return [view in VIEWS && view !== "job" ? view : "jobs", { id, query }];
+  return [Object.hasOwn(VIEWS, view) && view !== "job" ? view : "jobs", { id, query }];
 }
 
 function View({ route }) {
