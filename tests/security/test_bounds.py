@@ -34,6 +34,7 @@ LOOP_SECONDS = 0.5
         b"[12345, -1.2e]",
         b"",
         b"]]]]]]]]]]]]]]]]",
+        rb'["a\\u0000"]',  # a backslash and five characters
     ],
 )
 def test_bodies_within_their_bounds_pass(body: bytes) -> None:
@@ -52,6 +53,7 @@ def test_bodies_within_their_bounds_pass(body: bytes) -> None:
         (b'{"a": [{"b": [1]}]}', BadRequest, "3 levels"),
         (b"[" * 4, BadRequest, "3 levels"),
         (b"[123456]", InvalidRequest, "5 digits"),
+        (rb'["a\u0000"]', InvalidRequest, "NUL"),
         ("[1]".encode("utf-16"), BadRequest, "UTF-8"),
         ("[1]".encode("utf-32-le"), BadRequest, "UTF-8"),
     ],

@@ -21,12 +21,14 @@ def check_json(body: bytes, bounds: JsonBounds) -> None:
     Raises:
         BadRequest: the body is not UTF-8, or nested too deeply.
         TooLarge: it has too many values, or too long a string.
-        InvalidRequest: it has a number of too many digits.
+        InvalidRequest: it has a number of too many digits, or a NUL in a string.
     """
     if b"\0" in body:  # in UTF-16 and UTF-32, which `json` detects; a NUL in UTF-8 is no JSON
         raise BadRequest("The body is not valid JSON: it must be UTF-8.", code="invalid_json")
     # Escapes become fillers of the same length, so that each quote left begins or ends a string.
     plain = body.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    if rb"\u0000" in plain:  # PostgreSQL takes it into a JSON value, and then fails at every look into that value
+        raise InvalidRequest(r"A string in the body has a NUL character (\u0000). Remove it.", code="invalid_field")
     if plain.count(b'"') > 4 * bounds.values:  # a name and a string for each value
         raise _too_many(bounds)
     pieces = plain.split(b'"')
