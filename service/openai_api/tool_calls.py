@@ -16,8 +16,10 @@ from service.openai_api.chat_schemas import FunctionCallOut, ToolCallOut
 from service.shared.ids import new_id
 
 OPENINGS = "{<["  # what a call, or the tag before it, may begin with
+MOST_TAG = 100  # characters of a tag
 ARGUMENTS = ("arguments", "parameters")
-_BEFORE = re.compile(r"(<[^<>]*>|\[[A-Z_]+\]|```(json)?|[\s\[,;])*$")
+_BEFORE = re.compile(r"(<[^<>]*>|\[[A-Z_]+\]|```(json)?)$")
+_BETWEEN = " \t\n\r\f\v[,;"
 _BEHIND = re.compile(r"^(</[^<>]*>|\[/[A-Z_]+\]|```|[\s\],;])*")
 _DECODER = json.JSONDecoder()
 
@@ -41,11 +43,21 @@ def find_calls(text: str, names: Collection[str]) -> tuple[str, list[ToolCallOut
             kept, place = kept + text[place:end], end
             continue
         calls.append(call)
-        kept = _BEFORE.sub("", kept + text[place:begin])
+        kept = _without_tags(kept + text[place:begin])
         behind = _BEHIND.match(text[end:])
         place = end + (behind.end() if behind else 0)
     kept += text[place:]
     return (kept.rstrip() if calls else text), calls
+
+
+def _without_tags(text: str) -> str:
+    """Cut off the tags and separators at the end of a text."""
+    while True:
+        text = text.rstrip(_BETWEEN)
+        shorter = _BEFORE.sub("", text[-MOST_TAG:])
+        if len(shorter) == len(text[-MOST_TAG:]):
+            return text
+        text = text[:-MOST_TAG] + shorter
 
 
 def tool_names(tools: list[dict[str, Any]]) -> frozenset[str]:
@@ -57,8 +69,11 @@ def _call(value: Any, names: Collection[str]) -> ToolCallOut | None:
     if not isinstance(value, dict):
         return None
     function = value.get("function", value)
-    if not isinstance(function, dict) or function.get("name") not in names:
+    if not isinstance(function, dict):
+        return None
+    name = function.get("name")
+    if not isinstance(name, str) or name not in names:  # any JSON may be there
         return None
     arguments: Any = next((function[name] for name in ARGUMENTS if name in function), {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCallOut(id=new_id("call"), function=FunctionCallOut(name=function["name"], arguments=text))
+    return ToolCallOut(id=new_id("call"), function=FunctionCallOut(name=name, arguments=text))

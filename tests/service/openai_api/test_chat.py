@@ -262,5 +262,11 @@ def test_calls_of_tools_are_found_in_the_forms_of_templates() -> None:
     two = f"Let me look. <tool_call>{written}</tool_call>\n<tool_call>{written}</tool_call>"
     content, calls = find_calls(two, {"get_weather"})
     assert (content, len(calls)) == ("Let me look.", 2)
-    plain = 'A set is {"name": "other"} or {1, 2}.'
-    assert find_calls(plain, {"get_weather"}) == (plain, [])
+    for plain in (
+        'A set is {"name": "other"} or {1, 2}.',
+        '{"name": {"first": "Ann"}}',
+        '{"name": ["Ann"], "function": {"name": {}}}',
+    ):
+        assert find_calls(plain, {"get_weather"}) == (plain, [])
+    # An answer may be long, and is searched in the process that serves all: the time must not grow as its square.
+    assert find_calls("\n" * 200_000 + f"x {written}", {"get_weather"})[0] == "\n" * 200_000 + "x"
