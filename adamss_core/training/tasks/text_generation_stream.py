@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Writing:
         stop: texts that end a text and do not belong to it.
         choices: number of texts.
         top_logprobs: likeliest tokens to report beside each token; None reports no probabilities.
-        seconds: after which a text is left as it is.
+        seconds: for all texts together; what is not written by then is left out.
     """
 
     max_tokens: int | None = None
@@ -67,6 +68,7 @@ def write_stream(
         stopped: asked at each token; the text under way is the last one then.
     """
     ids = filled([prompt], len(prompt), 0).to(model.device)
+    ends = None if writing.seconds is None else monotonic() + writing.seconds  # of all texts together
     with torch.random.fork_rng(enabled=writing.temperature > 0), torch.no_grad():
         for choice in range(writing.choices):
             if stopped():
@@ -75,8 +77,8 @@ def write_stream(
             scores = None if writing.top_logprobs is None else TokenScores(tokenizer, writing.top_logprobs)
             text = GrowingText(tokenizer, choice, writing.stop, endings, report, scores)
             limits: list[StoppingCriteria] = [_Either(lambda text=text: text.ended or stopped())]  # type: ignore[misc]
-            if writing.seconds is not None:
-                limits.append(MaxTimeCriteria(max_time=writing.seconds))
+            if ends is not None:
+                limits.append(MaxTimeCriteria(max_time=max(0.0, ends - monotonic())))
             model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -197,7 +199,8 @@ class GrowingText(BaseStreamer):
             self.ended = self._is_cut = True
             self._show(text, min(places))
         else:
-            self._show(text, len(text.rstrip(INCOMPLETE)) - self._held_back(text))
+            whole = text.rstrip(INCOMPLETE)
+            self._show(text, len(whole) - self._held_back(whole))
 
     def _text(self) -> str:
         return str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
