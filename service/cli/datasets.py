@@ -58,12 +58,7 @@ def upload(
     if as_json:
         put_json(dataset)
         return
-    if dataset.get("created") is False:
-        put(
-            f"notice    This file was uploaded {when(dataset['created_at'])} as {dataset['name']}: here it is.",
-            err=True,
-        )
-    put(*remarks(dataset), err=True)
+    put_remarks(dataset)
     put(dataset["id"])
 
 
@@ -141,6 +136,16 @@ def forget(client: Client, dataset: DatasetJson) -> None:
     if dataset.get("created"):
         for one in dict.fromkeys([dataset["id"], *dataset.get("splits", {}).values()]):
             client.delete_dataset(one)
+
+
+def put_remarks(dataset: DatasetJson) -> None:
+    """Print what an upload says on standard error, where it is in no script's way."""
+    if dataset.get("created") is False:
+        put(
+            f"notice    This file was uploaded {when(dataset['created_at'])} as {dataset['name']}: here it is.",
+            err=True,
+        )
+    put(*remarks(dataset), err=True)
 
 
 def remarks(dataset: Any) -> list[str]:

@@ -1,5 +1,5 @@
-"""Facts of a job's plan for `adamss jobs show`: limit, basis, sizes, biases and subspaces; and where its time
-went."""
+"""Facts of a job's plan for `adamss jobs show`: task, columns, limit, basis, sizes, biases and subspaces, its warnings;
+and where its time went."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def devices_fact(found: JobSummaryJson) -> str:
 
 def plan_facts(found: JobJson) -> dict[str, object]:
     """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
-    fields: dict[str, object] = dict(_without_training(found))
+    fields: dict[str, object] = dict(_without_training(found)) | _data(found["resolved"].get("spec") or {})
     if devices := devices_fact(found):
         fields["devices"] = devices
     if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):
@@ -47,6 +47,11 @@ def plan_facts(found: JobJson) -> dict[str, object]:
     return fields
 
 
+def plan_warnings(found: JobJson) -> list[str]:
+    """List the warnings of a job's plan, one line each."""
+    return [f"warning: {warning}" for warning in found["resolved"].get("warnings") or []]
+
+
 def waiting_facts(job: JobJson) -> dict[str, object]:
     """Return place, reasons and expected start of a queued job; empty for all others."""
     version = job.get("spec_version", 1)
@@ -57,6 +62,22 @@ def waiting_facts(job: JobJson) -> dict[str, object]:
         if expected := start(place):
             fields["starts"] = expected
     return fields
+
+
+def _data(spec: dict[str, Any]) -> dict[str, object]:
+    """Return task and columns of a resolved spec."""
+    from adamss_core.spec.tasks import all_records
+
+    if "task" not in spec:
+        return {}
+    kind = spec.get("problem_type")
+    fields = {field for record in all_records() for field in record.field_kinds}
+    columns = {field: value for field, value in spec["dataset"].items() if field in fields and value is not None}
+    named = {field: " + ".join([value] if isinstance(value, str) else value) for field, value in columns.items()}
+    return {
+        "task": f"{spec['task']} ({kind})" if kind else spec["task"],
+        "columns": ", ".join(f"{field}: {names}" for field, names in named.items()),
+    }
 
 
 def _parameters(job: JobJson) -> str | None:

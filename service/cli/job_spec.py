@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.cli.datasets import forget
+from service.cli.datasets import forget, put_remarks
 from service.cli.output import CliError
 
 if TYPE_CHECKING:
@@ -37,13 +37,15 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def uploaded(client: Client, given: str) -> DatasetJson | None:
-    """Upload a file; return None for the id of a data set."""
+    """Upload a file and print what is to be said of it on standard error; return None for the id of a data set."""
     path = Path(given)
     if given.startswith("ds_") and not path.exists():
         return None
     if not path.is_file():
         raise CliError(f"--dataset: {given} is neither the id of a data set nor a file.")
-    return client.upload_dataset(path)
+    dataset = client.upload_dataset(path)
+    put_remarks(dataset)
+    return dataset
 
 
 @contextmanager

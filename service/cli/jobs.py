@@ -12,7 +12,7 @@ import typer
 from service.cli.contender_table import contender_fact, print_comparison
 from service.cli.csv_output import GuardedWriter
 from service.cli.estimate import show_estimate
-from service.cli.job_facts import devices_fact, phases_line, plan_facts, waiting_facts
+from service.cli.job_facts import devices_fact, phases_line, plan_facts, plan_warnings, waiting_facts
 from service.cli.job_notes import written_on
 from service.cli.job_spec import dataset_while, id_of, read_spec, trained_on, uploaded
 from service.cli.output import (
@@ -62,7 +62,7 @@ def submit(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a job; print its id."""
+    """Submit a job; print its id, and on standard error the warnings of its plan and what is to be said of a FILE."""
     submit_spec(read_spec(spec), dataset or (), watch=watch, dry_run=dry_run, as_json=as_json)
 
 
@@ -138,6 +138,7 @@ def show(job: JobId, as_json: Json = False) -> None:
         fields |= {"error": f"{error['code']}: {error['message']}", "hint": error.get("hint")}
     print_fields(fields)
     print_comparison(found)
+    put(*plan_warnings(found))
     _print_warnings(found)
 
 
@@ -262,6 +263,8 @@ def submit_spec(fields: dict[str, Any], dataset: Sequence[str], *, watch: bool, 
                 show_estimate(client.dry_run(trained_on(fields, ids)), as_json)
             return
         job = client.submit(trained_on(fields, [id_of(uploaded(client, given), given) for given in dataset]))
+        if not as_json:
+            put(*plan_warnings(job), err=True)
         if watch:
             _watch(client, job["id"], as_json)
         elif as_json:

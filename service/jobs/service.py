@@ -25,6 +25,7 @@ from service.jobs.planning import plan_job, refusal
 from service.jobs.priorities import check_priority
 from service.jobs.repository import Wanted
 from service.jobs.schemas import JobOut, JobSummaryOut, PlanOut
+from service.jobs.token_lengths import MEASURING
 from service.jobs.training_sets import training_ids
 from service.projects.service import check_submit
 from service.shared.added_models import find_added
@@ -211,6 +212,7 @@ def insert_planned(session: Session, caller: Caller, spec: JobSpec, plan: PlanOu
     check_submit(session, caller.settings, caller.project_id)
     lock_inputs(session, caller, plan.spec)
     resolved = plan.model_dump(mode="json")
+    resolved["warnings"] = [warning for warning in plan.warnings if warning != MEASURING]  # no dry run to repeat
     return states.submit(
         session,
         caller.project_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +265,50 @@ def test_jobs_of_older_services_have_neither(printed: Any) -> None:
     assert not any(line.startswith(("baseline", "warning")) for line in printed(jobs.show, "job_abc"))
     (line,) = printed(jobs.list_jobs, None, None, 50)
     assert line.split("\t")[-2:] == ["", ""]
+
+
+RESOLVED = {
+    "spec": {
+        "task": "text-classification",
+        "problem_type": None,
+        "dataset": {"train": "ds_a", "text": ["title", "body"], "label": "stars", "text_pair": None, "max_rows": 9},
+    },
+    "warnings": ["From the data they are likely text and label."],
+}
+
+
+def test_show_has_task_columns_and_warnings_of_the_plan(printed: Any) -> None:
+    lines = printed(jobs.show, "job_abc", resolved=RESOLVED)
+    fields = {" ".join(line.split()) for line in lines}
+    assert {"task text-classification", "columns text: title + body, label: stars"} <= fields
+    assert lines[-1] == "warning: From the data they are likely text and label."
+
+
+def test_submit_says_beside_the_id_what_the_upload_and_the_plan_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Service:
+        """A client that takes any file and any job."""
+
+        def upload_dataset(self, path: Path) -> Any:
+            return {"id": "ds_abc", "created": True, "notices": [{"message": "The file is read as windows-1252."}]}
+
+        def submit(self, spec: Any) -> Any:
+            return running(spec=spec, resolved=RESOLVED)
+
+    @contextmanager
+    def connect() -> Iterator[Service]:
+        yield Service()
+
+    monkeypatch.setattr(jobs, "connect", connect)
+    (spec := tmp_path / "spec.yaml").write_text("name: x")
+    (rows := tmp_path / "rows.csv").write_text("text,label")
+    jobs.submit(spec, [str(rows)])
+    out, err = capsys.readouterr()
+    assert out == "job_abc\n"
+    assert err.splitlines() == [
+        "notice    The file is read as windows-1252.",
+        "warning: From the data they are likely text and label.",
+    ]
+    jobs.submit(spec, [str(rows)], as_json=True)
+    assert capsys.readouterr().out.startswith("{")
