@@ -37,7 +37,7 @@ from service.shared.storage.host_files import HostFiles
 from service.shared.storage.trash import Trash
 from service.shared.sweeps.device_time import device_seconds
 from service.shared.sweeps.halving import judge
-from service.shared.sweeps.trial_table import TrialRow, best_first, table_of
+from service.shared.sweeps.trial_table import TrialRow, kept_first, table_of
 from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class SweepDriver(PeriodicThread):
         self, session: Session, sweep: Sweep, rows: Sequence[TrialRow]
     ) -> tuple[list[Path], list[str]]:
         """Delete the rows of artifacts of trials that are not among the best; return their files and keys."""
-        best = {row.trial.number for row in best_first(sweep, rows)[: sweep.request["keep"]]}
+        best = {row.trial.number for row in kept_first(sweep, rows)[: sweep.request["keep"]]}
         ended = {
             job.id: job for row in rows if row.trial.number not in best for job in row.jobs if job.status in TERMINAL
         }

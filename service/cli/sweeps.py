@@ -91,7 +91,7 @@ def sweep(
             made = client.wait_sweep(made["id"], on_update=None if as_json else _progress)
             _show(client, made, as_json)
             if not made["best"]:
-                raise CliError("No trial has a value. `adamss sweeps show` says why.", Exit.JOB_FAILED)
+                raise CliError(made["no_best"] or "No trial is the best.", Exit.JOB_FAILED)
         elif as_json:
             put_json(made)
         else:
@@ -191,6 +191,8 @@ def _show(client: Client, found: SweepJson, as_json: bool) -> None:
         }
     )
     _print_trials(_ranked(found))
+    if found["no_best"]:
+        put(found["no_best"], err=True)
     mattered = client.sweep_importance(found["id"])["importance"]
     if mattered:
         put("Importance: " + ", ".join(f"{path} {share:.0%}" for path, share in mattered.items()))
@@ -210,13 +212,18 @@ def _print_trials(trials: list[TrialJson]) -> None:
     paths = list({path: None for trial in trials for path in trial["params"]})
     rows = [
         [
-            *(trial["number"], trial["state"], _value(trial)),
+            *(trial["number"], _state(trial), _value(trial)),
             *(number(trial["params"].get(path, "-")) for path in paths),
             trial["refusal"]["message"] if trial["refusal"] else ", ".join(trial["jobs"]),
         ]
         for trial in trials
     ]
     print_table(["TRIAL", "STATE", "VALUE", *paths, "JOBS"], rows, "No trials.")
+
+
+def _state(trial: TrialJson) -> str:
+    judged = trial["stopped_after"]
+    return trial["state"] + (f" at step {trial['step']}, by evaluation {judged}" if judged else "")
 
 
 def _value(trial: TrialJson) -> str:

@@ -15,6 +15,7 @@ class TrialJson(TypedDict):
     error: float | None
     evaluations: list[float | None]
     stopped_after: int | None
+    step: int
     refusal: dict[str, Any] | None
     jobs: list[str]
     ended_at: str | None
@@ -30,6 +31,7 @@ class SweepSummaryJson(TypedDict):
     direction: Literal["max", "min"]
     counts: dict[str, int]
     best: TrialJson | None
+    no_best: str | None
     created_at: str
     ended_at: str | None
 

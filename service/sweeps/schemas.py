@@ -123,7 +123,9 @@ class TrialOut(Out):
     evaluations: list[float | None]
     """The objective at each evaluation so far, of its first job."""
     stopped_after: int | None
-    """Evaluations after which it was stopped; null where it was not."""
+    """The evaluation by which it was judged and stopped; null where it was not. It may have trained on until then."""
+    step: int
+    """The last step that its jobs have reported: of one that was stopped, where it stopped."""
     refusal: RefusalOut | None
     """Why the dry run refuses it."""
     jobs: list[str]
@@ -151,6 +153,8 @@ class SweepSummaryOut(Out):
     """Trials by state."""
     best: TrialOut | None
     """The best complete trial so far."""
+    no_best: str | None
+    """Why no trial is the best; null where one is, or where trials go on."""
     created_at: datetime
     """When it was submitted."""
     ended_at: datetime | None

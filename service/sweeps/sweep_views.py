@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.shared.database.tables import Sweep
 from service.shared.sweeps.device_time import device_seconds
-from service.shared.sweeps.trial_table import TrialRow, best_first, table_of
+from service.shared.sweeps.trial_table import TrialRow, best_first, kept_first, table_of
 from service.sweeps.schemas import RefusalOut, SweepIn, SweepOut, SweepSummaryOut, TrialOut
 from service.sweeps.trial_planning import PlannedSweep, PlannedTrial
 
@@ -34,7 +34,26 @@ def _summary(sweep: Sweep, rows: Sequence[TrialRow]) -> dict[str, Any]:
     best = best_first(sweep, rows)
     own = {name: getattr(sweep, name) for name in ("id", "name", "objective", "direction", "created_at", "ended_at")}
     counts = dict(Counter(row.state for row in rows))
-    return own | {"status": sweep.state, "counts": counts, "best": _trial(best[0]) if best else None}
+    shown = {"best": _trial(best[0]) if best else None, "no_best": None if best else _no_best(sweep, rows)}
+    return own | {"status": sweep.state, "counts": counts} | shown
+
+
+def _no_best(sweep: Sweep, rows: Sequence[TrialRow]) -> str | None:
+    """Say why a sweep that has ended has no best trial."""
+    if sweep.ended_at is None:
+        return None
+    values = [value for row in rows for series in row.trial.evaluations.values() for value in series]
+    if not values and not any(row.state == "complete" for row in rows):
+        return "No trial is the best: none was evaluated before it ended."
+    if any(value is not None for value in values):
+        return "No trial is the best: none has a value with each of its seeds."
+    kept = kept_first(sweep, rows)[: sweep.request["keep"]]
+    models = f"Artifacts are kept of trial {', '.join(str(row.trial.number) for row in kept)}." if kept else ""
+    return (
+        f"No trial is the best: {sweep.objective} was undefined at each evaluation, as a correlation is where all "
+        "predictions are equal. Train longer (training.epochs), hold out more rows (dataset.eval_fraction) or choose "
+        f"another objective. {models}"
+    ).strip()
 
 
 def warnings_of(wanted: SweepIn, planned: PlannedSweep) -> list[str]:
@@ -57,6 +76,7 @@ def _trial(row: TrialRow) -> TrialOut:
         error=row.error,
         evaluations=row.trial.evaluations.get(first, []),
         stopped_after=row.trial.stopped_after,
+        step=max((job.step for job in row.jobs), default=0),
         refusal=None if row.trial.refusal is None else RefusalOut(**row.trial.refusal),
         jobs=[job.id for job in row.jobs],
         ended_at=max(ends)
@@ -74,6 +94,7 @@ def render_planned(trial: PlannedTrial) -> TrialOut:
         error=None,
         evaluations=[],
         stopped_after=None,
+        step=0,
         refusal=None if trial.refusal is None else RefusalOut(**trial.refusal),
         jobs=[],
         ended_at=None,

@@ -19,13 +19,20 @@ def test_a_sweep_shows_its_trials_by_rank(tab: Tab) -> None:
     assert [row[0].strip() for row in table] == ["3", "4", "1", "7", "2", "6", "5", "8"]
     assert table[0][1:4] == ["complete", "86.5\xa0%\xa0±\xa00.4\xa0%", "0.003"]
     assert table[0][6] == "\u2013"  # the condition leaves the warm-up as it is
-    assert "stopped early\nafter 1 evaluation" in rows.nth(4).inner_text()
+    assert "stopped early\nat step 16, judged by evaluation 1" in rows.nth(4).inner_text()
     assert "adamss.r: Rank 100 is more than the module has rows." in rows.nth(6).inner_text()
     assert rows.first.get_by_role("link").first.get_attribute("href") == "#/jobs/job_00000000000000000030"
     data = page.wait_for_selector("[data-chart=best]:has(canvas)").evaluate("(element) => element.chart.data")  # type: ignore[union-attr]
     assert data == [[60, 180, 240], [0.81, 0.865, 0.865]]
     shares = page.get_by_label("Importance of the fields").locator("td.num").all_inner_texts()
     assert shares == ["71 %", "20 %", "9 %"]
+
+
+def test_a_sweep_without_a_best_trial_says_why(tab: Tab) -> None:
+    why = "No trial is the best: pearson was undefined at each evaluation."
+    show_sweep(tab, sweep_shown(status="succeeded", best=None, no_best=why))
+    tab.open(f"/sweeps/{ID}")
+    assert tab.page.inner_text(".now .headline") == why
 
 
 def test_parallel_coordinates_go_through_trials_by_keyboard(tab: Tab) -> None:

@@ -21,6 +21,7 @@ from service.shared.database.tables import (
 from service.shared.errors import Conflict
 from service.shared.jobs import states
 from service.shared.sweeps.trial_table import best_first, table_of
+from service.sweeps.sweep_views import render
 from tests.worker.support import PROJECT, Service
 from worker.sweep_driver import SweepDriver
 
@@ -56,7 +57,7 @@ class Driven:
     def statuses(self) -> list[str]:
         return [str(self.service.job(ids[0]).status) for ids in self.jobs]
 
-    def evaluate(self, trial: int, values: Sequence[float], seed: int = 0) -> None:
+    def evaluate(self, trial: int, values: Sequence[float | None], seed: int = 0) -> None:
         """Claim the job if it waits, and report evaluations."""
         job_id = self.jobs[trial - 1][seed]
         with self.service.db.write() as session:
@@ -66,7 +67,7 @@ class Driven:
                 row.time, row.values = now(), {"eval_accuracy": value}
                 session.add(row)
 
-    def succeed(self, trial: int, value: float, seed: int = 0) -> None:
+    def succeed(self, trial: int, value: float | None, seed: int = 0) -> None:
         job_id = self.jobs[trial - 1][seed]
         path = self.service.settings.files.job(job_id).path / "adapter.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,24 @@ def test_only_the_best_keep_their_artifacts_and_the_sweep_ends(service: Service)
     assert (sweep.state, sweep.ended_at is None) == (SweepStatus.SUCCEEDED, False)
     with service.db.read() as session:
         assert [row.trial.number for row in best_first(sweep, table_of(session, sweep))] == [2, 3, 1]
+
+
+def test_a_sweep_whose_metric_is_undefined_stops_none_keeps_a_model_and_says_so(service: Service) -> None:
+    driven = Driven(service, trials=3, parallel=3)
+    driven.step()
+    for trial in (1, 2, 3):
+        driven.evaluate(trial, [None])
+    assert driven.step() == ["running"] * 3
+    for trial in (1, 2, 3):
+        driven.succeed(trial, None)
+    assert driven.step() == ["complete"] * 3
+    assert [len(service.artifacts(ids[0])) for ids in driven.jobs] == [1, 0, 0]
+    with service.db.read() as session:
+        shown = render(session, driven.sweep())
+    assert (shown.status, shown.best) == (SweepStatus.SUCCEEDED, None)
+    assert shown.no_best is not None
+    assert "accuracy was undefined at each evaluation" in shown.no_best
+    assert shown.no_best.endswith("Artifacts are kept of trial 1.")
 
 
 def test_seeds_count_together_as_mean_and_standard_error(service: Service) -> None:

@@ -61,6 +61,7 @@ def stopped_after(
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
     study = optuna.create_study(direction="maximize" if direction == "max" else "minimize", pruner=pruner)
     judged = [study.ask() for _ in trials]
+    undefined = -math.inf if direction == "max" else math.inf  # the worst: NaN would stop each trial that has it
     stops: list[int | None] = [None] * len(trials)
     reach, rung = len(trials), first
     longest = max((len(trial.values) for trial in trials), default=0)
@@ -74,7 +75,7 @@ def stopped_after(
                 reach = number
                 break
             value = values[rung - 1]
-            judged[number].report(math.nan if value is None else value, rung)
+            judged[number].report(undefined if value is None else value, rung)
             if judged[number].should_prune():
                 stops[number] = rung
         rung *= factor

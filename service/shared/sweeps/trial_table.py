@@ -54,6 +54,13 @@ def best_first(sweep: Sweep, rows: Sequence[TrialRow]) -> list[TrialRow]:
     return sorted(ranked, key=lambda row: (_signed(sweep, row.value), row.trial.number))
 
 
+def kept_first(sweep: Sweep, rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """Rank trials by whose artifacts to keep: as `best_first`, but one that is complete without a value has a model."""
+    complete = [row for row in rows if row.state == "complete"]
+    unvalued = [row for row in complete if row.value is None]
+    return [*best_first(sweep, complete), *unvalued] or best_first(sweep, rows)
+
+
 def _signed(sweep: Sweep, value: float | None) -> float:
     number = math.inf if value is None else value
     return -number if sweep.direction == "max" else number

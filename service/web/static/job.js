@@ -19,7 +19,7 @@ import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
-const STOPPED = { halving: "Its sweep stopped this trial early: others did better.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
+const STOPPED = { halving: "Its sweep stopped this trial early: others did better. An undefined metric counts as the worst.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
 
 export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);

@@ -51,7 +51,7 @@ function Found({ sweep, importance }) {
   const ended = trials.filter((trial) => !["waiting", "running"].includes(trial.state)).length;
   return html`<section class="card now" aria-labelledby="best">
       <h2 id="best" class="visually-hidden">Best trial</h2>
-      <p class="headline">${best ? html`<strong>${shownObjective(metric, best)}</strong> ${metric.title.toLowerCase()} <span class="muted">in trial ${number(best.number)} with ${chosen(best)}</span>` : html`<strong>No trial has ended with a value yet</strong>`}</p>
+      <p class="headline">${best ? html`<strong>${shownObjective(metric, best)}</strong> ${metric.title.toLowerCase()} <span class="muted">in trial ${number(best.number)} with ${chosen(best)}</span>` : html`<strong>${sweep.no_best ?? "No trial has ended with a value yet"}</strong>`}</p>
       ${GOING.includes(sweep.status) ? html`<progress class="wide" max=${trials.length} value=${ended} aria-label="Trials that have ended"></progress>` : null}
       <p class="muted">${counted(sweep)}; ${duration(sweep.device_seconds)} of device time</p>
       ${best ? html`<div class="row"><a class="button" href=${`#/jobs/${best.jobs[0]}`}>Its job</a><a class="button" href=${address("new", { from: best.jobs[0] })}>New job with its values</a><${UseAsPreset} key=${best.number} source=${{ sweep: sweep.id }} suggestion=${sweep.name} /></div>` : null}
@@ -165,7 +165,7 @@ function Trials({ sweep, metric }) {
         <thead><tr><th class="num">Trial</th><th>State</th><th class="num">${metric.title}</th>${paths.map((path) => html`<th key=${path} class="num" title=${path}>${names[path]}</th>`)}<th>${withSeeds ? "Jobs" : "Job"}</th></tr></thead>
         <tbody>${ranked(sweep).map((trial) => html`<tr key=${trial.number} class=${trial.number === sweep.best?.number ? "chosen" : ""}>
           <td class="num">${trial.number}</td>
-          <td>${STATES[trial.state] ?? trial.state}${trial.stopped_after ? html`<div class="under">after ${number(trial.stopped_after)} ${trial.stopped_after === 1 ? "evaluation" : "evaluations"}</div>` : null}</td>
+          <td>${STATES[trial.state] ?? trial.state}${trial.stopped_after ? html`<div class="under">at step ${number(trial.step)}, judged by evaluation ${number(trial.stopped_after)}</div>` : null}</td>
           <td class="num">${shownObjective(metric, trial)}</td>
           ${paths.map((path) => html`<td key=${path} class="num">${path in trial.params ? shownValue(trial.params[path]) : "–"}</td>`)}
           <td class="text">${trial.refusal ? html`${trial.refusal.param ? html`<code>${trial.refusal.param}</code>: ` : null}${trial.refusal.message}`

@@ -31,7 +31,7 @@ function List() {
         <thead><tr><th>Sweep</th><th>Status</th><th>Trials</th><th>Best</th><th>Submitted</th></tr></thead>
         <tbody>${sweeps.map((sweep) => html`<tr key=${sweep.id}>
           <th scope="row"><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a></th><td>${status(sweep.status)}</td><td>${counted(sweep)}</td>
-          <td>${sweep.best ? html`<b>${bestScore(tasks, sweep)}</b> ${words(sweep.objective)}<div class="under">${chosen(sweep.best)}</div>` : "–"}</td>
+          <td>${sweep.best ? html`<b>${bestScore(tasks, sweep)}</b> ${words(sweep.objective)}<div class="under">${chosen(sweep.best)}</div>` : (sweep.no_best ?? "–")}</td>
           <td class="when"><${Ago} time=${sweep.created_at} /></td>
         </tr>`)}</tbody>
       </table>

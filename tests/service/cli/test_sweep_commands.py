@@ -22,9 +22,17 @@ TRIAL = {
     "jobs": ["job_a"],
 }
 TRIALS = [
-    TRIAL | {"number": 1, "state": "stopped", "value": 0.7, "stopped_after": 1},
+    TRIAL | {"number": 1, "state": "stopped", "value": 0.7, "stopped_after": 1, "step": 16},
     TRIAL | {"number": 2, "state": "complete", "value": 0.82, "error": 0.01, "stopped_after": None},
-    TRIAL | {"number": 3, "state": "refused", "value": None, "jobs": [], "refusal": {"message": "No such column."}},
+    TRIAL
+    | {
+        "number": 3,
+        "state": "refused",
+        "value": None,
+        "jobs": [],
+        "stopped_after": None,
+        "refusal": {"message": "No such column."},
+    },
 ]
 SWEEP: dict[str, Any] = {
     "id": "sweep_a",
@@ -34,6 +42,7 @@ SWEEP: dict[str, Any] = {
     "direction": "max",
     "counts": {"stopped": 1, "complete": 1, "refused": 1},
     "best": TRIALS[1],
+    "no_best": None,
     "created_at": "2026-11-27T10:00:00Z",
     "trials": TRIALS,
     "device_seconds": 125.0,
@@ -109,10 +118,16 @@ def test_show_puts_the_best_first_and_says_what_mattered(answers: Answers) -> No
     assert "best         0.82 ± 0.01 (trial 2: training.learning_rate=0.005)" in lines
     assert [line.split("\t")[:3] for line in lines if "\t" in line] == [
         ["2", "complete", "0.82 ± 0.01"],
-        ["1", "stopped", "0.7"],
+        ["1", "stopped at step 16, by evaluation 1", "0.7"],
         ["3", "refused", "-"],
     ]
     assert lines[-1] == "Importance: training.learning_rate 90%"
+
+
+def test_show_says_why_no_trial_is_the_best(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SWEEP, "best", None)
+    monkeypatch.setitem(SWEEP, "no_best", "No trial is the best: pearson was undefined.")
+    assert "No trial is the best: pearson was undefined." in run("sweeps", "show", "sweep_a")
 
 
 def test_list_pause_and_dry_run(answers: Answers, tmp_path: Path) -> None:

@@ -62,6 +62,14 @@ def test_what_was_decided_stays_in_whatever_order_evaluations_arrive() -> None:
         assert decided == final
 
 
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_an_undefined_value_is_the_worst_and_no_worse_than_another_one(direction: Literal["max", "min"]) -> None:
+    undefined = TrialProgress([None, None], False)
+    assert stopped_after([undefined] * 4, direction, 1, 2) == [None] * 4
+    later = [undefined, TrialProgress([0.5, 0.4], False), undefined]
+    assert stopped_after(later, direction, 1, 2) == [None, None, 1]
+
+
 def test_a_trial_without_a_number_stops_and_one_that_failed_holds_up_nobody() -> None:
     trials = [
         TrialProgress([0.5], True),
