@@ -104,6 +104,8 @@ def image_path(folder: Path, name: str) -> Path | None:
 
 def class_of(cell: Any) -> str:
     """Return the name of a row's single class; raises Unusable for a list or an empty cell."""
+    if isinstance(cell, list) and cell:
+        raise Unusable("with a list of classes, which problem_type multi_label_classification reads")
     if not isinstance(cell, list | dict) and (name := class_name(cell)):
         return name
     raise Unusable("without a label")

@@ -39,6 +39,14 @@ def variants(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def is_share(name: str) -> bool:
+    """Return whether a name is a number from 0 to 1, or a truth: an entry of a vector with a place for each class."""
+    try:
+        return name in ("true", "false") or 0 <= float(name) <= 1
+    except ValueError:
+        return False
+
+
 def null_words(names: Iterable[str]) -> list[str]:
     """Return the names by which tables spell a missing value."""
     return [name for name in names if name.lower() in NULL_WORDS]

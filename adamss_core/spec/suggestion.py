@@ -121,7 +121,7 @@ class Columns:
         """Return the column with the text: by its name, else the one with the longest values."""
         if "text" in self._given:
             return Choice(self._given["text"], is_usual=True, is_only=True)
-        texts = [name for name in self.of_type("string") if not self.repeats(name)]
+        texts = [name for name in self.of_type("string", "mixed") if not self.repeats(name)]
         if usual := [name for name in self.named(TEXTS) if name in texts]:
             return Choice(usual[0], is_usual=True, is_only=len(usual) == 1)
         longest = max(texts, key=lambda name: float(self.by_name[name]["mean_length"]), default=None)
@@ -141,5 +141,5 @@ class Columns:
     def may_be_label(self, name: str) -> bool:
         """Return whether a column under a label's usual name may hold labels; a task's own rules refuse the rest."""
         column = self.by_name[name]
-        is_plain = column["type"] in ("float", "integer", "boolean", "list")
+        is_plain = column["type"] in ("float", "integer", "boolean", "list", "vector", "mixed")
         return is_plain or name in self.named(SURE_LABELS) or column["distinct"] == 1 or self.repeats(name)

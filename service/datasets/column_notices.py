@@ -22,6 +22,13 @@ def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
     yield from _about_one_hot(columns, rows)
     for name, column in columns.items():
         is_nested = bool(column.types & {"list", "messages"})
+        if column.type == "vector":
+            yield Notice(
+                "vectors",
+                name,
+                f"Column '{name}' holds lists of {column.longest} numbers from 0 to 1. As labels they are not read: "
+                "write the names of each row's classes as a list, or a column of 0 and 1 for each class.",
+            )
         if is_nested and len(column.types) > 1:
             yield Notice("mixed_types", name, f"Column '{name}' holds lists in some rows and plain values in others.")
         yield from _about_chats(name, column)

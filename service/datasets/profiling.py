@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from adamss_core.spec.chat import unusual_order, unusual_parts
-from adamss_core.spec.labels import class_name
+from adamss_core.spec.labels import class_name, is_share
 from adamss_core.spec.tools import answer_text
 from service.datasets.column_notices import column_notices
 from service.datasets.problem_groups import ProblemGroups
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
-ColumnType = Literal["string", "integer", "float", "boolean", "list", "messages", "empty"]
+ColumnType = Literal["string", "integer", "float", "boolean", "list", "vector", "mixed", "messages", "empty"]
 
 MAX_DISTINCT = 1_000
 MAX_VALUES = 50  # distinct values that are listed with their counts
@@ -42,6 +42,7 @@ class Column:
 
     Attributes:
         not_numbers: row, line and text of the first cells that spell a missing number.
+        holds_shares: whether all entries of lists are numbers from 0 to 1.
         respelled: texts of the cells that are not written as their value is named, such as "pos " and "1.0".
         parts: of chats, what they have beside questions and answers in turn -> rows.
     """
@@ -56,6 +57,7 @@ class Column:
     lengths: Counter[int] = field(default_factory=Counter)  # by the number of bits of the length
     not_numbers: list[tuple[int, int | None, str]] = field(default_factory=list)
     not_number_count: int = 0
+    holds_shares: bool = True
     respelled: Counter[str] = field(default_factory=Counter)
     parts: Counter[str] = field(default_factory=Counter)
 
@@ -94,8 +96,10 @@ class Column:
             return
         self.types.add("list")
         self._add_length(len(entries))
-        for entry in entries:
-            self._count(class_name(entry))
+        names = [class_name(entry) for entry in entries]
+        self.holds_shares = self.holds_shares and all(map(is_share, names))
+        for name in names:
+            self._count(name)
 
     def _count_parts(self, messages: list[dict[str, Any]]) -> None:
         names = sorted({name[:MAX_VALUE_LENGTH] for name in unusual_parts(messages) | unusual_order(messages)})
@@ -160,8 +164,12 @@ class Column:
     def type(self) -> ColumnType:
         if not self.types:
             return "empty"
+        if self.types == {"list"} and self.holds_shares and 1 < self.shortest == self.longest:
+            return "vector"
         if len(self.types) == 1:
             return next(iter(self.types))
+        if "list" in self.types and "messages" not in self.types:
+            return "mixed"
         return "float" if self.types <= {"integer", "float"} else "string"
 
 

@@ -34,7 +34,7 @@ def survey_rows(
     columns = {column["name"]: column for column in dataset.profile["columns"]}
     record = record_of(spec)
     names = record.columns(spec)
-    has_gaps = any(columns[name]["empty"] or columns[name]["type"] in NESTED for name in names.values())
+    has_gaps = any(columns[name]["empty"] or columns[name]["type"] in (*NESTED, "mixed") for name in names.values())
     if record.is_profiled and record.target is not None and not has_gaps:
         values = columns[names[record.target]]["values"]
         if values is not None:

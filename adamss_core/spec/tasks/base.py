@@ -28,7 +28,11 @@ FieldKind = Literal["text", "words", "chat", "tools", "image", "label"]
 PreviewKind = Literal["tokens", "image"]
 SurveyRule = Callable[["TaskRecord", "JobSpec", Survey], SpecProblem | None]
 
-NESTED = {"list": "lists", "messages": "chats"}  # column types that hold no single text, and their plural
+NESTED = {
+    "list": "lists",
+    "vector": "lists of numbers",
+    "messages": "chats",
+}  # column types that hold no single text, and their plural
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,10 @@ class LabelledRecord(TaskRecord):
         )
 
     def column_problem(self, field: str, column: str, column_type: str) -> SpecProblem | None:
-        if field != "label" or column_type != "list":
+        if field != "label" or column_type not in ("list", "vector"):
             return super().column_problem(field, column, column_type)
+        if column_type == "vector":
+            return _vectors(column)
         return SpecProblem(
             "problem_type",
             f"Column '{column}' holds lists of classes. Set problem_type to \"{MULTI_LABEL}\", or name a column with "
@@ -195,7 +197,9 @@ class SeveralClasses(LabelledRecord):
         return labels
 
     def column_problem(self, field: str, column: str, column_type: str) -> SpecProblem | None:
-        return None if field == "label" else super().column_problem(field, column, column_type)
+        if field == "label" and column_type != "vector":
+            return None
+        return super().column_problem(field, column, column_type)
 
 
 class OneNumber(LabelledRecord):
@@ -245,11 +249,25 @@ def _label_cell(spec: JobSpec, cells: Cells) -> Any:
     return [name for place, name in enumerate(columns) if holds(cells[f"label[{place}]"])]
 
 
+def _vectors(column: str) -> SpecProblem:
+    return SpecProblem(
+        "dataset.label",
+        f"Column '{column}' holds as many numbers from 0 to 1 in every row, as if each place stood for a class; their "
+        "names are unknown, and shares of classes are not learned. Write the names of each row's classes as a list, or "
+        f"a column of 0 and 1 for each class, and list those columns with problem_type {MULTI_LABEL}.",
+        "wrong_column_type",
+    )
+
+
 def _kind_of(label: Mapping[str, Any]) -> tuple[str, str, bool]:
     """Return the problem type of a label column's profile, what the column holds, and whether there is no doubt."""
     many = f"{label['distinct']:,}{' or more' if label['distinct_capped'] else ''} different"
     numbers = [_finite(name) for name in label["values"] or ()]
     are_whole = label["type"] == "integer" or all(number is not None and number.is_integer() for number in numbers)
+    if label["type"] == "vector":
+        return MULTI_LABEL, "as many numbers from 0 to 1 in every row, which no task reads as classes", False
+    if label["type"] == "mixed":
+        return MULTI_LABEL, "lists of classes in some rows and one class in others", False
     if label["type"] == "list":
         return MULTI_LABEL, f"lists of {many} classes", True
     if label["type"] not in ("integer", "float"):

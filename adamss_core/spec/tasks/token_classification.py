@@ -73,7 +73,9 @@ class TokenClassification(TaskRecord):
         words = next((name for name in columns.named(WORDS) if name in lists), None)
         if words is None:
             return None
-        others = [name for name in lists if name != words and _same_lengths(columns, name, words)]
+        others = [
+            name for name in columns.of_type("list", "vector") if name != words and _same_lengths(columns, name, words)
+        ]
         usual = [name for name in columns.named(TAGS) if name in others]
         if not others:
             return None

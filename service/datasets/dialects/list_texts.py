@@ -16,6 +16,7 @@ from service.datasets.rows import Notice, Row, counted
 MAX_PYTHON = 100_000  # characters of a list that is not JSON
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 BLANKS_BETWEEN = re.compile(rf"\[\s*(?:{QUOTED.pattern})(?:\s+(?:{QUOTED.pattern}))+\s*\]")  # as NumPy prints
+NUMBERS = re.compile(r"\[\s*[-+.\de]+(?:\s+[-+.\de]+)+\s*\]")  # as NumPy prints
 
 
 class ListTexts(Dialect):
@@ -80,6 +81,8 @@ def _python_list(text: str) -> Any:
     try:
         if BLANKS_BETWEEN.fullmatch(text):  # Python would join them into one text
             return [ast.literal_eval(entry) for entry in QUOTED.findall(text)]
+        if NUMBERS.fullmatch(text):
+            return [ast.literal_eval(entry) for entry in text[1:-1].split()]
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return None

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
+from adamss_core.spec.labels import is_share
 from adamss_core.spec.suggestion import LABELS
 from service.datasets.dialects.dialect import Dialect
 from service.datasets.rows import Notice, Row
@@ -13,6 +14,7 @@ from service.datasets.rows import Notice, Row
 NAMES = {"|": "vertical bar", ";": "semicolon", ",": "comma"}
 LABEL_NAMES = frozenset({*LABELS, "genre", "genres", "keywords", "emotions", "topics", "intents", "annotations"})
 MIN_ROWS = 10
+MIN_PLACES = 3  # of a vector: 0,1 is as well a number
 MAX_PART = 40  # characters of a label
 MAX_PARTS = 50  # different labels in the first rows
 
@@ -20,19 +22,22 @@ MAX_PARTS = 50  # different labels in the first rows
 class SeveralLabels(Dialect):
     """Splits cells whose parts recur in other combinations."""
 
-    def __init__(self, separators: Mapping[str, str], unclear: Mapping[str, tuple[str, int]]) -> None:
+    def __init__(
+        self, separators: Mapping[str, str], unclear: Mapping[str, tuple[str, int]], vectors: Mapping[str, str]
+    ) -> None:
         """Split columns.
 
         Args:
             separators: column -> what its labels are separated by.
             unclear: column that stays as it is -> a sign that may separate labels, and in how many of the first rows.
+            vectors: column of numbers from 0 to 1, as many in each cell -> what they are separated by.
         """
-        self._separators, self._unclear = separators, unclear
+        self._separators, self._unclear, self._vectors = separators, unclear, vectors
         self._rows: Counter[str] = Counter()
 
     @classmethod
     def recognise(cls, rows: Sequence[Row]) -> Self | None:
-        separators, unclear = {}, {}
+        separators, unclear, vectors = {}, {}, {}
         for name in dict.fromkeys(name for values in rows for name in values):
             if name.strip().lower() not in LABEL_NAMES:
                 continue
@@ -40,13 +45,15 @@ class SeveralLabels(Dialect):
             if not all(isinstance(cell, str) for cell in cells):
                 continue
             found = [sign for sign in NAMES if separates(cells, sign)]
-            if found:
+            if places := [sign for sign in (*NAMES, " ") if _are_vectors(cells, sign)]:
+                vectors[name] = places[0]
+            elif found:
                 separators[name] = found[0]
             elif doubtful := [
                 (sign, sum(sign in cell for cell in cells)) for sign in NAMES if _may_separate(cells, sign)
             ]:
                 unclear[name] = doubtful[0]
-        return cls(separators, unclear) if separators or unclear else None
+        return cls(separators, unclear, vectors) if separators or unclear or vectors else None
 
     def read(self, values: Row) -> Row:
         lists: Row = {}
@@ -55,6 +62,9 @@ class SeveralLabels(Dialect):
             if isinstance(cell, str) and cell.strip():
                 lists[name] = list(dict.fromkeys(parts_of(cell, separator)))
                 self._rows[name] += len(lists[name]) > 1
+        for name, separator in self._vectors.items():
+            if isinstance(cell := values.get(name), str) and cell.strip():
+                lists[name] = parts_of(cell, separator)
         return {**values, **lists} if lists else values
 
     def notices(self) -> Iterator[Notice]:
@@ -102,6 +112,12 @@ def separates(cells: Sequence[str], separator: str) -> bool:
     recurring = sum(count > 1 for count in rows.values())
     mixed = sum(len(found) > 1 for found in partners.values())
     return len(combinations) >= len(rows) and recurring >= 0.8 * len(rows) and mixed >= 2
+
+
+def _are_vectors(cells: Sequence[str], separator: str) -> bool:
+    parts = [parts_of(cell, separator) for cell in cells if cell.strip()]
+    is_regular = len({len(found) for found in parts}) == 1 and len(parts) >= MIN_ROWS
+    return is_regular and len(parts[0]) >= MIN_PLACES and all(is_share(part) for found in parts for part in found)
 
 
 def _may_separate(cells: Sequence[str], separator: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.service.datasets.test_suggestion import dataset_of
 SETS = [["pos", "long"], ["neg", "short"], ["pos", "short"], ["neg", "long"]] * 5
 
 
-def rows_of(cells: list[str]) -> list[dict[str, Any]]:
+def rows_of(cells: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"text": f"text {n}", "labels": cell} for n, cell in enumerate(cells)]
 
 
@@ -100,3 +100,50 @@ def test_images_have_labels_of_every_kind(
     found = suggest(dataset_of(content, tmp_path, "a.zip"))[0]
     assert (found.task, found.problem_type) == ("image-classification", problem_type)
     assert found.dataset == {"image": "image", "label": label}
+
+
+VECTORS = [[1, 0, 1], [0, 0, 1], [0, 0, 0]] * 7
+
+
+@pytest.mark.parametrize(
+    ("container", "form"),
+    [
+        ("jsonl", list),
+        ("parquet", list),
+        ("jsonl", lambda row: [entry == 1 for entry in row]),
+        ("jsonl", lambda row: [entry * 0.013 + n / 100 for n, entry in enumerate(row)]),
+        ("csv", lambda row: f"[{row[0]}, {row[1]}, {row[2]}]"),
+        ("csv", lambda row: f"[{row[0]} {row[1]} {row[2]}]"),
+        ("csv", lambda row: ";".join(map(str, row))),
+        ("csv", lambda row: ",".join(map(str, row))),
+        ("csv", lambda row: " ".join(map(str, row))),
+    ],
+)
+def test_vectors_are_no_lists_of_class_names(container: str, form: Callable[[Any], Any], tmp_path: Path) -> None:
+    rows = [{"text": f"a film that is number {n}", "labels": form(row)} for n, row in enumerate(VECTORS)]
+    content = {
+        "csv": lambda: csv_of(*(f'{row["text"]},"{row["labels"]}"' for row in rows), header="text,labels"),
+        "jsonl": lambda: json_lines(*rows),
+        "parquet": lambda: parquet_of({name: [row[name] for row in rows] for name in rows[0]}),
+    }[container]()
+    dataset = dataset_of(content, tmp_path, f"a.{container}")
+    assert dataset.profile["columns"][1]["type"] == "vector"
+    assert "lists of 3 numbers" in notices({"profile": dataset.profile})["vectors"]
+    found = suggest(dataset)[0]
+    assert (found.problem_type, found.confidence) == ("multi_label_classification", "likely")
+    assert "no task reads" in found.reason
+
+
+@pytest.mark.parametrize(
+    "cells", [[["1", "0"], ["1"]] * 10, [[1], [0]] * 10, [[1, 2], [2, 3]] * 10, ["0.5", "1"] * 10, ["0 1", "1 0"] * 10]
+)
+def test_other_lists_of_numbers_are_no_vectors(cells: list[Any], tmp_path: Path) -> None:
+    result, kept = read(tmp_path, "a.jsonl", json_lines(*rows_of(cells)))
+    assert [row["labels"] for row in kept] == cells
+    assert result["profile"]["columns"][1]["type"] != "vector"
+
+
+def test_lists_among_single_labels_are_several_labels(tmp_path: Path) -> None:
+    cells: list[Any] = [["a", "b"], "a", "b", "c"] * 10
+    found = suggest(dataset_of(rows_of(cells), tmp_path))[0]
+    assert (found.problem_type, found.confidence) == ("multi_label_classification", "likely")

@@ -111,6 +111,22 @@ def test_several_classes_from_lists_or_cells(service: Service) -> None:
     assert plan["estimate"]["head_parameters"] == 66
 
 
+@pytest.mark.parametrize("changes", [{}, TEXTS, SEVERAL, NUMBER])
+def test_vectors_are_refused_with_a_remedy(service: Service, changes: dict[str, Any]) -> None:
+    rows = jsonl(*({"text": f"a film of length {n}", "label": [n % 2, 1 - n % 2]} for n in range(40)))
+    code, param, message = refused(service, rows, **changes)
+    assert (code, param) == ("wrong_column_type", "dataset.label")
+    assert "a column of 0 and 1 for each class" in message
+
+
+def test_lists_among_single_labels_are_left_out_with_the_reason(service: Service) -> None:
+    rows = jsonl(*({"text": f"film {n}", "label": ["b", ["a", "b"], "a", "a"][n % 4]} for n in range(40)))
+    warnings = planned(service, rows, problem_type="single_label_classification")["warnings"]
+    assert any("10 with a list of classes, which problem_type multi_label" in warning for warning in warnings)
+    plan = planned(service, rows, **SEVERAL)
+    assert plan["estimate"]["train_rows"] + plan["estimate"]["eval_rows"] == 40
+
+
 def test_several_classes_from_columns_of_0_and_1(service: Service) -> None:
     table = "text,funny,long,old\n" + "".join(
         f"a film of a certain length {n},{n % 2},{n % 3 % 2},0\n" for n in range(40)
