@@ -106,11 +106,11 @@ class Columns:
             if set(column["values"] or ()) in ONE_HOT
         ]
 
-    def both_texts(self, names: Sequence[str]) -> tuple[str, str] | None:
-        """Return the columns of two usual names, if both are there and hold text."""
+    def both_texts(self, names: Sequence[str], *more: str) -> tuple[str, str] | None:
+        """Return the columns of two usual names, if both are there and hold text, or the second one of `more` types."""
         first, second = (self._usual.get(name, "") for name in names)
-        texts = self.of_type("string")
-        return (first, second) if first in texts and second in texts else None
+        is_fit = first in self.of_type("string") and second in self.of_type("string", *more)
+        return (first, second) if is_fit else None
 
     def repeats(self, name: str) -> bool:
         """Return whether the values may be classes: few, short, and most of them in several rows."""

@@ -19,6 +19,7 @@ from service.datasets.dialects.nested import NestedColumns
 from service.datasets.dialects.sentences import Sentences
 from service.datasets.dialects.several_labels import SeveralLabels
 from service.datasets.dialects.spans import Spans
+from service.datasets.dialects.squad import Squad
 from service.datasets.dialects.tool_columns import Tools
 from service.datasets.formats import SUFFIXES
 from service.datasets.plain_text import MARKDOWN
@@ -182,6 +183,14 @@ KINDS = (
         ANY,
         '{"tools": [{"type": "function", …}], "messages": […]}',
         "the functions that the chat template shows",
+        "text-generation",
+    ),
+    Kind(
+        "Questions on a passage",
+        (Squad,),
+        ANY,
+        '{"context": "…", "question": "…", "answers": {"text": ["…"], "answer_start": [9]}}',
+        "as SQuAD writes them: the first answer, in a column `answer`",
         "text-generation",
     ),
     Kind(

@@ -15,6 +15,7 @@ CONTINUED = (
     *(("prompt", "completion"), ("source", "target"), ("article", "highlights"), ("document", "summary")),
     *(("dialogue", "summary"), ("text", "summary")),
 )
+WRITTEN = ("integer", "float", "boolean")  # types of completions beside text
 INPUTS = ("input", "context")  # what an instruction is about
 SYSTEMS = ("system", "system_prompt")
 HISTORY, TOOLS = ("history",), ("tools", "functions")
@@ -59,7 +60,7 @@ def _completion(task: str, columns: Columns) -> Suggestion | None:
     if any(columns.may_be_label(name) for name in columns.named(CLASSES_OF_TEXTS)):
         return None
     for names in (*INSTRUCTIONS, *CONTINUED):
-        both = columns.both_texts(names)
+        both = columns.both_texts(names, *(() if names[1] in LABELS else WRITTEN))
         if both is not None and not (names[1] in LABELS and columns.repeats(both[1])):
             return _answered(task, columns, both, is_instruction=names in INSTRUCTIONS)
     return None
@@ -93,7 +94,8 @@ def _beside(columns: Columns, **usual: tuple[str, ...]) -> dict[str, str]:
 
 def _texts(task: str, columns: Columns) -> Suggestion | None:
     is_alone = len(columns.by_name) == 1
-    reason = "{!r} holds text, and no other column says what to predict"
+    alone = "no other column says what to predict" if is_alone else "the other columns are of no usual name and type"
+    reason = f"{{!r}} holds text, and {alone}"
     if is_alone and (only := [name for name in columns.named(TEXTS) if name in columns.of_type("string")]):
         return Suggestion(task, None, {"text": only[0]}, True, 0, reason.format(only[0]))
     text = columns.text()

@@ -48,6 +48,12 @@ def span_row(place: int) -> dict[str, Any]:
     return {"text": f"Peter liked film no{place}", "entities": [{"start": 0, "end": 5, "label": "PER"}]}
 
 
+def squad_row(place: int) -> dict[str, Any]:
+    context = f"Peter liked film no {place} in the end"
+    answers = {"text": [f"film no {place}"], "answer_start": [12]}
+    return {"context": context, "question": f"What is number {place} for Peter?", "answers": answers}
+
+
 EXAMPLES: dict[str, tuple[str, bytes]] = {
     "Table with separators": ("a.csv", csv_of(*LINES)),
     "JSON lines": ("a.jsonl", json_lines(*ROWS)),
@@ -96,6 +102,7 @@ EXAMPLES: dict[str, tuple[str, bytes]] = {
         json_lines(*({"prompt": row["text"], "chosen": row["label"], "rejected": "no"} for row in ROWS)),
     ),
     "Tools of chats": ("a.jsonl", json_lines(*({"tools": TOOLS, "messages": turns(row)} for row in ROWS))),
+    "Questions on a passage": ("a.jsonl", json_lines(*map(squad_row, range(COUNT)))),
     "Spans of a text": ("a.jsonl", json_lines(*map(span_row, range(COUNT)))),
     "One word a row": (
         "a.csv",

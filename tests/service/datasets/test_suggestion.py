@@ -88,6 +88,18 @@ KINDS: dict[str, tuple[Rows, tuple[str, str | None, dict[str, Any], str]]] = {
         rows_of(question=text, answer=two),
         ("text-generation", None, {"prompt": ["question"], "completion": "answer"}, "likely"),
     ),
+    "completions that are numbers": (
+        rows_of(prompt=lambda n: f"{n} plus {n + 1} equals", completion=lambda n: 2 * n + 1),
+        ("text-generation", None, {"prompt": "prompt", "completion": "completion"}, "certain"),
+    ),
+    "questions on a passage": (
+        rows_of(
+            context=text,
+            question=lambda n: f"Where is number {n}?",
+            answers=lambda n: {"text": [f"number {n}"] if n else [], "answer_start": [n]},
+        ),
+        ("text-generation", None, {"prompt": ["question", "context"], "completion": "answer"}, "certain"),
+    ),
     "a question, an answer and a label": (
         rows_of(question=text, answer=lambda n: f"because of {n}", label=two),
         ("text-classification", None, {"text": "question", "label": "label"}, "certain"),
@@ -112,6 +124,12 @@ def test_each_kind_is_found(kind: str, tmp_path: Path) -> None:
     found = suggest(dataset_of(rows, tmp_path))[0]
     assert (found.task, found.problem_type, found.dataset, found.confidence) == expected
     assert found.reason
+
+
+def test_texts_beside_what_nobody_knows_are_no_texts_alone(tmp_path: Path) -> None:
+    found = suggest(dataset_of(rows_of(prompt=text, verlauf=lambda n: n), tmp_path))[0]
+    assert (found.dataset, found.confidence) == ({"text": "prompt"}, "likely")
+    assert "no other column" not in found.reason
 
 
 def test_images_are_found(tmp_path: Path) -> None:
