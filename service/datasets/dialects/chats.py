@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from service.datasets.dialects.dialect import Dialect, Misread
-from service.datasets.dialects.messages import OPENAI, PAIRS, SHAREGPT, TEXT, is_chat, read_chat
+from service.datasets.dialects.messages import OPENAI, PAIRS, ROLE_NAMES, SHAREGPT, TEXT, is_chat, read_chat
 from service.datasets.rows import Notice, Row, counted
 
 WAYS = {
     SHAREGPT: "as ShareGPT writes them (from, value)",
+    ROLE_NAMES: "with roles under other names than user, assistant, system and tool",
     OPENAI: "as OpenAI writes them (content in parts or null, calls of tools)",
     TEXT: "as JSON text",
     PAIRS: "as pairs of question and answer",

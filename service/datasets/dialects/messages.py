@@ -19,10 +19,12 @@ ROLES = {
     **dict.fromkeys(("tool", "observation", "function", "tool_response", "ipython"), "tool"),
     **{name: name for name in ("system", "developer")},
 }
+PLAIN_KEYS = {"role", "content"}
 PLAIN_ROLES = ("user", "assistant", "system", "developer", "tool")  # a tuple: a role may be unhashable
 CALL_ROLE, LEGACY_CALL = "function_call", "function_call"
 # Ways of writing, for notices.
-SHAREGPT, OPENAI, TEXT, PAIRS = "chat_sharegpt", "chat_openai", "chat_json_text", "chat_pairs"
+SHAREGPT, ROLE_NAMES, OPENAI = "chat_sharegpt", "chat_role_names", "chat_openai"
+TEXT, PAIRS = "chat_json_text", "chat_pairs"
 
 
 def parse_text(text: str) -> Any:
@@ -107,7 +109,8 @@ def _message(entry: Any, ways: set[str]) -> Any:
     message |= rest
     if message == entry:
         return entry
-    ways.add(OPENAI if message.get("role") == entry.get("role") else SHAREGPT)
+    is_renamed = message.get("role") != entry.get("role")
+    ways.add(OPENAI if not is_renamed else ROLE_NAMES if entry.keys() >= PLAIN_KEYS else SHAREGPT)
     return message
 
 

@@ -69,6 +69,11 @@ def mapping(dataset: Dataset) -> tuple[dict[str, Any], str]:
 # Column under another name than the usual one -> messages.
 CHATS: dict[str, tuple[Any, list[Row], str | None]] = {
     "sharegpt": ([{"from": "human", "value": "Sky?"}, {"from": "gpt", "value": "blue"}], PLAIN, "chat_sharegpt"),
+    "other names of roles": (
+        [{"role": "User", "content": "Sky?"}, {"role": "bot", "content": "blue"}],
+        PLAIN,
+        "chat_role_names",
+    ),
     "sharegpt's tools": (
         [
             {"from": "system", "value": "Be short."},
