@@ -10,6 +10,7 @@ from typing import Any
 
 WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9]\d{0,17}))\.0+")  # 1.0 and 1.00, but not versions and codes such as 01.0
 _LAST_SIGNS = frozenset("0eE")  # of whole numbers that end in .0, of true and false
+TRUTHS = {"true": "1", "false": "0"}
 NULL_WORDS = frozenset({"nan", "+nan", "-nan", "null", "none", "na", "n/a", "#n/a"})
 
 
@@ -32,10 +33,15 @@ def class_name(value: Any) -> str:
 
 
 def variants(names: Iterable[str]) -> list[list[str]]:
-    """Return groups of names that differ in case, blanks or the encoding of a letter only."""
+    """Return groups of names that differ in case, blanks, invisible signs or the encoding of a letter only.
+
+    "true" and "1" are one group, and "false" and "0".
+    """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        groups.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+        visible = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+        key = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+        groups.setdefault(TRUTHS.get(key, key), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,17 @@ def _about_one_hot(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
 def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:
     """Complete "the column holds ..." for classes that differ in case or blanks only."""
     shown = "; ".join(
-        " beside ".join(f"{value!r} ({counted(rows[value])})" for value in group) for group in groups[:SHOWN]
+        " beside ".join(f"{name} ({counted(rows[value])})" for name, value in zip(_told(group), group, strict=True))
+        for group in groups[:SHOWN]
     )
     more = f"; and {len(groups) - SHOWN} more such groups" if len(groups) > SHOWN else ""
     return f"{shown}{more}: as labels these are different classes. Write each class in one way."
+
+
+def _told(group: list[str]) -> list[str]:
+    """Quote names so that they can be told apart: with escapes where the encoding of a letter differs only."""
+    looks = {unicodedata.normalize("NFC", name) for name in group}
+    return [repr(name) if len(looks) == len(group) else ascii(name) for name in group]
 
 
 def describe_null_words(words: list[str], rows: Mapping[str, int]) -> str:

@@ -57,6 +57,8 @@ def test_variants_differ_in_case_blanks_or_encoding_only() -> None:
     names = ["pos", "Pos", "very good", "very  good", "caf\u00e9", "cafe\u0301", "neg", "1", "10"]
     assert variants(names) == [["pos", "Pos"], ["very good", "very  good"], ["caf\u00e9", "cafe\u0301"]]
     assert variants(["a", "a"]) == []
+    assert variants(["1", "0", "true", "false"]) == [["1", "true"], ["0", "false"]]
+    assert variants(["neg", "neg\u200b", "pos"]) == [["neg", "neg\u200b"]]
 
 
 def test_words_for_a_missing_value() -> None:

@@ -154,6 +154,14 @@ def notices(result: dict[str, Any]) -> dict[tuple[str, str | None], str]:
     return {(notice["code"], notice["column"]): notice["message"] for notice in result["profile"]["notices"]}
 
 
+def test_spellings_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    labels = ["caf\u00e9", "cafe\u0301", "tea", "neg", "neg\u200b"] * 4
+    result, _ = read(tmp_path, "a.jsonl", corpus.json_lines(*({"text": "a", "label": label} for label in labels)))
+    said = notices(result)["label_variants", "label"]
+    assert r"'caf\xe9' (4 rows) beside 'cafe\u0301' (4 rows)" in said
+    assert r"'neg' (4 rows) beside 'neg\u200b' (4 rows)" in said
+
+
 def test_labels_written_in_several_ways_are_counted_and_named(tmp_path: Path) -> None:
     labels = ["pos", "Pos", "pos ", "neg", "neg", "1.0", "1", "1.0", "True", "true", "N/A", "None", "neg", "pos"]
     rows = [f"text {n},{label}" for n, label in enumerate(labels)]
