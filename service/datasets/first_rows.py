@@ -15,6 +15,8 @@ PROSE_WORDS = 2
 USUAL = frozenset((*LABELS, *TEXTS))
 DECIMAL = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 WHOLE = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)")  # of which 1.000 is a thousand beside 3,5
+POINTED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100, which beside decimal commas may be 1,100
+DASHES = frozenset({"-", "\u2013", "\u2014"})  # a missing number
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 is as well a thousand and something
 
 
@@ -58,7 +60,7 @@ def decimal_columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tupl
     decimal, unclear = set[int](), set[int]()
     for place in range(len(names)):
         cells = [cell for row in rows if len(row) == len(names) and (cell := row[place].strip())]
-        cells = [cell for cell in cells if not null_words([cell])]
+        cells = [cell for cell in cells if not null_words([cell]) and cell not in DASHES]
         commas = [cell for cell in cells if "," in cell]
         if not commas or not all(DECIMAL.fullmatch(cell) or WHOLE.fullmatch(cell) for cell in cells):
             continue
@@ -66,6 +68,16 @@ def decimal_columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tupl
             continue  # 1,3 may be two classes: SeveralLabels says so
         (unclear if all(GROUPED.fullmatch(cell) for cell in commas) else decimal).add(place)
     return decimal, unclear
+
+
+def pointed_columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> set[int]:
+    """Return the columns of numbers such as 1.100, in a file whose other columns have decimal commas."""
+    found = set[int]()
+    for place in range(len(names)):
+        cells = [cell for row in rows if len(row) == len(names) and (cell := row[place].strip()) not in DASHES | {""}]
+        if cells and all(map(POINTED.fullmatch, cells)):
+            found.add(place)
+    return found
 
 
 def _is_no_list(cells: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from adamss_core.spec.chat import unusual_order, unusual_parts
 from adamss_core.spec.labels import class_name, is_share
 from adamss_core.spec.tools import answer_text
 from service.datasets.column_notices import column_notices
+from service.datasets.first_rows import DASHES
 from service.datasets.problem_groups import ProblemGroups
 from service.datasets.rows import MAX_COLUMNS, Notice, NumberedRow, Problem, Row, refuse
 
@@ -32,8 +33,9 @@ BOOLEANS = frozenset({"true", "false"})
 NOT_NUMBERS = frozenset(
     {"nan", "+nan", "-nan", "na", "n/a", "#n/a", "null", "none", "inf", "+inf", "-inf", "infinity", "+infinity"}
     | {"-infinity", "#num!", "#div/0!", "#value!"}
+    | DASHES
 )
-_FIRST_SIGNS = frozenset("nN+-iI#")
+_FIRST_SIGNS = frozenset("nN+-\u2013\u2014iI#")
 
 
 @dataclass

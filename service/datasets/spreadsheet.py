@@ -160,7 +160,7 @@ def _rows(filled: Iterator[tuple[int, Cells]], notices: list[Notice]) -> Iterato
         raise refuse("too_many_columns", f"The sheet has {len(titles)} columns; at most {MAX_COLUMNS} are accepted.")
     header = own_names(titles)
     check_names(header)
-    if renamed := [new for old, new in zip(titles, header, strict=True) if old != new]:
+    if renamed := [new for old, new in zip(titles, header, strict=True) if old.strip() != new]:
         notices.append(
             Notice("columns_named", None, f"Columns without a name of their own are named {quoted_names(renamed)}.")
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from service.datasets import rows
-from service.datasets.first_rows import HEAD_ROWS, decimal_columns, value_in_header, with_point
+from service.datasets.first_rows import HEAD_ROWS, decimal_columns, pointed_columns, value_in_header, with_point
 from service.datasets.rows import MAX_ROW_BYTES, MEBIBYTE, Notice, NumberedRow, Problem, check_names, refuse
 from service.datasets.text_file import TextFile
 from service.shared.errors import quoted_names
@@ -17,6 +17,7 @@ from service.shared.errors import quoted_names
 MAX_SHOWN = 40  # characters of a value in a notice
 DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+QUOTED_AFTER_BLANK = re.compile(r' +"')
 EXCEL_HINT = re.compile(r"sep=(.)\s*")  # Excel's own first line
 
 
@@ -38,10 +39,11 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
         TooLarge: the file has too many rows.
     """
     csv.field_size_limit(MAX_ROW_BYTES)  # of the header too, which is as long as a line may be
+    has_blanks = _has_blanks(file)
     if file.line_ends > rows.MAX_ROWS:  # else the rows are few enough, whatever is quoted
-        rows.check_count_ahead(_each_row(_table(file.lines()).reader))
-    head = [row for row in islice(_each_row(_table(file.lines()).reader), HEAD_ROWS) if isinstance(row, list)]
-    table = _table(file.lines())
+        rows.check_count_ahead(_each_row(_table(file.lines(), has_blanks).reader))
+    head = [row for row in _first_rows(_table(file.lines(), has_blanks)) if isinstance(row, list)]
+    table = _table(file.lines(), has_blanks)
     if table.delimiter != ",":
         name = NAMES.get(table.delimiter, repr(table.delimiter))
         notices.append(Notice("separator", None, f"Cells are separated by {name}."))
@@ -51,7 +53,7 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
     check_names(names)
     if place is not None:
         notices.append(_no_header(header[place], names[place]))
-    elif renamed := [new for old, new in zip(header, names, strict=True) if old != new]:
+    elif renamed := [new for old, new in zip(header, names, strict=True) if old.strip() != new]:
         notices.append(
             Notice(
                 "columns_named",
@@ -60,7 +62,27 @@ def read_csv(file: TextFile, notices: list[Notice]) -> Iterator[NumberedRow | Pr
             )
         )
     decimal = set[int]() if table.delimiter == "," else _decimal(head, names, notices)
-    return _rows(table, names, decimal, is_headless=place is not None)
+    return _rows(table, names, decimal, header if place is None else None)
+
+
+def _has_blanks(file: TextFile) -> bool:
+    """Tell whether a blank after the separator is no part of the cell: it stands in all rows, or before quotes."""
+    table = _table(file.lines(), has_blanks=False)
+    found, width = _first_rows(table), len(table.header)
+    cells = [cell for row in (table.header, *found) if isinstance(row, list) for cell in row[1:] if cell]
+    if cells and all(cell.startswith(" ") for cell in cells):
+        return True
+    if not any(QUOTED_AFTER_BLANK.match(cell) for cell in cells):
+        return False
+    return _unusable(_first_rows(_table(file.lines(), has_blanks=True)), width) <= _unusable(found, width)
+
+
+def _first_rows(table: _Table) -> list[object]:
+    return list(islice(_each_row(table.reader), HEAD_ROWS))
+
+
+def _unusable(found: list[object], width: int) -> int:
+    return sum(not isinstance(row, list) or len(row) != width for row in found)
 
 
 def _no_header(value: str, column: str) -> Notice:
@@ -82,20 +104,25 @@ def _decimal(head: list[list[str]], names: list[str], notices: list[Notice]) -> 
             "has numbers such as 1,234, whose comma may separate thousands or decimals, so it is read as text. Write "
             "them with a point, or without separators.",
         ),
+        "point_in_numbers": (
+            pointed_columns(head, names) if decimal else set[int](),
+            "has numbers such as 1.100, beside a column with decimal commas. They are read as 1.1; if the point "
+            "separates thousands, write them without it.",
+        ),
     }
     for code, (places, what) in said.items():
         notices += [Notice(code, names[place], f"Column '{names[place]}' {what}") for place in sorted(places)]
     return decimal
 
 
-def _table(lines: Iterator[str]) -> _Table:
+def _table(lines: Iterator[str], has_blanks: bool) -> _Table:
     skipped, first = _first_line(lines)
     hint = EXCEL_HINT.fullmatch(first)
     if hint:
         more, first = _first_line(lines)
         skipped += more
     delimiter = hint[1] if hint else delimiter_of(first)
-    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=has_blanks, strict=True)
     try:
         header = next(reader)
     except csv.Error as error:
@@ -137,19 +164,22 @@ def own_names(header: list[str]) -> list[str]:
     if len(header) > rows.MAX_COLUMNS or sum(not name.strip() for name in header) * 2 > len(header):
         return header  # too many are refused, and mostly blank ones are no header
     names: list[str] = []
+    header = [name.strip() for name in header]
     for place, name in enumerate(header, start=1):
-        own = name if name.strip() else "index" if place == 1 else f"column_{place}"
+        own = name or ("index" if place == 1 else f"column_{place}")
         count = 1
         while own in names or (own != name and own in header):
             count += 1
-            own = f"{name if name.strip() else f'column_{place}'}_{count}"
+            own = f"{name or f'column_{place}'}_{count}"
         names.append(own)
     return names
 
 
-def _rows(table: _Table, names: list[str], decimal: set[int], *, is_headless: bool) -> Iterator[NumberedRow | Problem]:
+def _rows(
+    table: _Table, names: list[str], decimal: set[int], header: list[str] | None
+) -> Iterator[NumberedRow | Problem]:
     number, width, reader = 0, len(names), table.reader
-    ahead = iter([table.header] if is_headless else [])
+    ahead = iter([table.header] if header is None else [])
     while True:
         try:
             cells = next(ahead, None) or next(reader)
@@ -165,7 +195,7 @@ def _rows(table: _Table, names: list[str], decimal: set[int], *, is_headless: bo
         line = reader.line_num + table.skipped  # type: ignore[attr-defined]
         if len(cells) == width + 1 and not cells[-1]:
             cells.pop()
-        if cells == names and not is_headless:
+        if cells == header:
             yield Problem(number, line, None, "repeats the header; remove it")
         elif len(cells) == width:
             for place in decimal:

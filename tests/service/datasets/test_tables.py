@@ -266,3 +266,34 @@ def test_decimal_commas_are_numbers_where_nothing_else_is_meant(tmp_path: Path) 
     said = notices(result)
     assert "'score' has numbers with a decimal comma" in said["decimal_comma"]
     assert "'size' has numbers such as 1,234" in said["comma_in_numbers"]
+
+
+def test_a_dash_among_numbers_is_a_gap(tmp_path: Path) -> None:
+    rows = "".join(f"film {n};{'-' if n % 9 == 0 else f'{n},5'}\n" for n in range(40))
+    result, kept = read(tmp_path, "a.csv", f"text;score\n{rows}".encode())
+    assert [row["score"] for row in kept[:2]] == [None, "1.5"]
+    assert [(column["type"], column["empty"]) for column in result["profile"]["columns"][1:]] == [("float", 5)]
+    assert "holds '-' in a column of numbers" in result["profile"]["problems"][0]["message"]
+
+
+def test_points_beside_decimal_commas_are_said(tmp_path: Path) -> None:
+    rows = "".join(f"film {n};1.{n + 100};{n},5\n" for n in range(40))
+    said = notices(read(tmp_path, "a.csv", f"text;price;score\n{rows}".encode())[0])
+    assert "Column 'price' has numbers such as 1.100" in said["point_in_numbers"]
+    alone = "".join(f"film {n};1.{n + 100}\n" for n in range(40))
+    assert "point_in_numbers" not in notices(read(tmp_path, "b.csv", f"text;price\n{alone}".encode())[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ('text, label\nR1, "very, good"\nR2, bad\n', {"text": "R1", "label": "very, good"}),
+        ('text,label\nR1, "very good"\nR2,bad\n', {"text": "R1", "label": "very good"}),
+        ("text, label\nR1, bad\n", {"text": "R1", "label": "bad"}),
+        ("label, text \npos,  a\npos,b\n", {"label": "pos", "text": "  a"}),
+        ('label,text\npos, "Good" he said\nneg,no\n', {"label": "pos", "text": ' "Good" he said'}),
+        ("text, text\na,b\n", {"text": "a", "text_2": "b"}),
+    ],
+)
+def test_blanks_behind_separators(content: str, first: dict[str, str], tmp_path: Path) -> None:
+    assert read(tmp_path, "a.csv", content.encode())[1][0] == first
