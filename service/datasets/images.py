@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from service.datasets import coco
@@ -42,7 +43,23 @@ def read_images(
         tables = {member.number for member, _ in annotations}
         pictures = [member for member in pictures if member.number not in tables]
         return _with_annotations(archive, annotations, pictures, store, notices)
+    notices += _about_folders(pictures)
     return _by_folder(archive, pictures, store)
+
+
+def _about_folders(pictures: Sequence[Member]) -> Iterator[Notice]:
+    """Yield a notice where folders have several names at several levels, so that the class may be an outer one."""
+    nested = [picture.path for picture in pictures if len(picture.path.parts) > 2]
+    levels = [{*names} for names in zip_longest(*(path.parts[:-1] for path in nested))]
+    if sum(len(names - {None}) > 1 for names in levels) < 2:
+        return
+    yield Notice(
+        "nested_folders",
+        "label",
+        f"Images lie in folders of several names at several levels, such as {str(nested[0])[:100]}: the innermost "
+        f"folder is the class, there '{nested[0].parts[-2]}'. If an outer one is meant, move the images up into it, or "
+        "add a metadata.csv of file_name and label.",
+    )
 
 
 def _by_folder(

@@ -116,3 +116,15 @@ def test_an_image_is_served_by_the_name_that_its_row_has(service: Service) -> No
         assert missing.status_code in (404, 422), name
     others = {"authorization": f"Bearer {service.key_for('other')}"}
     assert service.client.get(f"/datasets/{dataset}/images/pets/dog/1.jpg", headers=others).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("folders", "is_said"), [(("dog/b", "cat/a", "cat/b", "dog/a"), True), (("x/cat", "x/dog"), False)]
+)
+def test_folders_in_folders_are_said(folders: tuple[str, ...], is_said: bool, tmp_path: Path) -> None:
+    files = {f"animals/{folders[n % len(folders)]}/{n}.png": image(color=(n, 2 * n, 9)) for n in range(12)}
+    said = {
+        notice["code"]: notice["message"] for notice in read(tmp_path, "a.zip", zip_of(files))[0]["profile"]["notices"]
+    }
+    assert ("nested_folders" in said) is is_said
+    assert not is_said or "the innermost folder is the class, there '" in said["nested_folders"]
