@@ -11,16 +11,20 @@ from adamss_core.spec.labels import class_name, null_words, variants
 from adamss_core.spec.suggestion import LABELS, ONE_HOT
 from adamss_core.spec.tasks.token_classification import WORDS
 from service.datasets.rows import Notice, counted
+from service.datasets.splits import role_of
 
 if TYPE_CHECKING:
     from service.datasets.profiling import Column
 
+SPLIT_COLUMNS = frozenset({"split", "splits", "set", "subset", "partition", "fold"})
+WEIGHT_COLUMNS = frozenset({"weight", "weights", "sample_weight", "example_weight", "row_weight"})
 MIN_ONE_HOT_ROWS = 10
 SHOWN = 5  # groups or spellings that a notice names
 
 
 def column_notices(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]:
     yield from _about_one_hot(columns, rows)
+    yield from _about_unread(columns)
     for name, column in columns.items():
         is_nested = bool(column.types & {"list", "messages"})
         if column.type == "vector":
@@ -63,6 +67,28 @@ def _about_one_hot(columns: Mapping[str, Column], rows: int) -> Iterator[Notice]
             f"The columns {named}{more} are 0 or 1 in every row, so that each may be a class. As classes of one "
             "text, list them as dataset.label, with problem_type multi_label_classification; or name one of them.",
         )
+
+
+def _about_unread(columns: Mapping[str, Column]) -> Iterator[Notice]:
+    """Yield a notice on columns that say how to use the rows, which no job reads."""
+    for name, column in columns.items():
+        usual = name.strip().lower()
+        splits = {role_of([value]) for value in column.values} if usual in SPLIT_COLUMNS and column.is_listed else set()
+        if len(splits - {None}) > 1:
+            yield Notice(
+                "split_column",
+                name,
+                f"Column '{name}' names a split for each row, but it is not read: rows of all splits are trained on "
+                "and held out alike. Upload each split as a file of its own, or a zip of train.csv, validation.csv and "
+                "test.csv.",
+            )
+        if usual in WEIGHT_COLUMNS and column.is_numeric and len(column.values) > 1:
+            yield Notice(
+                "weight_column",
+                name,
+                f"Column '{name}' is not read as weights: every row counts the same. Weights can be given to whole "
+                "data sets, in dataset.train, and to classes, as training.class_weights.",
+            )
 
 
 def describe_variants(groups: list[list[str]], rows: Mapping[str, int]) -> str:

@@ -24,7 +24,11 @@ from service.shared.errors import quoted_names
 
 MIN_ROWS = 4
 SUGGESTED_ROWS_PER_CLASS = 8
-REPEATED_NOTICES = frozenset({"label_spellings", "order_of_chats", "transparent_images", "deep_images", "dark_images"})
+REPEATED_NOTICES = frozenset(
+    {"label_spellings", "order_of_chats", "transparent_images", "deep_images", "dark_images"}
+    | {"nested_folders", "vectors", "unequal_tags"}
+)
+UNREAD_NOTICES = frozenset({"split_column", "weight_column"})  # on columns that the job may have been meant to read
 
 
 def unknown_dataset(dataset_id: str, param: str) -> SpecProblem:
@@ -223,7 +227,7 @@ def labels_of_missing_values(case: Case) -> list[str]:
 
 
 def notices_on_columns(case: Case) -> list[str]:
-    """Repeat what an upload noticed about the values of the job's columns."""
+    """Repeat what an upload noticed about the values of the job's columns, and about others that it should not miss."""
     columns = case.record.columns(case.spec).values()
     notices = [
         notice
@@ -231,7 +235,11 @@ def notices_on_columns(case: Case) -> list[str]:
         if dataset
         for notice in dataset.profile.get("notices", [])
     ]
-    messages = [n["message"] for n in notices if n["code"] in REPEATED_NOTICES and n["column"] in columns]
+    messages = [
+        notice["message"]
+        for notice in notices
+        if notice["code"] in (REPEATED_NOTICES if notice["column"] in columns else UNREAD_NOTICES)
+    ]
     return list(dict.fromkeys(messages))
 
 

@@ -297,3 +297,12 @@ def test_points_beside_decimal_commas_are_said(tmp_path: Path) -> None:
 )
 def test_blanks_behind_separators(content: str, first: dict[str, str], tmp_path: Path) -> None:
     assert read(tmp_path, "a.csv", content.encode())[1][0] == first
+
+
+def test_columns_that_no_job_reads_are_said(tmp_path: Path) -> None:
+    rows = "".join(f"film {n},{n % 2},{('train', 'test', 'val')[n % 3]},{n / 7}\n" for n in range(40))
+    said = notices(read(tmp_path, "a.csv", f"text,label,split,weight\n{rows}".encode())[0])
+    assert "rows of all splits are trained on" in said["split_column"]
+    assert "every row counts the same" in said["weight_column"]
+    rows = "".join(f"film {n},{n % 2},{n % 3}\n" for n in range(40))
+    assert "split_column" not in notices(read(tmp_path, "b.csv", f"text,label,set\n{rows}".encode())[0])

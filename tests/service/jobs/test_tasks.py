@@ -119,6 +119,11 @@ def test_vectors_are_refused_with_a_remedy(service: Service, changes: dict[str, 
     assert "a column of 0 and 1 for each class" in message
 
 
+def test_columns_that_say_how_to_use_rows_are_warned_of(service: Service) -> None:
+    rows = [{"text": f"film {n}", "label": "ab"[n % 2], "split": ("train", "test")[n % 3 % 2]} for n in range(40)]
+    assert any("Column 'split' names a split" in warning for warning in planned(service, jsonl(*rows))["warnings"])
+
+
 def test_lists_among_single_labels_are_left_out_with_the_reason(service: Service) -> None:
     rows = jsonl(*({"text": f"film {n}", "label": ["b", ["a", "b"], "a", "a"][n % 4]} for n in range(40)))
     warnings = planned(service, rows, problem_type="single_label_classification")["warnings"]
