@@ -20,6 +20,7 @@ from service.datasets.dialects.sentences import Sentences
 from service.datasets.dialects.several_labels import SeveralLabels
 from service.datasets.dialects.spans import Spans
 from service.datasets.dialects.squad import Squad
+from service.datasets.dialects.tag_texts import TagTexts
 from service.datasets.dialects.tool_columns import Tools
 from service.datasets.formats import SUFFIXES
 from service.datasets.plain_text import MARKDOWN
@@ -199,6 +200,14 @@ KINDS = (
         ANY,
         '{"text": "Peter …", "entities": [{"start": 0, "end": 5, "label": "PER"}]}',
         "`tokens` and `tags`",
+        "token-classification",
+    ),
+    Kind(
+        "Tags as text",
+        (TagTexts,),
+        ANY,
+        "Peter lives in Rome,B-PER O O B-LOC",
+        "lists, where a text has as many tags as words",
         "token-classification",
     ),
     Kind(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from adamss_core.spec.cells import Cells, Unusable, words_of
 from adamss_core.spec.labels import class_name
 from adamss_core.spec.spec_model import Column, SpecModel
-from adamss_core.spec.suggestion import Columns, Suggestion
+from adamss_core.spec.suggestion import TEXTS, Columns, Suggestion
 from adamss_core.spec.tasks.answer import AnswerColumn
 from adamss_core.spec.tasks.base import FAST_TOKENIZER, TOKENIZER, FieldKind, TaskRecord
 from adamss_core.spec.tasks.classes import (
@@ -70,7 +70,7 @@ class TokenClassification(TaskRecord):
     def suggest(self, columns: Columns) -> Suggestion | None:
         """Find a list of words beside a list of as many tags."""
         lists = columns.of_type("list")
-        words = next((name for name in columns.named(WORDS) if name in lists), None)
+        words = next((name for name in columns.named((*WORDS, *TEXTS)) if name in lists), None)
         if words is None:
             return None
         others = [
@@ -78,7 +78,7 @@ class TokenClassification(TaskRecord):
         ]
         usual = [name for name in columns.named(TAGS) if name in others]
         if not others:
-            return None
+            return _of_other_lengths(self.name, columns, lists)
         tags = (usual or others)[0]
         reason = f"{words!r} holds words and {tags!r} as many tags"
         return Suggestion(self.name, None, {"tokens": words, "tags": tags}, len(others) == 1, 3, reason)
@@ -95,6 +95,16 @@ class TokenClassification(TaskRecord):
 
     def classes_of(self, cells: Cells) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cells["tags"]))
+
+
+def _of_other_lengths(task: str, columns: Columns, lists: list[str]) -> Suggestion | None:
+    """Return words and tags by their usual names, of which some rows have not as many."""
+    words = [name for name in columns.named(WORDS) if name in lists]
+    tags = [name for name in columns.named(TAGS) if name in lists and name not in words]
+    if not words or not tags:
+        return None
+    reason = f"{words[0]!r} holds words and {tags[0]!r} tags, in some rows not as many"
+    return Suggestion(task, None, {"tokens": words[0], "tags": tags[0]}, False, 2, reason)
 
 
 def _same_lengths(columns: Columns, one: str, other: str) -> bool:

@@ -21,6 +21,7 @@ from service.datasets.dialects.sentences import Sentences
 from service.datasets.dialects.several_labels import SeveralLabels
 from service.datasets.dialects.spans import Spans
 from service.datasets.dialects.squad import Squad
+from service.datasets.dialects.tag_texts import TagTexts
 from service.datasets.dialects.tool_columns import Tools
 from service.datasets.rows import MEBIBYTE, NESTED, Notice, NumberedRow, Problem, Row, check_values
 
@@ -31,7 +32,7 @@ HEAD_BYTES = 16 * MEBIBYTE
 # In this order: each sees the rows as those before it left them.
 DIALECTS: tuple[type[Dialect], ...] = (
     *(Chats, ChatPrompts, Preferences),
-    *(ListTexts, LabelStudio, Spans, SeveralLabels),
+    *(ListTexts, LabelStudio, Spans, TagTexts, SeveralLabels),
     *(Tools, Squad, NestedColumns),
 )
 

@@ -17,6 +17,7 @@ COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
 LINES = [f"{row['text']},{row['label']}" for row in ROWS]
 TOOLS = [{"type": "function", "function": {"name": "rate", "parameters": {"type": "object", "properties": {}}}}]
 WORDS = [[("Peter", "B-PER"), ("liked", "O"), ("film", "O"), (f"no{n}", "O")] for n in range(COUNT)]
+TAGGED = [tuple(zip(*sentence, strict=True)) for sentence in WORDS]
 NAMES = ("news", "sport", "film")
 
 
@@ -104,6 +105,10 @@ EXAMPLES: dict[str, tuple[str, bytes]] = {
     "Tools of chats": ("a.jsonl", json_lines(*({"tools": TOOLS, "messages": turns(row)} for row in ROWS))),
     "Questions on a passage": ("a.jsonl", json_lines(*map(squad_row, range(COUNT)))),
     "Spans of a text": ("a.jsonl", json_lines(*map(span_row, range(COUNT)))),
+    "Tags as text": (
+        "a.csv",
+        csv_of(*(" ".join(words) + "," + " ".join(tags) for words, tags in TAGGED), header="sentence,labels"),
+    ),
     "One word a row": (
         "a.csv",
         csv_of(

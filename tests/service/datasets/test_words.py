@@ -267,3 +267,31 @@ def test_what_holds_no_rows_is_named(name: str, content: bytes, sentence: str, t
 def test_words_suggest_their_task(name: str, content: bytes, mapping: dict[str, str], tmp_path: Path) -> None:
     best = suggest(dataset_of(content, tmp_path, name))[0]
     assert (best.task, best.dataset) == ("token-classification", mapping)
+
+
+TAGGED = [("Peter lives in Rome", "B-PER O O B-LOC"), ("He saw Anna", "O O B-PER"), ("Nothing here", "O O")] * 10
+
+
+@pytest.mark.parametrize("names", [("tokens", "tags"), ("sentence", "labels"), ("text", "tags"), ("text", "label")])
+def test_texts_of_tags_are_split(names: tuple[str, str], tmp_path: Path) -> None:
+    content = csv_of(*(f"{n} {words},O {tags}" for n, (words, tags) in enumerate(TAGGED)), header=",".join(names))
+    dataset = dataset_of(content, tmp_path, "a.csv")
+    found = suggest(dataset)[0]
+    assert (found.task, found.dataset) == ("token-classification", dict(zip(("tokens", "tags"), names, strict=True)))
+    assert "tag_texts" in {notice["code"] for notice in dataset.profile["notices"]}
+
+
+def test_texts_of_other_labels_stay(tmp_path: Path) -> None:
+    rows = [{"text": f"{words} {n}", "labels": "very good" if n % 2 else "O"} for n, (words, _) in enumerate(TAGGED)]
+    assert suggest(dataset_of(rows, tmp_path))[0].task == "text-classification"
+
+
+def test_rows_with_fewer_tags_are_said(tmp_path: Path) -> None:
+    rows = [{"tokens": words.split(), "tags": tags.split()} for words, tags in TAGGED]
+    for row in rows[:2]:
+        row["tags"].pop()
+    dataset = dataset_of(rows, tmp_path)
+    found = suggest(dataset)[0]
+    assert (found.task, found.confidence) == ("token-classification", "likely")
+    said = {notice["code"]: notice["message"] for notice in dataset.profile["notices"]}
+    assert "in 2 rows" in said["unequal_tags"]
