@@ -90,6 +90,7 @@ def warm_start(
                 "Give both jobs the same values, or leave init_from out.",
             )
     _check_bias(model, adapter, tensors)
+    _check_saved_modules(model, adapter, tensors)
     try:
         tensors |= _revived(model, adapter, published)
         check_complete(model, adapter, tensors)
@@ -104,6 +105,21 @@ def warm_start(
         if error.code == "base_mismatch":
             raise
         raise unusable(f"its modules differ: {error.message}", error.hint) from error
+
+
+def _check_saved_modules(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:
+    """Check that modules trained in full are trained here, too: PEFT would load them into the frozen base, which no
+    checkpoint and no adapter holds.
+
+    Raises:
+        TrainingError: init_from_unusable.
+    """
+    own = adapter_tensors(model, adapter)
+    if foreign := sorted(key.removeprefix(KEY_PREFIX) for key in tensors if ".adamss_" not in key and key not in own):
+        raise unusable(
+            f"it has weights of {foreign[0]!r}, which this job does not train",
+            "Give both jobs the same adamss.modules_to_save, or leave init_from out.",
+        )
 
 
 def _check_bias(model: PeftModel, adapter: str, tensors: dict[str, Tensor]) -> None:

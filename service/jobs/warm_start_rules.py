@@ -13,9 +13,11 @@ from service.shared.jobs.planned_spec import planned_spec
 
 ADAPTER = "adapter"
 SAME = ("task", "problem_type", "base_model", "revision")
-# The shape of A and B, the basis that they are values in, and the rows that B has.
-SHAPES = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank", "target_modules")
-SAME_IN_ADAMSS = (*SHAPES, "basis", "row_share", "bias")
+# The layers that have A and B, their shape, the basis that they are values in, the rows that B has, and what is trained
+# in full beside them.
+LAYERS = ("target_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
+SHAPES = ("r", "num_subspaces", "subspace_rank", "use_dynamic_rank")
+SAME_IN_ADAMSS = (*SHAPES, *LAYERS, "basis", "row_share", "bias")
 
 
 def find_ancestor(caller: Caller, start: StartingPoint | None) -> Ancestor | None:

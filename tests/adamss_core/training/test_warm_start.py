@@ -57,6 +57,17 @@ def test_without_biases_there_is_nothing_to_differ(tmp_path: Path) -> None:
         assert torch.equal(layer.get_delta_weight("default"), layers_of(source)[name].get_delta_weight("default"))
 
 
+@pytest.mark.filterwarnings("ignore:bias has no effect")
+def test_modules_that_only_the_source_trains_in_full(tmp_path: Path) -> None:
+    """PEFT alone would load them into the frozen base, of which nothing is saved."""
+    fields = {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+    source = give_effect(get_adamss_model(tiny_llama(), config(modules_to_save=["lm_head"], **fields)))
+    model = get_adamss_model(tiny_llama(), config(**fields))
+    with pytest.raises(TrainingError, match=r"weights of 'lm_head.weight', which this job does not train") as caught:
+        warm_start(model, published(source, tmp_path), AdamssSpec(), None, SOURCE, Recorder())
+    assert caught.value.code == "init_from_unusable"
+
+
 @pytest.mark.parametrize("target", [5, 1])
 def test_removed_subspaces_take_part_again_without_an_effect(target: int, tmp_path: Path) -> None:
     """With one left, most modules are not in the file at all."""

@@ -36,6 +36,8 @@ def test_a_job_of_the_same_shape_is_found_by_the_worker(service: Service) -> Non
         ({"adamss": {"target_modules": ["key"]}}, "adamss.target_modules"),
         ({"adamss": {"target_modules": ["query", "value"], "bias": "frozen"}}, "adamss.bias"),
         ({"adamss": {"basis": "inputs"}}, "adamss.basis"),
+        ({"adamss": {"layers_to_transform": [0]}}, "adamss.layers_to_transform"),
+        ({"adamss": {"modules_to_save": ["pooler"]}}, "adamss.modules_to_save"),
     ],
 )
 def test_a_job_of_another_shape(service: Service, changes: dict[str, Any], param: str) -> None:
