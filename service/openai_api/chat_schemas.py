@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.openapi import Out
+from service.predict.schemas import MOST_MESSAGES
 
 MOST_CHOICES = 8
 MOST_CHARACTERS = 400_000  # of a text; what fits says the model's context
@@ -74,7 +75,7 @@ class ChatIn(CompletionIn):
         json_schema_extra={"examples": [{"model": "ft:tiny:default::job_7m3k9x2pqr", "messages": []}]}
     )
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1_000)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
     """The messages so far: role and content, and calls of tools and their answers."""
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     """Functions that the model may call, where it was trained to."""

@@ -10,6 +10,7 @@ from adamss_core.spec.tasks import all_records
 from adamss_core.spec.tasks.base import FieldKind
 
 MAX_INPUTS = 64
+MOST_MESSAGES = 1_000  # of one chat
 MAX_CHARACTERS = 100_000  # of one text; what is beyond the model's length is cut anyway
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
@@ -43,7 +44,7 @@ TYPES: dict[FieldKind, Any] = {
     "text": Text,
     "words": WORDS,
     "image": str,
-    "chat": Annotated[list[Message], Field(max_length=200)],
+    "chat": Annotated[list[Message], Field(max_length=MOST_MESSAGES)],
     "tools": Annotated[list[dict[str, Any]], Field(max_length=200)] | Text,
 }
 HELP: dict[FieldKind, str] = {
