@@ -50,7 +50,7 @@ def trainings() -> tuple[ColumnElement[bool], ...]:
 
 def with_metadata(metadata: Mapping[str, str]) -> list[ColumnElement[bool]]:
     """Build the conditions on jobs that carry these values."""
-    return [Job.resolved[(BLOCK, "metadata", key)].as_string() == value for key, value in metadata.items()]
+    return [Job.resolved[BLOCK]["metadata"][key].as_string() == value for key, value in metadata.items()]
 
 
 def with_model() -> tuple[ColumnElement[bool], ...]:

@@ -6,19 +6,29 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import TypeAdapter, ValidationError
 
 from service.http.context import CallerDep
 from service.jobs.endpoints import Key
 from service.openai_api import tuning_jobs
 from service.openai_api.endpoints import PREFIX, AfterId, refusals
 from service.openai_api.schemas import OpenAIPage
-from service.openai_api.tuning_schemas import TuningCheckpointOut, TuningEventOut, TuningJobIn, TuningJobOut
+from service.openai_api.tuning_schemas import (
+    KEY_RULE,
+    MetadataKey,
+    TuningCheckpointOut,
+    TuningEventOut,
+    TuningJobIn,
+    TuningJobOut,
+)
+from service.shared.errors import BadRequest
 
 router = APIRouter(prefix=f"{PREFIX}/fine_tuning/jobs", tags=["openai"])
 
 TuningJobId = Annotated[str, Path(description="Id of a job, such as job_7m3k9x2pqr.", max_length=60)]
 Most = Annotated[int, Query(ge=1, le=100, description="Largest number of entries.")]
-_METADATA = re.compile(r"metadata\[(.{1,64})\]")
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_KEY = TypeAdapter(MetadataKey)
 
 
 @router.post("", responses=refusals(404, 413))
@@ -34,7 +44,16 @@ def list_tuning_jobs(
 ) -> OpenAIPage[TuningJobOut]:
     """List the project's trainings of text generation, newest first; with `metadata[key]=value` those that carry it."""
     pairs = [(_METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
-    return tuning_jobs.list_jobs(caller, after, limit, {found[1]: value for found, value in pairs if found})
+    return tuning_jobs.list_jobs(caller, after, limit, {_key(found[1]): value for found, value in pairs if found})
+
+
+def _key(name: str) -> str:
+    """Check a key of metadata: no job has one that could not be sent."""
+    try:
+        return _KEY.validate_python(name)
+    except ValidationError as error:
+        message = f"metadata[{name[:80]}] is no key of metadata: {KEY_RULE}."
+        raise BadRequest(message, code="invalid_field", param="metadata") from error
 
 
 @router.get("/{fine_tuning_job_id}", responses=refusals(404))

@@ -11,6 +11,8 @@ from adamss_core.spec.job import TrainingSpec
 from service.http.openapi import Out
 
 Auto = Literal["auto"]
+KEY_RULE = 'it has 1 to 64 characters without ", \\ and control characters'
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=r'^[^"\\\x00-\x1f\x7f]*$')]
 
 
 class OpenAIIn(BaseModel):
@@ -93,12 +95,7 @@ class TuningJobIn(OpenAIIn):
     """A part of the model's name."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     """Seed of the run. Default: 0."""
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = None
+    metadata: Annotated[dict[MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
     """Values of the sender, by which lists can be filtered."""
     integrations: Annotated[list[IntegrationIn], Field(max_length=1)] | None = None
     """Trackers that get the numbers while the job runs; only where the operator has set ADAMSS_WANDB."""

@@ -100,6 +100,7 @@ def test_integrations_are_kept_where_the_operator_allows_them(
         ("quantity", {"extra_body": {"quantity": 2}}),
         ("hyperparameters.n_epochs", {"hyperparameters": {"n_epochs": 0}}),
         ("metadata.a", {"metadata": {"a": 5}}),
+        ('metadata.a"b', {"metadata": {'a"b': "x"}}),
     ],
 )
 def test_bad_input_names_the_field_and_creates_nothing(
@@ -135,13 +136,18 @@ def test_files_without_examples_and_models_without_text_are_refused(
 def test_jobs_are_listed_by_page_and_metadata_and_are_the_projects_own(
     openai: OpenAI, chat_service: Service, address: str, file_id: str
 ) -> None:
-    from openai import NotFoundError
+    from openai import BadRequestError, NotFoundError
 
     make = openai.fine_tuning.jobs.create
     ids = [make(model=CHAT_MODEL, training_file=file_id, metadata={"n": str(n)}).id for n in range(3)]
     assert [job.id for job in openai.fine_tuning.jobs.list(limit=2)] == ids[::-1]
     chosen = openai.fine_tuning.jobs.list(extra_query={"metadata[n]": "1"})
     assert [job.id for job in chosen] == [ids[1]]
+    odd = "a}b, c"  # in a path of JSON it would be more than a key
+    own = make(model=CHAT_MODEL, training_file=file_id, metadata={odd: "x"}).id
+    assert [job.id for job in openai.fine_tuning.jobs.list(extra_query={f"metadata[{odd}]": "x"})] == [own]
+    with pytest.raises(BadRequestError, match="metadata"):
+        openai.fine_tuning.jobs.list(extra_query={'metadata[a"b]': "x"})
     stranger = client_of(address, chat_service.key_for("elsewhere"))
     assert stranger.fine_tuning.jobs.list().data == []
     with pytest.raises(NotFoundError):
