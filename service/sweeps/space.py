@@ -101,7 +101,13 @@ def with_params(plain: Params, params: Params) -> Params:
         *parents, name = path.split(".")
         block = changed
         for parent in parents:
-            block[parent] = dict(block.get(parent) or {})
+            inner = block.get(parent) or {}
+            if parent == "init_from" and isinstance(inner, str):  # short for the job alone
+                inner = {"job": inner}
+            if not isinstance(inner, dict):
+                message = f"The space has {path}, but {parent} is {inner!r} in the spec. Write it as an object there."
+                raise InvalidRequest(message, code="invalid_field", param=f"space.{path}")
+            block[parent] = dict(inner)
             block = block[parent]
         block[name] = value
     return changed

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from service.shared.database.tables import Job, JobStatus, SweepTrial
+from service.shared.errors import InvalidRequest
+from service.sweeps.space import with_params
 from tests.service.support import Service, error_of
 
 RATES = {"training.learning_rate": {"min": 1e-3, "max": 2e-2, "log": True}}
@@ -112,6 +114,14 @@ def test_refused_trials_are_shown_and_not_run(service: Service) -> None:
 def test_bad_input(service: Service, fields: Answer, code: str, param: str | None) -> None:
     found = refused(service, **fields)
     assert found == (code, param) if param else found[1] is not None
+
+
+def test_a_part_of_what_the_spec_has_in_short() -> None:
+    assert with_params({"init_from": "job_a"}, {"init_from.checkpoint": 3}) == {
+        "init_from": {"job": "job_a", "checkpoint": 3}
+    }
+    with pytest.raises(InvalidRequest, match="adamss is 5 in the spec"):
+        with_params({"adamss": 5}, {"adamss.r": 8})
 
 
 def test_ready_spaces(service: Service) -> None:
