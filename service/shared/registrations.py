@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -41,7 +42,8 @@ def withdraw_all(session: Session, job_id: str) -> None:
 def withdraw(session: Session, model: RegisteredModel, version: ModelVersion) -> None:
     """Remove a version of a locked model; its labels name the version before, or are removed."""
     for label in labels_of(session, model.id):
-        label.history = [number for number in label.history if number != version.version]
+        left = [number for number in label.history if number != version.version]
+        label.history = [number for number, _ in groupby(left)]  # of equal neighbours one: the way back leads elsewhere
         if not label.history:
             session.delete(label)
     session.delete(version)

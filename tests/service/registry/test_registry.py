@@ -66,6 +66,18 @@ def test_a_withdrawn_version_gives_its_label_to_the_one_before(service: Service)
     assert refused(service.client.get("/registry/sentiment")) == (404, "registered_model_not_found")
 
 
+def test_a_way_back_never_leads_to_the_version_that_is_there(service: Service) -> None:
+    first, second = trained(service), trained(service)
+    publish(service, first)
+    publish(service, second)
+    for version in (2, 1):
+        service.client.post("/registry/sentiment/labels", json={"label": "live", "version": version})
+    assert service.client.delete("/registry/sentiment/versions/2").status_code == 204
+    shown = service.client.get("/registry/sentiment").json()
+    assert (shown["labels"], shown["previous"]) == ({"live": 1}, {})
+    assert refused(service.client.post("/registry/sentiment/rollback")) == (409, "no_previous_version")
+
+
 def test_registered_artifacts_stay(service: Service, settings: Settings) -> None:
     job_id = trained(service)
     publish(service, job_id)
