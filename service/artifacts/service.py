@@ -59,7 +59,7 @@ def download(caller: Caller, job_id: str, name: str, headers: Mapping[str, str],
     if _has_already(headers.get("if-none-match"), tag):
         return Response(status_code=304, headers={"etag": tag})
     size = path.stat().st_size if stored is None else stored.size_bytes
-    ranges = parse_ranges(headers.get("range"))
+    ranges = parse_ranges(headers.get("range")) if headers.get("if-range", tag) == tag else ()
     if any(begin >= size for begin in ranges):
         beyond = RangeNotSatisfiable(f"The range lies outside the file, which has {size:,} bytes.")
         return error_response(beyond, {"content-range": f"bytes */{size}", "etag": tag})

@@ -66,8 +66,9 @@ def test_a_broken_download_is_resumed_only_for_the_same_file(download: tuple[Ser
     service, path, digest = download
     resumed = service.client.get(path, headers={"range": "bytes=100-", "if-range": f'"{digest}"'})
     assert (resumed.status_code, resumed.content) == (206, CONTENT[100:])
-    changed = service.client.get(path, headers={"range": "bytes=100-", "if-range": '"another"'})
-    assert (changed.status_code, changed.content) == (200, CONTENT)
+    for begin in (100, len(CONTENT) + 1):  # the file before may have been longer
+        changed = service.client.get(path, headers={"range": f"bytes={begin}-", "if-range": '"another"'})
+        assert (changed.status_code, changed.content) == (200, CONTENT)
 
 
 @pytest.mark.parametrize("tag", ['"{}"', 'W/"{}"', '"x", "{}"', "*"])
