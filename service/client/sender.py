@@ -16,6 +16,7 @@ from service.client.types import Listing
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # the first dry run of a model waits for its inspection
 UPLOAD_TIMEOUT = httpx.Timeout(3_600.0, connect=5.0)  # the service reads the whole file before it responds
 PAUSES = (0.2, 0.5, 1.0)  # seconds between repeated calls
+LONGEST_PAUSE = 30.0  # seconds; who is asked to wait for longer is told so
 RETRIED = frozenset({429, 502, 503, 504})
 BUSY = frozenset({429})
 PATIENCE = 60.0  # seconds of unavailability tolerated while following a job: enough for a restart
@@ -106,10 +107,10 @@ class Sender:
                     raise self._unreachable(error) from error
                 time.sleep(pause)
                 continue
-            if response.status_code in retried and pause is not None:
-                time.sleep(max(pause, retry_after(response)))
-                continue
-            break
+            asked = retry_after(response)
+            if response.status_code not in retried or pause is None or asked > LONGEST_PAUSE:
+                break
+            time.sleep(max(pause, asked))
         if not response.is_success:
             raise api_error(response)
         if "html" in response.headers.get("content-type", ""):
@@ -144,4 +145,4 @@ def patiently(call: Callable[[], T]) -> T:
 
 def retry_after(response: httpx.Response) -> float:
     value = response.headers.get("retry-after", "")
-    return min(float(value), 30.0) if value.isdigit() else 0.0
+    return float(value) if value.isdigit() else 0.0

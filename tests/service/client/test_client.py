@@ -109,6 +109,15 @@ def test_what_changes_something_is_not_repeated(serve: Any) -> None:
     assert len(handler.asked) == 1
 
 
+def test_who_shall_come_back_next_month_is_told_so_at_once(serve: Any) -> None:
+    client, handler = serve(
+        reply(429, {"error": {"code": "device_hours_used_up", "message": "No."}}, retry_after="900")
+    )
+    with pytest.raises(ApiError, match="No"):
+        client.submit({})
+    assert len(handler.asked) == 1
+
+
 def test_the_envelope_becomes_an_error(serve: Any) -> None:
     envelope = {"error": {"type": "invalid_request", "code": "unknown_model", "message": "No.", "param": "base_model"}}
     client, _ = serve(reply(422, envelope))
