@@ -159,7 +159,7 @@ class Runner:
         try:
             with self._db.write() as session:
                 job_id = states.next_in_turn(session, limit, fit=candidate.fit, lock_as=candidate.job_id)
-                held = None if job_id is None else self._take(session, candidate.places, job_id)
+                held = None if job_id is None else self._take(session, candidate, job_id)
                 if job_id is not None and held is not None:
                     lease = self._settings.lease_seconds
                     job = states.claim(session, job_id, self._worker_id, lease, limit, held.keys, held.share)
@@ -175,10 +175,10 @@ class Runner:
         limit, live = self._settings.project_running_jobs, self._settings.lease_seconds
         return Places(self._worker_id, self._devices.states(), limit, live)
 
-    def _take(self, session: Session, places: Places, job_id: str) -> HeldDevices | None:
+    def _take(self, session: Session, candidate: Candidate, job_id: str) -> HeldDevices | None:
         """Lock the devices for a job before the claim; where another job was faster, put their rows right."""
         needs = states.needs_of(session, job_id)
-        chosen = None if needs is None else states.choose(places.free, needs)
+        chosen = None if needs is None else candidate.fit.devices_for(candidate.places.free, needs)
         held = None
         if needs is not None and chosen is not None:
             names, share = [device.name for device in chosen], states.share_of(chosen[0], needs)

@@ -42,7 +42,7 @@ def fits_now(session: Session, places: Places) -> Fit:
         return Fit(openings(places.free))
     needs = Needs(kept.devices, kept.device_kind, kept.device_memory)
     others = [device for device in places.free if not suits(device, needs)]
-    return Fit(openings(others), openings(places.free), (kept.id, kept.rank))
+    return Fit(openings(others), openings(places.free), (kept.id, kept.rank), needs)
 
 
 def _kept(session: Session, places: Places) -> Job | None:

@@ -49,12 +49,13 @@ def needs_of(session: Session, job_id: str) -> Needs | None:
 def choose(free: Sequence[DeviceState], needs: Needs) -> list[DeviceState] | None:
     """Return the devices for a job: of one kind, those with the least memory that is enough; None if none fit.
 
-    A job of one device shares one with others only where nobody leaves it one alone.
+    A job of unknown memory gets the largest kind. A job of one device shares one with others only where nobody leaves
+    it one alone.
     """
-    for devices in _by_kind([device for device in free if device.is_free]).values():
-        enough = [device for device in devices if suits(device, needs)]
-        if len(enough) >= needs.devices:
-            return enough[-needs.devices :]
+    kinds = _by_kind([device for device in free if device.is_free]).values()
+    enough = [[device for device in devices if suits(device, needs)] for devices in kinds]
+    if options := [suiting[-needs.devices :] for suiting in enough if len(suiting) >= needs.devices]:
+        return options[0] if needs.memory is None else min(options, key=lambda chosen: _bytes(chosen[0]))
     joined = [device for device in free if not device.is_free and may_join(device, needs)]
     return [min(joined, key=lambda device: device.left_bytes)] if joined else None
 
@@ -112,11 +113,13 @@ class Fit:
         openings: for all jobs.
         first_openings: for the job that places are kept for, and for higher priorities.
         kept: that job's id and rank; None where no places are kept.
+        kept_needs: what that job needs.
     """
 
     openings: tuple[Opening, ...]
     first_openings: tuple[Opening, ...] = ()
     kept: tuple[str, int] | None = None
+    kept_needs: Needs | None = None
 
     @property
     def shape(self) -> Fit:
@@ -131,6 +134,12 @@ class Fit:
         memory = {f"memory_{number}": one.memory for number, one in enumerate(self.openings)}
         first = {f"first_memory_{number}": one.memory for number, one in enumerate(self.first_openings)}
         return {**memory, **first, "kept_id": kept_id, "kept_rank": kept_rank}
+
+    def devices_for(self, free: Sequence[DeviceState], needs: Needs) -> list[DeviceState] | None:
+        """Return the devices for a job that may start: kept ones only where no others fit it."""
+        kept = self.kept_needs
+        others = free if kept is None else [device for device in free if not suits(device, kept)]
+        return choose(others, needs) or choose(free, needs)
 
     def any_waits(self) -> ColumnElement[bool]:
         """Build the condition that some waiting job may fit, with the same parameters."""
