@@ -72,7 +72,7 @@ class StopReason(StrEnum):
     STALLED = "stalled"
     CANCEL = "cancel"
     LOST = "lost"  # another attempt owns the job
-    DONE = "done"  # it has published; only its exit is awaited
+    DONE = "done"  # its row has ended; only its exit is awaited
 
 
 # For these the work is dropped, even after another reason asked for a checkpoint.
@@ -82,6 +82,7 @@ _REQUESTED = {
     JobStatus.PAUSING: StopReason.PAUSE,
     JobStatus.CANCELLING: StopReason.CANCEL,
     JobStatus.SUCCEEDED: StopReason.DONE,
+    JobStatus.FAILED: StopReason.DONE,  # as at its limit of time: what it has written is still uploaded
 }
 _SHORT = (*_DROPPING, StopReason.STALLED, StopReason.DONE)
 
@@ -290,7 +291,8 @@ class Supervisor:
             else:
                 status = self._read_status()
             if status is None:
-                return StopReason.DONE if self._read_status() is JobStatus.SUCCEEDED else StopReason.LOST
+                ended = self._read_status() in (JobStatus.SUCCEEDED, JobStatus.FAILED)
+                return StopReason.DONE if ended else StopReason.LOST
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %r", error)
             return StopReason.DATABASE if monotonic() > self._leased_until else None
