@@ -10,6 +10,8 @@ from service.cli.terminal import put, put_json
 
 MEMORY = ("devices", "sharded", "memory_bytes", "least_memory_bytes", "enough_devices")
 
+CLASSES = 10  # whose rows are shown
+
 
 def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     """Print a plan as fields, or as it is."""
@@ -35,6 +37,7 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
     fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {f"compared with {one['contender']}": contender_line(one) for one in contenders}
+    fields |= {"classes": classes_line(classes)} if (classes := plan.get("classes")) else {}
     fields |= {"test rows": plan["test_rows"]} if plan.get("test_rows") else {}
     fields |= {
         f"rows of {part['dataset']}": f"{part['trained']} in an epoch, of {part['usable']} (weight {part['weight']:g})"
@@ -68,6 +71,13 @@ def _memory(estimate: dict[str, Any]) -> dict[str, object]:
     if (enough := estimate.get("enough_devices")) is not None:
         fields["fewest devices that suffice"] = enough
     return fields
+
+
+def classes_line(rows: dict[str, int]) -> str:
+    """Format the rows of each class, such as `2: neg 20, pos 20`."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(rows.items())[:CLASSES])
+    more = f" and {len(rows) - CLASSES:,} more" if len(rows) > CLASSES else ""
+    return f"{len(rows):,}: {shown}{more}"
 
 
 def elements_line(counts: dict[str, int]) -> str:

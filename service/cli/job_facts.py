@@ -1,12 +1,12 @@
-"""Facts of a job's plan for `adamss jobs show`: task, columns, limit, basis, sizes, biases and subspaces, its warnings;
-and where its time went."""
+"""Facts of a job's plan for `adamss jobs show`: task, columns, classes, limit, basis, sizes, biases and subspaces, its
+warnings; and where its time went."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.cli.estimate import elements_line
+from service.cli.estimate import classes_line, elements_line
 from service.cli.output import duration
 from service.cli.waiting import start
 
@@ -27,6 +27,8 @@ def devices_fact(found: JobSummaryJson) -> str:
 def plan_facts(found: JobJson) -> dict[str, object]:
     """Return limit, basis, sizes and subspaces of a job, as far as they are known and not the usual."""
     fields: dict[str, object] = dict(_without_training(found)) | _data(found["resolved"].get("spec") or {})
+    if classes := found["resolved"].get("classes"):
+        fields["classes"] = classes_line(classes)
     if devices := devices_fact(found):
         fields["devices"] = devices
     if (limit := found["resolved"].get("time_limit_seconds")) and found["spec"].get("time_limit_seconds"):

@@ -40,7 +40,7 @@ from service.jobs.target_check import targets_of
 from service.jobs.testing_rules import TESTING_RULES, survey_test, testing_warnings
 from service.jobs.time_limit import effective_limit, limit_warnings
 from service.jobs.token_lengths import find_lengths
-from service.jobs.training_sets import group_warnings, training_ids, training_sets
+from service.jobs.training_sets import disjoint_classes, group_warnings, training_ids, training_sets
 from service.jobs.warm_start_rules import WARM_START_RULES, WARM_START_WARNINGS, find_ancestor
 from service.jobs.workers import (
     device_of,
@@ -200,7 +200,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
-    warnings += [*testing_warnings(case.test_rows), *group_warnings(case)]
+    warnings += [*testing_warnings(case.test_rows), *group_warnings(case), *disjoint_classes(case)]
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
@@ -222,6 +222,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
         suggested=list(case.completed.taken),
         preset=None if case.preset is None else AppliedPresetOut.model_validate(case.preset, from_attributes=True),
         test_rows=case.test_rows.usable - case.test_rows.unknown,
+        classes=dict(sorted(case.training_rows.labels.items(), key=lambda found: (-found[1], found[0]))),
         training_sets=training_sets(case),
         time_limit_seconds=effective_limit(caller.settings, spec.time_limit_seconds),
         **_price(caller.settings, needs),

@@ -57,6 +57,9 @@ class PlanOut(Out):
     others."""
     test_rows: int = 0
     """Rows of `dataset.test` that the finished model is evaluated on."""
+    classes: dict[str, int] = Field(default={})
+    """Rows of the training data with each class, those that are held out included; the most frequent class first. Empty
+    where nothing is classified, and in plans of older versions."""
     training_sets: list[TrainingSetOut] = Field(default=[])
     """Rows that each data set gives, where the job trains on several."""
     time_limit_seconds: float | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import combinations
+
 from adamss_core.spec import JobSpec, SpecProblem
 from adamss_core.spec.tasks.base import NESTED
 from service.http.openapi import Out
@@ -75,3 +78,23 @@ def group_warnings(case: Case) -> list[str]:
         f"Whole groups of '{group}' are held out, so the numbers of rows trained on and held out are not exact before "
         f"the run.{alone}"
     ]
+
+
+def disjoint_classes(case: Case) -> list[str]:
+    """Warn of two data sets without a common class, as where each writes the same classes in its own way.
+
+    A data set of one class is left alone: a file for each class is usual.
+    """
+    sets = zip(case.training.values(), case.training_parts, strict=False)
+    named = [(one.id, part.labels) for one, part in sets if len(part.labels) > 1]
+    return [
+        f"Data sets {first} and {second} have no class in common: {_most_frequent(mine)}, and "
+        f"{_most_frequent(theirs)}. The model learns to tell all of them apart. Write the same classes in the same way "
+        "in both."
+        for (first, mine), (second, theirs) in combinations(named, 2)
+        if mine.keys().isdisjoint(theirs)
+    ]
+
+
+def _most_frequent(labels: Counter[str]) -> str:
+    return quoted_names([name for name, _ in labels.most_common()], limit=5)

@@ -9,6 +9,7 @@ const DRY_RUN_MS = 400;
 const MEASURED_MS = 3000; // until a plan is asked for again that the rows' lengths are still measured for
 const MOST_REPEATS = 10;
 const MEASURES = /^The rows' lengths in tokens are being measured/; // the warning of such a plan
+const CLASSES = 10; // whose rows are shown
 const NEEDED = [["dataset.train", "a data set"], ["base_model", "a base model"], ["name", "a name"]];
 
 // [plan, error] of the newest spec whose dry run has answered.
@@ -67,6 +68,13 @@ function Memory({ needed, most }) {
 // Fields of the estimate that people decide by; the others are folded.
 const FIRST = ["subspaces", "steps", "train_rows", "eval_rows", "trainable_parameters", "devices", "memory_bytes"];
 
+// Such as "2: neg 20, pos 20".
+function classesLine(rows) {
+  const names = Object.keys(rows);
+  const more = names.length > CLASSES ? ` and ${number(names.length - CLASSES)} more` : "";
+  return `${number(names.length)}: ${names.slice(0, CLASSES).map((name) => `${name} ${number(rows[name])}`).join(", ")}${more}`;
+}
+
 // most: memory of the largest worker, as `useWorkerMemory` returns it.
 export function Plan({ plan, most }) {
   const { artifact_bytes: sizes, memory_phases: phases, seconds, ...estimate } = plan.estimate;
@@ -78,6 +86,7 @@ export function Plan({ plan, most }) {
     <dl class="facts narrow">
       ${typeof seconds === "number" ? html`<div><dt>training takes about</dt><dd>${duration(seconds)}</dd></div>` : null}
       ${typeof plan.cost === "number" ? html`<div><dt>costs about</dt><dd>${plan.cost.toFixed(2)} ${plan.currency}</dd></div>` : null}
+      ${Object.keys(plan.classes ?? {}).length ? html`<div><dt>classes</dt><dd>${classesLine(plan.classes)}</dd></div>` : null}
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.filter(([name]) => FIRST.includes(name)).map(line)}
       ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}

@@ -61,3 +61,11 @@ def test_the_cost_of_a_basis_is_shown_where_it_has_one(capsys: pytest.CaptureFix
         out = " ".join(capsys.readouterr().out.split())
         assert ("calibration 256 rows, about 2.8% of the time of all steps" in out) == shown
         assert ("calibration" in out) == shown
+
+
+def test_classes_are_shown_with_their_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    show_estimate({**PLAN, "classes": {"neg": 1_200, "pos": 20}}, as_json=False)
+    assert "classes 2: neg 1,200, pos 20" in " ".join(capsys.readouterr().out.split())
+    show_estimate({**PLAN, "classes": {f"c{i}": 1 for i in range(12)}}, as_json=False)
+    assert "classes 12: c0 1, c1 1" in (written := " ".join(capsys.readouterr().out.split()))
+    assert "c9 1 and 2 more" in written

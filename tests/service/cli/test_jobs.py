@@ -273,6 +273,7 @@ RESOLVED = {
         "problem_type": None,
         "dataset": {"train": "ds_a", "text": ["title", "body"], "label": "stars", "text_pair": None, "max_rows": 9},
     },
+    "classes": {"neg": 20, "pos": 20},
     "warnings": ["From the data they are likely text and label."],
 }
 
@@ -280,7 +281,11 @@ RESOLVED = {
 def test_show_has_task_columns_and_warnings_of_the_plan(printed: Any) -> None:
     lines = printed(jobs.show, "job_abc", resolved=RESOLVED)
     fields = {" ".join(line.split()) for line in lines}
-    assert {"task text-classification", "columns text: title + body, label: stars"} <= fields
+    assert {
+        "task text-classification",
+        "columns text: title + body, label: stars",
+        "classes 2: neg 20, pos 20",
+    } <= fields
     assert lines[-1] == "warning: From the data they are likely text and label."
 
 

@@ -72,3 +72,20 @@ def test_groups_are_columns_of_plain_values_and_more_than_one(service: Service) 
     assert (unknown["param"], unknown["code"]) == ("dataset.group", "unknown_column")
     one = service.upload(table(*(f"text {n},{n % 2},same" for n in range(40))))["id"]
     assert service.refused(dataset={"train": one, "group": "who"})["code"] == "one_group"
+
+
+def test_classes_are_counted_by_name(service: Service) -> None:
+    plan = plan_of(service, train=service.upload(table(*(f"film {i},{'pn'[i % 3 == 0]},w" for i in range(20))))["id"])
+    assert list(plan["classes"].items()) == [("p", 13), ("n", 7)]
+
+
+def test_two_data_sets_without_a_common_class(service: Service) -> None:
+    first, same, other, one = (
+        service.upload(table(*(f"{of} {i},{names[i % len(names)]},w" for i in range(20))))["id"]
+        for of, names in (("a", "pn"), ("b", "pn"), ("c", ("pos", "neg")), ("d", ("odd",)))
+    )
+    (warning,) = [
+        found for found in plan_of(service, train=[first, same, other])["warnings"] if f"{first} and" in found
+    ]
+    assert f"Data sets {first} and {other} have no class in common: 'p', 'n', and 'pos', 'neg'." in warning
+    assert not any("in common" in found for found in plan_of(service, train=[first, one])["warnings"])
