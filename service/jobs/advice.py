@@ -14,6 +14,7 @@ from service.jobs.case import Case
 from service.shared.errors import quoted_names
 
 USUAL = 3  # times the preset's rate, at most
+MANY = 0.1  # share of the rows; above that of the longest ones in a sample
 
 
 def same_column_twice(case: Case) -> list[str]:
@@ -99,13 +100,24 @@ def evaluation_beyond_the_end(plan: Plan) -> list[str]:
     ]
 
 
-def every_row_is_cut(spec: JobSpec, facts: ModelFacts, lengths: Lengths) -> list[str]:
-    """Warn of a limit below the shortest of the measured rows."""
+def rows_beyond_the_limit(spec: JobSpec, facts: ModelFacts, lengths: Lengths) -> list[str]:
+    """Warn of a limit below many of the measured rows, and say what the model takes where that is no more."""
     limit = length_limit(spec, facts, lengths)
-    if lengths.source != "measured" or not lengths.rows or lengths.over(limit) < lengths.rows:
+    over = lengths.over(limit)
+    if lengths.source != "measured" or over == 0 or over < MANY * lengths.rows:
         return []
-    outcome = {"truncate": "is cut", "drop": "would be left out", "raise": "is refused"}[spec.training.over_length]
-    return [
-        f"Every one of {lengths.rows:,} sampled rows is longer than {limit} tokens and {outcome}: the shortest has "
-        f"{lengths.counts[-1][0]}. Raise training.max_length, or shorten the texts."
-    ]
+    outcome = {
+        "truncate": "are cut; one whose prompt alone fills them has nothing to learn and is left out"
+        if spec.task == "text-generation"
+        else "are cut",
+        "drop": "would be left out",
+        "raise": "are refused",
+    }[spec.training.over_length]
+    shortest = f"; the shortest has {lengths.counts[-1][0]}" if over == lengths.rows else ""
+    most = limit if lengths.limit is None else lengths.limit
+    if spec.training.max_length < most:
+        remedy = f"Raise training.max_length, of which the model takes {most} at most, or shorten the texts."
+    else:
+        remedy = f"The model takes {most} tokens at most: shorten the texts, or use a model that takes more."
+    which = "All" if over == lengths.rows else f"{over:,} of"
+    return [f"{which} {lengths.rows:,} sampled rows are longer than {limit} tokens and {outcome}{shortest}. {remedy}"]

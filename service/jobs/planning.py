@@ -205,7 +205,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]
     warnings += saved_warnings(spec.adamss, facts)
-    warnings += [*advice.of_settings(steps, modules), *advice.every_row_is_cut(spec, facts, lengths)]
+    warnings += [*advice.of_settings(steps, modules), *advice.rows_beyond_the_limit(spec, facts, lengths)]
     warnings += [*device_warnings(spec, room, needs), *lacking_warnings(spec, workers), *measuring]
     warnings += limit_warnings(caller.settings, spec, needs)
     ancestor = case.ancestor.spec if case.ancestor is not None else None

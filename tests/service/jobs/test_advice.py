@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts
-from service.jobs.advice import every_row_is_cut, without_effect
+from adamss_core.spec.lengths import LengthSource
+from service.jobs.advice import rows_beyond_the_limit, without_effect
 from tests.service.support import Service, rows
 
 ADAMSS = {"target_modules": ["query", "value"]}
@@ -55,14 +56,41 @@ def test_a_frozen_bias_where_there_is_none(bias: bool) -> None:
     assert found == ([] if bias else ["adamss.bias has no effect: none of the adapted modules has a bias."])
 
 
-@pytest.mark.parametrize(("policy", "says"), [("truncate", "is cut"), ("drop", "left out"), ("raise", "refused")])
+POLICIES = [("truncate", "are cut"), ("drop", "left out"), ("raise", "refused")]
+
+
+@pytest.mark.parametrize(("policy", "says"), POLICIES)
 def test_every_row_beyond_the_limit(policy: str, says: str) -> None:
-    fields = {"name": "x", "base_model": "x", "dataset": {"train": "ds_" + "a" * 8}}
-    spec = JobSpec.model_validate(fields | {"training": {"max_length": 16, "over_length": policy}})
-    facts = ModelFacts(model_type="bert", parameters=1, linear_modules=[])
-    lengths = Lengths(source="measured", counts=[(40, 5), (17, 4)])
-    (warning,) = every_row_is_cut(spec, facts, lengths)
+    (warning,) = beyond([(40, 5), (17, 4)], over_length=policy)
+    assert warning.startswith("All 9 sampled rows are longer than 16 tokens")
     assert says in warning
     assert "the shortest has 17" in warning
-    assert every_row_is_cut(spec, facts, Lengths(source="measured", counts=[(40, 5), (16, 1)])) == []
-    assert every_row_is_cut(spec, facts, Lengths(source="characters", counts=[(40, 5)])) == []
+    assert beyond([(40, 5)], source="characters") == []
+
+
+def test_many_rows_beyond_the_limit() -> None:
+    (warning,) = beyond([(400, 35), (12, 5)], limit=64)
+    assert warning.startswith("35 of 40 sampled rows are longer than 16 tokens and are cut.")
+    assert warning.endswith("Raise training.max_length, of which the model takes 64 at most, or shorten the texts.")
+    (warning,) = beyond([(400, 35), (12, 5)], limit=16)
+    assert warning.endswith("The model takes 16 tokens at most: shorten the texts, or use a model that takes more.")
+    assert beyond([(40, 5), (16, 99)]) == []
+
+
+def test_prompts_that_fill_the_limit() -> None:
+    (warning,) = beyond([(400, 35), (12, 5)], limit=64, task="text-generation")
+    assert "one whose prompt alone fills them has nothing to learn and is left out" in warning
+
+
+def beyond(
+    counts: list[tuple[int, int]],
+    *,
+    limit: int | None = None,
+    source: LengthSource = "measured",
+    task: str = "text-classification",
+    **training: Any,
+) -> list[str]:
+    fields = {"name": "x", "base_model": "x", "task": task, "dataset": {"train": "ds_" + "a" * 8}}
+    spec = JobSpec.model_validate(fields | {"training": {"max_length": 16, **training}})
+    facts = ModelFacts(model_type="bert", parameters=1, linear_modules=[])
+    return rows_beyond_the_limit(spec, facts, Lengths(source=source, counts=counts, limit=limit))
