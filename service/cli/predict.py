@@ -14,7 +14,7 @@ import typer
 
 from service.cli.csv_output import GuardedWriter
 from service.cli.output import CliError, Json, connect, examples, print_table
-from service.cli.predict_rows import Row, cell_of, columns_of, from_rows, is_uploaded, numbered, uploaded
+from service.cli.predict_rows import NO_ANSWER, Row, cell_of, columns_of, from_rows, is_uploaded, numbered, uploaded
 from service.cli.terminal import data_output, put, put_json, put_piece
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def predict(
         with ExitStack() as stack:
             rows, names = rows_of(client, spec, inputs or [], file, stack)
             if system is not None:
-                rows = ((row, with_system(sent, system)) for row, sent in rows)
+                rows = ((row, with_system(sent, system) if sent else sent) for row, sent in rows)
             if stream:
                 print_streamed(client, job, list(rows), options)
                 return
             predicted = predictions(client, job, rows, options)
             if as_json:
-                put_json([prediction for _, prediction in predicted])
+                put_json([prediction or {NO_ANSWER: row[NO_ANSWER]} for row, prediction in predicted])
                 return
             parts = beside_base(answer_columns(spec)) if base else answer_columns(spec)
             flat = ((row, flattened(prediction)) for row, prediction in predicted)
@@ -185,10 +185,11 @@ def from_arguments(spec: JobSpec, given: Sequence[str]) -> list[tuple[Row, Row]]
 
 
 def predictions(client: Client, job: str, rows: Iterable[tuple[Row, Row]], options: Row) -> Iterator[tuple[Row, Row]]:
-    """Yield each row with its prediction, batch by batch."""
+    """Yield each row with its prediction, batch by batch; one that is sent as nothing with an empty one."""
     for batch in batches(rows):
-        predicted = client.predict(job, [sent for _, sent in batch], **options)
-        yield from ((row, prediction) for (row, _), prediction in zip(batch, predicted, strict=True))
+        inputs = [sent for _, sent in batch if sent]
+        predicted = iter(client.predict(job, inputs, **options) if inputs else ())
+        yield from ((row, next(predicted) if sent else {}) for row, sent in batch)
 
 
 def batches(rows: Iterable[tuple[Row, Row]]) -> Iterator[list[tuple[Row, Row]]]:
@@ -220,7 +221,7 @@ def write_csv(
     with data_output() if str(path) == "-" else path.open("w", encoding="utf-8", newline="") as out:
         writer: GuardedWriter | None = None
         for row, prediction in predicted:
-            cells = {part.csv_name: part.text(prediction) for part in parts}
+            cells = {part.csv_name: part.text(prediction) if prediction else "" for part in parts}
             if writer is None:
                 writer = GuardedWriter(out, [*columns, *cells])
             writer.write_fields({name: as_cell(value) for name, value in (row | cells).items()})

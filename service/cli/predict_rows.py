@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.client.types import DatasetJson
 
 Row = dict[str, Any]
+NO_ANSWER = "no_answer"  # column of the reason
 
 
 def is_uploaded(spec: JobSpec, file: Path) -> bool:
@@ -47,6 +48,11 @@ def uploaded(client: Client, file: Path) -> Iterator[Callable[[], Iterator[tuple
         if splits := dataset.get("splits"):
             raise CliError(f"{file} holds {len(splits)} data sets ({', '.join(splits)}). Give the file of one of them.")
         put(*(f"no answer {line}" for line in unread(dataset)), err=True)
+        if nothing := dataset.get("empty_rows"):
+            put(
+                f"no answer {nothing:,} row{'s' * (nothing != 1)} without any value: there is no line for them.",
+                err=True,
+            )
         places = places_of(dataset)
         yield lambda: ((places(number), row) for number, row in enumerate(client.rows(dataset["id"]), start=1))
     finally:
@@ -57,7 +63,7 @@ def places_of(dataset: DatasetJson) -> Callable[[int], str]:
     """Return a function: number of a row that was read in, its place in the file in words out."""
     problems = [problem for problem in dataset.get("problems", []) if problem.get("left_out", True)]
     left_out = sorted(problem["row"] for problem in problems if problem.get("row"))
-    is_known = dataset.get("problem_count", 0) == len(dataset.get("problems", []))
+    is_known = dataset.get("problem_count", 0) == len(dataset.get("problems", [])) and not dataset.get("empty_rows")
 
     def place(number: int) -> str:
         if not is_known:
@@ -80,8 +86,10 @@ def unread(dataset: DatasetJson) -> list[str]:
 def from_rows(spec: JobSpec, rows: Iterable[tuple[str, Row]], file: Path) -> Iterator[tuple[Row, Row]]:
     """Yield each row of a file as read, with a chat's own answer as `given`, and as sent.
 
+    A row with an empty input is sent as nothing, and says why under NO_ANSWER.
+
     Raises:
-        CliError: an input column is missing, or has an empty cell.
+        CliError: an input column is missing.
     """
     from adamss_core.spec import record_of
     from adamss_core.spec.instructions import join_texts
@@ -99,7 +107,9 @@ def from_rows(spec: JobSpec, rows: Iterable[tuple[str, Row]], file: Path) -> Ite
                     raise CliError(f"{file} has no column '{name}', an input of the job. Columns: {', '.join(row)}.")
             filled = [row[name] for name in names.values() if row[name] is not None and str(row[name]).strip()]
             if not filled and field in needed:
-                raise CliError(f"{file}, {place}: column '{next(iter(names.values()))}' is empty.")
+                given = {NO_ANSWER: f"{place}: column '{next(iter(names.values()))}' is empty"}
+                sent = {}
+                break
             if filled:
                 cell = join_texts(filled) if len(names) > 1 else filled[0]
                 sent[field] = cell_of(record.kind_of(field), cell, file.parent)
@@ -119,12 +129,22 @@ def asked(messages: Any) -> tuple[Any, Row]:
 
 
 def columns_of(rows: Iterable[tuple[Row, Row]]) -> list[str]:
-    """Return the names of all columns, after validating every row.
+    """Return the names of all columns, after validating every row; print how many rows get no answer.
 
     Raises:
         CliError: see `from_rows`.
     """
-    return list(dict.fromkeys(name for row, _ in rows for name in row))
+    names: dict[str, None] = {}
+    empty = 0
+    for row, _ in rows:
+        names |= dict.fromkeys(row)
+        empty += NO_ANSWER in row
+    if empty:
+        put(
+            f"no answer {empty:,} row{'s' * (empty != 1)} with an empty input: a line each says why under {NO_ANSWER}.",
+            err=True,
+        )
+    return list(names)
 
 
 def numbered(file: Path) -> Iterator[tuple[str, Row]]:

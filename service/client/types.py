@@ -214,6 +214,7 @@ class DatasetJson(TypedDict):
     size_bytes: int
     sha256: NotRequired[str]
     columns: NotRequired[list[dict[str, Any]]]
+    empty_rows: NotRequired[int]
     problem_count: NotRequired[int]
     problems: NotRequired[list[dict[str, Any]]]
     problem_groups: NotRequired[list[dict[str, Any]]]

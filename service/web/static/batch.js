@@ -42,8 +42,9 @@ export function BatchFile({ job, task, fields, beside, settings }) {
       const given = ofImages ? await imageRows(files, fields[0].name) : await fileRows(files[0], job, [...fields, ...beside], fields.length, signal);
       show({ total: given.length, columns: [...new Set(given.flatMap(({ row }) => Object.keys(row)))] });
       for (const group of groups(given)) {
-        const answers = await ask(job, group.map(({ input }) => input), requestOf(task, settings), signal);
-        show({ rows: [...shown.rows, ...group.map(({ row }, place) => ({ row, answer: answers[place] }))] });
+        const inputs = group.map(({ input }) => input).filter(Boolean);
+        const answers = inputs.length ? await ask(job, inputs, requestOf(task, settings), signal) : [];
+        show({ rows: [...shown.rows, ...group.map(({ row, input }) => ({ row, answer: input ? answers.shift() : null }))] });
       }
       show({ busy: false });
     } catch (error) {
@@ -76,23 +77,28 @@ async function fileRows(file, job, fields, needed, signal) {
     if (parts.length) throw new Error(`${file.name} holds ${parts.length} data sets (${parts.join(", ")}). Give the file of one of them.`);
     signal.throwIfAborted();
     const rows = await all(`/datasets/${dataset.id}/rows`, {}, MAX_ROWS);
-    return rows.map(({ row, values }) => ({ row: values, input: inputOf(values, job, fields, needed, row) }));
+    return rows.map(({ values }) => {
+      const [input, reason] = inputOf(values, job, fields, needed);
+      return reason ? { row: { ...values, no_answer: reason }, input: null } : { row: values, input };
+    });
   } finally {
     if (dataset.created) await Promise.all([dataset.id, ...Object.values(dataset.splits ?? {})].map((id) => remove(`/datasets/${id}`)));
   }
 }
 
-function inputOf(row, job, fields, needed, number) {
+// [input, why there is none]: a row with an empty input gets a line without an answer.
+function inputOf(row, job, fields, needed) {
   const input = {};
+  let reason = null;
   fields.forEach((field, place) => {
     const columns = columnsOf(job, field);
     const missing = columns.find((name) => !(name in row));
     if (missing !== undefined && place < needed) throw new Error(`The file has no column '${missing}'. Its columns: ${Object.keys(row).join(", ")}.`);
     const filled = columns.map((name) => row[name]).filter((value) => value !== null && value !== undefined && String(value).trim());
     if (filled.length) input[field.name] = valueOf(field.kind, filled);
-    else if (place < needed) throw new Error(`Row ${number}: column '${columns[0]}' is empty.`);
+    else if (place < needed) reason ??= `column '${columns[0]}' is empty`;
   });
-  return input;
+  return [input, reason];
 }
 
 // Several columns of a field are joined as training joins them; a chat is asked up to its last answer.
@@ -139,8 +145,9 @@ async function ask(job, inputs, options, signal) {
 
 function Progress({ state: { name, columns, rows, total, busy, problem }, task, stop }) {
   const partsWithBase = (answer) => [...partsOf(task, answer), ...(answer.base ? partsOf(task, answer.base).map((part) => ({ ...part, title: `Base ${part.title}` })) : [])];
-  const titles = rows.length ? partsWithBase(rows[0].answer).map(({ title }) => title) : [];
-  const text = (answer) => partsWithBase(answer).map((part) => part.text);
+  const answered = rows.find(({ answer }) => answer);
+  const titles = answered ? partsWithBase(answered.answer).map(({ title }) => title) : [];
+  const text = (answer) => (answer ? partsWithBase(answer).map((part) => part.text) : titles.map(() => ""));
   const save = () => {
     const added = titles.map((title) => `predicted_${title.toLowerCase().replaceAll(" ", "_")}`);
     const lines = rows.map(({ row, answer }) => ({ ...row, ...Object.fromEntries(text(answer).map((value, place) => [added[place], value])) }));

@@ -22,6 +22,7 @@ from service.cli.predict import (
     beside_base,
     flattened,
     from_arguments,
+    predictions,
     print_streamed,
     spec_of,
     with_system,
@@ -112,8 +113,6 @@ def test_unsuitable_file_is_refused(tmp_path: Path) -> None:
     file.write_text("id,review\n1,a\n2,\n")
     with pytest.raises(CliError, match="has no column 'text'"):
         list(of_file(spec(), file))
-    with pytest.raises(CliError, match="row 2: column 'review' is empty"):
-        list(of_file(spec(dataset={"text": "review"}), file))
     file.write_bytes(b"text\n\xff\xfe\n")
     with pytest.raises(CliError, match="not UTF-8"):
         list(of_file(spec(), file))
@@ -134,11 +133,38 @@ def test_predictions_survive_a_later_error(tmp_path: Path) -> None:
 
 def test_all_rows_are_validated_before_the_first_request(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
-    file.write_text("text,id\na,1\n,2\n")
-    with pytest.raises(CliError, match="row 2"):
+    file.write_text("words,id\na,1\n")
+    with pytest.raises(CliError, match="no column 'text'"):
         columns_of(of_file(spec(), file))
     file.write_text("text,id\na,1\nb,2\n")
     assert columns_of(of_file(spec(), file)) == ["text", "id"]
+
+
+def test_a_row_with_an_empty_input_has_a_line_without_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, it ended the command, and no row was answered."""
+    (file := tmp_path / "rows.csv").write_text("text,id\na,1\n ,2\nb,3\n")
+    asked_for: list[Any] = []
+
+    class Echo:
+        """A client whose model repeats its input."""
+
+        def predict(self, job: str, inputs: list[Any]) -> list[Any]:
+            asked_for.extend(inputs)
+            return [{"label": one["text"], "score": 1.0} for one in inputs]
+
+    columns = columns_of(of_file(spec(), file))
+    assert "no answer 1 row with an empty input" in capsys.readouterr().err
+    answered = predictions(cast(Client, Echo()), "job_a", of_file(spec(), file), {})
+    write_csv(tmp_path / "out.csv", answered, columns, answer_columns(spec()))
+    assert asked_for == [{"text": "a"}, {"text": "b"}]
+    assert list(csv.reader((tmp_path / "out.csv").open())) == [
+        ["text", "id", "no_answer", "predicted_label", "predicted_score"],
+        ["a", "1", "", "a", "1.0000"],
+        [" ", "2", "row 2: column 'text' is empty", "", ""],
+        ["b", "3", "", "b", "1.0000"],
+    ]
 
 
 def test_requests_are_limited_in_rows_and_bytes() -> None:
