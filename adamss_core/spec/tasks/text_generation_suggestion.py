@@ -94,7 +94,7 @@ def _beside(columns: Columns, **usual: tuple[str, ...]) -> dict[str, str]:
 
 def _texts(task: str, columns: Columns) -> Suggestion | None:
     is_alone = len(columns.by_name) == 1
-    alone = "no other column says what to predict" if is_alone else "the other columns are of no usual name and type"
+    alone = "no other column says what to predict" if is_alone else "the other columns are not read"
     reason = f"{{!r}} holds text, and {alone}"
     if is_alone and (only := [name for name in columns.named(TEXTS) if name in columns.of_type("string")]):
         return Suggestion(task, None, {"text": only[0]}, True, 0, reason.format(only[0]))
