@@ -17,9 +17,11 @@ from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.length_policy import encode_test
 from adamss_core.training.phases import enter_phase
 from adamss_core.training.request import PublishedModel, Reporter, RunRequest, RunResult
+from adamss_core.training.row_doubts import doubt_rows
 from adamss_core.training.setup import make_accelerator
 
 DATA = "test"
+FIELD = "dataset"  # of the request that names the rows
 
 
 def evaluate_model(request: RunRequest, reporter: Reporter) -> RunResult:
@@ -58,7 +60,8 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     evaluated = evaluator.evaluate(part)
     batches.finish()
     hardest = hardest_examples(evaluator, part, evaluated.predictions["losses"])
-    report = evaluated.report | {"warnings": _warnings(evaluated.report, reporter)}
+    warnings = [*_warnings(evaluated.report, reporter), *doubt_rows(evaluated.report, reporter, FIELD)]
+    report = evaluated.report | {"warnings": warnings}
     result = _result(report, request.evaluates, classes) | {
         "device": accelerator.device.type,
         "seconds": time.monotonic() - begun,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adamss_core.spec import JobSpec
+from adamss_core.spec.measured_rows import FEW_HELD_OUT_ROWS, counted
 from adamss_core.spec.tasks import record_of
 from adamss_core.spec.tasks.preset import FAR
 from adamss_core.training.data import Rows
@@ -115,7 +116,7 @@ def one_answer(evidence: Evidence) -> str | None:
 
 def few_held_out_rows(evidence: Evidence) -> str | None:
     rows = evidence.judgement.rows
-    return f"Only {rows} rows are evaluated, which cannot show a small gain." if rows < FEW_HELD_OUT else None
+    return f"Only {counted(rows)} evaluated, which cannot show a small gain." if rows < FEW_HELD_OUT else None
 
 
 def learnt_by_heart(evidence: Evidence) -> str | None:
@@ -132,6 +133,6 @@ CAUSES: dict[str, Callable[[Evidence], str | None]] = {
     "rare_class": rare_class,
     "large_class": large_class,
     "one_answer": one_answer,
-    "few_held_out_rows": few_held_out_rows,
+    FEW_HELD_OUT_ROWS: few_held_out_rows,
     "learnt_by_heart": learnt_by_heart,
 }

@@ -63,7 +63,7 @@ def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Int
     and leaves the baseline out exactly if the difference's interval leaves zero out.
 
     Returns:
-        None where the baseline has no score, or the difference is undefined on more than half of the draws.
+        None where the baseline has no score, or the difference has no interval.
     """
     whole, drawn = baseline(np.ones(rows, np.int64)), difference(score, baseline, rows, seed)
     if whole is None or drawn is None:
@@ -75,7 +75,8 @@ def difference(score: Score, other: Score, rows: int, seed: int) -> Interval | N
     """Return the interval of `score` less `other`, both on the same drawn rows each time.
 
     Returns:
-        None where the difference is undefined on more than half of the draws.
+        None where the difference is undefined on more than half of the draws, or the same on all: a single row, or rows
+        that score alike, do not show how others spread.
     """
     generator = np.random.default_rng(seed)
     differences = []
@@ -87,4 +88,6 @@ def difference(score: Score, other: Score, rows: int, seed: int) -> Interval | N
     if len(differences) < RESAMPLES / 2:
         return None
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12):
+        return None
     return Interval(float(low), float(high), "paired bootstrap")

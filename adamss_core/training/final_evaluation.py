@@ -14,6 +14,7 @@ from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.progress import Progress
 from adamss_core.training.ranks.sharding import shard_base
+from adamss_core.training.row_doubts import doubt_rows
 from adamss_core.training.setup import Setup
 from adamss_core.training.tasks.base import Predictions
 
@@ -41,7 +42,7 @@ UNKNOWN = FinalEvaluation({"baseline": None, "judgement": None, "warnings": []})
 def evaluate_published(
     setup: Setup, model: PeftModel, progress: Progress, predictions: Predictions | None
 ) -> FinalEvaluation:
-    """Evaluate the published model, and warn where it is no better than its baseline; every process must call this.
+    """Evaluate the published model, and warn where its result is in doubt; every process must call this.
 
     Args:
         predictions: of this model on the held-out rows, where training has made them.
@@ -97,7 +98,8 @@ def _evaluated(
 ) -> Evaluated:
     """Evaluate these rows; the report carries its warnings."""
     found = evaluator.evaluate(part, predictions)
-    return replace(found, report=found.report | {"warnings": _warnings(setup, progress, found.report)})
+    warnings = [*_warnings(setup, progress, found.report), *doubt_rows(found.report, setup.reporter)]
+    return replace(found, report=found.report | {"warnings": warnings})
 
 
 def _warnings(setup: Setup, progress: Progress, report: Report) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from adamss_core.spec.measured_rows import FEW_MEASURED
 from adamss_core.spec.tasks.metrics import LOSS, Metric
 from adamss_core.training.confidence import LEVEL, Interval, Score, difference, fisher, paired_bootstrap, wilson
 from adamss_core.training.request import Values
@@ -32,7 +33,8 @@ class Judgement:
         level: of the interval.
         method: of the interval, in words.
         rows: that were evaluated.
-        no_better: whether the baseline is as good as the value, or within its interval.
+        no_better: whether the baseline is as good as the value, or within its interval; also where one row, or few
+            that leave no interval, cannot show a difference.
     """
 
     metric: str
@@ -56,8 +58,8 @@ class Judgement:
         interval = "" if self.low is None else f" ({self.level:.0%} interval {self.low:.4g} to {self.high:.4g})"
         baseline = "-" if self.baseline is None else f"{self.baseline:.4g}"
         return (
-            f"{self.metric} is {value}{interval} on {self.rows} rows, and {baseline} for a baseline that predicts "
-            f"{self.predicts}"
+            f"{self.metric} is {value}{interval} on {self.rows} {'row' if self.rows == 1 else 'rows'}, and {baseline} "
+            f"for a baseline that predicts {self.predicts}"
         )
 
 
@@ -83,6 +85,8 @@ class Judge:
         if other is None and self.metric.interval.startswith("fisher"):
             other = 0.0  # equal answers go along with nothing
         interval = None if value is None else self._interval(value, predictions, baseline)
+        rows = len(set(self.numbers))
+        shows_nothing = rows == 1 or (interval is None and rows < FEW_MEASURED)
         return Judgement(
             metric=self.metric.name,
             value=value,
@@ -92,8 +96,8 @@ class Judge:
             high=interval.high if interval else None,
             level=LEVEL,
             method=interval.method if interval else None,
-            rows=len(set(self.numbers)),
-            no_better=self._is_no_better(value, other, interval),
+            rows=rows,
+            no_better=shows_nothing or self._is_no_better(value, other, interval),
         )
 
     def difference(self, predictions: Predictions, others: Predictions) -> Interval | None:

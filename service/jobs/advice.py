@@ -7,6 +7,7 @@ from itertools import combinations
 
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of, record_on
 from adamss_core.spec.lengths import length_limit
+from adamss_core.spec.measured_rows import FIELDS, few_measured_rows
 from adamss_core.spec.shapes import shape_of
 from adamss_core.spec.tasks.preset import FAR
 from adamss_core.spec.without_effect import clamped_rank, idle_bias, idle_settings
@@ -37,6 +38,12 @@ def classes_with_one_row(case: Case) -> list[str]:
         f"{len(alone)} {'class has' if len(alone) == 1 else 'classes have'} a single row ({named}), which is too few "
         "to learn or to measure. Add rows, or leave these rows out."
     ]
+
+
+def few_rows_to_evaluate(case: Case) -> list[str]:
+    """Warn of a share or a data set that is too small to tell a good model from a lucky one."""
+    few = few_measured_rows(case.eval_count, FIELDS["train" if case.spec.dataset.eval is None else "eval"])
+    return [] if few is None else [few]
 
 
 def of_settings(plan: Plan, modules: Sequence[LinearModule]) -> list[str]:

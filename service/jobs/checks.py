@@ -16,7 +16,7 @@ from adamss_core.spec.tools import TOOLS
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
 from service.datasets.left_out import describe_columns, mapping_that_works
-from service.jobs.advice import classes_with_one_row, same_column_twice
+from service.jobs.advice import classes_with_one_row, few_rows_to_evaluate, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
 from service.jobs.training_sets import group_problems
 from service.shared.database.tables import Dataset
@@ -301,6 +301,7 @@ DATA_WARNINGS: tuple[DataWarning, ...] = (
     notices_on_columns,
     same_column_twice,
     classes_with_one_row,
+    few_rows_to_evaluate,
 )
 
 

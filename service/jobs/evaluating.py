@@ -131,7 +131,7 @@ def _resolved(
         "spec": without_unused(spec.model_dump(mode="json"), version),
         "spec_version": version,
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},
-        "warnings": [*one_device_warnings(asked), *testing_warnings(rows), *test_warnings(caller, spec)],
+        "warnings": [*one_device_warnings(asked), *testing_warnings(rows, DATASET), *test_warnings(caller, spec)],
         "test_rows": rows.usable - rows.unknown,
         "batches": math.ceil((rows.usable - rows.unknown) / spec.training.batch_size),
     }

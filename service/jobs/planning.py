@@ -200,7 +200,8 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
-    warnings += [*testing_warnings(case.test_rows), *group_warnings(case), *disjoint_classes(case)]
+    warnings += [] if case.test is None else testing_warnings(case.test_rows, "dataset.test")
+    warnings += [*group_warnings(case), *disjoint_classes(case)]
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]
     warnings += [*leakage_warnings(caller, spec), *contradiction_warnings(caller, spec)]

@@ -130,7 +130,7 @@ class JudgementOut(Out):
     predicts: str
     """The baseline's answers in words: the most frequent class, the mean, or what the base model does."""
     low: float | None
-    """Lower bound of the value's confidence interval; null where it has none."""
+    """Lower bound of the value's confidence interval; null where it has none, as of rows that score alike."""
     high: float | None
     """Upper bound of the interval."""
     level: float
@@ -141,7 +141,8 @@ class JudgementOut(Out):
     rows: int
     """Rows that both were measured on."""
     no_better: bool
-    """Whether the baseline is as good as the value, or within its interval."""
+    """Whether the baseline is as good as the value, or within its interval; also where one row, or fewer than 20
+    without an interval, cannot show a difference."""
 
 
 class CauseOut(Out):
@@ -158,7 +159,7 @@ class WarningOut(Out):
     """A reason to doubt a job that has succeeded."""
 
     code: str
-    """For programs, such as no_better_than_baseline."""
+    """For programs: no_better_than_baseline or few_held_out_rows."""
     message: str
     """In words."""
     data: Literal["train", "eval", "test"]
@@ -252,7 +253,8 @@ class JobSummaryOut(Out):
     judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
     warnings: list[WarningOut] = Field(default=[])
-    """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess."""
+    """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess, `few_held_out_rows` where
+    fewer than 20 rows were evaluated, however good it looks."""
     error: ProblemOut | None
     """Why it failed. A job with the code `time_limit` has published its best model by then."""
     resumable: bool

@@ -36,7 +36,9 @@ STATUSES: dict[JobStatus, Status] = {
     JobStatus.CANCELLED: "cancelled",
 }
 ERRORS = frozenset({"failed"})
-WARNINGS = frozenset({"warning", "artifact_failed", "checkpoint_damaged", "no_better_than_baseline"})
+WARNINGS = frozenset(
+    {"warning", "artifact_failed", "checkpoint_damaged", "no_better_than_baseline", "few_held_out_rows"}
+)
 EVENT = "ftevent_"
 
 

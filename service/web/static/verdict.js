@@ -3,6 +3,7 @@ import { html } from "./lib.js";
 import { differences, duration, number, score, words } from "./format.js";
 import { metricOf, useTasks } from "./tasks.js";
 
+const FEW = 20; // rows below which a result has the warning few_held_out_rows
 const BASE = "what the base model does"; // the baseline of tasks without a new head
 
 export function Verdict({ job, before }) {
@@ -40,7 +41,7 @@ function sentences(job, metric, shown) {
   const { judgement, best_metric: best, comparison } = job;
   const sentence = [];
   if (judgement?.no_better) sentence.push("No better than the baseline: see the warning.");
-  else if (judgement) sentence.push(`Better than ${judgement.predicts === BASE ? "the base model" : `a baseline that predicts ${judgement.predicts}`}: ${shown(judgement.baseline)}.`);
+  else if (judgement) sentence.push(`${judgement.rows < FEW ? "On few rows (see the warning) better" : "Better"} than ${judgement.predicts === BASE ? "the base model" : `a baseline that predicts ${judgement.predicts}`}: ${shown(judgement.baseline)}.`);
   for (const { contender, held_out: measured } of comparison?.contenders ?? []) {
     if (typeof measured?.difference_low !== "number") continue;
     const name = contender === "head" ? "the head alone" : contender;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +18,7 @@ from adamss_core.training.batches import Encoded
 from adamss_core.training.causes import Evidence, find_causes
 from adamss_core.training.judgement import Judge, Judgement
 from adamss_core.training.progress import Progress
+from adamss_core.training.row_doubts import doubt_rows
 from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from adamss_core.training.tasks.base import Baseline
@@ -49,7 +49,15 @@ def answered(answers: list[int], targets: Tensor, loss: float = 0.5) -> dict[str
 
 @pytest.mark.parametrize(
     ("right", "rows", "no_better"),
-    [(12, 20, True), (15, 20, True), (19, 20, False), (1_300, 2_000, False), (1_230, 2_000, True), (2, 2, True)],
+    [
+        (12, 20, True),
+        (15, 20, True),
+        (19, 20, False),
+        (1_300, 2_000, False),
+        (1_230, 2_000, True),
+        (2, 2, True),
+        (1, 1, True),
+    ],
 )
 def test_an_accuracy_has_wilsons_interval(right: int, rows: int, no_better: bool) -> None:
     """Always the larger class is right on 60 % of the rows."""
@@ -79,8 +87,32 @@ def test_other_metrics_are_drawn_beside_the_baseline(metric: str, loss: float, n
     predictions = answered(answers, targets, loss)
     found = judged(task_job(TEXTS), metric, torch.tensor([0, 1] * 9), targets, ["a", "b"], predictions)
     assert found.baseline == pytest.approx({"loss": 0.6931, "macro_f1": 1 / 3, "matthews": 0.0}[metric], abs=1e-4)
-    assert found.method == (None if math.isnan(loss) else "paired bootstrap")
+    assert found.method == (None if metric == "loss" else "paired bootstrap")  # all rows have one loss
     assert found.no_better is no_better
+
+
+@pytest.mark.parametrize(("rows", "no_better"), [(1, True), (19, True), (20, False)])
+@pytest.mark.parametrize("metric", ["loss", "macro_f1"])
+def test_rows_that_score_alike_have_no_interval_and_few_of_them_no_verdict(
+    metric: str, rows: int, no_better: bool
+) -> None:
+    targets = torch.zeros(rows, dtype=torch.int64)
+    predictions = answered([0] * rows, targets, loss=0.1)
+    found = judged(task_job(TEXTS), metric, torch.tensor([1, 1, 0]), targets, ["a", "b"], predictions)
+    assert (found.low, found.high, found.method, found.no_better) == (None, None, None, no_better)
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, "Only 1 row is"), (19, "Only 19 rows are"), (20, None)])
+def test_few_rows_are_doubted_however_good_the_result(rows: int, said: str | None) -> None:
+    recorder = Recorder()
+    found = doubt_rows({"data": "eval", "rows": rows}, recorder)
+    assert [(warning["code"], warning["data"]) for warning in found] == [("few_held_out_rows", "eval")] * bool(said)
+    assert recorder.event_types() == ["few_held_out_rows"] * bool(said)
+    for warning in found:
+        assert warning["message"].startswith(f"{said} evaluated")
+        assert warning["message"].endswith("Name a data set with more rows as dataset.eval.")
+    for warning in doubt_rows({"data": "test", "rows": rows}, recorder, "dataset"):
+        assert warning["message"].endswith("as dataset.")
 
 
 def test_classes_by_chance_are_no_better_by_any_metric() -> None:
@@ -215,8 +247,8 @@ def test_labels_by_chance_end_with_a_warning(model: Path, tmp_path: Path) -> Non
     outcome = run(
         request(model, tmp_path, rows, spec=job(adamss={"use_asa": False}, training={"max_steps": 4})), recorder
     )
-    (warning,) = outcome.result["warnings"]
-    assert warning["code"] == "no_better_than_baseline"
+    warning, few = outcome.result["warnings"]
+    assert (warning["code"], few["code"]) == ("no_better_than_baseline", "few_held_out_rows")
     codes = {cause["code"] for cause in warning["causes"]}
     assert {"few_steps", "few_held_out_rows"} <= codes
     ((message, data),) = [entry[1:] for entry in recorder.events if entry[0] == "no_better_than_baseline"]

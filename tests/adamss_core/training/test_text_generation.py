@@ -152,7 +152,8 @@ def test_a_chat_model_learns_and_its_artifacts_answer(talked: FinishedRun, tmp_p
     assert result["eval_perplexity"] < 0.9 * result["baseline"]["perplexity"]
     assert result["baseline"]["predicts"] == "what the base model does"
     assert result["baseline"]["loss"] == pytest.approx(result["before_training"]["eval_loss"], rel=1e-4)
-    assert (result["judgement"]["method"], result["warnings"]) == ("paired bootstrap", [])
+    assert (result["judgement"]["method"], result["judgement"]["no_better"]) == ("paired bootstrap", False)
+    assert [warning["code"] for warning in result["warnings"]] == ["few_held_out_rows"]  # 16
     assert result["eval_perplexity"] == pytest.approx(math.exp(result["eval_loss"]))
     assert [file.name for file in talked.outcome.artifacts] == ALL
     assert "packing_off" not in recorder.event_types()

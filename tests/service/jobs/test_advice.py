@@ -9,7 +9,7 @@ import pytest
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts
 from adamss_core.spec.lengths import LengthSource
 from service.jobs.advice import rows_beyond_the_limit, without_effect
-from tests.service.support import Service, rows
+from tests.service.support import Service, beside_few_rows, rows
 
 ADAMSS = {"target_modules": ["query", "value"]}
 
@@ -33,13 +33,13 @@ def warnings(service: Service, **changes: Any) -> list[str]:
 def test_warnings_of_settings(service: Service, changes: dict[str, Any], says: str, remedy: str) -> None:
     if "dataset" in changes:
         changes = {"dataset": {"train": service.upload(rows())["id"], **changes["dataset"]}}
-    (warning,) = warnings(service, **changes)
+    (warning,) = beside_few_rows(warnings(service, **changes))
     assert says in warning
     assert remedy in warning
 
 
 def test_usual_settings_have_no_warning(service: Service) -> None:
-    assert warnings(service, training={"learning_rate": 0.03, "eval_steps": 6}) == []
+    assert beside_few_rows(warnings(service, training={"learning_rate": 0.03, "eval_steps": 6})) == []
 
 
 def test_a_class_with_one_row(service: Service) -> None:
@@ -94,3 +94,18 @@ def beyond(
     spec = JobSpec.model_validate(fields | {"training": {"max_length": 16, **training}})
     facts = ModelFacts(model_type="bert", parameters=1, linear_modules=[])
     return rows_beyond_the_limit(spec, facts, Lengths(source=source, counts=counts, limit=limit))
+
+
+@pytest.mark.parametrize(("held_out", "eval_rows"), [(4, None), (1, 1), (19, 19), (20, None), (20, 20)])
+def test_few_rows_to_evaluate(held_out: int, eval_rows: int | None, service: Service) -> None:
+    train = service.upload(rows(40 if held_out == 4 else 200))["id"]
+    block = {"train": train} | ({} if eval_rows is None else {"eval": service.upload(rows(eval_rows))["id"]})
+    found = [warning for warning in warnings(service, dataset=block) if "lucky" in warning]
+    counted = "1 row is" if held_out == 1 else f"{held_out} rows are"
+    remedy = (
+        "Raise dataset.eval_fraction, add" if eval_rows is None else "Name a data set with more rows as dataset.eval."
+    )
+    assert len(found) == (held_out < 20)
+    for warning in found:
+        assert warning.startswith(f"Only {counted} evaluated")
+        assert remedy in warning

@@ -13,7 +13,7 @@ from service.shared.database.tables import Job, Worker, now
 from service.shared.jobs import device_rows, states
 from service.shared.jobs.device_rows import DeviceState
 from service.shared.resources import Resources
-from tests.service.support import Service
+from tests.service.support import Service, beside_few_rows
 
 GIGABYTE = 10**9
 MEGABYTE = 10**6
@@ -39,7 +39,7 @@ def forget_workers(service: Service) -> None:
 def answer(service: Service, **changes: Any) -> dict[str, Any]:
     changes["training"] = {"max_length": 64, **changes.get("training", {})}
     found: dict[str, Any] = service.client.post("/jobs?dry_run=true", json=service.spec(**changes)).json()
-    return found
+    return found | {"warnings": beside_few_rows(found.get("warnings", []))}
 
 
 def refuse_missing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

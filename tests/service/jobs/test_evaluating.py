@@ -125,7 +125,9 @@ def test_rows_that_were_trained_on_and_unknown_labels_are_said(service: Service)
     (warning,) = evaluate(service, job, train).json()["resolved"]["warnings"]
     assert "of a training row" in warning
     rows = [{"text": f"new {n}", "label": name} for n, name in enumerate(["label0", "label1", "stranger"])]
-    (unknown,) = evaluate(service, job, service.upload(jsonl(*rows), "c.jsonl")["id"]).json()["resolved"]["warnings"]
+    unknown, few = evaluate(service, job, service.upload(jsonl(*rows), "c.jsonl")["id"]).json()["resolved"]["warnings"]
+    assert few.startswith("Only 2 rows are evaluated")
+    assert few.endswith("Name a data set with more rows as dataset.")
     assert unknown == "1 test rows are left out: their labels do not occur in the training data."
 
 

@@ -11,7 +11,7 @@ from service.shared.database.tables import Event, Job
 from service.shared.jobs import states
 from tests.service.jobs.test_device_rules import forget_workers, refuse_missing, register
 from tests.service.jobs.test_evaluating import evaluate, other_rows, trained
-from tests.service.support import Service, error_of
+from tests.service.support import Service, beside_few_rows, error_of
 from worker.request import build_request
 
 
@@ -67,7 +67,7 @@ def test_devices_that_are_not_there_are_said_and_may_be_refused(service: Service
     assert (error["code"], error["param"]) == ("no_such_devices", "resources.devices")
     assert service.client.get(f"/jobs/{job}").json()["status"] == "paused"
     forget_workers(service)
-    (warning,) = resume(service, job, 1).json()["resolved"]["warnings"]
+    (warning,) = beside_few_rows(resume(service, job, 1).json()["resolved"]["warnings"])
     assert "No live worker has 1 device of kind a10" in warning
 
 
