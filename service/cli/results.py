@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.evaluation import print_report
+from service.cli.job_facts import plan_warnings
 from service.cli.job_spec import id_of, uploaded
 from service.cli.jobs import watch_to_end
 from service.cli.output import JobId, Json, connect, examples, number, print_table
@@ -38,9 +39,10 @@ def evaluate(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end, and show the report.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a finished job's model on other data: a job that trains nothing; print its id."""
+    """Evaluate a finished job's model on other data; print the id of the job, and on standard error its warnings."""
     with connect() as client:
         made = client.evaluate(job, id_of(uploaded(client, dataset), dataset), model=model, name=name)
+        put(*plan_warnings(made), err=True)
         if watch:
             watch_to_end(client, made["id"], as_json)
             if not as_json:

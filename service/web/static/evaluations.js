@@ -35,6 +35,7 @@ function result(job) {
 function Form({ job, done }) {
   const [sets, setSets] = useState([]);
   const [problem, setProblem] = useState(null);
+  const [warnings, setWarnings] = useState([]);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
     all("/datasets", {}, 500).then(setSets, (error) => setProblem(error.message));
@@ -44,7 +45,7 @@ function Form({ job, done }) {
     const { dataset, model } = Object.fromEntries(new FormData(event.target));
     setBusy(true);
     try {
-      await post(`/jobs/${job.id}/evaluate`, { dataset, model });
+      setWarnings((await post(`/jobs/${job.id}/evaluate`, { dataset, model })).resolved.warnings);
       setProblem(null);
       await done();
     } catch (error) {
@@ -57,5 +58,6 @@ function Form({ job, done }) {
     <label>Model <select name="model"><option value="trained">trained</option><option value="base">its base model alone</option></select></label>
     <button disabled=${busy || !sets.length}>${busy ? "Starting…" : "Evaluate"}</button>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${warnings.map((warning) => html`<p class="notice" role="alert" key=${warning}>${warning}</p>`)}
   </form>`;
 }

@@ -261,6 +261,26 @@ def test_evaluation_prints_the_parts_of_each_report(printed: Any) -> None:
     assert printed(results.evaluation, "job_abc") == ["No evaluation yet: it is stored when the job succeeds."]
 
 
+def test_evaluate_says_that_rows_were_trained_on(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    said = "2 of 2 test rows have the 'text' of a training row, so the test scores may be too good."
+
+    class Evaluating(Answers):
+        def evaluate(self, job: str, dataset: str, **fields: Any) -> Any:
+            return self.job | {"resolved": {"warnings": [said]}}
+
+    @contextmanager
+    def connect() -> Iterator[Answers]:
+        yield Evaluating(running(), [])
+
+    monkeypatch.setattr(results, "connect", connect)
+    monkeypatch.setattr(results, "uploaded", lambda *_: None)
+    monkeypatch.setattr(results, "id_of", lambda *_: "ds_abc")
+    results.evaluate("job_abc", "ds_abc")
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [f"warning: {said}"]
+    assert printed.out.splitlines() == [running()["id"]]
+
+
 def test_jobs_of_older_services_have_neither(printed: Any) -> None:
     assert not any(line.startswith(("baseline", "warning")) for line in printed(jobs.show, "job_abc"))
     (line,) = printed(jobs.list_jobs, None, None, 50)
