@@ -56,11 +56,16 @@ def fisher(correlation: float, rows: int, *, ranks: bool = False) -> Interval:
     return Interval(math.tanh(centre - Z * spread), math.tanh(centre + Z * spread), method)
 
 
-def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Interval | None:
+def paired_bootstrap(
+    score: Score, baseline: Score, rows: int, seed: int, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval | None:
     """Return the interval of a metric beside a baseline on the same rows.
 
     The bounds of the difference are added to the baseline's score, so that the interval is on the metric's own scale
     and leaves the baseline out exactly if the difference's interval leaves zero out.
+
+    Args:
+        bounds: least and greatest value that the metric can have.
 
     Returns:
         None where the baseline has no score, or the difference has no interval.
@@ -68,7 +73,8 @@ def paired_bootstrap(score: Score, baseline: Score, rows: int, seed: int) -> Int
     whole, drawn = baseline(np.ones(rows, np.int64)), difference(score, baseline, rows, seed)
     if whole is None or drawn is None:
         return None
-    return Interval(float(whole + drawn.low), float(whole + drawn.high), drawn.method)
+    low, high = (float(np.clip(whole + bound, *bounds)) for bound in (drawn.low, drawn.high))
+    return Interval(low, high, drawn.method)
 
 
 def difference(score: Score, other: Score, rows: int, seed: int) -> Interval | None:

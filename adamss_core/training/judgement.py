@@ -140,7 +140,7 @@ class Judge:
                 return fisher(value, rows, ranks=method == "fisher_ranks")
             case "bootstrap":
                 ours, theirs = self._score(predictions), self._score(baseline.predictions)
-                return paired_bootstrap(ours, theirs, rows, self.seed)
+                return paired_bootstrap(ours, theirs, rows, self.seed, self.metric.bounds)
 
     def _score(self, predictions: Predictions) -> Score:
         """Return the metric as a function of how often each row counts."""

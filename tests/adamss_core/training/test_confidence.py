@@ -49,4 +49,9 @@ def test_a_bootstrap_sees_what_pairs_show() -> None:
     assert found.high - theirs.mean() == pytest.approx(difference.high, abs=0.004)
     again = paired_bootstrap(lambda times: mean(ours, times), lambda times: mean(theirs, times), 60, 0)
     assert found == again
+    middle = (found.low + found.high) / 2
+    cut = paired_bootstrap(
+        lambda times: mean(ours, times), lambda times: mean(theirs, times), 60, 0, (middle, found.high + 1)
+    )
+    assert cut == Interval(middle, found.high, found.method)
     assert paired_bootstrap(lambda _: None, lambda _: 0.0, 60, 0) is None

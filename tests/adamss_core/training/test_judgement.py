@@ -115,6 +115,21 @@ def test_few_rows_are_doubted_however_good_the_result(rows: int, said: str | Non
         assert warning["message"].endswith("as dataset.")
 
 
+@pytest.mark.parametrize("metric", ["loss", "macro_f1"])
+def test_an_interval_keeps_to_the_range_of_its_metric(metric: str) -> None:
+    """Differences to a baseline that varies reach below zero."""
+    targets = torch.tensor([0, 1] * 5)
+    losses = torch.tensor([0.0] * 9 + [0.7])
+    predictions = answered([1] * 9 + [0], targets) | {"losses": losses}
+    baseline = Baseline("much", answered([0, 1, 1, 0] * 2 + [0, 0], targets) | {"losses": torch.arange(10.0)})
+    task = task_of(task_job(TEXTS))
+    loss_terms = torch.ones(10, dtype=torch.int64)
+    found = Judge(task, task.record.metric(metric), ["a", "b"], loss_terms, list(range(10)), 0)(predictions, baseline)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low < found.high
+
+
 def test_classes_by_chance_are_no_better_by_any_metric() -> None:
     source = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 2, (100,), generator=source)
