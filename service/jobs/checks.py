@@ -57,7 +57,7 @@ def _column_problem(
     remedy = "" if works is None else f" For this task {describe_columns(works)} would do."
     return SpecProblem(
         f"dataset.{field}",
-        f"Data set {dataset.id} ({param}) has no column '{name}'. It has {quoted_names(list(types))}.{remedy}",
+        f"Data set '{dataset.name}' ({param}) has no column '{name}'. It has {quoted_names(list(types))}.{remedy}",
         "unknown_column",
     )
 

@@ -50,7 +50,7 @@ def group_problems(case: Case) -> list[SpecProblem]:
     known = {name: {column["name"]: column for column in one.profile["columns"]} for name, one in case.training.items()}
     for param, columns in known.items():
         if group not in columns:
-            message = f"Data set {case.training[param].id} ({param}) has no column '{group}'. It has "
+            message = f"Data set '{case.training[param].name}' ({param}) has no column '{group}'. It has "
             return [SpecProblem("dataset.group", f"{message}{quoted_names(list(columns))}.", "unknown_column")]
         if columns[group]["type"] in NESTED:
             return [SpecProblem("dataset.group", f"Column '{group}' holds lists; name one of plain values.")]

@@ -291,6 +291,46 @@ def test_presets_fill_the_form_and_the_schedule_is_drawn(tab: Tab, up: Up, job: 
     tab.complaints.clear()  # the browser names the refused dry run
 
 
+def test_an_example_keeps_the_columns_of_the_file_and_none_restores_them(tab: Tab, up: Up, tmp_path: Path) -> None:
+    """Before: the example's own columns replaced those that were understood, for good."""
+    file = tmp_path / "pairs.csv"
+    lines = "".join(f"film {n} is good,a film of {n},{('same', 'other')[n % 2]}\n" for n in range(40))
+    file.write_text(f"sentence1,sentence2,label\n{lines}")
+    page = tab.page
+    tab.open("/new")
+    page.set_input_files("#new-file", file)
+    page.wait_for_selector(".understood:has-text('text_pair: sentence2')")
+    page.select_option("#preset", "regression")
+    assert page.input_value("#field-problem_type") == "regression"
+    shown = [page.input_value(f"#field-dataset-{name}") for name in ("text", "text_pair", "label")]
+    assert shown == ["sentence1", "sentence2", "label"]
+    page.wait_for_selector("#plan .error")  # the labels are words
+    tab.complaints.clear()  # the browser names the refused dry run
+    page.select_option("#preset", "")
+    page.wait_for_selector("#plan dl")
+    assert page.input_value("#field-dataset-text") == "sentence1"
+    assert page.locator("#field-problem_type").input_value() == ""
+    with up.client() as client:
+        client.delete_dataset(page.input_value("#field-dataset-train"))
+
+
+def test_columns_of_the_default_task_are_asked_for(tab: Tab, up: Up, tmp_path: Path) -> None:
+    """Before: "choose its columns below", but there were none, and the refusal named an id."""
+    file = tmp_path / "odd.csv"
+    file.write_text("id,remark,stars,verdict\n" + "".join(f"{n},a{n % 9},{n % 5},{n % 2}\n" for n in range(40)))
+    page = tab.page
+    tab.open("/new")
+    page.set_input_files("#new-file", file)
+    page.wait_for_selector(".understood:has-text('is not clear')")
+    page.wait_for_selector("#plan:has-text(\"Data set 'odd.csv'\")")
+    page.select_option("#field-dataset-text", "remark")
+    page.select_option("#field-dataset-label", "verdict")
+    page.wait_for_selector("#plan dl")
+    tab.complaints.clear()  # the browser names the refused dry run
+    with up.client() as client:
+        client.delete_dataset(page.input_value("#field-dataset-train"))
+
+
 def test_missing_worker_shows_a_notice(tab: Tab, job: dict[str, Any]) -> None:
     body = json.dumps({"ready": False, "database": True, "migrated": True, "broker": True, "worker": False})
     tab.page.route("**/readyz", lambda route: route.fulfill(body=body, content_type="application/json"))

@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { all, get, newKey, post } from "./api.js";
 import { DatasetSummary, Upload } from "./new_data.js";
-import { Field, listFields, texts } from "./new_fields.js";
+import { Field, isColumn, listFields, texts } from "./new_fields.js";
 import { Goal } from "./new_goal.js";
 import { ModelCards } from "./new_model.js";
 import { Plan, useDryRun, useWorkerMemory } from "./plan.js";
@@ -89,8 +89,11 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const most = useWorkerMemory();
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
+  const withoutPreset = useRef(null); // what was typed before an example was chosen
   const sent = useRef({}); // the last submitted spec and its idempotency key
-  const task = plan?.spec.task || values.task || dataset?.suggestion?.task;
+  const bySchema = new Map(fields);
+  const columns = dataset?.columns.map(({ name }) => name) ?? [];
+  const task = plan?.spec.task || values.task || (dataset && (dataset.suggestion?.task ?? bySchema.get("task")?.default));
   const error = refused ?? problem;
   const faults = [error, ...(error?.also ?? [])].filter((each) => each?.param).map((each) => [each.param.split("[")[0], each.message]); // adamss.target_modules[0]
   // Nobody is blamed for what they have not touched: it is said beside the form, and not in red.
@@ -102,15 +105,30 @@ function Form({ components, datasets: listed, models, presets, start }) {
     setTouched(new Set([...touched, ...Object.keys(changed)]));
     setTyped({ ...typed, ...changed });
   };
+  // An example's columns are of its own file: where the data lack one, those of the form stay that its task takes.
+  const fitted = (given) => {
+    const isOf = ([path]) => path.startsWith("dataset.") && isColumn(bySchema.get(path));
+    const [theirs, settings] = [Object.entries(given).filter(isOf), Object.entries(given).filter((entry) => !isOf(entry))];
+    const fit = !columns.length || theirs.every(([, value]) => value.split(", ").every((name) => columns.includes(name)));
+    const foreign = fieldsOfOtherTasks(tasks, tasks.find((one) => one.name === (given.task || task)));
+    const mine = Object.entries(values).filter((entry) => isOf(entry) && !foreign.has(entry[0]));
+    return Object.fromEntries([...settings, ...(fit ? theirs : mine)]);
+  };
   const usePreset = (event) => {
     const preset = presets.find(({ name }) => name === event.target.value);
-    if (!preset) return;
+    const kept = { name: typed.name ?? "", base_model: typed.base_model ?? "", "dataset.train": typed["dataset.train"] ?? "" };
+    if (!preset) {
+      setTyped({ ...withoutPreset.current, ...kept });
+      withoutPreset.current = null;
+      return;
+    }
+    withoutPreset.current ??= typed;
     if (preset.own) {
       change({ preset: preset.name }); // chosen by name: the service fills it in
       return;
     }
-    const given = texts(preset.spec);
-    setTyped({ ...given, name: typed.name ?? "", base_model: typed.base_model ?? "", "dataset.train": typed["dataset.train"] ?? "" });
+    const given = fitted(texts(preset.spec));
+    setTyped({ ...given, ...kept });
     setTouched(new Set([...touched, ...Object.keys(given)]));
   };
   const submit = async (event) => {
@@ -132,17 +150,16 @@ function Form({ components, datasets: listed, models, presets, start }) {
     change({ "dataset.train": id });
   };
 
-  const bySchema = new Map(fields);
   const planned = (path) => at(plan?.spec, path);
-  const columns = dataset?.columns.map(({ name }) => name) ?? [];
   const field = (path) => html`<${Field} key=${path} path=${path} schema=${bySchema.get(path)} value=${values[path] ?? ""} planned=${planned(path)}
     set=${(name, value) => change({ [name]: value })} wrong=${wrong[path] ?? null} lists=${{ datasets, models }} columns=${columns} />`;
   const others = fieldsOfOtherTasks(tasks, tasks.find((one) => one.name === task));
   const shown = fields.map(([path]) => path).filter((path) => !others.has(path) || values[path]);
   const ofTask = taskOf(tasks, { task })?.dataset_fields.map((name) => `dataset.${name}`) ?? [];
-  // The columns that the job takes stand first; where none is known, all that it could take.
+  // Only the columns that the job takes, where that is known; else all that it could take.
   const taken = ofTask.filter((path) => values[path] || wrong[path] || columns.includes(planned(path)) || dataset?.suggestion?.dataset[path.split(".")[1]]);
-  const asked = (taken.length ? taken : ofTask).filter((path) => bySchema.has(path));
+  const isKnown = plan || dataset?.suggestion?.task === task;
+  const asked = (isKnown && taken.length ? taken : ofTask).filter((path) => bySchema.has(path));
   const used = new Set(["name", "task", "base_model", ...DATA_FIRST, ...GOAL_FIELDS, ...asked]);
   const rest = (block) => shown.filter((path) => !used.has(path) && (path.includes(".") ? path.split(".")[0] : "job") === block);
   const folded = (block, title) => {

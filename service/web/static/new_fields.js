@@ -23,7 +23,7 @@ const TASK_NAMES = / \((?:\w+-\w+(?:, )?)+\)/g; // the tasks that a field is for
 const label = (path) => LABELS[path] ?? titled(words(path.split(".").at(-1)));
 const titled = (text) => (text.length > 2 ? text[0].toUpperCase() + text.slice(1) : text); // r stays r
 
-const isColumn = (schema) => /^Column\b|^Columns? /.test(schema.description ?? "");
+export const isColumn = (schema) => /^Columns?\b/.test(schema?.description ?? "");
 
 // [path, schema] of each field, in the schema's order.
 export function listFields(components) {
