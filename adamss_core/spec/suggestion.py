@@ -24,6 +24,7 @@ LABELS = (
 )
 ONE_HOT = ({"0", "1"}, {"true", "false"})  # names of the values of a class's own column
 SURE_LABELS = LABELS[:3]  # whatever they hold
+SURE_TEXTS = TEXTS[:3]  # however short they are, and however often they are repeated
 TEXT_LENGTH = 20.0  # mean characters of a column that holds texts, under an unusual name
 
 
@@ -122,12 +123,22 @@ class Columns:
         if "text" in self._given:
             return Choice(self._given["text"], is_usual=True, is_only=True)
         texts = [name for name in self.of_type("string", "mixed") if not self.repeats(name)]
-        if usual := [name for name in self.named(TEXTS) if name in texts]:
+        usual = [name for name in self.named(TEXTS) if name in texts] or self.repeated_texts()
+        if usual:
             return Choice(usual[0], is_usual=True, is_only=len(usual) == 1)
         longest = max(texts, key=lambda name: float(self.by_name[name]["mean_length"]), default=None)
         if longest is None or self.by_name[longest]["mean_length"] < TEXT_LENGTH:
             return None
         return Choice(longest, is_usual=False, is_only=len(texts) == 1)
+
+    def repeated_texts(self) -> list[str]:
+        """Return the columns under a text's usual name that hold texts though most of them are in several rows."""
+        sure, strings = self.named(SURE_TEXTS), self.of_type("string", "mixed")
+        return [
+            name
+            for name in self.named(TEXTS)
+            if name in strings and (name in sure or self.by_name[name]["mean_length"] >= TEXT_LENGTH)
+        ]
 
     def label(self, taken: Collection[str]) -> Choice | None:
         """Return the column with the label: by its name, else the only other one whose values repeat."""

@@ -99,7 +99,7 @@ def test_an_answer_is_shown_as_the_service_says(tab: Tab, up: Up, job: dict[str,
     shown = page.wait_for_selector("[role=status] p")
     assert shown is not None
     assert shown.inner_text() == "a + \u2013, share 0.50, missing \u2013"
-    page.wait_for_selector("text=By the lora, in 0.25 s.")
+    page.wait_for_selector("text=By the LoRA, in 0.25 s.")
 
 
 def test_failed_chat_request_keeps_the_draft(tab: Tab, chat_job: dict[str, Any]) -> None:

@@ -92,11 +92,14 @@ def write_stream(
 
 def too_long(prompt: int, max_tokens: int | None, positions: int, where: str) -> TrainingError:
     """Make the error of a prompt that leaves no room for its answer."""
-    asked = "" if max_tokens is None else f", and {max_tokens:,} tokens are asked for"
+    is_chat, is_full = where == "messages", prompt >= positions
+    what = "conversation" if is_chat else "prompt"
+    asked = "" if max_tokens is None or is_full else f", and {max_tokens:,} tokens are asked for"
+    remedy = f"Shorten the {what}" if not is_chat else "Leave out earlier messages"
     return TrainingError(
         "context_length_exceeded",
-        f"The model has {positions:,} positions; the prompt takes {prompt:,} tokens{asked}.",
-        hint="Shorten the prompt, or ask for fewer tokens.",
+        f"The model has {positions:,} positions; the {what}{' alone' * is_full} takes {prompt:,} tokens{asked}.",
+        hint=f"{remedy}." if is_full else f"{remedy}, or ask for fewer tokens.",
         where=where,
     )
 

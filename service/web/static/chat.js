@@ -33,7 +33,7 @@ export function Chat({ job, task, settings, options }) {
       if (conversation !== current.current) return;
       setMessages(messages); // the draft is in the box again for another try
       setDraft(draft);
-      setProblem(error.message);
+      setProblem(error.code === "context_length_exceeded" ? `${error.message} Clear begins a new conversation.` : error.message);
     }
   };
   const clear = () => {

@@ -73,7 +73,8 @@ function Notes({ dataset }) {
   const kinds = [...Map.groupBy(notices, (notice) => notice.code).values()];
   const pictures = Object.entries(modes).map(([mode, count]) => `${number(count)} ${mode}`);
   const facts = [
-    left || empty ? `${counted(left + empty, "row")} left out, ${number(empty)} of them empty.` : null,
+    left || empty ? `${counted(left + empty, "row")} left out${empty ? `, ${number(empty)} of them empty` : ""}.` : null,
+    ...gaps(dataset),
     duplicates?.rows ? `${counted(duplicates.rows, "row")} repeat an earlier row, such as row ${duplicates.examples[0]?.row}.` : null,
     pictures.length ? `Images: ${pictures.join(", ")}.` : null,
   ].filter(Boolean);
@@ -84,6 +85,15 @@ function Notes({ dataset }) {
     ${facts.map((fact) => html`<p key=${fact}>${fact}</p>`)}
     ${dataset.problem_count ? html`<${Problems} dataset=${dataset} />` : html`<p class="muted">${kinds.length || facts.length ? "No row has a problem." : "No problems were found."}</p>`}
   </section>`;
+}
+
+// Rows without a value in one of the columns that the data set is suggested for.
+function gaps({ suggestion, columns }) {
+  const fields = Object.entries(suggestion?.dataset ?? {}).filter(([, column]) => typeof column === "string");
+  return fields.flatMap(([field, name]) => {
+    const empty = columns.find((column) => column.name === name)?.empty;
+    return empty ? [`${counted(empty, "row")} ${empty === 1 ? "has" : "have"} no ${words(field)} in column '${name}'.`] : [];
+  });
 }
 
 function Problems({ dataset }) {

@@ -27,7 +27,7 @@ export function Models({ name }) {
     <h1>Models</h1>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     <div class="scroll card" tabindex="0" role="region" aria-label="Table of models">
-      <table class="list">
+      <table class="list cards">
         <thead><tr><th>Name</th><th>Architecture</th><th class="num">Parameters</th><th class="num">Size</th><th>Tasks</th><th>From</th></tr></thead>
         <tbody>${(models ?? []).map((model) => html`<${Row} key=${model.name} model=${model} chosen=${model.name === name} />`)}</tbody>
       </table>
@@ -43,11 +43,11 @@ export function Models({ name }) {
 function Row({ model, chosen }) {
   const { progress } = model;
   return html`<tr class=${chosen ? "chosen" : ""}>
-    <td><a href=${`#/models/${model.name}`} aria-current=${chosen}>${model.name}</a>
+    <th scope="row"><a href=${`#/models/${model.name}`} aria-current=${chosen}>${model.name}</a>
       ${progress ? html`<br /><progress max=${Math.max(1, progress.total_bytes)} value=${progress.done_bytes} aria-label=${`Fetching ${model.name}`}></progress>` : null}
-      ${model.problem && !progress ? html`<br /><span class="error">${model.problem}</span>` : null}</td>
-    <td>${model.model_type ?? "–"}</td><td class="num">${number(model.parameters)}</td><td class="num">${bytes(model.size_bytes)}</td>
-    <td>${model.tasks.map((task) => html`<span class="tag" key=${task}>${task}</span> `)}</td><td>${origin(model)}</td>
+      ${model.problem && !progress ? html`<br /><span class="error">${model.problem}</span>` : null}</th>
+    <td data-title="Architecture">${model.model_type ?? "–"}</td><td class="num" data-title="Parameters">${number(model.parameters)}</td><td class="num" data-title="Size">${bytes(model.size_bytes)}</td>
+    <td data-title="Tasks">${model.tasks.map((task) => html`<span class="tag" key=${task}>${task}</span> `)}</td><td data-title="From">${origin(model)}</td>
   </tr>`;
 }
 

@@ -102,8 +102,8 @@ function Form({ components, datasets: listed, models, presets, start }) {
 
   const change = (changed) => {
     setRefused(null);
-    setTouched(new Set([...touched, ...Object.keys(changed)]));
-    setTyped({ ...typed, ...changed });
+    setTouched((old) => new Set([...old, ...Object.keys(changed)]));
+    setTyped((old) => ({ ...old, ...changed })); // an upload under way ends with others
   };
   // An example's columns are of its own file: where the data lack one, those of the form stay that its task takes.
   const fitted = (given) => {

@@ -17,6 +17,9 @@ export function expectedStart({ expected_start: at, earliest_start: earliest, la
   return `expected to start in about ${duration(left(at))} (${duration(left(earliest))} to ${duration(left(latest))})`;
 }
 
+// "2026-11" -> "November 2026"
+const monthOf = (month) => new Date(`${month}-15`).toLocaleDateString("en", { month: "long", year: "numeric" });
+
 function useAnswer(path) {
   const [found, setFound] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -39,16 +42,16 @@ export function Queue() {
   const others = found.waiting - found.data.length;
   return html`<h2>Queue</h2>
     ${found.data.length
-      ? html`<div class="scroll card" tabindex="0" role="region" aria-label="Table of waiting jobs"><table class="list">
+      ? html`<div class="scroll card" tabindex="0" role="region" aria-label="Table of waiting jobs"><table class="list cards">
           <thead><tr><th class="num">Place</th><th>Job</th><th>Owner</th><th class="num">Priority</th><th>Waits because</th><th>Start</th></tr></thead>
           <tbody>${found.data.map(
             (job) => html`<tr key=${job.id}>
-              <td class="num">${job.place ?? "–"}</td>
+              <td class="num" data-title="Place">${job.place ?? "–"}</td>
               <th scope="row"><a href=${`#/jobs/${job.id}`}>${job.name}</a></th>
-              <td>${job.owner ?? "–"}</td>
-              <td class="num">${job.priority}</td>
-              <td>${job.reason}</td>
-              <td>${expectedStart(job) || "–"}</td>
+              <td data-title="Owner">${job.owner ?? "–"}</td>
+              <td class="num" data-title="Priority">${job.priority}</td>
+              <td class="reason" data-title="Waits because">${job.reason}</td>
+              <td data-title="Start">${expectedStart(job) || "–"}</td>
             </tr>`,
           )}</tbody>
         </table></div>`
@@ -80,5 +83,5 @@ export function Usage() {
             </tr>`,
           )}</tbody>
         </table></div>`
-      : html`<p class="muted">No devices were used in ${found.month}.</p>`}`;
+      : html`<p class="muted">No devices were used in ${monthOf(found.month)}.</p>`}`;
 }

@@ -8,6 +8,8 @@ import { number } from "./format.js";
 import { inputsOf, taskOf, useTasks } from "./tasks.js";
 import { Options, requestOf, Texts, useWriting, usualSettings, writes } from "./writing.js";
 
+const FILES = { merged: "merged model", lora: "LoRA" }; // what answered
+
 export function TryIt({ job, events }) {
   const spec = job.resolved.spec;
   const task = taskOf(useTasks(), spec);
@@ -54,6 +56,7 @@ function Single({ job, task, fields, beside, settings, options }) {
     event.preventDefault();
     setBusy(true);
     setProblem(null);
+    setFound(null);
     try {
       const typed = beside.map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== null);
       const input = { ...Object.fromEntries(fields.map(({ name }) => [name, values[name]])), ...Object.fromEntries(typed) };
@@ -83,15 +86,21 @@ function Found({ task, fields, found: { input, answer } }) {
   return html`<div class=${image ? "pictured" : ""}>
     ${image ? html`<img class="sent" src=${input[image.name]} alt="The image that was sent" />` : null}
     <div class="grow"><${Answer} task=${task} answer=${answer.data[0]} />
-      <p class="muted">By ${answer.artifact ? `the ${answer.artifact}` : `the checkpoint of step ${answer.checkpoint}`}, in ${number(answer.seconds, 2)} s.</p></div>
+      <p class="muted">By ${answer.artifact ? `the ${FILES[answer.artifact] ?? answer.artifact}` : `the checkpoint of step ${answer.checkpoint}`}, in ${number(answer.seconds, 2)} s.</p></div>
   </div>`;
+}
+
+// What the browser shows as an image is sent; whether the service reads it, it says itself.
+function pictureOf(file) {
+  if (!file.type.startsWith("image/")) return Promise.reject(new Error(`${file.name} is not an image. Choose a file such as PNG or JPEG.`));
+  return dataUrl(file);
 }
 
 function Input({ field, first, optional, value, set }) {
   const { name, kind, title } = field;
   const [problem, setProblem] = useState(null);
   if (kind === "image") {
-    const choose = ([file]) => file && dataUrl(file).then((url) => (set(name, url), setProblem(null)), (error) => setProblem(error.message));
+    const choose = ([file]) => file && pictureOf(file).then((url) => (set(name, url), setProblem(null)), (error) => (set(name, undefined), setProblem(error.message)));
     return html`<label>${title} <input id="try-image" type="file" accept="image/*" required onChange=${(event) => choose(event.target.files)} /></label>
       ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}`;
   }

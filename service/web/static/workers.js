@@ -48,16 +48,16 @@ function Table({ workers, change }) {
     if (confirm(`Let ${host} start nothing new? ${what}`)) change("/workers/drain", { host, move });
   };
   return html`<div class="scroll card" tabindex="0" role="region" aria-label="Table of workers">
-    <table class="list">
+    <table class="list cards">
       <thead><tr><th>Host</th><th>Devices</th><th class="num">Memory</th><th>Runs</th><th class="num">Free</th><th>Seen</th><th><span class="visually-hidden">Actions</span></th></tr></thead>
       <tbody>${workers.map(
         (worker) => html`<tr key=${worker.id}>
           <th scope="row">${worker.host}<br /><code class="muted" title=${`understands specs up to version ${worker.spec_version}`}>${worker.id}</code></th>
-          <td>${worker.devices.map((device) => html`<div key=${device.name}>${describe(device)}</div>`)}</td>
-          <td class="num">${worker.memory_bytes === null ? "–" : bytes(worker.memory_bytes)}</td>
-          <td>${worker.jobs.length ? worker.jobs.map((job) => html`<div key=${job.id}>${job.id ? html`<a href=${`#/jobs/${job.id}`}>${job.name}</a>` : "a job of another project"}</div>`) : "–"}</td>
-          <td class="num">${worker.drained ? "drained" : worker.free === null ? "–" : `${worker.free} of ${worker.slots}`}</td>
-          <td class="when"><${Ago} time=${worker.seen_at} /></td>
+          <td data-title="Devices">${worker.devices.map((device) => html`<div key=${device.name}>${describe(device)}</div>`)}</td>
+          <td class="num" data-title="Memory">${worker.memory_bytes === null ? "–" : bytes(worker.memory_bytes)}</td>
+          <td data-title="Runs">${worker.jobs.length ? worker.jobs.map((job) => html`<div key=${job.id}>${job.id ? html`<a href=${`#/jobs/${job.id}`}>${job.name}</a>` : "a job of another project"}</div>`) : "–"}</td>
+          <td class="num" data-title="Free">${worker.drained ? "drained" : worker.free === null ? "–" : `${worker.free} of ${worker.slots}`}</td>
+          <td class="when" data-title="Seen"><${Ago} time=${worker.seen_at} /></td>
           <td>${worker.drained ? null : html`<span class="row tight">
             <button onClick=${() => drain(worker.host, false)} aria-label=${`Drain ${worker.host}`}>Drain</button>
             <button onClick=${() => drain(worker.host, true)} aria-label=${`Drain and move the jobs of ${worker.host}`}>Drain and move</button>

@@ -37,10 +37,11 @@ export function useWriting(job) {
   useEffect(() => () => control.current?.abort(), []);
   const write = async (input, options) => {
     const mine = (control.current = new AbortController());
+    const asked = options.max_new_tokens;
     let grown = {};
     setTexts(grown);
     const take = ({ of, text = "", ...facts }) => {
-      grown = { ...grown, [of]: { ...grown[of], ...facts, text: (grown[of]?.text ?? "") + text } };
+      grown = { ...grown, [of]: { ...grown[of], ...facts, asked, text: (grown[of]?.text ?? "") + text } };
       setTexts(grown);
     };
     try {
@@ -64,7 +65,7 @@ export function Texts({ texts, ended = true }) {
   )}</div>`;
 }
 
-function ending({ finish, tokens }) {
-  if (finish === "length") return `cut off after ${number(tokens)} tokens`;
+function ending({ finish, tokens, asked }) {
+  if (finish === "length") return `cut off after ${number(tokens)} tokens${tokens < asked ? ": no more fit the model, or its time was over" : ""}`;
   return finish === undefined ? "stopped" : "";
 }

@@ -48,6 +48,10 @@ KINDS: dict[str, tuple[Rows, tuple[str, str | None, dict[str, Any], str]]] = {
         rows_of(was_sagt_er=text, art=two),
         ("text-classification", None, {"text": "was_sagt_er", "label": "art"}, "likely"),
     ),
+    "few texts, in several rows each": (
+        rows_of(text=lambda n: f"film {n % 8}", label=lambda n: two(n) if n < 35 else None),
+        ("text-classification", None, {"text": "text", "label": "label"}, "certain"),
+    ),
     "two labels": (
         rows_of(text=text, label=two, category=lambda n: "abc"[n % 3]),
         ("text-classification", None, {"text": "text", "label": "label"}, "likely"),
