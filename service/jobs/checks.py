@@ -249,8 +249,10 @@ def _left_out(survey: Survey, which: str) -> list[str]:
 
 
 def length_beyond_positions(case: Case, facts: ModelFacts) -> list[str]:
+    """Say that the length that a job sets is more than the model takes; a default gives way in silence."""
     length, limit = case.spec.training.max_length, facts.max_positions
-    if limit is None or length <= limit or not case.record.has_tokens:
+    is_set = "max_length" in case.completed.spec.training.model_fields_set
+    if limit is None or length <= limit or not case.record.has_tokens or not is_set:
         return []
     return [f"training.max_length is {length}, but the model takes {limit} tokens at most."]
 

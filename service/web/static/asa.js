@@ -80,7 +80,7 @@ function Rows({ step, rows, level }) {
   return html`<div class="scroll map-box" tabindex="0" role="region" aria-label=${`Map of subspaces, from ${rows[0].module}`}>
     <table class=${wide ? "map" : "map narrow"} data-step=${step}>
       <caption class="visually-hidden">
-        One row per module, one cell per subspace, brighter with importance; pruned cells show their step.
+        One row per module, one cell per subspace, in a stronger colour the more important it is; pruned cells show their step.
       </caption>
       <thead aria-hidden="true">
         <tr><th></th>${Array.from({ length: width }, (_, index) => html`<td key=${index}>${wide || index % 8 === 0 ? index : ""}</td>`)}</tr>

@@ -40,7 +40,7 @@ function options(lines, width, xLabel, log) {
     legend: { live: true },
     axes: [
       { ...axis, size: 30, label: xLabel, labelSize: 16, labelGap: -4, labelFont: "12px system-ui", incrs: xLabel === "step" ? WHOLE_INCREMENTS : undefined },
-      { ...axis, size: 60, values: (_, ticks, _axis, _space, incr) => ticks.map((tick) => (tick === null ? "" : tickText(tick, incr))) },
+      { ...axis, size: (_, shown) => Math.max(60, ...(shown ?? []).map((tick) => 16 + 8 * tick.length)), values: (_, ticks, _axis, _space, incr) => ticks.map((tick) => (tick === null ? "" : tickText(tick, incr))) },
     ],
     series: [
       { label: xLabel, value: (_, value) => number(value) },

@@ -57,7 +57,7 @@ function cell(tasks, job, name) {
   const plain = name.replace(/^(eval|test)_/, "");
   const metric = metricNamed(tasks, job.task ?? job.resolved.spec.task, plain);
   const { low, high } = job.judgement ?? {};
-  const ranked = name === `eval_${job.best_metric?.name}` && typeof low === "number";
+  const ranked = name === `eval_${job.best_metric?.name}` && typeof low === "number" && low < high;
   return html`${score(metric, value)}${ranked ? html`<div class="under"><span class="whole">${score(metric, low)}</span> to <span class="whole">${score(metric, high)}</span></div>` : null}`;
 }
 

@@ -31,7 +31,7 @@ function Contender({ entry, metric, tested }) {
   if (error) return html`<tr><th scope="row">${name}</th><td class="text" colspan=${tested ? 9 : 7}>failed: ${error.message}</td></tr>`;
   return html`<tr>
     <th scope="row">${name}</th><td class="num">${number(entry.adapter_parameters)}</td><td class="num">${number(entry.head_parameters)}</td><td class="num">${number(entry.learning_rate)}</td>
-    <td class="num">${number(measured?.metrics[metric])}</td><td class="num">${interval(measured?.low, measured?.high)}</td>
+    <td class="num">${number(measured?.metrics[metric])}</td><td class="num">${measured?.low === measured?.high ? "–" : interval(measured.low, measured.high)}</td>
     <td class="num">${difference(measured)}</td><td class="num">${entry.gain_per_thousand === null ? "–" : signed(entry.gain_per_thousand)}</td>
     ${tested ? html`<td class="num">${number(test?.metrics[metric])}</td><td class="num">${difference(test)}</td>` : null}
   </tr>`;

@@ -3,10 +3,12 @@ import { html, useEffect, useState } from "./lib.js";
 import { all, post } from "./api.js";
 import { DatasetLink } from "./named_links.js";
 import { number, words } from "./format.js";
-import { best, status } from "./job_summary.js";
+import { best, shownScore, status } from "./job_summary.js";
 import { useEvery } from "./live.js";
+import { useTasks } from "./tasks.js";
 
 export function Evaluations({ job }) {
+  const tasks = useTasks();
   const [made, setMade] = useState([]);
   const refresh = async () => setMade(await all("/jobs", { evaluates: job.id }, 100));
   useEvery(5, refresh, [job.id]);
@@ -19,7 +21,7 @@ export function Evaluations({ job }) {
         <tbody>${made.map(
           (one) => html`<tr key=${one.id}>
             <th scope="row"><a href=${`#/jobs/${one.id}`}>${one.name}</a></th><td>${status(one.status)}</td><td>${one.evaluates.model}</td>
-            <td><${DatasetLink} id=${one.evaluates.dataset} /></td><td class="num">${result(one)}</td>
+            <td><${DatasetLink} id=${one.evaluates.dataset} /></td><td class="num">${result(one, tasks)}</td>
           </tr>`,
         )}</tbody>
       </table>
@@ -27,9 +29,9 @@ export function Evaluations({ job }) {
   </section>`;
 }
 
-function result(job) {
+function result(job, tasks) {
   const found = best(job);
-  return found ? `${words(found[0])} ${number(found[1])}` : "";
+  return found ? `${words(found[0])} ${shownScore(tasks, job, ...found)}` : "";
 }
 
 function Form({ job, done }) {

@@ -57,6 +57,8 @@ export const differences = (metric, low, high) => `${difference(metric, low)} to
 // A and B of an adapter, before and after pruning.
 export const elements = ({ peak, end, published }) => `${number(peak)} at the start, ${number(end)} at the end, ${number(published)} published`;
 
+export const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export const words = (name) => name.replaceAll("_", " ");
 
 export const yesNo = (value) => (value ? "yes" : "no");

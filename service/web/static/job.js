@@ -1,6 +1,6 @@
 // View of one job, in the order of what is asked: of a running one how it goes, of an ended one what came of it.
 import { html, useEffect } from "./lib.js";
-import { words } from "./format.js";
+import { capitalised, words } from "./format.js";
 import { ENDED, useJob, useList } from "./live.js";
 import { Pruning } from "./asa.js";
 import { Checkpoints } from "./checkpoints.js";
@@ -15,6 +15,7 @@ import { status } from "./job_summary.js";
 import { Learning } from "./learning.js";
 import { Notes } from "./notes.js";
 import { Now } from "./now.js";
+import { MEASURES } from "./plan.js";
 import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
@@ -23,6 +24,7 @@ const STOPPED = { halving: "Its sweep stopped this trial early: others did bette
 
 export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);
+  if (problem?.status === 404) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">There is no such job, or it was deleted. <a href="#/">All jobs</a></p></main>`;
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
   const { job, rows, events, map } = known;
@@ -43,6 +45,12 @@ export function Job({ id, edited }) {
   </main>`;
 }
 
+// What the plan said of the job, which holds for its result too.
+function remarks({ resolved, warnings = [] }) {
+  const said = warnings.map(({ message }) => message);
+  return (resolved?.warnings ?? []).filter((remark) => !MEASURES.test(remark) && !said.includes(remark));
+}
+
 function Head({ job, edited, done }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
@@ -56,7 +64,8 @@ function Head({ job, edited, done }) {
     ${job.sweep ? html`<p class="muted">Trial ${job.trial} of the sweep <a href=${`#/sweeps/${job.sweep}`}>${job.sweep}</a>.</p>` : null}
     ${ENDED.includes(job.status) ? null : html`<progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>`}
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
-    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${words(warning.code)}</strong>: ${warning.message}</p>`)}`;
+    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${capitalised(words(warning.code))}</strong>: ${warning.message}</p>`)}
+    ${remarks(job).map((remark) => html`<p class="notice" key=${remark}>${remark}</p>`)}`;
 }
 
 function Running({ job, rows, events, map, before }) {

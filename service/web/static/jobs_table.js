@@ -72,7 +72,7 @@ const subspacesCell = (job) => (isPruned(job) ? html`${number(job.asa.active)} <
 function besides(job, shown) {
   const { low, high, baseline } = job.judgement ?? {};
   const whole = (value) => html`<span class="whole">${shown(value)}</span>`;
-  return html`${typeof low === "number" ? html`<div class="under">${whole(low)} to ${whole(high)}</div>` : null}
+  return html`${typeof low === "number" && low < high ? html`<div class="under">${whole(low)} to ${whole(high)}</div>` : null}
     ${typeof baseline === "number" ? html`<div class="under">baseline ${whole(baseline)}</div>` : null}
     ${(job.warnings ?? []).map((warning) => html`<div class="error" title=${warning.message} key=${warning.code + warning.data}>${words(warning.code)}</div>`)}`;
 }

@@ -8,7 +8,7 @@ const GOALS = {
   recommended: ["Recommended", "The settings that were measured for the task.", {}],
   small: ["Small", "No more elements than a LoRA of rank 1, in a basis from your data.", { "adamss.budget": "lora:r=1" }],
   smallest: ["Smallest", "Half the elements of a LoRA of rank 1.", { "adamss.budget": "50% of lora:r=1" }],
-  pruned: ["Pruned", "ASA takes the least important subspaces out while the job trains, down to 60.", {
+  pruned: ["Pruned", "ASA stops training the least important subspaces, until 60 of the whole model are left. They keep their value: the files do not shrink unless asa_pruned, below, is removed.", {
     "adamss.use_asa": "true", "adamss.asa_target_subspaces": "60", "adamss.num_subspaces": "10",
     "adamss.init_warmup": "auto", "adamss.final_warmup": "auto", "adamss.mask_interval": "auto",
   }],

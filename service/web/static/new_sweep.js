@@ -92,6 +92,7 @@ function Form({ job, paths }) {
   };
   const whole = (name, title, most) => html`<label class="field">${title} <input type="number" name=${name} min="1" max=${most} required value=${values[name]} onInput=${(event) => change({ [name]: Number(event.target.value) })} /></label>`;
   const shown = refused ?? error;
+  const isUntyped = values.space === "own" && !values.rows.some((row) => row.path.trim() && (row.values.trim() || (row.min.trim() && row.max.trim())));
   return html`<form class="new" onSubmit=${submit} onInput=${() => setRefused(null)}>
     <div>
       <fieldset class="card">
@@ -115,7 +116,7 @@ function Form({ job, paths }) {
     </div>
     <aside class="card" aria-label="Estimate">
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Begin the sweep"}</button>
-      <div role="status" id="plan">${shown ? html`<p class="error">${shown.param ? html`<code>${shown.param}</code>: ` : ""}${shown.message}</p>` : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
+      <div role="status" id="plan">${isUntyped && !refused ? html`<p class="muted">Name a field, and give its bounds or its values.</p>` : shown ? html`<p class="error">${shown.param ? html`<code>${shown.param}</code>: ` : ""}${shown.message}</p>` : plan ? html`<${Plan} plan=${plan} />` : html`<p class="muted">Checking…</p>`}</div>
     </aside>
   </form>`;
 }

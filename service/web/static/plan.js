@@ -8,9 +8,11 @@ import { at, text } from "./schema.js";
 const DRY_RUN_MS = 400;
 const MEASURED_MS = 3000; // until a plan is asked for again that the rows' lengths are still measured for
 const MOST_REPEATS = 10;
-const MEASURES = /^The rows' lengths in tokens are being measured/; // the warning of such a plan
+export const MEASURES = /^The rows' lengths in tokens are being measured/; // the warning of such a plan
 const CLASSES = 10; // whose rows are shown
 const NEEDED = [["dataset.train", "a data set"], ["base_model", "a base model"], ["name", "a name"]];
+
+const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
 
 // [plan, error] of the newest spec whose dry run has answered.
 export function useDryRun(spec) {
@@ -22,7 +24,7 @@ export function useDryRun(spec) {
   useEffect(() => {
     const missing = NEEDED.filter(([path]) => !at(spec, path)?.length);
     if (missing.length) {
-      setResult([null, { param: missing[0][0], message: `The job still needs ${missing.map(([, what]) => what).join(", ")}.` }]);
+      setResult([null, { param: missing[0][0], message: `The job still needs ${listed(missing.map(([, what]) => what))}.` }]);
       return undefined;
     }
     const timer = setTimeout(async () => {
@@ -97,7 +99,7 @@ export function Plan({ plan, most }) {
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(at(plan.spec, path))}`).join(", ")}.</p>` : null}
     ${plan.preset ? html`<p class="muted">From the preset ${plan.preset.name}: ${Object.entries(plan.preset.fields).map(([path, value]) => `${words(path.split(".").at(-1))} ${text(value)}`).join(", ") || "nothing, all of its fields are set"}.</p>` : null}
     ${plan.budget ? html`<p class="muted">${plan.budget}</p>` : null}
-    ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at ${number(one.learning_rate)}`}.</p>`)}
+    ${(estimate.comparison ?? []).map((one) => html`<p class="muted" key=${one.contender}>Compared with ${one.contender}: ${number(one.steps)} more steps, ${number(one.adapter_parameters)} elements of A and B${one.learning_rate === null ? "" : ` at a learning rate of ${number(one.learning_rate)}`}.</p>`)}
     <details><summary>More numbers</summary><dl class="facts narrow">
       ${plan.time_limit_seconds ? html`<div><dt>time limit</dt><dd>${duration(plan.time_limit_seconds)} of training</dd></div>` : null}
       ${rows.filter(([name]) => !FIRST.includes(name)).map(line)}

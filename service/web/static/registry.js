@@ -45,7 +45,7 @@ function Publish({ run }) {
   return html`<form class="card row" onSubmit=${publish}>
     <label for="publish-job">Job</label> <select id="publish-job" value=${job} onChange=${(event) => setJob(event.target.value)}><option value="">choose</option>
       ${jobs.map(({ id, name: title, created_at: at }) => html`<option key=${id} value=${id}>${title}, ${when(at)}</option>`)}</select>
-    <label>published as <input type="text" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="sentiment" autocomplete="off" spellcheck=${false} /></label>
+    <label>published as <input type="text" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="sentiment" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" title="Letters, digits, . _ and -; it begins with a letter or a digit" autocomplete="off" spellcheck=${false} /></label>
     <button disabled=${!job || !name.trim()}>Publish</button>
   </form>`;
 }

@@ -64,8 +64,15 @@ def test_a_dry_run_creates_nothing(any_service: Service) -> None:
     assert plan["object"] == "plan"
     assert plan["estimate"]["train_rows"] == 36
     assert plan["estimate"]["eval_rows"] == 4
-    assert beside_few_rows(plan["warnings"]) == ["training.max_length is 256, but the model takes 64 tokens at most."]
+    assert beside_few_rows(plan["warnings"]) == []
     assert any_service.client.get("/jobs").json()["data"] == []
+
+
+def test_only_a_length_that_is_set_is_said_to_be_too_long(service: Service) -> None:
+    """Before: who had set nothing was told that training.max_length is more than the model takes."""
+    spec = service.spec(training={"max_length": 256})
+    plan = service.client.post("/jobs?dry_run=true", json=spec).json()
+    assert beside_few_rows(plan["warnings"]) == ["training.max_length is 256, but the model takes 64 tokens at most."]
 
 
 def test_the_same_key_and_body_is_the_same_job(any_service: Service) -> None:
