@@ -129,7 +129,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
     }
     const given = fitted(texts(preset.spec));
     setTyped({ ...given, ...kept });
-    setTouched(new Set([...touched, ...Object.keys(given)]));
+    setTouched(new Set([...touched, ...Object.keys({ ...given, ...kept })]));
   };
   const submit = async (event) => {
     event.preventDefault();
