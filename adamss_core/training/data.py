@@ -69,6 +69,7 @@ class Data:
         classes: names in the order of their ids; empty where nothing is classified.
         held_out: facts about the choice of the evaluation rows, for event and result.
         test: rows that are evaluated once, with the published model.
+        warnings: reasons to doubt the result that the rows themselves are, as a result has them.
     """
 
     train: Rows
@@ -76,6 +77,7 @@ class Data:
     classes: list[str]
     held_out: dict[str, Any]
     test: Rows | None = None
+    warnings: tuple[dict[str, Any], ...] = ()
 
 
 def joined_rows(pieces: Sequence[Rows]) -> Rows:

@@ -75,6 +75,7 @@ def _evaluate(
         scores = test.report["metrics"]
         result |= {f"test_{name}": value for name, value in scores.items()} | {"test_rows": test.report["rows"]}
         result["warnings"] = [*report["warnings"], *test.report["warnings"]]
+    result["warnings"] = [*setup.data.warnings, *result["warnings"]]
     hardest = hardest_examples(evaluator, part, evaluated[0].predictions["losses"])
     return FinalEvaluation(result, [one.report for one in evaluated], hardest, evaluated)
 

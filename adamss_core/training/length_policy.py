@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adamss_core.training.batches import Encoded, joined
@@ -13,6 +13,7 @@ from adamss_core.training.tasks import Task
 
 SHOWN = 5  # row numbers in an error
 PIECE = 20_000  # rows encoded at a time
+MANY = 0.1  # share of the rows whose loss is a reason to doubt the result
 
 
 def encode_data(
@@ -30,10 +31,12 @@ def encode_data(
         TrainingError: bad_data, where the policy refuses over-long rows, or no row is left.
         Stopped: the reporter asked for it.
     """
-    train_rows, train = _Encoder(task, data.classes, "training", processor, limit, reporter)(data.train)
+    lost: list[dict[str, Any]] = []
+    train_rows, train = _Encoder(task, data.classes, "training", processor, limit, reporter, lost)(data.train)
     held_out, evaluation = _Encoder(task, data.classes, "evaluation", processor, limit, reporter)(data.evaluation)
     facts = data.held_out | count_and_hash(held_out)
-    return replace(data, train=train_rows, evaluation=held_out, held_out=facts), train, evaluation
+    data = replace(data, train=train_rows, evaluation=held_out, held_out=facts, warnings=tuple(lost))
+    return data, train, evaluation
 
 
 def encode_test(
@@ -49,6 +52,7 @@ class _Encoder:
 
     Attributes:
         part: "training", "evaluation" or "test", for events and errors.
+        lost: receives a warning for each reason by which many rows are left out.
     """
 
     task: Task
@@ -57,6 +61,7 @@ class _Encoder:
     processor: Any
     limit: int
     reporter: Reporter
+    lost: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, rows: Rows) -> tuple[Rows, Encoded]:
         rows, examples = self._encode(rows)
@@ -95,11 +100,10 @@ class _Encoder:
             )
         event, outcome = ("rows_truncated", "were cut") if policy == "truncate" else ("rows_dropped", "are left out")
         affected = rows.take(examples.over_length)
-        self.reporter.event(
-            event,
-            f"{self._count(affected)} are longer than {self.limit} tokens and {outcome}.",
-            self._facts(affected, rows),
-        )
+        message = f"{self._count(affected)} are longer than {self.limit} tokens and {outcome}."
+        self.reporter.event(event, message, self._facts(affected, rows))
+        if policy == "drop":
+            self._warn(event, message, affected, rows)
         return (rows, examples) if policy == "truncate" else (rows.take(within), examples.take(within))
 
     def _refused(self, rows: Rows) -> TrainingError:
@@ -119,17 +123,30 @@ class _Encoder:
             raise bad_data(
                 f"None of the {rows.row_count} {self.part} rows has anything to learn within its first {self.limit} "
                 "tokens.",
-                hint="Raise training.max_length, or shorten the prompts.",
+                hint=self._remedy(),
                 where="training.max_length",
             )
         kept = set(trained)
         missing = rows.take([i for i in range(len(rows)) if i not in kept])
-        self.reporter.event(
-            "rows_without_targets",
-            f"{self._count(missing)} are left out: they have nothing to learn within their first {self.limit} tokens.",
-            self._facts(missing, rows),
-        )
+        event, left = "rows_without_targets", f"within their first {self.limit} tokens"
+        message = f"{self._count(missing)} are left out: they have nothing to learn {left}."
+        self.reporter.event(event, message, self._facts(missing, rows))
+        self._warn(event, message, missing, rows)
         return rows.take(trained), examples.take(trained)
+
+    def _warn(self, code: str, message: str, affected: Rows, rows: Rows) -> None:
+        """Keep a warning of the result where many rows are left out."""
+        if affected.row_count < MANY * rows.row_count:
+            return
+        said = (
+            f"{message} Of {rows.row_count} rows they are {affected.row_count / rows.row_count:.0%}. {self._remedy()}"
+        )
+        self.lost.append({"code": code, "message": said, "data": "train", "causes": []})
+
+    def _remedy(self) -> str:
+        if self.limit < self.task.spec.training.max_length:
+            return f"The model takes {self.limit} tokens at most: shorten the texts, or use a model that takes more."
+        return "Raise training.max_length as far as the model allows, or shorten the texts."
 
     def _count(self, affected: Rows) -> str:
         """Count rows in words; their examples as well, where a row has several."""

@@ -221,6 +221,18 @@ def test_completions_with_over_long_and_empty_ones(llama: Path, tmp_path: Path) 
     assert result["train_rows"] + result["eval_rows"] == 58
 
 
+def test_many_rows_without_targets_are_a_reason_to_doubt(llama: Path, tmp_path: Path) -> None:
+    """Once, a run succeeded on 4 of 36 rows, and only its events said so."""
+    rows = completions(40)
+    for row in rows[:30]:
+        row["prompt"] *= 20
+    spec = generation_job(training={"max_steps": 2, "max_length": 24})
+    [warning, *_] = run(request(llama, tmp_path, rows, spec=spec), Recorder()).result["warnings"]
+    assert warning["code"] == "rows_without_targets"
+    assert "training rows are left out: they have nothing to learn within their first 24 tokens." in warning["message"]
+    assert warning["message"].endswith("Raise training.max_length as far as the model allows, or shorten the texts.")
+
+
 # Says "hm." before the last answer only, so that each answer is trained in a chat that ends with it.
 LAST_HUMS = TEMPLATE.replace(
     "m['content']", "('hm. ' if m['role'] == 'assistant' and loop.last else '') + m['content']"
