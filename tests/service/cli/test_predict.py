@@ -159,7 +159,7 @@ def test_a_row_with_an_empty_input_has_a_line_without_an_answer(
     answered = predictions(cast(Client, Echo()), "job_a", of_file(spec(), file), {})
     write_csv(tmp_path / "out.csv", answered, columns, answer_columns(spec()))
     assert asked_for == [{"text": "a"}, {"text": "b"}]
-    assert list(csv.reader((tmp_path / "out.csv").open())) == [
+    assert list(csv.reader((tmp_path / "out.csv").read_text().splitlines())) == [
         ["text", "id", "no_answer", "predicted_label", "predicted_score"],
         ["a", "1", "", "a", "1.0000"],
         [" ", "2", "row 2: column 'text' is empty", "", ""],
