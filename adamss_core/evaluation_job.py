@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from adamss_core.published import Loaded, load_published
+from adamss_core.training.causes import count_classes
 from adamss_core.training.errors import Stopped, translated_errors
 from adamss_core.training.evaluator import Evaluator, Part, Report
 from adamss_core.training.hardest_examples import hardest_examples
@@ -17,7 +18,7 @@ from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.length_policy import encode_test
 from adamss_core.training.phases import enter_phase
 from adamss_core.training.request import PublishedModel, Reporter, RunRequest, RunResult
-from adamss_core.training.row_doubts import doubt_rows
+from adamss_core.training.row_doubts import MeasuredClasses, doubt_rows
 from adamss_core.training.setup import make_accelerator
 
 DATA = "test"
@@ -52,6 +53,7 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     classes = list(loaded.source.classes)
     rows = loaded.task.load_test(request.test_file, classes, reporter)
     enter_phase(reporter, "tokenising")
+    unknown = rows.unknown
     rows, examples = encode_test(loaded.task, rows, classes, loaded.processor, loaded.limit, reporter)
     part = Part(DATA, rows, examples)
     batches = _Batches(reporter, math.ceil(len(rows) / loaded.task.spec.training.batch_size))
@@ -60,7 +62,8 @@ def _evaluate(request: RunRequest, reporter: Reporter) -> RunResult:
     evaluated = evaluator.evaluate(part)
     batches.finish()
     hardest = hardest_examples(evaluator, part, evaluated.predictions["losses"])
-    warnings = [*_warnings(evaluated.report, reporter), *doubt_rows(evaluated.report, reporter, FIELD)]
+    measured = MeasuredClasses(classes, classes, count_classes(loaded.task.spec, part.rows), unknown=unknown)
+    warnings = [*_warnings(evaluated.report, reporter), *doubt_rows(evaluated.report, reporter, measured, FIELD)]
     report = evaluated.report | {"warnings": warnings}
     result = _result(report, request.evaluates, classes) | {
         "device": accelerator.device.type,

@@ -31,6 +31,7 @@ class Rows:
         examples: the same reason -> number of the first such row.
         images: folder of the image files.
         size: rows of the file, unusable ones included.
+        unknown: in words, the rows that were left out because of their labels (`Task.without_unknown`).
     """
 
     columns: dict[str, list[Any]]
@@ -39,6 +40,7 @@ class Rows:
     examples: dict[str, int] = field(default_factory=dict)
     images: Path | None = None
     size: int = 0
+    unknown: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -70,6 +72,7 @@ class Data:
         held_out: facts about the choice of the evaluation rows, for event and result.
         test: rows that are evaluated once, with the published model.
         warnings: reasons to doubt the result that the rows themselves are, as a result has them.
+        unknown: in words, the rows of each kind of data that were left out because of their labels.
     """
 
     train: Rows
@@ -78,6 +81,7 @@ class Data:
     held_out: dict[str, Any]
     test: Rows | None = None
     warnings: tuple[dict[str, Any], ...] = ()
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
 def joined_rows(pieces: Sequence[Rows]) -> Rows:
@@ -200,7 +204,7 @@ def describe_split(
         **count_and_hash(evaluation),
         "from": "eval" if own_file else "train",
         "seed": None if own_file else seed,
-        "stratified": stratified and not own_file,
+        "stratified": stratified and not own_file and group is None,
     } | ({} if group is None else {"group": group})
 
 

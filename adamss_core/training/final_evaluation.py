@@ -14,7 +14,7 @@ from adamss_core.training.illustration import illustrate
 from adamss_core.training.judgement import NO_BETTER, Judgement, doubt
 from adamss_core.training.progress import Progress
 from adamss_core.training.ranks.sharding import shard_base
-from adamss_core.training.row_doubts import doubt_rows
+from adamss_core.training.row_doubts import MeasuredClasses, doubt_rows
 from adamss_core.training.setup import Setup
 from adamss_core.training.tasks.base import Predictions
 
@@ -99,8 +99,22 @@ def _evaluated(
 ) -> Evaluated:
     """Evaluate these rows; the report carries its warnings."""
     found = evaluator.evaluate(part, predictions)
-    warnings = [*_warnings(setup, progress, found.report), *doubt_rows(found.report, setup.reporter)]
+    warnings = [
+        *_warnings(setup, progress, found.report),
+        *doubt_rows(found.report, setup.reporter, _classes(setup, part)),
+    ]
     return replace(found, report=found.report | {"warnings": warnings})
+
+
+def _classes(setup: Setup, part: Part) -> MeasuredClasses:
+    spec, data = setup.plan.spec, setup.data
+    return MeasuredClasses(
+        known=data.classes,
+        trained=count_classes(spec, data.train),
+        evaluated=count_classes(spec, part.rows),
+        group=spec.dataset.group if part.data == "train" else None,
+        unknown=data.unknown.get(part.data, ""),
+    )
 
 
 def _warnings(setup: Setup, progress: Progress, report: Report) -> list[dict[str, Any]]:

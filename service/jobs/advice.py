@@ -7,7 +7,7 @@ from itertools import combinations
 
 from adamss_core.spec import JobSpec, Lengths, LinearModule, ModelFacts, Plan, record_of, record_on
 from adamss_core.spec.lengths import length_limit
-from adamss_core.spec.measured_rows import FIELDS, few_measured_rows
+from adamss_core.spec.measured_rows import FIELDS, classes_not_evaluated, few_measured_rows
 from adamss_core.spec.shapes import shape_of
 from adamss_core.spec.tasks.preset import FAR
 from adamss_core.spec.without_effect import clamped_rank, idle_bias, idle_settings
@@ -44,6 +44,17 @@ def few_rows_to_evaluate(case: Case) -> list[str]:
     """Warn of a share or a data set that is too small to tell a good model from a lucky one."""
     few = few_measured_rows(case.eval_count, FIELDS["train" if case.spec.dataset.eval is None else "eval"])
     return [] if few is None else [few]
+
+
+def classes_to_evaluate(case: Case) -> list[str]:
+    """Warn of classes that evaluation or test data lack."""
+    known = case.training_rows.labels
+    found = [
+        classes_not_evaluated(known, rows.labels, FIELDS[data])
+        for data, rows in (("eval", case.evaluation_rows), ("test", case.test_rows))
+        if rows.labels
+    ]
+    return [warning for warning in found if warning is not None]
 
 
 def of_settings(plan: Plan, modules: Sequence[LinearModule]) -> list[str]:

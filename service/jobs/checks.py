@@ -11,12 +11,13 @@ from adamss_core.spec.class_names import RENAME_LABELS, head_starts_afresh, is_s
 from adamss_core.spec.contender_names import headless
 from adamss_core.spec.instructions import is_instruction
 from adamss_core.spec.labels import null_words, variants
+from adamss_core.spec.measured_rows import rows_of_unknown_labels
 from adamss_core.spec.survey import Survey
 from adamss_core.spec.tools import TOOLS
 from adamss_core.spec.vocabulary import tokens_without_row
 from service.datasets.column_notices import describe_null_words, describe_variants
 from service.datasets.left_out import describe_columns, mapping_that_works
-from service.jobs.advice import classes_with_one_row, few_rows_to_evaluate, same_column_twice
+from service.jobs.advice import classes_to_evaluate, classes_with_one_row, few_rows_to_evaluate, same_column_twice
 from service.jobs.case import Case, DataWarning, ModelRule, ModelWarning, Rule
 from service.jobs.training_sets import group_problems
 from service.shared.database.tables import Dataset
@@ -209,8 +210,8 @@ def evaluation_rows_left_out(case: Case) -> list[str]:
 
 
 def unknown_labels(case: Case) -> list[str]:
-    rows = case.evaluation_rows.unknown
-    return [f"{rows} evaluation rows are left out: their labels do not occur in the training data."] if rows else []
+    rows, labels = case.evaluation_rows, case.evaluation_rows.labels.keys() - case.training_rows.labels.keys()
+    return [rows_of_unknown_labels(rows.unknown, labels, "evaluation")] if rows.unknown else []
 
 
 def confusable_labels(case: Case) -> list[str]:
@@ -304,6 +305,7 @@ DATA_WARNINGS: tuple[DataWarning, ...] = (
     same_column_twice,
     classes_with_one_row,
     few_rows_to_evaluate,
+    classes_to_evaluate,
 )
 
 

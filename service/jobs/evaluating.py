@@ -65,7 +65,7 @@ def evaluate(caller: Caller, job_id: str, payload: EvaluateIn, idempotency_key: 
     except SpecProblem as problem:
         raise refusal(problem) from problem
     title = payload.name or f"{spec.name} on {name}"[:120]
-    resolved = _resolved(caller, spec, job_id, payload, rows, title)
+    resolved = _resolved(caller, spec, job_id, payload, rows, title, classes)
     return create(caller, lambda session: _insert(session, caller, job_id, resolved), idempotency_key, digest)
 
 
@@ -115,7 +115,7 @@ def _require_head(caller: Caller, spec: JobSpec, classes: tuple[str, ...]) -> No
 
 
 def _resolved(
-    caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str
+    caller: Caller, spec: JobSpec, job_id: str, payload: EvaluateIn, rows: Survey, title: str, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     block, asked = spec.dataset.model_copy(update={"test": payload.dataset}), spec.resources
     own: dict[str, Any] = {
@@ -131,7 +131,11 @@ def _resolved(
         "spec": without_unused(spec.model_dump(mode="json"), version),
         "spec_version": version,
         "evaluates": {"job": job_id, "model": payload.model, "dataset": payload.dataset},
-        "warnings": [*one_device_warnings(asked), *testing_warnings(rows, DATASET), *test_warnings(caller, spec)],
+        "warnings": [
+            *one_device_warnings(asked),
+            *testing_warnings(rows, DATASET, classes),
+            *test_warnings(caller, spec),
+        ],
         "test_rows": rows.usable - rows.unknown,
         "batches": math.ceil((rows.usable - rows.unknown) / spec.training.batch_size),
     }

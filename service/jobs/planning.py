@@ -200,7 +200,7 @@ def plan(caller: Caller, case: Case, facts: ModelFacts, targets: Targets) -> Pla
     needs = needs.model_copy(update={"seconds": expected_seconds(caller, spec, facts, needs, lengths)})
     warnings = case.completed.warnings()
     warnings += [warning for rule in (*WARM_START_WARNINGS, *checks.DATA_WARNINGS) for warning in rule(case)]
-    warnings += [] if case.test is None else testing_warnings(case.test_rows, "dataset.test")
+    warnings += [] if case.test is None else testing_warnings(case.test_rows, "dataset.test", case.training_rows.labels)
     warnings += [*group_warnings(case), *disjoint_classes(case)]
     warnings += [warning for model_rule in checks.MODEL_WARNINGS for warning in model_rule(case, facts)]
     warnings += [*targets.warnings, *advice.without_effect(spec, facts, modules), *steps.warnings]

@@ -159,7 +159,8 @@ class WarningOut(Out):
     """A reason to doubt a job that has succeeded."""
 
     code: str
-    """For programs: no_better_than_baseline or few_held_out_rows."""
+    """For programs: no_better_than_baseline, few_held_out_rows, classes_not_evaluated, classes_not_trained_on or
+    unknown_labels."""
     message: str
     """In words."""
     data: Literal["train", "eval", "test"]
@@ -255,7 +256,8 @@ class JobSummaryOut(Out):
     warnings: list[WarningOut] = Field(default=[])
     """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess, `few_held_out_rows` where
     fewer than 20 rows were evaluated, however good it looks, `rows_without_targets` and `rows_dropped` where a tenth or
-    more of the training rows was too long to be trained on."""
+    more of the training rows was too long to be trained on, `classes_not_evaluated` and `classes_not_trained_on` where
+    one side lacks classes, `unknown_labels` where rows were left out because of their labels."""
     error: ProblemOut | None
     """Why it failed. A job with the code `time_limit` has published its best model by then."""
     resumable: bool

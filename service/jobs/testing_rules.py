@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from adamss_core.spec import SpecProblem
 from adamss_core.spec.cells import why_left_out
-from adamss_core.spec.measured_rows import few_measured_rows
+from adamss_core.spec.measured_rows import few_measured_rows, rows_of_unknown_labels
 from adamss_core.spec.survey import Survey
 from service.http.context import Caller
 from service.jobs import checks
@@ -62,17 +63,18 @@ def rows_problem(rows: Survey, param: str) -> SpecProblem | None:
 TESTING_RULES: tuple[Rule, ...] = (test_exists, test_columns_fit, test_rows_are_usable)
 
 
-def testing_warnings(rows: Survey, param: str) -> list[str]:
+def testing_warnings(rows: Survey, param: str, known: Collection[str]) -> list[str]:
     """Return what works but may surprise in the test data.
 
     Args:
         param: the field that names the data set.
+        known: classes of the training data.
     """
     warnings = []
     if (count := rows.left_out.total()) > 0:
         warnings.append(f"{count} test rows are left out: {why_left_out(rows.left_out)}.")
     if rows.unknown:
-        warnings.append(f"{rows.unknown} test rows are left out: their labels do not occur in the training data.")
+        warnings.append(rows_of_unknown_labels(rows.unknown, rows.labels.keys() - set(known), "test"))
     if (few := few_measured_rows(rows.usable - rows.unknown, param)) is not None:
         warnings.append(few)
     return warnings

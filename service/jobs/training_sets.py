@@ -47,6 +47,12 @@ def group_problems(case: Case) -> list[SpecProblem]:
     group = case.spec.dataset.group
     if group is None:
         return []
+    if case.record.target is not None and case.spec.dataset.group == getattr(case.spec.dataset, case.record.target):
+        message = (
+            f"Column '{group}' is the label: whole classes would be held out, and none of them could be learnt. Name "
+            "another column, or leave dataset.group out."
+        )
+        return [SpecProblem("dataset.group", message, "group_is_label")]
     known = {name: {column["name"]: column for column in one.profile["columns"]} for name, one in case.training.items()}
     for param, columns in known.items():
         if group not in columns:

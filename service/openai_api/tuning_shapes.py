@@ -36,9 +36,14 @@ STATUSES: dict[JobStatus, Status] = {
     JobStatus.CANCELLED: "cancelled",
 }
 ERRORS = frozenset({"failed"})
-WARNINGS = frozenset(
-    {"warning", "artifact_failed", "checkpoint_damaged", "no_better_than_baseline", "few_held_out_rows"}
-)
+DOUBTS = {
+    "no_better_than_baseline",
+    "few_held_out_rows",
+    "classes_not_evaluated",
+    "classes_not_trained_on",
+    "unknown_labels",
+}
+WARNINGS = frozenset({"warning", "artifact_failed", "checkpoint_damaged", *DOUBTS})
 EVENT = "ftevent_"
 
 

@@ -90,7 +90,7 @@ class Task(ABC):
             evaluation,
             own_file=request.eval_file is not None,
             seed=spec.training.seed,
-            stratified=strata is not None,
+            stratified=strata is not None and {strata[i] for i in selection.evaluation} == set(strata),
             group=spec.dataset.group,
         )
         counted = f", {len(classes)} classes" if classes else ""
@@ -104,7 +104,8 @@ class Task(ABC):
         if selection.groups is not None:
             _report_one_sided(reporter, selection, strata)
         test = None if request.test_file is None else self.load_test(request.test_file, classes, reporter)
-        return Data(train, evaluation, classes, held_out, test)
+        unknown = {"eval": evaluation.unknown, "test": "" if test is None else test.unknown}
+        return Data(train, evaluation, classes, held_out, test, unknown=unknown)
 
     def load_test(self, path: Path, classes: list[str], reporter: Reporter) -> Rows:
         """Read the test rows whose labels are known; report the others as events.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adamss_core.spec.measured_rows import UNKNOWN_LABELS, rows_of_unknown_labels
 from adamss_core.training.batches import Encoded
 from adamss_core.training.data import Rows, in_order
 from adamss_core.training.errors import bad_data
@@ -122,12 +124,10 @@ def known_classes(rows: Rows, labels: Sequence[set[str]], classes: list[str], re
     known = set(classes)
     usable = [i for i, names in enumerate(labels) if names <= known]
     if len(usable) < len(rows):
-        unknown = sorted(set().union(*labels) - known)
-        reporter.event(
-            "unknown_labels",
-            f"{len(rows) - len(usable)} {which} rows are left out: their labels do not occur in the training data.",
-            {"rows": len(rows) - len(usable), "labels": unknown[:20], "data": which},
-        )
+        unknown, left_out = sorted(set().union(*labels) - known), len(rows) - len(usable)
+        said = rows_of_unknown_labels(left_out, unknown, which)
+        reporter.event(UNKNOWN_LABELS, said, {"rows": left_out, "labels": unknown[:20], "data": which})
+        return replace(rows.take(usable), unknown=said)
     return rows.take(usable)
 
 

@@ -98,6 +98,9 @@ def test_an_evaluation_file_is_used_as_it_is(tmp_path: Path) -> None:
         ("unknown_labels", 1),
         ("rows_left_out", 1),
     ]
+    said = "1 evaluation row is left out: labels that the training data do not have ('unheard of')."
+    assert data.unknown["eval"].startswith(said)
+    assert recorder.events[0][1] == data.unknown["eval"]
 
 
 def test_an_evaluation_file_of_other_labels_is_refused(tmp_path: Path) -> None:
@@ -143,5 +146,12 @@ def test_several_files_with_groups_are_divided_and_said(tmp_path: Path) -> None:
     message, facts = said["data_loaded"]
     assert sum(facts["train_sets"]) == len(data.train)
     assert "of ds_bbbbbbbb)" in message
-    assert facts["held_out"]["group"] == "who"
+    assert (facts["held_out"]["group"], facts["held_out"]["stratified"]) == ("who", False)
     assert "are held out" in said["held_out_by_group"][0]
+
+
+def test_a_split_that_lacks_a_class_is_not_called_stratified(tmp_path: Path) -> None:
+    rows = [*texts(40), {"text": "once", "label": "rare"}]
+    data = load_data(request(tmp_path / "model", tmp_path / "job", rows), Recorder())
+    assert data.held_out["stratified"] is False
+    assert load_data(request(tmp_path / "model", tmp_path / "two", texts(40)), Recorder()).held_out["stratified"]

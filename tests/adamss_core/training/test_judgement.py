@@ -18,7 +18,7 @@ from adamss_core.training.batches import Encoded
 from adamss_core.training.causes import Evidence, find_causes
 from adamss_core.training.judgement import Judge, Judgement
 from adamss_core.training.progress import Progress
-from adamss_core.training.row_doubts import doubt_rows
+from adamss_core.training.row_doubts import MeasuredClasses, doubt_rows
 from adamss_core.training.run import run
 from adamss_core.training.tasks import task_of
 from adamss_core.training.tasks.base import Baseline
@@ -26,6 +26,7 @@ from tests.adamss_core.training.support import FinishedRun, Recorder, job, reque
 from tests.adamss_core.training.tasks.support import task_job
 
 TEXTS = "text-classification"
+NO_CLASSES = MeasuredClasses([], [], [])
 
 
 def encoded(targets: Any) -> Encoded:
@@ -105,13 +106,13 @@ def test_rows_that_score_alike_have_no_interval_and_few_of_them_no_verdict(
 @pytest.mark.parametrize(("rows", "said"), [(1, "Only 1 row is"), (19, "Only 19 rows are"), (20, None)])
 def test_few_rows_are_doubted_however_good_the_result(rows: int, said: str | None) -> None:
     recorder = Recorder()
-    found = doubt_rows({"data": "eval", "rows": rows}, recorder)
+    found = doubt_rows({"data": "eval", "rows": rows}, recorder, NO_CLASSES)
     assert [(warning["code"], warning["data"]) for warning in found] == [("few_held_out_rows", "eval")] * bool(said)
     assert recorder.event_types() == ["few_held_out_rows"] * bool(said)
     for warning in found:
         assert warning["message"].startswith(f"{said} evaluated")
         assert warning["message"].endswith("Name a data set with more rows as dataset.eval.")
-    for warning in doubt_rows({"data": "test", "rows": rows}, recorder, "dataset"):
+    for warning in doubt_rows({"data": "test", "rows": rows}, recorder, NO_CLASSES, "dataset"):
         assert warning["message"].endswith("as dataset.")
 
 
@@ -128,6 +129,17 @@ def test_an_interval_keeps_to_the_range_of_its_metric(metric: str) -> None:
     assert found.low is not None
     assert found.high is not None
     assert 0 <= found.low < found.high
+
+
+def test_classes_of_one_side_and_unknown_labels_are_doubted() -> None:
+    classes = MeasuredClasses("abc", "ab", "bc", "who", "2 evaluation rows are left out.")
+    recorder = Recorder()
+    found = {one["code"]: one["message"] for one in doubt_rows({"data": "train", "rows": 20}, recorder, classes)}
+    assert list(found) == ["classes_not_evaluated", "classes_not_trained_on", "unknown_labels"]
+    assert found["classes_not_evaluated"].startswith("No row of 'a' is evaluated, so the result says nothing of it.")
+    assert "No row of 'c' is trained on" in found["classes_not_trained_on"]
+    assert "name another column as dataset.group" in found["classes_not_trained_on"]
+    assert recorder.event_types() == ["classes_not_evaluated", "classes_not_trained_on"]
 
 
 def test_classes_by_chance_are_no_better_by_any_metric() -> None:

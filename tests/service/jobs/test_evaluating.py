@@ -128,7 +128,7 @@ def test_rows_that_were_trained_on_and_unknown_labels_are_said(service: Service)
     unknown, few = evaluate(service, job, service.upload(jsonl(*rows), "c.jsonl")["id"]).json()["resolved"]["warnings"]
     assert few.startswith("Only 2 rows are evaluated")
     assert few.endswith("Name a data set with more rows as dataset.")
-    assert unknown == "1 test rows are left out: their labels do not occur in the training data."
+    assert unknown.startswith("1 test row is left out: labels that the training data do not have ('stranger').")
 
 
 def test_a_model_is_not_deleted_while_it_is_evaluated(service: Service) -> None:

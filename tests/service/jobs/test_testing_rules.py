@@ -44,7 +44,8 @@ def test_dry_run_counts_and_warns(service: Service) -> None:
     assert plan["test_rows"] == 2
     for warning in (
         "1 test rows are left out: 1 without a text.",
-        "1 test rows are left out: their labels do not occur in the training data.",
+        "1 test row is left out: labels that the training data do not have ('odd'). Add training rows with them, or "
+        "correct the labels.",
         "1 of 4 test rows have the 'text' of a training row, so the test scores may be too good. Remove them from one "
         "of the two data sets.",
     ):

@@ -70,6 +70,9 @@ def test_groups_are_columns_of_plain_values_and_more_than_one(service: Service) 
     assert any("Whole groups of 'who'" in warning for warning in plan["warnings"])
     unknown = service.refused(dataset={"train": several, "group": "patient"})
     assert (unknown["param"], unknown["code"]) == ("dataset.group", "unknown_column")
+    classes = service.refused(dataset={"train": several, "group": "label"})
+    assert (classes["param"], classes["code"]) == ("dataset.group", "group_is_label")
+    assert "leave dataset.group out" in classes["message"]
     one = service.upload(table(*(f"text {n},{n % 2},same" for n in range(40))))["id"]
     assert service.refused(dataset={"train": one, "group": "who"})["code"] == "one_group"
 
