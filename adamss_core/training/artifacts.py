@@ -24,6 +24,7 @@ from adamss_core.failpoints import failpoint
 from adamss_core.fileio.fsync import sync_folder
 from adamss_core.fileio.hashing import sha256_of
 from adamss_core.fileio.run_folder import RunFolder
+from adamss_core.fileio.sizes import size_in_words
 from adamss_core.fileio.walk import files_below
 from adamss_core.fileio.zipping import zip_folder
 from adamss_core.removal import finish_removal
@@ -38,6 +39,7 @@ from adamss_core.training.setup import Setup
 from adamss_core.training.verification import TOLERANCE, Probe, verify
 
 MANIFEST, CARD, EVALUATION = "manifest.json", "README.md", "evaluation.json"
+PROVISIONAL = "The comparison is added to its card and manifest later, which changes its SHA-256."
 
 
 def publish(
@@ -65,6 +67,7 @@ def publish(
         model.get_base_model().generation_config = generation  # each writer saves it
     artifacts: dict[str, ArtifactFile] = {}
     failed: list[TrainingError] = []
+    later = f" {PROVISIONAL}" if setup.plan.spec.compare else ""
     # Merging comes last: it changes the model.
     for name in sorted(setup.plan.spec.artifacts, key=list(_WRITERS).index):
         if setup.reporter.stop_requested():
@@ -83,7 +86,7 @@ def publish(
         setup.reporter.artifact(artifacts[name])
         setup.reporter.event(
             "artifact_ready",
-            f"Artifact '{name}' is written and verified ({artifacts[name].size_bytes / 1e6:.1f} MB).",
+            f"Artifact '{name}' is written and verified ({size_in_words(artifacts[name].size_bytes)}).{later}",
             {"name": name, "size_bytes": artifacts[name].size_bytes, "sha256": artifacts[name].sha256},
         )
     return [artifacts[name] for name in setup.plan.spec.artifacts if name in artifacts], failed

@@ -49,10 +49,16 @@ def paired_test(job: Job, other: Job, reports: Sequence[Json], others: Sequence[
     ours, theirs = (_by_row(found, measure) for found in (first, second))
     shared = sorted(set(ours) & set(theirs))
     if len(shared) < FEWEST:
-        return f"Only {len(shared)} rows were held out of both, fewer than {FEWEST}: the seeds or shares differ."
+        return f"Only {len(shared)} rows were held out of both, fewer than {FEWEST}: {_cause(ours, theirs)}"
     left, right = [ours[row] for row in shared], [theirs[row] for row in shared]
     named = first["metric"] if measure == "share" else "loss"
     return PairedTestOut(data=one["data"], rows=len(shared), measure=named, **_tested(left, right, measure))
+
+
+def _cause(ours: dict[int, float], theirs: dict[int, float]) -> str:
+    if set(ours) == set(theirs):
+        return "hold out more rows (`dataset.eval_fraction`, or a larger data set as `dataset.eval`)."
+    return "each job held out other rows. Give both the same `training.seed` and `dataset.eval_fraction`."
 
 
 def _is_same_data(job: Job, other: Job, one: Json, two: Json) -> bool:

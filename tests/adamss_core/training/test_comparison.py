@@ -144,6 +144,9 @@ def test_elements_are_those_of_the_file(model: Path, tmp_path: Path) -> None:
 def test_artifacts_are_complete_before_a_contender_is_trained(compared: FinishedRun) -> None:
     types = compared.recorder.event_types()
     assert types.index("artifact_ready") < types.index("comparison_started")
+    ready = next(message for type, message, _ in compared.recorder.events if type == "artifact_ready")
+    assert " kB)" in ready
+    assert ready.endswith("which changes its SHA-256.")
     assert [one for one in types if one.startswith(("comparison", "contender"))] == [
         "comparison_started",
         "contender_finished",

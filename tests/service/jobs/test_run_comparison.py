@@ -52,6 +52,17 @@ def test_mcnemar_tells_runs_apart_on_the_same_rows(service: Service, dataset: di
     assert compared(service, two, other)["paired"]["differ"] is False
 
 
+@pytest.mark.parametrize(
+    ("numbers", "cause"), [([1, 2, 3], "hold out more rows"), ([4, 5, 6], "each job held out other rows")]
+)
+def test_too_few_common_rows_have_their_true_cause(
+    service: Service, dataset: dict[str, str], numbers: list[int], cause: str
+) -> None:
+    found = shares([1, 0, 1])
+    one, two = (ended(service, part, dataset=dataset) for part in (found, found | {"numbers": numbers}))
+    assert cause in compared(service, one, two)["not_paired"]
+
+
 def test_losses_are_compared_by_the_paired_bootstrap(service: Service, dataset: dict[str, str]) -> None:
     source = random.Random(0)
     hard = [source.random() for _ in range(200)]

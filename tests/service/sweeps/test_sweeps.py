@@ -44,6 +44,8 @@ def test_trials_are_jobs_that_wait_for_their_turn(service: Service) -> None:
     assert (job["sweep"], job["trial"], job["status"]) == (made["id"], 1, "paused")
     assert job["spec"]["training"]["learning_rate"] == rates[0]
     assert job["spec"]["priority"] == -10
+    events = service.client.get(f"/jobs/{job_id}/events").json()["data"]
+    assert events[-1]["message"] == "The job was paused before it ran."
     assert service.client.get("/jobs").json()["data"] == []
     assert len(service.client.get("/jobs", params={"sweep": made["id"]}).json()["data"]) == 4
     assert service.client.get("/sweeps").json()["data"][0]["id"] == made["id"]

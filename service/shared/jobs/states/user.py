@@ -87,7 +87,7 @@ def cancel(session: Session, job: Job) -> None:
     running = with_status(job.id, JobStatus.RUNNING, JobStatus.PAUSING)
     if compare_and_set(session, waiting.values(**ended(JobStatus.CANCELLED))):
         session.refresh(job)
-        record_end(session, job, "The job was cancelled before it ran on.", {})
+        record_end(session, job, f"The job was cancelled before it {_ran(job)}.", {})
     elif compare_and_set(session, running.values(status=JobStatus.CANCELLING)):
         session.refresh(job)
         add_event(session, job, "cancelling", "The worker was asked to stop the job.", {})
@@ -106,7 +106,7 @@ def pause(session: Session, job: Job) -> None:
     running = with_status(job.id, JobStatus.RUNNING)
     if compare_and_set(session, waiting.values(status=JobStatus.PAUSED, not_before=None, hinted_at=None)):
         session.refresh(job)
-        add_event(session, job, "paused", "The job was paused before it ran on.", {})
+        add_event(session, job, "paused", f"The job was paused before it {_ran(job)}.", {})
     elif compare_and_set(session, running.values(status=JobStatus.PAUSING)):
         session.refresh(job)
         add_event(session, job, "pausing", "The worker was asked to write a checkpoint and stop.", {})
@@ -142,6 +142,10 @@ def resume(session: Session, job: Job, time_limit_seconds: float | None = None, 
     changes = {"time_limit_seconds": time_limit_seconds, "devices": devices}
     data = {name: value for name, value in changes.items() if value is not None}
     add_event(session, job, "resumed", "The job waits for a worker again.", data)
+
+
+def _ran(job: Job) -> str:
+    return "ran on" if job.attempt else "ran"
 
 
 def _require(job: Job, allowed: bool, verb: str) -> None:
