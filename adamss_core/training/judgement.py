@@ -168,7 +168,10 @@ def doubt(judgement: Judgement, data: str, causes: list[dict[str, Any]], said: s
         data: the data set of the rows.
         said: about the causes, in words.
     """
-    message = f"The model may only guess: {judgement.sentence()}. {said}".strip()
+    bounds = judgement.low, judgement.baseline, judgement.high
+    within = None not in bounds and sorted(bounds) == list(bounds)  # type: ignore[type-var]
+    shown = "is not shown to be better than the baseline, which the interval contains" if within else "may only guess"
+    message = f"The model {shown}: {judgement.sentence()}. {said}".strip()
     return {"code": NO_BETTER, "message": message, "data": data, "causes": causes}
 
 

@@ -33,7 +33,7 @@ def show_estimate(plan: dict[str, Any], as_json: bool) -> None:
         fields |= {"cost": f"{plan['cost']:.2f} {plan['currency']}"}
     rows, share = (fields.pop(f"calibration {name}", None) for name in ("rows", "share"))
     fields |= {"calibration": f"{rows} rows, about {share:.1%} of the time of all steps"} if rows else {}
-    fields |= {"elements of A and B": elements_line(counts)} if counts else {}
+    fields |= {"elements of A and B": elements_line(counts, is_plan=True)} if counts else {}
     fields |= {f"memory while {name}": size(value) for name, value in phases.items() if value is not None}
     fields |= {f"size of {name}": size(value) for name, value in files.items() if value is not None}
     fields |= {f"compared with {one['contender']}": contender_line(one) for one in contenders}
@@ -80,9 +80,12 @@ def classes_line(rows: dict[str, int]) -> str:
     return f"{len(rows):,}: {shown}{more}"
 
 
-def elements_line(counts: dict[str, int]) -> str:
-    """Format the elements of A and B at the start, at the end and as published."""
-    return f"{counts['peak']:,} at the start, {counts['end']:,} at the end, {counts['published']:,} published"
+def elements_line(counts: dict[str, int], *, is_plan: bool) -> str:
+    """Format the elements of A and B at the start, at the end and as published; a plan has bounds of the latter."""
+    peak, end, published = (counts[name] for name in ("peak", "end", "published"))
+    most = "at most " if is_plan and end < peak else ""
+    left = f"{most if published < peak else ''}{published:,}"
+    return f"{peak:,} at the start, {most}{end:,} at the end, {left} published"
 
 
 def _value_at(spec: dict[str, Any], path: str) -> Any:

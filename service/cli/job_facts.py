@@ -37,9 +37,9 @@ def plan_facts(found: JobJson) -> dict[str, object]:
         fields |= {"basis": basis}
     if parameters := _parameters(found):
         fields["parameters at start"] = parameters
-    counts = (found["result"] or {}).get("elements") or (found["resolved"].get("estimate") or {}).get("elements")
-    if counts:
-        fields["elements of A and B"] = elements_line(counts)
+    counted = (found["result"] or {}).get("elements")
+    if counts := counted or (found["resolved"].get("estimate") or {}).get("elements"):
+        fields["elements of A and B"] = elements_line(counts, is_plan=not counted)
     adamss: dict[str, Any] = found["spec"].get("adamss") or {}
     if adamss.get("bias") == "frozen":
         fields["biases"] = "frozen"

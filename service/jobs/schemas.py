@@ -254,10 +254,11 @@ class JobSummaryOut(Out):
     judgement: JudgementOut | None = None
     """Its metric beside a baseline, once the job has succeeded; null for jobs of earlier versions."""
     warnings: list[WarningOut] = Field(default=[])
-    """Reasons to doubt the result: `no_better_than_baseline` where the model may only guess, `few_held_out_rows` where
-    fewer than 20 rows were evaluated, however good it looks, `rows_without_targets` and `rows_dropped` where a tenth or
-    more of the training rows was too long to be trained on, `classes_not_evaluated` and `classes_not_trained_on` where
-    one side lacks classes, `unknown_labels` where rows were left out because of their labels."""
+    """Reasons to doubt the result: `no_better_than_baseline` where the baseline is as good or within the interval,
+    `few_held_out_rows` where fewer than 20 rows were evaluated, however good it looks, `rows_without_targets` and
+    `rows_dropped` where a tenth or more of the training rows was too long to be trained on, `classes_not_evaluated` and
+    `classes_not_trained_on` where one side lacks classes, `unknown_labels` where rows were left out because of their
+    labels."""
     error: ProblemOut | None
     """Why it failed. A job with the code `time_limit` has published its best model by then."""
     resumable: bool

@@ -32,6 +32,62 @@ def test_an_ended_job_begins_with_its_result(tab: Tab, job: dict[str, Any]) -> N
     assert ("These rows show no difference to lora:r=1" in told) == no_difference
 
 
+def test_a_value_ahead_of_the_baseline_is_not_called_no_better(tab: Tab, job: dict[str, Any]) -> None:
+    judgement = job["judgement"] | {"value": 0.5, "baseline": 0.25, "low": 0.2, "high": 0.8, "no_better": True}
+    warning = {"code": "no_better_than_baseline", "message": "M.", "data": "train", "causes": []}
+    changed = job | {"judgement": judgement, "warnings": [warning]}
+    tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=changed))
+    tab.open(f"/jobs/{job['id']}")
+    tab.page.wait_for_selector("text=Not shown to be better than the baseline: the interval contains it.")
+    tab.page.wait_for_selector(".notice:has-text('not shown to be better than the baseline: M.')")
+
+
+def test_an_undefined_metric_has_a_result_too(tab: Tab, job: dict[str, Any]) -> None:
+    best = {"name": "pearson", "direction": "max", "value": None}
+    result = job["result"] | {"eval_pearson": None, "eval_loss": 0.25, "stopped_early": True}
+    changed = job | {"best_metric": best, "result": result, "judgement": None}
+    tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=changed))
+    tab.open(f"/jobs/{job['id']}")
+    tab.page.wait_for_selector(".verdict .headline:has-text('pearson is undefined')")
+    assert "loss 0.25" in tab.page.inner_text(".verdict")
+    assert tab.page.locator("text=It has no model").count() == 0  # its patience has ended the training, not a sweep
+
+
+def test_a_contender_under_way_has_the_bar_and_the_time(tab: Tab, job: dict[str, Any]) -> None:
+    running = {"contender": "head", "place": 1, "step": 6, "steps": 24, "eta_seconds": 30.0}
+    progress = job["progress"] | {"step": 24, "total_steps": 24, "eta_seconds": 0.0, "contender": running}
+    changed = job | {"status": "running", "progress": progress}
+    tab.page.route(f"**/jobs/{job['id']}", lambda route: route.fulfill(json=changed))
+    tab.page.route(f"**/jobs/{job['id']}/stream*", lambda route: route.abort())
+    tab.open(f"/jobs/{job['id']}")
+    page = tab.page
+    page.wait_for_selector(".now .headline:has-text('Trains the contender head step 6 of 24, about 30 s left')")
+    bar = page.get_by_role("progressbar", name="Progress")
+    assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("6", "24")
+    assert page.locator(".now dl").count() == 0  # the last numbers of the job's own training
+    page.wait_for_selector("#artifacts ~ p:has-text('SHA-256 change then')")
+    tab.complaints.clear()  # the stream is not there
+
+
+def test_the_curve_of_active_subspaces_is_that_of_the_map(tab: Tab) -> None:
+    subspaces = [{"active": False, "pruned_at": 6}, {"active": False, "pruned_at": 9}, {"active": True}]
+    counted = tab.page.evaluate(
+        "async (map) => (await import('/static/asa.js')).activeCounts(map, 12)",
+        {"total": 3, "active": 1, "modules": {"a": subspaces}},
+    )
+    assert counted == [[0, 3], [6, 2], [9, 1], [12, 1]]
+
+
+def test_planned_elements_are_bounds_until_pruning_has_ended(tab: Tab) -> None:
+    counts = {"peak": 20_000, "end": 10_548, "published": 20_000}
+    words = "async ([one, plan]) => (await import('/static/format.js')).elements(one, plan)"
+    said = [tab.page.evaluate(words, [counts, plan]) for plan in (True, False)]
+    assert said == [
+        "20,000 at the start, at most 10,548 at the end, 20,000 published",
+        "20,000 at the start, 10,548 at the end, 20,000 published",
+    ]
+
+
 def test_differences_are_told_from_this_job_s_side(tab: Tab, job: dict[str, Any]) -> None:
     """The API gives a contender less the job; a job that is better stands above it."""
     own, head, lora = job["comparison"]["contenders"]

@@ -190,10 +190,17 @@ export function Pruning({ id, map: newest, rows }) {
   </section>`;
 }
 
+// Active subspaces from step 0 to `end`, by the steps at which the map says that others were pruned; logged rows are fewer.
+export function activeCounts({ total, active, modules }, end) {
+  const pruned = Object.values(modules).flat().filter((subspace) => !subspace.active).map((subspace) => subspace.pruned_at);
+  const at = [...new Set(pruned)].sort((one, other) => one - other);
+  return [...new Map([[0, total], ...at.map((step) => [step, total - pruned.filter((one) => one <= step).length]), [Math.max(end, at.at(-1) ?? 0), active]])];
+}
+
 function counts(map, rows) {
   const scheduled = map.schedule.map(({ step, wanted }) => [step, wanted]);
   return [
-    { label: "actual", points: points(rows, "active_subspaces"), stepped: true },
+    { label: "actual", points: activeCounts(map, rows.at(-1)?.step ?? map.step), stepped: true },
     { label: "scheduled", points: scheduled.length ? [[0, map.total], ...scheduled] : [], stepped: true, dashed: true },
   ];
 }

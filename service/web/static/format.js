@@ -54,8 +54,11 @@ export const score = ({ is_share: isShare }, value) => (typeof value === "number
 export const difference = ({ is_share: isShare }, value) => signed(isShare ? 100 * value : value, 3);
 export const differences = (metric, low, high) => `${difference(metric, low)} to ${difference(metric, high)}${metric.is_share ? " points" : ""}`;
 
-// A and B of an adapter, before and after pruning.
-export const elements = ({ peak, end, published }) => `${number(peak)} at the start, ${number(end)} at the end, ${number(published)} published`;
+// A and B of an adapter, before and after pruning. What a plan says of the end is a bound: the sizes of those left decide.
+export function elements({ peak, end, published }, isPlan) {
+  const bound = (count) => `${isPlan && end < peak ? "at most " : ""}${number(count)}`;
+  return `${number(peak)} at the start, ${bound(end)} at the end, ${published === peak ? number(peak) : bound(published)} published`;
+}
 
 export const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 

@@ -14,13 +14,15 @@ import { Artifacts, Events, Log, Reproduce, Samples } from "./job_parts.js";
 import { status } from "./job_summary.js";
 import { Learning } from "./learning.js";
 import { Notes } from "./notes.js";
-import { Now } from "./now.js";
+import { Now, positionOf } from "./now.js";
 import { MEASURES } from "./plan.js";
 import { Directions, JobSpectrum } from "./spectrum.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
 const STOPPED = { halving: "Its sweep stopped this trial early: others did better. An undefined metric counts as the worst.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
+
+const TITLES = { no_better_than_baseline: "not shown to be better than the baseline" };
 
 export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);
@@ -55,7 +57,7 @@ function Head({ job, edited, done }) {
   useEffect(() => {
     document.title = `${job.name} · AdaMSS`;
   }, [job.name]);
-  const { step, total_steps: total } = job.progress;
+  const { step, total } = positionOf(job);
   return html`<div class="row head">
       <h1>${job.name} ${status(job.status)}</h1>
       <${Actions} job=${job} done=${done} gone=${() => (location.hash = "#/")} />
@@ -64,7 +66,7 @@ function Head({ job, edited, done }) {
     ${job.sweep ? html`<p class="muted">Trial ${job.trial} of the sweep <a href=${`#/sweeps/${job.sweep}`}>${job.sweep}</a>.</p>` : null}
     ${ENDED.includes(job.status) ? null : html`<progress class="wide" max=${Math.max(1, total)} value=${step} aria-label="Progress"></progress>`}
     ${job.error ? html`<p class="error" role="alert"><strong>${job.error.message}</strong> ${job.error.hint ?? ""}</p>` : null}
-    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${capitalised(words(warning.code))}</strong>: ${warning.message}</p>`)}
+    ${(job.warnings ?? []).map((warning) => html`<p class="notice" role="alert" key=${warning.code + warning.data}><strong>${capitalised(TITLES[warning.code] ?? words(warning.code))}</strong>: ${warning.message}</p>`)}
     ${remarks(job).map((remark) => html`<p class="notice" key=${remark}>${remark}</p>`)}`;
 }
 
@@ -79,9 +81,9 @@ function Running({ job, rows, events, map, before }) {
 }
 
 function Ended({ job, rows, events, map, before }) {
-  const stopped = job.result?.stopped_early;
+  const stopped = STOPPED[job.result?.stopped_early]; // a training that ended by its patience has true there
   const usable = ["succeeded", "failed"].includes(job.status) && job.result && !stopped;
-  return html`${stopped ? html`<p class="notice">${STOPPED[stopped]} It has no model.</p>` : null}
+  return html`${stopped ? html`<p class="notice">${stopped} It has no model.</p>` : null}
     <${Verdict} job=${job} before=${before} />
     <${Artifacts} job=${job} />
     ${usable ? html`<${TryIt} job=${job} events=${events} />` : null}

@@ -27,7 +27,7 @@ function whatFacts({ resolved, evaluates, progress, spec, status }) {
     ["model", html`<a href=${`#/models/${resolved.spec.base_model}`}>${resolved.spec.base_model}</a>`],
     ...(evaluates ? evaluated() : trained()),
     ...(spec.time_limit_seconds ? [["time limit", `${duration(resolved.time_limit_seconds)} of training`]] : []),
-    ...(status === "running" && eta ? [["time left", duration(eta)]] : []),
+    ...(status === "running" && eta && !contender ? [["time left", duration(eta)]] : []),
     ...(contender ? [["comparing", contender.contender]] : []),
   ];
 }
@@ -43,7 +43,7 @@ function methodFacts(job, map) {
   return [
     ...(job.inspects
       ? [["measures", html`the spectrum on <${DatasetLink} id=${job.inspects.dataset} />`]]
-      : [...basisFact(job), ...parametersFact(job.resolved.estimate), ...elementsFact(job)]),
+      : [...basisFact(job), ...parametersFact(job.resolved.estimate), ...elementsFact(job, map)]),
     ...(job.resolved.spec.adamss?.bias === "frozen" ? [["biases", "frozen"]] : []),
     ...(map ? [["subspaces", `${map.active} of ${map.total}${removes(job) ? ", pruned ones are removed" : ""}`]] : []),
     ...(job.metrics_archived_at ? [["metrics", `in an artifact since ${when(job.metrics_archived_at)}`]] : []),
@@ -101,10 +101,13 @@ function parametersFact(estimate) {
   return [["parameters at start", reason ? html`${number(least)} to ${number(most)} <span class="muted">${reason}</span>` : number(most)]];
 }
 
-// Counted by the run once it has ended; planned, at most, until then.
-function elementsFact({ resolved, result }) {
-  const counts = result?.elements ?? resolved.estimate?.elements;
-  return counts ? [["elements of A and B", elements(counts)]] : [];
+// Counted once pruning has ended; planned, at most, until then.
+function elementsFact(job, map) {
+  const planned = job.resolved.estimate?.elements;
+  const end = map?.active === map?.target ? map?.trainable_parameters : null;
+  const counted = job.result?.elements ?? (planned && end ? { ...planned, end, published: removes(job) ? end : planned.peak } : null);
+  const counts = counted ?? planned;
+  return counts ? [["elements of A and B", elements(counts, !counted)]] : [];
 }
 
 function baselineFacts(judgement) {

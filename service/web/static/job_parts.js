@@ -23,6 +23,7 @@ export function Artifacts({ job }) {
         )}</tbody>
       </table>
     </div>
+    ${job.spec.compare?.length && !ENDED.includes(job.status) ? html`<p class="muted">The comparison is added to their cards and manifests once the contenders are trained; sizes and SHA-256 change then, the weights do not.</p>` : null}
   </section>`;
 }
 

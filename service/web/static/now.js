@@ -37,6 +37,12 @@ function usePlace({ id, status, queue }) {
   return waits ? place : null;
 }
 
+// Step, steps and seconds left of what is trained: of a contender its own, not those of the job's training, which has ended.
+export function positionOf({ progress }) {
+  const { step, total_steps: total, eta_seconds: eta, contender } = progress;
+  return contender ? { step: contender.step, total: contender.steps, eta: contender.eta_seconds } : { step, total, eta };
+}
+
 // The use of the device: of a GPU, else of the process on the CPU.
 function useOf(last) {
   const gpu = last("gpu_memory_bytes");
@@ -52,11 +58,12 @@ export function Now({ job, rows, before }) {
   const tasks = useTasks();
   const phase = useList(job, "phases").at(-1);
   const queue = usePlace(job);
-  const { step, total_steps: total, eta_seconds: eta, contender } = job.progress;
+  const { contender } = job.progress;
+  const { step, total, eta } = positionOf(job);
   const last = (kind, name) => rows.findLast((row) => row.kind === kind && typeof row.values[name] === "number")?.values[name];
   const metric = metricOf(tasks, job);
   const evaluated = metric && last("eval", `eval_${metric.name}`);
-  const doing = contender ? `Trains the contender ${contender.contender}: step ${number(contender.step)} of ${number(contender.steps)}` : job.status === "running" ? (PHASES[phase?.phase] ?? "Runs") : STATES[job.status];
+  const doing = contender ? `Trains the contender ${contender.contender}` : job.status === "running" ? (PHASES[phase?.phase] ?? "Runs") : STATES[job.status];
   const numbers = [
     ["Training loss", number(last("train", "loss"))],
     ...(metric ? [[metric.title, evaluated === undefined ? "–" : score(metric, evaluated)]] : []),
@@ -68,6 +75,6 @@ export function Now({ job, rows, before }) {
     <h2 id="now" class="visually-hidden">Now</h2>
     <p class="headline"><strong>${doing}</strong> <span class="muted">step ${number(step)} of ${number(total)}${job.status === "running" && eta ? `, about ${duration(eta)} left` : ""}</span></p>
     ${queue ? html`<p>${queue.place ? `Place ${number(queue.place)} in the queue: ` : ""}${queue.reason}. <span class="muted">${expectedStart(queue)}</span></p>` : null}
-    ${rows.length ? html`<dl class="facts">${numbers.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd class="large">${value}</dd></div>`)}</dl>` : null}
+    ${rows.length && !contender ? html`<dl class="facts">${numbers.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd class="large">${value}</dd></div>`)}</dl>` : null}
   </section>`;
 }

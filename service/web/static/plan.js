@@ -91,7 +91,7 @@ export function Plan({ plan, most }) {
       ${Object.keys(plan.classes ?? {}).length ? html`<div><dt>classes</dt><dd>${classesLine(plan.classes)}</dd></div>` : null}
       ${plan.test_rows ? html`<div><dt>test rows</dt><dd>${number(plan.test_rows)}</dd></div>` : null}
       ${rows.filter(([name]) => FIRST.includes(name)).map(line)}
-      ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements)}</dd></div>` : null}
+      ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements, true)}</dd></div>` : null}
     </dl>
     <${Memory} needed=${estimate.memory_bytes} most=${most} />
     ${plan.warnings.some((warning) => MEASURES.test(warning)) ? html`<p class="muted">The rows' lengths are being measured: until then, the memory is a guess.</p>` : null}

@@ -10,7 +10,7 @@ export function Verdict({ job, before }) {
   const tasks = useTasks();
   const { judgement, best_metric: best, result } = job;
   const value = result?.[`eval_${best?.name}`];
-  if (typeof value !== "number") return null;
+  if (typeof value !== "number") return html`<${Undefined} job=${job} />`;
   const metric = metricOf(tasks, job) ?? { title: words(best.name), is_share: false };
   const shown = (number) => score(metric, number);
   const entries = entriesOf(job, value, before);
@@ -21,6 +21,21 @@ export function Verdict({ job, before }) {
     ${sentences(job, metric, shown).map((text) => html`<p key=${text}>${text}</p>`)}
     <${Intervals} entries=${entries} shown=${shown} name=${metric.title} />
     <p class="muted">${facts(job, judgement, published ?? peak)}</p>
+  </section>`;
+}
+
+// A trained model whose metric is undefined, with the numbers that it has.
+function Undefined({ job }) {
+  const tasks = useTasks();
+  const { best_metric: best, judgement, result } = job;
+  const known = Object.entries(result ?? {}).filter(([name, value]) => name.startsWith("eval_") && name !== "eval_rows" && typeof value === "number");
+  if (!best || typeof result?.stopped_early === "string" || !(`eval_${best.name}` in (result ?? {})) || !known.length) return null;
+  const title = (metricOf(tasks, job) ?? { title: words(best.name) }).title;
+  return html`<section class="card verdict" aria-labelledby="verdict">
+    <h2 id="verdict" class="visually-hidden">Result</h2>
+    <p class="headline"><strong>${title} is undefined</strong>${["pearson", "spearman"].includes(best.name) ? html` <span class="muted">all predictions are equal, or all answers of the rows</span>` : ""}</p>
+    <p>${known.map(([name, value]) => `${words(name.slice(5))} ${number(value)}`).join(", ")}</p>
+    <p class="muted">${facts(job, judgement, result.elements?.published)}</p>
   </section>`;
 }
 
@@ -36,11 +51,17 @@ function entriesOf(job, value, before) {
   ].filter(([, number]) => typeof number === "number");
 }
 
+function doubt({ value, baseline, low, high }, { direction }) {
+  const isAhead = typeof value === "number" && typeof baseline === "number" && (direction === "max" ? value > baseline : value < baseline);
+  if (!isAhead) return "No better than the baseline";
+  return `Not shown to be better than the baseline${typeof low === "number" && low <= baseline && baseline <= high ? ": the interval contains it" : ""}`;
+}
+
 // The differences in words: what the intervals show, and what they do not.
 function sentences(job, metric, shown) {
   const { judgement, best_metric: best, comparison } = job;
   const sentence = [];
-  if (judgement?.no_better) sentence.push("No better than the baseline: see the warning.");
+  if (judgement?.no_better) sentence.push(`${doubt(judgement, best)}. See the warning.`);
   else if (judgement) sentence.push(`${judgement.rows < FEW ? "On few rows (see the warning) better" : "Better"} than ${judgement.predicts === BASE ? "the base model" : `a baseline that predicts ${judgement.predicts}`}: ${shown(judgement.baseline)}.`);
   for (const { contender, held_out: measured } of comparison?.contenders ?? []) {
     if (typeof measured?.difference_low !== "number") continue;

@@ -282,7 +282,8 @@ def test_labels_by_chance_end_with_a_warning(model: Path, tmp_path: Path) -> Non
     assert message == warning["message"]
     assert data["causes"] == warning["causes"]
     assert data["judgement"] == outcome.result["judgement"]
-    assert "**Warning.** The model may only guess" in card_of(outcome.artifacts[0].path)
+    shown = "**Warning.** The model is not shown to be better than the baseline, which the interval contains"
+    assert shown in card_of(outcome.artifacts[0].path)
 
 
 def card_of(artifact: Path) -> str:

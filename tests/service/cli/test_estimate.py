@@ -29,7 +29,7 @@ def test_every_number_of_the_estimate_is_shown(capsys: pytest.CaptureFixture[str
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert {"memory 1.5 GB", "memory while training 1.5 GB", "lengths measured", "size of adapter 2.0 MB"} <= set(lines)
     assert "lora bias no" in lines
-    assert "elements of A and B 6,144 at the start, 3,072 at the end, 3,072 published" in lines
+    assert "elements of A and B 6,144 at the start, at most 3,072 at the end, at most 3,072 published" in lines
     assert not any(line.startswith("cost") for line in lines)
     assert any(line.startswith("time 1") for line in lines)
     assert lines[-2:] == ["warning: one", "warning: two"]
