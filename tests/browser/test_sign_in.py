@@ -54,10 +54,14 @@ def test_what_was_asked_for_is_there_after_signing_in(browser: Browser, up: Up) 
         page.get_by_label("Key").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
         page.get_by_text("The key is not valid").wait_for()
+        places = page.evaluate("history.length")
         page.get_by_label("Key").fill(up.key)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector(there)
         assert page.url == up.url + address
+        assert page.evaluate("history.length") == places
+        page.go_back()
+        page.wait_for_url("about:blank")
     context.close()
 
 
@@ -66,6 +70,8 @@ def test_a_session_that_ends_leads_to_sign_in_and_back(browser: Browser, up: Up,
     context = browser.new_context()
     context.set_default_timeout(SECONDS * 1000)
     page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(new_link(up))
     page.wait_for_selector("h1:text-is('Jobs')")
     page.goto(f"{up.url}/#/new")
@@ -83,6 +89,7 @@ def test_a_session_that_ends_leads_to_sign_in_and_back(browser: Browser, up: Up,
     page.goto(new_link(up))
     page.wait_for_selector("h1:text-is('Workers')")
     assert page.url == f"{up.url}/#/workers"
+    assert errors == []
     context.close()
 
 
