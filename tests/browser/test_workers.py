@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tests.browser.conftest import Tab
 from tests.e2e.conftest import Up
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+
+def test_a_job_that_no_worker_would_take_is_told_so_before(tab: Tab, job: dict[str, Any]) -> None:
+    def drained(route: Route) -> None:
+        found = route.fetch().json()
+        route.fulfill(json=found | {"data": [worker | {"drained": True} for worker in found["data"]]})
+
+    tab.page.route("**/workers?*", drained)
+    tab.open(f"/new?from={job['id']}")
+    tab.page.wait_for_selector("#plan .notice:has-text('All workers are drained')")
+    assert "The largest worker" not in tab.page.inner_text("#plan")
 
 
 def test_a_host_is_drained_and_works_again(tab: Tab, up: Up) -> None:

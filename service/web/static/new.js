@@ -5,7 +5,7 @@ import { DatasetSummary, Upload } from "./new_data.js";
 import { Field, isColumn, listFields, texts } from "./new_fields.js";
 import { Goal } from "./new_goal.js";
 import { ModelCards } from "./new_model.js";
-import { Plan, useDryRun, useWorkerMemory } from "./plan.js";
+import { Plan, useDryRun, useFleet } from "./plan.js";
 import { at, nested, parse } from "./schema.js";
 import { ModelSpectrum } from "./spectrum.js";
 import { ableModels, taskOf, useTasks } from "./tasks.js";
@@ -86,7 +86,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
   const key = JSON.stringify(values);
   const spec = useMemo(() => nested(Object.fromEntries(fields.map(([path, schema]) => [path, parse(schema, values[path] ?? "")]))), [key]);
   const [plan, problem] = useDryRun(spec);
-  const most = useWorkerMemory();
+  const fleet = useFleet();
   const [refused, setRefused] = useState(null);
   const [busy, setBusy] = useState(false);
   const withoutPreset = useRef(null); // what was typed before an example was chosen
@@ -194,7 +194,7 @@ function Form({ components, datasets: listed, models, presets, start }) {
       <button class="primary" type="submit" disabled=${busy}>${busy ? "Submitting…" : "Submit"}</button>
       <div role="status" id="plan">${error
         ? [error, ...(error.also ?? [])].map((each) => html`<p class=${blamed ? "error" : "muted"} key=${each.param}>${each.param && blamed ? html`<code>${each.param}</code>: ` : ""}${each.message}</p>`)
-        : plan ? html`<${Plan} plan=${plan} most=${most} />` : html`<p class="muted">Checking…</p>`}</div>
+        : plan ? html`<${Plan} plan=${plan} fleet=${fleet} />` : html`<p class="muted">Checking…</p>`}</div>
       <${ModelSpectrum} spec=${spec} />
     </aside>
   </form>`;

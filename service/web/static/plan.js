@@ -48,16 +48,17 @@ export function useDryRun(spec) {
   return result;
 }
 
-// The most memory of a worker that lives, in bytes; null where none tells.
-export function useWorkerMemory() {
-  const [most, setMost] = useState(null);
+// Of the workers that live: the most memory of one that takes jobs, in bytes, null where none tells; and whether all are drained.
+export function useFleet() {
+  const [fleet, setFleet] = useState({ most: null, drained: false });
   useEffect(() => {
     orNull(all("/workers")).then((workers) => {
-      const known = (workers ?? []).map((worker) => worker.memory_bytes).filter(Boolean);
-      setMost(known.length ? Math.max(...known) : null);
+      const open = (workers ?? []).filter((worker) => !worker.drained);
+      const known = open.map((worker) => worker.memory_bytes).filter(Boolean);
+      setFleet({ most: known.length ? Math.max(...known) : null, drained: Boolean(workers?.length && !open.length) });
     }, () => undefined);
   }, []);
-  return most;
+  return fleet;
 }
 
 function Memory({ needed, most }) {
@@ -77,8 +78,8 @@ function classesLine(rows) {
   return `${number(names.length)}: ${names.slice(0, CLASSES).map((name) => `${name} ${number(rows[name])}`).join(", ")}${more}`;
 }
 
-// most: memory of the largest worker, as `useWorkerMemory` returns it.
-export function Plan({ plan, most }) {
+// fleet: as `useFleet` returns it.
+export function Plan({ plan, fleet }) {
   const { artifact_bytes: sizes, memory_phases: phases, seconds, ...estimate } = plan.estimate;
   const rows = Object.entries(estimate).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
   const files = Object.entries(sizes ?? {}).filter(([, value]) => value !== null);
@@ -93,7 +94,8 @@ export function Plan({ plan, most }) {
       ${rows.filter(([name]) => FIRST.includes(name)).map(line)}
       ${plan.estimate.elements ? html`<div><dt>elements of A and B</dt><dd>${elements(plan.estimate.elements, true)}</dd></div>` : null}
     </dl>
-    <${Memory} needed=${estimate.memory_bytes} most=${most} />
+    <${Memory} needed=${estimate.memory_bytes} most=${fleet.most} />
+    ${fleet.drained ? html`<p class="notice">All <a href="#/workers">workers</a> are drained: the job waits until one is let work again.</p>` : null}
     ${plan.warnings.some((warning) => MEASURES.test(warning)) ? html`<p class="muted">The rows' lengths are being measured: until then, the memory is a guess.</p>` : null}
     ${plan.warnings.filter((warning) => !MEASURES.test(warning)).map((warning) => html`<p class="notice" key=${warning}>${warning}</p>`)}
     ${plan.suggested?.length ? html`<p class="muted">Taken from the data: ${plan.suggested.map((path) => `${words(path.split(".").at(-1))} ${text(at(plan.spec, path))}`).join(", ")}.</p>` : null}
