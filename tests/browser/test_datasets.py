@@ -64,6 +64,9 @@ def test_a_data_set_names_its_jobs_and_leads_to_a_valid_one(tab: Tab, up: Up, jo
     page = tab.page
     page.wait_for_selector(f"[aria-label='Table of jobs that use it'] a[href='#/jobs/{job['id']}']")
     page.wait_for_selector(".example")  # nobody asked: what it is for is known
+    page.evaluate("window.confirm = (text) => { window.asked = text; return false; }")
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_function("(name) => window.asked?.includes(`Used by ${name}`)", arg=job["name"])
     page.get_by_role("link", name="Train on it").click()
     page.wait_for_selector("#plan dl")  # the dry run answered with an estimate
     assert page.locator("#plan .error").count() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,18 +12,21 @@ from tests.browser.geometry import WIDTHS, clipped
 from tests.browser.shown_sweep import ID, show_sweep, sweep_shown
 from tests.e2e.conftest import Up
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 MAP = """() => [...document.querySelectorAll(".map[data-step] tbody tr")].map((row) => [row.dataset.module,
     [...row.querySelectorAll("td")].map((cell) => [cell.className.startsWith("level-"), cell.textContent])])"""
 
 
-def view_of(name: str, job: dict[str, Any]) -> str:
+def view_of(name: str, job: dict[str, Any], other: dict[str, Any] | None = None) -> str:
     dataset = job["spec"]["dataset"]["train"]
     views = {
         "jobs": "/",
         "job": f"/jobs/{job['id']}",
         "new": f"/new?from={job['id']}",
-        "compare": f"/compare?jobs={job['id']},{job['id']}&x=epoch",
+        "compare": f"/compare?jobs={job['id']},{(other or job)['id']}&x=epoch",
         "datasets": "/datasets",
         "dataset": f"/datasets/{dataset}",
         "workers": "/workers",
@@ -39,11 +42,14 @@ def view_of(name: str, job: dict[str, Any]) -> str:
     "view",
     ["jobs", "job", "new", "compare", "datasets", "dataset", "models", "workers", "sweeps", "sweep", "new-sweep"],
 )
-def test_every_view_is_accessible_and_without_errors(tab: Tab, job: dict[str, Any], view: str) -> None:
+def test_every_view_is_accessible_and_without_errors(
+    tab: Tab, job: dict[str, Any], request: pytest.FixtureRequest, view: str
+) -> None:
     """Without a complaint of the browser (the tab's fixture looks), readable for everyone, at each width."""
     tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     show_sweep(tab, sweep_shown())
-    tab.open(view_of(view, job))
+    other = request.getfixturevalue("chat_job") if view == "compare" else job
+    tab.open(view_of(view, job, other))
     if view in ("job", "compare"):
         tab.page.wait_for_selector("[data-chart=loss] canvas")
     tab.page.evaluate(AXE.read_text())  # as a file it would need an exception from the policy
@@ -234,11 +240,75 @@ def test_views_come_when_they_are_shown_and_else_a_little_later(tab: Tab) -> Non
 
 
 def test_a_view_that_does_not_load_says_so(tab: Tab) -> None:
-    tab.page.route("**/workers.js", lambda route: route.abort())
-    tab.page.goto(f"{tab.url}/#/workers")
-    tab.page.wait_for_selector("text=This view did not load.")
+    """It is a view with a heading nevertheless, and is asked for again at the next visit."""
+    page = tab.page
+    page.route("**/workers.js", lambda route: route.abort())
+    page.goto(f"{tab.url}/#/workers")
+    page.wait_for_selector("#main:has-text('This view did not load.') > h1:text-is('Workers')")
+    page.unroute("**/workers.js")
+    page.get_by_role("link", name="Models").click()
+    page.wait_for_selector("[aria-label='Table of models']")
+    page.get_by_role("link", name="Workers").click()
+    page.wait_for_selector("[aria-label='Table of workers']")
     assert all("ERR_FAILED" in text for text in tab.complaints)
     tab.complaints.clear()
-    tab.page.unroute("**/workers.js")
-    tab.page.get_by_role("button", name="Load the page again").click()
-    tab.page.wait_for_selector("h1:text-is('Workers')")
+
+
+def test_a_view_that_loads_has_its_heading_and_is_skipped_to(tab: Tab) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page = tab.page
+    page.goto("about:blank")
+    page.route("**/workers.js", hold)
+    page.goto(f"{tab.url}/#/workers")
+    page.wait_for_selector("main#main > [role=status]:text-is('Loading…')")
+    assert page.inner_text("main h1") == "Workers"
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    waiting[0].continue_()
+    page.wait_for_selector("[aria-label='Table of workers']")
+
+
+def test_each_view_has_its_own_title(tab: Tab, job: dict[str, Any]) -> None:
+    """Also where nothing is found, and where the address names what every object has."""
+    tab.open("/workers")
+    for view, title in [
+        ("/jobs/nope", "Job not found"),
+        (f"/jobs/{job['id']}", job["name"]),
+        ("/jobs/", "Jobs"),
+        ("/sweeps/nope", "Sweep not found"),
+        (f"/sweeps?from={job['id']}", "New sweep"),
+        ("/datasets/nope", "Data set not found"),
+        ("/models/tiny", "tiny"),
+        ("/models/nope", "Model not found"),
+        ("/models", "Models"),
+        ("/toString", "Jobs"),
+    ]:
+        tab.page.goto(f"{tab.url}/#{view}")
+        tab.page.wait_for_function("(title) => document.title === `${title} · AdaMSS`", arg=title)
+    tab.complaints.clear()  # the browser names what was not found
+
+
+def test_going_back_leads_to_where_the_view_was_scrolled(tab: Tab, job: dict[str, Any]) -> None:
+    """And so does a reload; a new view begins at its top, with the keyboard in it."""
+    page = tab.page
+    page.set_viewport_size({"width": 900, "height": 400})
+    tab.open(view_of("job", job))
+    page.wait_for_selector("text=Reproduce this job")
+    page.evaluate("scrollTo(0, 700)")
+    page.wait_for_function("() => scrollY === 700")
+    page.locator(".brand").evaluate("(link) => link.focus({ preventScroll: true })")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:text-is('Jobs')")
+    assert page.evaluate("scrollY") == 0
+    page.wait_for_function("() => document.activeElement.tagName === 'MAIN'")
+    page.go_back()
+    page.wait_for_selector("main[data-job]")
+    page.wait_for_function("() => scrollY === 700")
+    page.reload()
+    page.wait_for_selector("text=Reproduce this job")
+    page.wait_for_function("() => scrollY === 700")

@@ -21,6 +21,6 @@ export function address(path, values = {}) {
 
 // Changes the address in place: going back leads to the view before, not through each letter of a search.
 export function replace(hash) {
-  history.replaceState(null, "", hash);
+  history.replaceState(history.state, "", hash);
   dispatchEvent(new HashChangeEvent("hashchange"));
 }

@@ -9,30 +9,38 @@ import { bytes, number, words } from "./format.js";
 import { best, shownScore, status } from "./job_summary.js";
 import { ModelInput } from "./model_input.js";
 import { useTasks } from "./tasks.js";
+import { useTitle } from "./title.js";
 
 const MOST_USERS = 50;
+const NAMED_USERS = 5;
+
+// Whether to delete a data set, asked with the names of its jobs.
+export async function isGivenUp({ id, name }) {
+  const users = (await all("/jobs", { dataset: id }, MOST_USERS)).map((job) => job.name);
+  const others = users.length - NAMED_USERS;
+  const named = users.slice(0, NAMED_USERS).join(", ") + (others > 0 ? ` and ${number(others)} more` : "");
+  return confirm(`Delete ${name}?${users.length ? ` Used by ${named}: their models stay, but they cannot be trained again on it.` : ""}`);
+}
 
 export function Dataset({ id, again }) {
   const [dataset, setDataset] = useState(null);
   const [preview, setPreview] = useState(null);
   const [problem, setProblem] = useState(null);
   useEffect(() => {
-    get(`/datasets/${id}`).then(setDataset, (error) => setProblem(error.message));
+    get(`/datasets/${id}`).then(setDataset, setProblem);
     orNull(get(`/datasets/${id}/preview`)).then(setPreview, () => undefined);
   }, []);
-  useEffect(() => {
-    if (dataset) document.title = `${dataset.name} · AdaMSS`;
-  }, [dataset]);
+  useTitle("Data set", dataset?.name, problem);
   const drop = async () => {
-    if (!confirm(`Delete ${dataset.name}?`)) return;
     try {
+      if (!(await isGivenUp(dataset))) return;
       await remove(`/datasets/${id}`);
       location.hash = "#/datasets";
     } catch (error) {
-      setProblem(error.message);
+      setProblem(error);
     }
   };
-  const failed = problem ? html`<p class="error" role="alert">${problem}</p>` : null;
+  const failed = problem ? html`<p class="error" role="alert">${problem.message}</p>` : null;
   if (!dataset) return html`<main id="main"><h1>Data set</h1>${failed ?? html`<p class="muted" role="status">Loading…</p>`}</main>`;
   const others = Object.entries(dataset.splits);
   return html`<main id="main">

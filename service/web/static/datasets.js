@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./lib.js";
 import { all, remove } from "./api.js";
 import { address } from "./address.js";
 import { Ago } from "./ago.js";
-import { Dataset } from "./dataset.js";
+import { Dataset, isGivenUp } from "./dataset.js";
 import { Drop } from "./drop.js";
 import { bytes, number } from "./format.js";
 import { Menu } from "./menu.js";
@@ -22,8 +22,8 @@ function List() {
     else await load();
   };
   const drop = async (dataset) => {
-    if (!confirm(`Delete ${dataset.name}?`)) return;
     try {
+      if (!(await isGivenUp(dataset))) return;
       await remove(`/datasets/${dataset.id}`);
       setProblem(null);
       await load();

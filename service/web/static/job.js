@@ -1,5 +1,5 @@
 // View of one job, in the order of what is asked: of a running one how it goes, of an ended one what came of it.
-import { html, useEffect } from "./lib.js";
+import { html } from "./lib.js";
 import { capitalised, words } from "./format.js";
 import { ENDED, useJob, useList } from "./live.js";
 import { Pruning } from "./asa.js";
@@ -17,6 +17,7 @@ import { Notes } from "./notes.js";
 import { Now, positionOf } from "./now.js";
 import { MEASURES } from "./plan.js";
 import { Directions, JobSpectrum } from "./spectrum.js";
+import { useTitle } from "./title.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
@@ -26,6 +27,7 @@ const TITLES = { no_better_than_baseline: "not shown to be better than the basel
 
 export function Job({ id, edited }) {
   const [known, problem, reload] = useJob(id);
+  useTitle("Job", known?.job.name, problem);
   if (problem?.status === 404) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">There is no such job, or it was deleted. <a href="#/">All jobs</a></p></main>`;
   if (problem) return html`<main id="main"><h1>Job</h1><p class="error" role="alert">${problem.message}</p></main>`;
   if (!known) return html`<main id="main"><h1>Job</h1><p class="muted" role="status">Loading…</p></main>`;
@@ -54,9 +56,6 @@ function remarks({ resolved, warnings = [] }) {
 }
 
 function Head({ job, edited, done }) {
-  useEffect(() => {
-    document.title = `${job.name} · AdaMSS`;
-  }, [job.name]);
   const { step, total } = positionOf(job);
   return html`<div class="row head">
       <h1>${job.name} ${status(job.status)}</h1>

@@ -6,6 +6,7 @@ import { bytes, number, when } from "./format.js";
 import { JobLink } from "./named_links.js";
 import { Registry } from "./registry.js";
 import { ModelSpectrum } from "./spectrum.js";
+import { useTitle } from "./title.js";
 
 const POLL_MS = 2000; // while a model is fetched
 const NAMED_USERS = 12;
@@ -105,7 +106,8 @@ function Add({ added }) {
 function Model({ name, gone }) {
   const [model, setModel] = useState(null);
   const [problem, setProblem] = useState(null);
-  useEffect(() => void get(address(name)).then(setModel, (error) => setProblem(error.message)), [name]);
+  useEffect(() => void get(address(name)).then(setModel, setProblem), [name]);
+  useTitle("Model", problem && !model ? null : name, problem);
   const drop = async () => {
     const users = model.used_by.finished;
     const needed = users.length ? ` Adapters of ${users.length} finished jobs need it to predict: ${users.slice(0, 5).join(", ")}.` : "";
@@ -115,16 +117,16 @@ function Model({ name, gone }) {
       location.hash = "#/models";
       gone();
     } catch (error) {
-      setProblem(error.message);
+      setProblem(error);
     }
   };
-  if (!model) return problem ? html`<p class="error" role="alert">${problem}</p>` : html`<p class="muted" role="status">Loading…</p>`;
+  if (!model) return problem ? html`<p class="error" role="alert">${problem.message}</p>` : html`<p class="muted" role="status">Loading…</p>`;
   const users = [...model.used_by.unfinished, ...model.used_by.finished];
   const others = users.length - NAMED_USERS;
   return html`<section aria-labelledby="model">
     <div class="row head"><h2 id="model">${model.name}</h2>
       ${model.source === "folder" ? null : html`<button onClick=${drop} aria-label=${`Delete ${model.name}`}>Delete</button>`}</div>
-    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${problem ? html`<p class="error" role="alert">${problem.message}</p>` : null}
     <p>From ${model.source === "upload" ? "an upload" : origin(model)}${model.created_at ? `, added ${when(model.created_at)}` : ""}${model.max_length ? `, up to ${number(model.max_length)} tokens` : ""}.</p>
     ${model.problem ? html`<p class="notice">${model.problem}</p>` : null}
     <p class="users">${users.length ? html`Used by ${users.slice(0, NAMED_USERS).map((job) => html`<${JobLink} key=${job} id=${job} />`)}

@@ -1,5 +1,5 @@
 // View of one sweep: the best trial, how it was found, which fields mattered, and all trials.
-import { html, useEffect, useState } from "./lib.js";
+import { html, useState } from "./lib.js";
 import { address } from "./address.js";
 import { get, orNull, post, remove } from "./api.js";
 import { Chart } from "./charts.js";
@@ -10,6 +10,7 @@ import { ParallelCoordinates } from "./parallel.js";
 import { UseAsPreset } from "./presets.js";
 import { chosen, counted, GOING, objectiveOf, shortNames, shownObjective, shownValue } from "./sweep_summary.js";
 import { useTasks } from "./tasks.js";
+import { useTitle } from "./title.js";
 
 const SECONDS = 3;
 const STATES = { stopped: "stopped early" };
@@ -26,20 +27,18 @@ export function Sweep({ id }) {
       setImportance(await orNull(get(`/sweeps/${id}/importance`)));
       setProblem(null);
     } catch (error) {
-      setProblem(error.message);
+      setProblem(error);
     }
   };
   useEvery(isGoing ? SECONDS : 3600, load, [id, isGoing]);
-  useEffect(() => {
-    document.title = `${sweep?.name ?? "Sweep"} · AdaMSS`;
-  }, [sweep?.name]);
-  if (!sweep) return html`<main id="main"><h1>Sweep</h1>${problem ? html`<p class="error" role="alert">${problem}</p>` : html`<p class="muted" role="status">Loading…</p>`}</main>`;
+  useTitle("Sweep", sweep?.name, problem);
+  if (!sweep) return html`<main id="main"><h1>Sweep</h1>${problem ? html`<p class="error" role="alert">${problem.message}</p>` : html`<p class="muted" role="status">Loading…</p>`}</main>`;
   return html`<main id="main" class="wide" data-sweep=${id}>
     <div class="row head">
       <h1>${sweep.name} ${status(sweep.status)}</h1>
       <${Actions} sweep=${sweep} show=${setSweep} />
     </div>
-    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${problem ? html`<p class="error" role="alert">${problem.message}</p>` : null}
     <${Found} sweep=${sweep} importance=${importance} />
   </main>`;
 }
