@@ -210,7 +210,18 @@ def test_comparison_shows_metrics_and_spec_differences(
     table = {row[0]: row[1:] for row in page.evaluate(CELLS)}
     assert table["base_model"] == ['"tiny"', '"tiny-llama"']
     assert table["adamss.use_asa"] == ["true", "false"]
+    assert table["adamss.asa_target_subspaces"] == ["6", "\N{EN DASH}"]  # without pruning it has no effect
     assert "training.seed" not in table  # the same in both
+
+
+def test_of_compared_jobs_the_missing_one_is_named_and_the_others_shown(tab: Tab, job: dict[str, Any]) -> None:
+    tab.open(f"/compare?jobs={job['id']},nope,{job['id']}")
+    page = tab.page
+    page.wait_for_selector("[role=alert]:has-text('nope')")
+    page.wait_for_selector("[data-chart=loss] canvas")
+    assert len(page.locator("[data-chart=loss]").evaluate(CHART)) == 2  # the steps, and the job once
+    assert page.locator("#differences").count() == 0
+    tab.complaints.clear()  # the browser names what was not found
 
 
 def test_compared_jobs_have_intervals_and_a_paired_test(

@@ -15,7 +15,7 @@ const RELOAD_SECONDS = 5; // while a compared job runs
 export function Compare({ ids: asked, axis, reference }) {
   const [ids, noBaseline] = useWithBaseline(asked);
   const [jobs, setJobs] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [problems, setProblems] = useState([]);
   const running = Boolean(jobs?.some(({ job }) => !ENDED.includes(job.status)));
 
   useEffect(() => setJobs(null), [ids.join()]);
@@ -24,8 +24,11 @@ export function Compare({ ids: asked, axis, reference }) {
       job: await get(`/jobs/${id}`),
       rows: (await get(`/jobs/${id}/metrics`, { max_points: POINTS })).data,
     });
-    const show = (loaded) => (setJobs(loaded), setProblem(null));
-    Promise.all(ids.map(load)).then(show, (error) => setProblem(error.message));
+    Promise.allSettled(ids.map(load)).then((loaded) => {
+      const found = loaded.flatMap(({ value }) => value ?? []);
+      setJobs((known) => (found.length ? found : (known ?? [])));
+      setProblems([...new Set(loaded.flatMap(({ reason }) => reason?.message ?? []))]);
+    });
   }, [ids.join(), running]);
 
   const choose = (event) => {
@@ -39,14 +42,22 @@ export function Compare({ ids: asked, axis, reference }) {
       <h1>Compare</h1>
       <label>by <select value=${axis} onChange=${choose}>${AXES.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
     </div>
-    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
+    ${problems.map((problem) => html`<p class="error" role="alert" key=${problem}>${problem}</p>`)}
     ${noBaseline ? html`<p class="notice">${noBaseline}</p>` : null}
     ${ids.length < 2 ? html`<p class="muted">Select two or more jobs in the <a href="#/">list</a>.</p>` : null}
-    ${ids.length && !jobs && !problem ? html`<p class="muted" role="status">Loading…</p>` : null}
-    ${jobs?.length > 1 ? html`<${Metrics} jobs=${jobs} label=${label} /><${Paired} jobs=${jobs} reference=${ids.includes(reference) ? reference : ids.at(asked.length === 1 ? 1 : 0)} choose=${test} label=${label} />` : null}
-    ${jobs ? html`<${Overlays} jobs=${jobs} axis=${axis} /><${Differences} jobs=${jobs} />` : null}
+    ${ids.length && !jobs ? html`<p class="muted" role="status">Loading…</p>` : null}
+    ${jobs?.length > 1 ? html`<${Metrics} jobs=${jobs} label=${label} /><${Paired} jobs=${jobs} reference=${referenceOf(jobs, reference, asked)} choose=${test} label=${label} />` : null}
+    ${jobs?.length ? html`<${Overlays} jobs=${jobs} axis=${axis} />` : null}
+    ${jobs?.length > 1 ? html`<${Differences} jobs=${jobs} />` : null}
   </main>`;
 }
+
+function referenceOf(jobs, reference, asked) {
+  const ids = jobs.map(({ job }) => job.id);
+  return ids.includes(reference) ? reference : ids.at(asked.length === 1 ? 1 : 0);
+}
+
+const NO_BASELINE = "No baseline is pinned. Pin one by “Pin as baseline” on its job's page.";
 
 // A single job is shown beside the baseline that is pinned for it: [ids, why there is none].
 function useWithBaseline(asked) {
@@ -55,7 +66,7 @@ function useWithBaseline(asked) {
   useEffect(() => {
     setFound([null, null]);
     if (asked.length !== 1) return;
-    get(`/jobs/${asked[0]}/comparison`).then(({ other }) => setFound([[...new Set([...asked, other])], null]), (error) => setFound([null, error.message]));
+    get(`/jobs/${asked[0]}/comparison`).then(({ other }) => setFound([[...new Set([...asked, other])], null]), (error) => setFound([null, error.code === "no_baseline" ? NO_BASELINE : error.status === 404 ? null : error.message]));
   }, [key]);
   return [found[0]?.[0] === asked[0] && asked.length === 1 ? found[0] : asked, found[1]];
 }
@@ -75,8 +86,12 @@ const title = (name) => titled(words(name.replace(/^eval_/, "evaluation_").repla
 const titled = (text) => text[0].toUpperCase() + text.slice(1);
 const label = (job) => `${job.name} ${job.id.slice(-4)}`;
 
+// The fields of a spec that have an effect: without pruning, those that steer it have none.
+const PRUNING = /^adamss\.(asa_|init_warmup$|final_warmup$|mask_interval$)/;
+const effective = (spec) => (spec["adamss.use_asa"] === false ? Object.fromEntries(Object.entries(spec).filter(([name]) => !PRUNING.test(name))) : spec);
+
 function Differences({ jobs }) {
-  const specs = jobs.map(({ job }) => flat(job.resolved.spec));
+  const specs = jobs.map(({ job }) => effective(flat(job.resolved.spec)));
   const names = [...new Set(specs.flatMap(Object.keys))].sort();
   const text = (value) => (value === undefined ? "–" : JSON.stringify(value));
   const differing = names.filter((name) => new Set(specs.map((spec) => text(spec[name]))).size > 1);

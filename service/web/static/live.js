@@ -44,7 +44,7 @@ async function load(id, show) {
   return { ...known, rows, after: next ?? 0 };
 }
 
-// The third value loads the job anew: the stream of a job that has ended is closed, and such a job may be resumed.
+// For one job: another id needs another key. The third value loads the job anew: the stream of a job that has ended is closed, and such a job may be resumed.
 export function useJob(id) {
   const [round, setRound] = useState(0);
   const [shown, setShown] = useState(null);
@@ -57,9 +57,6 @@ export function useJob(id) {
     let retry = null;
     let failures = 0;
     let closed = false;
-    known.current = null;
-    setShown(null);
-    setError(null);
 
     const draw = () => {
       if (timer === null) {
