@@ -192,6 +192,18 @@ def test_of_thousands_of_jobs_only_the_rows_near_the_screen_exist(tab: Tab) -> N
     assert page.locator("text='run 0'").count() == 0
 
 
+def test_the_chosen_jobs_stay_chosen_while_another_view_is_shown(tab: Tab) -> None:
+    show(tab, [listed(number) for number in range(3)])
+    boxes = tab.page.locator("tbody input[type=checkbox]")
+    for place in (0, 2):
+        boxes.nth(place).check()
+    tab.page.get_by_role("link", name="Workers").click()
+    tab.page.wait_for_selector("h1:text-is('Workers')")
+    tab.page.go_back()
+    tab.page.get_by_role("link", name="Compare 2").wait_for()
+    assert [box.is_checked() for box in boxes.all()] == [True, False, True]
+
+
 def test_nothing_of_the_table_is_cut_off(tab: Tab) -> None:
     model = "some-organisation/A-Model-With-A-Long-Name-7B-Instruct"
     progress = {"step": 12_345, "total_steps": 100_000, "epoch": 1.0, "eta_seconds": 123_456.0}

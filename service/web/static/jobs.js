@@ -11,10 +11,13 @@ import { useTasks } from "./tasks.js";
 const NEWEST_FIRST = "-created";
 const MOST_SWEEPS = 50; // of which the table has a line each
 
+let kept = []; // ids of the chosen jobs, while other views are shown
+
 export function Jobs({ query }) {
   const { jobs, problem, complete, load, forget } = useJobs();
   const tasks = useTasks();
-  const [chosen, setChosen] = useState([]);
+  const [chosen, setChosen] = useState(kept);
+  const choose = (ids) => setChosen((kept = ids));
   const [folded, setFolded] = useState(new Set());
   const all = jobs ?? [];
   const key = query.toString();
@@ -35,7 +38,7 @@ export function Jobs({ query }) {
     const next = order.name === name && order.up ? `-${name}` : name;
     replace(address("jobs", { ...Object.fromEntries(query), sort: next === NEWEST_FIRST ? null : next }));
   };
-  const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
+  const toggle = (id) => choose(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
   return html`<main id="main" class="wide">
     <div class="row head">
       <h1>Jobs</h1>
@@ -46,7 +49,7 @@ export function Jobs({ query }) {
     <div class="row head"><span class="muted" role="status">${jobs === null ? (problem ? "" : "Loading…") : said(found.length, all.length, complete)}</span>
       <a class="button" href=${`#/compare?jobs=${chosen.join(",")}`} aria-disabled=${chosen.length < 2} title=${chosen.length < 2 ? "Choose two jobs or more" : undefined}
         onClick=${(event) => chosen.length < 2 && event.preventDefault()}>Compare ${chosen.length || ""}</a></div>
-    ${entries.length ? html`<${Table} ...${{ entries, columns, order, sort, chosen, toggle, reload: load, forget }} />` : null}
+    ${entries.length ? html`<${Table} ...${{ entries, columns, order, sort, chosen, toggle, reload: load, forget: (id) => (choose(kept.filter((other) => other !== id)), forget(id)) }} />` : null}
     ${jobs && !all.length && !sweeps?.length ? html`<p class="muted">No jobs yet. <a href="#/new">Submit a job.</a></p>` : null}
   </main>`;
 }
