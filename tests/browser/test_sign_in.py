@@ -20,7 +20,7 @@ def test_sign_in_by_key_or_link_and_sign_out(browser: Browser, up: Up) -> None:
     page.goto(up.url)
     page.get_by_label("Key").fill(up.key)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_selector("main h1")
+    page.get_by_role("button", name="Sign out").wait_for()
     assert page.url == f"{up.url}/"
     (cookie,) = context.cookies()
     assert up.key not in cookie["value"]
