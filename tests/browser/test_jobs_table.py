@@ -201,6 +201,7 @@ def test_the_chosen_jobs_stay_chosen_while_another_view_is_shown(tab: Tab) -> No
     tab.page.wait_for_selector("h1:text-is('Workers')")
     tab.page.go_back()
     tab.page.get_by_role("link", name="Compare 2").wait_for()
+    boxes.nth(2).wait_for()
     assert [box.is_checked() for box in boxes.all()] == [True, False, True]
 
 
