@@ -122,7 +122,9 @@ def test_evaluation_is_shown_beside_the_baseline(tab: Tab, up: Up, job: dict[str
     counts = tab.page.locator(".facts div", has_text="elements of A and B").locator("dd").inner_text()
     assert counts.endswith(f"{job['result']['elements']['published']:,} published")
     warned = [text.split(":")[0] for text in tab.page.locator("p.notice[role=alert]").all_inner_texts()]
-    assert warned == [warning["code"].replace("_", " ") for warning in job["warnings"]]
+    titles = {"no_better_than_baseline": "Not shown to be better than the baseline"}
+    codes = [warning["code"] for warning in job["warnings"]]
+    assert warned == [titles.get(code, code.replace("_", " ").capitalize()) for code in codes]
 
 
 def test_map_dims_pruned_subspaces(tab: Tab, up: Up, job: dict[str, Any]) -> None:
