@@ -21,7 +21,7 @@ import { useTitle } from "./title.js";
 import { TryIt } from "./try_it.js";
 import { Verdict } from "./verdict.js";
 
-const STOPPED = { halving: "Its sweep stopped this trial early: others did better. An undefined metric counts as the worst.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
+const STOPPED = { halving: "Its sweep stopped this trial early: others did better.", limit: "Its sweep stopped this trial early, at the sweep's limit." };
 
 const TITLES = { no_better_than_baseline: "not shown to be better than the baseline" };
 
