@@ -125,9 +125,7 @@ def rows_beyond_the_limit(spec: JobSpec, facts: ModelFacts, lengths: Lengths) ->
     if lengths.source != "measured" or over == 0 or over < MANY * lengths.rows:
         return []
     outcome = {
-        "truncate": "are cut; one whose prompt alone fills them has nothing to learn and is left out"
-        if spec.task == "text-generation"
-        else "are cut",
+        "truncate": "are cut, or left out where nothing to learn is left",
         "drop": "would be left out",
         "raise": "are refused",
     }[spec.training.over_length]

@@ -49,14 +49,14 @@ class TagTexts(Dialect):
                 "tag_texts",
                 self._tags,
                 f"Column '{self._tags}' has a tag for each word of '{self._words}' ({counted(self._split)}): both are "
-                "split at blanks into lists, for token-classification.",
+                "split at blanks into lists.",
             )
         if self._unequal:
             yield Notice(
                 "unequal_tags",
                 self._tags,
                 f"Column '{self._tags}' has another number of tags than '{self._words}' has words in "
-                f"{counted(self._unequal)}, which token-classification leaves out. Write one tag for each word.",
+                f"{counted(self._unequal)}, which cannot be trained on. Write one tag for each word.",
             )
 
 

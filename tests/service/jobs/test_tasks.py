@@ -226,7 +226,7 @@ def test_labels_that_may_be_the_same_are_mentioned(service: Service) -> None:
         "'None' in 1 row",
         "'pos ' in 1 row as 'pos'",
         "2 of 29 rows have the 'text' of another row but another 'label'",
-        "1 evaluation rows are left out",
+        "1 evaluation row is left out",
     ):
         assert part in said
 
