@@ -43,7 +43,7 @@ class ApiError(Exception):
 
 
 def _line(param: str | None, message: str) -> str:
-    return f"{param}: {message}" if param else message
+    return f"{param}: {message}" if param and not message.startswith(f"{param} ") else message
 
 
 class Unreachable(ApiError):

@@ -125,7 +125,7 @@ def test_a_wrong_field_is_named_in_one_line(up: Up, tmp_path: Path, change: dict
     result = up.adamss("jobs", "submit", str(file), *known)
     assert result.returncode == 2
     *_, last = lines = result.stderr.splitlines()  # before it stands what was noticed of the data
-    assert last.startswith(f"error: {said}: ")
+    assert last.startswith(f"error: {said}")
     assert sum(line.startswith("error") for line in lines) == 1
 
 

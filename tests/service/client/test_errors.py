@@ -17,6 +17,10 @@ def test_one_field() -> None:
     assert error() == "dataset.text: No such column."
 
 
+def test_a_message_that_begins_with_its_field() -> None:
+    assert error(message="dataset.text must be a string.") == "dataset.text must be a string."
+
+
 def test_several_fields() -> None:
     also = [
         {"code": "unknown_model", "message": "No such model.", "param": "base_model"},
