@@ -107,7 +107,6 @@ def test_other_projects_do_not_find_it(service: Service) -> None:
         ({"tags": ["ok", "line\nbreak"]}, "tags[1]"),
         ({"tags": [str(number) for number in range(21)]}, "tags"),
         ({"group": ""}, "group"),
-        ({"notes": "a\x00"}, "notes"),
         ({"status": "succeeded"}, "status"),
     ],
 )
