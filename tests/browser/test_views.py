@@ -132,7 +132,8 @@ def test_a_finished_model_is_evaluated_on_other_data(tab: Tab, up: Up, job: dict
         (made,) = client.list_jobs(evaluates=job["id"])
         assert client.wait(made["id"], timeout=SECONDS)["status"] == "succeeded"
         result = client.get_job(made["id"])["result"] or {}
-    page.wait_for_selector(f"[aria-label='Table of evaluations'] >> text=accuracy {100 * result['test_accuracy']:.3g} %")
+    share = f"{100 * result['test_accuracy']:.3g} %"
+    page.wait_for_selector(f"[aria-label='Table of evaluations'] >> text=accuracy {share}")
     link.click()
     page.wait_for_selector("text=the trained model of")
     page.wait_for_selector(f"text={result['test_rows']} rows of the test data")
