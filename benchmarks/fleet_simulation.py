@@ -18,7 +18,6 @@ from service.shared.jobs.fleet_rule import (
     job_to_reserve,
     jobs_to_pause,
     next_job,
-    open_to,
 )
 from service.shared.jobs.standing import ENTRY_SECONDS, EPOCH, charged
 from service.shared.jobs.states.fitting import Needs, choose
@@ -97,7 +96,6 @@ class Simulation:
         # Waiting jobs that differ in age alone, oldest first: only the first of each can be next.
         self._waiting: dict[tuple[str, int, Needs, str | None], list[tuple[float, str, QueuedJob]]] = defaultdict(list)
         self._held: dict[str, set[str]] = {worker.id: set() for worker in workers}
-        self._kept: dict[str, QueuedJob] = {}  # by the worker that keeps places for the job
         self._ends: list[tuple[float, int, str, int]] = []
         self._numbers = count()
 
@@ -127,25 +125,18 @@ class Simulation:
 
     def _arrive(self, arrival: Arrival) -> None:
         self.jobs[arrival.job.id] = Played(arrival, arrival.seconds)
-        job = self._queue(replace(arrival.job, queued_at=arrival.at))
+        self._queue(replace(arrival.job, queued_at=arrival.at))
         for worker in list(self.workers.values()):
-            # Of a fleet with a backlog most free devices are kept; to look there for nothing took most of the time.
-            opened = open_to(worker.free, job, self._keeps_for(worker))
-            if choose(opened, job.needs) is not None and self._look(worker.id):
+            if choose(worker.free, arrival.job.needs) is not None and self._look(worker.id):
                 return
         if self.policy.priorities:
             self._make_room(arrival.job)
 
-    def _keeps_for(self, worker: FleetWorker) -> QueuedJob | None:
-        kept = self._kept.get(worker.id)
-        return kept if kept is not None and self.shares[kept.project].allows(kept.needs) else None
-
-    def _queue(self, job: QueuedJob) -> QueuedJob:
+    def _queue(self, job: QueuedJob) -> None:
         if not self.policy.priorities:
             job = replace(job, rank=0)
         own = self._waiting[job.project, job.rank, job.needs, job.reserved_for]
         heapq.heappush(own, (job.queued_at, job.id, job))
-        return job
 
     def _heads(self, worker: FleetWorker) -> list[QueuedJob]:
         """Return the jobs that may be next on a worker: others need more devices than are free there."""
@@ -181,7 +172,7 @@ class Simulation:
         job = job_to_reserve(self._starving(worker), self.shares, worker, self.moment - self.reserve_seconds)
         if job is not None:
             self._unqueue(job)
-            self._kept[worker.id] = self._queue(replace(job, reserved_for=worker.id))
+            self._queue(replace(job, reserved_for=worker.id))
 
     def _unqueue(self, job: QueuedJob) -> None:
         key = (job.project, job.rank, job.needs, job.reserved_for)
@@ -191,8 +182,6 @@ class Simulation:
 
     def _start(self, job: QueuedJob, worker: FleetWorker) -> None:
         self._unqueue(job)
-        if job.reserved_for is not None:
-            del self._kept[job.reserved_for]
         chosen = {device.key for device in choose(worker.free, job.needs) or ()}
         assert len(chosen) == job.needs.devices, "all of its devices or none"
         self._hold(worker.id, chosen, job.id)
