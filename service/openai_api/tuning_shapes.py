@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from adamss_core.spec.measured_rows import FEW_HELD_OUT_ROWS, NOT_EVALUATED, NOT_TRAINED_ON, UNKNOWN_LABELS
 from service.openai_api.files import result_id, unix
 from service.openai_api.model_names import name_of
 from service.openai_api.repository import BLOCK
@@ -36,13 +37,7 @@ STATUSES: dict[JobStatus, Status] = {
     JobStatus.CANCELLED: "cancelled",
 }
 ERRORS = frozenset({"failed"})
-DOUBTS = {
-    "no_better_than_baseline",
-    "few_held_out_rows",
-    "classes_not_evaluated",
-    "classes_not_trained_on",
-    "unknown_labels",
-}
+DOUBTS = {"no_better_than_baseline", FEW_HELD_OUT_ROWS, NOT_EVALUATED, NOT_TRAINED_ON, UNKNOWN_LABELS}
 WARNINGS = frozenset({"warning", "artifact_failed", "checkpoint_damaged", *DOUBTS})
 EVENT = "ftevent_"
 

@@ -242,7 +242,7 @@ def test_views_come_when_they_are_shown_and_else_a_little_later(tab: Tab) -> Non
 
 
 def test_a_view_that_does_not_load_says_so(tab: Tab) -> None:
-    """It is a view with a heading nevertheless, and is asked for again at the next visit."""
+    """Has a heading nevertheless, and is asked for again at the next visit."""
     page = tab.page
     page.route("**/workers.js", lambda route: route.abort())
     page.goto(f"{tab.url}/#/workers")
